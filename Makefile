@@ -1,0 +1,51 @@
+# Everything a person types. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS := airflow,local,s3,peers,dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test lint format lock
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## a .venv with the locked dependencies
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: install  ## the main job, end to end, on embedded servers
+	$(BIN)/ncf-pipeline demo
+
+up: install  ## start Postgres, Redis and Airflow and leave them running
+	$(BIN)/ncf-pipeline up
+
+down: install  ## stop what `make up` started
+	$(BIN)/ncf-pipeline down
+
+test: install  ## every test
+	$(BIN)/python -m pytest
+
+lint: install  ## style, types, layers, SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --processes 2 sql
+
+format: install  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --processes 2 sql
+
+lock: install  ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
+		--python-version 3.11 --quiet --no-header --no-annotate --output-file requirements.lock
+
+comma := ,

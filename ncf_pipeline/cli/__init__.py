@@ -1,0 +1,44 @@
+"""The command line: `ncf-pipeline`. Each module here holds a group of commands; this one joins them."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ncf_pipeline import __version__
+from ncf_pipeline.cli import invoices, lists, models, services
+from ncf_pipeline.errors import NcfError
+
+app = typer.Typer(
+    help="Product recommendations for an online shop: invoices in, a gated model, lists in Redis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+services.register(app)
+invoices.register(app)
+models.register(app)
+lists.register(app)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point. Exit code 0, 1 (failed; one line says why and what to do) or 2 (usage)."""
+    try:
+        app()
+    except NcfError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {_escape(str(error))}")
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,69 @@
+"""The one home of column and list names, so that a typing mistake is an error and not a new column."""
+
+from typing import Final, Literal
+
+
+class Interactions:
+    """A snapshot's interactions: one line of an invoice that counts as a purchase.
+
+    `customer_id` is missing on lines without a customer: they count for product popularity and for
+    what is bought together, never for a customer. `returned_at` is the instant at which later
+    returns had taken the whole quantity off again; such a line is an interaction only before it.
+    """
+
+    CUSTOMER_ID: Final = "customer_id"  # Int64, missing for a guest
+    STOCK_CODE: Final = "stock_code"  # string
+    INVOICE_NO: Final = "invoice_no"  # string
+    PURCHASED_AT: Final = "purchased_at"  # datetime64[us], the shop's own clock
+    QUANTITY: Final = "quantity"  # int64, pieces as bought
+    UNIT_PRICE: Final = "unit_price"  # float64, the shop's currency
+    COUNTRY: Final = "country"  # string
+    RETURNED_AT: Final = "returned_at"  # datetime64[us], missing when not returned
+
+    ALL: Final = (
+        CUSTOMER_ID,
+        STOCK_CODE,
+        INVOICE_NO,
+        PURCHASED_AT,
+        QUANTITY,
+        UNIT_PRICE,
+        COUNTRY,
+        RETURNED_AT,
+    )
+
+
+class Products:
+    """A snapshot's products: the catalogue with the newest good description of each."""
+
+    STOCK_CODE: Final = "stock_code"
+    DESCRIPTION: Final = "description"
+
+
+class Lists:
+    """Top-N lists as a table: one row for each list, the rows of one key next to each other."""
+
+    AUDIENCE: Final = "audience"  # customer, product or fallback
+    KEY: Final = "key"  # 14646, 85123A, United Kingdom, *
+    LIST_NAME: Final = "list_name"  # for_you, discover, ...
+    STOCK_CODES: Final = "stock_codes"  # list of strings, best first
+
+    ALL: Final = (AUDIENCE, KEY, LIST_NAME, STOCK_CODES)
+
+
+Audience = Literal["customer", "product", "fallback"]
+
+FOR_YOU: Final = "for_you"
+DISCOVER: Final = "discover"
+BUY_AGAIN: Final = "buy_again"
+BOUGHT_TOGETHER: Final = "bought_together"
+SIMILAR: Final = "similar"
+NEW_ARRIVALS: Final = "new_arrivals"
+
+LISTS_OF: Final[dict[Audience, tuple[str, ...]]] = {
+    "customer": (FOR_YOU, DISCOVER, BUY_AGAIN),
+    "product": (BOUGHT_TOGETHER, SIMILAR),
+    "fallback": (FOR_YOU, NEW_ARRIVALS),
+}
+
+EVERYWHERE: Final = "*"
+"""The fallback key for a visitor whose country has no list of its own."""

@@ -1,0 +1,51 @@
+"""Every error that this package raises on purpose.
+
+    NcfError
+     ├── SettingsError      a setting is missing or makes no sense
+     ├── ServiceError       an embedded server did not start, or died
+     ├── InputError         a file, a row or an argument that cannot be used
+     ├── QualityError       data broke a critical rule as a whole
+     ├── DatabaseError      Postgres refused, or is not there
+     ├── ListStoreError     Redis refused, or is not there
+     ├── ArtifactError      a model or a snapshot is missing or damaged
+     └── TrainingError      training cannot give a usable model
+
+The message is one line for a person: what is wrong, where, and what to do. A vendor's error
+is translated once, at the adapter that met it, with `raise ... from`.
+"""
+
+
+class NcfError(Exception):
+    """Base of all. The command line prints it as one line and exits with 1."""
+
+
+class SettingsError(NcfError):
+    """A setting is missing or makes no sense."""
+
+
+class ServiceError(NcfError):
+    """An embedded server did not start, or died."""
+
+
+class InputError(NcfError):
+    """A file, a row or an argument that cannot be used."""
+
+
+class QualityError(NcfError):
+    """Data broke a critical rule as a whole, so none of it was taken."""
+
+
+class DatabaseError(NcfError):
+    """Postgres refused, or is not there."""
+
+
+class ListStoreError(NcfError):
+    """Redis refused, or is not there."""
+
+
+class ArtifactError(NcfError):
+    """A model or a snapshot is missing or damaged."""
+
+
+class TrainingError(NcfError):
+    """Training cannot give a usable model."""

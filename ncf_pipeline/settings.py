@@ -1,0 +1,108 @@
+"""Settings: read once at the edge from `NCF_*` variables, frozen, passed down.
+
+Where no database, list store or artifact store is named, the embedded ones under `NCF_HOME`
+serve; `ncf_pipeline.local` records their addresses in `services.json` there while they run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ncf_pipeline.errors import SettingsError
+
+SERVICES_FILE = "services.json"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Secrets are masked when printed."""
+
+    model_config = SettingsConfigDict(env_prefix="NCF_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(Path(".ncf"), description="where the embedded services and all files live")
+    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
+    redis_url: SecretStr | None = Field(None, description="redis://user:password@host:port/0")
+    artifacts_url: str | None = Field(None, description="where models and snapshots go: file://, s3://, ...")
+    inbox: Path | None = Field(None, description="where new invoice files are dropped")
+    key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
+
+    k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
+    top_n: int = Field(10, ge=1, le=200, description="length of a served list")
+    holdout_days: int = Field(28, ge=1, le=365, description="days that a backtest is evaluated on")
+    seed: int = Field(0, ge=0, description="random seed of training")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+
+    gate_incumbent_tolerance: float = Field(
+        0.005, ge=0, lt=1, description="how far Precision@K may fall below the incumbent's"
+    )
+    gate_min_catalog_coverage: float = Field(
+        0.05, ge=0, lt=1, description="share of the catalogue that must be recommended to somebody"
+    )
+
+    list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
+    keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
+
+    @property
+    def inbox_path(self) -> Path:
+        """The folder that `ingest_invoices` empties."""
+        return self.inbox or self.home / "inbox"
+
+    @property
+    def artifacts(self) -> str:
+        """The URL under which snapshots and model versions are kept, without a final slash."""
+        url = self.artifacts_url or (self.home / "artifacts").resolve().as_uri()
+        return url.rstrip("/")
+
+    def database(self) -> str:
+        """The database's URL with its password.
+
+        Raises:
+            SettingsError: none is set and the embedded one does not run.
+        """
+        if self.database_url is None:
+            raise SettingsError(_not_running("database", "NCF_DATABASE_URL", self.home))
+        return self.database_url.get_secret_value()
+
+    def list_store(self) -> str:
+        """The list store's URL with its password.
+
+        Raises:
+            SettingsError: none is set and the embedded one does not run.
+        """
+        if self.redis_url is None:
+            raise SettingsError(_not_running("list store", "NCF_REDIS_URL", self.home))
+        return self.redis_url.get_secret_value()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process: overrides, then `NCF_*` variables, then what runs in `NCF_HOME`.
+
+    Raises:
+        SettingsError: a value makes no sense; the message names the variable.
+    """
+    try:
+        settings = Settings(**overrides)
+        running = _running_services(settings.home)
+        missing = {name: url for name, url in running.items() if getattr(settings, name) is None}
+        # Again through the constructor: model_copy would skip validation.
+        return Settings(**{**overrides, **missing}) if missing else settings
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "NCF_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}. Correct it and try again.") from error
+
+
+def _running_services(home: Path) -> dict[str, str]:
+    try:
+        state = json.loads((home / SERVICES_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
+    except PermissionError as error:
+        raise SettingsError(f"{home / SERVICES_FILE} belongs to another user: set NCF_HOME to a folder of yours.") from error
+    return {name: state[name] for name in ("database_url", "redis_url") if state.get(name)}
+
+
+def _not_running(what: str, variable: str, home: Path) -> str:
+    return f"No {what}: nothing runs in {home}. Start the embedded one with `ncf-pipeline up`, or set {variable}."
