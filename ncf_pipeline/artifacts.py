@@ -1,0 +1,149 @@
+"""Model versions in the artifact store: a folder with safetensors, JSON and a manifest. No pickle.
+
+    <artifacts>/models/v000042/
+        model.safetensors     every tensor of the network
+        vocabularies.json     the ids behind the rows of the embeddings
+        manifest.json         config, lineage, metrics and the SHA-256 of the files above
+
+A folder is written under a temporary name and then renamed, so a reader finds a whole one or none.
+Where the store cannot rename (S3), files are moved one by one, the manifest last: a folder without
+a manifest does not exist.
+"""
+
+import hashlib
+import json
+import posixpath
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ncf_pipeline import __version__
+from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.model.trained import ModelState, TrainedModel
+
+TENSORS = "model.safetensors"
+VOCABULARIES = "vocabularies.json"
+MANIFEST = "manifest.json"
+CARD = "model_card.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model version as it lies in the store."""
+
+    url: str
+    manifest: dict[str, Any]
+
+
+def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
+    """Where a version's folder is: the refit that serves, or the backtest that was evaluated."""
+    return f"{artifacts}/{'backtests' if backtest else 'models'}/v{version:06d}"
+
+
+def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> Artifact:
+    """Writes a model's folder, replacing an older one of the same name.
+
+    Args:
+        model: what to keep.
+        url: the folder, for fsspec (`file://`, `s3://`, ...).
+        lineage: JSON-able facts for the manifest: version, snapshot id and hash, cutoff, metrics.
+        card: the model card, Markdown.
+
+    Raises:
+        ArtifactError: the store refused.
+    """
+    state = model.state()
+    files = {
+        TENSORS: save_tensors({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}),
+        VOCABULARIES: json.dumps(state.vocabularies).encode(),
+        CARD: card.encode(),
+    }
+    manifest = {
+        "format": FORMAT,
+        "package_version": __version__,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": state.config,
+        **lineage,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    files[MANIFEST] = json.dumps(manifest, indent=2).encode()
+    write_folder(url, files)
+    return Artifact(url, manifest)
+
+
+def load_model(url: str) -> TrainedModel:
+    """Reads a model's folder and checks every file against the manifest.
+
+    Raises:
+        ArtifactError: it is missing, incomplete, damaged, or of a newer format.
+    """
+    manifest = read_manifest(url)
+    content = {name: _read(url, name) for name in (TENSORS, VOCABULARIES)}
+    for name, data in content.items():
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
+            raise ArtifactError(f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back.")
+    try:
+        tensors = load_tensors(content[TENSORS])
+        return TrainedModel.from_state(ModelState(tensors, manifest["config"], json.loads(content[VOCABULARIES])))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
+
+
+def read_manifest(url: str) -> dict[str, Any]:
+    """The manifest of a model's folder.
+
+    Raises:
+        ArtifactError: there is none, or it is of a format that this version does not know.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(_read(url, MANIFEST))
+    except ValueError as error:
+        raise ArtifactError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "sha256" not in manifest:
+        raise ArtifactError(f"{url}/{MANIFEST} is not of format {FORMAT}: it was written by another version.")
+    return manifest
+
+
+def write_folder(url: str, files: dict[str, bytes]) -> None:
+    """Writes files under a temporary name and renames the folder; the last file of the dict moves last.
+
+    Raises:
+        ArtifactError: the store refused; what was there before is still there.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+        filesystem.makedirs(temporary, exist_ok=True)
+        try:
+            for name, content in files.items():
+                filesystem.pipe_file(posixpath.join(temporary, name), content)
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
+            if "file" in filesystem.protocol:
+                filesystem.mv(temporary, path, recursive=True)
+            else:
+                for name in files:
+                    filesystem.mv(posixpath.join(temporary, name), posixpath.join(path, name))
+        finally:
+            if filesystem.exists(temporary):
+                filesystem.rm(temporary, recursive=True)
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
+
+
+def _read(url: str, name: str) -> bytes:
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        content: bytes = filesystem.cat_file(posixpath.join(path, name))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back.") from error
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"{url}/{name} cannot be read: {error}.") from error
+    return content

@@ -1,0 +1,205 @@
+"""The model registry in Postgres: versions, evaluations, gate decisions, publications.
+
+Every change is one transaction. At most one version is champion, by a unique index.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extras import NamedTupleCursor
+
+from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.evaluation import Scores
+from ncf_pipeline.gate import GateDecision
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One row of `ml.model_version`."""
+
+    version: int
+    state: str
+    snapshot_id: str
+    cutoff: datetime
+    holdout_start: datetime
+    config: dict[str, Any]
+    url: str | None
+    created_at: datetime
+    promoted_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        """As people write it: v7."""
+        return f"v{self.version}"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One row of `ml.publication`."""
+
+    number: int
+    version: int
+    as_of: datetime
+    url: str
+    customers: int
+    products: int
+    published_at: datetime
+
+
+def open_version(
+    settings: Settings,
+    *,
+    run_key: str,
+    snapshot_id: str,
+    cutoff: datetime,
+    holdout_start: datetime,
+    config: dict[str, Any],
+) -> int:
+    """A version for this run: a new one, or the one that an earlier try of the same run opened."""
+    with transaction(settings) as connection:
+        return int(
+            _one(
+                connection,
+                "open_model_version",
+                run_key=run_key,
+                snapshot_id=snapshot_id,
+                cutoff=cutoff,
+                holdout_start=holdout_start,
+                config=json.dumps(config),
+            ).version
+        )
+
+
+def model_version(settings: Settings, version: int) -> ModelVersion:
+    """One version.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    found = [entry for entry in model_versions(settings) if entry.version == version]
+    if not found:
+        raise InputError(f"There is no model version {version}: `ncf-pipeline models` lists them.")
+    return found[0]
+
+
+def model_versions(settings: Settings) -> list[ModelVersion]:
+    """All versions, newest first."""
+    with transaction(settings) as connection:
+        return [ModelVersion(*row) for row in _all(connection, "model_versions")]
+
+
+def champion(settings: Settings) -> ModelVersion | None:
+    """The version that serves, if any."""
+    return next((entry for entry in model_versions(settings) if entry.state == "champion"), None)
+
+
+def incumbent(settings: Settings, *, holdout_start: datetime, before_version: int) -> ModelVersion | None:
+    """Whom the gate compares with: the newest promoted version that has not seen the holdout.
+
+    Args:
+        settings: whose registry.
+        holdout_start: an incumbent's own cutoff is not later than this.
+        before_version: the candidate; only versions before it count.
+    """
+    return next(
+        (
+            entry
+            for entry in model_versions(settings)
+            if entry.version < before_version and entry.promoted_at is not None and entry.cutoff <= holdout_start
+        ),
+        None,
+    )
+
+
+def record_evaluation(settings: Settings, version: int, scores: list[Scores]) -> None:
+    """Replaces the evaluation of a version."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("delete_evaluation"), {"version": version})
+        cursor.executemany(query("insert_evaluation"), [{"version": version, **score.as_dict()} for score in scores])
+
+
+def evaluation(settings: Settings, version: int) -> list[Scores]:
+    """The scores of a version's backtest: candidate, incumbent and baselines."""
+    with transaction(settings) as connection:
+        return [Scores(*row) for row in _all(connection, "evaluation", version=version)]
+
+
+def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
+    """Stores the gate's decision and marks the version `held` on a no."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            query("record_gate_decision"),
+            {
+                "version": version,
+                "promote": decision.promote,
+                "reasons": list(decision.reasons),
+                "details": json.dumps(details),
+            },
+        )
+        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": decision.promote})
+
+
+def gate_decision(settings: Settings, version: int) -> dict[str, Any] | None:
+    """The stored decision: `promote`, `reasons`, `details`, `decided_at`; None before there is one."""
+    with transaction(settings) as connection:
+        rows = _all(connection, "gate_decision", version=version)
+    return dict(rows[0]._asdict()) if rows else None
+
+
+def record_artifact(settings: Settings, version: int, url: str) -> None:
+    """Stores where the refit of a version lies."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("record_artifact"), {"version": version, "url": url})
+
+
+def promote(settings: Settings, version: int) -> None:
+    """Makes a version the champion and retires the one before it, in one transaction.
+
+    Raises:
+        InputError: the version has no artifact, or the gate did not let it through.
+    """
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("lock table ml.model_version in share row exclusive mode")
+        cursor.execute(query("may_promote"), {"version": version})
+        if cursor.fetchone() is None:
+            raise InputError(f"v{version} cannot serve: it has no artifact or the gate held it. See `ncf-pipeline models`.")
+        cursor.execute(query("retire_champion"), {"version": version})
+        cursor.execute(query("promote"), {"version": version})
+
+
+def next_publication_number(settings: Settings, *, live: int) -> int:
+    """A number that no publication has had, above the newest one that the list store knows.
+
+    Args:
+        settings: whose registry.
+        live: the newest number in the list store, 0 if it has none.
+    """
+    with transaction(settings) as connection:
+        return int(_one(connection, "next_publication_number", live=live).number)
+
+
+def record_publication(settings: Settings, publication: Publication) -> None:
+    """Stores a publication once it is live."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("record_publication"), vars(publication))
+
+
+def publications(settings: Settings) -> list[Publication]:
+    """All publications, newest first."""
+    with transaction(settings) as connection:
+        return [Publication(*row) for row in _all(connection, "publications")]
+
+
+def _all(connection: Connection, name: str, **parameters: Any) -> list[Any]:
+    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(query(name), parameters)
+        return list(cursor.fetchall())
+
+
+def _one(connection: Connection, name: str, **parameters: Any) -> Any:
+    return _all(connection, name, **parameters)[0]

@@ -1,0 +1,1 @@
+"""What the DAGs and the command line run: each stage is a function of settings and references."""

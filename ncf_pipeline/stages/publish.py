@@ -1,0 +1,105 @@
+"""From a model and a snapshot to the lists that the storefront reads."""
+
+import logging
+import posixpath
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import fsspec
+import pandas as pd
+
+from ncf_pipeline import artifacts, publication, registry
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.model.lists import customer_lists, fallback_lists, product_lists
+from ncf_pipeline.registry import ModelVersion, Publication
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
+
+logger = logging.getLogger(__name__)
+
+
+def refresh(settings: Settings) -> int | None:
+    """Scores every customer and product with the champion, on the newest purchases, and publishes.
+
+    Returns:
+        The publication's number; None where there is no champion yet, and nothing was done.
+    """
+    entry = registry.champion(settings)
+    if entry is None:
+        logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
+        return None
+    frozen = read_snapshot(settings, take_snapshot(settings, None))
+    return publish_lists(settings, entry, frozen, top_n=settings.top_n)
+
+
+def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
+    """Computes all lists, keeps them in the artifact store, and makes them live in the list store.
+
+    Args:
+        settings: of this run.
+        entry: whose model scores.
+        frozen: the purchases that the lists know; `frozen.cutoff` is their instant.
+        top_n: length of each list.
+
+    Returns:
+        The publication's number.
+
+    Raises:
+        ArtifactError: the model is missing or damaged. Nothing was published.
+        ListStoreError: Redis refused. The lists before still serve.
+    """
+    if entry.url is None:
+        raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
+    model = artifacts.load_model(entry.url)
+    lists = pd.concat(
+        [
+            customer_lists(model, frozen.interactions, frozen.cutoff, top_n),
+            product_lists(model, frozen.interactions, frozen.cutoff, top_n),
+            fallback_lists(frozen.interactions, frozen.cutoff, top_n),
+        ],
+        ignore_index=True,
+    )
+    keys = lists.drop_duplicates([Lists.AUDIENCE, Lists.KEY])[Lists.AUDIENCE].value_counts()
+    customers, products = int(keys.get("customer", 0)), int(keys.get("product", 0))
+    number = registry.next_publication_number(settings, live=publication.newest_number(settings))
+    url = _keep(settings, number, lists)
+    published_at = datetime.now(UTC)
+    publication.publish(
+        settings,
+        _in_batches(lists),
+        number=number,
+        meta={
+            "model_version": f"v{entry.version}",
+            "cutoff": frozen.cutoff.isoformat(),
+            "published_at": published_at.isoformat(timespec="seconds"),
+            "top_n": top_n,
+            "customers": customers,
+            "products": products,
+        },
+    )
+    registry.record_publication(
+        settings,
+        Publication(number, entry.version, frozen.cutoff, url, customers, products, published_at),
+    )
+    logger.info(
+        "Publication p%06d is live: %d customers, %d products, by v%d.", number, customers, products, entry.version
+    )
+    return number
+
+
+def _keep(settings: Settings, number: int, lists: pd.DataFrame) -> str:
+    url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
+        lists.to_parquet(f"{path}.tmp", filesystem=filesystem, index=False)
+        filesystem.mv(f"{path}.tmp", path)
+    except OSError as error:
+        raise ArtifactError(f"{url} was not written: {error}. The lists before still serve.") from error
+    return url
+
+
+def _in_batches(lists: pd.DataFrame, rows: int = 50_000) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(lists), rows):
+        yield lists.iloc[start : start + rows]

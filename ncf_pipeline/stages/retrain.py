@@ -1,0 +1,242 @@
+"""snapshot → backtest → gate → refit → register → publish.
+
+Each stage takes and gives references (a snapshot id, a version), is a transaction or a rename, and can
+be killed and run again. What was decided at the start (holdout, k, recipe) is stored with the
+version, so that every later stage means the same.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from ncf_pipeline import artifacts, model_card, registry
+from ncf_pipeline.baselines import BASELINES
+from ncf_pipeline.errors import TrainingError
+from ncf_pipeline.evaluation import NDCG_DEPTH, Holdout, Scores, score, truth_of
+from ncf_pipeline.gate import CANDIDATE, INCUMBENT, GateDecision, Thresholds, decide
+from ncf_pipeline.model.lists import customer_lists
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.model.training import EpochReport, train
+from ncf_pipeline.registry import ModelVersion
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.stages.publish import publish_lists
+
+logger = logging.getLogger(__name__)
+
+
+def snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
+    """Freezes the interactions before the cutoff.
+
+    Args:
+        settings: of this run.
+        cutoff: first instant excluded; just after the newest invoice line if None.
+
+    Returns:
+        The snapshot's id.
+    """
+    return take_snapshot(settings, cutoff)
+
+
+def backtest(settings: Settings, snapshot_id: str, *, run_key: str) -> int:
+    """Trains on what was bought before the holdout, and scores candidate, incumbent and baselines on it.
+
+    Args:
+        settings: `holdout_days`, `k`, `seed` and `device` count.
+        snapshot_id: what to learn from.
+        run_key: names the run, so that a second try continues the same version.
+
+    Returns:
+        The candidate's version.
+
+    Raises:
+        TrainingError: there is too little to learn from.
+        ArtifactError: the snapshot is damaged.
+    """
+    frozen = read_snapshot(settings, snapshot_id)
+    holdout_start = frozen.cutoff - timedelta(days=settings.holdout_days)
+    recipe = Recipe(seed=settings.seed)
+    version = registry.open_version(
+        settings,
+        run_key=run_key,
+        snapshot_id=snapshot_id,
+        cutoff=frozen.cutoff,
+        holdout_start=holdout_start,
+        config={
+            "holdout_days": settings.holdout_days,
+            "k": settings.k,
+            "top_n": settings.top_n,
+            "recipe": asdict(recipe),
+        },
+    )
+    candidate, truth, scores = evaluate_recipe(
+        frozen, recipe, holdout_start=holdout_start, k=settings.k, device=settings.device
+    )
+    scores += _incumbent_scores(settings, version, frozen, truth, settings.k)
+    artifacts.save_model(
+        candidate,
+        artifacts.version_url(settings.artifacts, version, backtest=True),
+        lineage=_lineage(frozen, version, holdout_start, scores),
+        card=model_card.render(version=version, snapshot=frozen, model=candidate, scores=scores, decision=None),
+    )
+    registry.record_evaluation(settings, version, scores)
+    for line in _report(scores):
+        logger.info(line)
+    return version
+
+
+def gate(settings: Settings, version: int) -> GateDecision:
+    """Decides whether the version may serve, and stores and logs the decision with its reasons."""
+    thresholds = Thresholds(
+        incumbent_tolerance=settings.gate_incumbent_tolerance,
+        min_catalog_coverage=settings.gate_min_catalog_coverage,
+    )
+    decision = decide(registry.evaluation(settings, version), thresholds)
+    candidate = registry.model_version(settings, version)
+    compared = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=version)
+    registry.record_decision(
+        settings,
+        version,
+        decision,
+        details={
+            "thresholds": asdict(thresholds),
+            "snapshot_id": candidate.snapshot_id,
+            "incumbent": compared.version if compared else None,
+        },
+    )
+    logger.info("Gate: v%d is %s.", version, "promoted" if decision.promote else "held; what serves stays")
+    for reason in decision.reasons:
+        logger.info("Gate: %s", reason)
+    return decision
+
+
+def refit(settings: Settings, version: int) -> str:
+    """Trains the same recipe on everything before the cutoff and keeps the model.
+
+    Returns:
+        The artifact's URL.
+    """
+    entry = registry.model_version(settings, version)
+    frozen = read_snapshot(settings, entry.snapshot_id)
+    evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
+    model = train(
+        frozen.interactions,
+        frozen.cutoff,
+        recipe_of(entry),
+        device=settings.device,
+        epochs=evaluated.epochs,
+        on_epoch=_log_epoch,
+    )
+    scores = registry.evaluation(settings, version)
+    url = artifacts.version_url(settings.artifacts, version)
+    artifacts.save_model(
+        model,
+        url,
+        lineage=_lineage(frozen, version, entry.holdout_start, scores),
+        card=model_card.render(
+            version=version,
+            snapshot=frozen,
+            model=model,
+            scores=scores,
+            decision=registry.gate_decision(settings, version),
+        ),
+    )
+    registry.record_artifact(settings, version, url)
+    logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
+    return url
+
+
+def register(settings: Settings, version: int) -> None:
+    """Makes the version the champion."""
+    registry.promote(settings, version)
+    logger.info("v%d is the champion.", version)
+
+
+def publish(settings: Settings, version: int) -> int:
+    """Writes the version's lists, as of its own cutoff, to the list store.
+
+    Returns:
+        The publication's number.
+    """
+    entry = registry.model_version(settings, version)
+    return publish_lists(
+        settings,
+        entry,
+        read_snapshot(settings, entry.snapshot_id),
+        top_n=int(entry.config["top_n"]),
+    )
+
+
+def evaluate_recipe(
+    frozen: Snapshot, recipe: Recipe, *, holdout_start: datetime, k: int, device: str
+) -> tuple[TrainedModel, Holdout, list[Scores]]:
+    """A backtest without a registry: the candidate trained, the truth, and the scores of it and the baselines.
+
+    Raises:
+        TrainingError: nobody bought anything in the holdout, or there is too little to learn from.
+    """
+    truth = truth_of(frozen.interactions, holdout_start, frozen.cutoff)
+    if not truth.known_customers:
+        raise TrainingError(
+            f"No customer known before {holdout_start} bought anything from then until {frozen.cutoff}: "
+            "choose a later cutoff or a longer holdout, or load more invoices."
+        )
+    candidate = train(frozen.interactions, holdout_start, recipe, device=device, on_epoch=_log_epoch)
+    scores = score(
+        recommend_holdout(candidate, frozen.interactions, truth, k), truth, recommender=CANDIDATE, k=k
+    )
+    for name, baseline in BASELINES.items():
+        lists = baseline(frozen.interactions, holdout_start, max(k, NDCG_DEPTH), truth.known_customers)
+        scores += score(lists, truth, recommender=name, k=k)
+    return candidate, truth, scores
+
+
+def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, k: int) -> pd.DataFrame:
+    """A model's lists for the holdout's known customers, as it would have served them at its start."""
+    return customer_lists(
+        model, interactions, truth.start, max(k, NDCG_DEPTH), customers=list(truth.known_customers)
+    )
+
+
+def recipe_of(entry: ModelVersion) -> Recipe:
+    """The recipe that a version was trained by."""
+    return Recipe(**entry.config["recipe"])
+
+
+def _incumbent_scores(
+    settings: Settings, version: int, frozen: Snapshot, truth: Holdout, k: int
+) -> list[Scores]:
+    entry = registry.incumbent(settings, holdout_start=truth.start, before_version=version)
+    if entry is None or entry.url is None:
+        return []
+    lists = recommend_holdout(artifacts.load_model(entry.url), frozen.interactions, truth, k)
+    return score(lists, truth, recommender=INCUMBENT, k=k)
+
+
+def _lineage(frozen: Snapshot, version: int, holdout_start: datetime, scores: Sequence[Scores]) -> dict[str, Any]:
+    return {
+        "version": version,
+        "snapshot_id": frozen.snapshot_id,
+        "snapshot_sha256": frozen.sha256,
+        "cutoff": frozen.cutoff.isoformat(),
+        "holdout_start": holdout_start.isoformat(),
+        "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE],
+    }
+
+
+def _log_epoch(report: EpochReport) -> None:
+    logger.info("%s", report)
+
+
+def _report(scores: Sequence[Scores]) -> list[str]:
+    return [
+        f"{entry.question:>8} {entry.recommender:<20} P@{entry.k} {entry.precision_at_k:.4f}  "
+        f"R@{entry.k} {entry.recall_at_k:.4f}  NDCG@{NDCG_DEPTH} {entry.ndcg_at_10:.4f}  "
+        f"coverage {entry.catalog_coverage:.1%}  over {entry.customers} customers"
+        for entry in scores
+    ]

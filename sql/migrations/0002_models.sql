@@ -1,0 +1,60 @@
+-- The registry: model versions, their evaluation, the gate's decisions, and what was published.
+
+create table ml.model_version (
+    version bigint generated always as identity primary key,
+    -- what asked for it: an Airflow run id or a command; asking again continues the same version
+    run_key text not null unique,
+    state text not null default 'candidate' check (state in ('candidate', 'champion', 'retired', 'held')),
+    snapshot_id text not null,
+    -- first instant that the served model has not seen
+    cutoff timestamp not null,
+    holdout_start timestamp not null,
+    -- network, training and evaluation settings
+    config jsonb not null,
+    -- the artifact of the refit; null until then
+    url text,
+    created_at timestamptz not null default now(),
+    promoted_at timestamptz,
+    retired_at timestamptz,
+    constraint a_promoted_version_has_an_artifact check (promoted_at is null or url is not null)
+);
+
+create unique index one_champion on ml.model_version ((true)) where state = 'champion';
+
+create table ml.evaluation (
+    version bigint not null references ml.model_version on delete cascade,
+    recommender text not null,
+    question text not null check (question in ('for_you', 'discover')),
+    k integer not null,
+    customers integer not null,
+    precision_at_k double precision not null,
+    recall_at_k double precision not null,
+    ndcg_at_10 double precision not null,
+    -- distinct products recommended over the catalogue, 0 to 1
+    catalog_coverage double precision not null,
+    evaluated_at timestamptz not null default now(),
+    primary key (version, recommender, question)
+);
+
+create table ml.gate_decision (
+    version bigint primary key references ml.model_version on delete cascade,
+    promote boolean not null,
+    reasons text [] not null,
+    -- thresholds, versions compared, who asked
+    details jsonb not null,
+    decided_at timestamptz not null default now()
+);
+
+create sequence ml.publication_number;
+
+create table ml.publication (
+    number bigint primary key,
+    version bigint not null references ml.model_version,
+    -- first instant whose purchases the lists do not know
+    as_of timestamp not null,
+    -- the lists as published, as Parquet
+    url text not null,
+    customers integer not null,
+    products integer not null,
+    published_at timestamptz not null default now()
+);

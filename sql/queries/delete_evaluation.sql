@@ -1,0 +1,2 @@
+delete from ml.evaluation
+where version = %(version)s

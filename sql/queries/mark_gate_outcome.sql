@@ -1,0 +1,6 @@
+-- A version that has served keeps its state: its run was merely repeated.
+update ml.model_version
+set state = case when %(promote)s then 'candidate' else 'held' end
+where
+    version = %(version)s
+    and state in ('candidate', 'held')

@@ -1,0 +1,12 @@
+select
+    version,
+    state,
+    snapshot_id,
+    cutoff,
+    holdout_start,
+    config,
+    url,
+    created_at,
+    promoted_at
+from ml.model_version
+order by version desc

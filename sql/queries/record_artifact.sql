@@ -1,0 +1,3 @@
+update ml.model_version
+set url = %(url)s
+where version = %(version)s

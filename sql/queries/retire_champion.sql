@@ -1,0 +1,7 @@
+update ml.model_version
+set
+    state = 'retired',
+    retired_at = now()
+where
+    state = 'champion'
+    and version <> %(version)s
