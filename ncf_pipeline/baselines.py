@@ -105,9 +105,7 @@ def _recent_ranking(known: pd.DataFrame, as_of: datetime) -> list[str]:
     return ranking + [code for code in popularity_ranking(known) if code not in listed]
 
 
-def _same_for_everyone(
-    ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[int]
-) -> pd.DataFrame:
+def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
     bought = (
         known.dropna(subset=[Interactions.CUSTOMER_ID])
         .groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE]

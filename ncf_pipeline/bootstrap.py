@@ -15,9 +15,7 @@ class Interval:
     high: float
 
 
-def mean_interval(
-    values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def mean_interval(values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean over customers and its interval.
 
     For a paired comparison give each customer's difference: the customers are the same in both arms,
@@ -37,9 +35,15 @@ def mean_interval(
         return Interval(float("nan"), float("nan"), float("nan"))
     generator = np.random.default_rng(seed)
     # How often each customer is drawn, rather than who: (resamples, customers) never lies in memory.
-    means = np.array(
-        [generator.multinomial(sample.size, np.full(sample.size, 1 / sample.size)) @ sample for _ in range(resamples)]
-    ) / sample.size
+    means = (
+        np.array(
+            [
+                generator.multinomial(sample.size, np.full(sample.size, 1 / sample.size)) @ sample
+                for _ in range(resamples)
+            ]
+        )
+        / sample.size
+    )
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(sample.mean()), float(low), float(high))

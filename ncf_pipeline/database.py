@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with the name of a function
 
 from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.settings import Settings

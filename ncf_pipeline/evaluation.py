@@ -131,9 +131,7 @@ def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: 
     )
 
 
-def summarise(
-    by_customer: pd.DataFrame, *, recommender: str, question: str, k: int, catalog_coverage: float
-) -> Scores:
+def summarise(by_customer: pd.DataFrame, *, recommender: str, question: str, k: int, catalog_coverage: float) -> Scores:
     """Means over customers; NaN where there is none."""
     return Scores(
         recommender=recommender,
@@ -161,6 +159,4 @@ def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str
 
 def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[int, list[str]]:
     chosen = lists[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question)]
-    return {
-        int(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)
-    }
+    return {int(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)}

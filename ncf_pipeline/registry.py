@@ -167,7 +167,9 @@ def promote(settings: Settings, version: int) -> None:
         cursor.execute("lock table ml.model_version in share row exclusive mode")
         cursor.execute(query("may_promote"), {"version": version})
         if cursor.fetchone() is None:
-            raise InputError(f"v{version} cannot serve: it has no artifact or the gate held it. See `ncf-pipeline models`.")
+            raise InputError(
+                f"v{version} cannot serve: it has no artifact, or the gate held it. See `ncf-pipeline models`."
+            )
         cursor.execute(query("retire_champion"), {"version": version})
         cursor.execute(query("promote"), {"version": version})
 

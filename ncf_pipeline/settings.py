@@ -100,7 +100,7 @@ def _running_services(home: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return {}
     except PermissionError as error:
-        raise SettingsError(f"{home / SERVICES_FILE} belongs to another user: set NCF_HOME to a folder of yours.") from error
+        raise SettingsError(f"{home / SERVICES_FILE} cannot be read: set NCF_HOME to a folder of yours.") from error
     return {name: state[name] for name in ("database_url", "redis_url") if state.get(name)}
 
 

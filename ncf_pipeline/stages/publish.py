@@ -60,6 +60,28 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
         ],
         ignore_index=True,
     )
+    return _make_live(settings, lists, version=entry.version, as_of=frozen.cutoff, top_n=top_n)
+
+
+def republish(settings: Settings, earlier: Publication) -> int:
+    """Makes the lists of an earlier publication live again, under a new number.
+
+    Returns:
+        The new publication's number.
+
+    Raises:
+        ArtifactError: its lists are no longer kept.
+        ListStoreError: Redis refused. The lists before still serve.
+    """
+    try:
+        lists = pd.read_parquet(earlier.url)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{earlier.url} cannot be read: {error}. Choose another version, or retrain.") from error
+    longest = int(lists[Lists.STOCK_CODES].map(len).max()) if len(lists) else 0
+    return _make_live(settings, lists, version=earlier.version, as_of=earlier.as_of, top_n=longest)
+
+
+def _make_live(settings: Settings, lists: pd.DataFrame, *, version: int, as_of: datetime, top_n: int) -> int:
     keys = lists.drop_duplicates([Lists.AUDIENCE, Lists.KEY])[Lists.AUDIENCE].value_counts()
     customers, products = int(keys.get("customer", 0)), int(keys.get("product", 0))
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
@@ -70,21 +92,16 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
         _in_batches(lists),
         number=number,
         meta={
-            "model_version": f"v{entry.version}",
-            "cutoff": frozen.cutoff.isoformat(),
+            "model_version": f"v{version}",
+            "cutoff": as_of.isoformat(),
             "published_at": published_at.isoformat(timespec="seconds"),
             "top_n": top_n,
             "customers": customers,
             "products": products,
         },
     )
-    registry.record_publication(
-        settings,
-        Publication(number, entry.version, frozen.cutoff, url, customers, products, published_at),
-    )
-    logger.info(
-        "Publication p%06d is live: %d customers, %d products, by v%d.", number, customers, products, entry.version
-    )
+    registry.record_publication(settings, Publication(number, version, as_of, url, customers, products, published_at))
+    logger.info("Publication p%06d is live: %d customers, %d products, by v%d.", number, customers, products, version)
     return number
 
 

@@ -24,22 +24,26 @@ from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import EpochReport, train
 from ncf_pipeline.registry import ModelVersion
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.stages.publish import publish_lists
 
 logger = logging.getLogger(__name__)
 
 
-def snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
+def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
     """Freezes the interactions before the cutoff.
 
     Args:
         settings: of this run.
         cutoff: first instant excluded; just after the newest invoice line if None.
+        not_after: the latest cutoff that None may stand for: a run that stands for a past day must not
+            know what came after it.
 
     Returns:
         The snapshot's id.
     """
+    if cutoff is None and not_after is not None:
+        cutoff = min(not_after, newest_cutoff(settings))
     return take_snapshot(settings, cutoff)
 
 
@@ -109,10 +113,19 @@ def gate(settings: Settings, version: int) -> GateDecision:
             "incumbent": compared.version if compared else None,
         },
     )
-    logger.info("Gate: v%d is %s.", version, "promoted" if decision.promote else "held; what serves stays")
-    for reason in decision.reasons:
-        logger.info("Gate: %s", reason)
+    log_decision(settings, version)
     return decision
+
+
+def log_decision(settings: Settings, version: int) -> None:
+    """Writes the stored decision and its reasons to the log."""
+    decision = registry.gate_decision(settings, version)
+    if decision is None:
+        logger.info("Gate: v%d was not decided yet.", version)
+        return
+    logger.info("Gate: v%d %s.", version, "may serve" if decision["promote"] else "is held; what serves stays")
+    for reason in decision["reasons"]:
+        logger.info("Gate: %s", reason)
 
 
 def refit(settings: Settings, version: int) -> str:
@@ -187,9 +200,7 @@ def evaluate_recipe(
             "choose a later cutoff or a longer holdout, or load more invoices."
         )
     candidate = train(frozen.interactions, holdout_start, recipe, device=device, on_epoch=_log_epoch)
-    scores = score(
-        recommend_holdout(candidate, frozen.interactions, truth, k), truth, recommender=CANDIDATE, k=k
-    )
+    scores = score(recommend_holdout(candidate, frozen.interactions, truth, k), truth, recommender=CANDIDATE, k=k)
     for name, baseline in BASELINES.items():
         lists = baseline(frozen.interactions, holdout_start, max(k, NDCG_DEPTH), truth.known_customers)
         scores += score(lists, truth, recommender=name, k=k)
@@ -198,9 +209,7 @@ def evaluate_recipe(
 
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, k: int) -> pd.DataFrame:
     """A model's lists for the holdout's known customers, as it would have served them at its start."""
-    return customer_lists(
-        model, interactions, truth.start, max(k, NDCG_DEPTH), customers=list(truth.known_customers)
-    )
+    return customer_lists(model, interactions, truth.start, max(k, NDCG_DEPTH), customers=list(truth.known_customers))
 
 
 def recipe_of(entry: ModelVersion) -> Recipe:
@@ -208,9 +217,7 @@ def recipe_of(entry: ModelVersion) -> Recipe:
     return Recipe(**entry.config["recipe"])
 
 
-def _incumbent_scores(
-    settings: Settings, version: int, frozen: Snapshot, truth: Holdout, k: int
-) -> list[Scores]:
+def _incumbent_scores(settings: Settings, version: int, frozen: Snapshot, truth: Holdout, k: int) -> list[Scores]:
     entry = registry.incumbent(settings, holdout_start=truth.start, before_version=version)
     if entry is None or entry.url is None:
         return []

@@ -1,0 +1,84 @@
+"""Load new invoices from the inbox into Postgres: discover → land → validate → quarantine → merge.
+
+Drop `.xlsx` or `.csv` files into the inbox. Everything in it becomes one batch. Lines that break a
+critical rule go to quarantine with the rule's name; the rest is merged by invoice, so that a file
+that is sent again, or corrected, is safe. A run that changed lines starts `refresh_lists`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from ncf_pipeline.airflow.assets import INVOICE_LINES
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.settings import task_settings
+
+
+@dag(
+    description="New invoices from the inbox into Postgres, checked; broken lines into quarantine.",
+    doc_md=__doc__,
+    schedule="30 2 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=6),
+    tags=["recommender", "ingest"],
+    params={
+        "paths": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Files",
+            description="Files, folders or globs to load, one on each line. Empty: whatever is in the inbox.",
+        ),
+    },
+)
+def ingest_invoices() -> None:
+    @task.short_circuit
+    def discover(params: dict[str, Any]) -> list[str]:
+        """The files to load. With none, the rest is skipped."""
+        from ncf_pipeline.stages import ingest
+
+        return ingest.discover(task_settings(), params["paths"] or None)
+
+    @task
+    def land(files: list[str]) -> int:
+        """Every line of the files into the landing table, as one batch."""
+        from ncf_pipeline.stages import ingest
+
+        return ingest.land(task_settings(), files)
+
+    @task
+    def validate(batch_id: int) -> dict[str, Any]:
+        """The rules of expectations/invoices.json on the batch."""
+        from ncf_pipeline.stages import ingest
+
+        return ingest.validate(task_settings(), batch_id)
+
+    @task
+    def quarantine(batch_id: int) -> dict[str, Any]:
+        """Lines that break a critical rule wait, with the rule's name."""
+        from ncf_pipeline.stages import ingest
+
+        return ingest.quarantine(task_settings(), batch_id)
+
+    @task(outlets=[INVOICE_LINES])
+    def merge(batch_id: int) -> dict[str, Any]:
+        """The rest into retail.invoice_line, by invoice; skipped when it was all there already."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from ncf_pipeline.stages import ingest
+
+        counts = ingest.merge(task_settings(), batch_id)
+        if not counts.merged:
+            # A skipped task emits no asset event: lists that would come out the same are not made again.
+            raise AirflowSkipException(f"Nothing changed: {counts}")
+        return counts.as_dict()
+
+    batch_id = land(discover())
+    validate(batch_id) >> quarantine(batch_id) >> merge(batch_id)
+
+
+ingest_invoices()

@@ -1,0 +1,43 @@
+"""Score everybody with the champion on the newest purchases, and publish. No retrain.
+
+Runs whenever `retail/invoice_lines` changes, so after each ingest that brought something new: new
+purchases and new customers reach the storefront at once. Skipped until a model has been promoted.
+"""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import dag, task
+
+from ncf_pipeline.airflow.assets import INVOICE_LINES
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.settings import task_settings
+
+
+@dag(
+    description="Rescore with the champion and publish, after each change of the invoices.",
+    doc_md=__doc__,
+    schedule=[INVOICE_LINES],
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=6),
+    tags=["recommender", "serving"],
+)
+def refresh_lists() -> None:
+    @task
+    def refresh() -> int:
+        """Gives the publication's number."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from ncf_pipeline.stages.publish import refresh as refresh_stage
+
+        number = refresh_stage(task_settings())
+        if number is None:
+            raise AirflowSkipException("No model has been promoted yet: retrain_recommender makes the first.")
+        return number
+
+    refresh()
+
+
+refresh_lists()

@@ -1,0 +1,130 @@
+"""Retrain, and serve the result only if the gate lets it: snapshot → backtest → gate → refit → register → publish.
+
+| the run ended with | means | shoppers |
+| --- | --- | --- |
+| `publish` green | promoted | see the new model's lists |
+| `held` green, `refit` skipped | the gate said no; its log has the reasons | keep the lists that serve |
+| a red task | something broke; on-call was alerted | keep the lists that serve |
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.settings import Settings
+
+DEFAULTS = Settings()
+GPU = {"queue": "gpu", "pool": "gpu"}
+
+
+@dag(
+    description="Train, evaluate, gate and publish a new model.",
+    doc_md=__doc__,
+    schedule="0 4 * * 1",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=12),
+    tags=["recommender", "training"],
+    params={
+        "cutoff": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Cutoff",
+            description="First day that the model may not see. Empty: just after the newest invoice.",
+        ),
+        "holdout_days": Param(
+            DEFAULTS.holdout_days,
+            type="integer",
+            minimum=1,
+            maximum=365,
+            title="Holdout days",
+            description="The last days before the cutoff, on which candidate and incumbent are compared.",
+        ),
+        "k": Param(
+            DEFAULTS.k,
+            type="integer",
+            minimum=1,
+            maximum=100,
+            title="K",
+            description="Depth of Precision@K, which decides.",
+        ),
+        "top_n": Param(
+            DEFAULTS.top_n,
+            type="integer",
+            minimum=1,
+            maximum=200,
+            title="Top N",
+            description="Length of each list that is served.",
+        ),
+        "seed": Param(DEFAULTS.seed, type="integer", minimum=0, title="Seed", description="Random seed of training."),
+    },
+)
+def retrain_recommender() -> None:
+    @task
+    def snapshot(params: dict[str, Any], logical_date: datetime | None = None) -> str:
+        """Freezes the interactions before the cutoff; gives the snapshot's id."""
+        from ncf_pipeline.stages import retrain
+
+        cutoff = datetime.fromisoformat(params["cutoff"]) if params["cutoff"] else None
+        # A backfilled run must not know what came after the day that it stands for.
+        not_after = logical_date.replace(tzinfo=None) if logical_date else None
+        return retrain.snapshot(task_settings(), cutoff, not_after=not_after)
+
+    @task(**GPU)
+    def backtest(snapshot_id: str, params: dict[str, Any], run_id: str | None = None) -> int:
+        """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
+        from ncf_pipeline.stages import retrain
+
+        given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed")}
+        return retrain.backtest(task_settings(**given), snapshot_id, run_key=run_id)
+
+    @task.branch
+    def gate(version: int) -> str:
+        """Decides by the evaluation; what follows is `refit`, or `held`."""
+        from ncf_pipeline.stages import retrain
+
+        return "refit" if retrain.gate(task_settings(), version).promote else "held"
+
+    @task(**GPU)
+    def refit(version: int) -> int:
+        """Trains the same recipe on everything before the cutoff, and keeps the model."""
+        from ncf_pipeline.stages import retrain
+
+        retrain.refit(task_settings(), version)
+        return version
+
+    @task
+    def register(version: int) -> int:
+        """Makes the version the champion."""
+        from ncf_pipeline.stages import retrain
+
+        retrain.register(task_settings(), version)
+        return version
+
+    @task
+    def publish(version: int) -> int:
+        """Writes all lists under a new number, checks them, and makes them live; gives the number."""
+        from ncf_pipeline.stages import retrain
+
+        return retrain.publish(task_settings(), version)
+
+    @task
+    def held(version: int) -> None:
+        """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
+        from ncf_pipeline.stages import retrain
+
+        retrain.log_decision(task_settings(), version)
+
+    version = backtest(snapshot())
+    refitted = refit(version)
+    gate(version) >> [refitted, held(version)]
+    publish(register(refitted))
+
+
+retrain_recommender()

@@ -1,0 +1,34 @@
+"""How every task of this project behaves: what is tried again, and who hears of a failure."""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from ncf_pipeline.airflow.alerts import alert
+from ncf_pipeline.errors import DatabaseError, ListStoreError, NcfError
+
+_RETRIES = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=[DatabaseError, ListStoreError],
+            action=RetryAction.DEFAULT,
+            reason="a server that is away may come back",
+        ),
+        RetryRule(
+            exception=NcfError,
+            action=RetryAction.FAIL,
+            reason="the same input gives the same error",
+        ),
+    ]
+)
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "recommender",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": _RETRIES,
+    "on_failure_callback": alert,
+}

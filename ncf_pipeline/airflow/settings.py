@@ -1,0 +1,45 @@
+"""Settings inside a task: `NCF_*` variables, with the connections `retail_db` and `list_store` before them."""
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from ncf_pipeline.settings import Settings, load_settings
+
+RETAIL_DB = "retail_db"
+LIST_STORE = "list_store"
+
+
+def task_settings(**overrides: Any) -> Settings:
+    """The settings of a task.
+
+    Args:
+        overrides: the run's params, e.g. `k`; None means "as set".
+
+    Raises:
+        SettingsError: a value makes no sense.
+    """
+    urls = {
+        "database_url": _url(RETAIL_DB, "postgresql"),
+        "redis_url": _url(LIST_STORE, "redis"),
+    }
+    given = {name: value for name, value in {**urls, **overrides}.items() if value is not None}
+    return load_settings(**given)
+
+
+def _url(connection_id: str, scheme: str) -> str | None:
+    try:
+        connection = Connection.get(connection_id)
+    except AirflowNotFoundException:
+        return None
+    extra = dict(connection.extra_dejson)
+    database = connection.schema or str(extra.pop("db", "") or "")
+    if scheme == "redis" and extra.pop("ssl", False):
+        scheme = "rediss"
+    login = ":".join(quote(part or "", safe="") for part in (connection.login, connection.password))
+    host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
+    # What is left are the driver's own options, such as sslmode or a socket's folder.
+    options = urlencode({name: value for name, value in extra.items() if isinstance(value, str | int)})
+    return f"{scheme}://{login + '@' if login != ':' else ''}{host}/{database}{'?' + options if options else ''}"

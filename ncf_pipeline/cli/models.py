@@ -1,0 +1,175 @@
+"""`retrain`, `refresh`, `evaluate`, `models` and `rollback`."""
+
+import json
+import logging
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from ncf_pipeline.cli import tables
+from ncf_pipeline.local import serving
+from ncf_pipeline.settings import load_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Cutoff = Annotated[
+    datetime | None,
+    typer.Option(
+        help="First instant that the model may not see. Default: just after the newest invoice.",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+    ),
+]
+HoldoutDays = Annotated[int | None, typer.Option(min=1, max=365, help="Days before the cutoff to evaluate on.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Random seed of training.")]
+
+models_app = typer.Typer(help="The model registry: every version, what it learned from and why it serves.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands."""
+    app.command()(retrain)
+    app.command()(refresh)
+    app.command()(evaluate)
+    app.add_typer(models_app, name="models")
+    app.command()(rollback)
+
+
+def retrain(
+    cutoff: Cutoff = None,
+    holdout_days: HoldoutDays = None,
+    k: Annotated[int | None, typer.Option(min=1, max=100, help="Depth of Precision@K.")] = None,
+    top_n: Annotated[int | None, typer.Option(min=1, max=200, help="Length of a served list.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Train a candidate, evaluate it, and serve it if the gate lets it.
+
+    The stages of the `retrain_recommender` DAG: snapshot, backtest, gate, refit, register, publish.
+    """
+    from ncf_pipeline import reports
+    from ncf_pipeline.stages import retrain as stages
+
+    with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
+        _log_to_terminal(quiet=as_json)
+        version = stages.backtest(settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}")
+        number = None
+        if stages.gate(settings, version).promote:
+            stages.refit(settings, version)
+            stages.register(settings, version)
+            number = stages.publish(settings, version)
+        summary = {**reports.retrain_summary(settings, version), "publication": number}
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    _print_version(summary)
+    Console().print(f"Publication p{number:06d} is live." if number else "Nothing was published.")
+
+
+def refresh(as_json: Json = False) -> None:
+    """Score everybody with the champion on the newest purchases, and publish. No retrain."""
+    from ncf_pipeline.stages.publish import refresh as refresh_stage
+
+    with serving(load_settings()) as settings:
+        _log_to_terminal(quiet=as_json)
+        number = refresh_stage(settings)
+    if as_json:
+        typer.echo(json.dumps({"publication": number}))
+    elif number is None:
+        Console().print("No model has been promoted yet, so nothing was published. Run `ncf-pipeline retrain` first.")
+    else:
+        Console().print(f"Publication p{number:06d} is live.")
+
+
+def evaluate(cutoff: Cutoff = None, holdout_days: HoldoutDays = None, seed: Seed = None, as_json: Json = False) -> None:
+    """Train the recipe as a backtest and compare it with the baselines, with 95% intervals. Changes nothing."""
+    from ncf_pipeline.stages.evaluate import evaluate as evaluate_stage
+
+    with serving(load_settings(**_given(holdout_days=holdout_days, seed=seed))) as settings:
+        _log_to_terminal(quiet=as_json)
+        result = evaluate_stage(settings, cutoff)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(tables.interval_table(result))
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List all model versions, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    from ncf_pipeline import registry
+
+    with serving(load_settings()) as settings:
+        versions = [_as_json(vars(entry)) for entry in registry.model_versions(settings)]
+    if as_json:
+        typer.echo(json.dumps(versions))
+    elif versions:
+        Console().print(tables.versions_table(versions))
+    else:
+        Console().print("There is no model version yet: `ncf-pipeline retrain` makes the first.")
+
+
+@models_app.command("show")
+def show(
+    version: Annotated[str, typer.Argument(help="7 or v7", metavar="V")],
+    as_json: Json = False,
+) -> None:
+    """Show a version: its evaluation, and the gate's decision with its reasons."""
+    from ncf_pipeline import reports
+
+    with serving(load_settings()) as settings:
+        summary = reports.retrain_summary(settings, _version_number(version))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        _print_version(summary)
+
+
+def rollback(
+    version: Annotated[
+        str | None, typer.Argument(help="7 or v7. Default: the version that served before.", metavar="[V]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an earlier version again, at once."""
+    from ncf_pipeline.stages.rollback import rollback as rollback_stage
+
+    with serving(load_settings()) as settings:
+        _log_to_terminal(quiet=as_json)
+        result = rollback_stage(settings, _version_number(version) if version is not None else None)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(f"v{result['version']} serves again, as publication p{result['publication']:06d}.")
+
+
+def _version_number(text: str) -> int:
+    digits = text.removeprefix("v")
+    if not digits.isdigit():
+        raise typer.BadParameter(f"{text!r} is no version: write 7 or v7.")
+    return int(digits)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _as_json(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _print_version(summary: dict[str, Any]) -> None:
+    console = Console()
+    title = f"v{summary['version']}, evaluated on {summary['holdout_start'][:10]} to {summary['cutoff'][:10]}"
+    console.print(tables.evaluation_table(summary["evaluation"], title=title))
+    console.print(tables.decision_lines(summary["decision"], summary["version"]))
+
+
+def _log_to_terminal(*, quiet: bool) -> None:
+    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S", markup=False)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    logging.getLogger("ncf_pipeline").setLevel(logging.WARNING if quiet else logging.INFO)

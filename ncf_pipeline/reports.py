@@ -1,0 +1,55 @@
+"""What people are shown after a run, read from the database: plain dictionaries, so that `--json` prints them."""
+
+from typing import Any
+
+from psycopg2.extras import RealDictCursor
+
+from ncf_pipeline import registry
+from ncf_pipeline.database import transaction
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.summary import batch_summary
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+
+__all__ = ["batch_summary", "retrain_summary", "top_spenders"]
+
+
+def retrain_summary(settings: Settings, version: int | None = None) -> dict[str, Any]:
+    """A version with its evaluation and the gate's decision.
+
+    Args:
+        settings: whose registry.
+        version: the newest if None.
+
+    Returns:
+        `version`, `state`, `snapshot_id`, `cutoff`, `holdout_start`, `url`, `config`, `evaluation` (a
+        dict for each recommender and question) and `decision` (None before the gate).
+
+    Raises:
+        InputError: there is no such version.
+    """
+    versions = registry.model_versions(settings)
+    if not versions:
+        raise InputError("There is no model version yet: `ncf-pipeline retrain` makes the first.")
+    entry = registry.model_version(settings, version) if version is not None else versions[0]
+    decision = registry.gate_decision(settings, entry.version)
+    return {
+        "version": entry.version,
+        "state": entry.state,
+        "snapshot_id": entry.snapshot_id,
+        "cutoff": entry.cutoff.isoformat(),
+        "holdout_start": entry.holdout_start.isoformat(),
+        "created_at": entry.created_at.isoformat(),
+        "promoted_at": entry.promoted_at.isoformat() if entry.promoted_at else None,
+        "url": entry.url,
+        "config": entry.config,
+        "evaluation": [score.as_dict() for score in registry.evaluation(settings, entry.version)],
+        "decision": {**decision, "decided_at": decision["decided_at"].isoformat()} if decision else None,
+    }
+
+
+def top_spenders(settings: Settings, count: int = 10) -> list[dict[str, Any]]:
+    """The customers who spent most, returns taken off: `customer_id`, `country`, `spent`, `invoices`."""
+    with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query("top_spenders"), {"count": count})
+        return [dict(row) for row in cursor.fetchall()]

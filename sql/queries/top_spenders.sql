@@ -1,0 +1,13 @@
+select
+    customer_id,
+    max(country) as country,
+    -- cancellations have a negative quantity, so they take themselves off
+    sum(quantity * unit_price)::double precision as spent,
+    count(distinct invoice_no) filter (where quantity > 0) as invoices
+from retail.invoice_line
+where customer_id is not null
+group by customer_id
+order by
+    spent desc,
+    customer_id asc
+limit %(count)s

@@ -1,0 +1,70 @@
+import pandas as pd
+import pytest
+from ledger import interactions, january
+
+from ncf_pipeline.evaluation import catalog_coverage, score, score_by_customer, truth_of
+
+LEDGER = interactions(
+    (1, "a", 1),
+    (1, "b", 2),
+    (2, "a", 3),
+    (None, "d", 3),
+    # the holdout: day 10 to 20
+    (1, "a", 10),
+    (1, "c", 11),
+    (2, "a", 12),
+    (3, "b", 13),  # a customer who is new
+    (2, "e", 20),  # after the end
+)
+TRUTH = truth_of(LEDGER, january(10), january(20))
+
+
+def customer_lists(**by_list):
+    return pd.DataFrame(
+        [
+            ("customer", str(customer), name, codes)
+            for name, lists in by_list.items()
+            for customer, codes in lists.items()
+        ],
+        columns=["audience", "key", "list_name", "stock_codes"],
+    )
+
+
+def test_the_truth_by_hand():
+    assert TRUTH.bought["for_you"] == {1: {"a", "c"}, 2: {"a"}, 3: {"b"}}
+    assert TRUTH.bought["discover"] == {1: {"c"}, 3: {"b"}}  # customer 2 bought nothing new
+    assert TRUTH.known_customers == (1, 2)
+    assert TRUTH.catalogue == {"a", "b", "d"}
+
+
+def test_a_product_that_was_bought_and_returned_is_not_new_to_the_customer():
+    ledger = interactions((1, "a", 1, 2), (1, "b", 1), (1, "a", 10), (1, "c", 10))
+    assert truth_of(ledger, january(10), january(20)).bought["discover"] == {1: {"c"}}
+
+
+def test_a_customer_without_a_list_scores_zero_and_counts():
+    lists = customer_lists(for_you={1: ["a", "c"], 2: ["b", "a"]}, discover={1: ["x", "c"]})
+    for_you, discover = score(lists, TRUTH, recommender="candidate", k=2)
+    assert for_you.customers == 3
+    assert for_you.precision_at_k == pytest.approx((2 / 2 + 1 / 2 + 0) / 3)
+    assert for_you.recall_at_k == pytest.approx((1 + 1 + 0) / 3)
+    assert for_you.ndcg_at_10 == pytest.approx((1 + 0.6309297535714575 + 0) / 3)
+    assert discover.customers == 2
+    assert discover.precision_at_k == pytest.approx((1 / 2 + 0) / 2)
+
+
+def test_coverage_counts_only_the_first_k_and_only_the_catalogue():
+    lists = customer_lists(for_you={1: ["a", "x", "b"], 2: ["a", "d", "b"]}, discover={})
+    assert catalog_coverage(lists, TRUTH, question="for_you", k=2) == pytest.approx(2 / 3)  # a, d of a, b, d
+
+
+def test_scores_by_customer_are_in_order_of_customer_id():
+    lists = customer_lists(for_you={2: ["a"], 1: ["a"]}, discover={})
+    assert score_by_customer(lists, TRUTH, question="for_you", k=1)["precision_at_k"].to_dict() == {1: 1, 2: 1, 3: 0}
+
+
+def test_an_empty_holdout_has_no_means():
+    truth = truth_of(LEDGER, january(25), january(30))
+    for_you, _ = score(customer_lists(for_you={}, discover={}), truth, recommender="candidate", k=5)
+    assert for_you.customers == 0
+    assert for_you.precision_at_k != for_you.precision_at_k  # NaN
