@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ncf_pipeline.evaluation import NDCG_DEPTH, Scores
-from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.snapshot import Snapshot
 
 
@@ -48,7 +48,7 @@ def render(
         "",
         "## Training",
         "",
-        *[f"- {report}" for report in model.history],
+        *[f"- {epoch_line(report)}" for report in model.history],
         "",
         "## Not for",
         "Anything but ranking this shop's products for this shop's customers. It knows purchases only: "
@@ -56,6 +56,14 @@ def render(
         "",
     ]
     return "\n".join(parts)
+
+
+def epoch_line(report: EpochReport) -> str:
+    """One epoch in words, for logs and cards."""
+    line = f"{report.stage} epoch {report.epoch} of {report.of}: loss {report.loss:.4f}, {report.seconds:.1f} s"
+    if report.for_you is None:
+        return line
+    return f"{line}, inner holdout Precision@5 {report.for_you:.4f} for_you, {report.discover:.4f} discover"
 
 
 def _table(scores: Sequence[Scores]) -> list[str]:

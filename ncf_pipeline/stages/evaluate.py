@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ncf_pipeline.baselines import BASELINES
-from ncf_pipeline.bootstrap import Interval, mean_interval
+from ncf_pipeline.bootstrap import mean_interval
 from ncf_pipeline.evaluation import NDCG_DEPTH, QUESTIONS, score_by_customer
 from ncf_pipeline.gate import CANDIDATE
 from ncf_pipeline.model.recipe import Recipe
@@ -38,22 +38,26 @@ def evaluate(settings: Settings, cutoff: datetime | None = None) -> dict[str, An
     lists = {CANDIDATE: recommend_holdout(model, frozen.interactions, truth, k)}
     for name, baseline in BASELINES.items():
         lists[name] = baseline(frozen.interactions, holdout_start, max(k, NDCG_DEPTH), truth.known_customers)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for question in QUESTIONS:
         by_customer = {name: score_by_customer(made, truth, question=question, k=k) for name, made in lists.items()}
         for name, scores in by_customer.items():
-            ahead = by_customer[CANDIDATE]["precision_at_k"] - scores["precision_at_k"]
-            rows.append(
-                {
-                    "question": question,
-                    "recommender": name,
-                    "customers": len(scores),
-                    **scores.mean().to_dict(),
-                    **_ends("", mean_interval(scores["precision_at_k"])),
-                    **(_ends("ahead_", mean_interval(ahead)) if name != CANDIDATE else {}),
-                    "ahead": float(ahead.mean()) if name != CANDIDATE else None,
-                }
-            )
+            interval = mean_interval(scores["precision_at_k"])
+            row = {
+                "question": question,
+                "recommender": name,
+                "customers": len(scores),
+                "precision_at_k": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "recall_at_k": float(scores["recall_at_k"].mean()),
+                "ndcg_at_10": float(scores["ndcg_at_10"].mean()),
+                "ahead": None,
+            }
+            if name != CANDIDATE:
+                ahead = mean_interval(by_customer[CANDIDATE]["precision_at_k"] - scores["precision_at_k"])
+                row |= {"ahead": ahead.mean, "ahead_low": ahead.low, "ahead_high": ahead.high}
+            rows.append(row)
     return {
         "snapshot_id": frozen.snapshot_id,
         "cutoff": frozen.cutoff.isoformat(),
@@ -61,7 +65,3 @@ def evaluate(settings: Settings, cutoff: datetime | None = None) -> dict[str, An
         "k": k,
         "rows": rows,
     }
-
-
-def _ends(prefix: str, interval: Interval) -> dict[str, float]:
-    return {f"{prefix}low": interval.low, f"{prefix}high": interval.high}

@@ -20,8 +20,8 @@ from ncf_pipeline.evaluation import NDCG_DEPTH, Holdout, Scores, score, truth_of
 from ncf_pipeline.gate import CANDIDATE, INCUMBENT, GateDecision, Thresholds, decide
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.trained import TrainedModel
-from ncf_pipeline.model.training import EpochReport, train
+from ncf_pipeline.model.trained import EpochReport, TrainedModel
+from ncf_pipeline.model.training import train
 from ncf_pipeline.registry import ModelVersion
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
@@ -237,7 +237,7 @@ def _lineage(frozen: Snapshot, version: int, holdout_start: datetime, scores: Se
 
 
 def _log_epoch(report: EpochReport) -> None:
-    logger.info("%s", report)
+    logger.info(model_card.epoch_line(report))
 
 
 def _report(scores: Sequence[Scores]) -> list[str]:

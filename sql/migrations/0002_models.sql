@@ -39,7 +39,7 @@ create table ml.evaluation (
 create table ml.gate_decision (
     version bigint primary key references ml.model_version on delete cascade,
     promote boolean not null,
-    reasons text [] not null,
+    reasons text[] not null,
     -- thresholds, versions compared, who asked
     details jsonb not null,
     decided_at timestamptz not null default now()

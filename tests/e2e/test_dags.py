@@ -1,0 +1,65 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+PROJECT = Path(__file__).parents[2]
+EXPECTED = {
+    "ingest_invoices": ["discover", "land", "validate", "quarantine", "merge"],
+    "retrain_recommender": ["snapshot", "backtest", "gate", "refit", "register", "publish", "held"],
+    "refresh_lists": ["refresh"],
+}
+
+
+def test_the_three_flows_are_there(dags):
+    assert {dag_id: sorted(task.task_id for task in dag.tasks) for dag_id, dag in dags.items()} == {
+        dag_id: sorted(tasks) for dag_id, tasks in EXPECTED.items()
+    }
+
+
+@pytest.mark.parametrize("dag_id", EXPECTED)
+def test_a_dag_runs_once_at_a_time_without_catching_up_and_documents_itself(dags, dag_id):
+    dag = dags[dag_id]
+    assert dag.max_active_runs == 1
+    assert dag.catchup is False
+    assert dag.doc_md
+    assert dag.tags
+    assert dag.dagrun_timeout
+
+
+@pytest.mark.parametrize("dag_id", EXPECTED)
+def test_every_task_is_tried_again_and_alerts(dags, dag_id):
+    from ncf_pipeline.airflow.alerts import alert
+
+    for task in dags[dag_id].tasks:
+        assert task.retries == 2
+        assert task.retry_exponential_backoff
+        assert alert in task.on_failure_callback
+        assert task.doc or task.python_callable.__doc__
+
+
+def test_only_training_asks_for_the_gpu(dags):
+    on_gpu = {task.task_id for task in dags["retrain_recommender"].tasks if task.queue == "gpu" and task.pool == "gpu"}
+    assert on_gpu == {"backtest", "refit"}
+
+
+def test_the_form_offers_the_params_of_a_retrain_with_bounds(dags):
+    params = dags["retrain_recommender"].params
+    assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed"]
+    for name in params:
+        assert params.get_param(name).schema["title"]
+        assert params.get_param(name).description
+    assert (params["cutoff"], params["holdout_days"], params["k"], params["top_n"]) == (None, 28, 5, 10)
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "dags").glob("*.py")), ids=lambda path: path.stem)
+def test_a_dag_file_imports_nothing_heavy_at_its_top(path):
+    light = {"datetime", "typing", "airflow", "ncf_pipeline"}
+    heavy_here = {"ncf_pipeline.stages", "ncf_pipeline.model", "ncf_pipeline.quality"}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.module.split(".")[0] in light
+            assert not any(node.module.startswith(module) for module in heavy_here)
+        assert not isinstance(node, ast.Import)

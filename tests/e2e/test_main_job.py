@@ -1,0 +1,97 @@
+"""The main job through the DAGs: invoices in, lists in Redis."""
+
+import json
+
+import pytest
+import redis
+
+from ncf_pipeline import registry, synthetic
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+def states(run):
+    return {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
+
+
+@pytest.fixture
+def store(settings):
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as client:
+        yield client
+
+
+def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store):
+    settings = connections
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=250, products=200, days=200, seed=1)
+
+    ingested = dags["ingest_invoices"].test()
+    assert states(ingested) == dict.fromkeys(("discover", "land", "validate", "quarantine", "merge"), "success")
+    assert not list(settings.inbox_path.iterdir())
+
+    # Before the first model there is nothing to refresh, and that is no failure.
+    assert states(dags["refresh_lists"].test()) == {"refresh": "skipped"}
+
+    retrained = dags["retrain_recommender"].test(run_conf={"seed": 3})
+    assert states(retrained) == {
+        **dict.fromkeys(("snapshot", "backtest", "gate", "refit", "register", "publish"), "success"),
+        "held": "skipped",
+    }
+    champion = registry.champion(settings)
+    assert champion is not None
+    assert champion.config["recipe"]["seed"] == 3
+
+    prefix = settings.key_prefix
+    live = store.get(f"{prefix}:current")
+    meta = store.hgetall(f"{prefix}:{live}:meta")
+    assert meta["model_version"] == champion.name
+    customers = [key for key in store.scan_iter(f"{prefix}:{live}:customer:*")]
+    assert len(customers) == int(meta["customers"]) > 200
+    lists = {key: json.loads(store.hget(key, "for_you")) for key in customers}
+    assert all(len(codes) == len(set(codes)) == 10 for codes in lists.values())
+    # The fault that this system exists to prevent: one list for everyone.
+    assert len({tuple(codes) for codes in lists.values()}) > len(lists) / 2
+
+    refreshed = dags["refresh_lists"].test()
+    assert states(refreshed) == {"refresh": "success"}
+    assert store.get(f"{prefix}:current") > live
+
+    # The same workbook again changes nothing, and says so.
+    synthetic.write_workbook(settings.inbox_path / "again.xlsx", customers=250, products=200, days=200, seed=1)
+    again = dags["ingest_invoices"].test()
+    assert states(again)["merge"] == "skipped"
+    assert str(again.state) == "success"
+
+
+def test_a_held_run_ends_green_with_held_and_shoppers_keep_their_lists(dags, connections, store, monkeypatch):
+    settings = connections
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)
+    dags["ingest_invoices"].test()
+    monkeypatch.setenv("NCF_GATE_MIN_CATALOG_COVERAGE", "0.999")
+
+    held = dags["retrain_recommender"].test()
+
+    assert states(held) == {
+        **dict.fromkeys(("snapshot", "backtest", "gate", "held"), "success"),
+        **dict.fromkeys(("refit", "register", "publish"), "skipped"),
+    }
+    assert str(held.state) == "success"
+    version = registry.model_versions(settings)[0]
+    assert version.state == "held"
+    decision = registry.gate_decision(settings, version.version)
+    assert decision["promote"] is False
+    assert any("of the catalogue" in reason for reason in decision["reasons"])
+    assert store.get(f"{settings.key_prefix}:current") is None
+
+
+def test_with_an_empty_inbox_nothing_runs_and_nothing_fails(dags, connections):
+    run = dags["ingest_invoices"].test()
+    assert str(run.state) == "success"
+    assert states(run)["land"] == "skipped"
+
+
+def test_a_retrain_without_invoices_fails_with_one_clear_line(dags, connections, caplog):
+    run = dags["retrain_recommender"].test()
+    assert str(run.state) == "failed"
+    assert states(run)["snapshot"] == "failed"
