@@ -64,7 +64,7 @@ def personal_frequency(
     )
     counts["place"] = counts[Interactions.STOCK_CODE].map(place)
     counts = counts.sort_values([Interactions.CUSTOMER_ID, "times", "place"], ascending=[True, False, True])
-    own: dict[int, list[str]] = counts.groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE].agg(list).to_dict()
+    own = counts.groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE].agg(list).to_dict()
     rows = []
     for customer in customers:
         mine = own.get(customer, [])
@@ -95,7 +95,10 @@ def popularity_ranking(interactions: pd.DataFrame) -> list[str]:
         .groupby(Interactions.STOCK_CODE, observed=True)
         .size()
     )
-    return [code for code, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    ranked = counts.reset_index(name="invoices").sort_values(
+        ["invoices", Interactions.STOCK_CODE], ascending=[False, True]
+    )
+    return ranked[Interactions.STOCK_CODE].tolist()
 
 
 def _recent_ranking(known: pd.DataFrame, as_of: datetime) -> list[str]:

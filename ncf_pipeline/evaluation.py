@@ -154,7 +154,7 @@ def catalog_coverage(lists: pd.DataFrame, truth: Holdout, *, question: str, k: i
 def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str]]:
     of_customers = interactions.dropna(subset=[Interactions.CUSTOMER_ID])
     groups = of_customers.groupby(Interactions.CUSTOMER_ID, sort=True)[Interactions.STOCK_CODE]
-    return {int(customer): frozenset(codes) for customer, codes in groups}
+    return {int(str(customer)): frozenset(codes) for customer, codes in groups}
 
 
 def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[int, list[str]]:

@@ -43,7 +43,7 @@ def migrate(settings: Settings) -> list[str]:
     Raises:
         DatabaseError: a migration failed (the ones before it stay), or an applied one was edited.
     """
-    applied = []
+    applied: list[str] = []
     while True:
         with transaction(settings) as connection:
             migration = _next_migration(connection)

@@ -199,7 +199,7 @@ def publications(settings: Settings) -> list[Publication]:
 
 def _all(connection: Connection, name: str, **parameters: Any) -> list[Any]:
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        cursor.execute(query(name), parameters)
+        cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
         return list(cursor.fetchall())
 
 

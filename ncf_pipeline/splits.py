@@ -32,7 +32,8 @@ def interactions_as_of(interactions: pd.DataFrame, at: datetime) -> pd.DataFrame
     """
     purchased_at, returned_at = interactions[Interactions.PURCHASED_AT], interactions[Interactions.RETURNED_AT]
     known = interactions[(purchased_at < at) & ~(returned_at < at)]
-    return known.assign(**{Interactions.RETURNED_AT: pd.NaT})
+    unknown = pd.Series(pd.NaT, index=known.index, dtype=returned_at.dtype)
+    return known.assign(**{Interactions.RETURNED_AT: unknown})
 
 
 def holdout(interactions: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
