@@ -3,6 +3,30 @@
 from typing import Final, Literal
 
 
+class InvoiceLines:
+    """The columns that a file of invoices must have, and that `raw` and `retail` keep."""
+
+    INVOICE_NO: Final = "invoice_no"  # text; begins with C on a cancellation
+    STOCK_CODE: Final = "stock_code"  # text, in the shop's own spelling
+    DESCRIPTION: Final = "description"  # text, may be missing
+    QUANTITY: Final = "quantity"  # pieces; negative on a return
+    INVOICE_DATE: Final = "invoice_date"  # the shop's own clock
+    UNIT_PRICE: Final = "unit_price"  # the shop's currency
+    CUSTOMER_ID: Final = "customer_id"  # missing for a guest
+    COUNTRY: Final = "country"  # text, may be missing
+
+    ALL: Final = (
+        INVOICE_NO,
+        STOCK_CODE,
+        DESCRIPTION,
+        QUANTITY,
+        INVOICE_DATE,
+        UNIT_PRICE,
+        CUSTOMER_ID,
+        COUNTRY,
+    )
+
+
 class Interactions:
     """A snapshot's interactions: one line of an invoice that counts as a purchase.
 

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(None, description="redis://user:password@host:port/0")
     artifacts_url: str | None = Field(None, description="where models and snapshots go: file://, s3://, ...")
     inbox: Path | None = Field(None, description="where new invoice files are dropped")
+    inbox_settle_seconds: float = Field(2.0, ge=0, le=600, description="a file that changed since is still growing")
+    max_unpacked_mb: int = Field(4096, ge=1, description="a packed file that holds more is refused")
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
@@ -34,12 +36,18 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="random seed of training")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
 
+    gate_baseline_margin: float = Field(0.0, ge=0, lt=1, description="lead over each baseline that must be exceeded")
     gate_incumbent_tolerance: float = Field(
-        0.005, ge=0, lt=1, description="how far Precision@K may fall below the incumbent's"
+        0.02, ge=0, lt=1, description="how far Precision@K may lie below the incumbent's, at the interval's lower end"
     )
+    gate_cohort_tolerance: float = Field(0.03, ge=0, lt=1, description="how far a cohort may fall below the incumbent")
+    gate_min_customers: int = Field(50, ge=1, description="holdout customers below which intervals tell nothing")
+    gate_when_too_few: Literal["hold", "go"] = Field("hold", description="then hold, or go by the plain means")
     gate_min_catalog_coverage: float = Field(
         0.05, ge=0, lt=1, description="share of the catalogue that must be recommended to somebody"
     )
+    gate_min_full_lists: float = Field(0.95, ge=0, le=1, description="share of customers who must have a full list")
+    gate_max_overlap: float = Field(0.5, ge=0, le=1, description="share of products two customers' lists may share")
 
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
