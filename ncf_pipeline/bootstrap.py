@@ -5,45 +5,49 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+_CELLS_AT_ONCE = 4_000_000
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the two ends of its confidence interval."""
+    """A mean with the two ends of its 95% confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def mean_interval(values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean over customers and its interval.
+def mean_intervals(values: npt.ArrayLike, *, seed: int = 0) -> list[Interval]:
+    """The mean of each column over customers, with its interval.
 
-    For a paired comparison give each customer's difference: the customers are the same in both arms,
-    so the difference varies far less than either.
+    All columns share the same draws of customers, so columns of the same customers are compared in
+    pairs: for "is A better than B", give A - B as a column. The customers are the same in both arms, so
+    their difference varies far less than either arm.
 
     Args:
-        values: (customers,) one number for each customer.
-        confidence: share of resamples between the two ends.
-        resamples: how often customers are drawn again with replacement.
+        values: (customers, columns) one row for each customer.
         seed: of the draws.
 
     Returns:
-        NaN everywhere where there is no customer.
+        One interval a column; NaN everywhere where there is no customer.
     """
     sample = np.asarray(values, dtype=float)
-    if sample.size == 0:
-        return Interval(float("nan"), float("nan"), float("nan"))
+    customers, columns = sample.shape
+    if customers == 0:
+        return [Interval(float("nan"), float("nan"), float("nan"))] * columns
     generator = np.random.default_rng(seed)
-    # How often each customer is drawn, rather than who: (resamples, customers) never lies in memory.
-    means = (
-        np.array(
-            [
-                generator.multinomial(sample.size, np.full(sample.size, 1 / sample.size)) @ sample
-                for _ in range(resamples)
-            ]
-        )
-        / sample.size
-    )
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sample.mean()), float(low), float(high))
+    chances = np.full(customers, 1 / customers)
+    step = max(1, _CELLS_AT_ONCE // customers)
+    # How often each customer is drawn, (step, customers) at a time: all draws at once would not fit a large shop.
+    means = np.concatenate(
+        [
+            generator.multinomial(customers, chances, size=min(step, RESAMPLES - start)) @ sample / customers
+            for start in range(0, RESAMPLES, step)
+        ]
+    )  # (RESAMPLES, columns)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    mean = sample.mean(axis=0)
+    return [Interval(float(mean[column]), float(low[column]), float(high[column])) for column in range(columns)]

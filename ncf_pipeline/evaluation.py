@@ -1,17 +1,24 @@
-"""Scores lists against what was bought after them, per customer and over all customers."""
+"""Scores lists against what was bought after them, per customer, over all, and by cohort."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ncf_pipeline.bootstrap import Interval, mean_intervals
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
 from ncf_pipeline.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from ncf_pipeline.splits import holdout, interactions_as_of
 
 NDCG_DEPTH = 10
 QUESTIONS = (FOR_YOU, DISCOVER)
+CANDIDATE = "candidate"
+INCUMBENT = "incumbent"
+EVERYONE = "everyone"
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Holdout:
             to them (`discover`). Only customers who bought something that the question asks for.
         known_customers: those of them with an interaction before `start`.
         catalogue: stock codes with an interaction before `start`, guests' included.
+        cohorts: customers by name of a group; `everyone` is one.
     """
 
     start: datetime
@@ -32,34 +40,51 @@ class Holdout:
     bought: dict[str, dict[int, frozenset[str]]]
     known_customers: tuple[int, ...]
     catalogue: frozenset[str]
+    cohorts: dict[str, frozenset[int]]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One recommender's answer to one question, over all customers of the holdout.
+    """One recommender's answer to one question, over the customers of one cohort.
 
     Attributes:
         recommender: `candidate`, `incumbent`, or a baseline's name.
         question: `for_you` or `discover`.
-        k: depth of precision, recall and coverage.
+        cohort: `everyone`, or the name of a group of customers.
+        k: depth of everything but NDCG.
         customers: over how many customers the means are.
         precision_at_k: mean Precision@k, in [0, 1].
+        precision_low: lower end of its 95% interval over customers.
+        precision_high: upper end.
+        ahead: mean of the candidate's Precision@k minus this one's, customer by customer; None for the candidate.
+        ahead_low: lower end of its 95% interval.
+        ahead_high: upper end.
         recall_at_k: mean Recall@k, in [0, 1].
         ndcg_at_10: mean NDCG@10, in [0, 1].
         catalog_coverage: distinct products among the first `k` of all lists, over the catalogue.
+        full_lists: share of the known customers whose list has at least `k` products.
+        overlap: mean share of the first `k` that two customers' lists have in common; 1 is one list for all.
     """
 
     recommender: str
     question: str
+    cohort: str
     k: int
     customers: int
     precision_at_k: float
+    precision_low: float
+    precision_high: float
+    ahead: float | None
+    ahead_low: float | None
+    ahead_high: float | None
     recall_at_k: float
     ndcg_at_10: float
     catalog_coverage: float
+    full_lists: float
+    overlap: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON and the database."""
         return asdict(self)
 
 
@@ -72,7 +97,8 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
         end: first instant after it.
     """
     before = interactions_as_of(interactions, start)
-    bought = _products_by_customer(holdout(interactions, start, end))
+    held = holdout(interactions, start, end)
+    bought = _products_by_customer(held)
     # "New to the customer" is judged by every purchase, the returned ones too: they have seen it.
     ever = _products_by_customer(interactions[interactions[Interactions.PURCHASED_AT] < start])
     new = {customer: codes - ever.get(customer, frozenset()) for customer, codes in bought.items()}
@@ -83,28 +109,36 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
         bought={FOR_YOU: bought, DISCOVER: {customer: codes for customer, codes in new.items() if codes}},
         known_customers=tuple(sorted(known & set(bought))),
         catalogue=frozenset(before[Interactions.STOCK_CODE]),
+        cohorts={EVERYONE: frozenset(bought), **_by_activity(before, bought), **_by_country(before, held)},
     )
 
 
-def score(lists: pd.DataFrame, truth: Holdout, *, recommender: str, k: int) -> list[Scores]:
-    """Scores of both questions; a customer without a list scores 0.
+def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k: int) -> list[Scores]:
+    """Scores of every recommender, on both questions, over everyone and each cohort.
+
+    A customer without a list scores 0. Differences are paired by customer.
 
     Args:
-        lists: columns of `columns.Lists`; audience `customer`, lists `for_you` and `discover`.
+        lists_by_recommender: columns of `columns.Lists`; audience `customer`, lists `for_you` and
+            `discover`. Differences are to the recommender `candidate`, where it is there.
         truth: what the customers bought.
-        recommender: the name to report under.
-        k: depth of precision, recall and coverage.
+        k: depth of precision, recall, coverage, full lists and overlap.
+
+    Returns:
+        In the order question, cohort, recommender as given.
     """
-    return [
-        summarise(
-            score_by_customer(lists, truth, question=question, k=k),
-            recommender=recommender,
-            question=question,
-            k=k,
-            catalog_coverage=catalog_coverage(lists, truth, question=question, k=k),
-        )
-        for question in QUESTIONS
-    ]
+    scores: list[Scores] = []
+    for question in QUESTIONS:
+        made = {name: _lists_by_customer(lists, question) for name, lists in lists_by_recommender.items()}
+        by_customer = {name: _score_by_customer(lists, truth.bought[question], k) for name, lists in made.items()}
+        for cohort, members in truth.cohorts.items():
+            of_cohort = {name: frame.loc[frame.index.isin(members)] for name, frame in by_customer.items()}
+            lists_of_cohort = {
+                name: {customer: codes for customer, codes in lists.items() if customer in members}
+                for name, lists in made.items()
+            }
+            scores += _score_cohort(of_cohort, lists_of_cohort, truth, question=question, cohort=cohort, k=k)
+    return scores
 
 
 def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: int) -> pd.DataFrame:
@@ -113,8 +147,73 @@ def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: 
     Returns:
         Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`.
     """
-    recommended = _lists_by_customer(lists, question)
-    bought = truth.bought[question]
+    return _score_by_customer(_lists_by_customer(lists, question), truth.bought[question], k)
+
+
+def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
+    """Mean over pairs of lists of the share of the first `k` that both have; 0 for fewer than two lists.
+
+    A product that is on c of n lists is shared by c(c-1)/2 of the n(n-1)/2 pairs, so no pair is ever formed.
+
+    >>> mean_overlap([["a", "b"], ["a", "c"]], 2)
+    0.5
+    """
+    if len(lists) < 2:
+        return 0.0
+    on_lists = Counter(code for codes in lists for code in set(codes[:k]))
+    shared = sum(count * (count - 1) for count in on_lists.values())
+    return shared / (len(lists) * (len(lists) - 1) * k)
+
+
+def _score_cohort(
+    by_customer: Mapping[str, pd.DataFrame],
+    lists: Mapping[str, dict[int, list[str]]],
+    truth: Holdout,
+    *,
+    question: str,
+    cohort: str,
+    k: int,
+) -> list[Scores]:
+    names = list(by_customer)
+    precision = np.column_stack([by_customer[name]["precision_at_k"].to_numpy() for name in names])
+    means = mean_intervals(precision)
+    others = [name for name in names if name != CANDIDATE] if CANDIDATE in names else []
+    ahead: dict[str, Interval] = {}
+    if others:
+        candidate = precision[:, [names.index(CANDIDATE)]]
+        differences = mean_intervals(candidate - precision[:, [names.index(name) for name in others]])
+        ahead = dict(zip(others, differences, strict=True))
+    known = truth.cohorts[cohort] & set(truth.known_customers)
+    scores = []
+    for name, mean in zip(names, means, strict=True):
+        shown = {code for codes in lists[name].values() for code in codes[:k]}
+        full = sum(1 for customer in known if len(lists[name].get(customer, ())) >= k)
+        scores.append(
+            Scores(
+                recommender=name,
+                question=question,
+                cohort=cohort,
+                k=k,
+                customers=len(by_customer[name]),
+                precision_at_k=mean.mean,
+                precision_low=mean.low,
+                precision_high=mean.high,
+                ahead=ahead[name].mean if name in ahead else None,
+                ahead_low=ahead[name].low if name in ahead else None,
+                ahead_high=ahead[name].high if name in ahead else None,
+                recall_at_k=float(by_customer[name]["recall_at_k"].mean()),
+                ndcg_at_10=float(by_customer[name]["ndcg_at_10"].mean()),
+                catalog_coverage=len(shown & truth.catalogue) / len(truth.catalogue) if truth.catalogue else 0.0,
+                full_lists=full / len(known) if known else 0.0,
+                overlap=mean_overlap(list(lists[name].values()), k),
+            )
+        )
+    return scores
+
+
+def _score_by_customer(
+    recommended: Mapping[int, list[str]], bought: Mapping[int, frozenset[str]], k: int
+) -> pd.DataFrame:
     rows = [
         (
             precision_at_k(recommended.get(customer, ()), bought=bought[customer], k=k),
@@ -131,24 +230,28 @@ def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: 
     )
 
 
-def summarise(by_customer: pd.DataFrame, *, recommender: str, question: str, k: int, catalog_coverage: float) -> Scores:
-    """Means over customers; NaN where there is none."""
-    return Scores(
-        recommender=recommender,
-        question=question,
-        k=k,
-        customers=len(by_customer),
-        precision_at_k=float(by_customer["precision_at_k"].mean()),
-        recall_at_k=float(by_customer["recall_at_k"].mean()),
-        ndcg_at_10=float(by_customer["ndcg_at_10"].mean()),
-        catalog_coverage=catalog_coverage,
-    )
+def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> dict[str, frozenset[int]]:
+    """Customers by the number of invoices that they had before."""
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    invoices = of_customers.groupby(Interactions.CUSTOMER_ID)[Interactions.INVOICE_NO].nunique()
+    counts = {customer: int(invoices.get(customer, 0)) for customer in bought}
+    return {
+        "1 invoice": frozenset(customer for customer, count in counts.items() if count == 1),
+        "2-4 invoices": frozenset(customer for customer, count in counts.items() if 2 <= count <= 4),
+        "5+ invoices": frozenset(customer for customer, count in counts.items() if count >= 5),
+    }
 
 
-def catalog_coverage(lists: pd.DataFrame, truth: Holdout, *, question: str, k: int) -> float:
-    """Distinct products among the first `k` of all lists, over the catalogue; 0 for an empty catalogue."""
-    shown = {code for codes in _lists_by_customer(lists, question).values() for code in codes[:k]}
-    return len(shown & truth.catalogue) / len(truth.catalogue) if truth.catalogue else 0.0
+def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset[int]]:
+    """Customers of the country that most customers are from, and the others."""
+    country = held.groupby(Interactions.CUSTOMER_ID)[Interactions.COUNTRY].first()
+    if country.empty:
+        return {}
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    counts = of_customers.groupby(Interactions.COUNTRY)[Interactions.CUSTOMER_ID].nunique()
+    home = str(counts.index[counts.to_numpy() == counts.max()].min()) if len(counts) else str(country.min())
+    at_home = frozenset(int(customer) for customer in country.index[country == home])
+    return {home: at_home, f"outside {home}": frozenset(int(customer) for customer in country.index) - at_home}
 
 
 def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str]]:

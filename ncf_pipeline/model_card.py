@@ -71,10 +71,13 @@ def _table(scores: Sequence[Scores]) -> list[str]:
         return ["No scores."]
     k = scores[0].k
     return [
-        f"| list | recommender | Precision@{k} | Recall@{k} | NDCG@{NDCG_DEPTH} | coverage | customers |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| list | cohort | recommender | Precision@{k} | 95% interval | candidate ahead by | Recall@{k} "
+        f"| NDCG@{NDCG_DEPTH} | coverage | customers |",
+        "| --- " * 10 + "|",
         *(
-            f"| {entry.question} | {entry.recommender} | {entry.precision_at_k:.4f} | {entry.recall_at_k:.4f} "
+            f"| {entry.question} | {entry.cohort} | {entry.recommender} | {entry.precision_at_k:.4f} "
+            f"| {entry.precision_low:.4f} to {entry.precision_high:.4f} "
+            f"| {'' if entry.ahead is None else f'{entry.ahead:+.4f}'} | {entry.recall_at_k:.4f} "
             f"| {entry.ndcg_at_10:.4f} | {entry.catalog_coverage:.1%} | {entry.customers:,} |"
             for entry in scores
         ),

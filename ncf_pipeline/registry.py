@@ -120,7 +120,8 @@ def record_evaluation(settings: Settings, version: int, scores: list[Scores]) ->
     """Replaces the evaluation of a version."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("delete_evaluation"), {"version": version})
-        cursor.executemany(query("insert_evaluation"), [{"version": version, **score.as_dict()} for score in scores])
+        rows = [{"version": version, "place": place, **score.as_dict()} for place, score in enumerate(scores)]
+        cursor.executemany(query("insert_evaluation"), rows)
 
 
 def evaluation(settings: Settings, version: int) -> list[Scores]:

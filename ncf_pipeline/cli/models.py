@@ -83,7 +83,13 @@ def refresh(as_json: Json = False) -> None:
         Console().print(f"Publication p{number:06d} is live.")
 
 
-def evaluate(cutoff: Cutoff = None, holdout_days: HoldoutDays = None, seed: Seed = None, as_json: Json = False) -> None:
+def evaluate(
+    cutoff: Cutoff = None,
+    holdout_days: HoldoutDays = None,
+    seed: Seed = None,
+    cohorts: Annotated[bool, typer.Option("--cohorts", help="Show groups of customers too.")] = False,
+    as_json: Json = False,
+) -> None:
     """Train the recipe as a backtest and compare it with the baselines, with 95% intervals. Changes nothing."""
     from ncf_pipeline.stages.evaluate import evaluate as evaluate_stage
 
@@ -92,8 +98,9 @@ def evaluate(cutoff: Cutoff = None, holdout_days: HoldoutDays = None, seed: Seed
         result = evaluate_stage(settings, cutoff)
     if as_json:
         typer.echo(json.dumps(result))
-    else:
-        Console().print(tables.interval_table(result))
+        return
+    title = f"Holdout {result['holdout_start'][:10]} to {result['cutoff'][:10]}, 95% intervals over customers"
+    Console().print(tables.evaluation_table(result["evaluation"], title=title, cohorts=cohorts))
 
 
 @models_app.callback(invoke_without_command=True)

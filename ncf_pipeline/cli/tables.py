@@ -20,58 +20,40 @@ def batch_lines(batch: dict[str, Any]) -> RenderableType:
     return table
 
 
-def evaluation_table(scores: Sequence[dict[str, Any]], *, title: str) -> RenderableType:
-    """Precision, recall, NDCG and coverage; a row for each list and recommender, the candidate in bold."""
-    k = scores[0]["k"] if scores else 5
+def evaluation_table(scores: Sequence[dict[str, Any]], *, title: str, cohorts: bool = False) -> RenderableType:
+    """A row for each list and recommender, the candidate in bold; brackets hold 95% intervals.
+
+    Args:
+        scores: the fields of `evaluation.Scores`.
+        title: of the table.
+        cohorts: show every cohort, instead of everyone alone.
+    """
+    shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
+    k = shown[0]["k"] if shown else 5
     table = Table(title=title, title_justify="left")
-    for name in ("list", "recommender"):
+    for name in ("list", *(["cohort"] if cohorts else []), "recommender"):
         table.add_column(name)
-    for name in (f"Precision@{k}", f"Recall@{k}", "NDCG@10", "coverage", "customers"):
+    for name in (f"Precision@{k}", "candidate ahead by", f"Recall@{k}", "NDCG@10", "coverage", "customers"):
         table.add_column(name, justify="right")
     previous = None
-    for score in scores:
-        if previous not in (None, score["question"]):
+    for score in shown:
+        group = (score["question"], score["cohort"])
+        if previous not in (None, group):
             table.add_section()
-        previous = score["question"]
+        previous = group
         table.add_row(
             score["question"],
+            *([score["cohort"]] if cohorts else []),
             score["recommender"].replace("_", " "),
-            f"{score['precision_at_k']:.4f}",
+            f"{score['precision_at_k']:.4f} \\[{score['precision_low']:.3f}, {score['precision_high']:.3f}]",
+            ""
+            if score["ahead"] is None
+            else f"{score['ahead']:+.4f} \\[{score['ahead_low']:+.3f}, {score['ahead_high']:+.3f}]",
             f"{score['recall_at_k']:.4f}",
             f"{score['ndcg_at_10']:.4f}",
             f"{score['catalog_coverage']:.1%}",
             f"{score['customers']:,}",
             style="bold" if score["recommender"] == "candidate" else None,
-        )
-    return table
-
-
-def interval_table(evaluation: dict[str, Any]) -> RenderableType:
-    """The result of `evaluate`: Precision@k with its 95% interval, and how far the candidate is ahead."""
-    k = evaluation["k"]
-    title = f"Holdout {evaluation['holdout_start'][:10]} to {evaluation['cutoff'][:10]}, 95% intervals over customers"
-    table = Table(title=title, title_justify="left")
-    for name in ("list", "recommender"):
-        table.add_column(name)
-    for name in (f"Precision@{k}", "interval", "candidate ahead by", "interval", f"Recall@{k}", "NDCG@10", "customers"):
-        table.add_column(name, justify="right")
-    previous = None
-    for row in evaluation["rows"]:
-        if previous not in (None, row["question"]):
-            table.add_section()
-        previous = row["question"]
-        paired = row["ahead"] is not None
-        table.add_row(
-            row["question"],
-            row["recommender"].replace("_", " "),
-            f"{row['precision_at_k']:.4f}",
-            f"{row['low']:.4f} to {row['high']:.4f}",
-            f"{row['ahead']:+.4f}" if paired else "",
-            f"{row['ahead_low']:+.4f} to {row['ahead_high']:+.4f}" if paired else "",
-            f"{row['recall_at_k']:.4f}",
-            f"{row['ndcg_at_10']:.4f}",
-            f"{row['customers']:,}",
-            style=None if paired else "bold",
         )
     return table
 

@@ -7,7 +7,7 @@ version, so that every later stage means the same.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +16,8 @@ import pandas as pd
 from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.evaluation import NDCG_DEPTH, Holdout, Scores, score, truth_of
-from ncf_pipeline.gate import CANDIDATE, INCUMBENT, GateDecision, Thresholds, decide
+from ncf_pipeline.evaluation import CANDIDATE, EVERYONE, INCUMBENT, NDCG_DEPTH, Holdout, Scores, score, truth_of
+from ncf_pipeline.gate import GateDecision, Thresholds, decide
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
@@ -78,10 +78,10 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str) -> int:
             "recipe": asdict(recipe),
         },
     )
-    candidate, truth, scores = evaluate_recipe(
-        frozen, recipe, holdout_start=holdout_start, k=settings.k, device=settings.device
-    )
-    scores += _incumbent_scores(settings, version, frozen, truth, settings.k)
+    truth = truth_for(frozen, holdout_start)
+    candidate, lists = train_and_recommend(frozen, recipe, truth, k=settings.k, device=settings.device)
+    lists |= _incumbent_lists(settings, version, frozen, truth)
+    scores = score(lists, truth, k=settings.k)
     artifacts.save_model(
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
@@ -96,10 +96,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str) -> int:
 
 def gate(settings: Settings, version: int) -> GateDecision:
     """Decides whether the version may serve, and stores and logs the decision with its reasons."""
-    thresholds = Thresholds(
-        incumbent_tolerance=settings.gate_incumbent_tolerance,
-        min_catalog_coverage=settings.gate_min_catalog_coverage,
-    )
+    thresholds = Thresholds(**{entry.name: getattr(settings, f"gate_{entry.name}") for entry in fields(Thresholds)})
     decision = decide(registry.evaluation(settings, version), thresholds)
     candidate = registry.model_version(settings, version)
     compared = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=version)
@@ -185,13 +182,11 @@ def publish(settings: Settings, version: int) -> int:
     )
 
 
-def evaluate_recipe(
-    frozen: Snapshot, recipe: Recipe, *, holdout_start: datetime, k: int, device: str
-) -> tuple[TrainedModel, Holdout, list[Scores]]:
-    """A backtest without a registry: the candidate trained, the truth, and the scores of it and the baselines.
+def truth_for(frozen: Snapshot, holdout_start: datetime) -> Holdout:
+    """The truth from the holdout's start to the snapshot's cutoff.
 
     Raises:
-        TrainingError: nobody bought anything in the holdout, or there is too little to learn from.
+        TrainingError: no customer who was known before bought anything in it.
     """
     truth = truth_of(frozen.interactions, holdout_start, frozen.cutoff)
     if not truth.known_customers:
@@ -199,17 +194,28 @@ def evaluate_recipe(
             f"No customer known before {holdout_start} bought anything from then until {frozen.cutoff}: "
             "choose a later cutoff or a longer holdout, or load more invoices."
         )
-    candidate = train(frozen.interactions, holdout_start, recipe, device=device, on_epoch=_log_epoch)
-    scores = score(recommend_holdout(candidate, frozen.interactions, truth, k), truth, recommender=CANDIDATE, k=k)
+    return truth
+
+
+def train_and_recommend(
+    frozen: Snapshot, recipe: Recipe, truth: Holdout, *, k: int, device: str
+) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
+    """Trains a candidate on what came before the holdout; its lists and the baselines', by name.
+
+    Raises:
+        TrainingError: there is too little to learn from.
+    """
+    candidate = train(frozen.interactions, truth.start, recipe, device=device, on_epoch=_log_epoch)
+    depth = max(k, NDCG_DEPTH)
+    lists = {CANDIDATE: recommend_holdout(candidate, frozen.interactions, truth, depth)}
     for name, baseline in BASELINES.items():
-        lists = baseline(frozen.interactions, holdout_start, max(k, NDCG_DEPTH), truth.known_customers)
-        scores += score(lists, truth, recommender=name, k=k)
-    return candidate, truth, scores
+        lists[name] = baseline(frozen.interactions, truth.start, depth, truth.known_customers)
+    return candidate, lists
 
 
-def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, k: int) -> pd.DataFrame:
+def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
     """A model's lists for the holdout's known customers, as it would have served them at its start."""
-    return customer_lists(model, interactions, truth.start, max(k, NDCG_DEPTH), customers=list(truth.known_customers))
+    return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
 
 
 def recipe_of(entry: ModelVersion) -> Recipe:
@@ -217,12 +223,12 @@ def recipe_of(entry: ModelVersion) -> Recipe:
     return Recipe(**entry.config["recipe"])
 
 
-def _incumbent_scores(settings: Settings, version: int, frozen: Snapshot, truth: Holdout, k: int) -> list[Scores]:
+def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: Holdout) -> dict[str, pd.DataFrame]:
     entry = registry.incumbent(settings, holdout_start=truth.start, before_version=version)
     if entry is None or entry.url is None:
-        return []
-    lists = recommend_holdout(artifacts.load_model(entry.url), frozen.interactions, truth, k)
-    return score(lists, truth, recommender=INCUMBENT, k=k)
+        return {}
+    model = artifacts.load_model(entry.url)
+    return {INCUMBENT: recommend_holdout(model, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))}
 
 
 def _lineage(frozen: Snapshot, version: int, holdout_start: datetime, scores: Sequence[Scores]) -> dict[str, Any]:
@@ -232,7 +238,7 @@ def _lineage(frozen: Snapshot, version: int, holdout_start: datetime, scores: Se
         "snapshot_sha256": frozen.sha256,
         "cutoff": frozen.cutoff.isoformat(),
         "holdout_start": holdout_start.isoformat(),
-        "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE],
+        "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE and entry.cohort == EVERYONE],
     }
 
 
@@ -246,4 +252,5 @@ def _report(scores: Sequence[Scores]) -> list[str]:
         f"R@{entry.k} {entry.recall_at_k:.4f}  NDCG@{NDCG_DEPTH} {entry.ndcg_at_10:.4f}  "
         f"coverage {entry.catalog_coverage:.1%}  over {entry.customers} customers"
         for entry in scores
+        if entry.cohort == EVERYONE
     ]

@@ -23,17 +23,34 @@ create unique index one_champion on ml.model_version ((true)) where state = 'cha
 
 create table ml.evaluation (
     version bigint not null references ml.model_version on delete cascade,
+    -- candidate, incumbent, or a baseline's name
     recommender text not null,
     question text not null check (question in ('for_you', 'discover')),
+    -- everyone, or a group of customers
+    cohort text not null,
+    -- depth of everything but NDCG
     k integer not null,
     customers integer not null,
+    -- with the ends of its 95% interval over customers
     precision_at_k double precision not null,
+    precision_low double precision not null,
+    precision_high double precision not null,
+    -- the candidate's precision minus this one's, customer by customer; null for the candidate
+    ahead double precision,
+    ahead_low double precision,
+    ahead_high double precision,
     recall_at_k double precision not null,
     ndcg_at_10 double precision not null,
     -- distinct products recommended over the catalogue, 0 to 1
     catalog_coverage double precision not null,
+    -- share of known customers with k products
+    full_lists double precision not null,
+    -- mean share of products that two customers' lists have in common
+    overlap double precision not null,
+    -- the order in which the rows are shown
+    place integer not null,
     evaluated_at timestamptz not null default now(),
-    primary key (version, recommender, question)
+    primary key (version, question, cohort, recommender)
 );
 
 create table ml.gate_decision (

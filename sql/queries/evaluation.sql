@@ -1,15 +1,20 @@
 select
     recommender,
     question,
+    cohort,
     k,
     customers,
     precision_at_k,
+    precision_low,
+    precision_high,
+    ahead,
+    ahead_low,
+    ahead_high,
     recall_at_k,
     ndcg_at_10,
-    catalog_coverage
+    catalog_coverage,
+    full_lists,
+    overlap
 from ml.evaluation
 where version = %(version)s
-order by
-    question desc,
-    precision_at_k desc,
-    recommender asc
+order by place asc

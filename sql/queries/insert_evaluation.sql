@@ -2,21 +2,39 @@ insert into ml.evaluation (
     version,
     recommender,
     question,
+    cohort,
     k,
     customers,
     precision_at_k,
+    precision_low,
+    precision_high,
+    ahead,
+    ahead_low,
+    ahead_high,
     recall_at_k,
     ndcg_at_10,
-    catalog_coverage
+    catalog_coverage,
+    full_lists,
+    overlap,
+    place
 )
 values (
     %(version)s,
     %(recommender)s,
     %(question)s,
+    %(cohort)s,
     %(k)s,
     %(customers)s,
     %(precision_at_k)s,
+    %(precision_low)s,
+    %(precision_high)s,
+    %(ahead)s,
+    %(ahead_low)s,
+    %(ahead_high)s,
     %(recall_at_k)s,
     %(ndcg_at_10)s,
-    %(catalog_coverage)s
+    %(catalog_coverage)s,
+    %(full_lists)s,
+    %(overlap)s,
+    %(place)s
 )

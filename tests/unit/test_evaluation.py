@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from ledger import interactions, january
 
-from ncf_pipeline.evaluation import catalog_coverage, score, score_by_customer, truth_of
+from ncf_pipeline.evaluation import mean_overlap, score, score_by_customer, truth_of
 
 LEDGER = interactions(
     (1, "a", 1),
@@ -30,6 +30,14 @@ def customer_lists(**by_list):
     )
 
 
+def scored(k, truth=TRUTH, cohort="everyone", **recommenders):
+    return {
+        (entry.recommender, entry.question): entry
+        for entry in score(recommenders, truth, k=k)
+        if entry.cohort == cohort
+    }
+
+
 def test_the_truth_by_hand():
     assert TRUTH.bought["for_you"] == {1: {"a", "c"}, 2: {"a"}, 3: {"b"}}
     assert TRUTH.bought["discover"] == {1: {"c"}, 3: {"b"}}  # customer 2 bought nothing new
@@ -44,18 +52,34 @@ def test_a_product_that_was_bought_and_returned_is_not_new_to_the_customer():
 
 def test_a_customer_without_a_list_scores_zero_and_counts():
     lists = customer_lists(for_you={1: ["a", "c"], 2: ["b", "a"]}, discover={1: ["x", "c"]})
-    for_you, discover = score(lists, TRUTH, recommender="candidate", k=2)
+    of = scored(2, candidate=lists)
+    for_you, discover = of["candidate", "for_you"], of["candidate", "discover"]
     assert for_you.customers == 3
     assert for_you.precision_at_k == pytest.approx((2 / 2 + 1 / 2 + 0) / 3)
     assert for_you.recall_at_k == pytest.approx((1 + 1 + 0) / 3)
     assert for_you.ndcg_at_10 == pytest.approx((1 + 0.6309297535714575 + 0) / 3)
+    assert for_you.full_lists == 1.0  # of the two known customers
     assert discover.customers == 2
     assert discover.precision_at_k == pytest.approx((1 / 2 + 0) / 2)
+    assert discover.full_lists == 0.5
+
+
+def test_differences_are_paired_and_to_the_candidate():
+    better = customer_lists(for_you={1: ["a", "c"], 2: ["a", "b"]}, discover={})
+    worse = customer_lists(for_you={1: ["a", "x"], 2: ["x", "y"]}, discover={})
+    of = scored(2, candidate=better, best_sellers=worse)
+    assert of["candidate", "for_you"].ahead is None
+    # 1 - 1/2, 1/2 - 0, and 0 - 0 for the customer whom neither knows
+    assert of["best_sellers", "for_you"].ahead == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert 0 <= of["best_sellers", "for_you"].ahead_low <= of["best_sellers", "for_you"].ahead
+    assert of["best_sellers", "for_you"].ahead_high == pytest.approx(0.5)
 
 
 def test_coverage_counts_only_the_first_k_and_only_the_catalogue():
     lists = customer_lists(for_you={1: ["a", "x", "b"], 2: ["a", "d", "b"]}, discover={})
-    assert catalog_coverage(lists, TRUTH, question="for_you", k=2) == pytest.approx(2 / 3)  # a, d of a, b, d
+    assert scored(2, candidate=lists)["candidate", "for_you"].catalog_coverage == pytest.approx(
+        2 / 3
+    )  # a, d of a, b, d
 
 
 def test_scores_by_customer_are_in_order_of_customer_id():
@@ -63,8 +87,36 @@ def test_scores_by_customer_are_in_order_of_customer_id():
     assert score_by_customer(lists, TRUTH, question="for_you", k=1)["precision_at_k"].to_dict() == {1: 1, 2: 1, 3: 0}
 
 
+@pytest.mark.parametrize(
+    ("lists", "k", "expected"),
+    [
+        ([["a", "b"], ["a", "b"], ["a", "b"]], 2, 1.0),  # one list for everyone
+        ([["a", "b"], ["c", "d"]], 2, 0.0),
+        ([["a", "b"], ["b", "c"], ["c", "d"]], 2, (1 + 0 + 1) / 2 / 3),
+        ([["a", "x"], ["a", "y"]], 1, 1.0),  # only the first k
+        ([["a"]], 1, 0.0),
+    ],
+)
+def test_overlap_by_hand(lists, k, expected):
+    assert mean_overlap(lists, k) == pytest.approx(expected)
+
+
+def test_cohorts_are_by_invoices_before_the_holdout_and_by_country():
+    assert TRUTH.cohorts == {
+        "everyone": {1, 2, 3},
+        "1 invoice": {2},
+        "2-4 invoices": {1},
+        "5+ invoices": frozenset(),
+        "United Kingdom": {1, 2, 3},
+        "outside United Kingdom": frozenset(),
+    }
+    lists = customer_lists(for_you={1: ["a"], 2: ["x"]}, discover={})
+    assert scored(1, cohort="2-4 invoices", candidate=lists)["candidate", "for_you"].precision_at_k == 1.0
+
+
 def test_an_empty_holdout_has_no_means():
     truth = truth_of(LEDGER, january(25), january(30))
-    for_you, _ = score(customer_lists(for_you={}, discover={}), truth, recommender="candidate", k=5)
+    nothing = customer_lists(for_you={}, discover={})
+    for_you = scored(5, truth=truth, candidate=nothing)["candidate", "for_you"]
     assert for_you.customers == 0
     assert for_you.precision_at_k != for_you.precision_at_k  # NaN
