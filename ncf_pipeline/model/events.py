@@ -1,0 +1,126 @@
+"""Interactions as arrays: one event for each product on each invoice, sorted, with integer ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ncf_pipeline.columns import Interactions
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+DAY = 86_400_000_000  # microseconds
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Events:
+    """What was bought before an instant, (E,) arrays in ascending order of time, invoice and product.
+
+    Lines of one invoice with the same product are one event: alive until the last of them is returned.
+
+    Attributes:
+        customers: (C,) customer ids, ascending.
+        products: (P,) stock codes, ascending.
+        customer: (E,) index into `customers`, -1 for a guest.
+        product: (E,) index into `products`.
+        invoice: (E,) number of the invoice, by first appearance in time.
+        time: (E,) microseconds since 1970 on the shop's clock.
+        returned: (E,) the instant from which it counts as returned, `NEVER` where it does not.
+        quantity: (E,) pieces.
+        price: (E,) mean unit price.
+        country: (C,) index into `countries`, of the customer's last invoice.
+        countries: names, ascending.
+    """
+
+    customers: IntArray
+    products: npt.NDArray[np.str_]
+    customer: IntArray
+    product: IntArray
+    invoice: IntArray
+    time: IntArray
+    returned: IntArray
+    quantity: FloatArray
+    price: FloatArray
+    country: IntArray
+    countries: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+def encode(interactions: pd.DataFrame, until: datetime) -> Events:
+    """Events before an instant. Nothing from it on reaches the result, not even an id.
+
+    Args:
+        interactions: columns of `columns.Interactions`, in any order.
+        until: first instant excluded; a return from then on is unknown.
+    """
+    columns = Interactions
+    known = interactions[interactions[columns.PURCHASED_AT] < until]
+    limit = microseconds(until)
+    returned_at = known[columns.RETURNED_AT]
+    returned = np.where(returned_at.isna(), NEVER, returned_at.astype("datetime64[us]").to_numpy().astype(np.int64))
+    frame = pd.DataFrame(
+        {
+            "customer": known[columns.CUSTOMER_ID].astype("Int64").fillna(-1).to_numpy(np.int64),
+            "product": known[columns.STOCK_CODE].astype(str).to_numpy(),
+            "invoice": known[columns.INVOICE_NO].astype(str).to_numpy(),
+            "time": known[columns.PURCHASED_AT].astype("datetime64[us]").to_numpy().astype(np.int64),
+            "returned": np.where(returned < limit, returned, NEVER),
+            "quantity": known[columns.QUANTITY].to_numpy(np.float64),
+            "spend": known[columns.UNIT_PRICE].to_numpy(np.float64),
+            "country": known[columns.COUNTRY].astype(str).to_numpy(),
+            "lines": 1.0,
+        }
+    )
+    events = (
+        frame.groupby(["invoice", "product", "customer"], sort=True)
+        .agg(
+            time=("time", "min"),
+            returned=("returned", "max"),
+            quantity=("quantity", "sum"),
+            spend=("spend", "sum"),
+            lines=("lines", "sum"),
+            country=("country", "max"),
+        )
+        .reset_index()
+        .sort_values(["time", "invoice", "product"], kind="stable")
+    )
+    customers, customer = np.unique(events["customer"].to_numpy(), return_inverse=True)
+    if len(customers) and customers[0] == -1:
+        customers, customer = customers[1:], customer - 1
+    products, product = np.unique(events["product"].to_numpy().astype(str), return_inverse=True)
+    countries, country_of_event = np.unique(events["country"].to_numpy().astype(str), return_inverse=True)
+    country = np.zeros(len(customers), np.int64)
+    mine = customer >= 0
+    country[customer[mine]] = country_of_event[mine]  # in order of time: the last one stays
+    return Events(
+        customers=customers.astype(np.int64),
+        products=products,
+        customer=customer.astype(np.int64),
+        product=product.astype(np.int64),
+        invoice=pd.factorize(events["invoice"])[0].astype(np.int64),
+        time=events["time"].to_numpy(),
+        returned=events["returned"].to_numpy(),
+        quantity=events["quantity"].to_numpy(),
+        price=(events["spend"] / events["lines"]).to_numpy(),
+        country=country,
+        countries=tuple(str(name) for name in countries),
+    )
+
+
+def microseconds(at: datetime) -> int:
+    """An instant of the shop's clock as microseconds since 1970."""
+    return int(np.datetime64(at, "us").astype(np.int64))
+
+
+def rows_of(vocabulary: Sequence[object], values: Sequence[object]) -> IntArray:
+    """Each value's row in an embedding: its place in the vocabulary + 1, and 0 for one it does not hold."""
+    places = pd.Index(np.asarray(vocabulary)).get_indexer(pd.Index(np.asarray(values)))
+    rows: IntArray = (places + 1).astype(np.int64)
+    return rows

@@ -1,0 +1,253 @@
+"""Top-N lists of customers, of products, and for anyone else. Deterministic; ties by stock code."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from ncf_pipeline.baselines import RECENT_DAYS, popularity_ranking
+from ncf_pipeline.columns import (
+    BOUGHT_TOGETHER,
+    BUY_AGAIN,
+    DISCOVER,
+    EVERYWHERE,
+    FOR_YOU,
+    NEW_ARRIVALS,
+    SIMILAR,
+    Interactions,
+    Lists,
+)
+from ncf_pipeline.model.copurchase import cosine_neighbours
+from ncf_pipeline.model.device import place
+from ncf_pipeline.model.events import Events, IntArray, encode, microseconds, rows_of
+from ncf_pipeline.model.features import Mask, ShopState, unit_rows
+from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.splits import interactions_as_of
+
+MIN_BASKETS = 3
+"""Baskets that two products must share before one is shown with the other."""
+
+MIN_LIFT = 1.5
+"""How much more often than by chance: below it, a product is merely popular."""
+
+NEW_DAYS = 56
+"""Days after its first sale for which a product is a new arrival."""
+
+BATCH_CUSTOMERS = 2048
+
+Row = tuple[str, str, str, list[str]]
+
+
+def customer_lists(
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    *,
+    customers: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """`for_you`, `discover` and `buy_again` of customers, from what is known at `as_of`.
+
+    A customer who came after training is scored by what they bought since; a product that came after
+    training by how it sells. Neither needs the model trained again.
+
+    Args:
+        model: from `train`.
+        interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+        as_of: first instant excluded.
+        top_n: length of a list; `buy_again` is shorter where less was bought.
+        customers: only these; all who had bought something by then if None.
+
+    Returns:
+        Columns of `columns.Lists`, three rows a customer, ascending by customer id.
+    """
+    batches = list(customer_list_batches(model, interactions, as_of, top_n, customers=customers))
+    return pd.concat(batches, ignore_index=True) if batches else _table([])
+
+
+def customer_list_batches(
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    *,
+    customers: Sequence[int] | None = None,
+    batch_customers: int = BATCH_CUSTOMERS,
+) -> Iterator[pd.DataFrame]:
+    """Like `customer_lists`, a batch of customers at a time, in memory that does not grow with their number."""
+    events = encode(interactions, as_of)
+    state = ShopState(events, microseconds(as_of), model.recipe)
+    chosen = state.known_customers
+    if customers is not None:
+        wanted = np.asarray(sorted(set(customers)), np.int64)
+        chosen = chosen[np.isin(events.customers[chosen], wanted)]
+    for begin in range(0, len(chosen), batch_customers):
+        yield _table(_rows_of_customers(model, events, state, chosen[begin : begin + batch_customers], top_n))
+
+
+@torch.no_grad()
+def _rows_of_customers(
+    model: TrainedModel, events: Events, state: ShopState, customers: IntArray, top_n: int
+) -> list[Row]:
+    customer_rows = rows_of(model.customers, events.customers.tolist())
+    product_rows = rows_of(model.products, events.products.tolist())
+    placement = place("cpu")
+    rows: list[Row] = []
+    for contexts in state.contexts(customers):
+        history = unit_rows(state.decayed[contexts.customer])
+        batch = Batch(
+            customer=torch.from_numpy(customer_rows[contexts.customer]),
+            history=torch.from_numpy(product_rows[history.indices]),
+            history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
+            history_weight=torch.from_numpy(history.data),
+            product=torch.from_numpy(product_rows[contexts.product]),
+            query=torch.from_numpy(np.repeat(np.arange(len(contexts.customer)), np.diff(contexts.start))),
+            features=torch.from_numpy(contexts.features),
+        )
+        with placement.autocast():
+            scores = model.network(batch).float().numpy()  # (R, 2)
+        for place_in_chunk, customer in enumerate(contexts.customer):
+            part = slice(contexts.start[place_in_chunk], contexts.start[place_in_chunk + 1])
+            product, seen, bought = contexts.product[part], contexts.seen[part], contexts.bought[part]
+            next_any, next_new = scores[part, FOR_YOU_HEAD], scores[part, DISCOVER_HEAD]
+            ever = state.products_seen_by(int(customer))
+            for name, codes in (
+                (FOR_YOU, _fill(_best(next_any, product, top_n), state.ranking, top_n, without=())),
+                (DISCOVER, _fill(_best(next_new, product, top_n, ~seen), state.ranking, top_n, without=ever)),
+                (BUY_AGAIN, _best(next_any, product, top_n, bought)),
+            ):
+                stock_codes = [str(events.products[index]) for index in codes]
+                rows.append(("customer", str(events.customers[customer]), name, stock_codes))
+    return rows
+
+
+def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int, among: Mask | None = None) -> list[int]:
+    """Products by score, ties by their index, which is in order of stock code."""
+    if among is not None:
+        scores, product = scores[among], product[among]
+    order = np.lexsort((product, -scores))[:count]
+    return [int(index) for index in product[order]]
+
+
+def _fill(codes: list[int], ranking: IntArray, count: int, *, without: Iterable[int]) -> list[int]:
+    """A list made up to its length with best sellers."""
+    if len(codes) >= count:
+        return codes
+    taken = {*codes, *without}
+    rest = [int(index) for index in ranking if int(index) not in taken]
+    return codes + rest[: count - len(codes)]
+
+
+def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+    """`bought_together` and `similar` of every product bought before `as_of`.
+
+    `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS`
+    baskets, `MIN_LIFT` times more than by chance, by shrunk cosine. `similar` comes from the embeddings;
+    a product that came after training has none and takes those of the same baskets.
+
+    Returns:
+        Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
+    """
+    events = encode(interactions, as_of)
+    state = ShopState(events, microseconds(as_of), model.recipe)
+    together = _bought_together(events, state, max(top_n, 1))
+    similar = _similar(model.network, rows_of(model.products, events.products.tolist()), state.known_products, top_n)
+    rows: list[Row] = []
+    for index in np.flatnonzero(state.known_products):
+        code = str(events.products[index])
+        companions = _stored_order(together, int(index))[:top_n]
+        alike = similar.get(int(index), companions)
+        rows.append(("product", code, BOUGHT_TOGETHER, [str(events.products[other]) for other in companions]))
+        rows.append(("product", code, SIMILAR, [str(events.products[other]) for other in alike]))
+    return _table(rows)
+
+
+def _bought_together(events: Events, state: ShopState, count: int) -> sp.csr_array:
+    """(P, P) each product's companions in baskets with their strength, at most `count` in a row."""
+    alive = np.flatnonzero(state.alive)
+    invoices = int(events.invoice.max(initial=-1)) + 1
+    baskets = sp.csr_array(
+        (np.ones(len(alive), np.float32), (events.invoice[alive], events.product[alive])),
+        shape=(invoices, len(events.products)),
+    )
+    # An order of hundreds of products says little of any two of them: together its pairs count like a usual basket's.
+    size = np.diff(baskets.indptr)
+    usual = np.median(size[size > 0]) if len(alive) else 1.0
+    baskets.data *= np.repeat(np.sqrt(np.minimum(1.0, usual / np.maximum(size, 1))), size).astype(np.float32)
+    return cosine_neighbours(baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
+
+
+def _stored_order(table: sp.csr_array, row: int) -> IntArray:
+    part = slice(table.indptr[row], table.indptr[row + 1])
+    order = np.lexsort((table.indices[part], -table.data[part]))
+    return table.indices[part][order].astype(np.int64)
+
+
+@torch.no_grad()
+def _similar(
+    network: PurchaseNCF, product_rows: IntArray, known: Mask, top_n: int, *, block: int = 1024
+) -> dict[int, list[int]]:
+    """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
+    trained = np.flatnonzero(known & (product_rows > 0))
+    rows = torch.from_numpy(product_rows[trained])
+    parts = (network.product.weight[rows], network.bought.weight[rows])
+    vectors = torch.nn.functional.normalize(
+        torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
+    )  # (T, 2D)
+    nearest: dict[int, list[int]] = {}
+    for begin in range(0, len(trained), block):
+        cosine = vectors[begin : begin + block] @ vectors.T  # (block, T)
+        cosine[torch.arange(len(cosine)), torch.arange(begin, begin + len(cosine))] = -torch.inf
+        # Stable, so that ties are by stock code.
+        order = torch.argsort(cosine, dim=1, descending=True, stable=True)[:, : min(top_n, len(trained) - 1)]
+        for row, others in enumerate(order.numpy()):
+            nearest[int(trained[begin + row])] = [int(other) for other in trained[others]]
+    return nearest
+
+
+def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+    """For anyone without a list: best sellers of late and new arrivals, for each country and for everywhere.
+
+    A country that sells less than a list's length is filled up from everywhere.
+
+    Returns:
+        Columns of `columns.Lists`; the keys are countries, and `*` for everywhere.
+    """
+    known = interactions_as_of(interactions, as_of)
+    best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
+    new_everywhere = _new_arrivals(known, known, as_of)
+    rows: list[Row] = []
+    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].astype(str).unique())]:
+        best, new = best_everywhere, new_everywhere
+        if country != EVERYWHERE:
+            here = known[known[Interactions.COUNTRY] == country]
+            best = _then(popularity_ranking(_since(here, as_of)), best)
+            new = _then(_new_arrivals(here, known, as_of), new)
+        rows.append(("fallback", country, FOR_YOU, best[:top_n]))
+        rows.append(("fallback", country, NEW_ARRIVALS, new[:top_n]))
+    return _table(rows)
+
+
+def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:
+    """Products first sold anywhere within `NEW_DAYS`, by how they sell here; ties by stock code."""
+    first_sold = everywhere.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].min()
+    new = set(first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)])
+    return [code for code in popularity_ranking(here) if code in new]
+
+
+def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    return known[known[Interactions.PURCHASED_AT] >= as_of - timedelta(days=RECENT_DAYS)]
+
+
+def _then(first: list[str], rest: list[str]) -> list[str]:
+    taken = set(first)
+    return first + [code for code in rest if code not in taken]
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(Lists.ALL))

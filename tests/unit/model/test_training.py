@@ -1,0 +1,144 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ncf_pipeline.errors import TrainingError
+from ncf_pipeline.model.events import encode, microseconds
+from ncf_pipeline.model.lists import customer_lists
+from ncf_pipeline.model.queries import instants, queries_at
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.model.training import train
+
+from .conftest import CUTOFF, START, frame
+
+
+def same_weights(one, other):
+    left, right = one.state().tensors, other.state().tensors
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(shop, recipe, model):
+    assert same_weights(model, train(shop, CUTOFF, recipe, device="cpu"))
+    assert not same_weights(model, train(shop, CUTOFF, replace(recipe, seed=1), device="cpu"))
+
+
+def test_the_future_reaches_nothing(shop, recipe, model):
+    random = np.random.default_rng(0)
+    future = shop["purchased_at"] >= CUTOFF
+    changed = shop.copy()
+    changed.loc[future, "stock_code"] = random.permutation(changed.loc[future, "stock_code"].to_numpy())
+    changed.loc[future, "customer_id"] = 999_999
+    planted = frame([(100, "PLANTED", "X1", 151), (100, "PLANTED", "X2", 160)])
+    # A return after the cutoff of a purchase before it, too.
+    changed.loc[changed.index[0], "returned_at"] = CUTOFF
+    changed = pd.concat([changed, planted], ignore_index=True).sample(frac=1, random_state=3)
+    other = train(changed, CUTOFF, recipe, device="cpu")
+    assert same_weights(model, other)
+    assert "PLANTED" not in other.products
+    assert 999_999 not in other.customers
+    lists = customer_lists(other, changed, CUTOFF, 10)
+    assert lists.equals(customer_lists(model, shop, CUTOFF, 10))
+    assert not any("PLANTED" in codes for codes in lists["stock_codes"])
+
+
+def test_a_query_is_answered_within_its_horizon_and_before_the_cutoff(shop):
+    events, until = encode(shop, CUTOFF), microseconds(CUTOFF)
+    recipe = Recipe()
+    found = instants(events, until, recipe)
+    day = timedelta(days=1)
+    assert found[0] == microseconds(CUTOFF - 28 * day)
+    assert found[0] - found[1] == microseconds(CUTOFF) - microseconds(CUTOFF - 14 * day)
+    assert found[-1] >= microseconds(shop["purchased_at"].min() + 42 * day)
+
+
+def test_answers_are_what_was_bought_and_kept():
+    rows = [
+        (7, "A", "1", 0),
+        (7, "B", "1", 0),
+        (8, "A", "2", 0),
+        (7, "A", "3", 60),
+        (7, "B", "4", 61, 65),
+        (9, "A", "5", 61),
+    ]
+    events = encode(frame(rows), START + timedelta(days=100))
+    chunks = queries_at(events, microseconds(START + timedelta(days=50)), Recipe())
+    assert len(chunks) == 1
+    # Customer 8 bought nothing in the horizon, and 9 was not known at the instant.
+    assert events.customers[chunks[0].contexts.customer].tolist() == [7]
+    assert events.products[chunks[0].contexts.product].tolist() == ["A", "B"]
+    assert chunks[0].positive.tolist() == [True, False]
+    assert chunks[0].bought_next.tolist() == [1]
+    assert chunks[0].new_next.tolist() == [0]
+
+
+def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_taken(shop, recipe, model):
+    stages = [report.stage for report in model.history]
+    assert stages.count("fit") == model.epochs
+    assert stages.count("select") >= 1
+    chosen = max(
+        (report for report in model.history if report.stage == "select"),
+        key=lambda report: (report.for_you + report.discover, -report.epoch),
+    )
+    assert chosen.epoch == model.epochs
+    seen = []
+    again = train(shop, CUTOFF, recipe, device="cpu", epochs=1, on_epoch=seen.append)
+    assert [report.stage for report in again.history] == ["fit"]
+    assert seen == again.history
+
+
+def test_a_state_gives_the_same_model_back(shop, model):
+    state = model.state()
+    again = TrainedModel.from_state(state)
+    assert again.recipe == model.recipe
+    assert again.cutoff == model.cutoff
+    assert again.history == model.history
+    assert (again.customers, again.products) == (model.customers, model.products)
+    assert same_weights(model, again)
+    assert customer_lists(again, shop, CUTOFF, 5).equals(customer_lists(model, shop, CUTOFF, 5))
+
+
+def test_a_state_of_other_shapes_is_refused(model):
+    state = model.state()
+    state.vocabularies["products"].append("EXTRA")
+    with pytest.raises(ValueError, match=r"[Ee]rror|size mismatch"):
+        TrainedModel.from_state(state)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [(7, "A", "1", 0)],
+        [(None, "A", str(day), day) for day in range(140)],
+        [(7, "A", str(day), day) for day in range(3)],
+    ],
+    ids=["empty", "one line", "guests only", "three days"],
+)
+def test_too_little_to_learn_from_is_one_line(rows, recipe):
+    with pytest.raises(TrainingError, match="Too little to learn from") as error:
+        train(frame(rows), CUTOFF, recipe, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_shop_with_one_product_still_trains(recipe):
+    rows = [
+        (customer, "ONLY", f"{customer}-{day}", day) for customer in range(30) for day in range(customer % 7, 150, 10)
+    ]
+    model = train(frame(rows), CUTOFF, recipe, device="cpu")
+    lists = customer_lists(model, frame(rows), CUTOFF, 5)
+    assert lists[lists["list_name"] == "for_you"]["stock_codes"].tolist() == [["ONLY"]] * 30
+    assert lists[lists["list_name"] == "discover"]["stock_codes"].tolist() == [[]] * 30
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_trains_to_the_same_lists_for_most(shop, recipe, model):
+    other = train(shop, CUTOFF, recipe, device="cuda", epochs=model.epochs)
+    one, two = (customer_lists(each, shop, CUTOFF, 5)["stock_codes"] for each in (model, other))
+    shared = np.mean([len({*a} & {*b}) / max(len(a), 1) for a, b in zip(one, two, strict=True)])
+    assert shared > 0.6
