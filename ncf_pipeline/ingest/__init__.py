@@ -1,0 +1,1 @@
+"""Invoices in: reading files, landing their lines, quarantine, and merging by invoice."""

@@ -1,0 +1,105 @@
+"""Which column of a file is which: by name, in any order, case and spelling."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.errors import InputError
+
+CORRECTS = "corrects"
+"""The column by which a corrected line names the line in quarantine that it replaces."""
+
+MAX_TITLE_ROWS = 20
+"""How many rows may stand above the header: a title, an empty row."""
+
+# Lower case, letters and digits only. Also the names of "Online Retail II" and of our own exports.
+_NAMES = {
+    "invoiceno": InvoiceLines.INVOICE_NO,
+    "invoice": InvoiceLines.INVOICE_NO,
+    "invoicenumber": InvoiceLines.INVOICE_NO,
+    "stockcode": InvoiceLines.STOCK_CODE,
+    "description": InvoiceLines.DESCRIPTION,
+    "quantity": InvoiceLines.QUANTITY,
+    "invoicedate": InvoiceLines.INVOICE_DATE,
+    "unitprice": InvoiceLines.UNIT_PRICE,
+    "price": InvoiceLines.UNIT_PRICE,
+    "customerid": InvoiceLines.CUSTOMER_ID,
+    "country": InvoiceLines.COUNTRY,
+    "quarantineid": CORRECTS,
+}
+_PEOPLE_SAY = {
+    InvoiceLines.INVOICE_NO: "InvoiceNo",
+    InvoiceLines.STOCK_CODE: "StockCode",
+    InvoiceLines.DESCRIPTION: "Description",
+    InvoiceLines.QUANTITY: "Quantity",
+    InvoiceLines.INVOICE_DATE: "InvoiceDate",
+    InvoiceLines.UNIT_PRICE: "UnitPrice",
+    InvoiceLines.CUSTOMER_ID: "CustomerID",
+    InvoiceLines.COUNTRY: "Country",
+    CORRECTS: "Quarantine ID",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where a table's columns are.
+
+    Attributes:
+        row: index of the header among the rows that were looked at.
+        width: number of columns, ignored and unnamed ones included.
+        positions: column name of ours to its position in the file, from 0.
+        ignored: names of the columns that nothing is read from.
+    """
+
+    row: int
+    width: int
+    positions: dict[str, int]
+    ignored: tuple[str, ...]
+
+
+def column_of(name: str) -> str | None:
+    """Our name for a file's column; None for one that is not read. `Invoice No` gives `invoice_no`."""
+    return _NAMES.get(re.sub(r"[^a-z0-9]", "", name.lower()))
+
+
+def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
+    """Finds the header among the first rows of a table.
+
+    Args:
+        rows: the first rows; at most `MAX_TITLE_ROWS` are looked at.
+        where: the file (and sheet), for the message.
+
+    Raises:
+        InputError: a column is missing, or there twice; the message names it.
+    """
+    candidates = rows[:MAX_TITLE_ROWS]
+    known = [sum(column_of(cell or "") is not None for cell in row) for row in candidates]
+    best = known.index(max(known)) if known and max(known) else None
+    if best is None:
+        raise InputError(
+            f"{where} has no header: a row with the names {', '.join(_PEOPLE_SAY[name] for name in InvoiceLines.ALL)} "
+            "is expected at the top."
+        )
+    positions: dict[str, int] = {}
+    ignored = []
+    for position, cell in enumerate(candidates[best]):
+        name = (cell or "").strip()
+        column = column_of(name)
+        if column is None:
+            ignored += [shortened(name)] if name else []
+        elif column in positions:
+            raise InputError(f"{where} has the column {_PEOPLE_SAY[column]} twice: remove or rename one of them.")
+        else:
+            positions[column] = position
+    missing = [_PEOPLE_SAY[column] for column in InvoiceLines.ALL if column not in positions]
+    if missing:
+        found = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
+        raise InputError(f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(found)}.")
+    return Header(best, len(candidates[best]), positions, tuple(ignored))
+
+
+def shortened(text: str, length: int = 200) -> str:
+    """A text that fits into a message: one line, printable, not longer than `length`."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
