@@ -5,10 +5,10 @@ critical rule go to quarantine with the rule's name; the rest is merged by invoi
 that is sent again, or corrected, is safe. A run that changed lines starts `refresh_lists`.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
@@ -18,8 +18,8 @@ from ncf_pipeline.airflow.settings import task_settings
 @dag(
     description="New invoices from the inbox into Postgres, checked; broken lines into quarantine.",
     doc_md=__doc__,
-    schedule="30 2 * * *",
-    start_date=datetime(2026, 1, 1),
+    # Without a start date the first scheduled run is the next one, not one for the past at once.
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

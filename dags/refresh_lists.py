@@ -4,7 +4,7 @@ Runs whenever `retail/invoice_lines` changes, so after each ingest that brought 
 purchases and new customers reach the storefront at once. Skipped until a model has been promoted.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import dag, task
 
@@ -17,7 +17,6 @@ from ncf_pipeline.airflow.settings import task_settings
     description="Rescore with the champion and publish, after each change of the invoices.",
     doc_md=__doc__,
     schedule=[INVOICE_LINES],
-    start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

@@ -10,7 +10,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import task_settings
@@ -23,8 +23,8 @@ GPU = {"queue": "gpu", "pool": "gpu"}
 @dag(
     description="Train, evaluate, gate and publish a new model.",
     doc_md=__doc__,
-    schedule="0 4 * * 1",
-    start_date=datetime(2026, 1, 1),
+    # Without a start date the first scheduled run is the next one, not one for the past at once.
+    schedule=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
