@@ -1,88 +1,129 @@
-"""What tests stand on: real servers, a fresh database for each test, and no settings of the developer."""
+"""Markers by folder, and real servers: an embedded Postgres and Redis for each test worker."""
 
 import os
-import secrets
+import shutil
+import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
+from psycopg2 import sql
+
+from ncf_pipeline.settings import Settings
 
 TESTS = Path(__file__).parent
-PROJECT = TESTS.parent
-SHARED_DATA = PROJECT.parent / "shared" / "data"
+REAL_DATA = TESTS.parent.parent / "shared" / "data"
+ROLE = TEMPLATE = "ncf"  # no superuser, as in production
+FAST = {"shared_buffers": "64MB", "max_connections": "60", "timezone": "UTC"}
+UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
+
+
+def pytest_configure(config):
+    """What a developer has set must not change a test, and no test finds the developer's servers."""
+    for name in list(os.environ):
+        if name.startswith(("NCF_", "PG", "AIRFLOW_CONN_")) or name == "REDISCLI_AUTH":
+            del os.environ[name]
+    os.environ["NCF_HOME"] = str(Path(tempfile.gettempdir()) / f"ncf-no-home-{uuid.uuid4().hex}")
 
 
 def pytest_collection_modifyitems(items):
-    """The folder says what a test needs."""
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in {"unit", "integration", "e2e"}:
+        try:
+            folder = item.path.relative_to(TESTS).parts[0]
+        except ValueError:
+            continue
+        if folder in ("unit", "integration", "e2e"):
             item.add_marker(getattr(pytest.mark, folder))
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_the_developer(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("NCF_", "AIRFLOW_CONN_")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
 def servers():
-    """Addresses of an embedded Postgres and Redis that run for the whole session, and a migrated template."""
-    from ncf_pipeline.local import postgres, redis_server
+    """Addresses of a Postgres (as superuser) and a Redis of this worker's own, stopped at the end."""
+    from ncf_pipeline.local import ports
+    from ncf_pipeline.local.postgres import SUPERUSER, database_url, start_postgres, stop_postgres
+    from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
+
+    # Not pytest's own folder: the user that Postgres runs as could not pass through it.
+    folder = Path(tempfile.mkdtemp(prefix="ncf-test-"))
+    started = []
+    try:
+        port = ports.free_port()
+        postgres = start_postgres(
+            folder / "postgres", port=port, password="test", log=folder / "postgres.log", parameters={**FAST, **UNSAFE}
+        )
+        started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid)))
+        server_url = database_url(port, role=SUPERUSER, password="test", database="postgres")
+        port = ports.free_port()
+        store = start_redis(folder / "redis", port=port, password="test", log=folder / "redis.log", durable=False)
+        started.append((stop_redis, store, _stopped_with_us(store.pid)))
+        _make_template(server_url)
+        yield server_url, redis_url(port, password="test")
+    finally:
+        for stop, server, guard in reversed(started):
+            stop(server)
+            guard.kill()
+            guard.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stopped_with_us(pid):
+    """Stops a server even when this process is killed: its end of the pipe closes then."""
+    script = f"read _; kill -INT {pid}"
+    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _make_template(server_url):
+    from ncf_pipeline.local.postgres import ensure_database
     from ncf_pipeline.migrations import migrate
-    from ncf_pipeline.settings import Settings
 
-    with tempfile.TemporaryDirectory(prefix="ncf-tests-") as folder:
-        home = Path(folder)
-        try:
-            postgres.start(home)
-            redis_url = redis_server.start(home)
-            _execute(postgres.url(home, "postgres"), "create database template_ncf")
-            migrate(Settings(home=home, database_url=postgres.url(home, "template_ncf")))
-            yield {"home": home, "redis_url": redis_url}
-        finally:
-            redis_server.shut_down(home)
-            postgres.shut_down(home)
+    ensure_database(server_url, TEMPLATE, password="test")
+    migrate(Settings(database_url=_database(server_url, TEMPLATE)))
 
 
-@pytest.fixture
-def settings(servers, tmp_path):
-    """Settings with a database of its own, migrated; an empty list store; folders under tmp_path."""
-    from ncf_pipeline.local import postgres
-    from ncf_pipeline.settings import Settings
-
-    name = f"test_{secrets.token_hex(6)}"
-    admin = postgres.url(servers["home"], "postgres")
-    _execute(admin, f"create database {name} template template_ncf")
-    with redis.Redis.from_url(servers["redis_url"]) as client:
-        client.flushall()
-    yield Settings(
-        home=tmp_path / "home",
-        database_url=postgres.url(servers["home"], name),
-        redis_url=servers["redis_url"],
-        artifacts_url=(tmp_path / "artifacts").as_uri(),
-        inbox=tmp_path / "inbox",
-    )
-    _execute(admin, f"drop database {name} with (force)")
+def _database(server_url, name):
+    address = server_url.rpartition("@")[2].rpartition("/")[0]
+    return f"postgresql://{ROLE}:test@{address}/{name}"
 
 
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder of the real workbook and day files, which lies beside the project and never in it."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"the real invoices are not at {SHARED_DATA}")
-    return SHARED_DATA
-
-
-def _execute(url, statement):
-    connection = psycopg2.connect(url)
+def _execute(server_url, statement):
+    connection = psycopg2.connect(server_url)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)
     finally:
         connection.close()
+
+
+@pytest.fixture
+def settings(servers, tmp_path):
+    """Settings of a test's own: a fresh migrated database, an empty Redis and folders for files."""
+    server_url, store_url = servers
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    copy = sql.SQL("create database {} template {} owner {}")
+    _execute(server_url, copy.format(sql.Identifier(name), sql.Identifier(TEMPLATE), sql.Identifier(ROLE)))
+    with redis.Redis.from_url(store_url) as client:
+        client.flushall()
+    home = tmp_path / "home"
+    home.mkdir()
+    yield Settings(
+        home=home,
+        database_url=_database(server_url, name),
+        redis_url=store_url,
+        artifacts_url=(tmp_path / "artifacts").as_uri(),
+        inbox=tmp_path / "inbox",
+        inbox_settle_seconds=0,
+        key_prefix=name,
+    )
+    _execute(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the real workbook (`Online Retail.xlsx`, `by-day/*.csv.gz`), which is not in the project."""
+    if not (REAL_DATA / "Online Retail.xlsx").exists():
+        pytest.skip(f"the real workbook is not at {REAL_DATA}")
+    return REAL_DATA

@@ -1,0 +1,1 @@
+"""Embedded servers: everything on one machine, nothing else installed."""

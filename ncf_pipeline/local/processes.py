@@ -1,138 +1,182 @@
-"""Processes that outlive the command that started them: how to find, watch and stop them again."""
+"""Starting a server that outlives us, knowing it again, and stopping it.
 
-import json
+A server is known by its pid together with the instant at which it started: a pid alone may have
+been given to another process since.
+"""
+
 import os
-import secrets
-import socket
+import signal
+import subprocess
 import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pwd import struct_passwd
 
 import psutil
 
 from ncf_pipeline.errors import ServiceError
 
-LOOPBACK = "127.0.0.1"
+_LARGE_LOG = 10_000_000  # bytes; a larger log is set aside at the next start
+_SAME_START = 0.05  # seconds; starts are counted in hundredths
+_POLL = 0.05  # seconds between two looks
+
+# Ours, as long as we live: a dead child stays in the process table until its parent has looked.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
-class Running:
-    """A process by its id and the time at which it was created, since ids are used again."""
+class ServerProcess:
+    """A server that was started, perhaps by an earlier command."""
 
-    pid: int
-    created: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Running":
-        """The process that has this id now.
-
-        Raises:
-            psutil.NoSuchProcess: there is none.
-        """
-        return cls(pid, psutil.Process(pid).create_time())
-
-    def process(self) -> psutil.Process | None:
-        """The process if it still runs, and is not another one with the same id."""
-        try:
-            process = psutil.Process(self.pid)
-            alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-            return process if alive and abs(process.create_time() - self.created) < 1 else None
-        except psutil.NoSuchProcess:
-            return None
+    name: str  # as people call it: Postgres, Redis, ...
+    pid: int  # also the number of its process group and its session
+    started: float  # seconds from the machine's start to the process's: no clock can change it
+    log: Path
+    log_start: int  # size of the log before it started, in bytes
 
 
-def remember(path: Path, running: Running) -> None:
-    """Writes a pid file, whole or not at all."""
-    write_private(path, json.dumps({"pid": running.pid, "created": running.created}))
+def spawn(
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    account: struct_passwd | None = None,
+) -> ServerProcess:
+    """Starts a server in a session of its own, so that a Ctrl-C meant for us does not reach it.
 
-
-def recall(path: Path) -> Running | None:
-    """The process of a pid file, if it still runs."""
-    try:
-        running = Running(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return running if running.process() else None
-
-
-def stop(running: Running, *, patience: float = 20.0) -> None:
-    """Ends a process and its children: politely, then by force."""
-    process = running.process()
-    if process is None:
-        return
-    family = [process, *process.children(recursive=True)]
-    process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=patience)
-    for left in alive:
-        try:
-            left.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=5)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user may read (mode 600), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
-def secret_in(path: Path, *, length: int = 24) -> str:
-    """The secret kept in a file of mode 600; generated the first time."""
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        secret = secrets.token_hex(length)
-        write_private(path, secret)
-        return secret
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback interface now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port(*preferred: int | None) -> int:
-    """The first of the preferred ports that is free, else any free one."""
-    for port in preferred:
-        if port and port_is_free(port):
-            return port
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def last_line(log: Path) -> str:
-    """What a server said last, for an error message."""
-    try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return "it wrote no log"
-    return lines[-1] if lines else "its log is empty"
-
-
-def wait_until_listening(name: str, port: int, running: Running, log: Path, *, patience: float = 30.0) -> None:
-    """Returns once a server accepts connections.
+    Args:
+        name: as people call it.
+        command: the program and its arguments.
+        log: its standard output and error are appended here.
+        cwd: the folder that it runs in.
+        env: its whole environment.
+        account: the user that it runs as; ours if None.
 
     Raises:
-        ServiceError: it died or did not listen in time.
+        ServiceError: the program is missing, or the log cannot be written.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > _LARGE_LOG:
+            log.replace(log.with_suffix(log.suffix + ".1"))
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+            log_start = output.tell()
+            child = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
+            )
+    except OSError as error:
+        raise ServiceError(f"{name} did not start: {error}.") from error
+    _children[child.pid] = child
+    try:
+        started = _since_boot(psutil.Process(child.pid))
+    except psutil.NoSuchProcess:  # on platforms where a dead child is gone before its parent looked
+        started = 0.0
+    return ServerProcess(name, child.pid, started, log, log_start)
+
+
+def is_alive(process: ServerProcess) -> bool:
+    """Whether this very process still runs."""
+    child = _children.get(process.pid)
+    if child is not None and child.poll() is not None:
+        return False
+    try:
+        found = psutil.Process(process.pid)
+        return found.status() != psutil.STATUS_ZOMBIE and abs(_since_boot(found) - process.started) < _SAME_START
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(ready: Callable[[], bool], process: ServerProcess, *, patience: float) -> None:
+    """Returns when the server is ready.
+
+    Args:
+        ready: looks once.
+        process: the server.
+        patience: seconds to wait.
+
+    Raises:
+        ServiceError: it died or is not ready in time; the message has what its log says.
     """
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if running.process() is None:
-            raise ServiceError(f"{name} did not start: {last_line(log)} (log: {log}).")
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        time.sleep(0.05)
-    raise ServiceError(f"{name} does not listen after {patience:.0f} s: {last_line(log)} (log: {log}).")
+    while not ready():
+        if not is_alive(process):
+            raise ServiceError(f"{process.name} did not start: {last_words(process)}")
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{process.name} is not ready after {patience:.0f} s: {last_words(process)}")
+        time.sleep(_POLL)
+
+
+def stop(process: ServerProcess, *, how: signal.Signals = signal.SIGTERM, patience: float = 30) -> None:
+    """Stops a server and what it started. A server that is not there any more is stopped already.
+
+    Args:
+        process: the server.
+        how: the signal that asks it to stop.
+        patience: seconds after which it is killed.
+
+    Raises:
+        ServiceError: it belongs to another user.
+    """
+    try:
+        if is_alive(process):
+            os.kill(process.pid, how)
+            deadline = time.monotonic() + patience
+            while is_alive(process) and time.monotonic() < deadline:
+                time.sleep(_POLL)
+        for member in _session(process):
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    except (PermissionError, psutil.AccessDenied) as error:
+        raise ServiceError(
+            f"{process.name} (process {process.pid}) belongs to another user: stop it as that user."
+        ) from error
+    except ProcessLookupError:
+        pass
+    child = _children.pop(process.pid, None)
+    if child is not None:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=5)
+
+
+def _session(process: ServerProcess) -> list[psutil.Process]:
+    """What runs in the server's session: itself, and what it started and left behind."""
+    if psutil.pid_exists(process.pid) and not is_alive(process) and process.pid not in _children:
+        return []  # the number belongs to somebody else now, so the session that had it is gone
+    members = []
+    for found in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(found.pid) == process.pid and found.status() != psutil.STATUS_ZOMBIE:
+                members.append(found)
+    return members
+
+
+def last_words(process: ServerProcess) -> str:
+    """What the log says since this start: the last line that speaks of an error, else the last line."""
+    try:
+        with process.log.open("rb") as log:
+            log.seek(process.log_start)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    # Postgres goes on to say that it is shut down; the reason stands before.
+    grave = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "Fatal", "ERROR", "Error"))]
+    words = (grave or lines or ["it said nothing"])[-1].strip()
+    return f"{words} (log: {process.log})"
+
+
+def _since_boot(process: psutil.Process) -> float:
+    # Both are shifted together when the clock is set, so the difference stays.
+    return float(process.create_time() - psutil.boot_time())

@@ -1,0 +1,59 @@
+"""Free ports on 127.0.0.1, chosen once and remembered so that addresses stay while they can."""
+
+import json
+import random
+import socket
+from pathlib import Path
+
+from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.local.passwords import write_private
+
+LOOPBACK = "127.0.0.1"
+PORTS_FILE = "ports.json"
+
+# Below the range from which Linux and macOS take ports for outgoing connections.
+_RANGE = range(15_000, 30_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that port of 127.0.0.1 now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are only fading away counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now.
+
+    Raises:
+        ServiceError: none was found.
+    """
+    candidates = random.SystemRandom().sample(_RANGE, 200)
+    for port in candidates:
+        if is_free(port):
+            return port
+    raise ServiceError(f"No free port on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop}: stop some servers.")
+
+
+def remembered_port(home: Path, name: str, *, preferred: int | None = None) -> int:
+    """The port that a server had before if that is still free, else the preferred, else another free one.
+
+    Args:
+        home: `NCF_HOME`.
+        name: of the server.
+        preferred: what a new server should rather have.
+    """
+    try:
+        ports = json.loads((home / PORTS_FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        ports = {}
+    wanted = [port for port in (ports.get(name), preferred) if isinstance(port, int)]
+    port = next((port for port in wanted if is_free(port)), None) or free_port()
+    if ports.get(name) != port:
+        write_private(home / PORTS_FILE, json.dumps({**ports, name: port}, indent=2) + "\n")
+    return port
