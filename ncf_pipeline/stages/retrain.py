@@ -22,7 +22,6 @@ from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.model.training import train
-from ncf_pipeline.registry import ModelVersion
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.stages.publish import publish_lists
@@ -137,7 +136,7 @@ def refit(settings: Settings, version: int) -> str:
     model = train(
         frozen.interactions,
         frozen.cutoff,
-        recipe_of(entry),
+        evaluated.recipe,
         device=settings.device,
         epochs=evaluated.epochs,
         on_epoch=_log_epoch,
@@ -216,11 +215,6 @@ def train_and_recommend(
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
     """A model's lists for the holdout's known customers, as it would have served them at its start."""
     return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
-
-
-def recipe_of(entry: ModelVersion) -> Recipe:
-    """The recipe that a version was trained by."""
-    return Recipe(**entry.config["recipe"])
 
 
 def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: Holdout) -> dict[str, pd.DataFrame]:

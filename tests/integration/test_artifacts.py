@@ -1,0 +1,114 @@
+import json
+
+import fsspec
+import pytest
+import torch
+
+from ncf_pipeline import artifacts
+from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import TrainedModel, new_network
+
+
+@pytest.fixture
+def model():
+    recipe = Recipe(embedding_dim=4, hidden=(8, 4))
+    torch.manual_seed(1)
+    return TrainedModel(
+        recipe=recipe,
+        cutoff=fixed("2011-11-11"),
+        customers=[12346, 12347],
+        products=["22423", "85123A", "POST CARD É"],
+        network=new_network(2, 3, recipe).eval(),
+        epochs=2,
+    )
+
+
+def fixed(day):
+    from datetime import datetime
+
+    return datetime.fromisoformat(day)
+
+
+@pytest.fixture(params=["file", "memory"])
+def url(request, tmp_path):
+    yield (tmp_path / "models" / "v000001").as_uri() if request.param == "file" else "memory://models/v000001"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_a_model_comes_back_as_it_was(model, url):
+    artifacts.save_model(model, url, lineage={"version": 1, "snapshot_id": "s000001"}, card="# Card")
+    back = artifacts.load_model(url)
+    assert (back.recipe, back.cutoff, back.customers, back.products, back.epochs) == (
+        model.recipe,
+        model.cutoff,
+        model.customers,
+        model.products,
+        model.epochs,
+    )
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(back.network.state_dict()[name], tensor)
+
+
+def test_the_folder_holds_what_the_design_names_and_no_pickle(model, url):
+    artifacts.save_model(model, url, lineage={"snapshot_id": "s000001", "cutoff": "2011-12-09"}, card="# Card")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    names = {entry.rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)}
+    assert names == {"model.safetensors", "manifest.json", "vocabularies.json", "model_card.md"}
+    manifest = json.loads(filesystem.cat_file(f"{path}/manifest.json"))
+    assert set(manifest["sha256"]) == names - {"manifest.json"}
+    assert manifest["snapshot_id"] == "s000001"
+    assert manifest["config"]["recipe"]["embedding_dim"] == 4
+    assert manifest["package_version"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabularies.json"])
+def test_a_damaged_file_is_refused(model, url, name):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    content = bytearray(filesystem.cat_file(f"{path}/{name}"))
+    content[len(content) // 2] ^= 1
+    filesystem.pipe_file(f"{path}/{name}", bytes(content))
+    with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+        artifacts.load_model(url)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabularies.json", "manifest.json"])
+def test_an_incomplete_folder_is_refused(model, url, name):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.rm(f"{path}/{name}")
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        artifacts.load_model(url)
+
+
+def test_swapped_vocabularies_are_refused(model, url):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    swapped = {"customers": [12347, 12346], "products": model.products}
+    filesystem.pipe_file(f"{path}/vocabularies.json", json.dumps(swapped).encode())
+    with pytest.raises(ArtifactError, match="damaged"):
+        artifacts.load_model(url)
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b'{"format": 99, "sha256": {}}'])
+def test_a_manifest_that_makes_no_sense_is_refused(model, url, manifest):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.pipe_file(f"{path}/manifest.json", manifest)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        artifacts.load_model(url)
+
+
+def test_writing_again_replaces_the_folder_whole(model, url):
+    artifacts.save_model(model, url, lineage={"version": 1}, card="first")
+    artifacts.save_model(model, url, lineage={"version": 2}, card="second")
+    assert artifacts.read_manifest(url)["version"] == 2
+    filesystem, path = fsspec.core.url_to_fs(url)
+    assert not [entry for entry in filesystem.ls(path.rsplit("/", 1)[0], detail=False) if entry.endswith(".tmp")]
+
+
+def test_a_store_that_refuses_leaves_nothing_behind(model, tmp_path):
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(ArtifactError, match="was not written"):
+        artifacts.save_model(model, (tmp_path / "models" / "v000001").as_uri(), lineage={}, card="")
