@@ -38,8 +38,10 @@ def _url(connection_id: str, scheme: str) -> str | None:
     database = connection.schema or str(extra.pop("db", "") or "")
     if scheme == "redis" and extra.pop("ssl", False):
         scheme = "rediss"
-    login = ":".join(quote(part or "", safe="") for part in (connection.login, connection.password))
+    login = quote(connection.login or "", safe="")
+    if connection.password:
+        login += ":" + quote(connection.password, safe="")
     host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
     # What is left are the driver's own options, such as sslmode or a socket's folder.
     options = urlencode({name: value for name, value in extra.items() if isinstance(value, str | int)})
-    return f"{scheme}://{login + '@' if login != ':' else ''}{host}/{database}{'?' + options if options else ''}"
+    return f"{scheme}://{login + '@' if login else ''}{host}/{database}{'?' + options if options else ''}"

@@ -1,0 +1,54 @@
+import pytest
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ncf:secret@db.example:5433/shop",
+        "postgresql://ncf:p%40ss%2Fword%3A@db.example:5432/shop",  # @ / : in the password
+        "postgresql://ncf@db.example/shop",
+        "postgresql://ncf:secret@db.example:5432/shop?sslmode=require",
+    ],
+)
+def test_the_connection_retail_db_comes_before_the_setting(monkeypatch, url):
+    from ncf_pipeline.airflow.settings import task_settings
+
+    monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://other/other")
+    monkeypatch.setenv("AIRFLOW_CONN_RETAIL_DB", url)
+    assert task_settings().database() == url
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("redis://:secret@store.example:6380/2", "redis://:secret@store.example:6380/2"),
+        ("redis://writer:secret@store.example:6380/0", "redis://writer:secret@store.example:6380/0"),
+        ("redis://store.example:6379/", "redis://store.example:6379/"),
+        ('{"conn_type": "redis", "host": "s", "port": 1, "extra": {"db": 3, "ssl": true}}', "rediss://s:1/3"),
+    ],
+)
+def test_the_connection_list_store_comes_before_the_setting(monkeypatch, connection, expected):
+    from ncf_pipeline.airflow.settings import task_settings
+
+    monkeypatch.setenv("NCF_REDIS_URL", "redis://other")
+    monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", connection)
+    assert task_settings().list_store() == expected
+
+
+def test_without_connections_the_settings_serve_and_params_override_them(monkeypatch):
+    from ncf_pipeline.airflow.settings import task_settings
+
+    monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://db/shop")
+    monkeypatch.setenv("NCF_K", "7")
+    settings = task_settings(k=None, top_n=20)
+    assert (settings.database(), settings.k, settings.top_n) == ("postgresql://db/shop", 7, 20)
+
+
+def test_a_param_that_makes_no_sense_is_said_in_one_line():
+    from ncf_pipeline.airflow.settings import task_settings
+    from ncf_pipeline.errors import SettingsError
+
+    with pytest.raises(SettingsError, match="NCF_TOP_N"):
+        task_settings(top_n=0)
