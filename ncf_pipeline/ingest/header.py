@@ -74,13 +74,14 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
         InputError: a column is missing, or there twice; the message names it.
     """
     candidates = rows[:MAX_TITLE_ROWS]
-    known = [sum(column_of(cell or "") is not None for cell in row) for row in candidates]
-    best = known.index(max(known)) if known and max(known) else None
-    if best is None:
+    known = [len({column_of(cell or "") for cell in row} - {None}) for row in candidates]
+    most = max(known, default=0)
+    if not most:
         raise InputError(
             f"{where} has no header: a row with the names {', '.join(_PEOPLE_SAY[name] for name in InvoiceLines.ALL)} "
             "is expected at the top."
         )
+    best = known.index(most)
     positions: dict[str, int] = {}
     ignored = []
     for position, cell in enumerate(candidates[best]):

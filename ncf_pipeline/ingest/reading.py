@@ -23,6 +23,8 @@ _PEOPLE_SAY: dict[Kind, str] = {
     "packed text": "gzipped CSV text",
     "parquet": "a Parquet file",
 }
+_MARKS: dict[bytes, Kind] = {b"PK\x03\x04": "workbook", b"\x1f\x8b": "packed text", b"PAR1": "parquet"}
+_TEXT: Kind = "text"
 _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
@@ -75,10 +77,7 @@ def _kind_of(path: Path, name: str) -> Kind:
         raise InputError(f"{name} is empty.")
     if start.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx without one.")
-    found: Kind = "text"
-    for mark, kind in ((b"PK\x03\x04", "workbook"), (b"\x1f\x8b", "packed text"), (b"PAR1", "parquet")):
-        if start.startswith(mark):
-            found = kind
+    found = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
     if found != expected:
         raise InputError(
             f"{name} is named as {_PEOPLE_SAY[expected]} but holds {_holds(start, found)}. "

@@ -1,0 +1,164 @@
+"""Where files come from and where they go: inbox → processed or rejected."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import fsspec
+
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.header import shortened
+from ncf_pipeline.ingest.reading import SUFFIXES
+from ncf_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp")
+_GLOB = frozenset("*?[")
+
+
+def files_in_inbox(settings: Settings) -> list[str]:
+    """The files that are there and have stopped growing, by name. Hidden and temporary ones are left alone.
+
+    A file of another kind is given too: it is refused with a reason, instead of lying there unseen.
+    """
+    folder = settings.inbox_path.resolve()
+    if not folder.is_dir():
+        return []
+    waiting = {path: _state(path) for path in sorted(folder.iterdir()) if path.is_file() and _is_finished_name(path)}
+    # Seconds since its last change, by a clock that a copying tool cannot turn back.
+    youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settings.inbox_settle_seconds)
+    if (left := settings.inbox_settle_seconds - youngest) > 0:
+        time.sleep(min(left, settings.inbox_settle_seconds))
+    settled = [path for path, state in waiting.items() if path.exists() and _state(path) == state]
+    for path in sorted(set(waiting) - set(settled)):
+        logger.info("%s is still growing: left for the next round.", shortened(path.name))
+    return [location_of(path) for path in settled]
+
+
+def files_at(paths: Sequence[str]) -> list[str]:
+    """The files that paths, folders, globs and URLs stand for, each once, in the order given.
+
+    Raises:
+        InputError: one of them stands for nothing; the message names it.
+    """
+    found: list[str] = []
+    for given in paths:
+        files = list(_remote(given) if "://" in given else _local(given))
+        if not files:
+            raise InputError(f"{shortened(given)}: there is no such file, and no file of {', '.join(SUFFIXES)} in it.")
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def location_of(path: Path) -> str:
+    """Names a file from anywhere: its absolute path; as a URL where the path is no Unicode text."""
+    # The parent alone: a link in the inbox is moved itself, not what it points to.
+    path = path.parent.resolve() / path.name
+    return path.as_uri() if _is_bytes(str(path)) else str(path)
+
+
+def local_path(location: str) -> Path | None:
+    """The path of a location on this machine; None for one that lies elsewhere."""
+    if location.startswith("file://"):
+        return Path(os.fsdecode(unquote_to_bytes(urlsplit(location).path)))
+    return None if "://" in location else Path(location)
+
+
+def name_of(location: str) -> str:
+    """What people call a file: the last part of its path, in one printable line."""
+    return shortened(location.rstrip("/").rpartition("/")[2]) or shortened(location)
+
+
+def move_to_processed(settings: Settings, location: str, batch_id: int) -> None:
+    """Takes a merged file out of the inbox; does nothing with a file from elsewhere, or one that is gone."""
+    _move(settings, location, "processed", batch_id)
+
+
+def move_to_rejected(settings: Settings, location: str, reason: str, batch_id: int) -> None:
+    """Takes a refused file out of the inbox and writes the reason beside it, as `NAME.reason.json`."""
+    moved = _move(settings, location, "rejected", batch_id)
+    if moved is not None:
+        told = {
+            "file": moved.name,
+            "reason": reason,
+            "batch": batch_id,
+            "rejected_at": datetime.now().isoformat(timespec="seconds"),
+        }
+        beside = moved.with_name(f"{moved.name}.reason.json")
+        beside.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+def _move(settings: Settings, location: str, folder_name: str, batch_id: int) -> Path | None:
+    path = local_path(location)
+    if path is None or path.parent != settings.inbox_path.resolve():
+        return None
+    folder = settings.inbox_path.resolve().parent / folder_name
+    target = folder / path.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target = folder / f"{path.stem}-batch{batch_id:06d}{path.suffix}"
+        shutil.move(path, target)
+    except FileNotFoundError:
+        # Moved by a run that was killed right after, or by another run.
+        return None
+    except OSError as error:
+        logger.warning("%s stays in the inbox: %s. Its lines are safe; move it by hand.", name_of(location), error)
+        return None
+    return target
+
+
+def _is_bytes(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _is_finished_name(path: Path) -> bool:
+    return not path.name.startswith((".", "~$")) and not path.name.lower().endswith(_UNFINISHED)
+
+
+def _state(path: Path) -> tuple[int, int, float]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns, max(about.st_mtime, about.st_ctime)
+
+
+def _local(given: str) -> Iterator[str]:
+    path = Path(given).expanduser()
+    if path.is_dir():
+        yield from (location_of(each) for each in sorted(path.iterdir()) if _is_invoice_file(each))
+    elif path.exists() or path.is_symlink():
+        yield location_of(path)
+    elif _GLOB & set(given):
+        pattern = str(path)
+        root = Path(path.anchor) if path.anchor else Path()
+        yield from (
+            location_of(each) for each in sorted(root.glob(pattern.removeprefix(path.anchor))) if _is_invoice_file(each)
+        )
+
+
+def _is_invoice_file(path: Path) -> bool:
+    return path.is_file() and _is_finished_name(path) and path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def _remote(given: str) -> Iterator[str]:
+    parts = urlsplit(given)
+    if parts.scheme == "file":
+        yield from _local(str(local_path(given)))
+        return
+    try:
+        filesystem, path = fsspec.core.url_to_fs(given)
+        if _GLOB & set(path) and parts.scheme not in {"http", "https"}:
+            yield from (filesystem.unstrip_protocol(each) for each in sorted(filesystem.glob(path)))
+        elif filesystem.isdir(path):
+            names = sorted(filesystem.ls(path, detail=False))
+            yield from (filesystem.unstrip_protocol(each) for each in names if each.lower().endswith(tuple(SUFFIXES)))
+        elif filesystem.exists(path):
+            yield given
+    except (OSError, ImportError, ValueError) as error:
+        raise InputError(f"{shortened(given)} cannot be looked up: {shortened(str(error))}.") from error

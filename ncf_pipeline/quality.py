@@ -1,0 +1,222 @@
+"""Rules on data, by Great Expectations: suites in `expectations/`, run on Postgres.
+
+The only module that imports great_expectations, and only inside the functions: it takes three seconds
+and 250 MB.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal
+
+from ncf_pipeline.errors import QualityError, SettingsError
+from ncf_pipeline.resources import resource
+from ncf_pipeline.settings import Settings
+
+Severity = Literal["critical", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a suite.
+
+    Attributes:
+        rule_id: names it everywhere: in quarantine, in alerts, on the command line.
+        severity: what breaking it means.
+        breaks: whether a row breaks it, or only a batch as a whole.
+        sentence: what it asks for, for people.
+    """
+
+    rule_id: str
+    severity: Severity
+    breaks: Literal["row", "batch"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule that data broke, or that some rows broke within what is tolerated.
+
+    Attributes:
+        rows: how many rows broke it (or groups of rows, for a rule on a batch).
+        failed: whether that is more than the rule tolerates.
+    """
+
+    rule_id: str
+    severity: Severity
+    breaks: Literal["row", "batch"]
+    sentence: str
+    rows: int
+    failed: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, so that it travels as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a suite says about data.
+
+    Attributes:
+        rules: how many rules were asked: all of the file.
+        worst: the highest severity among the rules that failed; None if none did.
+        broken: the rules that rows broke, the worst first.
+    """
+
+    rules: int
+    worst: Severity | None
+    broken: list[BrokenRule]
+
+
+@lru_cache
+def rules_of(suite: str) -> dict[str, Rule]:
+    """The rules of `expectations/SUITE.json`, by id.
+
+    Raises:
+        QualityError: a rule lacks its id, its sentence or its severity, or two have one id.
+    """
+    rules: dict[str, Rule] = {}
+    for written in _suite(suite)["expectations"]:
+        meta = written.get("meta", {})
+        try:
+            rule = Rule(meta["id"], written["severity"], meta["breaks"], meta["sentence"])
+        except KeyError as error:
+            raise QualityError(f"expectations/{suite}.json: {written.get('type')} has no {error}. Add it.") from error
+        if rule.rule_id in rules:
+            raise QualityError(f"expectations/{suite}.json has {rule.rule_id} twice: rename one.")
+        rules[rule.rule_id] = rule
+    return rules
+
+
+def sha256_of(suite: str) -> str:
+    """Of the suite's text: other rules give another value."""
+    return hashlib.sha256(resource("expectations", f"{suite}.json").read_bytes()).hexdigest()
+
+
+def check_landed_batch(settings: Settings, batch_id: int, suite: str = "invoices") -> Verdict:
+    """Asks every rule of a suite about one batch of `raw.landed_line`.
+
+    Args:
+        settings: whose database.
+        batch_id: of the batch; only its rows are looked at.
+        suite: name of the file in `expectations/`.
+
+    Raises:
+        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+    """
+    gx = _great_expectations()
+    from great_expectations.core.partitioners import PartitionerColumnValue
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    # Not add_postgres: it insists on a host name, which a Unix socket has not.
+    shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
+    table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
+    batch = table.add_batch_definition(
+        "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
+    )
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=suite, data=batch, suite=_loaded(context, suite))
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=suite,
+            validation_definitions=[definition],
+            result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
+        )
+    )
+    try:
+        # Without the parameter, the newest batch would be validated instead, in silence.
+        results = checkpoint.run(
+            batch_parameters={"batch_id": batch_id}, expectation_parameters={"tomorrow": _tomorrow()}
+        )
+    except Exception as error:
+        raise QualityError(f"{suite}: the rules could not be asked: {_first_line(error)}") from error
+    finally:
+        shop.get_execution_engine().engine.dispose()
+    (result,) = results.run_results.values()
+    return _verdict(suite, result)
+
+
+def _tomorrow() -> str:
+    """The end of tolerance for clocks and time zones."""
+    return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
+
+
+def _great_expectations() -> Any:
+    # Read when the library is imported. Nothing about the shop's data goes anywhere.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    return great_expectations
+
+
+def _address(settings: Settings) -> str:
+    scheme, _, rest = settings.database().partition("://")
+    if scheme not in {"postgresql", "postgres"} or not rest:
+        raise SettingsError("NCF_DATABASE_URL is no postgresql:// URL. Correct it and try again.")
+    # The driver is written out, or the newest one would be looked for. A bare $ would stand for a variable.
+    return f"postgresql+psycopg2://{rest}".replace("$", r"\$")
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).strip().splitlines()), "no reason was given")
+
+
+def _suite(suite: str) -> dict[str, Any]:
+    path = resource("expectations", f"{suite}.json")
+    try:
+        written: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise QualityError(f"{path} cannot be read: {error}. Restore it.") from error
+    return written
+
+
+def _loaded(context: Any, suite: str) -> Any:
+    from great_expectations.core.expectation_suite import ExpectationSuite
+
+    written = _suite(suite)
+    loaded = context.suites.add(ExpectationSuite(**written))
+    # An unknown type or severity is dropped by the library with no more than a log line.
+    missing = set(rules_of(suite)) - {expectation.meta["id"] for expectation in loaded.expectations}
+    if missing or len(loaded.expectations) != len(written["expectations"]):
+        raise QualityError(
+            f"expectations/{suite}.json has {len(written['expectations'])} rules, but {len(loaded.expectations)} could "
+            f"be loaded; not {', '.join(sorted(missing))}. Correct their type, severity or arguments."
+        )
+    return loaded
+
+
+def _verdict(suite: str, result: Any) -> Verdict:
+    rules = rules_of(suite)
+    broken = []
+    for each in result.results:
+        rule = rules[each.expectation_config.meta["id"]]
+        if each.exception_info.get("raised_exception", True):
+            reason = _first_line(each.exception_info.get("exception_message"))
+            raise QualityError(f"The rule {rule.rule_id} could not be asked: {reason}")
+        rows = _rows(each)
+        if rows or not each.success:
+            broken.append(BrokenRule(rule.rule_id, rule.severity, rule.breaks, rule.sentence, rows, not each.success))
+    if len(result.results) != len(rules):
+        raise QualityError(f"{len(rules)} rules were to be asked, {len(result.results)} were. See the log.")
+    # Not `success`: a failure that is only for information makes that false, too.
+    worst = result.get_max_severity_failure()
+    order = ("critical", "warning", "info")
+    broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows))
+    return Verdict(len(rules), worst.value if worst is not None else None, broken)
+
+
+def _rows(result: Any) -> int:
+    found = result.result.get("unexpected_count")
+    if found is None and result.expectation_config.type == "unexpected_rows_expectation":
+        found = result.result["observed_value"]
+    if found is None:
+        found = 0 if result.success else 1
+    return int(found)

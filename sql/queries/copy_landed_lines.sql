@@ -1,0 +1,19 @@
+copy raw.landed_line (
+    batch_id,
+    line_number,
+    file_number,
+    sheet_number,
+    row_number,
+    invoice_no,
+    stock_code,
+    description,
+    quantity,
+    invoice_date,
+    unit_price,
+    customer_id,
+    country,
+    unreadable,
+    original,
+    corrects
+)
+from stdin with (format csv)
