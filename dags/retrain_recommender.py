@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
-from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.airflow.settings import requested_by, task_settings
 from ncf_pipeline.settings import Settings
 
 DEFAULTS = Settings()
@@ -77,12 +77,14 @@ def retrain_recommender() -> None:
         return retrain.snapshot(task_settings(), cutoff, not_after=not_after)
 
     @task(**GPU)
-    def backtest(snapshot_id: str, params: dict[str, Any], run_id: str | None = None) -> int:
+    def backtest(snapshot_id: str, params: dict[str, Any], dag_run: Any = None) -> int:
         """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
         from ncf_pipeline.stages import retrain
 
         given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed")}
-        return retrain.backtest(task_settings(**given), snapshot_id, run_key=run_id)
+        return retrain.backtest(
+            task_settings(**given), snapshot_id, run_key=dag_run.run_id, requested_by=requested_by(dag_run)
+        )
 
     @task.branch
     def gate(version: int) -> str:

@@ -28,6 +28,7 @@ class ModelVersion:
     cutoff: datetime
     holdout_start: datetime
     config: dict[str, Any]
+    requested_by: str
     url: str | None
     created_at: datetime
     promoted_at: datetime | None
@@ -59,9 +60,11 @@ def open_version(
     cutoff: datetime,
     holdout_start: datetime,
     config: dict[str, Any],
+    requested_by: str,
 ) -> int:
     """A version for this run: a new one, or the one that an earlier try of the same run opened."""
     with transaction(settings) as connection:
+        _set_actor(connection, requested_by, f"run {run_key}")
         return int(
             _one(
                 connection,
@@ -71,6 +74,7 @@ def open_version(
                 cutoff=cutoff,
                 holdout_start=holdout_start,
                 config=json.dumps(config),
+                requested_by=requested_by,
             ).version
         )
 
@@ -133,6 +137,7 @@ def evaluation(settings: Settings, version: int) -> list[Scores]:
 def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
     """Stores the gate's decision and marks the version `held` on a no."""
     with transaction(settings) as connection, connection.cursor() as cursor:
+        _set_actor(connection, "gate", "; ".join(decision.reasons))
         cursor.execute(
             query("record_gate_decision"),
             {
@@ -158,14 +163,22 @@ def record_artifact(settings: Settings, version: int, url: str) -> None:
         cursor.execute(query("record_artifact"), {"version": version, "url": url})
 
 
-def promote(settings: Settings, version: int) -> None:
+def promote(settings: Settings, version: int, *, actor: str, reason: str) -> None:
     """Makes a version the champion and retires the one before it, in one transaction.
+
+    Args:
+        settings: whose registry.
+        version: which.
+        actor: a person, or what triggered the run; kept in `ml.model_event`.
+        reason: likewise.
 
     Raises:
         InputError: the version has no artifact, or the gate did not let it through.
     """
     with transaction(settings) as connection, connection.cursor() as cursor:
+        # Two promotions at once wait for each other here.
         cursor.execute("lock table ml.model_version in share row exclusive mode")
+        _set_actor(connection, actor, reason)
         cursor.execute(query("may_promote"), {"version": version})
         if cursor.fetchone() is None:
             raise InputError(
@@ -186,6 +199,12 @@ def next_publication_number(settings: Settings, *, live: int) -> int:
         return int(_one(connection, "next_publication_number", live=live).number)
 
 
+def model_events(settings: Settings, version: int) -> list[dict[str, Any]]:
+    """Every change of a version's state, oldest first: `from_state`, `to_state`, `actor`, `reason`, `at`."""
+    with transaction(settings) as connection:
+        return [dict(row._asdict()) for row in _all(connection, "model_events", version=version)]
+
+
 def record_publication(settings: Settings, publication: Publication) -> None:
     """Stores a publication once it is live."""
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -196,6 +215,10 @@ def publications(settings: Settings) -> list[Publication]:
     """All publications, newest first."""
     with transaction(settings) as connection:
         return [Publication(*row) for row in _all(connection, "publications")]
+
+
+def _set_actor(connection: Connection, actor: str, reason: str) -> None:
+    _all(connection, "set_actor", actor=actor, reason=reason)
 
 
 def _all(connection: Connection, name: str, **parameters: Any) -> list[Any]:

@@ -29,6 +29,13 @@ def task_settings(**overrides: Any) -> Settings:
     return load_settings(**given)
 
 
+def requested_by(dag_run: Any) -> str:
+    """Who or what a run is for, in words: `admin (manual)`, or `scheduled`."""
+    kind = str(getattr(dag_run.run_type, "value", dag_run.run_type))
+    person = getattr(dag_run, "triggering_user_name", None)
+    return f"{person} ({kind})" if person else kind
+
+
 def _url(connection_id: str, scheme: str) -> str | None:
     try:
         connection = Connection.get(connection_id)

@@ -1,5 +1,6 @@
 """`retrain`, `refresh`, `evaluate`, `models` and `rollback`."""
 
+import getpass
 import json
 import logging
 import uuid
@@ -54,7 +55,9 @@ def retrain(
 
     with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
         _log_to_terminal(quiet=as_json)
-        version = stages.backtest(settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}")
+        version = stages.backtest(
+            settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}", requested_by=_user()
+        )
         number = None
         if stages.gate(settings, version).promote:
             stages.refit(settings, version)
@@ -147,7 +150,7 @@ def rollback(
 
     with serving(load_settings()) as settings:
         _log_to_terminal(quiet=as_json)
-        result = rollback_stage(settings, _version_number(version) if version is not None else None)
+        result = rollback_stage(settings, _version_number(version) if version is not None else None, actor=_user())
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -159,6 +162,10 @@ def _version_number(text: str) -> int:
     if not digits.isdigit():
         raise typer.BadParameter(f"{text!r} is no version: write 7 or v7.")
     return int(digits)
+
+
+def _user() -> str:
+    return f"command line, {getpass.getuser()}"
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -46,13 +46,14 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
     return take_snapshot(settings, cutoff)
 
 
-def backtest(settings: Settings, snapshot_id: str, *, run_key: str) -> int:
+def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by: str) -> int:
     """Trains on what was bought before the holdout, and scores candidate, incumbent and baselines on it.
 
     Args:
         settings: `holdout_days`, `k`, `seed` and `device` count.
         snapshot_id: what to learn from.
         run_key: names the run, so that a second try continues the same version.
+        requested_by: a person, or what triggered the run; kept with the version.
 
     Returns:
         The candidate's version.
@@ -76,6 +77,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str) -> int:
             "top_n": settings.top_n,
             "recipe": asdict(recipe),
         },
+        requested_by=requested_by,
     )
     truth = truth_for(frozen, holdout_start)
     candidate, lists = train_and_recommend(frozen, recipe, truth, k=settings.k, device=settings.device)
@@ -162,7 +164,8 @@ def refit(settings: Settings, version: int) -> str:
 
 def register(settings: Settings, version: int) -> None:
     """Makes the version the champion."""
-    registry.promote(settings, version)
+    entry = registry.model_version(settings, version)
+    registry.promote(settings, version, actor=entry.requested_by, reason="the gate let it through")
     logger.info("v%d is the champion.", version)
 
 

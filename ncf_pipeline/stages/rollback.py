@@ -11,12 +11,13 @@ from ncf_pipeline.stages.publish import republish
 logger = logging.getLogger(__name__)
 
 
-def rollback(settings: Settings, version: int | None = None) -> dict[str, Any]:
+def rollback(settings: Settings, version: int | None = None, *, actor: str) -> dict[str, Any]:
     """Makes an earlier version serve again, and the champion.
 
     Args:
         settings: of this run.
         version: which; the one that served before the champion if None. Forward works too.
+        actor: who asks for it; kept in the registry.
 
     Returns:
         `version`, `publication` (its number), and `flipped`: whether the lists were still in the list store.
@@ -44,6 +45,6 @@ def rollback(settings: Settings, version: int | None = None) -> dict[str, Any]:
         number = newest.number
     else:
         number = republish(settings, newest)
-    registry.promote(settings, version)
+    registry.promote(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
     logger.info("v%d serves again, as publication p%06d.", version, number)
     return {"version": version, "publication": number, "flipped": flipped}

@@ -11,6 +11,8 @@ create table ml.model_version (
     holdout_start timestamp not null,
     -- network, training and evaluation settings
     config jsonb not null,
+    -- a person, or what triggered the run
+    requested_by text not null,
     -- the artifact of the refit; null until then
     url text,
     created_at timestamptz not null default now(),
@@ -20,6 +22,39 @@ create table ml.model_version (
 );
 
 create unique index one_champion on ml.model_version ((true)) where state = 'champion';
+
+-- Every change of a version's state, whoever makes it: written by a trigger, so that none is forgotten.
+create table ml.model_event (
+    event_id bigint generated always as identity primary key,
+    version bigint not null references ml.model_version on delete cascade,
+    from_state text,
+    to_state text not null,
+    actor text not null,
+    reason text,
+    at timestamptz not null default now()
+);
+
+create function ml.record_model_event() returns trigger
+language plpgsql
+as $$
+begin
+    insert into ml.model_event (version, from_state, to_state, actor, reason)
+    values (
+        new.version,
+        case when tg_op = 'UPDATE' then old.state end,
+        new.state,
+        coalesce(nullif(current_setting('ncf.actor', true), ''), current_user),
+        nullif(current_setting('ncf.reason', true), '')
+    );
+    return null;
+end
+$$;
+
+create trigger a_version_is_opened after insert on ml.model_version
+for each row execute function ml.record_model_event();
+
+create trigger a_version_changes_state after update of state on ml.model_version
+for each row when (old.state is distinct from new.state) execute function ml.record_model_event();
 
 create table ml.evaluation (
     version bigint not null references ml.model_version on delete cascade,

@@ -5,6 +5,7 @@ select
     cutoff,
     holdout_start,
     config,
+    requested_by,
     url,
     created_at,
     promoted_at

@@ -20,6 +20,7 @@ def open_version(settings, run_key="run", cutoff="2011-12-09", holdout_start="20
         cutoff=datetime.fromisoformat(cutoff),
         holdout_start=datetime.fromisoformat(holdout_start),
         config={"k": 5},
+        requested_by="admin (manual)",
     )
 
 
@@ -32,7 +33,7 @@ def promoted(settings, run_key, **times):
     version = open_version(settings, run_key, **times)
     pass_gate(settings, version)
     registry.record_artifact(settings, version, f"file:///models/{run_key}")
-    registry.promote(settings, version)
+    registry.promote(settings, version, actor="admin (manual)", reason="test")
     return version
 
 
@@ -49,8 +50,23 @@ def test_a_promotion_retires_the_champion_before(settings):
     first, second = promoted(settings, "a"), promoted(settings, "b")
     assert states(settings) == {first: "retired", second: "champion"}
     assert registry.champion(settings).version == second
-    registry.promote(settings, first)  # and back
+    registry.promote(settings, first, actor="ops", reason="rollback")  # and back
     assert states(settings) == {first: "champion", second: "retired"}
+
+
+def test_every_change_of_state_is_kept_with_who_and_why(settings):
+    first, _ = promoted(settings, "a"), promoted(settings, "b")
+    registry.promote(settings, first, actor="ops", reason="rollback")
+    with transaction(settings) as connection:
+        connection.cursor().execute("update ml.model_version set state = 'retired' where version = %s", (first,))
+    events = registry.model_events(settings, first)
+    assert [(event["from_state"], event["to_state"], event["actor"], event["reason"]) for event in events] == [
+        (None, "candidate", "admin (manual)", "run a"),
+        ("candidate", "champion", "admin (manual)", "test"),
+        ("champion", "retired", "admin (manual)", "test"),
+        ("retired", "champion", "ops", "rollback"),
+        ("champion", "retired", "ncf", None),  # by hand: the database's own user
+    ]
 
 
 def test_what_the_gate_held_cannot_serve(settings):
@@ -59,14 +75,14 @@ def test_what_the_gate_held_cannot_serve(settings):
     registry.record_artifact(settings, version, "file:///models/v1")
     assert states(settings) == {version: "held"}
     with pytest.raises(InputError, match=f"v{version} cannot serve"):
-        registry.promote(settings, version)
+        registry.promote(settings, version, actor="ops", reason="test")
 
 
 def test_what_has_no_artifact_cannot_serve(settings):
     version = open_version(settings)
     pass_gate(settings, version)
     with pytest.raises(InputError, match="cannot serve"):
-        registry.promote(settings, version)
+        registry.promote(settings, version, actor="ops", reason="test")
 
 
 def test_there_is_one_champion_whatever_happens(settings):
@@ -85,7 +101,11 @@ def test_two_promotions_at_once_leave_one_champion(settings):
         pass_gate(settings, version)
         registry.record_artifact(settings, version, "file:///x")
         versions.append(version)
-    threads = [threading.Thread(target=registry.promote, args=(settings, version)) for version in versions]
+
+    def promote(version):
+        registry.promote(settings, version, actor="ops", reason="race")
+
+    threads = [threading.Thread(target=promote, args=(version,)) for version in versions]
     for thread in threads:
         thread.start()
     for thread in threads:
