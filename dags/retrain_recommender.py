@@ -10,7 +10,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task
 
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import requested_by, task_settings
@@ -93,21 +93,19 @@ def retrain_recommender() -> None:
 
         return "refit" if retrain.gate(task_settings(), version).promote else "held"
 
-    @task(**GPU)
-    def refit(version: int) -> int:
-        """Trains the same recipe on everything before the cutoff, and keeps the model."""
+    @task.branch(**GPU)
+    def refit(version: int) -> str:
+        """Trains the same recipe on everything before the cutoff; what follows is `register`, or `held`."""
         from ncf_pipeline.stages import retrain
 
-        retrain.refit(task_settings(), version)
-        return version
+        return "register" if retrain.refit(task_settings(), version) else "held"
 
     @task
-    def register(version: int) -> int:
+    def register(version: int) -> None:
         """Makes the version the champion."""
         from ncf_pipeline.stages import retrain
 
         retrain.register(task_settings(), version)
-        return version
 
     @task
     def publish(version: int) -> int:
@@ -116,7 +114,7 @@ def retrain_recommender() -> None:
 
         return retrain.publish(task_settings(), version)
 
-    @task
+    @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     def held(version: int) -> None:
         """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
         from ncf_pipeline.stages import retrain
@@ -124,9 +122,10 @@ def retrain_recommender() -> None:
         retrain.log_decision(task_settings(), version)
 
     version = backtest(snapshot())
-    refitted = refit(version)
-    gate(version) >> [refitted, held(version)]
-    publish(register(refitted))
+    refitted, registered, end = refit(version), register(version), held(version)
+    gate(version) >> [refitted, end]
+    refitted >> [registered, end]
+    registered >> publish(version)
 
 
 retrain_recommender()

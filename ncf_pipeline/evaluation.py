@@ -165,6 +165,22 @@ def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
     return shared / (len(lists) * (len(lists) - 1) * k)
 
 
+def agreement(lists: pd.DataFrame, others: pd.DataFrame, *, question: str, k: int) -> float:
+    """Mean share of the first `k` that both recommenders give the same customer; NaN without common customers.
+
+    Args:
+        lists: columns of `columns.Lists`.
+        others: likewise, of another recommender.
+        question: `for_you` or `discover`.
+        k: depth.
+    """
+    one, other = _lists_by_customer(lists, question), _lists_by_customer(others, question)
+    common = one.keys() & other.keys()
+    if not common:
+        return float("nan")
+    return sum(len(set(one[customer][:k]) & set(other[customer][:k])) for customer in common) / (k * len(common))
+
+
 def _score_cohort(
     by_customer: Mapping[str, pd.DataFrame],
     lists: Mapping[str, dict[int, list[str]]],

@@ -28,6 +28,8 @@ class Thresholds:
         min_catalog_coverage: share of the catalogue that must be exceeded by what is recommended.
         min_full_lists: share of known customers who must have a full list.
         max_overlap: mean share of products that two customers' lists may have in common.
+        min_refit_agreement: mean share of a customer's first K that refit and evaluated model must both
+            recommend. Two seeds of one recipe share about twice as much; a broken refit next to nothing.
     """
 
     baseline_margin: float = 0.0
@@ -38,6 +40,7 @@ class Thresholds:
     min_catalog_coverage: float = 0.05
     min_full_lists: float = 0.95
     max_overlap: float = 0.5
+    min_refit_agreement: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,24 @@ def decide(scores: Sequence[Scores], thresholds: Thresholds) -> GateDecision:
                     f"two customers' lists share {candidate.overlap:.1%}"
                 )
     return GateDecision(not objections, tuple(objections or in_favour), thresholds, tuple(scores))
+
+
+def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
+    """What speaks against serving the refit of a candidate that was let through; nothing, normally.
+
+    The refit is what serves, and no holdout is left to evaluate it on. But on the same customers at the
+    same instant it must recommend much of what the evaluated model recommends.
+
+    Args:
+        shared: from `evaluation.agreement` of refit and backtest.
+        thresholds: `min_refit_agreement` counts.
+    """
+    if shared >= thresholds.min_refit_agreement:
+        return []
+    return [
+        f"the refit shares only {shared:.1%} of its recommendations with the model that was evaluated; "
+        f"{thresholds.min_refit_agreement:.0%} are asked"
+    ]
 
 
 def _compare(candidate: Scores, of: dict[str, Scores], thresholds: Thresholds) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ Every change is one transaction. At most one version is champion, by a unique in
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -148,6 +149,14 @@ def record_decision(settings: Settings, version: int, decision: GateDecision, *,
             },
         )
         cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": decision.promote})
+
+
+def hold(settings: Settings, version: int, objections: Sequence[str]) -> None:
+    """Turns a decision into a no, after all: the version is held, for these reasons too."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        _set_actor(connection, "gate", "; ".join(objections))
+        cursor.execute(query("object_to_version"), {"version": version, "objections": list(objections)})
+        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": False})
 
 
 def gate_decision(settings: Settings, version: int) -> dict[str, Any] | None:

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     gate_min_full_lists: float = Field(0.95, ge=0, le=1, description="share of customers who must have a full list")
     gate_max_overlap: float = Field(0.5, ge=0, le=1, description="share of products two customers' lists may share")
 
+    gate_min_refit_agreement: float = Field(
+        0.4, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"
+    )
+
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
 

@@ -59,8 +59,7 @@ def retrain(
             settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}", requested_by=_user()
         )
         number = None
-        if stages.gate(settings, version).promote:
-            stages.refit(settings, version)
+        if stages.gate(settings, version).promote and stages.refit(settings, version):
             stages.register(settings, version)
             number = stages.publish(settings, version)
         summary = {**reports.retrain_summary(settings, version), "publication": number}

@@ -15,9 +15,20 @@ import pandas as pd
 
 from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.baselines import BASELINES
+from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.evaluation import CANDIDATE, EVERYONE, INCUMBENT, NDCG_DEPTH, Holdout, Scores, score, truth_of
-from ncf_pipeline.gate import GateDecision, Thresholds, decide
+from ncf_pipeline.evaluation import (
+    CANDIDATE,
+    EVERYONE,
+    INCUMBENT,
+    NDCG_DEPTH,
+    Holdout,
+    Scores,
+    agreement,
+    score,
+    truth_of,
+)
+from ncf_pipeline.gate import GateDecision, Thresholds, decide, objections_to_refit
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
@@ -27,6 +38,8 @@ from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_s
 from ncf_pipeline.stages.publish import publish_lists
 
 logger = logging.getLogger(__name__)
+
+_COMPARED_CUSTOMERS = 1000
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
@@ -97,7 +110,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
 
 def gate(settings: Settings, version: int) -> GateDecision:
     """Decides whether the version may serve, and stores and logs the decision with its reasons."""
-    thresholds = Thresholds(**{entry.name: getattr(settings, f"gate_{entry.name}") for entry in fields(Thresholds)})
+    thresholds = _thresholds(settings)
     decision = decide(registry.evaluation(settings, version), thresholds)
     candidate = registry.model_version(settings, version)
     compared = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=version)
@@ -126,11 +139,13 @@ def log_decision(settings: Settings, version: int) -> None:
         logger.info("Gate: %s", reason)
 
 
-def refit(settings: Settings, version: int) -> str:
-    """Trains the same recipe on everything before the cutoff and keeps the model.
+def refit(settings: Settings, version: int) -> bool:
+    """Trains the same recipe on everything before the cutoff, keeps the model, and checks it.
+
+    Nothing is left to evaluate it on, so it must recommend much of what the evaluated model does.
 
     Returns:
-        The artifact's URL.
+        Whether it may serve; if not, the version is held and the reason is stored and logged.
     """
     entry = registry.model_version(settings, version)
     frozen = read_snapshot(settings, entry.snapshot_id)
@@ -159,7 +174,11 @@ def refit(settings: Settings, version: int) -> str:
     )
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
-    return url
+    objections = objections_to_refit(_agreement(frozen, model, evaluated, settings.k), _thresholds(settings))
+    if objections:
+        registry.hold(settings, version, objections)
+        log_decision(settings, version)
+    return not objections
 
 
 def register(settings: Settings, version: int) -> None:
@@ -218,6 +237,25 @@ def train_and_recommend(
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
     """A model's lists for the holdout's known customers, as it would have served them at its start."""
     return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
+
+
+def _thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(**{entry.name: getattr(settings, f"gate_{entry.name}") for entry in fields(Thresholds)})
+
+
+def _agreement(frozen: Snapshot, model: TrainedModel, evaluated: TrainedModel, k: int) -> float:
+    """How much of `for_you` refit and evaluated model share, for the customers that bought last."""
+    last = frozen.interactions.dropna(subset=[Interactions.CUSTOMER_ID]).sort_values(Interactions.PURCHASED_AT)
+    customers = (
+        last[Interactions.CUSTOMER_ID].drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
+    )
+    one, other = (
+        customer_lists(which, frozen.interactions, frozen.cutoff, k, customers=customers)
+        for which in (model, evaluated)
+    )
+    shared = agreement(one, other, question=FOR_YOU, k=k)
+    logger.info("Refit and evaluated model share %.1f%% of %d customers' lists.", 100 * shared, len(customers))
+    return shared
 
 
 def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: Holdout) -> dict[str, pd.DataFrame]:

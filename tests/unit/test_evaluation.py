@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from ledger import interactions, january
 
-from ncf_pipeline.evaluation import mean_overlap, score, score_by_customer, truth_of
+from ncf_pipeline.evaluation import agreement, mean_overlap, score, score_by_customer, truth_of
 
 LEDGER = interactions(
     (1, "a", 1),
@@ -120,3 +120,10 @@ def test_an_empty_holdout_has_no_means():
     for_you = scored(5, truth=truth, candidate=nothing)["candidate", "for_you"]
     assert for_you.customers == 0
     assert for_you.precision_at_k != for_you.precision_at_k  # NaN
+
+
+def test_agreement_is_the_share_of_the_first_k_over_common_customers():
+    one = customer_lists(for_you={1: ["a", "b", "c"], 2: ["a", "b"], 3: ["z"]})
+    other = customer_lists(for_you={1: ["b", "a", "x"], 2: ["c", "b"]})
+    assert agreement(one, other, question="for_you", k=2) == pytest.approx((2 + 1) / (2 * 2))
+    assert agreement(one, customer_lists(for_you={9: ["a"]}), question="for_you", k=2) != 0  # NaN: nothing to compare

@@ -4,7 +4,7 @@ from math import inf, nan
 import pytest
 
 from ncf_pipeline.evaluation import Scores
-from ncf_pipeline.gate import Thresholds, decide
+from ncf_pipeline.gate import Thresholds, decide, objections_to_refit
 
 THRESHOLDS = Thresholds()
 
@@ -142,3 +142,8 @@ def test_one_list_for_everyone_never_gets_past_the_gate():
     # Nor if its five products happened to sell well.
     lucky = replace(CANDIDATE, catalog_coverage=5 / 3700, overlap=1.0)
     assert not decision(lucky, *BASELINES, *DISCOVER).promote
+
+
+@pytest.mark.parametrize(("shared", "objects"), [(0.8, False), (0.4, False), (0.39, True), (0.0, True), (nan, True)])
+def test_a_refit_that_shares_little_with_what_was_evaluated_is_objected_to(shared, objects):
+    assert bool(objections_to_refit(shared, THRESHOLDS)) is objects

@@ -1,0 +1,183 @@
+"""discover → land → validate → quarantine → merge.
+
+Each stage is a transaction, gives the same when it is run again, and can be killed at any point. What passes
+between them is a batch's id and small dictionaries.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psycopg2.extras import Json
+
+from ncf_pipeline import quality
+from ncf_pipeline.database import transaction
+from ncf_pipeline.errors import QualityError
+from ncf_pipeline.ingest import inbox
+from ncf_pipeline.ingest.batches import BatchCounts, batch_record, counts_of, locations, locked_batch
+from ncf_pipeline.ingest.landing import land_files
+from ncf_pipeline.ingest.merging import merge_good_lines
+from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
+from ncf_pipeline.settings import Settings
+
+__all__ = ["BatchCounts", "discover", "ingest", "land", "merge", "quarantine", "validate"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+SUITE = "invoices"
+
+
+def discover(settings: Settings, paths: Sequence[str] | None = None) -> list[str]:
+    """The files to load.
+
+    Args:
+        settings: of this run.
+        paths: files, folders, globs or URLs; None or empty for whatever is in the inbox and has stopped growing.
+
+    Raises:
+        InputError: one of the paths stands for nothing.
+    """
+    return inbox.files_at(paths) if paths else inbox.files_in_inbox(settings)
+
+
+def land(settings: Settings, files: Sequence[str], on_progress: Progress | None = None) -> int:
+    """Every line of the files into the landing table, as one batch.
+
+    Returns:
+        The batch's id.
+
+    Raises:
+        InputError: none of the files can be used. Each one that cannot is recorded with the reason.
+    """
+    batch_id = land_files(settings, files, rules_sha256=quality.sha256_of(SUITE), on_progress=on_progress)
+    with transaction(settings) as connection:
+        record = batch_record(connection, batch_id)
+    logger.info("Batch %d: %s, %d lines.", batch_id, record["source"], record["lines_read"])
+    return batch_id
+
+
+def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
+    """Asks the rules of `expectations/invoices.json` about the batch, and keeps the answer in its record.
+
+    Returns:
+        `batch_id`, `rules` (how many were asked), `worst` (the highest severity that failed), `tomorrow` (what counted
+        as the future), and `broken`: for each rule that rows broke, its `rule_id`, `severity`, `breaks`, `sentence`,
+        `rows`, and whether it `failed`.
+
+    Raises:
+        QualityError: the batch as a whole broke a critical rule. It is rejected, and nothing of it was merged.
+    """
+    with transaction(settings) as connection:
+        record = batch_record(connection, batch_id)
+    if record["status"] == "rejected":
+        raise QualityError(record["reason"])
+    if record["validated_at"] is not None:
+        return dict(record["report"])
+    tomorrow = quality.tomorrow()
+    verdict = quality.check_landed_batch(settings, batch_id, SUITE, tomorrow=tomorrow)
+    report = {
+        "batch_id": batch_id,
+        "rules": verdict.rules,
+        "worst": verdict.worst,
+        "tomorrow": tomorrow,
+        "broken": [rule.as_dict() for rule in verdict.broken],
+    }
+    for rule in verdict.broken:
+        if rule.failed:
+            logger.warning("%s: %s (%s, %d rows)", rule.severity, rule.sentence, rule.rule_id, rule.rows)
+    whole = [rule for rule in verdict.broken if rule.failed and rule.severity == "critical" and rule.breaks == "batch"]
+    if whole:
+        _reject(settings, batch_id, report, f"{record['source']}: {whole[0].sentence} ({whole[0].rule_id})")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update raw.batch set report = %s, rules_sha256 = %s, validated_at = now() "
+            "where batch_id = %s and validated_at is null",
+            (Json(report), quality.sha256_of(SUITE), batch_id),
+        )
+    return report
+
+
+def quarantine(settings: Settings, batch_id: int) -> dict[str, Any]:
+    """Lines that break a critical rule wait in quarantine, with the rules' ids.
+
+    Returns:
+        `batch_id`, `lines` (in quarantine) and `rules`: the number of lines that broke each.
+
+    Raises:
+        QualityError: the lines found are not those that validation counted.
+    """
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        record = locked_batch(connection, batch_id)
+        if record["quarantined_at"] is None:
+            report = record["report"]
+            found = quarantine_broken_lines(connection, batch_id, tomorrow=report["tomorrow"])
+            check_counts(report["broken"], found)
+            cursor.execute("update raw.batch set quarantined_at = now() where batch_id = %s", (batch_id,))
+        cursor.execute(
+            "select count(*) from raw.quarantined_line where batch_id = %s", (record["same_as"] or batch_id,)
+        )
+        (lines,) = cursor.fetchone() or (0,)
+        cursor.execute(
+            "select rule_id, count(*) from raw.quarantined_line, unnest(rule_ids) as rule_id "
+            "where batch_id = %s group by rule_id order by rule_id",
+            (record["same_as"] or batch_id,),
+        )
+        return {"batch_id": batch_id, "lines": lines, "rules": dict(cursor.fetchall())}
+
+
+def merge(settings: Settings, batch_id: int) -> BatchCounts:
+    """The good lines into `retail.invoice_line`, by invoice; then the files leave the inbox."""
+    with transaction(settings) as connection:
+        if locked_batch(connection, batch_id)["status"] == "landed":
+            merge_good_lines(connection, batch_id)
+        counts = counts_of(batch_record(connection, batch_id))
+        files = locations(connection, batch_id)
+    for location in files:
+        inbox.move_to_processed(settings, location, batch_id)
+    logger.info("Merged %s.", counts)
+    return counts
+
+
+def ingest(settings: Settings, paths: Sequence[str] | None = None, on_progress: Progress | None = None) -> BatchCounts:
+    """All stages, one after the other.
+
+    Args:
+        settings: of this run.
+        paths: as for `discover`.
+        on_progress: is told what is being done.
+
+    Raises:
+        InputError: there is nothing to load, or nothing of it can be used.
+        QualityError: the batch as a whole broke a critical rule.
+    """
+    files = discover(settings, paths)
+    batch_id = land(settings, files, on_progress)
+    steps: tuple[tuple[str, Callable[[Settings, int], Any]], ...] = (
+        ("checking the rules", validate),
+        ("putting broken lines into quarantine", quarantine),
+        ("merging by invoice", merge),
+    )
+    result = None
+    for done, (name, stage) in enumerate(steps):
+        if on_progress is not None:
+            on_progress(name, done, len(steps))
+        result = stage(settings, batch_id)
+    assert isinstance(result, BatchCounts)
+    return result
+
+
+def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: str) -> None:
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update raw.batch set status = 'rejected', reason = %s, report = %s, rules_sha256 = %s, "
+            "validated_at = now(), finished_at = now() where batch_id = %s",
+            (reason, Json(report), quality.sha256_of(SUITE), batch_id),
+        )
+        cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
+        files = locations(connection, batch_id)
+    for location in files:
+        inbox.move_to_rejected(settings, location, reason, batch_id)
+    raise QualityError(reason)
