@@ -245,10 +245,8 @@ def _thresholds(settings: Settings) -> Thresholds:
 
 def _agreement(frozen: Snapshot, model: TrainedModel, evaluated: TrainedModel, k: int) -> float:
     """How much of `for_you` refit and evaluated model share, for the customers that bought last."""
-    last = frozen.interactions.dropna(subset=[Interactions.CUSTOMER_ID]).sort_values(Interactions.PURCHASED_AT)
-    customers = (
-        last[Interactions.CUSTOMER_ID].drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
-    )
+    in_order = frozen.interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
+    customers = in_order.drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
     one, other = (
         customer_lists(which, frozen.interactions, frozen.cutoff, k, customers=customers)
         for which in (model, evaluated)

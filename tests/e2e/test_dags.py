@@ -40,6 +40,14 @@ def test_every_task_is_tried_again_and_alerts(dags, dag_id):
         assert task.doc or task.python_callable.__doc__
 
 
+def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
+    tasks = dags["retrain_recommender"].task_dict
+    assert tasks["gate"].downstream_task_ids == {"refit", "held"}
+    assert tasks["refit"].downstream_task_ids == {"register", "held"}
+    assert tasks["register"].upstream_task_ids == {"refit", "backtest"}
+    assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
+
+
 def test_only_training_asks_for_the_gpu(dags):
     on_gpu = {task.task_id for task in dags["retrain_recommender"].tasks if task.queue == "gpu" and task.pool == "gpu"}
     assert on_gpu == {"backtest", "refit"}
