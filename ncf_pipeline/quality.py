@@ -98,13 +98,19 @@ def sha256_of(suite: str) -> str:
     return hashlib.sha256(resource("expectations", f"{suite}.json").read_bytes()).hexdigest()
 
 
-def check_landed_batch(settings: Settings, batch_id: int, suite: str = "invoices") -> Verdict:
+def tomorrow() -> str:
+    """From when on a date is in the future; a day from now, for clocks and time zones that differ."""
+    return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
+
+
+def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorrow: str) -> Verdict:
     """Asks every rule of a suite about one batch of `raw.landed_line`.
 
     Args:
         settings: whose database.
         batch_id: of the batch; only its rows are looked at.
         suite: name of the file in `expectations/`.
+        tomorrow: from when on a date is in the future.
 
     Raises:
         QualityError: a rule could not be loaded or asked. That says nothing about the data.
@@ -132,20 +138,13 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str = "invoices
     )
     try:
         # Without the parameter, the newest batch would be validated instead, in silence.
-        results = checkpoint.run(
-            batch_parameters={"batch_id": batch_id}, expectation_parameters={"tomorrow": _tomorrow()}
-        )
+        results = checkpoint.run(batch_parameters={"batch_id": batch_id}, expectation_parameters={"tomorrow": tomorrow})
     except Exception as error:
         raise QualityError(f"{suite}: the rules could not be asked: {_first_line(error)}") from error
     finally:
         shop.get_execution_engine().engine.dispose()
     (result,) = results.run_results.values()
     return _verdict(suite, result)
-
-
-def _tomorrow() -> str:
-    """The end of tolerance for clocks and time zones."""
-    return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
 
 
 def _great_expectations() -> Any:

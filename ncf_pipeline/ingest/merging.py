@@ -1,0 +1,19 @@
+"""Good lines into `retail.invoice_line`, by invoice."""
+
+from ncf_pipeline.database import Connection
+from ncf_pipeline.resources import query
+
+
+def merge_good_lines(connection: Connection, batch_id: int) -> None:
+    """Merges a landed batch whose broken lines are in quarantine, and closes its record.
+
+    A newer load of an invoice replaces its lines; the same content changes nothing. All of it is one transaction,
+    and two merges wait for each other, so that the newer batch is the one that stays.
+
+    Args:
+        connection: whose transaction it is part of.
+        batch_id: of the batch.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("lock table retail.invoice in share row exclusive mode")
+        cursor.execute(query("merge_batch"), {"batch_id": batch_id})

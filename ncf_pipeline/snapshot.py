@@ -1,0 +1,245 @@
+"""Training data, frozen: the interactions before a cutoff, as Parquet, with a hash of their content."""
+
+import hashlib
+import io
+import posixpath
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import fsspec
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from ncf_pipeline.columns import Interactions, Products
+from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+
+_INTERACTIONS = pl.Schema(
+    {
+        Interactions.CUSTOMER_ID: pl.Int64(),
+        Interactions.STOCK_CODE: pl.String(),
+        Interactions.INVOICE_NO: pl.String(),
+        Interactions.PURCHASED_AT: pl.Datetime("us"),
+        Interactions.QUANTITY: pl.Int64(),
+        Interactions.UNIT_PRICE: pl.Float64(),
+        Interactions.COUNTRY: pl.String(),
+        Interactions.RETURNED_AT: pl.Datetime("us"),
+    }
+)
+_PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: pl.String()})
+_ORDER = [
+    Interactions.PURCHASED_AT,
+    Interactions.INVOICE_NO,
+    Interactions.STOCK_CODE,
+    Interactions.CUSTOMER_ID,
+    Interactions.QUANTITY,
+    Interactions.UNIT_PRICE,
+    Interactions.COUNTRY,
+    Interactions.RETURNED_AT,
+]
+_LOCK = 0x736E6170  # "snap": one snapshot is recorded at a time
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A frozen set of interactions.
+
+    Attributes:
+        snapshot_id: such as s000001.
+        cutoff: first instant that is not in it.
+        sha256: of its content, whatever the physical order.
+        interactions: columns of `columns.Interactions`, by time.
+        products: columns of `columns.Products`, every product that was bought, by stock code.
+    """
+
+    snapshot_id: str
+    cutoff: datetime
+    sha256: str
+    interactions: pd.DataFrame
+    products: pd.DataFrame
+
+
+def newest_cutoff(settings: Settings) -> datetime:
+    """The instant just after the newest invoice line.
+
+    Raises:
+        InputError: there are no invoices yet.
+    """
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select max(invoice_date) from retail.invoice_line")
+        (newest,) = cursor.fetchone() or (None,)
+    if newest is None:
+        raise InputError("There are no invoices yet: load some with `ncf-pipeline ingest FILE`.")
+    after: datetime = newest.replace(microsecond=0) + timedelta(seconds=1)
+    return after
+
+
+def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
+    """Freezes what was bought before the cutoff, as it was known then.
+
+    A return after the cutoff is not in it: a purchase counts until the instant that it was taken back.
+
+    Args:
+        settings: whose database and artifact store.
+        cutoff: first instant excluded; just after the newest invoice line if None.
+
+    Returns:
+        The snapshot's id. The same content at the same cutoff gives the same one.
+
+    Raises:
+        InputError: there are no purchases before the cutoff.
+        ArtifactError: the artifact store refused. Nothing was recorded.
+    """
+    cutoff = cutoff or newest_cutoff(settings)
+    with transaction(settings) as connection:
+        interactions, products = _frames(connection, cutoff)
+        if interactions.is_empty():
+            raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
+        return _keep(connection, settings, cutoff, interactions, products)
+
+
+def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
+    """Reads a snapshot and checks its content.
+
+    Raises:
+        ArtifactError: there is no such snapshot, its files are gone, or their content is not what was frozen.
+    """
+    if not re.fullmatch(r"s\d{1,18}", snapshot_id):
+        raise ArtifactError(f"{snapshot_id!r} is no snapshot's id, such as s000001.")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("snapshot"), {"snapshot_id": int(snapshot_id[1:])})
+        record = cursor.fetchone()
+    if record is None:
+        raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
+    cutoff, sha256, url = record
+    interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
+    products = _read(f"{url}/products.parquet", _PRODUCTS)
+    if content_sha256(interactions, products) != sha256:
+        raise ArtifactError(f"{url} is damaged: its content is not what was frozen. Take a new snapshot.")
+    return Snapshot(snapshot_id, cutoff, sha256, _as_pandas(interactions), _as_pandas(products))
+
+
+def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
+    """Of the rows' values, whatever their order and however they are stored."""
+    digest = hashlib.sha256()
+    for frame in (interactions.sort(_ORDER), products.sort(Products.STOCK_CODE)):
+        digest.update(f"{frame.height}:{frame.columns}".encode())
+        for column in frame:
+            digest.update(column.is_null().cast(pl.UInt8).to_numpy().tobytes())
+            if column.dtype == pl.String:
+                lengths, text = column.str.len_bytes().fill_null(0), column.fill_null("").str.join("")
+                digest.update(lengths.cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+                digest.update(str(text.item()).encode())
+            else:
+                kind = "<f8" if column.dtype == pl.Float64 else "<i8"
+                numbers = column if column.dtype == pl.Float64 else column.cast(pl.Int64)
+                digest.update(numbers.fill_null(0).to_numpy().astype(kind).tobytes())
+    return digest.hexdigest()
+
+
+def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    interactions = _fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff).sort(_ORDER)
+    described = _fetch(connection, query("snapshot_products"), _PRODUCTS)
+    bought = interactions.select(Products.STOCK_CODE).unique()
+    products = bought.join(described, on=Products.STOCK_CODE, how="left").sort(Products.STOCK_CODE)
+    # A product that nobody has described well is still a product.
+    products = products.with_columns(pl.col(Products.DESCRIPTION).fill_null(pl.col(Products.STOCK_CODE)))
+    return interactions, products
+
+
+def _fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
+    content = io.BytesIO()
+    with connection.cursor() as cursor:
+        # Timestamps come in the way that is asked for, not in that of the server's settings.
+        cursor.execute("set local datestyle to 'ISO'")
+        bound = cursor.mogrify(statement, parameters).decode()
+        cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, header, force_quote *)", content)
+    content.seek(0)
+    moments = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
+    text = {**schema, **dict.fromkeys(moments, pl.String())}
+    frame = pl.read_csv(content, schema=text)
+    return frame.with_columns(pl.col(moments).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us"))
+
+
+def _keep(
+    connection: Connection, settings: Settings, cutoff: datetime, interactions: pl.DataFrame, products: pl.DataFrame
+) -> str:
+    sha256 = content_sha256(interactions, products)
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        cursor.execute(query("find_snapshot"), {"cutoff": cutoff, "sha256": sha256})
+        known = cursor.fetchone()
+        if known is not None:
+            number, url = known
+            if not _is_there(url):
+                _write(url, interactions, products)
+            return _name(number)
+        cursor.execute("select nextval(pg_get_serial_sequence('ml.snapshot', 'snapshot_id'))")
+        (number,) = cursor.fetchone() or (0,)
+        url = f"{settings.artifacts}/snapshots/{_name(number)}"
+        _write(url, interactions, products)
+        cursor.execute(
+            query("insert_snapshot"),
+            {
+                "snapshot_id": number,
+                "cutoff": cutoff,
+                "lines": interactions.height,
+                "customers": interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
+                "products": products.height,
+                "sha256": sha256,
+                "url": url,
+            },
+        )
+    return _name(number)
+
+
+def _name(number: int) -> str:
+    return f"s{number:06d}"
+
+
+def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None:
+    try:
+        filesystem, folder = fsspec.core.url_to_fs(url)
+        filesystem.makedirs(folder, exist_ok=True)
+        for name, frame in (("products", products), ("interactions", interactions)):
+            path = posixpath.join(folder, f"{name}.parquet")
+            with filesystem.open(f"{path}.tmp", "wb") as file:
+                frame.write_parquet(file)
+            filesystem.mv(f"{path}.tmp", path)
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
+
+
+def _is_there(url: str) -> bool:
+    try:
+        filesystem, folder = fsspec.core.url_to_fs(url)
+        return all(
+            filesystem.exists(posixpath.join(folder, f"{name}.parquet")) for name in ("interactions", "products")
+        )
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"{url} cannot be looked up: {error}. Is the artifact store there?") from error
+
+
+def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
+    try:
+        with fsspec.open(url, "rb") as file:
+            frame = pl.read_parquet(file.read())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{url} is missing: the snapshot is incomplete. Take a new one.") from error
+    except (OSError, ImportError, ValueError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{url} cannot be read: {error}. Take a new snapshot.") from error
+    if frame.schema != schema:
+        raise ArtifactError(f"{url} has not the columns of a snapshot. Take a new one.")
+    return frame
+
+
+def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
+    nullable = {pa.int64(): pd.Int64Dtype()}
+    converted: pd.DataFrame = frame.to_arrow().to_pandas(types_mapper=nullable.get)
+    if Interactions.QUANTITY in converted:
+        converted[Interactions.QUANTITY] = converted[Interactions.QUANTITY].astype("int64")
+    return converted

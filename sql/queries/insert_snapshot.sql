@@ -1,0 +1,19 @@
+insert into ml.snapshot (
+    snapshot_id,
+    cutoff,
+    lines,
+    customers,
+    products,
+    sha256,
+    url
+)
+overriding system value
+values (
+    %(snapshot_id)s,
+    %(cutoff)s,
+    %(lines)s,
+    %(customers)s,
+    %(products)s,
+    %(sha256)s,
+    %(url)s
+)

@@ -1,0 +1,376 @@
+-- Merges the good lines of a batch by invoice: a newer load of an invoice replaces its lines, and the same
+-- content changes nothing.
+
+-- 1. An invoice may be spread over files and sheets, and files may overlap: the same line of the same invoice in
+-- two of them is one line. Within one, equal lines are as many as there are.
+create temporary table repeated_line on commit drop as
+with spread as (
+    select invoice_no
+    from raw.landed_line
+    where batch_id = %(batch_id)s
+    group by invoice_no
+    having
+        min(file_number) <> max(file_number)
+        or min(sheet_number) <> max(sheet_number)
+),
+
+numbered as (
+    select
+        landed_line.*,
+        row_number() over (
+            partition by
+                file_number,
+                sheet_number,
+                landed_line.invoice_no,
+                stock_code,
+                description,
+                quantity,
+                invoice_date,
+                unit_price,
+                customer_id,
+                country
+            order by line_number
+        ) as occurrence
+    from raw.landed_line
+    inner join spread on landed_line.invoice_no = spread.invoice_no
+    where
+        landed_line.batch_id = %(batch_id)s
+        and landed_line.corrects is null
+),
+
+counted as (
+    select
+        line_number,
+        row_number() over (
+            partition by
+                invoice_no,
+                stock_code,
+                description,
+                quantity,
+                invoice_date,
+                unit_price,
+                customer_id,
+                country,
+                occurrence
+            order by line_number
+        ) as copy
+    from numbered
+)
+
+select line_number
+from counted
+where copy > 1;
+
+-- 2. The lines as they will be, in an order that depends on nothing but their content. A corrected line joins the
+-- lines that its invoice has already; one whose broken line is resolved by now came twice, and is left.
+create temporary table good_line on commit drop as
+select landed_line.*
+from raw.landed_line
+left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
+where
+    landed_line.batch_id = %(batch_id)s
+    and (landed_line.corrects is null or corrected.state = 'waiting')
+    and landed_line.line_number not in (
+        select line_number from raw.quarantined_line
+        where batch_id = %(batch_id)s
+    )
+    and landed_line.line_number not in (select line_number from repeated_line);
+
+create temporary table staged_line on commit drop as
+with together as (
+    select
+        true as is_read,
+        invoice_no,
+        stock_code,
+        description,
+        quantity,
+        invoice_date,
+        unit_price,
+        customer_id,
+        country
+    from good_line
+    union all
+    select
+        false as is_read,
+        invoice_no,
+        stock_code,
+        description,
+        quantity,
+        invoice_date,
+        unit_price,
+        customer_id,
+        country
+    from retail.invoice_line
+    where
+        invoice_no in (select invoice_no from good_line where corrects is not null)
+        and invoice_no not in (select invoice_no from good_line where corrects is null)
+)
+
+select
+    is_read,
+    invoice_no,
+    row_number() over (
+        partition by invoice_no
+        order by
+            stock_code collate "C" asc,
+            invoice_date asc,
+            quantity asc,
+            unit_price asc,
+            customer_id asc,
+            description collate "C" asc,
+            country collate "C" asc
+    )::integer as line_number,
+    stock_code,
+    description,
+    quantity,
+    invoice_date,
+    trim_scale(unit_price) as unit_price,
+    customer_id,
+    country
+from together;
+
+-- 3. Each invoice with the hash of its content, and whether it is new or other than before.
+create temporary table staged_invoice on commit drop as
+with hashed as (
+    select
+        invoice_no,
+        count(*)::integer as lines,
+        encode(
+            sha256(
+                convert_to(
+                    string_agg(
+                        concat_ws(
+                            e'\x1f',
+                            stock_code,
+                            coalesce(description, e'\x1e'),
+                            quantity,
+                            extract(epoch from invoice_date),
+                            unit_price,
+                            coalesce(customer_id, 0),
+                            coalesce(country, e'\x1e')
+                        ),
+                        e'\x1d'
+                        order by line_number
+                    ),
+                    'UTF8'
+                )
+            ),
+            'hex'
+        ) as sha256
+    from staged_line
+    group by invoice_no
+)
+
+select
+    hashed.invoice_no,
+    hashed.lines,
+    hashed.sha256,
+    (invoice.sha256 is distinct from hashed.sha256) as is_changed
+from hashed
+left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
+
+analyze staged_invoice;
+
+-- 4. The lines of changed invoices, in place of those before. What products they are of, then and now, is kept.
+create temporary table touched_product on commit drop as
+select retail.canonical_stock_code(invoice_line.stock_code) as stock_code
+from retail.invoice_line
+inner join staged_invoice on invoice_line.invoice_no = staged_invoice.invoice_no
+where staged_invoice.is_changed
+union
+select retail.canonical_stock_code(staged_line.stock_code) as stock_code
+from staged_line
+inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
+where staged_invoice.is_changed;
+
+create temporary table replaced on commit drop as
+with gone as (
+    delete from retail.invoice_line
+    using staged_invoice
+    where
+        invoice_line.invoice_no = staged_invoice.invoice_no
+        and staged_invoice.is_changed
+    returning 1
+)
+
+select count(*) as lines
+from gone;
+
+insert into retail.invoice_line (
+    invoice_no,
+    line_number,
+    stock_code,
+    description,
+    quantity,
+    invoice_date,
+    unit_price,
+    customer_id,
+    country,
+    batch_id
+)
+select
+    staged_line.invoice_no,
+    staged_line.line_number,
+    staged_line.stock_code,
+    staged_line.description,
+    staged_line.quantity,
+    staged_line.invoice_date,
+    staged_line.unit_price,
+    staged_line.customer_id,
+    staged_line.country,
+    %(batch_id)s as batch_id
+from staged_line
+inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
+where staged_invoice.is_changed
+order by
+    staged_line.invoice_no asc,
+    staged_line.line_number asc;
+
+insert into retail.invoice (invoice_no, lines, sha256, batch_id)
+select
+    invoice_no,
+    lines,
+    sha256,
+    %(batch_id)s as batch_id
+from staged_invoice
+where is_changed
+on conflict (invoice_no) do update
+    set
+        lines = excluded.lines,
+        sha256 = excluded.sha256,
+        batch_id = excluded.batch_id;
+
+-- 5. The newest good description of each product that was touched. Notes such as "damaged" or "?" stand on lines
+-- without a price.
+create temporary table described_product on commit drop as
+select
+    touched_product.stock_code,
+    newest.description,
+    newest.invoice_date
+from touched_product
+left join lateral (
+    select
+        invoice_line.description,
+        invoice_line.invoice_date
+    from retail.invoice_line
+    where
+        retail.canonical_stock_code(invoice_line.stock_code) = touched_product.stock_code
+        and invoice_line.description is not null
+        and invoice_line.quantity > 0
+        and invoice_line.unit_price > 0
+    order by
+        invoice_line.invoice_date desc,
+        invoice_line.description collate "C" asc
+    limit 1
+) as newest on true;
+
+delete from retail.product
+using described_product
+where
+    product.stock_code = described_product.stock_code
+    and described_product.description is null;
+
+insert into retail.product (stock_code, description, described_at)
+select
+    stock_code,
+    description,
+    invoice_date
+from described_product
+where description is not null
+on conflict (stock_code) do update
+    set
+        description = excluded.description,
+        described_at = excluded.described_at
+    where (product.description, product.described_at) is distinct from (excluded.description, excluded.described_at);
+
+-- 6. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
+-- which it brought a newer load.
+update raw.quarantined_line
+set
+    state = 'released',
+    resolved_at = now(),
+    resolved_by = %(batch_id)s,
+    corrected = correction.corrected
+from (
+    select distinct on (corrects)
+        corrects,
+        jsonb_build_object(
+            'invoice_no', invoice_no,
+            'stock_code', stock_code,
+            'description', description,
+            'quantity', quantity,
+            'invoice_date', invoice_date,
+            'unit_price', unit_price,
+            'customer_id', customer_id,
+            'country', country
+        ) as corrected
+    from good_line
+    where corrects is not null
+    order by
+        corrects asc,
+        line_number asc
+) as correction
+where
+    quarantined_line.quarantine_id = correction.corrects
+    and quarantined_line.state = 'waiting';
+
+update raw.quarantined_line
+set
+    state = 'discarded',
+    resolved_at = now(),
+    resolved_by = %(batch_id)s,
+    note = 'batch ' || %(batch_id)s || ' brought a newer load of its invoice'
+where
+    state = 'waiting'
+    and batch_id < %(batch_id)s
+    and (
+        invoice_no in (select invoice_no from good_line where corrects is null)
+        or exists (
+            select 1
+            from raw.quarantined_line as newer
+            where
+                newer.batch_id = %(batch_id)s
+                and (
+                    newer.invoice_no = quarantined_line.invoice_no
+                    or newer.invoice_no is null and newer.original = quarantined_line.original
+                )
+        )
+    );
+
+-- 7. Every line that was read went somewhere; the table checks it. Then the landed ones can go.
+update raw.batch
+set
+    status = 'merged',
+    lines_quarantined = quarantined.lines,
+    lines_merged = staged.merged,
+    lines_unchanged = staged.unchanged + repeated.lines + corrected_already.lines,
+    lines_replaced = replaced.lines,
+    finished_at = now()
+from
+    (select count(*) as lines from raw.quarantined_line where batch_id = %(batch_id)s) as quarantined,
+    (select count(*) as lines from repeated_line) as repeated,
+    (
+        select
+            count(*) filter (where staged_invoice.is_changed) as merged,
+            count(*) filter (where not staged_invoice.is_changed) as unchanged
+        from staged_line
+        inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
+        where staged_line.is_read
+    ) as staged,
+    (
+        select count(*) as lines
+        from raw.landed_line
+        where
+            batch_id = %(batch_id)s
+            and corrects is not null
+            and line_number not in (select line_number from good_line)
+            and line_number not in (
+                select line_number from raw.quarantined_line
+                where batch_id = %(batch_id)s
+            )
+    ) as corrected_already,
+    replaced
+where batch.batch_id = %(batch_id)s;
+
+delete from raw.landed_line
+where batch_id = %(batch_id)s

@@ -1,0 +1,60 @@
+-- The critical rules that a row can break, by their ids in expectations/invoices.json. What Great Expectations
+-- counted is compared with what is found here.
+insert into raw.quarantined_line (
+    batch_id,
+    line_number,
+    file_number,
+    sheet_number,
+    row_number,
+    invoice_no,
+    original,
+    rule_ids
+)
+with judged as (
+    select
+        *,
+        array_remove(
+            array[
+                case when unreadable is not null then 'cells_are_readable' end,
+                case when unreadable is null and invoice_no is null then 'invoice_no_is_given' end,
+                case when unreadable is null and stock_code is null then 'stock_code_is_given' end,
+                case when unreadable is null and invoice_date is null then 'invoice_date_is_given' end,
+                case when unreadable is null and quantity is null then 'quantity_is_given' end,
+                case when unreadable is null and unit_price is null then 'unit_price_is_given' end,
+                case when quantity = 0 then 'quantity_is_not_zero' end,
+                case when unit_price < 0 then 'unit_price_is_not_negative' end,
+                case when invoice_no ilike 'c%%' and quantity > 0 then 'cancellation_takes_off' end,
+                case when invoice_date < '2000-01-01' then 'date_is_not_before_the_shop' end,
+                case when invoice_date > %(tomorrow)s then 'date_is_not_in_the_future' end
+            ],
+            null
+        ) as rule_ids
+    from raw.landed_line
+    where batch_id = %(batch_id)s
+)
+
+select
+    batch_id,
+    line_number,
+    file_number,
+    sheet_number,
+    row_number,
+    invoice_no,
+    coalesce(
+        original,
+        jsonb_strip_nulls(
+            jsonb_build_object(
+                'invoice_no', invoice_no,
+                'stock_code', stock_code,
+                'description', description,
+                'quantity', quantity::text,
+                'invoice_date', to_char(invoice_date, 'YYYY-MM-DD HH24:MI:SS'),
+                'unit_price', trim_scale(unit_price)::text,
+                'customer_id', customer_id::text,
+                'country', country
+            )
+        )
+    ) as original,
+    rule_ids
+from judged
+where cardinality(rule_ids) > 0
