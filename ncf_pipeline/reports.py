@@ -1,5 +1,6 @@
 """What people are shown after a run, read from the database: plain dictionaries, so that `--json` prints them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
@@ -11,7 +12,7 @@ from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
-__all__ = ["batch_summary", "retrain_summary", "top_spenders"]
+__all__ = ["batch_summary", "descriptions", "retrain_summary", "top_spenders"]
 
 
 def retrain_summary(settings: Settings, version: int | None = None) -> dict[str, Any]:
@@ -53,3 +54,10 @@ def top_spenders(settings: Settings, count: int = 10) -> list[dict[str, Any]]:
     with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(query("top_spenders"), {"count": count})
         return [dict(row) for row in cursor.fetchall()]
+
+
+def descriptions(settings: Settings, stock_codes: Sequence[str]) -> dict[str, str]:
+    """What products are called, by stock code; those without a description are left out."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("descriptions"), {"stock_codes": list(stock_codes)})
+        return dict(cursor.fetchall())
