@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     inbox: Path | None = Field(None, description="where new invoice files are dropped")
     inbox_settle_seconds: float = Field(2.0, ge=0, le=600, description="a file that changed since is still growing")
     max_unpacked_mb: int = Field(4096, ge=1, description="a packed file that holds more is refused")
+    airflow_port: int | None = Field(
+        None, ge=1024, le=65535, description="of the embedded Airflow; by default 8080 if that is free, else another"
+    )
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")

@@ -20,19 +20,28 @@ def password(home: Path, name: str, *, length: int = 32) -> str:
     Raises:
         ServiceError: its file cannot be read or written.
     """
+    return kept_password(home, name) or keep_password(home, name, secrets.token_urlsafe(length)[:length])
+
+
+def kept_password(home: Path, name: str) -> str | None:
+    """The password of that name, if there is one already."""
+    try:
+        return (home / SECRETS_FOLDER / name).read_text().strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ServiceError(f"{home / SECRETS_FOLDER / name} cannot be read: {error.strerror}. Correct that.") from error
+
+
+def keep_password(home: Path, name: str, secret: str) -> str:
+    """Keeps a password, and gives it back."""
     path = home / SECRETS_FOLDER / name
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            kept = path.read_text().strip()
-        except FileNotFoundError:
-            kept = ""
-        if not kept:
-            kept = secrets.token_urlsafe(length)[:length]
-            write_private(path, kept + "\n")
+        write_private(path, secret + "\n")
     except OSError as error:
-        raise ServiceError(f"The password file {path} cannot be used: {error.strerror}. Correct that.") from error
-    return kept
+        raise ServiceError(f"{path} cannot be written: {error.strerror}. Correct that.") from error
+    return secret
 
 
 def write_private(path: Path, text: str) -> None:

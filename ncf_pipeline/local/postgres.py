@@ -23,7 +23,7 @@ from psycopg2 import sql
 from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.ports import LOOPBACK
-from ncf_pipeline.local.processes import ServerProcess, last_words, spawn, stop, wait_until
+from ncf_pipeline.local.processes import ServerProcess, find_strays, last_words, spawn, stop, wait_until
 
 SUPERUSER = "postgres"
 
@@ -67,6 +67,8 @@ def start_postgres(
             _let_pass(programs, account)
         if not (folder / "PG_VERSION").exists():
             _initialise(programs, folder, password, account)
+        for stray in find_strays("Postgres", "postgres", cwd=folder, log=log):
+            stop_postgres(stray)
         _remove_stale_pid_file(folder)
     except OSError as error:
         raise ServiceError(f"Postgres cannot use {folder}: {error.strerror or error}. Set NCF_HOME.") from error
@@ -119,7 +121,7 @@ def ensure_database(server_url: str, name: str, *, password: str) -> None:
         try:
             connection.autocommit = True  # `create database` stands outside of a transaction
             with connection.cursor() as cursor:
-                cursor.execute("select from pg_roles where rolname = %s", (name,))
+                cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
                 statement = (
                     "alter role {} login password {}" if cursor.fetchone() else "create role {} login password {}"
                 )
@@ -226,14 +228,11 @@ def _remove_stale_pid_file(folder: Path) -> None:
     """
     pid_file = folder / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text().splitlines()[0])
-        is_server = Path(psutil.Process(pid).cwd()).resolve() == folder.resolve()
+        running = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        if running.name() != "postgres":
+            pid_file.unlink()
     except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
         return
-    except psutil.AccessDenied:
-        is_server = False  # it runs as somebody else, and ours would not
-    if not is_server:
-        pid_file.unlink(missing_ok=True)
 
 
 def _is_ready(folder: Path, pid: int) -> bool:

@@ -92,9 +92,19 @@ def is_alive(process: ServerProcess) -> bool:
     child = _children.get(process.pid)
     if child is not None and child.poll() is not None:
         return False
+    return runs(process.pid, process.started)
+
+
+def runs(pid: int, started: float) -> bool:
+    """Whether the process of that pid is the one that started then.
+
+    Args:
+        pid: of the process.
+        started: seconds from the machine's start.
+    """
     try:
-        found = psutil.Process(process.pid)
-        return found.status() != psutil.STATUS_ZOMBIE and abs(_since_boot(found) - process.started) < _SAME_START
+        found = psutil.Process(pid)
+        return found.status() != psutil.STATUS_ZOMBIE and abs(_since_boot(found) - started) < _SAME_START
     except psutil.NoSuchProcess:
         return False
 
@@ -151,6 +161,16 @@ def stop(process: ServerProcess, *, how: signal.Signals = signal.SIGTERM, patien
             child.wait(timeout=5)
 
 
+def stop_together(processes: Sequence[ServerProcess], *, patience: float) -> None:
+    """Stops servers at the same time, which takes as long as the slowest."""
+    for process in processes:
+        if is_alive(process):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGTERM)
+    for process in processes:
+        stop(process, patience=patience)
+
+
 def _session(process: ServerProcess) -> list[psutil.Process]:
     """What runs in the server's session: itself, and what it started and left behind."""
     if psutil.pid_exists(process.pid) and not is_alive(process) and process.pid not in _children:
@@ -161,6 +181,45 @@ def _session(process: ServerProcess) -> list[psutil.Process]:
             if os.getsid(found.pid) == process.pid and found.status() != psutil.STATUS_ZOMBIE:
                 members.append(found)
     return members
+
+
+def find_strays(name: str, program: str, *, cwd: Path, log: Path) -> list[ServerProcess]:
+    """Servers that run in a folder although nobody recorded them: whoever started them was killed.
+
+    Args:
+        name: as people call it.
+        program: what runs, e.g. `postgres`, or `airflow` for `python -m airflow`.
+        cwd: the folder that they run in.
+        log: where they write.
+    """
+    strays = []
+    folder = cwd.resolve()
+    for found in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            command = found.cmdline()
+            called = Path(command[0]).name.split()[:1] if command else []
+            if program not in (called and called[0], command[2] if command[1:2] == ["-m"] else None):
+                continue
+            if Path(found.cwd()) == folder and os.getsid(found.pid) == found.pid:
+                strays.append(ServerProcess(name, found.pid, _since_boot(found), log, 0))
+    return strays
+
+
+def memory_mb(process: ServerProcess) -> int:
+    """Memory of a server and all that it started, shared pages counted once where the system can tell."""
+    total = 0
+    with suppress(psutil.Error):
+        server = psutil.Process(process.pid)
+        for member in (server, *server.children(recursive=True)):
+            with suppress(psutil.Error):
+                used = member.memory_full_info()
+                total += getattr(used, "pss", used.rss)
+    return total // 2**20
+
+
+def this_process() -> tuple[int, float]:
+    """Our own pid and start, by which others can tell whether we still run."""
+    return os.getpid(), _since_boot(psutil.Process())
 
 
 def last_words(process: ServerProcess) -> str:

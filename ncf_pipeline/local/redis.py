@@ -8,7 +8,7 @@ import redis
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import LOOPBACK
-from ncf_pipeline.local.processes import ServerProcess, spawn, stop, wait_until
+from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
 
 
 def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: bool = True) -> ServerProcess:
@@ -42,6 +42,8 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
         write_private(folder / "redis.conf", "".join(f"{name} {value}\n" for name, value in configuration.items()))
     except OSError as error:
         raise ServiceError(f"Redis cannot use {folder}: {error.strerror}. Set NCF_HOME.") from error
+    for stray in find_strays("Redis", "redis-server", cwd=folder, log=log):
+        stop_redis(stray)
     process = spawn("Redis", [redis_program("redis-server"), folder / "redis.conf"], log=log, cwd=folder, env={})
     url = redis_url(port, password=password)
     try:

@@ -1,0 +1,107 @@
+"""`demo`, `up`, `down`, `status` and `migrate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ncf_pipeline.local import serving
+from ncf_pipeline.local.airflow_environment import ADMIN, ADMIN_PASSWORD
+from ncf_pipeline.local.passwords import SECRETS_FOLDER
+from ncf_pipeline.settings import load_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(migrate)
+
+
+def up(
+    airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Start Airflow too.")] = True,
+) -> None:
+    """Start Postgres, Redis and Airflow on this machine, and leave them running."""
+    from ncf_pipeline.local.services import up as start
+    from ncf_pipeline.local.status import status as look
+
+    console = _console()
+    settings = start(load_settings(), airflow=airflow, say=console.print)
+    console.print(_status_table(look(settings)))
+
+
+def down() -> None:
+    """Stop what `up` started."""
+    from ncf_pipeline.local.services import down as stop
+
+    stopped: list[str] = []
+    stop(load_settings(), say=stopped.append)
+    for line in stopped or ["Nothing was running."]:
+        _console().print(line)
+
+
+def status(as_json: Json = False) -> None:
+    """Show what runs, where, and which publication the storefront reads."""
+    from ncf_pipeline.local.status import status as look
+
+    state = look(load_settings())
+    if as_json:
+        typer.echo(json.dumps(state))
+    else:
+        _console().print(_status_table(state))
+
+
+def migrate(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Bring the database to the newest schema."""
+    from ncf_pipeline.migrations import migrate as apply
+
+    with serving(load_settings(), list_store=False, migrated=False) as settings:
+        applied = apply(settings)
+    if as_json:
+        typer.echo(json.dumps({"applied": applied}))
+    else:
+        console = _console()
+        for name in applied:
+            console.print(f"Migration {name} applied")
+        if not applied:
+            console.print("The database is at the newest schema.")
+
+
+def _status_table(state: dict[str, Any]) -> Table:
+    table = Table(title=f"In {state['home']}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_row("database", _without_password(state["database_url"]))
+    table.add_row("list store", _without_password(state["redis_url"]))
+    table.add_row("Airflow", state["airflow_url"] or "does not run")
+    if state["airflow_url"]:
+        table.add_row("", f"user {ADMIN}, password in {Path(state['home']) / SECRETS_FOLDER / ADMIN_PASSWORD}")
+    table.add_row("live publication", state["live_publication"] or "none yet")
+    table.add_section()
+    for name, server in state["running"].items():
+        table.add_row(name, f"process {server['pid']}, {server['memory_mb']} MB, log {server['log']}")
+    for name in state["died"]:
+        table.add_row(name, Text("died: `ncf-pipeline up` starts it again", style="red"))
+    return table
+
+
+def _without_password(url: str | None) -> str:
+    if url is None:
+        return "does not run"
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}" if parts.password else host).geturl()
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)

@@ -1,0 +1,116 @@
+"""What Airflow's processes are told: all through their environment, no file to keep in step."""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from ncf_pipeline.local.passwords import SECRETS_FOLDER, keep_password, kept_password, password, write_private
+from ncf_pipeline.local.ports import LOOPBACK
+from ncf_pipeline.resources import resource
+from ncf_pipeline.settings import Settings
+
+ADMIN = "admin"
+ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
+_PASSWORDS_FOR_AIRFLOW = "airflow_passwords.json"
+_PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
+
+
+def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> dict[str, str]:
+    """What Airflow's processes are told through their environment.
+
+    Args:
+        settings: of the shop, with the URLs of its database and list store.
+        port: of the API server and the UI.
+        metadata_url: Airflow's own database.
+    """
+    home = settings.home.resolve()
+    airflow_home = home / "airflow"
+    at = metadata_url.partition("://")[2]
+    return {
+        "AIRFLOW_HOME": str(airflow_home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(resource("dags").resolve()),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
+        "AIRFLOW__CORE__FERNET_KEY": _fernet_key(home),
+        # A look-up of our own name in a network's directory may take seconds, or fail.
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_admin_password_file(home)),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{at}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{at}",
+        "AIRFLOW__API__HOST": LOOPBACK,
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": airflow_url(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": password(home, "airflow_api", length=64),
+        "AIRFLOW__API_AUTH__JWT_SECRET": password(home, "airflow_jwt", length=64),
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+        # Between two tasks of a run the scheduler would otherwise doze for a second.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        "AIRFLOW_CONN_RETAIL_DB": settings.database(),
+        "AIRFLOW_CONN_LIST_STORE": settings.list_store(),
+        **_settings_as_variables(settings),
+    }
+
+
+def fingerprint(environment: Mapping[str, str]) -> str:
+    """Tells one environment from another, so that a changed setting is noticed."""
+    return hashlib.sha256(json.dumps(dict(sorted(environment.items()))).encode()).hexdigest()
+
+
+def airflow_url(port: int) -> str:
+    """The address of the UI."""
+    return f"http://{LOOPBACK}:{port}"
+
+
+def admin_password(home: Path) -> str:
+    """The password of the user `admin`, generated the first time."""
+    secret = password(home, ADMIN_PASSWORD)
+    file = _admin_password_file(home)
+    wanted = json.dumps({ADMIN: secret})
+    if not file.exists() or file.read_text().strip() != wanted:
+        write_private(file, wanted + "\n")
+    return secret
+
+
+def inherited_environment() -> dict[str, str]:
+    """Our environment, without what belongs to another Airflow or other settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "NCF_"))}
+    # Tasks talk to the API server on this machine, never through a proxy.
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = ",".join(filter(None, (kept.get(name), LOOPBACK, "localhost")))
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+def _admin_password_file(home: Path) -> Path:
+    return home.resolve() / SECRETS_FOLDER / _PASSWORDS_FOR_AIRFLOW
+
+
+def _fernet_key(home: Path) -> str:
+    new = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    return kept_password(home, "airflow_fernet") or keep_password(home, "airflow_fernet", new)
+
+
+def _settings_as_variables(settings: Settings) -> dict[str, str]:
+    """What differs from the defaults, with absolute paths: Airflow's processes run elsewhere."""
+    variables = {
+        "NCF_HOME": str(settings.home.resolve()),
+        "NCF_ARTIFACTS_URL": settings.artifacts,
+        "NCF_INBOX": str(settings.inbox_path.resolve()),
+    }
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        variable = f"NCF_{name.upper()}"
+        # The URLs go as connections, where Airflow masks their passwords.
+        if variable not in variables and name not in ("database_url", "redis_url") and value != field.default:
+            variables[variable] = str(value)
+    return variables

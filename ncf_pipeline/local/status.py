@@ -1,0 +1,49 @@
+"""What runs in `NCF_HOME`, and what the storefront reads."""
+
+from typing import Any
+
+import redis
+
+from ncf_pipeline.local.processes import is_alive, memory_mb
+from ncf_pipeline.local.services import is_embedded, plain
+from ncf_pipeline.local.state import AIRFLOW, POSTGRES, REDIS, read_services
+from ncf_pipeline.settings import Settings
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """What runs, and where.
+
+    Returns:
+        `home`; `database_url`, `redis_url` and `airflow_url` (None where nothing runs); `running` (by
+        name: `pid`, `memory_mb`, `log`); `died` (names of servers that were started and are gone);
+        `live_publication` (e.g. `p000042`; None without one).
+    """
+    services = read_services(settings.home)
+    alive = {name: process for name, process in services.processes.items() if is_alive(process)}
+    store = plain(settings.redis_url)
+    if is_embedded(settings, REDIS):
+        store = services.redis_url if REDIS in alive else None
+    database = plain(settings.database_url)
+    if is_embedded(settings, POSTGRES):
+        database = services.database_url if POSTGRES in alive else None
+    return {
+        "home": str(settings.home.resolve()),
+        "database_url": database,
+        "redis_url": store,
+        "airflow_url": services.airflow_url if f"{AIRFLOW}-api-server" in alive else None,
+        "running": {
+            name: {"pid": process.pid, "memory_mb": memory_mb(process), "log": str(process.log)}
+            for name, process in alive.items()
+        },
+        "died": sorted(set(services.processes) - set(alive)),
+        "live_publication": _live_publication(store, settings.key_prefix) if store else None,
+    }
+
+
+def _live_publication(url: str, prefix: str) -> str | None:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
+            live = client.get(f"{prefix}:current")
+    except redis.RedisError:
+        return None  # `running` and `died` say more than an error here would
+    return live if isinstance(live, str) else None
