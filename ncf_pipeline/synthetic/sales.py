@@ -1,0 +1,219 @@
+"""Who bought what when in a synthetic shop, before anything went wrong.
+
+A line of a customer's basket is one of their favourites (each has a time from which and until which it
+is one), or a find: usually of a group that they like, by season and popularity. What goes with a product
+often lands in the same basket. Everything is drawn for all lines at once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from ncf_pipeline.synthetic.catalogue import Catalogue, Floats, Ints, Objects
+
+FIRST_CUSTOMER_ID = 12_346
+
+_COUNTRIES = ("United Kingdom", "Germany", "France", "EIRE", "Spain", "Netherlands", "Channel Islands", "Unspecified")
+_COUNTRY_SHARES = (0.88, 0.03, 0.03, 0.02, 0.01, 0.01, 0.01, 0.01)
+# Of what customers buy in a year: quiet after Christmas, twice as much before it.
+_MONTHS = np.array([0.65, 0.6, 0.75, 0.7, 0.8, 0.75, 0.75, 0.8, 0.95, 1.0, 1.3, 1.0]) / 1.3
+_PACKS = np.array([1, 1, 2, 2, 3, 4, 6, 6, 8, 10, 12, 12, 24])
+
+_MEAN_GAP_DAYS = 24.0
+_MEAN_BASKET = 9.0
+_TASTES = 3
+_TASTE_SHARES = np.array([0.6, 0.9, 1.0])  # running sum over a customer's groups
+_OFF_TASTE = 0.15
+_MEAN_FAVOURITES = 12.0
+_COMPANION = 0.2
+_GUEST_SHARE = 0.25  # of all lines
+_WHOLESALE_SHARE = 0.08
+
+
+@dataclass(frozen=True)
+class Sales:
+    """Arrays of length L (lines), in the order of time; the lines of a visit are next to each other.
+
+    Attributes:
+        visit: which visit, ascending.
+        product: index into the catalogue.
+        quantity: pieces.
+        at: minute.
+        price: of one piece.
+        customer: customer id; NaN for a guest.
+        country: name.
+    """
+
+    visit: Ints
+    product: Ints
+    quantity: Ints
+    at: "np.ndarray[tuple[int], np.dtype[np.datetime64]]"
+    price: Floats
+    customer: Floats
+    country: Objects
+
+
+@dataclass(frozen=True)
+class _Visits:
+    """Arrays of length V, ascending by time. `buyer` is -1 for guests, `taste` is (V, 3)."""
+
+    day: Ints
+    minute: Ints
+    buyer: Ints
+    size: Ints
+    taste: Ints
+
+
+def sell(random: np.random.Generator, catalogue: Catalogue, customers: int, days: int, start: datetime) -> Sales:
+    """Draws all visits of all customers and guests, and what they buy."""
+    tastes = np.argsort(random.random((customers, catalogue.groups)), axis=1)[:, :_TASTES].astype(np.int64)
+    visits = _visits(random, catalogue, tastes, days, start)
+    month = _months(start, days)[visits.day]
+
+    line_visit = np.repeat(np.arange(len(visits.day)), visits.size)
+    buyer, day = visits.buyer[line_visit], visits.day[line_visit]
+    found = _finds(random, catalogue, visits.taste[line_visit], month[line_visit])
+    own = _favourites(random, catalogue, tastes, buyer, day, days, start)
+    product = np.where(own >= 0, own, found)
+
+    # What goes with it.
+    more = random.random(len(product)) < _COMPANION
+    line_visit = np.concatenate([line_visit, line_visit[more]])
+    product = np.concatenate([product, catalogue.companion[product[more]]])
+    there = catalogue.launched[product] <= visits.day[line_visit]
+    # Once in a basket; then the basket's lines in any order.
+    products = len(catalogue.price)
+    once = np.unique(line_visit[there] * products + product[there])
+    line_visit, product = np.divmod(once, products)
+    shuffled = np.lexsort((random.random(len(once)), line_visit))
+    line_visit, product = line_visit[shuffled], product[shuffled]
+
+    return _lines(random, catalogue, visits, line_visit, product, customers, days, start)
+
+
+def _visits(random: np.random.Generator, catalogue: Catalogue, tastes: Ints, days: int, start: datetime) -> _Visits:
+    customers = len(tastes)
+    # Half are there from the beginning, the others come over time; some stop coming.
+    first = np.where(
+        random.random(customers) < 0.5, random.uniform(0, 30, customers), random.uniform(0, days, customers)
+    )
+    first = np.minimum(first, days - 1)
+    last = np.minimum(days, first + random.exponential(500, customers) + 1)
+    gap = np.exp(random.normal(np.log(_MEAN_GAP_DAYS) - 0.4, 0.9, customers)) + 3
+    count = 1 + random.poisson((last - first) / gap)
+    buyer = np.repeat(np.arange(customers), count)
+    at = first[buyer] + random.random(len(buyer)) * (last - first)[buyer]
+    at[np.cumsum(count) - count] = first
+    mean = np.exp(random.normal(np.log(_MEAN_BASKET) - 0.18, 0.6, customers))
+    size = 1 + random.poisson(random.gamma(2.0, mean[buyer] / 2))
+
+    # Guests: a quarter of the lines.
+    guests = max(1, round(len(buyer) * _GUEST_SHARE / (1 - _GUEST_SHARE)))
+    buyer = np.concatenate([buyer, np.full(guests, -1)])
+    at = np.concatenate([at, random.random(guests) * days])
+    size = np.concatenate([size, 1 + random.poisson(random.gamma(2.0, _MEAN_BASKET / 2, guests))])
+    taste = np.concatenate([tastes, random.integers(catalogue.groups, size=(guests, _TASTES))])
+    taste = np.concatenate([taste[buyer[:-guests]], taste[customers:]])
+
+    day = np.minimum(at.astype(np.int64), days - 1)
+    # Fewer come in quiet months, but each customer at least once.
+    comes = random.random(len(day)) < _MONTHS[_months(start, days)[day]]
+    comes[np.cumsum(count) - count] = True
+    # Closed on Saturdays.
+    saturday = (day + start.weekday()) % 7 == 5
+    day = np.where(saturday & (day + 1 < days), day + 1, day)
+    minute = np.clip(random.normal(13 * 60, 120, len(day)), 7 * 60, 20 * 60 - 1).astype(np.int64)
+    order = np.lexsort((minute, day))
+    order = order[comes[order]]
+    return _Visits(day[order], minute[order], buyer[order], size[order], taste[order])
+
+
+def _months(start: datetime, days: int) -> Ints:
+    """The month, from 0, of each day of trade."""
+    first = np.datetime64(start, "D")
+    return (first + np.arange(days)).astype("datetime64[M]").astype(np.int64) % 12
+
+
+def _finds(random: np.random.Generator, catalogue: Catalogue, taste: Ints, month: Ints) -> Ints:
+    """A product for each line from one of the visitor's groups, by popularity in that month."""
+    lines = len(month)
+    which = np.searchsorted(_TASTE_SHARES, random.random(lines))
+    group = taste[np.arange(lines), which]
+    off = random.random(lines) < _OFF_TASTE
+    begin, end = catalogue.group_start[group], catalogue.group_start[group + 1]
+    begin, end = np.where(off, 0, begin), np.where(off, len(catalogue.price), end)
+    drawn = np.empty(lines, dtype=np.int64)
+    for number, weights in enumerate(catalogue.cumulative):
+        here = month == number
+        low = np.where(begin[here] > 0, weights[begin[here] - 1], 0.0)
+        drawn[here] = np.searchsorted(weights, low + random.random(int(here.sum())) * (weights[end[here] - 1] - low))
+    return np.clip(drawn, begin, end - 1)
+
+
+def _favourites(
+    random: np.random.Generator,
+    catalogue: Catalogue,
+    tastes: Ints,
+    buyer: Ints,
+    day: Ints,
+    days: int,
+    start: datetime,
+) -> Ints:
+    """A favourite of the line's buyer that is one on that day; -1 where the line is a find."""
+    customers = len(tastes)
+    count = np.clip(random.poisson(random.gamma(2.0, _MEAN_FAVOURITES / 2, customers)), 3, 60)
+    owner = np.repeat(np.arange(customers), count)
+    rank = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    product = _finds(random, catalogue, tastes[owner], np.full(len(owner), start.month - 1))
+    weight = catalogue.rebuy[product] / (rank + 2.0) ** 0.7
+    # Half are favourites from the first day on; most do not stay it for ever.
+    since = np.where(random.random(len(owner)) < 0.5, 0.0, random.random(len(owner)) * days)
+    since = np.maximum(since, catalogue.launched[product])
+    until = since + random.exponential(240, len(owner)) + 20
+    running = np.cumsum(weight)
+    end = np.cumsum(count)
+    low = np.where(end - count > 0, running[end - count - 1], 0.0)
+    high = running[end - 1]
+
+    loyal = random.uniform(0.35, 0.85, customers)
+    wants = np.flatnonzero((buyer >= 0) & (random.random(len(buyer)) < loyal[np.maximum(buyer, 0)]))
+    who = buyer[wants]
+    drawn = np.searchsorted(running, low[who] + random.random(len(wants)) * (high - low)[who])
+    drawn = np.clip(drawn, (end - count)[who], end[who] - 1)
+    current = (since[drawn] <= day[wants]) & (day[wants] < until[drawn])
+    chosen = np.full(len(buyer), -1, dtype=np.int64)
+    chosen[wants[current]] = product[drawn[current]]
+    return chosen
+
+
+def _lines(
+    random: np.random.Generator,
+    catalogue: Catalogue,
+    visits: _Visits,
+    line_visit: Ints,
+    product: Ints,
+    customers: int,
+    days: int,
+    start: datetime,
+) -> Sales:
+    buyer = visits.buyer[line_visit]
+    country_of_customer = random.choice(len(_COUNTRIES), size=customers + 1, p=_COUNTRY_SHARES)
+    country_of_customer[-1] = 0  # guests, whose buyer is -1
+    wholesale = np.append(random.random(customers) < _WHOLESALE_SHARE, False)[buyer]
+    quantity = _PACKS[random.integers(len(_PACKS), size=len(product))] * np.where(wholesale, 12, 1)
+    dearer = np.where(visits.day[line_visit] * 2 > days, 1.04, 1.0)
+    cheaper = np.where(wholesale, 0.85, 1.0)
+    minutes = visits.day * 24 * 60 + visits.minute
+    midnight = np.datetime64(pd.Timestamp(start).normalize(), "us")
+    names: Objects = np.array(_COUNTRIES, dtype=object)
+    return Sales(
+        visit=line_visit,
+        product=product,
+        quantity=quantity.astype(np.int64),
+        at=midnight + minutes[line_visit].astype("timedelta64[m]"),
+        price=np.maximum(0.01, (catalogue.price[product] * dearer * cheaper).round(2)),
+        customer=np.where(buyer >= 0, FIRST_CUSTOMER_ID + buyer, np.nan),
+        country=names[country_of_customer[buyer]],
+    )
