@@ -3,6 +3,7 @@
     NcfError
      ├── SettingsError      a setting is missing or makes no sense
      ├── ServiceError       an embedded server did not start, or died
+     ├── RunError           a run in Airflow failed
      ├── InputError         a file, a row or an argument that cannot be used
      ├── QualityError       data broke a critical rule as a whole
      ├── DatabaseError      Postgres refused, or is not there
@@ -25,6 +26,10 @@ class SettingsError(NcfError):
 
 class ServiceError(NcfError):
     """An embedded server did not start, or died."""
+
+
+class RunError(NcfError):
+    """A run in Airflow failed."""
 
 
 class InputError(NcfError):

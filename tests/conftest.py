@@ -17,7 +17,7 @@ from ncf_pipeline.settings import Settings
 TESTS = Path(__file__).parent
 REAL_DATA = TESTS.parent.parent / "shared" / "data"
 ROLE = TEMPLATE = "ncf"  # no superuser, as in production
-FAST = {"shared_buffers": "64MB", "max_connections": "60", "timezone": "UTC"}
+FAST = {"shared_buffers": "64MB", "max_connections": "60"}
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
 
 

@@ -1,4 +1,4 @@
-"""`demo`, `up`, `down`, `status` and `migrate`."""
+"""`up`, `down`, `status` and `migrate`: the servers of one machine."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ncf_pipeline.cli.demo import demo
 from ncf_pipeline.local import serving
-from ncf_pipeline.local.airflow_environment import ADMIN, ADMIN_PASSWORD
-from ncf_pipeline.local.passwords import SECRETS_FOLDER
+from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
 from ncf_pipeline.settings import load_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this module's commands."""
+    """Adds this module's commands, and `demo`."""
+    app.command()(demo)
     app.command()(up)
     app.command()(down)
     app.command()(status)
@@ -85,7 +86,7 @@ def _status_table(state: dict[str, Any]) -> Table:
     table.add_row("list store", _without_password(state["redis_url"]))
     table.add_row("Airflow", state["airflow_url"] or "does not run")
     if state["airflow_url"]:
-        table.add_row("", f"user {ADMIN}, password in {Path(state['home']) / SECRETS_FOLDER / ADMIN_PASSWORD}")
+        table.add_row("", f"user {ADMIN}, password in {admin_password_path(Path(state['home']))}")
     table.add_row("live publication", state["live_publication"] or "none yet")
     table.add_section()
     for name, server in state["running"].items():

@@ -24,6 +24,7 @@ class TaskState:
     state: str | None  # None before it is scheduled
     try_number: int
     seconds: float | None  # of its last try
+    ended_at: str | None  # ISO 8601, of its last try
 
     @property
     def finished(self) -> bool:
@@ -88,12 +89,23 @@ class AirflowApi:
         found = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?state=queued&state=running")
         return [run["dag_run_id"] for run in found["dag_runs"]]
 
+    def end_unfinished_runs(self, dag_id: str) -> None:
+        """Marks runs that wait or run as failed, so that a new one need not wait for them."""
+        for run_id in self.unfinished_runs(dag_id):
+            self._ask("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
+
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The tasks of a run."""
         found = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
         return [
             TaskState(
-                dag_id, run_id, task["task_id"], task["state"], int(task["try_number"] or 0), task.get("duration")
+                dag_id=dag_id,
+                run_id=run_id,
+                task_id=task["task_id"],
+                state=task["state"],
+                try_number=int(task["try_number"] or 0),
+                seconds=task["duration"],
+                ended_at=task["end_date"],
             )
             for task in found["task_instances"]
         ]

@@ -8,13 +8,20 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from ncf_pipeline.local.passwords import SECRETS_FOLDER, keep_password, kept_password, password, write_private
+from ncf_pipeline.local.passwords import (
+    SECRETS_FOLDER,
+    keep_password,
+    kept_password,
+    password,
+    password_path,
+    write_private,
+)
 from ncf_pipeline.local.ports import LOOPBACK
 from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
 
 ADMIN = "admin"
-ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
+_ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
 _PASSWORDS_FOR_AIRFLOW = "airflow_passwords.json"
 _PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
 
@@ -72,9 +79,14 @@ def airflow_url(port: int) -> str:
     return f"http://{LOOPBACK}:{port}"
 
 
+def admin_password_path(home: Path) -> Path:
+    """The file that holds the password of the user `admin`."""
+    return password_path(home, _ADMIN_PASSWORD)
+
+
 def admin_password(home: Path) -> str:
     """The password of the user `admin`, generated the first time."""
-    secret = password(home, ADMIN_PASSWORD)
+    secret = password(home, _ADMIN_PASSWORD)
     file = _admin_password_file(home)
     wanted = json.dumps({ADMIN: secret})
     if not file.exists() or file.read_text().strip() != wanted:

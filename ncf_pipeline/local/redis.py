@@ -24,13 +24,14 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
     Raises:
         ServiceError: it did not start; the message has what its log says.
     """
+    folder = folder.resolve()  # the server does not run in our folder
     configuration = {
         "bind": LOOPBACK,
         "protected-mode": "yes",
         "port": str(port),
         "requirepass": password,
-        "dir": _quoted(folder.resolve()),
-        "pidfile": _quoted(folder.resolve() / "redis.pid"),
+        "dir": _quoted(folder),
+        "pidfile": _quoted(folder / "redis.pid"),
         "appendonly": "yes" if durable else "no",
         "save": '""',
         # A list that quietly vanished would be worse than a publication that fails with a reason.
@@ -47,7 +48,7 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
     process = spawn("Redis", [redis_program("redis-server"), folder / "redis.conf"], log=log, cwd=folder, env={})
     url = redis_url(port, password=password)
     try:
-        wait_until(lambda: _answers(url), process, patience=60)
+        wait_until(lambda: _answers(url, process.pid), process, patience=60)
     except BaseException:  # also Ctrl-C: nothing half-started stays behind
         stop(process, patience=5)
         raise
@@ -76,14 +77,13 @@ def redis_program(name: str) -> Path:
     return Path(found.origin).parent / "bin" / name
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, pid: int) -> bool:
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            return bool(client.ping())
-    except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
+            # Who listens there may be another server, which took the port a moment before ours.
+            return int(client.info("server")["process_id"]) == pid
+    except (redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError):
         return False
-    except redis.AuthenticationError as error:
-        raise ServiceError(f"Another Redis listens where the embedded one should: {error}.") from error
 
 
 def _quoted(path: Path) -> str:

@@ -15,7 +15,7 @@ def status(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `home`; `database_url`, `redis_url` and `airflow_url` (None where nothing runs); `running` (by
-        name: `pid`, `memory_mb`, `log`); `died` (names of servers that were started and are gone);
+        name: `pid`, `memory_mb`, `log`) and `ports`; `died` (names of servers that were started and are gone);
         `live_publication` (e.g. `p000042`; None without one).
     """
     services = read_services(settings.home)
@@ -35,6 +35,7 @@ def status(settings: Settings) -> dict[str, Any]:
             name: {"pid": process.pid, "memory_mb": memory_mb(process), "log": str(process.log)}
             for name, process in alive.items()
         },
+        "ports": {group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},
         "died": sorted(set(services.processes) - set(alive)),
         "live_publication": _live_publication(store, settings.key_prefix) if store else None,
     }

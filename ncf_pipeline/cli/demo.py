@@ -1,0 +1,178 @@
+"""`demo`: the main job with progress, and its results."""
+
+import shlex
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ncf_pipeline.cli import tables
+from ncf_pipeline.local import serving
+from ncf_pipeline.settings import Settings, load_settings
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NCF_DEMO_DATA",
+            help="A workbook or CSV of invoices. Default: UCI's Online Retail, or offline a synthetic shop.",
+        ),
+    ] = None,
+) -> None:
+    """Do the main job, end to end, on embedded servers: invoices in, a gated model, lists in Redis."""
+    from ncf_pipeline.local.demo import Measured, run_main_job
+    from ncf_pipeline.local.demo_data import demo_data
+    from ncf_pipeline.local.status import status
+
+    console = Console(highlight=False, soft_wrap=True)
+    measured = Measured()
+    start = time.monotonic()
+    settings = load_settings()
+    with measured.timed("data"):
+        invoices = demo_data(settings, data, say=console.print)
+    console.print(Text(f"Invoices: {invoices.note}"))
+    fresh = status(settings)["airflow_url"] is None
+    started = time.monotonic()
+    with serving(settings, airflow=True, say=console.print) as running:
+        measured.seconds["start of the servers"] = time.monotonic() - started
+        with _Watch(console) as watch:
+            run_main_job(running, invoices.path, watch, measured, fresh=fresh)
+        with measured.timed("results"):
+            customer = _print_results(running, console)
+        _print_how_to_look(running, console, customer, leaves_running=not fresh)
+        stopping = time.monotonic()
+    measured.seconds["stop"] = time.monotonic() - stopping
+    _print_times(console, measured.seconds, time.monotonic() - start, measured.peak_memory_mb)
+
+
+class _Watch(AbstractContextManager["_Watch"]):
+    """Prints a line for each task that ends; on a terminal with a bar below them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.fields[dag]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bars: dict[str, Any] = {}
+        self._live: AbstractContextManager[Any] = self._bar if console.is_terminal else nullcontext()
+
+    def __enter__(self) -> "_Watch":
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._live.__exit__(*error)
+
+    def run_moved(self, dag_id: str, tasks: list[Any]) -> None:
+        if dag_id not in self._bars:
+            self._bars[dag_id] = self._bar.add_task("", dag=dag_id, total=len(tasks))
+        ended = sum(task.finished for task in tasks)
+        running = ", ".join(task.task_id for task in tasks if task.state == "running")
+        self._bar.update(self._bars[dag_id], completed=ended, description=running or "...", visible=ended < len(tasks))
+
+    def task_ended(self, task: Any) -> None:
+        mark, style = ("✓", "green") if task.state == "success" else ("-", "dim")
+        took = f"{task.seconds:6.1f} s" if task.state == "success" and task.seconds is not None else " skipped"
+        self._console.print(Text(f"{mark} {task.dag_id:<20} {task.task_id:<12} {took}", style=style))
+
+    def task_tries_again(self, task: Any, error: str) -> None:
+        line = f"! {task.dag_id:<20} {task.task_id:<12} try {task.try_number} failed, tries again: {error}"
+        self._console.print(Text(line, style="yellow"))
+
+
+def _print_results(settings: Settings, console: Console) -> int | None:
+    """Prints what came of it; gives the customer who spent most."""
+    from ncf_pipeline import reports
+
+    console.print()
+    batch = reports.batch_summary(settings, None)
+    console.print(tables.batch_lines(batch))
+    if not batch["merged"]:
+        console.print("Nothing changed: these invoices were all there already.")
+    retrained = reports.retrain_summary(settings, None)
+    title = f"v{retrained['version']}, evaluated on {retrained['holdout_start'][:10]} to {retrained['cutoff'][:10]}"
+    console.print()
+    console.print(tables.evaluation_table(retrained["evaluation"], title=title), soft_wrap=False)
+    console.print(tables.decision_lines(retrained["decision"], retrained["version"]))
+    spenders = reports.top_spenders(settings, 10)
+    console.print()
+    console.print(_recommendations(settings, spenders), soft_wrap=False)
+    return spenders[0]["customer_id"] if spenders else None
+
+
+def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Table | str:
+    """Who spent most, each with five products, read as the storefront reads them."""
+    from ncf_pipeline.reports import descriptions
+    from ncf_pipeline.storefront import Storefront
+
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True, timeout=5) as shop:
+        lists = {
+            customer["customer_id"]: shop.for_customer(customer["customer_id"], country=customer["country"])
+            for customer in customers
+        }
+    publications = {found.publication for found in lists.values()}
+    if publications <= {None}:
+        return "Nothing is published: no model has passed the gate yet."
+    called = descriptions(settings, [code for found in lists.values() for code in found.stock_codes[:5]])
+    title = f"The ten customers who spent most, and what they are recommended ({', '.join(map(str, publications))})"
+    table = Table(title=title, title_justify="left", show_lines=True)
+    for name in ("customer", "country"):
+        table.add_column(name)
+    table.add_column("spent", justify="right")
+    table.add_column("for you")
+    for customer in customers:
+        found = lists[customer["customer_id"]]
+        products = [called.get(code, code) for code in found.stock_codes[:5]]
+        table.add_row(
+            str(customer["customer_id"]), customer["country"], f"{customer['spent']:,.0f}", "\n".join(products)
+        )
+    return table
+
+
+def _print_how_to_look(settings: Settings, console: Console, customer: int | None, *, leaves_running: bool) -> None:
+    from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
+    from ncf_pipeline.local.passwords import password_path
+    from ncf_pipeline.local.redis import redis_program
+    from ncf_pipeline.local.status import status
+
+    state = status(settings)
+    customer = customer if customer is not None else 14646
+    console.print()
+    if leaves_running:
+        console.print("How to look: all of this still runs.")
+    else:
+        console.print("How to look: `make up` starts all of this again and leaves it running; then")
+    login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
+    console.print(Text(f"  Airflow   {state['airflow_url']}, {login}"))
+    secret, program = shlex.quote(str(password_path(settings.home.resolve(), "redis"))), redis_program("redis-cli")
+    key = f"{settings.key_prefix}:{state['live_publication']}:customer:{customer}"
+    port = state["ports"].get("redis")
+    if port is not None and state["live_publication"] is not None:
+        line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget '{key}' for_you"
+        console.print(Text(f"  Redis     {line}"))
+    console.print(Text(f"  lists     ncf-pipeline recommend {customer}   (works without `make up` too)"))
+    console.print()
+
+
+def _print_times(console: Console, seconds: dict[str, float], total: float, peak_memory_mb: int) -> None:
+    parts = ", ".join(f"{part} {_duration(took)}" for part, took in seconds.items() if took >= 0.5)
+    console.print(f"Took {_duration(total)}: {parts}.")
+    console.print(f"Servers and tasks together had {peak_memory_mb / 1000:.1f} GB of memory at most.")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,139 @@
+"""The main job as a user would do it: servers, a workbook in the inbox, two clicks in Airflow, lists in Redis."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ncf_pipeline.errors import RunError, ServiceError
+from ncf_pipeline.local.airflow_api import AirflowApi, TaskState
+from ncf_pipeline.local.airflow_environment import ADMIN, admin_password
+from ncf_pipeline.local.demo_data import put_into_inbox
+from ncf_pipeline.local.processes import is_alive, last_words, memory_mb
+from ncf_pipeline.local.state import read_services
+from ncf_pipeline.settings import Settings
+
+INGEST, RETRAIN, REFRESH = "ingest_invoices", "retrain_recommender", "refresh_lists"
+
+_LOOK_SECONDS = 0.5  # between two looks at a run
+_MEMORY_SECONDS = 2.0  # between two measurements
+_REFRESH_SECONDS = 120.0  # that the lists may take to be written again
+
+
+class Watcher(Protocol):
+    """Whoever shows what happens."""
+
+    def run_moved(self, dag_id: str, tasks: list[TaskState]) -> None:
+        """Called at each look at a run, with all its tasks."""
+
+    def task_ended(self, task: TaskState) -> None:
+        """Called once for each task that has succeeded or was skipped."""
+
+    def task_tries_again(self, task: TaskState, error: str) -> None:
+        """Called when a try has failed and another will follow."""
+
+
+@dataclass
+class Measured:
+    """How long each part took, and how much memory all servers and tasks had together at most."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: int = 0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Measures a block."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[part] = time.monotonic() - start
+
+
+def run_main_job(
+    settings: Settings, workbook: Path, watcher: Watcher, measured: Measured, *, fresh: bool
+) -> dict[str, list[TaskState]]:
+    """Ingests a workbook and retrains through Airflow's REST API, as a user's clicks do.
+
+    Args:
+        settings: of running servers, Airflow among them.
+        workbook: the invoices.
+        watcher: shown what happens.
+        measured: filled in.
+        fresh: Airflow was started for this. Runs that are unfinished then were cut off, and are ended.
+
+    Returns:
+        The tasks of each run, by DAG.
+
+    Raises:
+        RunError: a task failed; the message has its error.
+        ServiceError: a server died.
+    """
+    url = read_services(settings.home).airflow_url
+    if url is None:
+        raise ServiceError("Airflow does not run: `ncf-pipeline up` starts it.")
+    ended = {}
+    with AirflowApi(url, username=ADMIN, password=admin_password(settings.home)) as api:
+        api.wait_for_dags((INGEST, RETRAIN, REFRESH))
+        for dag_id in (INGEST, RETRAIN, REFRESH):
+            if fresh:
+                api.end_unfinished_runs(dag_id)
+            api.unpause(dag_id)
+        put_into_inbox(settings, workbook)
+        for dag_id in (INGEST, RETRAIN):
+            with measured.timed(dag_id):
+                ended[dag_id] = _follow(settings, api, dag_id, api.trigger(dag_id), watcher, measured)
+        # New invoices have started it too. It must not be cut off while it writes.
+        _wait(lambda: not api.unfinished_runs(REFRESH), patience=_REFRESH_SECONDS)
+    return ended
+
+
+def _follow(
+    settings: Settings, api: AirflowApi, dag_id: str, run_id: str, watcher: Watcher, measured: Measured
+) -> list[TaskState]:
+    told: set[tuple[str, int]] = set()
+    measure_at = 0.0
+    while True:
+        _check_servers(settings)
+        if time.monotonic() > measure_at:
+            measure_at = time.monotonic() + _MEMORY_SECONDS
+            used = sum(memory_mb(process) for process in read_services(settings.home).processes.values())
+            measured.peak_memory_mb = max(measured.peak_memory_mb, used)
+        state = api.run_state(dag_id, run_id)  # before the tasks, so that none is missed at the end
+        tasks = api.tasks(dag_id, run_id)
+        for task in sorted(tasks, key=lambda task: task.ended_at or ""):
+            if (task.task_id, task.try_number) in told:
+                continue
+            if task.state == "failed":
+                raise RunError(f"{dag_id}.{task.task_id} failed: {api.error_of(task)} (log: {_log(settings, task)})")
+            if task.state in ("success", "skipped"):
+                told.add((task.task_id, task.try_number))
+                watcher.task_ended(task)
+            elif task.state == "up_for_retry":
+                told.add((task.task_id, task.try_number))
+                watcher.task_tries_again(task, api.error_of(task))
+        watcher.run_moved(dag_id, tasks)
+        if state == "success":
+            return tasks
+        if state == "failed":
+            raise RunError(f"The run {run_id} of {dag_id} was ended by hand, or took too long.")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _check_servers(settings: Settings) -> None:
+    for process in read_services(settings.home).processes.values():
+        if not is_alive(process):
+            raise ServiceError(f"{process.name} died: {last_words(process)}")
+
+
+def _log(settings: Settings, task: TaskState) -> Path:
+    folder = settings.home.resolve() / "airflow" / "logs" / f"dag_id={task.dag_id}" / f"run_id={task.run_id}"
+    return folder / f"task_id={task.task_id}" / f"attempt={task.try_number}.log"
+
+
+def _wait(done: Callable[[], bool], *, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not done() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,79 @@
+import os
+import signal
+import stat
+from contextlib import contextmanager
+
+import psutil
+import pytest
+import redis
+
+from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.local.ports import free_port
+from ncf_pipeline.local.processes import is_alive
+from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
+
+
+@contextmanager
+def server(home, *, port=None, password="secret"):
+    port = port or free_port()
+    process = start_redis(home / "redis", port=port, password=password, log=home / "redis.log")
+    try:
+        with redis.Redis.from_url(redis_url(port, password=password), decode_responses=True) as client:
+            yield process, client
+    finally:
+        stop_redis(process)
+
+
+@pytest.mark.parametrize("name", ["", "with spaces and 'quotes\" $HOME", "long/" + "/".join(["x" * 60] * 4)])
+def test_data_outlives_the_server_wherever_it_lives(folder, name):
+    with server(folder / name) as (_, client):
+        client.set("kept", "42")
+    with server(folder / name) as (_, client):
+        assert client.get("kept") == "42"
+
+
+def test_it_listens_on_loopback_alone(folder, listening):
+    port = free_port()
+    with server(folder, port=port) as (process, _):
+        assert listening(process.pid) == {("127.0.0.1", port)}
+
+
+def test_nobody_gets_in_without_the_password_which_no_command_line_shows(folder):
+    port = free_port()
+    with server(folder, port=port) as (process, _):
+        with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as stranger:
+            stranger.get("kept")
+        assert "secret" not in " ".join(psutil.Process(process.pid).cmdline())
+    assert stat.S_IMODE((folder / "redis" / "redis.conf").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "redis").stat().st_mode) == 0o700
+
+
+def test_it_starts_again_after_kill_9_with_what_was_written_a_second_ago(folder):
+    port = free_port()
+    with server(folder, port=port) as (process, client):
+        client.set("kept", "42")
+        client.execute_command("CONFIG", "SET", "appendfsync", "always")
+        client.set("kept too", "43")
+        os.kill(process.pid, signal.SIGKILL)
+        with server(folder, port=port) as (_, again):
+            assert again.mget("kept", "kept too") == ["42", "43"]
+
+
+def test_a_server_that_nobody_recorded_gives_way(folder):
+    with server(folder) as (stray, client):
+        client.set("kept", "42")
+        with server(folder) as (_, again):
+            assert not is_alive(stray)
+            assert again.get("kept") == "42"
+
+
+def test_a_taken_port_is_one_clear_line(folder):
+    port = free_port()
+    refused = pytest.raises(ServiceError, match=r"Redis did not start: .*Failed listening on port")
+    with server(folder, port=port), refused:
+        start_redis(folder / "other", port=port, password="secret", log=folder / "other.log")
+
+
+def test_full_memory_refuses_a_write_instead_of_dropping_lists(folder):
+    with server(folder) as (_, client):
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+from ncf_pipeline.local.airflow_environment import (
+    admin_password,
+    admin_password_path,
+    airflow_environment,
+    fingerprint,
+    inherited_environment,
+)
+from ncf_pipeline.resources import resource
+from ncf_pipeline.settings import Settings
+
+
+def environment(home, **given):
+    settings = Settings(home=home, database_url="postgresql://ncf:p@db/ncf", redis_url="redis://:r@store/0", **given)
+    return airflow_environment(settings, port=8081, metadata_url="postgresql://airflow:a@127.0.0.1:5/airflow")
+
+
+def test_airflow_listens_on_loopback_alone_and_tasks_find_it_there(tmp_path):
+    told = environment(tmp_path)
+    assert told["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert told["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8081/execution/"
+    assert told["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "False"
+
+
+def test_tasks_get_the_shops_servers_as_connections(tmp_path):
+    told = environment(tmp_path)
+    assert told["AIRFLOW_CONN_RETAIL_DB"] == "postgresql://ncf:p@db/ncf"
+    assert told["AIRFLOW_CONN_LIST_STORE"] == "redis://:r@store/0"
+    assert "NCF_DATABASE_URL" not in told
+
+
+def test_tasks_get_the_settings_that_differ_with_paths_that_hold_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = environment("relative home", top_n=7, key_prefix="shop")
+    assert told["NCF_HOME"] == str(tmp_path / "relative home")
+    assert told["NCF_INBOX"] == str(tmp_path / "relative home" / "inbox")
+    assert told["AIRFLOW_HOME"] == str(tmp_path / "relative home" / "airflow")
+    assert (told["NCF_TOP_N"], told["NCF_KEY_PREFIX"]) == ("7", "shop")
+    assert "NCF_SEED" not in told
+
+
+def test_the_dags_are_the_ones_that_come_with_the_package(tmp_path):
+    assert environment(tmp_path)["AIRFLOW__CORE__DAGS_FOLDER"] == str(resource("dags"))
+
+
+def test_the_same_settings_give_the_same_environment_and_others_another(tmp_path):
+    assert fingerprint(environment(tmp_path)) == fingerprint(environment(tmp_path))
+    assert fingerprint(environment(tmp_path)) != fingerprint(environment(tmp_path, top_n=7))
+
+
+def test_keys_are_generated_and_long_enough(tmp_path):
+    told = environment(tmp_path)
+    assert len(told["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
+    assert told["AIRFLOW__API__SECRET_KEY"] != told["AIRFLOW__API_AUTH__JWT_SECRET"]
+
+
+def test_the_admins_password_stands_where_people_are_told_and_where_airflow_looks(tmp_path):
+    secret = admin_password(tmp_path)
+    assert admin_password_path(tmp_path).read_text().strip() == secret
+    told = environment(tmp_path)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
+    assert json.loads(Path(told).read_text()) == {"admin": secret}
+    for path in (tmp_path / "secrets").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_airflows_settings_do_not_leak_and_a_proxy_is_passed_by(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", "/elsewhere")
+    monkeypatch.setenv("NCF_TOP_N", "3")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    inherited = inherited_environment()
+    assert not [name for name in inherited if name.startswith(("AIRFLOW", "NCF_"))]
+    assert inherited["NO_PROXY"] == "example.com,127.0.0.1,localhost"
