@@ -11,6 +11,9 @@ from ncf_pipeline.model.recipe import Recipe
 
 Weights: TypeAlias = "npt.NDArray[np.float32] | sp.csr_array"
 
+MIN_BUYERS = 3
+"""Below it, a product has no dense co-purchase weights."""
+
 SHRINKAGE = 10.0
 """Buyers in common that a similarity must have before half of it is believed."""
 
@@ -30,15 +33,20 @@ def copurchase_weights(bought: sp.csr_array, recipe: Recipe) -> Weights:
 def ease(bought: sp.csr_array, ridge: float) -> npt.NDArray[np.float32]:
     """EASE: the ridge regression of each product on all others, in closed form.
 
-    Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", eq. 8. O(P^3) time, O(P^2) memory.
+    Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", eq. 8. O(P^3) time, O(P^2) memory;
+    P are the products with at least `MIN_BUYERS`: a ridge of hundreds leaves nothing of the others.
     """
-    gram = torch.from_numpy((bought.T @ bought).astype(np.float32).toarray())  # (P, P)
+    buyers = np.asarray(bought.sum(axis=0)).ravel()
+    kept = np.flatnonzero(buyers >= MIN_BUYERS)
+    table = bought.astype(np.float32)[:, kept]
+    gram = torch.from_numpy((table.T @ table).toarray())  # (K, K)
     gram.diagonal().add_(ridge)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    weights = inverse.div_(-inverse.diagonal().clone())  # (P, P)
-    weights.fill_diagonal_(0.0)
-    result: npt.NDArray[np.float32] = weights.numpy()
-    return result
+    inverse /= -inverse.diagonal().clone()
+    inverse.fill_diagonal_(0.0)
+    weights = np.zeros((bought.shape[1], bought.shape[1]), np.float32)  # in rows, as sparse products want it
+    weights[np.ix_(kept, kept)] = inverse.numpy()
+    return weights
 
 
 def cosine_neighbours(
@@ -87,6 +95,26 @@ def strongest(table: sp.csr_array, count: int) -> sp.csr_array:
     kept = sp.csr_array((table.data[keep], (row[keep], table.indices[keep])), shape=table.shape)
     kept.sort_indices()
     return kept
+
+
+def low_rank(weights: Weights, rank: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Two tables (P, rank) whose product approximates the weights: left @ right.T.
+
+    Randomised subspace iteration (Halko et al. 2011, "Finding Structure with Randomness", algorithm 4.4).
+    """
+    random = np.random.default_rng(seed)
+    size = weights.shape[0]
+    basis = random.standard_normal((size, min(rank + 8, size))).astype(np.float32)
+    for _ in range(4):
+        basis, _ = np.linalg.qr(weights @ basis)
+        basis, _ = np.linalg.qr(weights.T @ basis)
+    left, values, right = np.linalg.svd(weights @ basis, full_matrices=False)
+    rank_found = min(rank, len(values))
+    root = np.sqrt(values[:rank_found])
+    factors = np.zeros((2, size, rank), np.float32)
+    factors[0, :, :rank_found] = left[:, :rank_found] * root
+    factors[1, :, :rank_found] = (basis @ right.T)[:, :rank_found] * root
+    return factors[0], factors[1]
 
 
 def scores_from(history: sp.csr_array, weights: Weights) -> npt.NDArray[np.float32]:

@@ -21,11 +21,12 @@ from ncf_pipeline.columns import (
     Interactions,
     Lists,
 )
+from ncf_pipeline.model.contexts import ContextMaker
 from ncf_pipeline.model.copurchase import cosine_neighbours
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.events import Events, IntArray, encode, microseconds, rows_of
-from ncf_pipeline.model.features import Mask, ShopState, unit_rows
+from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
+from ncf_pipeline.model.state import Mask, ShopState, unit_rows
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.splits import interactions_as_of
 
@@ -82,23 +83,23 @@ def customer_list_batches(
     """Like `customer_lists`, a batch of customers at a time, in memory that does not grow with their number."""
     events = encode(interactions, as_of)
     state = ShopState(events, microseconds(as_of), model.recipe)
+    maker = ContextMaker(state)
     chosen = state.known_customers
     if customers is not None:
         wanted = np.asarray(sorted(set(customers)), np.int64)
         chosen = chosen[np.isin(events.customers[chosen], wanted)]
     for begin in range(0, len(chosen), batch_customers):
-        yield _table(_rows_of_customers(model, events, state, chosen[begin : begin + batch_customers], top_n))
+        yield _table(_rows_of_customers(model, maker, chosen[begin : begin + batch_customers], top_n))
 
 
 @torch.no_grad()
-def _rows_of_customers(
-    model: TrainedModel, events: Events, state: ShopState, customers: IntArray, top_n: int
-) -> list[Row]:
+def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int) -> list[Row]:
+    state, events = maker.state, maker.state.events
     customer_rows = rows_of(model.customers, events.customers.tolist())
     product_rows = rows_of(model.products, events.products.tolist())
     placement = place("cpu")
     rows: list[Row] = []
-    for contexts in state.contexts(customers):
+    for contexts in maker.contexts(customers):
         history = unit_rows(state.decayed[contexts.customer])
         batch = Batch(
             customer=torch.from_numpy(customer_rows[contexts.customer]),
@@ -155,7 +156,7 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
     """
     events = encode(interactions, as_of)
     state = ShopState(events, microseconds(as_of), model.recipe)
-    together = _bought_together(events, state, max(top_n, 1))
+    together = cosine_neighbours(state.baskets, top_n, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
     similar = _similar(model.network, rows_of(model.products, events.products.tolist()), state.known_products, top_n)
     rows: list[Row] = []
     for index in np.flatnonzero(state.known_products):
@@ -165,21 +166,6 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
         rows.append(("product", code, BOUGHT_TOGETHER, [str(events.products[other]) for other in companions]))
         rows.append(("product", code, SIMILAR, [str(events.products[other]) for other in alike]))
     return _table(rows)
-
-
-def _bought_together(events: Events, state: ShopState, count: int) -> sp.csr_array:
-    """(P, P) each product's companions in baskets with their strength, at most `count` in a row."""
-    alive = np.flatnonzero(state.alive)
-    invoices = int(events.invoice.max(initial=-1)) + 1
-    baskets = sp.csr_array(
-        (np.ones(len(alive), np.float32), (events.invoice[alive], events.product[alive])),
-        shape=(invoices, len(events.products)),
-    )
-    # An order of hundreds of products says little of any two of them: together its pairs count like a usual basket's.
-    size = np.diff(baskets.indptr)
-    usual = np.median(size[size > 0]) if len(alive) else 1.0
-    baskets.data *= np.repeat(np.sqrt(np.minimum(1.0, usual / np.maximum(size, 1))), size).astype(np.float32)
-    return cosine_neighbours(baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
 
 
 def _stored_order(table: sp.csr_array, row: int) -> IntArray:

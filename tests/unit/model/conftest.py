@@ -61,7 +61,7 @@ def make_shop(customers=60, products=40, days=180, seed=7):
 
 @pytest.fixture(scope="session")
 def recipe():
-    return Recipe(max_epochs=2, embedding_dim=8, hidden=(16, 8), popular_candidates=15, copurchase_candidates=5)
+    return Recipe(max_epochs=2, embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,19 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from ncf_pipeline.model.copurchase import copurchase_weights, cosine_neighbours, ease, scores_from, strongest
+from ncf_pipeline.model.copurchase import copurchase_weights, cosine_neighbours, ease, low_rank, scores_from, strongest
 from ncf_pipeline.model.recipe import Recipe
 
-BOUGHT = sp.csr_array(np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1]], np.float32))
+ONCE = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1]], np.float32)
+BOUGHT = sp.csr_array(ONCE)
+OFTEN = sp.csr_array(np.tile(ONCE, (3, 1)))  # each product has three buyers or more
 
 
 def test_ease_is_the_ridge_regression_of_each_product_on_the_others():
-    x = BOUGHT.toarray().astype(float)
+    x = OFTEN.toarray().astype(float)
     others = x[:, [1, 2]]
     expected = np.linalg.solve(others.T @ others + 2 * np.eye(2), others.T @ x[:, 0])
-    weights = ease(BOUGHT, ridge=2.0)
+    weights = ease(OFTEN, ridge=2.0)
     assert weights[[1, 2], 0] == pytest.approx(expected, rel=1e-4)
     assert np.diag(weights) == pytest.approx([0, 0, 0])
 
@@ -41,3 +43,19 @@ def test_a_large_catalogue_gets_sparse_weights():
     assert sp.issparse(weights)
     assert weights.nnz <= 3
     assert scores_from(BOUGHT, weights).shape == (3, 3)
+
+
+def test_what_hardly_anybody_bought_has_no_dense_weights():
+    weights = ease(sp.csr_array(np.vstack([np.tile(ONCE[:2], (2, 1)), ONCE[2:]])), ridge=2.0)
+    assert weights[2].tolist() == weights[:, 2].tolist() == [0, 0, 0]
+    assert weights[0, 1] > 0
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_low_rank_factors_give_the_weights_back(dense):
+    random = np.random.default_rng(0)
+    left, right = random.standard_normal((2, 30, 3)).astype(np.float32)
+    weights = left @ right.T
+    one, other = low_rank(weights if dense else sp.csr_array(weights), 5, seed=1)
+    assert one.shape == other.shape == (30, 5)
+    np.testing.assert_allclose(one @ other.T, weights, atol=1e-4)

@@ -3,9 +3,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from ncf_pipeline.model.contexts import ContextMaker
 from ncf_pipeline.model.events import encode, microseconds
-from ncf_pipeline.model.features import CUSTOMER, FEATURES, PRODUCT, ShopState
+from ncf_pipeline.model.features import CUSTOMER, FEATURES, PRODUCT, customer_table, product_table
 from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.state import ShopState
 
 from .conftest import START, frame
 
@@ -29,7 +31,7 @@ def state():
 
 @pytest.fixture
 def value(state):
-    contexts = next(iter(state.contexts(np.array([0]))))
+    contexts = next(iter(ContextMaker(state).contexts(np.array([0]))))
     codes = state.events.products[contexts.product]
 
     def look_up(code, name):
@@ -90,7 +92,7 @@ def test_the_future_changes_no_feature(shop):
     for until in (at, START + timedelta(days=500)):
         events = encode(shop, until)
         state = ShopState(events, microseconds(at), Recipe())
-        for contexts in state.contexts(state.known_customers):
+        for contexts in ContextMaker(state).contexts(state.known_customers):
             owner = events.customers[np.repeat(contexts.customer, np.diff(contexts.start))]
             tables.append((owner.tolist(), events.products[contexts.product].tolist(), contexts.features))
     (owner, product, features), (owner_later, product_later, features_later) = tables
@@ -102,7 +104,9 @@ def test_the_future_changes_no_feature(shop):
 def test_chunks_give_what_one_pass_gives(shop):
     events = encode(shop, START + timedelta(days=100))
     at = microseconds(START + timedelta(days=100))
-    whole, parts = (list(ShopState(events, at, Recipe(chunk_mb=mb)).contexts(np.arange(20))) for mb in (16, 0))
+    whole, parts = (
+        list(ContextMaker(ShopState(events, at, Recipe(chunk_mb=mb))).contexts(np.arange(20))) for mb in (16, 0)
+    )
     assert (len(whole), len(parts)) == (1, 20)
     np.testing.assert_allclose(whole[0].features, np.concatenate([part.features for part in parts]), atol=2e-3)
     assert whole[0].product.tolist() == np.concatenate([part.product for part in parts]).tolist()
@@ -110,11 +114,11 @@ def test_chunks_give_what_one_pass_gives(shop):
 
 def test_every_feature_is_finite(shop):
     state = ShopState(encode(shop, START + timedelta(days=60)), microseconds(START + timedelta(days=60)), Recipe())
-    for contexts in state.contexts(state.known_customers):
+    for contexts in ContextMaker(state).contexts(state.known_customers):
         assert np.isfinite(contexts.features).all()
-    assert np.isfinite(state.product_table).all()
-    assert state.product_table.shape[1] == len(PRODUCT)
-    assert state.customer_table.shape[1] == len(CUSTOMER)
+    assert np.isfinite(product_table(state)).all()
+    assert product_table(state).shape[1] == len(PRODUCT)
+    assert customer_table(state).shape[1] == len(CUSTOMER)
 
 
 def test_the_history_that_is_scored_is_bounded(shop):
@@ -122,7 +126,7 @@ def test_the_history_that_is_scored_is_bounded(shop):
     state = ShopState(
         encode(shop, at),
         microseconds(at),
-        Recipe(max_history_candidates=4, popular_candidates=0, copurchase_candidates=0),
+        Recipe(max_history_candidates=4, popular_candidates=0, taste_candidates=0),
     )
-    for contexts in state.contexts(state.known_customers):
+    for contexts in ContextMaker(state).contexts(state.known_customers):
         assert np.diff(contexts.start).max() == 4
