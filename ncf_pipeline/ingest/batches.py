@@ -10,6 +10,8 @@ from ncf_pipeline.database import Connection
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.resources import query
 
+_LANDING = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
+
 
 @dataclass(frozen=True)
 class RejectedFile:
@@ -88,6 +90,32 @@ def counts_of(record: dict[str, Any]) -> BatchCounts:
         reason=record["reason"],
         rejected_files=tuple(RejectedFile(**file) for file in record["rejected_files"] or ()),
     )
+
+
+def lock_landing(connection: Connection) -> None:
+    """Waits until no other run lands files, and lets none until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_LANDING,))
+
+
+def drop_landed_lines(connection: Connection, batch_id: int) -> None:
+    """Removes the landed lines of a batch that is finished.
+
+    Where no other batch has any, the table is emptied instead: that takes no time and leaves no dead rows behind,
+    which every later batch would have to read past.
+    """
+    with connection.cursor() as cursor:
+        # Only while nobody lands: rows of a transaction that has not ended are not seen, and would be lost.
+        cursor.execute(
+            "select pg_try_advisory_xact_lock(%s) "
+            "and not exists (select 1 from raw.batch where status = 'landed' and batch_id <> %s)",
+            (_LANDING, batch_id),
+        )
+        (alone,) = cursor.fetchone() or (False,)
+        if alone:
+            cursor.execute("truncate raw.landed_line")
+        else:
+            cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
 
 
 def locations(connection: Connection, batch_id: int) -> list[str]:

@@ -14,7 +14,7 @@ import polars as pl
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import called
+from ncf_pipeline.ingest.batches import called, lock_landing
 from ncf_pipeline.ingest.cells import ORIGINAL, UNREADABLE, DateOrder, ambiguous_at, as_typed, examples_of_order
 from ncf_pipeline.ingest.header import CORRECTS, shortened
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0 if unknown)."""
-
-_LOCK = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
 
 
 @dataclass
@@ -103,8 +101,8 @@ def _look_at(files: Sequence[str], folder: Path) -> _Offer:
 def _land(
     connection: Connection, settings: Settings, offer: _Offer, rules_sha256: str, on_progress: Progress | None
 ) -> int | None:
+    lock_landing(connection)
     with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         cursor.execute(query("open_files"), {"sha256": [source.sha256 for source in offer.readable]})
         taken: dict[str, int] = dict(cursor.fetchall())
     free = [source for source in offer.readable if source.sha256 not in taken]

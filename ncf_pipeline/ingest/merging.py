@@ -1,6 +1,7 @@
 """Good lines into `retail.invoice_line`, by invoice."""
 
 from ncf_pipeline.database import Connection
+from ncf_pipeline.ingest.batches import drop_landed_lines
 from ncf_pipeline.resources import query
 
 
@@ -17,3 +18,4 @@ def merge_good_lines(connection: Connection, batch_id: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("lock table retail.invoice in share row exclusive mode")
         cursor.execute(query("merge_batch"), {"batch_id": batch_id})
+    drop_landed_lines(connection, batch_id)

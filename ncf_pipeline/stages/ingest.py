@@ -14,7 +14,14 @@ from ncf_pipeline import quality
 from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import QualityError
 from ncf_pipeline.ingest import inbox
-from ncf_pipeline.ingest.batches import BatchCounts, batch_record, counts_of, locations, locked_batch
+from ncf_pipeline.ingest.batches import (
+    BatchCounts,
+    batch_record,
+    counts_of,
+    drop_landed_lines,
+    locations,
+    locked_batch,
+)
 from ncf_pipeline.ingest.landing import land_files
 from ncf_pipeline.ingest.merging import merge_good_lines
 from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
@@ -176,7 +183,7 @@ def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: s
             "validated_at = now(), finished_at = now() where batch_id = %s",
             (reason, Json(report), quality.sha256_of(SUITE), batch_id),
         )
-        cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
+        drop_landed_lines(connection, batch_id)
         files = locations(connection, batch_id)
     for location in files:
         inbox.move_to_rejected(settings, location, reason, batch_id)

@@ -20,6 +20,8 @@ create table raw.batch (
     lines_replaced bigint not null default 0,
     -- the earlier batch whose bytes these are; it was not read again
     same_as bigint references raw.batch,
+    -- of a refused file: the batch that was made of the files it came with
+    offered_with bigint references raw.batch on delete set null,
     -- why it was rejected, or what else a person should know
     reason text,
     -- of the rules that it was checked with: the same bytes under other rules are read again
@@ -104,15 +106,17 @@ create table raw.quarantined_line (
     state text not null default 'waiting' check (state in ('waiting', 'released', 'discarded')),
     created_at timestamptz not null default now(),
     resolved_at timestamptz,
-    -- the batch that brought the correction, or a newer version of the line
+    -- the batch that brought the correction, or a newer load of the invoice
     resolved_by bigint references raw.batch,
+    -- the cells as a person corrected them, by column; where the broken line is read again, these stand for it
+    corrected jsonb,
     -- why it was discarded
     note text,
     unique (batch_id, line_number),
     constraint only_a_resolved_line_has_an_end check ((state = 'waiting') = (resolved_at is null))
 );
 
-create index quarantined_line_by_invoice on raw.quarantined_line (invoice_no) where state = 'waiting';
+create index quarantined_line_by_invoice on raw.quarantined_line (invoice_no);
 
 -- Two spellings of a code are one product when this gives the same, and only then.
 create function retail.canonical_stock_code(code text) returns text
@@ -148,9 +152,9 @@ create table retail.invoice_line (
     primary key (invoice_no, line_number)
 );
 
-create index invoice_line_by_date on retail.invoice_line (invoice_date);
-create index invoice_line_by_product on retail.invoice_line (retail.canonical_stock_code(stock_code), invoice_date);
-create index invoice_line_by_customer on retail.invoice_line (customer_id) where customer_id is not null;
+-- Lines come in nearly by date, so a few bytes for each block of them are enough. A full index would cost more on
+-- each load than it ever saves: snapshots read all lines anyway.
+create index invoice_line_by_date on retail.invoice_line using brin (invoice_date);
 
 -- The newest good description of each product.
 create table retail.product (

@@ -3,11 +3,17 @@
 -- A return takes its quantity off the same customer's earlier purchases of that product, latest first. So the
 -- pieces that a customer holds of a product are a stack: `held` is its height, never below zero. A purchase lifts it
 -- from held_before to held; it is gone from the first later event that leaves the stack at held_before or lower.
-with product_code as (
+with spelling as materialized (
+    select distinct stock_code
+    from retail.invoice_line
+),
+
+-- materialized, so that patterns are matched with each code once and not with each line
+product_code as (
     select
         stock_code,
         retail.canonical_stock_code(stock_code) as product_code
-    from (select distinct stock_code from retail.invoice_line) as spelling
+    from spelling
     where not retail.is_excluded_stock_code(stock_code)
 ),
 
@@ -117,7 +123,3 @@ left join returned
         event.invoice_no = returned.invoice_no
         and event.line_number = returned.line_number
 where event.is_purchase
-order by
-    event.invoice_date asc,
-    event.invoice_no collate "C" asc,
-    event.line_number asc

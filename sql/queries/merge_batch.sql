@@ -171,29 +171,24 @@ left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
 
 analyze staged_invoice;
 
--- 4. The lines of changed invoices, in place of those before. What products they are of, then and now, is kept.
-create temporary table touched_product on commit drop as
-select retail.canonical_stock_code(invoice_line.stock_code) as stock_code
-from retail.invoice_line
-inner join staged_invoice on invoice_line.invoice_no = staged_invoice.invoice_no
-where staged_invoice.is_changed
-union
-select retail.canonical_stock_code(staged_line.stock_code) as stock_code
-from staged_line
-inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
-where staged_invoice.is_changed;
-
-create temporary table replaced on commit drop as
+-- 4. The lines of changed invoices, in place of those before.
+create temporary table replaced_line on commit drop as
 with gone as (
     delete from retail.invoice_line
     using staged_invoice
     where
         invoice_line.invoice_no = staged_invoice.invoice_no
         and staged_invoice.is_changed
-    returning 1
+    returning
+        invoice_line.stock_code,
+        invoice_line.description,
+        invoice_line.invoice_date
 )
 
-select count(*) as lines
+select
+    retail.canonical_stock_code(stock_code) as stock_code,
+    description,
+    invoice_date
 from gone;
 
 insert into retail.invoice_line (
@@ -240,48 +235,69 @@ on conflict (invoice_no) do update
         sha256 = excluded.sha256,
         batch_id = excluded.batch_id;
 
--- 5. The newest good description of each product that was touched. Notes such as "damaged" or "?" stand on lines
--- without a price.
-create temporary table described_product on commit drop as
-select
-    touched_product.stock_code,
-    newest.description,
-    newest.invoice_date
-from touched_product
-left join lateral (
+-- 5. The newest good description of each product. Notes such as "damaged" or "?" stand on lines without a price.
+-- Where the line that it came from is gone, it is looked for anew among all lines; else the new ones are enough.
+create temporary table undescribed_product on commit drop as
+with undescribed as (
+    delete from retail.product
+    using replaced_line
+    where
+        product.stock_code = replaced_line.stock_code
+        and product.description = replaced_line.description
+        and product.described_at = replaced_line.invoice_date
+    returning product.stock_code
+)
+
+select distinct stock_code
+from undescribed;
+
+with described as (
     select
+        retail.canonical_stock_code(staged_line.stock_code) as stock_code,
+        staged_line.description,
+        staged_line.invoice_date
+    from staged_line
+    inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
+    where
+        staged_invoice.is_changed
+        and staged_line.description is not null
+        and staged_line.quantity > 0
+        and staged_line.unit_price > 0
+    union all
+    select
+        retail.canonical_stock_code(invoice_line.stock_code) as stock_code,
         invoice_line.description,
         invoice_line.invoice_date
     from retail.invoice_line
     where
-        retail.canonical_stock_code(invoice_line.stock_code) = touched_product.stock_code
+        -- the planner must not look at all lines when there is nothing to look for
+        (select count(*) from undescribed_product) > 0
+        and retail.canonical_stock_code(invoice_line.stock_code) in (select stock_code from undescribed_product)
         and invoice_line.description is not null
         and invoice_line.quantity > 0
         and invoice_line.unit_price > 0
-    order by
-        invoice_line.invoice_date desc,
-        invoice_line.description collate "C" asc
-    limit 1
-) as newest on true;
-
-delete from retail.product
-using described_product
-where
-    product.stock_code = described_product.stock_code
-    and described_product.description is null;
+)
 
 insert into retail.product (stock_code, description, described_at)
-select
+select distinct on (stock_code)
     stock_code,
     description,
     invoice_date
-from described_product
-where description is not null
+from described
+order by
+    stock_code asc,
+    invoice_date desc,
+    description collate "C" asc
 on conflict (stock_code) do update
     set
         description = excluded.description,
         described_at = excluded.described_at
-    where (product.description, product.described_at) is distinct from (excluded.description, excluded.described_at);
+    where
+        product.described_at < excluded.described_at
+        or (
+            product.described_at = excluded.described_at
+            and product.description collate "C" > excluded.description collate "C"
+        );
 
 -- 6. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
 -- which it brought a newer load.
@@ -337,7 +353,7 @@ where
         )
     );
 
--- 7. Every line that was read went somewhere; the table checks it. Then the landed ones can go.
+-- 7. Every line that was read went somewhere; the table checks it.
 update raw.batch
 set
     status = 'merged',
@@ -369,8 +385,5 @@ from
                 where batch_id = %(batch_id)s
             )
     ) as corrected_already,
-    replaced
-where batch.batch_id = %(batch_id)s;
-
-delete from raw.landed_line
-where batch_id = %(batch_id)s
+    (select count(*) as lines from replaced_line) as replaced
+where batch.batch_id = %(batch_id)s
