@@ -18,8 +18,8 @@ from ncf_pipeline.airflow.settings import task_settings
 @dag(
     description="New invoices from the inbox into Postgres, checked; broken lines into quarantine.",
     doc_md=__doc__,
-    # Without a start date the first scheduled run is the next one, not one for the past at once.
-    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
+    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=timedelta(0)),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

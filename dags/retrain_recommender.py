@@ -23,8 +23,8 @@ GPU = {"queue": "gpu", "pool": "gpu"}
 @dag(
     description="Train, evaluate, gate and publish a new model.",
     doc_md=__doc__,
-    # Without a start date the first scheduled run is the next one, not one for the past at once.
-    schedule=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
+    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
+    schedule=CronTriggerTimetable("0 4 * * 1", timezone="UTC", run_immediately=timedelta(0)),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

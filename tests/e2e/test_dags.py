@@ -40,6 +40,25 @@ def test_every_task_is_tried_again_and_alerts(dags, dag_id):
         assert task.doc or task.python_callable.__doc__
 
 
+@pytest.mark.parametrize("dag_id", ["ingest_invoices", "retrain_recommender"])
+@pytest.mark.parametrize("hours", [0.01, 1, 20])
+def test_unpausing_a_schedule_starts_nothing_for_the_past(dags, dag_id, hours, monkeypatch):
+    from airflow.timetables import trigger
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import datetime, duration
+
+    written = dags[dag_id].timetable
+    timetable = trigger.CronTriggerTimetable(
+        written.expression, timezone="UTC", run_immediately=written.run_immediately
+    )  # as the scheduler reads it
+    due = timetable._align_to_prev(datetime(2026, 11, 23, 12))
+    monkeypatch.setattr(trigger, "utcnow", lambda: due + duration(hours=hours))
+    first = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+    assert first.run_after > due + duration(hours=hours)
+
+
 def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
     tasks = dags["retrain_recommender"].task_dict
     assert tasks["gate"].downstream_task_ids == {"refit", "held"}
