@@ -1,6 +1,7 @@
 """Ctrl-C and a polite kill both end a command in order, and its clean-up is not cut short."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ def ending_in_order() -> Iterator[None]:
         return
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        sys.stderr.write(f"Ended by {signal.Signals(number).name}.\n")
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}

@@ -1,0 +1,121 @@
+"""The embedded Airflow, started once for all tests here: in the order in which they stand."""
+
+import os
+import signal
+from contextlib import suppress
+
+import httpx
+import psutil
+import pytest
+
+from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.local.airflow_api import AirflowApi
+from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
+from ncf_pipeline.local.processes import is_alive
+from ncf_pipeline.local.services import down, up
+from ncf_pipeline.local.state import read_services
+from ncf_pipeline.local.status import status
+from ncf_pipeline.settings import Settings, load_settings
+
+pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(300)]
+
+ALL = {
+    "postgres",
+    "redis",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+}
+
+
+@pytest.fixture(scope="module")
+def running(home):
+    """Settings of a home in which everything runs."""
+    return up(Settings(home=home))
+
+
+@pytest.fixture
+def api(running):
+    password = admin_password_path(running.home).read_text().strip()
+    with AirflowApi(status(running)["airflow_url"], username=ADMIN, password=password) as api:
+        yield api
+
+
+def pids(settings):
+    return {name: process.pid for name, process in read_services(settings.home).processes.items() if is_alive(process)}
+
+
+def test_everything_runs_and_status_says_so(running):
+    state = status(running)
+    assert set(state["running"]) == ALL
+    assert state["died"] == []
+    assert state["airflow_url"].startswith("http://127.0.0.1:")
+
+
+def test_every_process_listens_on_loopback_alone(running):
+    listening = {}
+    for name, pid in pids(running).items():
+        server = psutil.Process(pid)
+        for member in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                for connection in member.net_connections("inet"):
+                    if connection.status == psutil.CONN_LISTEN or connection.type.name == "SOCK_DGRAM":
+                        listening.setdefault(name, set()).add(connection.laddr.ip)
+    assert listening == {"postgres": {"127.0.0.1"}, "redis": {"127.0.0.1"}, "airflow-api-server": {"127.0.0.1"}}
+
+
+def test_the_password_in_its_file_logs_in_and_no_other_does(running, api):
+    api.wait_for_dags(["ingest_invoices", "retrain_recommender", "refresh_lists"])
+    url = status(running)["airflow_url"]
+    refused = pytest.raises(ServiceError, match="refused to log in admin")
+    with AirflowApi(url, username=ADMIN, password="guess") as stranger, refused:
+        stranger.wait_for_dags(["ingest_invoices"])
+    assert httpx.get(f"{url}/api/v2/dags", trust_env=False).status_code == 401
+
+
+def test_the_gpu_pool_has_one_slot_and_keeps_what_an_operator_sets(api):
+    def pool():
+        return api._ask("GET", "/api/v2/pools/gpu")
+
+    assert pool()["slots"] == 1
+    api._ask("PATCH", "/api/v2/pools/gpu?update_mask=slots", {"name": "gpu", "slots": 2, "include_deferred": False})
+    api.ensure_pool("gpu", slots=1, description="")
+    assert pool()["slots"] == 2
+
+
+def test_up_again_changes_nothing(running):
+    before, said = pids(running), []
+    up(load_settings(home=running.home), say=said.append)
+    assert (pids(running), said) == (before, [])
+
+
+def test_up_starts_only_what_was_killed_and_clears_what_it_left(running):
+    before = pids(running)
+    scheduler = psutil.Process(before["airflow-scheduler"])
+    left = scheduler.children()
+    assert left
+    os.kill(scheduler.pid, signal.SIGKILL)
+    psutil.wait_procs([scheduler], timeout=10)
+    assert status(running)["died"] == ["airflow-scheduler"]
+    up(load_settings(home=running.home))
+    after = pids(running)
+    assert {name for name in ALL if before[name] != after[name]} == {"airflow-scheduler"}
+    assert not [worker for worker in left if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_run_that_fails_says_why_in_one_line(running, api):
+    api.unpause("ingest_invoices")
+    run_id = api.trigger("ingest_invoices", {"paths": ["/nowhere/at all.csv"]})
+    while api.run_state("ingest_invoices", run_id) not in ("success", "failed"):
+        pass
+    (failed,) = [task for task in api.tasks("ingest_invoices", run_id) if task.state == "failed"]
+    assert failed.task_id == "discover"
+    assert api.error_of(failed).startswith("InputError: /nowhere/at all.csv: there is no such file")
+    assert api.unfinished_runs("ingest_invoices") == []
+
+
+def test_down_stops_everything(running):
+    down(running)
+    assert pids(running) == {}
+    assert status(running)["airflow_url"] is None
