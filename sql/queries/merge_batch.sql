@@ -1,6 +1,11 @@
 -- Merges the good lines of a batch by invoice: a newer load of an invoice replaces its lines, and the same
 -- content changes nothing.
 
+-- What was just written has no statistics yet. Without them the planner takes these tables for small ones, and joins
+-- them row by row.
+analyze raw.landed_line;
+analyze raw.quarantined_line;
+
 -- 1. An invoice may be spread over files and sheets, and files may overlap: the same line of the same invoice in
 -- two of them is one line. Within one, equal lines are as many as there are.
 create temporary table repeated_line on commit drop as
@@ -61,6 +66,8 @@ select line_number
 from counted
 where copy > 1;
 
+analyze repeated_line;
+
 -- 2. The lines as they will be, in an order that depends on nothing but their content. A corrected line joins the
 -- lines that its invoice has already; one whose broken line is resolved by now came twice, and is left.
 create temporary table good_line on commit drop as
@@ -75,6 +82,8 @@ where
         where batch_id = %(batch_id)s
     )
     and landed_line.line_number not in (select line_number from repeated_line);
+
+analyze good_line;
 
 create temporary table staged_line on commit drop as
 with together as (
@@ -128,6 +137,8 @@ select
     customer_id,
     country
 from together;
+
+analyze staged_line;
 
 -- 3. Each invoice with the hash of its content, and whether it is new or other than before.
 create temporary table staged_invoice on commit drop as
@@ -293,11 +304,11 @@ on conflict (stock_code) do update
         description = excluded.description,
         described_at = excluded.described_at
     where
-        product.described_at < excluded.described_at
-        or (
-            product.described_at = excluded.described_at
-            and product.description collate "C" > excluded.description collate "C"
-        );
+    product.described_at < excluded.described_at
+    or (
+        product.described_at = excluded.described_at
+        and product.description collate "C" > excluded.description collate "C"
+    );
 
 -- 6. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
 -- which it brought a newer load.
