@@ -47,9 +47,9 @@ class Recipe:
     horizon_days: int = 28
     step_days: int = 14
     min_history_days: int = 42
-    max_instants: int = 20
+    max_instants: int = 12
     recency_days: float = 100.0
-    max_epochs: int = 4
+    max_epochs: int = 3
     min_steps: int = 60
     batch_customers: int = 64
     learning_rate: float = 1e-3
