@@ -44,6 +44,6 @@ def check_counts(broken: Iterable[dict[str, Any]], found: dict[str, int]) -> Non
     for rule_id in sorted(set(counted) | set(found)):
         if counted.get(rule_id, 0) != found.get(rule_id, 0):
             raise QualityError(
-                f"The rule {rule_id} counts {counted.get(rule_id, 0):,} lines, but {found.get(rule_id, 0):,} were found "
-                "for quarantine: expectations/invoices.json and sql/queries/quarantine_broken_lines.sql differ."
+                f"The rule {rule_id} counts {counted.get(rule_id, 0):,} lines, but {found.get(rule_id, 0):,} were "
+                "found for quarantine: expectations/invoices.json and sql/queries/quarantine_broken_lines.sql differ."
             )

@@ -45,7 +45,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     live = store.get(f"{prefix}:current")
     meta = store.hgetall(f"{prefix}:{live}:meta")
     assert meta["model_version"] == champion.name
-    customers = [key for key in store.scan_iter(f"{prefix}:{live}:customer:*")]
+    customers = list(store.scan_iter(f"{prefix}:{live}:customer:*"))
     assert len(customers) == int(meta["customers"]) > 200
     lists = {key: json.loads(store.hget(key, "for_you")) for key in customers}
     assert all(len(codes) == len(set(codes)) == 10 for codes in lists.values())
