@@ -173,6 +173,8 @@ def _land_batch(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
             (called([source.name for source in read]), _sha256_of(read), lines, batch_id),
         )
+        # The table was empty a moment ago: without a look at it, joins would be planned for no rows at all.
+        cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
     return batch_id
 
 

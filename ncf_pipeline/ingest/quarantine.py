@@ -21,7 +21,7 @@ def quarantine_broken_lines(connection: Connection, batch_id: int, *, tomorrow: 
     """
     with connection.cursor() as cursor:
         cursor.execute(query("quarantine_broken_lines"), {"batch_id": batch_id, "tomorrow": tomorrow})
-        cursor.execute(query("quarantine_already_discarded"), {"batch_id": batch_id})
+        cursor.execute(query("quarantine_settled_lines"), {"batch_id": batch_id})
         cursor.execute(query("quarantined_by_rule"), {"batch_id": batch_id})
         return dict(cursor.fetchall())
 

@@ -101,6 +101,8 @@ create table raw.quarantined_line (
     invoice_no text,
     -- the cells as they were, by column
     original jsonb not null,
+    -- the line in quarantine that this one was to correct
+    corrects bigint,
     -- of expectations/invoices.json
     rule_ids text[] not null check (cardinality(rule_ids) > 0),
     state text not null default 'waiting' check (state in ('waiting', 'released', 'discarded')),

@@ -3,16 +3,44 @@
 
 -- What was just written has no statistics yet. Without them the planner takes these tables for small ones, and joins
 -- them row by row.
-analyze raw.landed_line;
 analyze raw.quarantined_line;
 
--- 1. An invoice may be spread over files and sheets, and files may overlap: the same line of the same invoice in
--- two of them is one line. Within one, equal lines are as many as there are.
+-- 1. The lines that are not in quarantine. A corrected line whose broken one is resolved by now came twice: it is
+-- left out.
+create temporary table good_line on commit drop as
+select
+    landed_line.line_number,
+    landed_line.file_number,
+    landed_line.sheet_number,
+    landed_line.invoice_no,
+    landed_line.stock_code,
+    landed_line.description,
+    landed_line.quantity,
+    landed_line.invoice_date,
+    trim_scale(landed_line.unit_price) as unit_price,
+    landed_line.customer_id,
+    landed_line.country,
+    landed_line.corrects
+from raw.landed_line
+left join raw.quarantined_line as broken
+    on
+        landed_line.batch_id = broken.batch_id
+        and landed_line.line_number = broken.line_number
+left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
+where
+    landed_line.batch_id = %(batch_id)s
+    and broken.line_number is null
+    and (landed_line.corrects is null or corrected.state = 'waiting');
+
+analyze good_line;
+
+-- 2. An invoice may be spread over files and sheets, and files may overlap: the same line of the same invoice in two
+-- of them is one line. Within one, equal lines are as many as there are.
 create temporary table repeated_line on commit drop as
 with spread as (
     select invoice_no
-    from raw.landed_line
-    where batch_id = %(batch_id)s
+    from good_line
+    where corrects is null
     group by invoice_no
     having
         min(file_number) <> max(file_number)
@@ -21,26 +49,32 @@ with spread as (
 
 numbered as (
     select
-        landed_line.*,
+        good_line.line_number,
+        good_line.invoice_no,
+        good_line.stock_code,
+        good_line.description,
+        good_line.quantity,
+        good_line.invoice_date,
+        good_line.unit_price,
+        good_line.customer_id,
+        good_line.country,
         row_number() over (
             partition by
-                file_number,
-                sheet_number,
-                landed_line.invoice_no,
-                stock_code,
-                description,
-                quantity,
-                invoice_date,
-                unit_price,
-                customer_id,
-                country
-            order by line_number
+                good_line.file_number,
+                good_line.sheet_number,
+                good_line.invoice_no,
+                good_line.stock_code,
+                good_line.description,
+                good_line.quantity,
+                good_line.invoice_date,
+                good_line.unit_price,
+                good_line.customer_id,
+                good_line.country
+            order by good_line.line_number asc
         ) as occurrence
-    from raw.landed_line
-    inner join spread on landed_line.invoice_no = spread.invoice_no
-    where
-        landed_line.batch_id = %(batch_id)s
-        and landed_line.corrects is null
+    from good_line
+    inner join spread on good_line.invoice_no = spread.invoice_no
+    where good_line.corrects is null
 ),
 
 counted as (
@@ -57,7 +91,7 @@ counted as (
                 customer_id,
                 country,
                 occurrence
-            order by line_number
+            order by line_number asc
         ) as copy
     from numbered
 )
@@ -68,51 +102,43 @@ where copy > 1;
 
 analyze repeated_line;
 
--- 2. The lines as they will be, in an order that depends on nothing but their content. A corrected line joins the
--- lines that its invoice has already; one whose broken line is resolved by now came twice, and is left.
-create temporary table good_line on commit drop as
-select landed_line.*
-from raw.landed_line
-left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
-where
-    landed_line.batch_id = %(batch_id)s
-    and (landed_line.corrects is null or corrected.state = 'waiting')
-    and landed_line.line_number not in (
-        select line_number from raw.quarantined_line
-        where batch_id = %(batch_id)s
-    )
-    and landed_line.line_number not in (select line_number from repeated_line);
-
-analyze good_line;
-
+-- 3. The lines as they will be, in an order that depends on nothing but their content. Corrected lines join those that
+-- their invoice has already, unless the batch brings the invoice anew.
 create temporary table staged_line on commit drop as
-with together as (
+with corrected_invoice as (
+    select invoice_no
+    from good_line
+    group by invoice_no
+    having count(corrects) = count(*)
+),
+
+together as (
     select
         true as is_read,
-        invoice_no,
-        stock_code,
-        description,
-        quantity,
-        invoice_date,
-        unit_price,
-        customer_id,
-        country
+        good_line.invoice_no,
+        good_line.stock_code,
+        good_line.description,
+        good_line.quantity,
+        good_line.invoice_date,
+        good_line.unit_price,
+        good_line.customer_id,
+        good_line.country
     from good_line
+    left join repeated_line on good_line.line_number = repeated_line.line_number
+    where repeated_line.line_number is null
     union all
     select
         false as is_read,
-        invoice_no,
-        stock_code,
-        description,
-        quantity,
-        invoice_date,
-        unit_price,
-        customer_id,
-        country
+        invoice_line.invoice_no,
+        invoice_line.stock_code,
+        invoice_line.description,
+        invoice_line.quantity,
+        invoice_line.invoice_date,
+        invoice_line.unit_price,
+        invoice_line.customer_id,
+        invoice_line.country
     from retail.invoice_line
-    where
-        invoice_no in (select invoice_no from good_line where corrects is not null)
-        and invoice_no not in (select invoice_no from good_line where corrects is null)
+    inner join corrected_invoice on invoice_line.invoice_no = corrected_invoice.invoice_no
 )
 
 select
@@ -133,14 +159,14 @@ select
     description,
     quantity,
     invoice_date,
-    trim_scale(unit_price) as unit_price,
+    unit_price,
     customer_id,
     country
 from together;
 
 analyze staged_line;
 
--- 3. Each invoice with the hash of its content, and whether it is new or other than before.
+-- 4. Each invoice with the hash of its content, and whether it is new or other than before.
 create temporary table staged_invoice on commit drop as
 with hashed as (
     select
@@ -182,7 +208,7 @@ left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
 
 analyze staged_invoice;
 
--- 4. The lines of changed invoices, in place of those before.
+-- 5. The lines of changed invoices, in place of those before.
 create temporary table replaced_line on commit drop as
 with gone as (
     delete from retail.invoice_line
@@ -246,7 +272,7 @@ on conflict (invoice_no) do update
         sha256 = excluded.sha256,
         batch_id = excluded.batch_id;
 
--- 5. The newest good description of each product. Notes such as "damaged" or "?" stand on lines without a price.
+-- 6. The newest good description of each product. Notes such as "damaged" or "?" stand on lines without a price.
 -- Where the line that it came from is gone, it is looked for anew among all lines; else the new ones are enough.
 create temporary table undescribed_product on commit drop as
 with undescribed as (
@@ -310,7 +336,7 @@ on conflict (stock_code) do update
         and product.description collate "C" > excluded.description collate "C"
     );
 
--- 6. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
+-- 7. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
 -- which it brought a newer load.
 update raw.quarantined_line
 set
@@ -346,25 +372,32 @@ set
     state = 'discarded',
     resolved_at = now(),
     resolved_by = %(batch_id)s,
-    note = 'batch ' || %(batch_id)s || ' brought a newer load of its invoice'
+    note = 'a newer load of its invoice came with batch ' || %(batch_id)s
+from (
+    select
+        invoice_no,
+        null::jsonb as original,
+        null::bigint as corrects
+    from good_line
+    where corrects is null
+    union
+    select
+        invoice_no,
+        case when invoice_no is null then original end as original,
+        corrects
+    from raw.quarantined_line
+    where batch_id = %(batch_id)s
+) as newer
 where
-    state = 'waiting'
-    and batch_id < %(batch_id)s
-    and (
-        invoice_no in (select invoice_no from good_line where corrects is null)
-        or exists (
-            select 1
-            from raw.quarantined_line as newer
-            where
-                newer.batch_id = %(batch_id)s
-                and (
-                    newer.invoice_no = quarantined_line.invoice_no
-                    or newer.invoice_no is null and newer.original = quarantined_line.original
-                )
-        )
-    );
+    quarantined_line.state = 'waiting'
+    and quarantined_line.batch_id < %(batch_id)s
+    and case
+        when newer.corrects is not null then newer.corrects = quarantined_line.quarantine_id
+        when newer.invoice_no is not null then newer.invoice_no = quarantined_line.invoice_no
+        else quarantined_line.invoice_no is null and newer.original = quarantined_line.original
+    end;
 
--- 7. Every line that was read went somewhere; the table checks it.
+-- 8. Every line that was read went somewhere; the table checks it.
 update raw.batch
 set
     status = 'merged',
@@ -387,14 +420,16 @@ from
     (
         select count(*) as lines
         from raw.landed_line
+        left join good_line on landed_line.line_number = good_line.line_number
+        left join raw.quarantined_line as broken
+            on
+                landed_line.batch_id = broken.batch_id
+                and landed_line.line_number = broken.line_number
         where
-            batch_id = %(batch_id)s
-            and corrects is not null
-            and line_number not in (select line_number from good_line)
-            and line_number not in (
-                select line_number from raw.quarantined_line
-                where batch_id = %(batch_id)s
-            )
+            landed_line.batch_id = %(batch_id)s
+            and landed_line.corrects is not null
+            and good_line.line_number is null
+            and broken.line_number is null
     ) as corrected_already,
     (select count(*) as lines from replaced_line) as replaced
 where batch.batch_id = %(batch_id)s

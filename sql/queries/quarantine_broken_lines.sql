@@ -8,6 +8,7 @@ insert into raw.quarantined_line (
     row_number,
     invoice_no,
     original,
+    corrects,
     rule_ids
 )
 with judged as (
@@ -25,7 +26,16 @@ with judged as (
                 case when unit_price < 0 then 'unit_price_is_not_negative' end,
                 case when invoice_no ilike 'c%%' and quantity > 0 then 'cancellation_takes_off' end,
                 case when invoice_date < '2000-01-01' then 'date_is_not_before_the_shop' end,
-                case when invoice_date > %(tomorrow)s then 'date_is_not_in_the_future' end
+                case when invoice_date > %(tomorrow)s then 'date_is_not_in_the_future' end,
+                case
+                    when
+                        corrects is not null
+                        and not exists (
+                            select 1 from raw.quarantined_line
+                            where quarantine_id = landed_line.corrects
+                        )
+                        then 'correction_is_known'
+                end
             ],
             null
         ) as rule_ids
@@ -55,6 +65,7 @@ select
             )
         )
     ) as original,
+    corrects,
     rule_ids
 from judged
 where cardinality(rule_ids) > 0

@@ -1,0 +1,68 @@
+-- lines that came again as they were, of which one is enough: a person has discarded it before, or it stands in
+-- another file or sheet of the batch, or it was to correct a line that is settled by now
+update raw.quarantined_line
+set
+    state = 'discarded',
+    resolved_at = now(),
+    note = settled.note
+from (
+    select
+        again.quarantine_id,
+        'discarded before, in batch ' || max(earlier.batch_id) as note
+    from raw.quarantined_line as again
+    inner join raw.quarantined_line as earlier
+        on
+            again.invoice_no is not distinct from earlier.invoice_no
+            and again.original = earlier.original
+    where
+        again.batch_id = %(batch_id)s
+        and earlier.batch_id < %(batch_id)s
+        and earlier.state = 'discarded'
+        and earlier.resolved_by is null
+    group by again.quarantine_id
+    union all
+    select
+        quarantine_id,
+        'the same line is in another file of the batch' as note
+    from (
+        select
+            quarantine_id,
+            row_number() over (
+                partition by
+                    invoice_no,
+                    original,
+                    occurrence
+                order by line_number asc
+            ) as copy
+        from (
+            select
+                quarantine_id,
+                invoice_no,
+                original,
+                line_number,
+                row_number() over (
+                    partition by
+                        file_number,
+                        sheet_number,
+                        invoice_no,
+                        original
+                    order by line_number asc
+                ) as occurrence
+            from raw.quarantined_line
+            where
+                batch_id = %(batch_id)s
+                and corrects is null
+        ) as numbered
+    ) as counted
+    where copy > 1
+    union all
+    select
+        again.quarantine_id,
+        'line ' || settled.quarantine_id || ' in quarantine is settled already' as note
+    from raw.quarantined_line as again
+    inner join raw.quarantined_line as settled on again.corrects = settled.quarantine_id
+    where
+        again.batch_id = %(batch_id)s
+        and settled.state <> 'waiting'
+) as settled
+where quarantined_line.quarantine_id = settled.quarantine_id
