@@ -1,0 +1,76 @@
+"""`up`, `down`, `status` and `migrate` as a person or a program runs them."""
+
+import json
+import subprocess
+import sys
+
+import psycopg2
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from ncf_pipeline.cli import app
+from ncf_pipeline.local.passwords import kept_password
+from ncf_pipeline.local.services import down
+from ncf_pipeline.migrations import migrations
+from ncf_pipeline.settings import Settings
+
+
+@pytest.fixture
+def home(folder, monkeypatch):
+    monkeypatch.setenv("NCF_HOME", str(folder / "home"))
+    yield folder / "home"
+    down(Settings(home=folder / "home"))
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_from_up_to_down(home):
+    nothing = json.loads(run("status", "--json"))
+    assert (nothing["database_url"], nothing["redis_url"], nothing["airflow_url"]) == (None, None, None)
+    assert (nothing["running"], nothing["live_publication"]) == ({}, None)
+
+    shown = run("up", "--no-airflow")
+    assert "Postgres runs on 127.0.0.1:" in shown
+    assert "Redis runs on 127.0.0.1:" in shown
+
+    state = json.loads(run("status", "--json"))
+    psycopg2.connect(state["database_url"]).close()
+    with redis.Redis.from_url(state["redis_url"]) as client:
+        client.set("ncf:current", "p000042")
+    assert json.loads(run("status", "--json"))["live_publication"] == "p000042"
+    assert list(state["running"]) == ["postgres", "redis"]
+
+    assert json.loads(run("migrate", "--json")) == {"applied": []}
+    assert run("down").splitlines() == ["Redis stopped", "Postgres stopped"]
+    assert run("down").splitlines() == ["Nothing was running."]
+
+
+def test_what_people_are_shown_has_no_password(home):
+    shown = run("up", "--no-airflow") + run("status")
+    assert "postgresql://ncf:***@127.0.0.1:" in shown
+    assert "redis://:***@127.0.0.1:" in shown
+    for secret in ("postgres_ncf", "postgres_postgres", "redis"):
+        assert kept_password(home, secret) not in shown
+
+
+def test_migrate_starts_and_stops_the_server_that_it_needs(home):
+    assert json.loads(run("migrate", "--json")) == {"applied": [migration.name for migration in migrations()]}
+    assert json.loads(run("status", "--json"))["running"] == {}
+    assert "newest schema" in run("migrate")
+
+
+def test_a_failure_is_one_line_and_exit_code_1(home):
+    home.write_text("in the way")
+    done = subprocess.run(
+        [sys.executable, "-c", "from ncf_pipeline.cli import main; main()", "up"], capture_output=True, text=True
+    )
+    home.unlink()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"Error: {home} cannot be used: File exists. Set NCF_HOME to a folder of yours."
+    ]
