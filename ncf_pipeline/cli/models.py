@@ -102,7 +102,7 @@ def evaluate(
         typer.echo(json.dumps(result))
         return
     title = f"Holdout {result['holdout_start'][:10]} to {result['cutoff'][:10]}, 95% intervals over customers"
-    Console().print(tables.evaluation_table(result["evaluation"], title=title, cohorts=cohorts))
+    Console().print(tables.evaluation_table(result["evaluation"], title=title, cohorts=cohorts, intervals=True))
 
 
 @models_app.callback(invoke_without_command=True)
@@ -178,7 +178,7 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 def _print_version(summary: dict[str, Any]) -> None:
     console = Console()
     title = f"v{summary['version']}, evaluated on {summary['holdout_start'][:10]} to {summary['cutoff'][:10]}"
-    console.print(tables.evaluation_table(summary["evaluation"], title=title))
+    console.print(tables.evaluation_table(summary["evaluation"], title=title, intervals=True))
     console.print(tables.decision_lines(summary["decision"], summary["version"]))
 
 

@@ -20,21 +20,25 @@ def batch_lines(batch: dict[str, Any]) -> RenderableType:
     return table
 
 
-def evaluation_table(scores: Sequence[dict[str, Any]], *, title: str, cohorts: bool = False) -> RenderableType:
-    """A row for each list and recommender, the candidate in bold; brackets hold 95% intervals.
+def evaluation_table(
+    scores: Sequence[dict[str, Any]], *, title: str, cohorts: bool = False, intervals: bool = False
+) -> RenderableType:
+    """A row for each list and recommender, the candidate in bold.
 
     Args:
         scores: the fields of `evaluation.Scores`.
         title: of the table.
         cohorts: show every cohort, instead of everyone alone.
+        intervals: show the 95% interval of precision, and of the candidate's lead; asks for a wide terminal.
     """
     shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
     k = shown[0]["k"] if shown else 5
     table = Table(title=title, title_justify="left")
     for name in ("list", *(["cohort"] if cohorts else []), "recommender"):
         table.add_column(name)
-    for name in (f"Precision@{k}", "candidate ahead by", f"Recall@{k}", "NDCG@10", "coverage", "customers"):
-        table.add_column(name, justify="right")
+    for name in (f"P@{k}", *(["95%", "candidate ahead by"] if intervals else []), f"R@{k}", "NDCG@10", "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("customers", justify="right")
     previous = None
     for score in shown:
         group = (score["question"], score["cohort"])
@@ -45,10 +49,8 @@ def evaluation_table(scores: Sequence[dict[str, Any]], *, title: str, cohorts: b
             score["question"],
             *([score["cohort"]] if cohorts else []),
             score["recommender"].replace("_", " "),
-            f"{score['precision_at_k']:.4f} \\[{score['precision_low']:.3f}, {score['precision_high']:.3f}]",
-            ""
-            if score["ahead"] is None
-            else f"{score['ahead']:+.4f} \\[{score['ahead_low']:+.3f}, {score['ahead_high']:+.3f}]",
+            f"{score['precision_at_k']:.4f}",
+            *([_interval(score, "precision_low", "precision_high"), _lead(score)] if intervals else []),
             f"{score['recall_at_k']:.4f}",
             f"{score['ndcg_at_10']:.4f}",
             f"{score['catalog_coverage']:.1%}",
@@ -56,6 +58,14 @@ def evaluation_table(scores: Sequence[dict[str, Any]], *, title: str, cohorts: b
             style="bold" if score["recommender"] == "candidate" else None,
         )
     return table
+
+
+def _interval(score: dict[str, Any], low: str, high: str) -> str:
+    return f"{score[low]:.3f} to {score[high]:.3f}"
+
+
+def _lead(score: dict[str, Any]) -> str:
+    return "" if score["ahead"] is None else f"{score['ahead']:+.4f} ({_interval(score, 'ahead_low', 'ahead_high')})"
 
 
 def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableType:
