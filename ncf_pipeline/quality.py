@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -120,9 +121,11 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    # Not add_postgres: it insists on a host name, which a Unix socket has not.
-    shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
-    table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
+    with warnings.catch_warnings():
+        # Not add_postgres, which is advised: it insists on a host name, and a Unix socket has none.
+        warnings.simplefilter("ignore")
+        shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
+        table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
     batch = table.add_batch_definition(
         "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
     )

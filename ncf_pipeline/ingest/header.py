@@ -63,6 +63,11 @@ def column_of(name: str) -> str | None:
     return _NAMES.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
+def people_say(column: str) -> str:
+    """A column as it stands in a file. `invoice_no` gives `InvoiceNo`."""
+    return _PEOPLE_SAY[column]
+
+
 def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
     """Finds the header among the first rows of a table.
 

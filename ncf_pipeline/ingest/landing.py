@@ -173,6 +173,10 @@ def _land_batch(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
             (called([source.name for source in read]), _sha256_of(read), lines, batch_id),
         )
+        cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
+        if cursor.rowcount:
+            known = f"{cursor.rowcount} broken lines were read as they were corrected before"
+            cursor.execute("update raw.batch set reason = %s where batch_id = %s", (known, batch_id))
         # The table was empty a moment ago: without a look at it, joins would be planned for no rows at all.
         cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
     return batch_id

@@ -5,14 +5,17 @@ between them is a batch's id and small dictionaries.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from psycopg2.extras import Json
 
 from ncf_pipeline import quality
+from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import transaction
-from ncf_pipeline.errors import QualityError
+from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import inbox
 from ncf_pipeline.ingest.batches import (
     BatchCounts,
@@ -22,12 +25,13 @@ from ncf_pipeline.ingest.batches import (
     locations,
     locked_batch,
 )
+from ncf_pipeline.ingest.corrections import write_corrections
 from ncf_pipeline.ingest.landing import land_files
 from ncf_pipeline.ingest.merging import merge_good_lines
 from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
 from ncf_pipeline.settings import Settings
 
-__all__ = ["BatchCounts", "discover", "ingest", "land", "merge", "quarantine", "validate"]
+__all__ = ["BatchCounts", "discover", "ingest", "land", "merge", "quarantine", "release", "validate"]
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +178,29 @@ def ingest(settings: Settings, paths: Sequence[str] | None = None, on_progress: 
         result = stage(settings, batch_id)
     assert isinstance(result, BatchCounts)
     return result
+
+
+def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[str, str] | None = None) -> BatchCounts:
+    """Sends lines from quarantine through all stages again, as a batch of their own.
+
+    A line that is good now joins the other lines of its invoice. One that still breaks a rule waits under a new id.
+
+    Args:
+        settings: of this run.
+        quarantine_ids: of lines that wait.
+        changes: column to the text that its cell should hold, in each of the lines; None where the rules have changed.
+
+    Raises:
+        InputError: one of the lines does not wait, or there is no such column.
+    """
+    changes = changes or {}
+    if unknown := sorted(set(changes) - set(InvoiceLines.ALL)):
+        raise InputError(f"There is no column {unknown[0]}; the columns are {', '.join(InvoiceLines.ALL)}.")
+    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+        # The same lines and changes give the same bytes, so a release that was killed goes on where it stopped.
+        file = Path(folder) / "released-lines.csv"
+        write_corrections(settings, quarantine_ids, changes, file)
+        return ingest(settings, [str(file)])
 
 
 def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: str) -> None:

@@ -38,7 +38,8 @@ with judged as (
                 end
             ],
             null
-        ) as rule_ids
+        ) as rule_ids,
+        raw.cells_of(landed_line) as cells
     from raw.landed_line
     where batch_id = %(batch_id)s
 )
@@ -50,21 +51,7 @@ select
     sheet_number,
     row_number,
     invoice_no,
-    coalesce(
-        original,
-        jsonb_strip_nulls(
-            jsonb_build_object(
-                'invoice_no', invoice_no,
-                'stock_code', stock_code,
-                'description', description,
-                'quantity', quantity::text,
-                'invoice_date', to_char(invoice_date, 'YYYY-MM-DD HH24:MI:SS'),
-                'unit_price', trim_scale(unit_price)::text,
-                'customer_id', customer_id::text,
-                'country', country
-            )
-        )
-    ) as original,
+    cells as original,
     corrects,
     rule_ids
 from judged
