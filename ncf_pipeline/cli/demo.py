@@ -32,6 +32,8 @@ def demo(
     from ncf_pipeline.local.status import status
 
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 100  # a file has no width; the default would be too narrow for descriptions
     measured = Measured()
     start = time.monotonic()
     settings = load_settings()

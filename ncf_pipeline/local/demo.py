@@ -99,7 +99,7 @@ def _follow(
         _check_servers(settings)
         if time.monotonic() > measure_at:
             measure_at = time.monotonic() + _MEMORY_SECONDS
-            used = sum(memory_mb(process) for process in read_services(settings.home).processes.values())
+            used = memory_mb(read_services(settings.home).processes.values())
             measured.peak_memory_mb = max(measured.peak_memory_mb, used)
         state = api.run_state(dag_id, run_id)  # before the tasks, so that none is missed at the end
         tasks = api.tasks(dag_id, run_id)

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,13 +205,15 @@ def find_strays(name: str, program: str, *, cwd: Path, log: Path) -> list[Server
     return strays
 
 
-def memory_mb(process: ServerProcess) -> int:
-    """Memory of a server and all that it started, shared pages counted once where the system can tell."""
+def memory_mb(servers: Iterable[ServerProcess]) -> int:
+    """Memory of servers and all that they started, shared pages counted once where the system can tell."""
+    families = {server.pid for server in servers}
     total = 0
-    with suppress(psutil.Error):
-        server = psutil.Process(process.pid)
-        for member in (server, *server.children(recursive=True)):
-            with suppress(psutil.Error):
+    # A parent comes before its children, unless pids have wrapped around: then a measurement is too small once.
+    for member in psutil.process_iter():
+        with suppress(psutil.Error):
+            if member.pid in families or member.ppid() in families:
+                families.add(member.pid)
                 used = member.memory_full_info()
                 total += getattr(used, "pss", used.rss)
     return total // 2**20

@@ -32,7 +32,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "redis_url": store,
         "airflow_url": services.airflow_url if f"{AIRFLOW}-api-server" in alive else None,
         "running": {
-            name: {"pid": process.pid, "memory_mb": memory_mb(process), "log": str(process.log)}
+            name: {"pid": process.pid, "memory_mb": memory_mb([process]), "log": str(process.log)}
             for name, process in alive.items()
         },
         "ports": {group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},

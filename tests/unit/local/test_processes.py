@@ -142,3 +142,14 @@ def test_we_can_be_told_from_others():
     assert pid == os.getpid()
     assert runs(pid, started)
     assert not runs(pid, started + 1)
+
+
+def test_memory_is_of_a_server_and_of_what_it_started(start):
+    alone = start("exec sleep 60")
+    hungry = start(
+        f"{sys.executable} -c 'import time; held = b\"x\" * 50_000_000; print(1, flush=True); time.sleep(60)'; :"
+    )
+    until(hungry.log.read_text)
+    assert processes.memory_mb([alone]) < 10
+    assert 48 < processes.memory_mb([hungry]) < 90
+    assert processes.memory_mb([]) == 0
