@@ -1,4 +1,4 @@
-"""`ingest`: invoices into the database."""
+"""`ingest` and `quarantine`: invoices into the database, and the lines that were set aside."""
 
 import json
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ncf_pipeline.cli import tables
+from ncf_pipeline.cli import quarantine, tables
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -15,13 +15,14 @@ from ncf_pipeline.settings import load_settings
 def register(app: typer.Typer) -> None:
     """Adds this module's commands."""
     app.command()(ingest)
+    quarantine.register(app)
 
 
 def ingest(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders or globs: .xlsx, .csv, .csv.gz or .parquet, with the columns of the UCI workbook.",
+            help="Files, folders, globs or URLs (s3://, https://, ...): .xlsx, .csv, .csv.gz or .parquet.",
             metavar="PATH...",
         ),
     ],
@@ -29,9 +30,15 @@ def ingest(
 ) -> None:
     """Load invoices: check every line, set broken ones aside, merge the rest by invoice.
 
-    All files of one call are one batch. A newer file's invoice replaces the older one's lines, so sending a
-    file again, or a corrected one, is safe. Lines that break a critical rule wait in quarantine with the reason;
-    no line is lost: read = merged + unchanged + quarantined.
+    A file needs the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID and
+    Country, in any order and spelling; others are ignored. Text may be UTF-8, UTF-16 or Windows-1252, divided by
+    commas, semicolons or tabs.
+
+    All files of one call are one batch. A newer file's invoice replaces the older one's lines, so sending a file
+    again, or a corrected one, is safe. A line that breaks a critical rule waits in quarantine with the reason (see
+    `ncf-pipeline quarantine --help`). No line is lost: read = merged + unchanged + quarantined.
+
+    A file that cannot be used is refused with the reason, and the others are loaded; the exit code is 1 then.
     """
     from ncf_pipeline import reports
     from ncf_pipeline.stages import ingest as stages
@@ -56,10 +63,16 @@ def ingest(
         batch = reports.batch_summary(settings, counts.batch_id)
     if as_json:
         typer.echo(json.dumps(batch))
-        return
-    console = Console()
-    console.print(tables.batch_lines(batch))
-    for refused in batch["rejected_files"]:
-        console.print(f"Refused: {refused['name']}: {refused['reason']}", markup=False)
-    if not batch["merged"]:
-        console.print("Nothing changed: these invoices were all there already.")
+    else:
+        console = Console()
+        console.print(tables.batch_lines(batch))
+        if batch["reason"]:
+            console.print(batch["reason"], markup=False, highlight=False)
+        for refused in batch["rejected_files"]:
+            console.print(f"Refused: {refused['reason']}", markup=False, highlight=False)
+        if not batch["merged"] and not batch["quarantined"]:
+            console.print("Nothing changed: these invoices were all there already.")
+        if batch["quarantined"]:
+            console.print("`ncf-pipeline quarantine list` shows the lines that wait.", highlight=False)
+    if batch["rejected_files"]:
+        raise typer.Exit(1)

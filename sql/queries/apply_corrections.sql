@@ -1,5 +1,41 @@
 -- Broken lines that a person has corrected before, and that are read again as they were, are read as corrected: a file
 -- that is sent again takes no correction back.
+with recursive released as (
+    select
+        quarantine_id,
+        invoice_no,
+        original,
+        corrects,
+        corrected,
+        resolved_at
+    from raw.quarantined_line
+    where state = 'released'
+    union all
+    -- what was corrected in several tries, back to the line as the shop sent it
+    select
+        earlier.quarantine_id,
+        earlier.invoice_no,
+        earlier.original,
+        earlier.corrects,
+        released.corrected,
+        released.resolved_at
+    from released
+    inner join raw.quarantined_line as earlier on released.corrects = earlier.quarantine_id
+),
+
+-- the newest correction of each
+known as (
+    select distinct on (invoice_no, original)
+        invoice_no,
+        original,
+        corrected
+    from released
+    order by
+        invoice_no asc,
+        original asc,
+        resolved_at desc
+)
+
 update raw.landed_line
 set
     invoice_no = known.corrected ->> 'invoice_no',
@@ -12,21 +48,9 @@ set
     country = known.corrected ->> 'country',
     unreadable = null,
     original = null
-from (
-    -- the newest correction of each
-    select distinct on (quarantined_line.invoice_no, original)
-        original,
-        corrected,
-        coalesce(invoice_no, '') as invoice_no
-    from raw.quarantined_line
-    where state = 'released'
-    order by
-        quarantined_line.invoice_no asc,
-        original asc,
-        resolved_at desc
-) as known
+from known
 where
     landed_line.batch_id = %(batch_id)s
     and landed_line.corrects is null
-    and coalesce(landed_line.invoice_no, '') = known.invoice_no
+    and coalesce(landed_line.invoice_no, '') = coalesce(known.invoice_no, '')
     and raw.cells_of(landed_line) = known.original

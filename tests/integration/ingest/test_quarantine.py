@@ -61,6 +61,15 @@ def test_a_file_that_is_sent_again_takes_no_correction_back(settings, tmp_path):
     assert "1 broken lines were read as they were corrected before" in str(again)
 
 
+def test_a_correction_that_took_two_tries_is_known_too(settings, tmp_path):
+    lines = [line(), line(code="71053", quantity="six")]
+    load(settings, tmp_path, *lines)
+    ingest.release(settings, [1], {"quantity": "half a dozen"})
+    ingest.release(settings, [2], {"quantity": "6"})
+    again = load(settings, tmp_path, *lines, "", name="b.csv")
+    assert (again.unchanged, again.quarantined) == (2, 0)
+
+
 def test_a_line_that_is_still_broken_waits_again_under_a_new_id(settings, tmp_path):
     load(settings, tmp_path, line(quantity="six"), line(quantity="seven"))
     counts = ingest.release(settings, [1], {"quantity": "half a dozen"})

@@ -1,0 +1,184 @@
+"""`quarantine`: lines that broke a rule, and what to do about them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.local import serving
+from ncf_pipeline.settings import load_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Ids = Annotated[
+    list[int], typer.Argument(help="Numbers of the lines, as `quarantine list` shows them.", metavar="ID...")
+]
+Rule = Annotated[str | None, typer.Option(help="Only lines that broke this rule, e.g. quantity_is_not_zero.")]
+
+quarantine_app = typer.Typer(
+    no_args_is_help=True,
+    help="Lines that broke a critical rule: see what waits and why, correct it, and send it through again.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands."""
+    app.add_typer(quarantine_app, name="quarantine")
+
+
+@quarantine_app.command("list")
+def list_(
+    state: Annotated[str, typer.Option(help="waiting, released, discarded or all.")] = "waiting",
+    rule: Rule = None,
+    batch: Annotated[int | None, typer.Option(help="Only lines of this batch.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Not more than so many lines.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show what waits, and why."""
+    from ncf_pipeline.ingest.corrections import quarantined_lines
+
+    if state not in {"waiting", "released", "discarded", "all"}:
+        raise typer.BadParameter("choose waiting, released, discarded or all", param_hint="--state")
+    with serving(load_settings(), list_store=False) as settings:
+        lines = quarantined_lines(
+            settings, state=None if state == "all" else state, rule_id=rule, batch_id=batch, limit=limit + 1
+        )
+    if as_json:
+        typer.echo(json.dumps(lines[:limit]))
+        return
+    if not lines:
+        Console().print("No lines: nothing is in quarantine that was asked for.")
+        return
+    table = Table("ID", "where", "invoice", "rules broken", *([] if state == "waiting" else ["state"]))
+    for line in lines[:limit]:
+        table.add_row(
+            str(line["quarantine_id"]),
+            Text(_where(line)),
+            Text(line["invoice_no"] or "-"),
+            "\n".join(line["rule_ids"]),
+            *([] if state == "waiting" else [line["state"]]),
+        )
+    Console().print(table)
+    if len(lines) > limit:
+        Console().print(
+            f"There are more than {limit}: ask for them with --limit, or write all with `quarantine export`."
+        )
+
+
+@quarantine_app.command()
+def show(
+    quarantine_id: Annotated[int, typer.Argument(help="Number of the line.", metavar="ID")], as_json: Json = False
+) -> None:
+    """Show one line: its cells as they were, and the rules that it broke, in words."""
+    from ncf_pipeline.errors import InputError
+    from ncf_pipeline.ingest.corrections import quarantined_lines
+
+    with serving(load_settings(), list_store=False) as settings:
+        lines = quarantined_lines(settings, state=None, quarantine_ids=[quarantine_id])
+    if not lines:
+        raise InputError(f"There is no line {quarantine_id} in quarantine. `ncf-pipeline quarantine list` shows them.")
+    (line,) = lines
+    if as_json:
+        typer.echo(json.dumps(line))
+        return
+    console = Console()
+    console.print(f"Line {quarantine_id}, {line['state']}: {_where(line)}", markup=False, highlight=False)
+    for rule, reason in zip(line["rule_ids"], line["reasons"], strict=True):
+        console.print(f"  {reason} ({rule})", markup=False, highlight=False)
+    table = Table("column", "cell", *(["corrected to"] if line["corrected"] else []))
+    for column in [*InvoiceLines.ALL, *(name for name in line["original"] if name not in InvoiceLines.ALL)]:
+        corrected = [_text((line["corrected"] or {}).get(column))] if line["corrected"] else []
+        table.add_row(column, _text(line["original"].get(column)), *corrected)
+    console.print(table)
+    if line["note"]:
+        console.print(f"Note: {line['note']}", markup=False, highlight=False)
+
+
+@quarantine_app.command()
+def release(
+    quarantine_ids: Ids,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A cell as it should be, e.g. --set quantity=6. May be given several times."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Send lines through all checks again, corrected with --set, or as they are after the rules have changed.
+
+    A line that is good now joins the other lines of its invoice; one that still breaks a rule waits under a new number.
+    """
+    from ncf_pipeline.ingest.corrections import quarantined_lines
+    from ncf_pipeline.stages import ingest as stages
+
+    changes = dict(_divided(each) for each in change or [])
+    with serving(load_settings(), list_store=False) as settings:
+        counts = stages.release(settings, quarantine_ids, changes)
+        waiting = [line["quarantine_id"] for line in quarantined_lines(settings, batch_id=counts.batch_id)]
+    if as_json:
+        typer.echo(json.dumps({**counts.as_dict(), "waiting": waiting}))
+    else:
+        Console().print(f"{counts.merged + counts.unchanged} released in batch {counts.batch_id}.")
+        if waiting:
+            again = ", ".join(str(number) for number in waiting)
+            Console().print(
+                f"{len(waiting)} still broken, and waiting as {again}: `ncf-pipeline quarantine show {again}`."
+            )
+    if waiting:
+        raise typer.Exit(1)
+
+
+@quarantine_app.command()
+def discard(
+    quarantine_ids: Ids,
+    note: Annotated[str, typer.Option(help="Why, for those who look later.")] = "discarded by hand",
+    as_json: Json = False,
+) -> None:
+    """Say that lines will not be corrected. They are kept, and do not wait again when their file is sent again."""
+    from ncf_pipeline.ingest.corrections import discard_lines
+
+    with serving(load_settings(), list_store=False) as settings:
+        discarded = discard_lines(settings, quarantine_ids, note=note)
+    if as_json:
+        typer.echo(json.dumps({"discarded": discarded}))
+    else:
+        Console().print(f"{len(discarded)} discarded.")
+
+
+@quarantine_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="The workbook to write; ends in .xlsx.", metavar="FILE.xlsx")],
+    rule: Rule = None,
+    as_json: Json = False,
+) -> None:
+    """Write what waits as a workbook. Correct the cells in Excel and drop it into the inbox, or `ingest` it.
+
+    Keep the column `Quarantine ID`: by it the lines are known again. Rows that you delete go on waiting.
+    """
+    from ncf_pipeline.ingest.corrections import export_workbook
+
+    with serving(load_settings(), list_store=False) as settings:
+        written = export_workbook(settings, file, rule_id=rule)
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), "lines": written}))
+    else:
+        Console().print(f"{written:,} lines written to {file}.", markup=False, highlight=False)
+
+
+def _where(line: dict[str, Any]) -> str:
+    sheet = f", sheet {line['sheet']}" if line["sheet"] else ""
+    return f"{line['file']}{sheet}, row {line['row_number']:,}"
+
+
+def _text(cell: object) -> Text:
+    return Text("" if cell is None else str(cell))
+
+
+def _divided(change: str) -> tuple[str, str]:
+    column, equals, value = change.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{change!r} is not COLUMN=VALUE, such as quantity=6", param_hint="--set")
+    return column.strip(), value
