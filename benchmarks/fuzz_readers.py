@@ -1,0 +1,156 @@
+"""Fuzzes the readers: `make fuzz`, or `python benchmarks/fuzz_readers.py --seconds 60 --seed 1`.
+
+Good files of every kind are damaged in many ways. Whatever comes of it, a reader gives lines that a database can keep,
+or refuses the file in one line. Anything else stops the run and leaves the file behind.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import random
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.cells import MAX_CODE, MAX_PRICE, MAX_TEXT, as_typed
+from ncf_pipeline.ingest.landing import date_order
+from ncf_pipeline.ingest.reading import open_file
+
+NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
+ROWS = [
+    [536365, "85123A", "HOLDER", 6, datetime(2010, 12, 1, 8, 26), 2.55, 17850, "United Kingdom"],
+    ["C536379", 71053, None, -1, datetime(2010, 12, 13, 9, 41), 27.5, None, "France"],
+    ["A563186", "B", "Adjust", 1, datetime(2011, 8, 12), -11062.06, None, "EIRE"],
+]
+NASTY = [
+    b'"', b"'", b",", b";", b"\t", b"\r", b"\n", b"\r\n", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1a", b"=1+1",
+    b"1e999", b"NaN", b"-inf", b"9" * 400, b"01/02/2011", b"13/13/2011", b"99999-01-01", b"0000-00-00", b"2010-12-01 24:61:99",
+    "\u2028\u202e\ufeff".encode(), "é".encode("cp1252"), b"\xed\xa0\x80", b"</row>", b"&#0;", b'r="XFD1048576"', b"<c>",
+    b"1048576", b"&amp;", b"<!ENTITY x 'y'>", b"{}", b"\\N", b"\\.", b"#N/A", b"PAR1", b"PK\x03\x04", b"\x1f\x8b",
+]  # fmt: skip
+
+
+def seeds():
+    """Good files, by the end of their names."""
+    frame = pd.DataFrame(ROWS, columns=NAMES).astype({"InvoiceNo": str, "StockCode": str})
+    text = frame.to_csv(index=False)
+    book = openpyxl.Workbook()
+    for row in [NAMES, *ROWS]:
+        book.active.append(row)
+    workbook, parquet = io.BytesIO(), io.BytesIO()
+    book.save(workbook)
+    frame.to_parquet(parquet)
+    return {
+        ".csv": [text.encode(), text.replace(",", ";").encode("utf-16"), text.replace(",", "\t").encode("cp1252")],
+        ".csv.gz": [gzip.compress(text.encode())],
+        ".xlsx": [workbook.getvalue()],
+        ".parquet": [parquet.getvalue()],
+    }
+
+
+def damaged(content: bytes, dice: random.Random) -> bytes:
+    """A few random edits."""
+    data = bytearray(content)
+    for _ in range(dice.choice([1, 1, 2, 4, 16])):
+        at = dice.randrange(len(data) + 1)
+        kind = dice.randrange(6)
+        if kind == 0 and data:
+            data[at % len(data)] = dice.randrange(256)
+        elif kind == 1:
+            data[at:at] = dice.choice(NASTY)
+        elif kind == 2:
+            del data[at : at + dice.choice([1, 8, 200])]
+        elif kind == 3:
+            data[at:at] = data[at : at + dice.choice([10, 300])] * dice.choice([1, 3])
+        elif kind == 4:
+            data[at : at + dice.randrange(1, 12)] = dice.choice(NASTY)
+        else:
+            data = data[:at] if dice.random() < 0.3 else data + bytes(dice.randrange(5))
+    return bytes(data)
+
+
+def damaged_inside(content: bytes, suffix: str, dice: random.Random) -> bytes:
+    """Edits of what is packed, so that the reader gets past the wrapping."""
+    if suffix == ".csv.gz":
+        return gzip.compress(damaged(gzip.decompress(content), dice), 1)
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        chosen = dice.choice([name for name in old.namelist() if name.startswith("xl/")])
+        for name in old.namelist():
+            new.writestr(name, damaged(old.read(name), dice) if name == chosen else old.read(name))
+    return out.getvalue()
+
+
+def read(path: Path) -> int:
+    """Reads a file as landing does, and checks that a database can keep each line."""
+    lines = 0
+    with open_file(path, path.name, max_unpacked_mb=64) as opened:
+        assert opened.tables
+        for table in opened.tables:
+            order = date_order(table)
+            for chunk in table.chunks():
+                typed = as_typed(chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma)
+                assert len(typed) == len(chunk)
+                for row in typed.iter_rows(named=True):
+                    check(row)
+                lines += len(typed)
+    return lines
+
+
+def check(row):
+    for name, limit in (
+        ("invoice_no", MAX_CODE),
+        ("stock_code", MAX_CODE),
+        ("country", MAX_CODE),
+        ("description", MAX_TEXT),
+    ):
+        text = row[name]
+        assert text is None or ("\x00" not in text and 0 < len(text) <= limit), (name, text)
+    assert row["quantity"] is None or abs(row["quantity"]) < 2**31
+    assert row["unit_price"] is None or abs(row["unit_price"]) < MAX_PRICE
+    assert row["customer_id"] is None or 0 < row["customer_id"] <= 2**53
+    assert row["invoice_date"] is None or 1 <= row["invoice_date"].year <= 9999
+    assert (row["unreadable"] is None) == (row["original"] is None)
+    assert row["original"] is None or ("\x00" not in row["original"] and json.loads(row["original"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    dice, found, outcomes = random.Random(options.seed), seeds(), Counter()
+    end = time.monotonic() + options.seconds
+    with tempfile.TemporaryDirectory(prefix="ncf-fuzz-") as folder:
+        while time.monotonic() < end:
+            suffix = dice.choices([".csv", ".csv.gz", ".parquet", ".xlsx"], [10, 4, 4, 1])[0]
+            good = dice.choice(found[suffix])
+            inside = suffix in (".csv.gz", ".xlsx") and dice.random() < 0.8
+            path = Path(folder) / f"fuzzed{suffix}"
+            path.write_bytes(damaged_inside(good, suffix, dice) if inside else damaged(good, dice))
+            try:
+                read(path)
+                outcomes[f"{suffix} read"] += 1
+            except InputError as error:
+                if "\n" in str(error) or len(str(error)) > 1_000:
+                    raise AssertionError(f"not one line: {error}") from error
+                outcomes[f"{suffix} refused"] += 1
+            except BaseException:
+                kept = Path(tempfile.gettempdir()) / f"ncf-fuzz-{options.seed}{suffix}"
+                kept.write_bytes(path.read_bytes())
+                print(f"seed {options.seed}: {kept} breaks the reader", file=sys.stderr)
+                raise
+    print(f"seed {options.seed}: " + ", ".join(f"{name} {count:,}" for name, count in sorted(outcomes.items())))
+
+
+if __name__ == "__main__":
+    main()
