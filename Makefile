@@ -30,7 +30,9 @@ down: install  ## stop what `make up` started
 	$(BIN)/ncf-pipeline down
 
 test: install  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit tests/integration
+	# One after the other: each of these has an Airflow of its own, and two at once would share the cores.
+	$(BIN)/python -m pytest tests/e2e -n 0
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Objects = npt.NDArray[np.object_]
 
 _COLOURS = ("RED", "BLUE", "GREEN", "PINK", "WHITE", "IVORY", "BLACK", "SILVER")
@@ -81,7 +82,7 @@ def make_catalogue(random: np.random.Generator, products: int, days: int) -> Cat
         descriptions=_descriptions(random, family, variant, thing),
         price=np.maximum(0.19, np.exp(random.normal(0.8, 0.8, families)).round(1)[family] - 0.05).round(2),
         launched=np.where(late, random.integers(0, max(1, int(days * 0.8)), products), 0).astype(np.int64),
-        rebuy=np.where(thing < len(_THINGS) // 2, 1.0, 0.25),
+        rebuy=np.where(thing < len(_THINGS) // 2, 1.0, 0.0),
         companion=_companions(random, family, variant, size, group_start, group),
         group_start=group_start.astype(np.int64),
         cumulative=np.cumsum(popularity * season, axis=1),

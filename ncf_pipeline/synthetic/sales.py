@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from ncf_pipeline.synthetic.catalogue import Catalogue, Floats, Ints, Objects
+from ncf_pipeline.synthetic.catalogue import Bools, Catalogue, Floats, Ints, Objects
 
 FIRST_CUSTOMER_ID = 12_346
 
@@ -26,9 +26,12 @@ _MEAN_BASKET = 9.0
 _TASTES = 3
 _TASTE_SHARES = np.array([0.6, 0.9, 1.0])  # running sum over a customer's groups
 _OFF_TASTE = 0.15
-_MEAN_FAVOURITES = 12.0
+_FAVOURITES = 7.0  # at a time
+_FAVOURITE_DAYS = 45.0  # for which one stays one
+_TRIES = 12
 _COMPANION = 0.2
-_GUEST_SHARE = 0.25  # of all lines
+_NOT_AGAIN = 0.97
+_GUEST_SHARE = 0.2  # of all visits; of lines it is a quarter, because customers do not buy twice what lasts
 _WHOLESALE_SHARE = 0.08
 
 
@@ -86,6 +89,7 @@ def sell(random: np.random.Generator, catalogue: Catalogue, customers: int, days
     # Once in a basket; then the basket's lines in any order.
     products = len(catalogue.price)
     once = np.unique(line_visit[there] * products + product[there])
+    once = once[~_owned_already(random, catalogue, visits.buyer, once)]
     line_visit, product = np.divmod(once, products)
     shuffled = np.lexsort((random.random(len(once)), line_visit))
     line_visit, product = line_visit[shuffled], product[shuffled]
@@ -163,15 +167,16 @@ def _favourites(
 ) -> Ints:
     """A favourite of the line's buyer that is one on that day; -1 where the line is a find."""
     customers = len(tastes)
-    count = np.clip(random.poisson(random.gamma(2.0, _MEAN_FAVOURITES / 2, customers)), 3, 60)
+    # Favourites come all the time and stay for a while, so that about as many are there at any time.
+    mean = random.gamma(4.0, _FAVOURITES / 4, customers) * (1 + days / _FAVOURITE_DAYS)
+    count = 3 + random.poisson(mean)
     owner = np.repeat(np.arange(customers), count)
-    rank = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    product = _finds(random, catalogue, tastes[owner], np.full(len(owner), start.month - 1))
-    weight = catalogue.rebuy[product] / (rank + 2.0) ** 0.7
-    # Half are favourites from the first day on; most do not stay it for ever.
-    since = np.where(random.random(len(owner)) < 0.5, 0.0, random.random(len(owner)) * days)
+    since = random.uniform(-_FAVOURITE_DAYS, days, len(owner))
+    until = since + random.exponential(_FAVOURITE_DAYS, len(owner))
+    month = _months(start, days)[np.clip(since, 0, days - 1).astype(np.int64)]
+    product = _finds(random, catalogue, tastes[owner], month)
     since = np.maximum(since, catalogue.launched[product])
-    until = since + random.exponential(240, len(owner)) + 20
+    weight = catalogue.rebuy[product] * random.gamma(1.0, 1.0, len(owner))
     running = np.cumsum(weight)
     end = np.cumsum(count)
     low = np.where(end - count > 0, running[end - count - 1], 0.0)
@@ -179,13 +184,26 @@ def _favourites(
 
     loyal = random.uniform(0.35, 0.85, customers)
     wants = np.flatnonzero((buyer >= 0) & (random.random(len(buyer)) < loyal[np.maximum(buyer, 0)]))
-    who = buyer[wants]
-    drawn = np.searchsorted(running, low[who] + random.random(len(wants)) * (high - low)[who])
-    drawn = np.clip(drawn, (end - count)[who], end[who] - 1)
-    current = (since[drawn] <= day[wants]) & (day[wants] < until[drawn])
     chosen = np.full(len(buyer), -1, dtype=np.int64)
-    chosen[wants[current]] = product[drawn[current]]
+    for _ in range(_TRIES):  # until it is a favourite of that day
+        who = buyer[wants]
+        drawn = np.searchsorted(running, low[who] + random.random(len(wants)) * (high - low)[who])
+        drawn = np.clip(drawn, (end - count)[who], end[who] - 1)
+        current = (since[drawn] <= day[wants]) & (day[wants] < until[drawn])
+        chosen[wants[current]] = product[drawn[current]]
+        wants = wants[~current]
     return chosen
+
+
+def _owned_already(random: np.random.Generator, catalogue: Catalogue, buyer: Ints, once: Ints) -> Bools:
+    """Lines with something that lasts for years and that the customer has: most of these are not bought."""
+    products = len(catalogue.price)
+    visit, product = np.divmod(once, products)
+    pair = buyer[visit] * products + product
+    first = np.zeros(len(once), dtype=bool)
+    first[np.unique(pair, return_index=True)[1]] = True  # visits are in the order of time
+    owned: Bools = ~first & (buyer[visit] >= 0) & (catalogue.rebuy[product] == 0)
+    return owned & (random.random(len(once)) < _NOT_AGAIN)
 
 
 def _lines(

@@ -109,7 +109,7 @@ def test_personal_taste_can_be_learnt_from_the_past():
 
     everyone = np.tile(popular, (len(counts), 1))
     assert len(customers) > 150
-    assert precision(times + popular, new=False) > 2 * precision(everyone, new=False) > 0.2
+    assert precision(times + popular, new=False) > 2 * precision(everyone, new=False) > 0.1
     assert precision(bought @ alike, new=True) > 1.5 * precision(everyone, new=True) > 0.04
 
 

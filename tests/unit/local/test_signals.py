@@ -8,6 +8,7 @@ from ncf_pipeline.local.signals import ending_in_order, undisturbed
 
 def test_a_polite_kill_runs_what_must_run_at_the_end():
     cleaned = []
+    before = signal.getsignal(signal.SIGTERM)
 
     def work():
         with ending_in_order():
@@ -21,7 +22,7 @@ def test_a_polite_kill_runs_what_must_run_at_the_end():
         work()
     assert left.value.code == 128 + signal.SIGTERM
     assert cleaned
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_impatient_ctrl_c_does_not_cut_a_clean_up_short():
