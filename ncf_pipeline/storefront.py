@@ -1,10 +1,10 @@
-"""What a storefront reads lists with: one look-up, and a sensible list for anyone.
+"""What a storefront reads lists with: one round trip, and a sensible list for anyone.
 
     from ncf_pipeline.storefront import Storefront
 
     shop = Storefront("redis://reader:secret@127.0.0.1:6379/0")
     shop.for_customer(14646, country="Netherlands").stock_codes
-    shop.for_product("85123A").stock_codes
+    shop.for_product("85123A", list_name="similar").stock_codes
 
 The number of the live publication is held for a second, so that a page costs one round trip. A customer
 without a list gets their country's, else everybody's, else an empty one; `source` says which. While Redis
@@ -16,10 +16,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ncf_pipeline.columns import (
     BOUGHT_TOGETHER,
@@ -27,8 +31,10 @@ from ncf_pipeline.columns import (
     DISCOVER,
     EVERYWHERE,
     FOR_YOU,
+    LISTS_OF,
     NEW_ARRIVALS,
     SIMILAR,
+    Audience,
 )
 
 __all__ = [
@@ -39,14 +45,23 @@ __all__ = [
     "NEW_ARRIVALS",
     "SIMILAR",
     "AsyncStorefront",
+    "CustomerList",
+    "ProductList",
     "Recommendation",
+    "Source",
     "Storefront",
+    "VisitorList",
 ]
 
+CustomerList = Literal["for_you", "discover", "buy_again"]
+ProductList = Literal["bought_together", "similar"]
+VisitorList = Literal["for_you", "new_arrivals"]
 Source = Literal["customer", "product", "country", "everywhere", "none", "unavailable"]
 
 HOLD_SECONDS = 1.0
-"""How long the number of the live publication is held."""
+"""How long the number of the live publication is held, and how long a Redis that failed is left alone."""
+
+_FAULTS = (redis.RedisError, OSError, ValueError)  # ValueError: what is there is no JSON
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Recommendation:
     Attributes:
         stock_codes: at most as many as the publication's `top_n`.
         source: `customer` or `product`: their own list; `country`, `everywhere`: best sellers there;
-            `none`: nothing is published; `unavailable`: Redis did not answer.
+            `none`: nothing is published, or the product has no list; `unavailable`: Redis did not answer.
         publication: e.g. `p000042`; None where there is none.
     """
 
@@ -65,156 +80,275 @@ class Recommendation:
     publication: str | None
 
 
-class _Pipeline(Protocol):
-    def hget(self, name: str, key: str) -> Any: ...
+@dataclass(frozen=True)
+class _Question:
+    """A list that would do, and what it means if it is there."""
+
+    source: Source
+    key: str
+    list_name: str
+    empty_is_an_answer: bool = False
 
 
-@dataclass
-class _Held:
-    name: str | None = None
-    until: float = 0.0
+_Questions = Sequence[_Question]  # the first with an answer counts
 
 
 class _Reader:
-    """What the sync and the async client have in common: which keys are read, and what the answer means."""
+    """What the sync and the async client have in common: which keys are read, and what the answers mean."""
 
-    def __init__(self, *, prefix: str, raise_errors: bool) -> None:
+    def __init__(self, prefix: str, *, raise_errors: bool) -> None:
         self._prefix = prefix
         self._raise_errors = raise_errors
-        self._held = _Held()
+        self._held: tuple[str, float] | None = None
+        self._left_alone_until = 0.0
+
+    def _pointer(self) -> str:
+        return f"{self._prefix}:current"
+
+    def _key(self, publication: str, key: str) -> str:
+        return f"{self._prefix}:{publication}:{key}"
 
     def _live(self) -> str | None:
-        return self._held.name if time.monotonic() < self._held.until else None
+        """The live publication if it is known well enough."""
+        held = self._held
+        return held[0] if held is not None and time.monotonic() < held[1] else None
 
-    def _hold(self, name: object) -> str | None:
-        held = None if name is None else str(name)
-        self._held = _Held(held, time.monotonic() + HOLD_SECONDS)
-        return held
+    def _hold(self, name: Any) -> str | None:
+        if name is None:
+            self._held = None
+            return None
+        self._held = (str(name), time.monotonic() + HOLD_SECONDS)
+        return str(name)
 
-    def _ask(self, pipeline: _Pipeline, publication: str, questions: Sequence[tuple[Source, str, str]]) -> None:
-        for _, key, list_name in questions:
-            pipeline.hget(f"{self._prefix}:{publication}:{key}", list_name)
+    def _is_left_alone(self) -> bool:
+        return not self._raise_errors and time.monotonic() < self._left_alone_until
 
-    def _unavailable(self, error: redis.RedisError) -> Recommendation:
-        self._held = _Held()
+    def _fail(self, error: Exception) -> None:
         if self._raise_errors:
             raise error
-        return Recommendation((), "unavailable", None)
+        self._held = None
+        self._left_alone_until = time.monotonic() + HOLD_SECONDS
+
+    def _answers(self, asked: Sequence[_Questions], replies: Sequence[Any], publication: str) -> list[Recommendation]:
+        remaining = iter(replies)
+        return [self._answer(questions, [next(remaining) for _ in questions], publication) for questions in asked]
+
+    def _answer(self, questions: _Questions, replies: Sequence[Any], publication: str) -> Recommendation:
+        for question, reply in zip(questions, replies, strict=True):
+            if reply is not None:
+                stock_codes = tuple(json.loads(reply))
+                if stock_codes or question.empty_is_an_answer:
+                    return Recommendation(stock_codes, question.source, publication)
+        return Recommendation((), "none", publication)
 
 
-def _customer_questions(customer_id: int, list_name: str, country: str | None) -> list[tuple[Source, str, str]]:
-    # Whoever has no list of their own gets best sellers, whichever list was asked for.
-    fallback = list_name if list_name == NEW_ARRIVALS else FOR_YOU
-    questions: list[tuple[Source, str, str]] = [("customer", f"customer:{customer_id}", list_name)]
-    return questions + _fallback_questions(fallback, country)
+def _customer_questions(customer_id: int | str, list_name: str, country: str | None) -> _Questions:
+    _check("customer", list_name)
+    # Who bought nothing yet has nothing to buy again; but nobody is without anything to discover.
+    own = _Question("customer", f"customer:{customer_id}", list_name, empty_is_an_answer=list_name == BUY_AGAIN)
+    return [own, *_visitor_questions(FOR_YOU, country)]
 
 
-def _fallback_questions(list_name: str, country: str | None) -> list[tuple[Source, str, str]]:
-    of_country: list[tuple[Source, str, str]] = [("country", f"fallback:{country}", list_name)] if country else []
-    return [*of_country, ("everywhere", f"fallback:{EVERYWHERE}", list_name)]
+def _visitor_questions(list_name: str, country: str | None) -> _Questions:
+    _check("fallback", list_name)
+    of_country = [_Question("country", f"fallback:{country}", list_name)] if country else []
+    return [*of_country, _Question("everywhere", f"fallback:{EVERYWHERE}", list_name)]
 
 
-def _first_answer(
-    questions: Sequence[tuple[Source, str, str]], answers: Sequence[str | None], publication: str
-) -> Recommendation:
-    for (source, _, _), answer in zip(questions, answers, strict=True):
-        # A customer's own empty list is an answer: who bought nothing has nothing to buy again.
-        if answer is not None:
-            return Recommendation(tuple(json.loads(answer)), source, publication)
-    return Recommendation((), "none", publication)
+def _product_questions(stock_code: str, list_name: str) -> _Questions:
+    _check("product", list_name)
+    return [_Question("product", f"product:{stock_code}", list_name, empty_is_an_answer=True)]
+
+
+def _check(audience: Audience, list_name: str) -> None:
+    if list_name not in LISTS_OF[audience]:
+        raise ValueError(f"there is no list {list_name!r} here; there is {', '.join(LISTS_OF[audience])}")
+
+
+def _unanswered(asked: Sequence[_Questions], source: Source) -> list[Recommendation]:
+    return [Recommendation((), source, None) for _ in asked]
 
 
 class Storefront(_Reader):
-    """A client for one process; its connections may be shared by threads.
+    """A client for one process; threads may share it.
 
     Args:
         url: of Redis, e.g. `redis://reader:secret@host:6379/0`.
         prefix: the start of every key.
         raise_errors: raise `redis.RedisError` instead of answering `unavailable`.
-        timeout: seconds that a page may wait for Redis.
+        timeout: seconds that a page may wait for Redis, for the connection and for each answer.
+
+    Raises:
+        ValueError: the URL is none of a Redis.
     """
 
     def __init__(self, url: str, *, prefix: str = "ncf", raise_errors: bool = False, timeout: float = 0.5) -> None:
-        super().__init__(prefix=prefix, raise_errors=raise_errors)
+        super().__init__(prefix, raise_errors=raise_errors)
         self._redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
+            url,
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # A connection that was closed while it was idle is opened again, once; no page waits longer.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
 
-    def for_customer(self, customer_id: int, *, list_name: str = FOR_YOU, country: str | None = None) -> Recommendation:
-        """The customer's `for_you`, `discover` or `buy_again`; else best sellers of their country, else of all."""
-        return self._read(_customer_questions(customer_id, list_name, country))
+    def for_customer(
+        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
+    ) -> Recommendation:
+        """One list of a customer; who has none gets the best sellers of their country, else of everywhere.
 
-    def for_visitor(self, *, list_name: str = FOR_YOU, country: str | None = None) -> Recommendation:
+        Args:
+            customer_id: the shop's.
+            list_name: `for_you`, `discover` or `buy_again`.
+            country: of the customer, as it is written on invoices.
+        """
+        return self._read([_customer_questions(customer_id, list_name, country)])[0]
+
+    def lists_of_customer(
+        self, customer_id: int | str, *, country: str | None = None
+    ) -> dict[CustomerList, Recommendation]:
+        """All lists of a customer in one round trip, each as `for_customer` gives it."""
+        names: tuple[CustomerList, ...] = ("for_you", "discover", "buy_again")
+        found = self._read([_customer_questions(customer_id, name, country) for name in names])
+        return dict(zip(names, found, strict=True))
+
+    def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
         """`for_you` (best sellers of late) or `new_arrivals` for somebody unknown."""
-        return self._read(_fallback_questions(list_name, country))
+        return self._read([_visitor_questions(list_name, country)])[0]
 
-    def for_product(self, stock_code: str, *, list_name: str = BOUGHT_TOGETHER) -> Recommendation:
-        """The product's `bought_together` or `similar`; empty where it has none."""
-        return self._read([("product", f"product:{stock_code}", list_name)])
+    def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
+        """What completes a basket with a product (`bought_together`), or could stand in for it (`similar`)."""
+        return self._read([_product_questions(stock_code, list_name)])[0]
 
     def meta(self) -> Mapping[str, str]:
-        """What the live publication says of itself; empty before the first."""
-        publication = self._hold(self._redis.get(f"{self._prefix}:current"))
-        if publication is None:
+        """What the live publication says of itself; empty before the first, and while Redis does not answer."""
+        try:
+            publication = self._hold(self._redis.get(self._pointer()))
+            found: Any = self._redis.hgetall(self._key(publication, "meta")) if publication else {}
+        except _FAULTS as error:
+            self._fail(error)
             return {}
-        return cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}:{publication}:meta"))
+        return dict(found)
 
     def close(self) -> None:
         """Closes the connections."""
         self._redis.close()
 
-    def __enter__(self) -> "Storefront":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
-    def _read(self, questions: Sequence[tuple[Source, str, str]]) -> Recommendation:
+    def _read(self, asked: Sequence[_Questions]) -> list[Recommendation]:
+        if self._is_left_alone():
+            return _unanswered(asked, "unavailable")
         try:
-            publication = self._live() or self._hold(self._redis.get(f"{self._prefix}:current"))
+            held = self._live()
+            publication = held or self._hold(self._redis.get(self._pointer()))
             if publication is None:
-                return Recommendation((), "none", None)
-            pipeline = self._redis.pipeline(transaction=False)
-            self._ask(pipeline, publication, questions)
-            return _first_answer(questions, pipeline.execute(), publication)
-        except redis.RedisError as error:
-            return self._unavailable(error)
+                return _unanswered(asked, "none")
+            found = self._ask(asked, publication)
+            if held and any(entry.source == "none" for entry in found):
+                # Is what was held gone by now?
+                publication = self._hold(self._redis.get(self._pointer()))
+                if publication not in (None, held):
+                    found = self._ask(asked, str(publication))
+        except _FAULTS as error:
+            self._fail(error)
+            return _unanswered(asked, "unavailable")
+        return found
+
+    def _ask(self, asked: Sequence[_Questions], publication: str) -> list[Recommendation]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for questions in asked:
+            for question in questions:
+                pipeline.hget(self._key(publication, question.key), question.list_name)
+        return self._answers(asked, pipeline.execute(), publication)
 
 
 class AsyncStorefront(_Reader):
-    """The same for asyncio. See `Storefront`."""
+    """The same for asyncio, one for each event loop. See `Storefront`."""
 
     def __init__(self, url: str, *, prefix: str = "ncf", raise_errors: bool = False, timeout: float = 0.5) -> None:
-        super().__init__(prefix=prefix, raise_errors=raise_errors)
+        super().__init__(prefix, raise_errors=raise_errors)
         self._redis = redis.asyncio.Redis.from_url(
-            url, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
+            url,
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
 
     async def for_customer(
-        self, customer_id: int, *, list_name: str = FOR_YOU, country: str | None = None
+        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
     ) -> Recommendation:
         """See `Storefront.for_customer`."""
-        return await self._read(_customer_questions(customer_id, list_name, country))
+        return (await self._read([_customer_questions(customer_id, list_name, country)]))[0]
 
-    async def for_visitor(self, *, list_name: str = FOR_YOU, country: str | None = None) -> Recommendation:
+    async def lists_of_customer(
+        self, customer_id: int | str, *, country: str | None = None
+    ) -> dict[CustomerList, Recommendation]:
+        """See `Storefront.lists_of_customer`."""
+        names: tuple[CustomerList, ...] = ("for_you", "discover", "buy_again")
+        found = await self._read([_customer_questions(customer_id, name, country) for name in names])
+        return dict(zip(names, found, strict=True))
+
+    async def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
         """See `Storefront.for_visitor`."""
-        return await self._read(_fallback_questions(list_name, country))
+        return (await self._read([_visitor_questions(list_name, country)]))[0]
 
-    async def for_product(self, stock_code: str, *, list_name: str = BOUGHT_TOGETHER) -> Recommendation:
+    async def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
         """See `Storefront.for_product`."""
-        return await self._read([("product", f"product:{stock_code}", list_name)])
+        return (await self._read([_product_questions(stock_code, list_name)]))[0]
+
+    async def meta(self) -> Mapping[str, str]:
+        """See `Storefront.meta`."""
+        try:
+            publication = self._hold(await self._redis.get(self._pointer()))
+            pending: Any = self._redis.hgetall(self._key(publication, "meta")) if publication else None
+            found = await pending if pending is not None else {}
+        except _FAULTS as error:
+            self._fail(error)
+            return {}
+        return dict(found)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._redis.aclose()
 
-    async def _read(self, questions: Sequence[tuple[Source, str, str]]) -> Recommendation:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _read(self, asked: Sequence[_Questions]) -> list[Recommendation]:
+        if self._is_left_alone():
+            return _unanswered(asked, "unavailable")
         try:
-            publication = self._live() or self._hold(await self._redis.get(f"{self._prefix}:current"))
+            held = self._live()
+            publication = held or self._hold(await self._redis.get(self._pointer()))
             if publication is None:
-                return Recommendation((), "none", None)
-            pipeline = self._redis.pipeline(transaction=False)
-            self._ask(pipeline, publication, questions)
-            return _first_answer(questions, await pipeline.execute(), publication)
-        except redis.RedisError as error:
-            return self._unavailable(error)
+                return _unanswered(asked, "none")
+            found = await self._ask(asked, publication)
+            if held and any(entry.source == "none" for entry in found):
+                publication = self._hold(await self._redis.get(self._pointer()))
+                if publication not in (None, held):
+                    found = await self._ask(asked, str(publication))
+        except _FAULTS as error:
+            self._fail(error)
+            return _unanswered(asked, "unavailable")
+        return found
+
+    async def _ask(self, asked: Sequence[_Questions], publication: str) -> list[Recommendation]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for questions in asked:
+            for question in questions:
+                pipeline.hget(self._key(publication, question.key), question.list_name)
+        return self._answers(asked, await pipeline.execute(), publication)

@@ -50,8 +50,9 @@ def similar(
 ) -> None:
     """Show the products like a product, or bought together with it."""
     with serving(load_settings()) as settings, _storefront(settings) as shop:
-        found = _checked(shop.for_product(stock_code.upper(), list_name=list_name))
-        _show(settings, found, f"{list_name} of product {stock_code.upper()}", None, as_json=as_json)
+        code = stock_code.strip().upper()  # as they are published
+        found = _checked(shop.for_product(code, list_name=list_name))
+        _show(settings, found, f"{list_name} of product {code}", None, as_json=as_json)
 
 
 def _storefront(settings: Settings) -> Storefront:
