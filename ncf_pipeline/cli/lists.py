@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.errors import DatabaseError, ListStoreError, SettingsError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 from ncf_pipeline.storefront import Recommendation, Storefront
@@ -17,9 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _WHERE_FROM = {
     "customer": "their own list",
     "product": "the product's own list",
-    "country": "no list of their own: best sellers of {country}",
-    "everywhere": "no list of their own: best sellers everywhere",
-    "none": "there is no list",
+    "country": "unknown customer: best sellers of {country}",
+    "everywhere": "unknown customer: best sellers everywhere",
+    "none": "unknown product",
 }
 
 
@@ -34,13 +35,16 @@ def recommend(
     list_name: Annotated[
         Literal["for_you", "discover", "buy_again"], typer.Option("--list", help="Which list.")
     ] = "for_you",
-    country: Annotated[str | None, typer.Option(help="Whose best sellers to fall back on.")] = None,
+    country: Annotated[str | None, typer.Option(help="Whose best sellers an unknown customer gets.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a customer is recommended, as the storefront reads it from Redis."""
     with serving(load_settings()) as settings, _storefront(settings) as shop:
         found = _checked(shop.for_customer(customer, list_name=list_name, country=country))
-        _show(settings, found, f"{list_name} of customer {customer}", country, as_json=as_json)
+        if as_json:
+            _print_json(settings, found, customer=customer, list=list_name)
+        else:
+            _print_table(settings, found, f"{list_name} of customer {customer}", country)
 
 
 def similar(
@@ -52,11 +56,17 @@ def similar(
     with serving(load_settings()) as settings, _storefront(settings) as shop:
         code = stock_code.strip().upper()  # as they are published
         found = _checked(shop.for_product(code, list_name=list_name))
-        _show(settings, found, f"{list_name} of product {code}", None, as_json=as_json)
+        if as_json:
+            _print_json(settings, found, stock_code=code, list=list_name)
+        else:
+            _print_table(settings, found, f"{list_name} of product {code}", None)
 
 
 def _storefront(settings: Settings) -> Storefront:
-    return Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=False, timeout=5)
+    try:
+        return Storefront(settings.list_store(), prefix=settings.key_prefix, timeout=5)
+    except ValueError as error:
+        raise SettingsError(f"NCF_REDIS_URL: {error}.") from error
 
 
 def _checked(found: Recommendation) -> Recommendation:
@@ -67,19 +77,36 @@ def _checked(found: Recommendation) -> Recommendation:
     return found
 
 
-def _show(settings: Settings, found: Recommendation, title: str, country: str | None, *, as_json: bool) -> None:
+def _descriptions(settings: Settings, found: Recommendation) -> dict[str, str]:
     from ncf_pipeline.reports import descriptions
 
-    described = descriptions(settings, found.stock_codes)
-    if as_json:
-        products = [{"stock_code": code, "description": described.get(code)} for code in found.stock_codes]
-        typer.echo(json.dumps({"publication": found.publication, "source": found.source, "products": products}))
+    try:
+        return descriptions(settings, found.stock_codes)
+    except DatabaseError as error:
+        # The storefront needs no database: what shoppers see is shown without.
+        Console(stderr=True).print(f"No descriptions: {error}", markup=False)
+        return {}
+
+
+def _print_json(settings: Settings, found: Recommendation, **asked: str | int) -> None:
+    described = _descriptions(settings, found)
+    products = [{"stock_code": code, "description": described.get(code)} for code in found.stock_codes]
+    told = {**asked, "publication": found.publication, "source": found.source, "products": products}
+    typer.echo(json.dumps(told, ensure_ascii=False))
+
+
+def _print_table(settings: Settings, found: Recommendation, title: str, country: str | None) -> None:
+    where_from = f"{_WHERE_FROM[found.source].format(country=country)}; {found.publication}"
+    if not found.stock_codes:
+        Console().print(f"{title}: empty ({where_from})", markup=False, highlight=False, soft_wrap=True)
         return
-    where_from = _WHERE_FROM[found.source].format(country=country)
-    table = Table(title=f"{title} ({where_from}; {found.publication})", title_justify="left")
+    described = _descriptions(settings, found)
+    console = Console()
+    console.print(f"{title} ({where_from})", markup=False, highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("", justify="right")
     table.add_column("stock code")
     table.add_column("description")
     for place, code in enumerate(found.stock_codes, start=1):
-        table.add_row(str(place), code, described.get(code, ""))
-    Console().print(table if found.stock_codes else f"{title}: empty ({where_from}; {found.publication})")
+        table.add_row(str(place), Text(code), Text(described.get(code, "")))
+    console.print(table)
