@@ -4,9 +4,10 @@ Customers have tastes and favourites that come and go, products have companions 
 grows, orders are cancelled, and some lines are broken. So a model has something to learn, and every rule
 of data quality has something to find. The same arguments give the same shop, and the same bytes in a file.
 
-Trained before the last 28 days of a default shop and evaluated on them, best sellers reach a Precision@5 of
-about .15, what the customer bought most often .4; on products new to the customer, best sellers .06 and
-neighbours by co-purchase twice that. The proportions are those of the real workbook.
+Known until its last 28 days and asked about those, a default shop gives these Precision@5: best sellers .11,
+what the customer bought most often .26, the model of this project .32; on products new to the customer, best
+sellers .04, neighbours by co-purchase .15, the model .17. The order, and about the distances, are those of the
+real workbook. Much smaller shops (120 customers) have too little to learn for a model to stand out.
 """
 
 from datetime import datetime
