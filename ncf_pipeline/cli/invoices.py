@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ncf_pipeline.cli import quarantine, tables
+from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -26,7 +27,7 @@ def ingest(
             metavar="PATH...",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Load invoices: check every line, set broken ones aside, merge the rest by invoice.
 

@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ncf_pipeline.cli.options import Json
 from ncf_pipeline.errors import DatabaseError, ListStoreError, SettingsError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 from ncf_pipeline.storefront import Recommendation, Storefront
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _WHERE_FROM = {
     "customer": "their own list",

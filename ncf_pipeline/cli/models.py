@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from ncf_pipeline.cli import tables
+from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Cutoff = Annotated[
     datetime | None,
     typer.Option(

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ncf_pipeline.cli.options import Json
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Ids = Annotated[
     list[int], typer.Argument(help="Numbers of the lines, as `quarantine list` shows them.", metavar="ID...")
 ]

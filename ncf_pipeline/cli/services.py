@@ -11,11 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ncf_pipeline.cli.demo import demo
+from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
 from ncf_pipeline.settings import load_settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")]
+JsonWithPasswords = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +52,7 @@ def down() -> None:
         _console().print(line)
 
 
-def status(as_json: Json = False) -> None:
+def status(as_json: JsonWithPasswords = False) -> None:
     """Show what runs, where, and which publication the storefront reads."""
     from ncf_pipeline.local.status import status as look
 
@@ -61,7 +64,7 @@ def status(as_json: Json = False) -> None:
 
 
 def migrate(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the database to the newest schema."""
     from ncf_pipeline.migrations import migrate as apply
