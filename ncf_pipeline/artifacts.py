@@ -14,7 +14,6 @@ import hashlib
 import json
 import posixpath
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,20 +33,12 @@ CARD = "model_card.md"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A model version as it lies in the store."""
-
-    url: str
-    manifest: dict[str, Any]
-
-
 def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
     """Where a version's folder is: the refit that serves, or the backtest that was evaluated."""
     return f"{artifacts}/{'backtests' if backtest else 'models'}/v{version:06d}"
 
 
-def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> Artifact:
+def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> None:
     """Writes a model's folder, replacing an older one of the same name.
 
     Args:
@@ -75,7 +66,6 @@ def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: 
     }
     files[MANIFEST] = json.dumps(manifest, indent=2).encode()
     write_folder(url, files)
-    return Artifact(url, manifest)
 
 
 def load_model(url: str) -> TrainedModel:

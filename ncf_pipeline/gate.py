@@ -1,9 +1,9 @@
 """The gate: may a candidate serve? One pure rule; a decision carries its reasons and its numbers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
 from ncf_pipeline.evaluation import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
@@ -51,10 +51,6 @@ class GateDecision:
     reasons: tuple[str, ...]
     thresholds: Thresholds
     scores: tuple[Scores, ...] = field(repr=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON and the database."""
-        return asdict(self)
 
 
 def decide(scores: Sequence[Scores], thresholds: Thresholds) -> GateDecision:
