@@ -22,7 +22,16 @@ from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.airflow_environment import airflow_url, inherited_environment
 from ncf_pipeline.local.passwords import write_private
-from ncf_pipeline.local.processes import ServerProcess, find_strays, is_alive, last_words, spawn, stop_together
+from ncf_pipeline.local.ports import is_free
+from ncf_pipeline.local.processes import (
+    ServerProcess,
+    find_strays,
+    is_alive,
+    last_words,
+    listens,
+    spawn,
+    stop_together,
+)
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -33,6 +42,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 """Airflow's processes by name, with their command lines."""
 
 _MIGRATED_FILE = "migrated.json"
+
+
+class PortTakenError(ServiceError):
+    """Another program took the port that was free a moment ago."""
 
 
 def stop_strays(home: Path) -> None:
@@ -110,16 +123,21 @@ def wait_until_healthy(
         patience: seconds.
 
     Raises:
+        PortTakenError: another program took the port while the API server was starting.
         ServiceError: one died, or is not healthy in time; the message has what its log says.
     """
     deadline = time.monotonic() + patience
+    server = processes["api-server"]
     with httpx.Client(base_url=airflow_url(port), trust_env=False, timeout=5) as client:
         while True:
             # All, and not the first: the one that is to blame may not be the one that was looked at first.
             dead = [process for process in processes.values() if not is_alive(process)]
+            if server in dead and not is_free(port):
+                raise PortTakenError(f"Port {port} was taken by another program while Airflow started: try again.")
             if dead:
                 raise ServiceError(f"{dead[0].name} did not start: {last_words(dead[0])}")
-            late = _late_components(client, since)
+            # Another home's Airflow on the same port would say that it is healthy, too.
+            late = _late_components(client, since) if listens(server, port) else ["api-server"]
             if not late:
                 return
             if time.monotonic() > deadline:

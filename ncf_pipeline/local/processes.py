@@ -109,6 +109,18 @@ def runs(pid: int, started: float) -> bool:
         return False
 
 
+def listens(process: ServerProcess, port: int) -> bool:
+    """Whether it is this server, or a child of it, that listens on a TCP port."""
+    with suppress(psutil.Error):
+        server = psutil.Process(process.pid)
+        for member in (server, *server.children(recursive=True)):
+            with suppress(psutil.Error):
+                for connection in member.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                        return True
+    return False
+
+
 def wait_until(ready: Callable[[], bool], process: ServerProcess, *, patience: float) -> None:
     """Returns when the server is ready.
 

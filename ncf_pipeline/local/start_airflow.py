@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.airflow import (
     COMPONENTS,
+    PortTakenError,
     ensure_installed,
     migrate_metadata,
     start_component,
@@ -43,39 +44,58 @@ def start_airflow(settings: Settings, services: Services, *, metadata_url: str, 
         ServiceError: the port is taken, or a process did not start. The record names what was started.
     """
     ensure_installed()
+    (settings.home / "airflow").mkdir(parents=True, exist_ok=True)
+    try:
+        started = _start_missing(settings, services, metadata_url, say)
+    except PortTakenError:
+        if settings.airflow_port is not None:
+            raise
+        # All of them, since each has been told the port.
+        _stop(services)
+        started = _start_missing(settings, services, metadata_url, say)
+    if started:
+        url = airflow_url(services.ports[AIRFLOW])
+        with AirflowApi(url, username=ADMIN, password=admin_password(settings.home)) as api:
+            api.ensure_pool(GPU_POOL, slots=1, description="Training: one at a time on one device.")
+        services.airflow_url = url
+        write_services(settings.home, services)
+        say(f"Airflow runs on {LOOPBACK}:{services.ports[AIRFLOW]}")
+
+
+def _start_missing(settings: Settings, services: Services, metadata_url: str, say: Callable[[str], None]) -> bool:
+    """Starts what does not run; gives whether there was anything to start."""
     home = settings.home
-    (home / "airflow").mkdir(parents=True, exist_ok=True)
-    secret = admin_password(home)
+    admin_password(home)  # Airflow would make one of its own
     running = _running(services)
     environment = airflow_environment(settings, port=_port(settings, services, running), metadata_url=metadata_url)
     if running and fingerprint(environment) != services.airflow_fingerprint:
         say("Airflow starts again, since settings have changed")
-        stop_together(list(running.values()), patience=10)
-        for name in running:
-            del services.processes[_name(name)]
+        _stop(services)
         running = {}
         environment = airflow_environment(settings, port=_port(settings, services, {}), metadata_url=metadata_url)
     if len(running) == len(COMPONENTS):
-        return
+        return False
     if not running:
         stop_strays(home)
         if migrate_metadata(environment, metadata_url=metadata_url):
             say("Airflow's database is at its newest schema")
-    port = int(environment["AIRFLOW__API__PORT"])
+    services.ports[AIRFLOW] = port = int(environment["AIRFLOW__API__PORT"])
+    services.airflow_fingerprint = fingerprint(environment)
     since = datetime.now(UTC)
     for component in COMPONENTS:
         if component not in running:
             running[component] = start_component(component, environment, logs=home.resolve() / "logs")
             services.processes[_name(component)] = running[component]
-            services.ports[AIRFLOW] = port
-            services.airflow_fingerprint = fingerprint(environment)
             write_services(home, services)
     wait_until_healthy(port, running, since=since)
-    with AirflowApi(airflow_url(port), username=ADMIN, password=secret) as api:
-        api.ensure_pool(GPU_POOL, slots=1, description="Training: one at a time on one device.")
-    services.airflow_url = airflow_url(port)
-    write_services(home, services)
-    say(f"Airflow runs on {LOOPBACK}:{port}")
+    return True
+
+
+def _stop(services: Services) -> None:
+    names = [name for name in services.processes if name.startswith(AIRFLOW)]
+    stop_together([services.processes[name] for name in names], patience=10)
+    for name in names:
+        del services.processes[name]
 
 
 def _name(component: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from contextlib import suppress
 
 import httpx
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.local import start_airflow
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
 from ncf_pipeline.local.processes import is_alive
@@ -30,9 +32,27 @@ ALL = {
 
 
 @pytest.fixture(scope="module")
-def running(home):
-    """Settings of a home in which everything runs."""
-    return up(Settings(home=home))
+def squatter():
+    """A socket that takes Airflow's port after it was chosen and before Airflow listens, seconds later."""
+    with socket.socket() as taken:
+        yield taken
+
+
+@pytest.fixture(scope="module")
+def running(home, squatter):
+    """Settings of a home in which everything runs, in spite of the squatter."""
+    started = start_airflow.start_component
+
+    def start_and_take_the_port(name, environment, **options):
+        process = started(name, environment, **options)
+        if name == "api-server" and squatter.getsockname()[1] == 0:
+            squatter.bind(("127.0.0.1", int(environment["AIRFLOW__API__PORT"])))
+            squatter.listen()
+        return process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start_airflow, "start_component", start_and_take_the_port)
+        return up(Settings(home=home))
 
 
 @pytest.fixture
@@ -51,6 +71,12 @@ def test_everything_runs_and_status_says_so(running):
     assert set(state["running"]) == ALL
     assert state["died"] == []
     assert state["airflow_url"].startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_is_taken_while_airflow_starts_makes_it_move(running, squatter):
+    taken = squatter.getsockname()[1]
+    assert taken != 0
+    assert not status(running)["airflow_url"].endswith(f":{taken}")
 
 
 def test_every_process_listens_on_loopback_alone(running):
