@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -130,7 +129,9 @@ def test_the_shops_role_is_no_superuser(home):
 @pytest.mark.parametrize("name", ["postgres", "redis"])
 def test_up_starts_again_what_was_killed(home, name):
     before = up(Settings(home=home), airflow=False)
-    os.kill(pids(home)[name], signal.SIGKILL)
+    server = psutil.Process(pids(home)[name])
+    server.kill()
+    server.wait(timeout=10)  # a busy machine takes its time to end it
     stale = load_settings(home=home)
     assert status(stale)["died"] == [name]
     again = up(stale, airflow=False)
