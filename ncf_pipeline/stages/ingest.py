@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from psycopg2.extras import Json
+from psycopg2.extras import Json, RealDictCursor
 
 from ncf_pipeline import quality
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest import inbox
+from ncf_pipeline.ingest import data_docs, inbox
 from ncf_pipeline.ingest.batches import (
     BatchCounts,
     batch_record,
@@ -28,7 +28,9 @@ from ncf_pipeline.ingest.batches import (
 from ncf_pipeline.ingest.corrections import write_corrections
 from ncf_pipeline.ingest.landing import land_files
 from ncf_pipeline.ingest.merging import merge_good_lines
+from ncf_pipeline.ingest.messages import example_lines
 from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
+from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
 __all__ = ["BatchCounts", "discover", "ingest", "land", "merge", "quarantine", "release", "validate"]
@@ -76,7 +78,7 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
     Returns:
         `batch_id`, `rules` (how many were asked), `worst` (the highest severity that failed), `tomorrow` (what counted
         as the future), and `broken`: for each rule that rows broke, its `rule_id`, `severity`, `breaks`, `sentence`,
-        `rows`, and whether it `failed`.
+        `rows`, and whether it `failed`; `docs` is the URL of a page that says all this in words.
 
     Raises:
         QualityError: the batch as a whole broke a critical rule. It is rejected, and nothing of it was merged.
@@ -95,6 +97,7 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
         "worst": verdict.worst,
         "tomorrow": tomorrow,
         "broken": [rule.as_dict() for rule in verdict.broken],
+        "docs": data_docs.url_of(settings, batch_id),
     }
     for rule in verdict.broken:
         if rule.failed:
@@ -102,6 +105,7 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
     whole = [rule for rule in verdict.broken if rule.failed and rule.severity == "critical" and rule.breaks == "batch"]
     if whole:
         _reject(settings, batch_id, report, f"{record['source']}: {whole[0].sentence} ({whole[0].rule_id})")
+    data_docs.write_page(settings, record, report, [])
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "update raw.batch set report = %s, rules_sha256 = %s, validated_at = now() "
@@ -127,6 +131,8 @@ def quarantine(settings: Settings, batch_id: int) -> dict[str, Any]:
             found = quarantine_broken_lines(connection, batch_id, tomorrow=report["tomorrow"])
             check_counts(report["broken"], found)
             cursor.execute("update raw.batch set quarantined_at = now() where batch_id = %s", (batch_id,))
+            if found:
+                data_docs.write_page(settings, record, report, example_lines(connection, batch_id))
         cursor.execute(
             "select count(*) from raw.quarantined_line where batch_id = %s", (record["same_as"] or batch_id,)
         )
@@ -204,7 +210,9 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
 
 
 def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: str) -> None:
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query("unreadable_examples"), {"batch_id": batch_id})
+        report["examples"] = [dict(row) for row in cursor.fetchall()]
         cursor.execute(
             "update raw.batch set status = 'rejected', reason = %s, report = %s, rules_sha256 = %s, "
             "validated_at = now(), finished_at = now() where batch_id = %s",
@@ -212,6 +220,8 @@ def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: s
         )
         drop_landed_lines(connection, batch_id)
         files = locations(connection, batch_id)
+        record = batch_record(connection, batch_id)
+    data_docs.write_page(settings, record, report, [])
     for location in files:
         inbox.move_to_rejected(settings, location, reason, batch_id)
     raise QualityError(reason)
