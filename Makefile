@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SECONDS ?= 60
 EXTRAS := airflow,local,s3,peers,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test lint format lock
+.PHONY: help install demo up down test fuzz lint format lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +34,9 @@ test: install  ## every test
 	$(BIN)/python -m pytest tests/unit tests/integration
 	# One after the other: each of these has an Airflow of its own, and two at once would share the cores.
 	$(BIN)/python -m pytest tests/e2e -n 0
+
+fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
+	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .

@@ -10,8 +10,10 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
+from ncf_pipeline.airflow import alerts
 from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.links import add_data_docs
 from ncf_pipeline.airflow.settings import task_settings
 
 
@@ -59,10 +61,13 @@ def ingest_invoices() -> None:
 
     @task
     def quarantine(batch_id: int) -> dict[str, Any]:
-        """Lines that break a critical rule wait, with the rule's name."""
+        """Lines that break a critical rule wait, with the rule's name; on-call hears of them, and of refused files."""
         from ncf_pipeline.stages import ingest
 
-        return ingest.quarantine(task_settings(), batch_id)
+        waiting = ingest.quarantine(task_settings(), batch_id)
+        if message := ingest.quality_message(task_settings(), batch_id):
+            alerts.warn(message)
+        return waiting
 
     @task(outlets=[INVOICE_LINES])
     def merge(batch_id: int) -> dict[str, Any]:
@@ -78,7 +83,9 @@ def ingest_invoices() -> None:
         return counts.as_dict()
 
     batch_id = land(discover())
-    validate(batch_id) >> quarantine(batch_id) >> merge(batch_id)
+    checked, waiting = validate(batch_id), quarantine(batch_id)
+    checked >> waiting >> merge(batch_id)
+    add_data_docs(checked, waiting)
 
 
 ingest_invoices()

@@ -37,7 +37,16 @@ class InputError(NcfError):
 
 
 class QualityError(NcfError):
-    """Data broke a critical rule as a whole, so none of it was taken."""
+    """Data broke a critical rule as a whole, so none of it was taken.
+
+    Args:
+        message: one line.
+        details: what on-call should see beside it, such as examples and where to look; some lines of text.
+    """
+
+    def __init__(self, message: str, details: str | None = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class DatabaseError(NcfError):

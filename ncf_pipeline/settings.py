@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
     redis_url: SecretStr | None = Field(None, description="redis://user:password@host:port/0")
     artifacts_url: str | None = Field(None, description="where models and snapshots go: file://, s3://, ...")
+    data_docs_url: str | None = Field(
+        None, description="where people open the pages of validated batches; by default in the artifact store itself"
+    )
     inbox: Path | None = Field(None, description="where new invoice files are dropped")
     inbox_settle_seconds: float = Field(2.0, ge=0, le=600, description="a file that changed since is still growing")
     max_unpacked_mb: int = Field(4096, ge=1, description="a packed file that holds more is refused")

@@ -1,4 +1,4 @@
-"""One function tells on-call that a task has failed."""
+"""On-call hears of a task that failed, and of data that a person must look at."""
 
 import logging
 from typing import Any
@@ -15,12 +15,23 @@ def alert(context: dict[str, Any]) -> None:
         context: of the failed task.
     """
     instance = context["task_instance"]
-    logger.error(
-        "ALERT %s.%s failed in run %s (try %s): %s. The lists that serve are untouched. Log: %s",
-        instance.dag_id,
-        instance.task_id,
-        context["run_id"],
-        instance.try_number,
-        context.get("exception") or "no exception was reported",
-        instance.log_url,
+    error = context.get("exception")
+    reason = str(error or "no exception was reported").rstrip(".")
+    _send(
+        f"{instance.dag_id}.{instance.task_id} failed in run {context['run_id']} (try {instance.try_number}): {reason}. "
+        f"The lists that serve are untouched. Log: {instance.log_url}",
+        getattr(error, "details", None),
     )
+
+
+def warn(message: str) -> None:
+    """Says what a person must look at, although the run goes on.
+
+    Args:
+        message: one line or more; the first says what it is about.
+    """
+    _send(message)
+
+
+def _send(message: str, details: str | None = None) -> None:
+    logger.error("ALERT %s", "\n".join(filter(None, (message, details))))

@@ -4,12 +4,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from airflow.sdk import Connection
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ncf_pipeline.settings import Settings, load_settings
 
 RETAIL_DB = "retail_db"
 LIST_STORE = "list_store"
+PREFIX = "/recommender"
 
 
 def task_settings(**overrides: Any) -> Settings:
@@ -26,7 +28,13 @@ def task_settings(**overrides: Any) -> Settings:
         "redis_url": _url(LIST_STORE, "redis"),
     }
     given = {name: value for name, value in {**urls, **overrides}.items() if value is not None}
-    return load_settings(**given)
+    settings = load_settings(**given)
+    return settings if settings.data_docs_url else load_settings(**given, data_docs_url=f"{ui_url()}/data-docs")
+
+
+def ui_url() -> str:
+    """Where the pages that this package adds to Airflow's UI are."""
+    return f"{conf.get('api', 'base_url', fallback='http://localhost:8080').rstrip('/')}{PREFIX}"
 
 
 def requested_by(dag_run: Any) -> str:

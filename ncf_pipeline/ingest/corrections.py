@@ -15,13 +15,14 @@ from psycopg2.extras import RealDictCursor
 from ncf_pipeline import quality
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import transaction
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest.header import CORRECTS, people_say
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
 _REASON, _FROM, _LINE = "Reason", "From", "Line as it was"
 _WIDTHS = {_REASON: 60, _FROM: 30, "Description": 36}
+_NONE_NAMED = "No line was named. `ncf-pipeline quarantine list` shows their numbers."
 _MOST = 1_048_000  # rows of a sheet
 
 
@@ -79,8 +80,10 @@ def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: st
         The ids that were discarded.
 
     Raises:
-        InputError: one of them does not wait; nothing was discarded.
+        InputError: none is given, or one of them does not wait; nothing was discarded.
     """
+    if not quarantine_ids:
+        raise InputError(_NONE_NAMED)
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("discard_lines"), {"quarantine_ids": list(quarantine_ids), "note": note})
         discarded = sorted(row[0] for row in cursor.fetchall())
@@ -101,8 +104,10 @@ def write_corrections(
         path: of the file.
 
     Raises:
-        InputError: one of the lines does not wait.
+        InputError: none is given, or one of them does not wait.
     """
+    if not quarantine_ids:
+        raise InputError(_NONE_NAMED)
     lines = quarantined_lines(settings, quarantine_ids=quarantine_ids)
     if missing := sorted(set(quarantine_ids) - {line["quarantine_id"] for line in lines}):
         raise InputError(f"{_listed(missing)} not in quarantine, or settled already: nothing was released.")
@@ -112,6 +117,25 @@ def write_corrections(
         for line in lines:
             cells = {**line["original"], **changes}
             writer.writerow([line["quarantine_id"], *(cells.get(column, "") for column in InvoiceLines.ALL)])
+
+
+def check_released(settings: Settings, batch_id: int) -> None:
+    """Looks whether a batch of released lines has some that wait again.
+
+    Args:
+        settings: whose database.
+        batch_id: of the batch that a release made.
+
+    Raises:
+        QualityError: some lines are still broken; the message has their new numbers and the rules.
+    """
+    lines = quarantined_lines(settings, batch_id=batch_id)
+    if lines:
+        rules = sorted({rule for line in lines for rule in line["rule_ids"]})
+        raise QualityError(
+            f"{_listed([line['quarantine_id'] for line in lines])} still broken ({', '.join(rules)}), and waiting "
+            "under these numbers. Correct them and release them again."
+        )
 
 
 def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = None) -> int:

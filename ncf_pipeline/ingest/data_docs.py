@@ -29,9 +29,23 @@ pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; ma
 """
 
 
-def url_of(settings: Settings, batch_id: int) -> str:
-    """Where the page of a batch is."""
-    return f"{settings.artifacts}/data_docs/invoices/batch-{batch_id:06d}.html"
+def link(settings: Settings, batch_id: int) -> str:
+    """Where a person opens the page of a batch."""
+    return f"{(settings.data_docs_url or _store(settings)).rstrip('/')}/{_name(batch_id)}"
+
+
+def read_page(settings: Settings, batch_id: int) -> str:
+    """The page of a batch, as it was written.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    url = f"{_store(settings)}/{_name(batch_id)}"
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        return str(filesystem.read_text(path, encoding="utf-8"))
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"Batch {batch_id} has no page: {url} cannot be read ({error}).") from error
 
 
 def write_page(
@@ -46,19 +60,19 @@ def write_page(
         examples: lines, each with `rule_id`, `file`, `row_number` and `original`.
 
     Returns:
-        Its URL.
+        Where a person opens it.
 
     Raises:
         ArtifactError: the artifact store refused.
     """
-    url = url_of(settings, record["batch_id"])
+    url = f"{_store(settings)}/{_name(record['batch_id'])}"
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
         filesystem.pipe_file(path, page(record, report, examples).encode())
     except (OSError, ImportError, ValueError) as error:
         raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
-    return url
+    return link(settings, record["batch_id"])
 
 
 def page(record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]) -> str:
@@ -88,6 +102,14 @@ def page(record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict
 {record["batch_id"]}</code></p>
 </body></html>
 """
+
+
+def _store(settings: Settings) -> str:
+    return f"{settings.artifacts}/data_docs"
+
+
+def _name(batch_id: int) -> str:
+    return f"invoices/batch-{batch_id:06d}.html"
 
 
 def _row(rule: quality.Rule, broken: dict[str, Any] | None, examples: Sequence[dict[str, Any]]) -> str:

@@ -39,21 +39,27 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
     """What to tell on-call: the file, each failed rule in words, how many rows, examples, where to look.
 
     Args:
-        settings: whose database.
-        batch_id: of a validated batch.
+        settings: whose database, and where the pages of batches are opened.
+        batch_id: of a batch that is in quarantine, or rejected.
 
     Returns:
-        A few lines of text; None if no critical rule failed.
+        A few lines of text; None if no critical rule failed and no file was refused.
     """
     with transaction(settings) as connection:
         record = batch_record(connection, batch_id)
         examples = example_lines(connection, batch_id)
     report = record["report"] or {"broken": []}
     failed = [rule for rule in report["broken"] if rule["failed"] and rule["severity"] == "critical"]
-    if not failed:
+    refused = [file["reason"] for file in record["rejected_files"] or ()]
+    if not failed and not refused:
         return None
     rejected = record["status"] == "rejected"
-    what = "was rejected, and nothing of it was loaded" if rejected else "has lines in quarantine; the rest goes on"
+    if rejected:
+        what = "was rejected, and nothing of it was loaded"
+    elif failed:
+        what = "has lines in quarantine; the rest goes on"
+    else:
+        what = "goes on without the files that were refused"
     lines = [f"Batch {batch_id} ({record['source']}) {what}."]
     for rule in failed:
         lines.append(f"- {rule['sentence']} Broken by {rule['rows']:,} rows ({rule['rule_id']}).")
@@ -61,13 +67,15 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         if rejected and rule["breaks"] == "batch":
             of_rule = report.get("examples", [])
         lines += [f"    {example_line(line)}" for line in of_rule[:5]]
+    lines += [f"- Refused: {reason}" for reason in refused[:5]]
+    if len(refused) > 5:
+        lines.append(f"  and {len(refused) - 5} more files")
     if report.get("docs"):
         lines.append(f"Every rule: {report['docs']}")
-    lines.append(
-        "Correct the file and send it again; it is kept in the folder `rejected`, with the reason beside it."
-        if rejected
-        else f"Look further: ncf-pipeline quarantine list --batch {batch_id}"
-    )
+    if failed and not rejected:
+        lines.append(f"Look further: ncf-pipeline quarantine list --batch {batch_id}")
+    if rejected or refused:
+        lines.append("Correct the file and send it again; it is in the folder `rejected`, with the reason beside it.")
     return "\n".join(lines)
 
 

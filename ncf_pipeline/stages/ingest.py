@@ -28,12 +28,22 @@ from ncf_pipeline.ingest.batches import (
 from ncf_pipeline.ingest.corrections import write_corrections
 from ncf_pipeline.ingest.landing import land_files
 from ncf_pipeline.ingest.merging import merge_good_lines
-from ncf_pipeline.ingest.messages import example_lines
+from ncf_pipeline.ingest.messages import example_lines, quality_message
 from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
-__all__ = ["BatchCounts", "discover", "ingest", "land", "merge", "quarantine", "release", "validate"]
+__all__ = [
+    "BatchCounts",
+    "discover",
+    "ingest",
+    "land",
+    "merge",
+    "quality_message",
+    "quarantine",
+    "release",
+    "validate",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +96,7 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
     with transaction(settings) as connection:
         record = batch_record(connection, batch_id)
     if record["status"] == "rejected":
-        raise QualityError(record["reason"])
+        raise QualityError(record["reason"], quality_message(settings, batch_id))
     if record["validated_at"] is not None:
         return dict(record["report"])
     tomorrow = quality.tomorrow()
@@ -97,7 +107,7 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
         "worst": verdict.worst,
         "tomorrow": tomorrow,
         "broken": [rule.as_dict() for rule in verdict.broken],
-        "docs": data_docs.url_of(settings, batch_id),
+        "docs": data_docs.link(settings, batch_id),
     }
     for rule in verdict.broken:
         if rule.failed:
@@ -224,4 +234,4 @@ def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: s
     data_docs.write_page(settings, record, report, [])
     for location in files:
         inbox.move_to_rejected(settings, location, reason, batch_id)
-    raise QualityError(reason)
+    raise QualityError(reason, quality_message(settings, batch_id))

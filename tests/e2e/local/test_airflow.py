@@ -30,6 +30,10 @@ ALL = {
     "airflow-triggerer",
 }
 
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+GOOD = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,France"
+ZERO = "536365,71053,LANTERN,0,2010-12-01 08:26:00,3.39,17850,France"
+
 
 @pytest.fixture(scope="module")
 def squatter():
@@ -139,6 +143,26 @@ def test_a_run_that_fails_says_why_in_one_line(running, api):
     assert failed.task_id == "discover"
     assert api.error_of(failed).startswith("InputError: /nowhere/at all.csv: there is no such file")
     assert api.unfinished_runs("ingest_invoices") == []
+
+
+def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running, api):
+    running.inbox_path.mkdir(parents=True, exist_ok=True)
+    (running.inbox_path / "a day.csv").write_text(f"{HEADER}\n{GOOD}\n{ZERO}\n")
+    api.unpause("ingest_invoices")
+    run_id = api.trigger("ingest_invoices", {})
+    while api.run_state("ingest_invoices", run_id) not in ("success", "failed"):
+        pass
+    links = api._ask("GET", f"/api/v2/dags/ingest_invoices/dagRuns/{run_id}/taskInstances/validate/links")
+    url = links["extra_links"]["Data Docs"]
+    assert url == f"{status(running)['airflow_url']}/recommender/data-docs/invoices/batch-000001.html"
+    assert httpx.get(url, trust_env=False).status_code == 401
+    token = api._client.headers["Authorization"].removeprefix("Bearer ")
+    opened = httpx.get(url, cookies={"_token": token}, trust_env=False)
+    assert "A quantity is not 0." in opened.text
+    assert opened.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    missing = httpx.get(url.replace("000001", "000099"), cookies={"_token": token}, trust_env=False)
+    assert missing.status_code == 404
+    assert missing.json()["detail"].startswith("Batch 99 has no page")
 
 
 def test_down_stops_everything(running):

@@ -1,0 +1,83 @@
+"""Correct lines that wait in quarantine and send them through again, or say that they will not be: by hand.
+
+`ncf-pipeline quarantine list` shows the lines with their numbers; an alert names the batch. Many lines are corrected
+more easily in Excel: `ncf-pipeline quarantine export FILE.xlsx`, then drop the file into the inbox.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from ncf_pipeline.airflow.assets import INVOICE_LINES
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.settings import requested_by, task_settings
+
+
+@dag(
+    description="Release lines from quarantine, corrected, or discard them.",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=1),
+    tags=["recommender", "ingest"],
+    params={
+        "action": Param(
+            "release",
+            enum=["release", "discard"],
+            title="Action",
+            description="Release: check the lines again and merge the good ones. Discard: they stay out for good.",
+        ),
+        "lines": Param(
+            [],
+            type="array",
+            items={"type": "integer", "minimum": 1},
+            title="Lines",
+            description="Their numbers in quarantine, e.g. [12, 13].",
+        ),
+        "set": Param(
+            {},
+            type="object",
+            additionalProperties={"type": "string"},
+            title="Cells to set",
+            description='In each of the lines, when releasing: {"quantity": "6"}. Empty: the rules have changed.',
+        ),
+        "note": Param("", type="string", title="Note", description="Why they are discarded, for those who look later."),
+    },
+)
+def correct_quarantine() -> None:
+    @task.branch
+    def choose(params: dict[str, Any]) -> str:
+        """What was asked for."""
+        return str(params["action"])
+
+    @task(outlets=[INVOICE_LINES])
+    def release(params: dict[str, Any]) -> int:
+        """The lines through all checks, as a batch of their own; gives its id. Good ones join their invoices."""
+        from ncf_pipeline.stages import ingest
+
+        return ingest.release(task_settings(), params["lines"], params["set"]).batch_id
+
+    @task
+    def check(batch_id: int) -> None:
+        """Fails if a line is still broken, and says under which number it waits now."""
+        from ncf_pipeline.ingest import corrections
+
+        corrections.check_released(task_settings(), batch_id)
+
+    @task
+    def discard(params: dict[str, Any], dag_run: Any = None) -> list[int]:
+        """The lines will not be corrected. They are kept, with the note."""
+        from ncf_pipeline.ingest import corrections
+
+        note = params["note"] or f"discarded by {requested_by(dag_run)}"
+        return corrections.discard_lines(task_settings(), params["lines"], note=note)
+
+    released = release()
+    choose() >> [released, discard()]
+    check(released)
+
+
+correct_quarantine()

@@ -1,0 +1,121 @@
+"""Broken lines through the DAGs: on-call hears of them, a person corrects or discards them."""
+
+import logging
+
+import pytest
+
+from ncf_pipeline.database import transaction
+from ncf_pipeline.ingest.corrections import quarantined_lines
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+GOOD = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,France"
+ZERO = "536365,71053,LANTERN,0,2010-12-01 08:26:00,3.39,17850,France"
+NOT_EVEN_A_NUMBER = "536365,84406B,HANGER,six,2010-12-01 08:26:00,2.75,17850,France"
+
+
+@pytest.fixture
+def drop(connections):
+    """Puts a file into the inbox."""
+
+    def drop(*lines, name="day.csv"):
+        connections.inbox_path.mkdir(parents=True, exist_ok=True)
+        (connections.inbox_path / name).write_text("\n".join([HEADER, *lines]))
+
+    return drop
+
+
+@pytest.fixture
+def alerts(caplog):
+    """What on-call was told."""
+    caplog.set_level(logging.ERROR, logger="ncf_pipeline.airflow.alerts")
+
+    def told():
+        return [each.getMessage() for each in caplog.records if each.name == "ncf_pipeline.airflow.alerts"]
+
+    return told
+
+
+def correct(dags, **given):
+    """A run by hand. Every param is given: `dag.test` keeps those of the run before."""
+    return dags["correct_quarantine"].test(run_conf={"action": "release", "lines": [], "set": {}, "note": ""} | given)
+
+
+def states(run):
+    return {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
+
+
+def quantities(settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select stock_code, quantity from retail.invoice_line order by stock_code")
+        return dict(cursor.fetchall())
+
+
+def test_broken_lines_wait_and_on_call_hears_of_them_once(dags, connections, drop, alerts):
+    drop(GOOD, ZERO)
+    assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
+    (told,) = alerts()
+    assert told.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; the rest goes on.")
+    assert "- A quantity is not 0. Broken by 1 rows (quantity_is_not_zero).\n    day.csv row 3:" in told
+    assert "/recommender/data-docs/invoices/batch-000001.html" in told
+    assert "ncf-pipeline quarantine list --batch 1" in told
+    assert "17850" not in told
+
+
+def test_of_a_refused_file_among_good_ones_on_call_hears_too(dags, connections, drop, alerts):
+    drop(GOOD)
+    (connections.inbox_path / "not invoices.csv").write_text("a,b\n1,2\n")
+    assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
+    (told,) = alerts()
+    assert "Refused: not invoices.csv" in told
+    assert quantities(connections) == {"85123A": 6}
+
+
+def test_a_rejected_batch_fails_and_is_told_with_examples(dags, connections, drop, alerts):
+    drop(*[NOT_EVEN_A_NUMBER] * 1200)
+    assert states(dags["ingest_invoices"].test())["validate"] == "failed"
+    (told,) = alerts()
+    assert "ingest_invoices.validate failed" in told
+    assert "quantity six" in told
+    assert "17850" not in told
+
+
+def test_good_files_wake_nobody(dags, connections, drop, alerts):
+    drop(GOOD)
+    dags["ingest_invoices"].test()
+    assert alerts() == []
+
+
+def test_a_corrected_line_joins_its_invoice(dags, connections, drop):
+    drop(GOOD, ZERO, NOT_EVEN_A_NUMBER)
+    dags["ingest_invoices"].test()
+    ids = [line["quarantine_id"] for line in quarantined_lines(connections)]
+    run = correct(dags, lines=ids, set={"quantity": "4"})
+    assert states(run) == {"choose": "success", "release": "success", "check": "success", "discard": "skipped"}
+    assert quantities(connections) == {"85123A": 6, "71053": 4, "84406B": 4}
+    assert quarantined_lines(connections) == []
+
+
+def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, connections, drop, alerts):
+    drop(GOOD, ZERO)
+    dags["ingest_invoices"].test()
+    run = correct(dags, lines=[1])
+    assert states(run)["check"] == "failed"
+    (line,) = quarantined_lines(connections)
+    assert f"{line['quarantine_id']} is still broken (quantity_is_not_zero)" in alerts()[-1]
+
+
+def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
+    drop(GOOD, ZERO)
+    dags["ingest_invoices"].test()
+    run = correct(dags, action="discard", lines=[1], note="a test order")
+    assert states(run) == {"choose": "success", "release": "skipped", "check": "skipped", "discard": "success"}
+    (line,) = quarantined_lines(connections, state="discarded")
+    assert line["note"] == "a test order"
+
+
+def test_without_lines_nothing_happens_and_the_run_says_so(dags, connections, alerts):
+    run = correct(dags)
+    assert states(run)["release"] == "failed"
+    assert "No line was named" in alerts()[-1]
