@@ -18,8 +18,8 @@ def alert(context: dict[str, Any]) -> None:
     error = context.get("exception")
     reason = str(error or "no exception was reported").rstrip(".")
     _send(
-        f"{instance.dag_id}.{instance.task_id} failed in run {context['run_id']} (try {instance.try_number}): {reason}. "
-        f"The lists that serve are untouched. Log: {instance.log_url}",
+        f"{instance.dag_id}.{instance.task_id} failed in run {context['run_id']} (try {instance.try_number}): "
+        f"{reason}. The lists that serve are untouched. Log: {instance.log_url}",
         getattr(error, "details", None),
     )
 
