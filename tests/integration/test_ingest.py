@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 
 from ncf_pipeline import synthetic
@@ -143,14 +142,3 @@ def test_files_leave_the_inbox_once_they_are_merged_or_refused(settings):
     assert not [path for path in inbox.rglob("*") if path.is_file() and path.parent == inbox]
     kept = {path.name for path in inbox.parent.rglob("*") if path.is_file()}
     assert {"good.csv", "bad.csv"} <= {name.split("--")[-1] for name in kept} | kept
-
-
-@pytest.mark.real_data
-@pytest.mark.timeout(600)
-def test_a_real_day_file_is_the_same_as_its_part_of_the_workbook(settings, real_data):
-    day = real_data / "by-day" / "2010-12-01.csv.gz"
-    counts = load(settings, day)
-    lines = pd.read_csv(day)
-    assert counts.read == len(lines)
-    assert balanced(counts)
-    assert len(stored(settings)) == counts.merged
