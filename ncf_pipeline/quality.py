@@ -197,15 +197,19 @@ def _loaded(context: Any, suite: str) -> Any:
 
 def _verdict(suite: str, result: Any) -> Verdict:
     rules = rules_of(suite)
-    broken = []
+    broken, not_asked = [], []
     for each in result.results:
         rule = rules[each.expectation_config.meta["id"]]
         if each.exception_info.get("raised_exception", True):
-            reason = _first_line(each.exception_info.get("exception_message"))
-            raise QualityError(f"The rule {rule.rule_id} could not be asked: {reason}")
+            reason = _first_line(each.exception_info.get("exception_message") or "the library gave no reason")
+            not_asked.append(f"The rule {rule.rule_id} could not be asked: {reason}")
+            continue
         rows = _rows(each)
         if rows or not each.success:
             broken.append(BrokenRule(rule.rule_id, rule.severity, rule.breaks, rule.sentence, rows, not each.success))
+    # Where a column is missing, the rules on that column cannot be asked; the rule that says so can.
+    if not_asked and not any(each.failed and each.breaks == "batch" and each.severity == "critical" for each in broken):
+        raise QualityError(not_asked[0])
     if len(result.results) != len(rules):
         raise QualityError(f"{len(rules)} rules were to be asked, {len(result.results)} were. See the log.")
     # Not `success`: a failure that is only for information makes that false, too.

@@ -59,6 +59,7 @@ def test_codes_stay_text_and_guests_stay_guests(settings, tmp_path):
         GOOD.replace("2.55", "-2.55"),
         GOOD.replace("2.55", "1e300"),
         GOOD.replace("2.55", "NaN"),
+        GOOD.replace("2.55", "inf"),
         GOOD.replace("2010-12-01", "1900-12-01"),
         GOOD.replace("2010-12-01", "2099-12-01"),
         GOOD.replace("85123A", ""),

@@ -3,8 +3,11 @@
 import gzip
 import io
 import os
+import tempfile
 import zipfile
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import openpyxl
 import pandas as pd
@@ -238,12 +241,25 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path, name, conte
     assert len(str(raised.value)) < 500
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused(tmp_path):
-    path = written(tmp_path, "a.csv", f"{HEADER}\n{LINE}")
-    path.chmod(0)
-    with pytest.raises(InputError, match="Permission denied"):
-        read(path)
+def test_a_file_that_may_not_be_read_is_refused():
+    with tempfile.TemporaryDirectory(prefix="ncf-test-") as folder, as_no_superuser(folder):
+        path = written(Path(folder), "a.csv", f"{HEADER}\n{LINE}")
+        path.chmod(0)
+        with pytest.raises(InputError, match=r"a\.csv cannot be read: Permission denied"):
+            read(path)
+
+
+@contextmanager
+def as_no_superuser(folder):
+    """Root may read everything, so it is somebody else for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_a_folder_is_no_file(tmp_path):
