@@ -33,18 +33,24 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
         "lines": Param(
             [],
             type="array",
-            items={"type": "integer", "minimum": 1},
+            items={"type": "string", "pattern": "^ *[1-9][0-9]* *$"},
             title="Lines",
-            description="Their numbers in quarantine, e.g. [12, 13].",
+            description="Their numbers in quarantine, one on each line.",
         ),
         "set": Param(
-            {},
-            type="object",
-            additionalProperties={"type": "string"},
+            [],
+            type="array",
+            items={"type": "string", "pattern": "="},
             title="Cells to set",
-            description='In each of the lines, when releasing: {"quantity": "6"}. Empty: the rules have changed.',
+            description="In each of the lines, when releasing, such as quantity=6; one on each line. "
+            "Empty: they are good as they are, for the rules have changed.",
         ),
-        "note": Param("", type="string", title="Note", description="Why they are discarded, for those who look later."),
+        "note": Param(
+            None,
+            type=["null", "string"],
+            title="Note",
+            description="Why they are discarded, for those who look later.",
+        ),
     },
 )
 def correct_quarantine() -> None:
@@ -56,9 +62,10 @@ def correct_quarantine() -> None:
     @task(outlets=[INVOICE_LINES])
     def release(params: dict[str, Any]) -> int:
         """The lines through all checks, as a batch of their own; gives its id. Good ones join their invoices."""
+        from ncf_pipeline.ingest.corrections import changes_from
         from ncf_pipeline.stages import ingest
 
-        return ingest.release(task_settings(), params["lines"], params["set"]).batch_id
+        return ingest.release(task_settings(), _numbers(params), changes_from(params["set"])).batch_id
 
     @task
     def check(batch_id: int) -> None:
@@ -73,11 +80,15 @@ def correct_quarantine() -> None:
         from ncf_pipeline.ingest import corrections
 
         note = params["note"] or f"discarded by {requested_by(dag_run)}"
-        return corrections.discard_lines(task_settings(), params["lines"], note=note)
+        return corrections.discard_lines(task_settings(), _numbers(params), note=note)
 
     released = release()
     choose() >> [released, discard()]
     check(released)
+
+
+def _numbers(params: dict[str, Any]) -> list[int]:
+    return [int(line) for line in params["lines"]]
 
 
 correct_quarantine()

@@ -111,10 +111,14 @@ def release(
 
     A line that is good now joins the other lines of its invoice; one that still breaks a rule waits under a new number.
     """
-    from ncf_pipeline.ingest.corrections import quarantined_lines
+    from ncf_pipeline.errors import InputError
+    from ncf_pipeline.ingest.corrections import changes_from, quarantined_lines
     from ncf_pipeline.stages import ingest as stages
 
-    changes = dict(_divided(each) for each in change or [])
+    try:
+        changes = changes_from(change or [])
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint="--set") from error
     with serving(load_settings(), list_store=False) as settings:
         counts = stages.release(settings, quarantine_ids, changes)
         waiting = [line["quarantine_id"] for line in quarantined_lines(settings, batch_id=counts.batch_id)]
@@ -175,10 +179,3 @@ def _where(line: dict[str, Any]) -> str:
 
 def _text(cell: object) -> Text:
     return Text("" if cell is None else str(cell))
-
-
-def _divided(change: str) -> tuple[str, str]:
-    column, equals, value = change.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"{change!r} is not COLUMN=VALUE, such as quantity=6", param_hint="--set")
-    return column.strip(), value

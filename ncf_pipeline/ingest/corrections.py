@@ -119,6 +119,24 @@ def write_corrections(
             writer.writerow([line["quarantine_id"], *(cells.get(column, "") for column in InvoiceLines.ALL)])
 
 
+def changes_from(written: Sequence[str]) -> dict[str, str]:
+    """Column to the text that its cell should hold.
+
+    Args:
+        written: as people write it: `quantity=6`.
+
+    Raises:
+        InputError: one has no equals sign.
+    """
+    changes = {}
+    for change in written:
+        column, equals, value = change.partition("=")
+        if not equals:
+            raise InputError(f"{change!r} is not COLUMN=VALUE, such as quantity=6.")
+        changes[column.strip()] = value
+    return changes
+
+
 def check_released(settings: Settings, batch_id: int) -> None:
     """Looks whether a batch of released lines has some that wait again.
 

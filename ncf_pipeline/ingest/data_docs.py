@@ -14,11 +14,12 @@ from ncf_pipeline.settings import Settings
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; margin: 1rem 0; }
+th:nth-child(2) { width: 9rem; } th:nth-child(3) { width: 6rem; text-align: right; }
 th, td { text-align: left; padding: .45rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 td.n { text-align: right; white-space: nowrap; }
 code { font-size: 12px; color: #666; }
-pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; margin: .3rem 0 0; }
+pre { background: #f6f6f6; padding: .6rem; white-space: pre-wrap; font-size: 12px; margin: .3rem 0 0; }
 .mark { display: inline-block; border-radius: 3px; padding: 0 .45rem; font-size: 12px; white-space: nowrap; }
 .passed { background: #dff3e0; } .tolerated { background: #eef; }
 .warning, .info { background: #fff0c2; } .critical { background: #ffd7d3; }

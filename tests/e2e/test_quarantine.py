@@ -39,7 +39,7 @@ def alerts(caplog):
 
 def correct(dags, **given):
     """A run by hand. Every param is given: `dag.test` keeps those of the run before."""
-    return dags["correct_quarantine"].test(run_conf={"action": "release", "lines": [], "set": {}, "note": ""} | given)
+    return dags["correct_quarantine"].test(run_conf={"action": "release", "lines": [], "set": [], "note": None} | given)
 
 
 def states(run):
@@ -91,7 +91,7 @@ def test_a_corrected_line_joins_its_invoice(dags, connections, drop):
     drop(GOOD, ZERO, NOT_EVEN_A_NUMBER)
     dags["ingest_invoices"].test()
     ids = [line["quarantine_id"] for line in quarantined_lines(connections)]
-    run = correct(dags, lines=ids, set={"quantity": "4"})
+    run = correct(dags, lines=[str(number) for number in ids], set=["quantity=4"])
     assert states(run) == {"choose": "success", "release": "success", "check": "success", "discard": "skipped"}
     assert quantities(connections) == {"85123A": 6, "71053": 4, "84406B": 4}
     assert quarantined_lines(connections) == []
@@ -100,7 +100,7 @@ def test_a_corrected_line_joins_its_invoice(dags, connections, drop):
 def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, connections, drop, alerts):
     drop(GOOD, ZERO)
     dags["ingest_invoices"].test()
-    run = correct(dags, lines=[1])
+    run = correct(dags, lines=["1"])
     assert states(run)["check"] == "failed"
     (line,) = quarantined_lines(connections)
     assert f"{line['quarantine_id']} is still broken (quantity_is_not_zero)" in alerts()[-1]
@@ -109,7 +109,7 @@ def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, con
 def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
     drop(GOOD, ZERO)
     dags["ingest_invoices"].test()
-    run = correct(dags, action="discard", lines=[1], note="a test order")
+    run = correct(dags, action="discard", lines=["1"], note="a test order")
     assert states(run) == {"choose": "success", "release": "skipped", "check": "skipped", "discard": "success"}
     (line,) = quarantined_lines(connections, state="discarded")
     assert line["note"] == "a test order"
