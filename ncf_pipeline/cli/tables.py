@@ -1,11 +1,16 @@
 """How results look in a terminal: rich tables from the dictionaries of `ncf_pipeline.reports`."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+_WIDE = 100
+"""Columns of a terminal from which on there is room for more."""
 
 
 def batch_lines(batch: dict[str, Any]) -> RenderableType:
@@ -23,49 +28,44 @@ def batch_lines(batch: dict[str, Any]) -> RenderableType:
 def evaluation_table(
     scores: Sequence[dict[str, Any]], *, title: str, cohorts: bool = False, intervals: bool = False
 ) -> RenderableType:
-    """A row for each list and recommender, the candidate in bold.
+    """A table for each list (and cohort): a row for each recommender, the candidate in bold. Fits 80 columns.
 
     Args:
         scores: the fields of `evaluation.Scores`.
-        title: of the table.
+        title: of the tables.
         cohorts: show every cohort, instead of everyone alone.
-        intervals: show the 95% interval of precision, and of the candidate's lead; asks for a wide terminal.
+        intervals: show the candidate's lead with its 95% interval, and in a wide terminal that of precision.
     """
     shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
-    k = shown[0]["k"] if shown else 5
-    table = Table(title=title, title_justify="left")
-    for name in ("list", *(["cohort"] if cohorts else []), "recommender"):
-        table.add_column(name)
-    for name in (f"P@{k}", *(["95%", "candidate ahead by"] if intervals else []), f"R@{k}", "NDCG@10", "coverage"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("customers", justify="right")
-    previous = None
-    for score in shown:
-        group = (score["question"], score["cohort"])
-        if previous not in (None, group):
-            table.add_section()
-        previous = group
-        table.add_row(
-            score["question"],
-            *([score["cohort"]] if cohorts else []),
-            score["recommender"].replace("_", " "),
-            f"{score['precision_at_k']:.4f}",
-            *([_interval(score, "precision_low", "precision_high"), _lead(score)] if intervals else []),
-            f"{score['recall_at_k']:.4f}",
-            f"{score['ndcg_at_10']:.4f}",
-            f"{score['catalog_coverage']:.1%}",
-            f"{score['customers']:,}",
-            style="bold" if score["recommender"] == "candidate" else None,
-        )
-    return table
-
-
-def _interval(score: dict[str, Any], low: str, high: str) -> str:
-    return f"{score[low]:.3f} to {score[high]:.3f}"
+    wide = Console().width >= _WIDE
+    groups = groupby(shown, key=lambda score: (score["question"], score["cohort"], score["customers"], score["k"]))
+    tables = []
+    for (question, cohort, customers, k), rows in groups:
+        whose = f"{customers:,} customers" if cohort == "everyone" else f"{cohort}, {customers:,} customers"
+        table = Table(title=f"{question}: {whose}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("recommender", min_width=19)
+        lead = ["candidate ahead by", *(["95%"] if wide else [])] if intervals else []
+        for name in (f"P@{k}", *lead, f"R@{k}", "NDCG@10", "coverage"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for score in rows:
+            own = f"{score['precision_low']:.3f} to {score['precision_high']:.3f}" if intervals and wide else ""
+            table.add_row(
+                score["recommender"].replace("_", " "),
+                f"{score['precision_at_k']:.4f}",
+                *([_lead(score), *([own] if wide else [])] if intervals else []),
+                f"{score['recall_at_k']:.4f}",
+                f"{score['ndcg_at_10']:.4f}",
+                f"{score['catalog_coverage']:.1%}",
+                style="bold" if score["recommender"] == "candidate" else None,
+            )
+        tables.append(table)
+    return Group(Text(title, style="italic"), *tables)
 
 
 def _lead(score: dict[str, Any]) -> str:
-    return "" if score["ahead"] is None else f"{score['ahead']:+.4f} ({_interval(score, 'ahead_low', 'ahead_high')})"
+    if score["ahead"] is None:
+        return ""
+    return f"{score['ahead']:+.3f} [{score['ahead_low']:+.3f}, {score['ahead_high']:+.3f}]"
 
 
 def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableType:
@@ -82,16 +82,20 @@ def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableT
 
 def versions_table(versions: Sequence[dict[str, Any]]) -> RenderableType:
     """All model versions, newest first."""
-    table = Table(title="Model versions", title_justify="left")
+    table = Table(title="Model versions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("version", "state", "cutoff", "snapshot", "created", "promoted"):
         table.add_column(name)
     for entry in versions:
         table.add_row(
             f"v{entry['version']}",
             Text(entry["state"], style="bold green" if entry["state"] == "champion" else ""),
-            entry["cutoff"],
+            _minute(entry["cutoff"]),
             entry["snapshot_id"],
-            entry["created_at"][:16],
-            (entry["promoted_at"] or "")[:16],
+            entry["created_at"][:10],
+            _minute(entry["promoted_at"] or ""),
         )
     return table
+
+
+def _minute(instant: str) -> str:
+    return instant[:16].replace("T", " ")

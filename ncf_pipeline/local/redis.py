@@ -62,7 +62,8 @@ def stop_redis(process: ServerProcess) -> None:
 
 def redis_url(port: int, *, password: str) -> str:
     """The URL of the embedded server."""
-    return f"redis://:{password}@{LOOPBACK}:{port}/0"
+    # With the user written out: redis-cli takes a missing one for an empty name.
+    return f"redis://default:{password}@{LOOPBACK}:{port}/0"
 
 
 def redis_program(name: str) -> Path:

@@ -53,7 +53,7 @@ def test_from_up_to_down(home):
 def test_what_people_are_shown_has_no_password(home):
     shown = run("up", "--no-airflow") + run("status")
     assert "postgresql://ncf:***@127.0.0.1:" in shown
-    assert "redis://:***@127.0.0.1:" in shown
+    assert "redis://default:***@127.0.0.1:" in shown
     for secret in ("postgres_ncf", "postgres_postgres", "redis"):
         assert kept_password(home, secret) not in shown
 

@@ -41,7 +41,7 @@ def published(settings, store):
     publication.publish(shop, [lists], number=42, meta=meta)
     for line in re.findall(r"ACL SETUSER .*", TEXT):
         store.execute_command(*line.split())
-    yield settings.list_store().replace("redis://:test@", "redis://reader:secret@")
+    yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
     store.execute_command("ACL", "DELUSER", "reader", "writer")
 
 

@@ -264,7 +264,7 @@ def test_a_writer_needs_no_right_beyond_its_own_keys(settings, store, keys):
     commands = "+@read +@write +@connection +@scripting +time"
     store.execute_command("ACL", "SETUSER", "writer", "on", ">secret", f"~{settings.key_prefix}:*", *commands.split())
     try:
-        url = settings.list_store().replace("redis://:test@", "redis://writer:secret@")
+        url = settings.list_store().replace("redis://default:test@", "redis://writer:secret@")
         writer = settings.model_copy(update={"redis_url": type(settings.redis_url)(url)})
         publication.publish(writer, [make_lists()], meta=META)
         publication.publish(writer, [make_lists()], meta=META)

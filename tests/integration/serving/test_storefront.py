@@ -194,7 +194,7 @@ def test_a_reader_needs_no_right_but_to_get(settings, store, publish):
         f"%R~{settings.key_prefix}:*" if store.info("server")["redis_version"] >= "7" else f"~{settings.key_prefix}:*"
     )
     store.execute_command("ACL", "SETUSER", "reader", "on", ">secret", rights, "+get", "+hget", "+hgetall")
-    url = settings.list_store().replace("redis://:test@", "redis://reader:secret@")
+    url = settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
     try:
         shop = Both(url, prefix=settings.key_prefix, raise_errors=True)
         assert shop.for_customer(14646, country="EIRE").source == "customer"
