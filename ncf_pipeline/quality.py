@@ -1,4 +1,4 @@
-"""Rules on data, by Great Expectations: suites in `expectations/`, run on Postgres.
+"""Rules on data, by Great Expectations: suites in `expectations/`, run on Postgres or on a data frame.
 
 The only module that imports great_expectations, and only inside the functions: it takes three seconds
 and 250 MB.
@@ -9,14 +9,21 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
+import pandas as pd
+
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import QualityError, SettingsError
 from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -45,6 +52,7 @@ class BrokenRule:
     Attributes:
         rows: how many rows broke it (or groups of rows, for a rule on a batch).
         failed: whether that is more than the rule tolerates.
+        example: a value or a list that broke it, where the rule is on such; no customer can be told from it.
     """
 
     rule_id: str
@@ -53,6 +61,7 @@ class BrokenRule:
     sentence: str
     rows: int
     failed: bool
+    example: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, so that it travels as JSON."""
@@ -72,6 +81,15 @@ class Verdict:
     rules: int
     worst: Severity | None
     broken: list[BrokenRule]
+
+    @property
+    def failed(self) -> list[BrokenRule]:
+        """The rules that failed, the worst first."""
+        return [rule for rule in self.broken if rule.failed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, so that it is kept as JSON."""
+        return asdict(self)
 
 
 @lru_cache
@@ -116,36 +134,155 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
     Raises:
         QualityError: a rule could not be loaded or asked. That says nothing about the data.
     """
-    gx = _great_expectations()
+    context = _context()
     from great_expectations.core.partitioners import PartitionerColumnValue
 
-    context = gx.get_context(mode="ephemeral")
+    with _tables(context, settings) as shop:
+        table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
+        batch = table.add_batch_definition(
+            "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
+        )
+        return _asked(
+            context,
+            suite,
+            batch,
+            # Without the parameter, the newest batch would be validated instead, in silence.
+            batch_parameters={"batch_id": batch_id},
+            parameters={"tomorrow": tomorrow},
+            result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
+        )
+
+
+def check_frame(frame: pd.DataFrame, suite: str, *, parameters: Mapping[str, Any]) -> Verdict:
+    """Asks every rule of a suite about a data frame, all rows at once.
+
+    Args:
+        frame: with the columns that the rules name.
+        suite: name of the file in `expectations/`.
+        parameters: what the suite's `$PARAMETER`s stand for.
+
+    Raises:
+        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+    """
+    context = _context()
+    source = context.data_sources.add_pandas("frames")
+    batch = source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("whole")
+    return _asked(
+        context,
+        suite,
+        batch,
+        batch_parameters={"dataframe": frame},
+        parameters=parameters,
+        result_format={"result_format": "BASIC", "partial_unexpected_count": 1},
+    )
+
+
+def check_table(
+    settings: Settings, table: str, suite: str, *, index: Sequence[str], parameters: Mapping[str, Any]
+) -> Verdict:
+    """Asks every rule of a suite about a table in schema `ml`, all rows at once.
+
+    Args:
+        settings: whose database.
+        table: its name.
+        suite: name of the file in `expectations/`.
+        index: columns that name a row in an example.
+        parameters: what the suite's `$PARAMETER`s stand for.
+
+    Raises:
+        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+    """
+    context = _context()
+    with _tables(context, settings) as shop:
+        batch = shop.add_table_asset(table, table_name=table, schema_name="ml").add_batch_definition_whole_table(
+            "whole"
+        )
+        return _asked(
+            context,
+            suite,
+            batch,
+            batch_parameters={},
+            parameters=parameters,
+            result_format={
+                "result_format": "COMPLETE",
+                "partial_unexpected_count": 1,
+                "unexpected_index_column_names": list(index),
+                "return_unexpected_index_query": False,
+            },
+        )
+
+
+def log_failures(verdict: Verdict, name: str) -> None:
+    """Writes the rules that failed to the log, each in one line.
+
+    Args:
+        verdict: of a suite.
+        name: of what it is about, e.g. s000001.
+    """
+    for rule in verdict.failed:
+        logger.warning("%s: %s: %s", name, rule.severity, _in_words(rule))
+
+
+def refusal(verdict: Verdict, name: str, consequence: str) -> str:
+    """One line for people: the critical rules that failed, the first in words.
+
+    Args:
+        verdict: with at least one of them.
+        name: of what was refused.
+        consequence: what did not happen, and what goes on.
+    """
+    first, *others = (rule for rule in verdict.failed if rule.severity == "critical")
+    also = f" It breaks {', '.join(rule.rule_id for rule in others)}, too." if others else ""
+    return f"{name} is refused: {_in_words(first)}{also} {consequence}."
+
+
+def _in_words(rule: BrokenRule) -> str:
+    found = [rule.rule_id]
+    if rule.breaks == "row":
+        found.append(f"broken {rule.rows:,} times")
+    if rule.example is not None:
+        found.append(f"such as {rule.example}")
+    return f"{rule.sentence.rstrip('.')} ({', '.join(found)})."
+
+
+def _context() -> Any:
+    context = _great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    return context
+
+
+@contextmanager
+def _tables(context: Any, settings: Settings) -> Iterator[Any]:
     with warnings.catch_warnings():
         # Not add_postgres, which is advised: it insists on a host name, and a Unix socket has none.
         warnings.simplefilter("ignore")
         shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
-        table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
-    batch = table.add_batch_definition(
-        "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
-    )
+    try:
+        yield shop
+    finally:
+        shop.get_execution_engine().engine.dispose()
+
+
+def _asked(
+    context: Any,
+    suite: str,
+    batch: Any,
+    *,
+    batch_parameters: dict[str, Any],
+    parameters: Mapping[str, Any],
+    result_format: dict[str, Any],
+) -> Verdict:
+    gx = _great_expectations()
     definition = context.validation_definitions.add(
         gx.ValidationDefinition(name=suite, data=batch, suite=_loaded(context, suite))
     )
     checkpoint = context.checkpoints.add(
-        gx.Checkpoint(
-            name=suite,
-            validation_definitions=[definition],
-            result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
-        )
+        gx.Checkpoint(name=suite, validation_definitions=[definition], result_format=result_format)
     )
     try:
-        # Without the parameter, the newest batch would be validated instead, in silence.
-        results = checkpoint.run(batch_parameters={"batch_id": batch_id}, expectation_parameters={"tomorrow": tomorrow})
+        results = checkpoint.run(batch_parameters=batch_parameters, expectation_parameters=dict(parameters))
     except Exception as error:
         raise QualityError(f"{suite}: the rules could not be asked: {_first_line(error)}") from error
-    finally:
-        shop.get_execution_engine().engine.dispose()
     (result,) = results.run_results.values()
     return _verdict(suite, result)
 
@@ -207,7 +344,17 @@ def _verdict(suite: str, result: Any) -> Verdict:
             continue
         rows = _rows(each)
         if rows or not each.success:
-            broken.append(BrokenRule(rule.rule_id, rule.severity, rule.breaks, rule.sentence, rows, not each.success))
+            broken.append(
+                BrokenRule(
+                    rule.rule_id,
+                    rule.severity,
+                    rule.breaks,
+                    rule.sentence,
+                    rows,
+                    not each.success,
+                    _example(each.result),
+                )
+            )
     # Where a column is missing, the rules on that column cannot be asked; the rule that says so can.
     if not_asked and not any(each.failed and each.breaks == "batch" and each.severity == "critical" for each in broken):
         raise QualityError(not_asked[0])
@@ -227,3 +374,18 @@ def _rows(result: Any) -> int:
     if found is None:
         found = 0 if result.success else 1
     return int(found)
+
+
+def _example(result: dict[str, Any]) -> str | None:
+    rows = result.get("unexpected_index_list") or result.get("details", {}).get("unexpected_rows") or []
+    if rows and Lists.KEY in rows[0]:
+        audience, key, list_name = (str(rows[0][name]) for name in (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME))
+        return f"{list_name} of {audience} {masked(key) if audience == 'customer' else key}"
+    values = result.get("partial_unexpected_list") or [None]
+    return str(values[0]) if isinstance(values[0], str | int | float) else None
+
+
+def masked(customer_id: str) -> str:
+    """A customer's id as far as a log may tell it: 14646 is 14***."""
+    shown = 2 if len(customer_id) > 3 else 0
+    return customer_id[:shown] + "*" * (len(customer_id) - shown)

@@ -35,6 +35,7 @@ from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.model.training import train
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.snapshot_quality import check_snapshot
 from ncf_pipeline.stages.publish import publish_lists
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ _COMPARED_CUSTOMERS = 1000
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
-    """Freezes the interactions before the cutoff.
+    """Freezes the interactions before the cutoff, and asks the rules of `expectations/interactions.json` about them.
 
     Args:
         settings: of this run.
@@ -53,10 +54,16 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
 
     Returns:
         The snapshot's id.
+
+    Raises:
+        InputError: there are no purchases before the cutoff.
+        QualityError: they broke a critical rule.
     """
     if cutoff is None and not_after is not None:
         cutoff = min(not_after, newest_cutoff(settings))
-    return take_snapshot(settings, cutoff)
+    snapshot_id = take_snapshot(settings, cutoff)
+    check_snapshot(settings, read_snapshot(settings, snapshot_id))
+    return snapshot_id
 
 
 def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by: str) -> int:

@@ -1,0 +1,15 @@
+-- The newest snapshot with no later cutoff of which the rules let train.
+select
+    cutoff,
+    (report ->> 'lines')::bigint as lines,
+    (report ->> 'active_days')::integer as active_days
+from ml.snapshot
+where
+    snapshot_id <> %(snapshot_id)s
+    and cutoff <= %(cutoff)s
+    and report is not null
+    and report ->> 'worst' is distinct from 'critical'
+order by
+    cutoff desc,
+    snapshot_id desc
+limit 1
