@@ -214,6 +214,24 @@ def model_events(settings: Settings, version: int) -> list[dict[str, Any]]:
         return [dict(row._asdict()) for row in _all(connection, "model_events", version=version)]
 
 
+def open_publication(settings: Settings, publication: Publication) -> None:
+    """Stores a publication before it is checked and written. It counts as one only once it is live."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("open_publication"), vars(publication))
+
+
+def record_list_report(settings: Settings, number: int, report: dict[str, Any]) -> None:
+    """Keeps what the rules say of a publication's lists."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("record_list_report"), {"number": number, "report": json.dumps(report)})
+
+
+def refuse_publication(settings: Settings, number: int, reason: str) -> None:
+    """Notes that a publication will never be live, and why."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("refuse_publication"), {"number": number, "reason": reason})
+
+
 def record_publication(settings: Settings, publication: Publication) -> None:
     """Stores a publication once it is live."""
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -221,7 +239,7 @@ def record_publication(settings: Settings, publication: Publication) -> None:
 
 
 def publications(settings: Settings) -> list[Publication]:
-    """All publications, newest first."""
+    """All publications that were live, newest first."""
     with transaction(settings) as connection:
         return [Publication(*row) for row in _all(connection, "publications")]
 

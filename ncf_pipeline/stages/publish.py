@@ -3,14 +3,16 @@
 import logging
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import fsspec
 import pandas as pd
 
-from ncf_pipeline import artifacts, publication, registry
+from ncf_pipeline import artifacts, publication, quality, registry
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.errors import ArtifactError, QualityError
+from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.model.lists import customer_lists, fallback_lists, product_lists
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
@@ -34,7 +36,7 @@ def refresh(settings: Settings) -> int | None:
 
 
 def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
-    """Computes all lists, keeps them in the artifact store, and makes them live in the list store.
+    """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
     Args:
         settings: of this run.
@@ -47,6 +49,8 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
 
     Raises:
         ArtifactError: the model is missing or damaged. Nothing was published.
+        QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
+            list store, the lists before still serve, and the publication is kept as refused, with the reason.
         ListStoreError: Redis refused. The lists before still serve.
     """
     if entry.url is None:
@@ -60,11 +64,16 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
         ],
         ignore_index=True,
     )
-    return _make_live(settings, lists, version=entry.version, as_of=frozen.cutoff, top_n=top_n)
+    opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
+    _check(settings, opened, lists, frozen, top_n=top_n)
+    return _make_live(settings, opened, lists, top_n=top_n)
 
 
 def republish(settings: Settings, earlier: Publication) -> int:
     """Makes the lists of an earlier publication live again, under a new number.
+
+    The rules are not asked again: they let these lists serve once, and what the shop sells since must not be in the
+    way of whoever goes back in an emergency.
 
     Returns:
         The new publication's number.
@@ -78,31 +87,56 @@ def republish(settings: Settings, earlier: Publication) -> int:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{earlier.url} cannot be read: {error}. Choose another version, or retrain.") from error
     longest = int(lists[Lists.STOCK_CODES].map(len).max()) if len(lists) else 0
-    return _make_live(settings, lists, version=earlier.version, as_of=earlier.as_of, top_n=longest)
+    opened = _open(settings, lists, version=earlier.version, as_of=earlier.as_of)
+    return _make_live(settings, opened, lists, top_n=longest)
 
 
-def _make_live(settings: Settings, lists: pd.DataFrame, *, version: int, as_of: datetime, top_n: int) -> int:
+def _open(settings: Settings, lists: pd.DataFrame, *, version: int, as_of: datetime) -> Publication:
     keys = lists.drop_duplicates([Lists.AUDIENCE, Lists.KEY])[Lists.AUDIENCE].value_counts()
     customers, products = int(keys.get("customer", 0)), int(keys.get("product", 0))
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
     url = _keep(settings, number, lists)
-    published_at = datetime.now(UTC)
+    opened = Publication(number, version, as_of, url, customers, products, datetime.now(UTC))
+    registry.open_publication(settings, opened)
+    return opened
+
+
+def _check(settings: Settings, opened: Publication, lists: pd.DataFrame, frozen: Snapshot, *, top_n: int) -> None:
+    name = publication.name_of(opened.number)
+    verdict = check_lists(settings, _in_batches(lists), frozen.interactions, opened.as_of, top_n=top_n)
+    registry.record_list_report(settings, opened.number, verdict.as_dict())
+    quality.log_failures(verdict, name)
+    if verdict.worst == "critical":
+        reason = quality.refusal(verdict, name, "The lists before still serve")
+        registry.refuse_publication(settings, opened.number, reason)
+        raise QualityError(reason)
+    logger.info("%s: %d rules asked of %d lists.", name, verdict.rules, len(lists))
+
+
+def _make_live(settings: Settings, opened: Publication, lists: pd.DataFrame, *, top_n: int) -> int:
+    live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,
         _in_batches(lists),
-        number=number,
+        number=live.number,
         meta={
-            "model_version": f"v{version}",
-            "cutoff": as_of.isoformat(),
-            "published_at": published_at.isoformat(timespec="seconds"),
+            "model_version": f"v{live.version}",
+            "cutoff": live.as_of.isoformat(),
+            "published_at": live.published_at.isoformat(timespec="seconds"),
             "top_n": top_n,
-            "customers": customers,
-            "products": products,
+            "customers": live.customers,
+            "products": live.products,
         },
     )
-    registry.record_publication(settings, Publication(number, version, as_of, url, customers, products, published_at))
-    logger.info("Publication p%06d is live: %d customers, %d products, by v%d.", number, customers, products, version)
-    return number
+    registry.record_publication(settings, live)
+    logger.info(
+        "Publication p%06d is live: %d customers, %d products, by v%d.",
+        live.number,
+        live.customers,
+        live.products,
+        live.version,
+    )
+    return live.number
 
 
 def _keep(settings: Settings, number: int, lists: pd.DataFrame) -> str:

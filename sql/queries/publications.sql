@@ -7,4 +7,5 @@ select
     products,
     published_at
 from ml.publication
+where state = 'published'
 order by number desc

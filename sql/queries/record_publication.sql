@@ -23,4 +23,5 @@ on conflict (number) do update
         url = excluded.url,
         customers = excluded.customers,
         products = excluded.products,
+        state = 'published',
         published_at = excluded.published_at

@@ -1,0 +1,147 @@
+"""The rules of `expectations/top_n_lists.json`, asked about lists before anybody reads them.
+
+A list breaks a rule only beside other things: what its customer bought, what is sold, what stands for no product, the
+lists of all others. So lists and purchases are copied into Postgres, a frame at a time, and each list becomes one
+row of a few flags, on which the rules are aggregates. Postgres spills to disk what it has no memory for; a data frame
+of a million customers, with every product in every list, would need tens of gigabytes or rules that see only a part.
+The tables are unlogged and hold something only while the rules are asked, one publication at a time.
+
+That what is written to the list store is what was given, and is a publication at all, is checked in `publication`.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import pandas as pd
+import polars as pl
+
+from ncf_pipeline import quality
+from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, Interactions, Lists
+from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.quality import Verdict
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.splits import interactions_as_of
+
+__all__ = ["SUITE", "check_lists"]
+
+SUITE = "top_n_lists"
+_LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
+_ROWS_AT_ONCE = 500_000
+
+
+def check_lists(
+    settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime, *, top_n: int
+) -> Verdict:
+    """Asks every rule about all lists of a publication. Whoever is second, waits.
+
+    Args:
+        settings: whose database.
+        lists: frames with the columns of `columns.Lists`, taken one by one.
+        interactions: columns of `columns.Interactions`, what the lists were made of. Not what the database holds
+            now: an invoice that came meanwhile is no fault of theirs.
+        as_of: first instant that the lists do not know.
+        top_n: the most products in a list.
+
+    Raises:
+        InputError: a row has no list of stock codes.
+        DatabaseError: Postgres cannot be reached or refused.
+        QualityError: a rule could not be asked. That says nothing about the lists.
+    """
+    with _alone(settings):
+        try:
+            products = _fill(settings, lists, interactions, as_of)
+            return quality.check_table(
+                settings,
+                "checked_list",
+                SUITE,
+                index=(Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME),
+                parameters={"top_n": top_n, "full_length": min(top_n, products)},
+            )
+        finally:
+            with transaction(settings) as connection:
+                _empty(connection)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    with transaction(settings) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_lock(%s)", (_LOCK,))
+        # The connection keeps the lock, until it ends. A transaction open for minutes would be in the way of others.
+        connection.commit()
+        yield
+
+
+def _fill(settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime) -> int:
+    """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
+    known = interactions_as_of(interactions, as_of)
+    products = pl.DataFrame({"stock_code": known[Interactions.STOCK_CODE].unique().tolist()})
+    countries = sorted({EVERYWHERE, *known[Interactions.COUNTRY].astype(str).unique()})
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        _empty(connection)
+        cursor.execute(query("create_given_lists"))
+        for frame in lists:
+            _copy(connection, "given_list", _as_text(frame))
+        _copy(connection, "given_pair", _pairs(interactions, as_of))
+        _copy(connection, "given_product", products)
+        _copy(connection, "given_country", pl.DataFrame({"country": countries}))
+        # Nobody else does it for temporary tables, and without it their joins are planned blindly.
+        cursor.execute("analyze given_list, given_pair, given_product, given_country")
+        cursor.execute(query("fill_checked_products"))
+        cursor.execute(
+            query("fill_checked_lists"), {f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}
+        )
+        cursor.execute("analyze ml.checked_list, ml.checked_product")
+    return products.height
+
+
+def _empty(connection: Connection) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("truncate ml.checked_list, ml.checked_product")
+
+
+def _copy(connection: Connection, table: str, frame: pl.DataFrame) -> None:
+    with connection.cursor() as cursor:
+        for rows in frame.iter_slices(_ROWS_AT_ONCE):
+            content = io.BytesIO()
+            rows.write_csv(content, include_header=False, quote_style="always")
+            content.seek(0)
+            cursor.copy_expert(f"copy {table} from stdin with (format csv)", content)
+
+
+def _as_text(lists: pd.DataFrame) -> pl.DataFrame:
+    """Columns of `columns.Lists`, the stock codes as Postgres writes an array."""
+    names = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME)
+    try:
+        arrays = [_array(stock_codes) for stock_codes in lists[Lists.STOCK_CODES]]
+    except TypeError as error:
+        raise InputError("A row of the lists has no list of stock codes. The lists before still serve.") from error
+    columns = {name: lists[name].astype(str).tolist() for name in names}
+    return pl.DataFrame({**columns, Lists.STOCK_CODES: arrays})
+
+
+def _array(stock_codes: Iterable[str]) -> str:
+    quoted = (str(code).replace("\\", "\\\\").replace('"', '\\"') for code in stock_codes)
+    return "{" + ",".join(f'"{code}"' for code in quoted) + "}"
+
+
+def _pairs(interactions: pd.DataFrame, as_of: datetime) -> pl.DataFrame:
+    """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool)."""
+    columns = [Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.RETURNED_AT]
+    before = interactions.loc[interactions[Interactions.PURCHASED_AT] < as_of, columns]
+    before = before[before[Interactions.CUSTOMER_ID].notna()]
+    return (
+        pl.DataFrame(
+            {
+                "customer_id": before[Interactions.CUSTOMER_ID].to_numpy("int64"),
+                "stock_code": before[Interactions.STOCK_CODE].astype(str).tolist(),
+                "is_kept": (~(before[Interactions.RETURNED_AT] < as_of)).to_numpy(),
+            }
+        )
+        .group_by("customer_id", "stock_code")
+        .agg(pl.col("is_kept").any())
+    )

@@ -1,0 +1,24 @@
+-- What is copied in before rules are asked; gone at the end of the transaction.
+create temporary table given_list (
+    audience text not null,
+    key text not null,
+    list_name text not null,
+    -- best first
+    stock_codes text[] not null
+) on commit drop;
+
+-- each customer and product once
+create temporary table given_pair (
+    customer_id bigint not null,
+    stock_code text not null,
+    -- whether a purchase of it counts still, or all came back
+    is_kept boolean not null
+) on commit drop;
+
+create temporary table given_product (
+    stock_code text not null
+) on commit drop;
+
+create temporary table given_country (
+    country text not null
+) on commit drop;

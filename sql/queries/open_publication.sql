@@ -1,0 +1,20 @@
+insert into ml.publication (
+    number,
+    version,
+    as_of,
+    url,
+    customers,
+    products,
+    state,
+    published_at
+)
+values (
+    %(number)s,
+    %(version)s,
+    %(as_of)s,
+    %(url)s,
+    %(customers)s,
+    %(products)s,
+    'open',
+    null
+)

@@ -1,0 +1,3 @@
+update ml.publication
+set report = %(report)s
+where number = %(number)s

@@ -1,0 +1,5 @@
+update ml.publication
+set
+    state = 'refused',
+    reason = %(reason)s
+where number = %(number)s
