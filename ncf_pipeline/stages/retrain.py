@@ -181,7 +181,9 @@ def refit(settings: Settings, version: int) -> bool:
     )
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
-    objections = objections_to_refit(_agreement(frozen, model, evaluated, settings.k), _thresholds(settings))
+    objections = objections_to_refit(
+        _agreement(frozen, model, evaluated, int(entry.config["k"])), _thresholds(settings)
+    )
     if objections:
         registry.hold(settings, version, objections)
         log_decision(settings, version)
