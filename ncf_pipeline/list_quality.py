@@ -31,6 +31,13 @@ __all__ = ["SUITE", "check_lists"]
 SUITE = "top_n_lists"
 _LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
 _ROWS_AT_ONCE = 500_000
+_USED = (
+    Interactions.CUSTOMER_ID,
+    Interactions.STOCK_CODE,
+    Interactions.COUNTRY,
+    Interactions.PURCHASED_AT,
+    Interactions.RETURNED_AT,
+)
 
 
 def check_lists(
@@ -78,9 +85,10 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 def _fill(settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime) -> int:
     """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
-    known = interactions_as_of(interactions, as_of)
+    known = interactions_as_of(interactions[list(_USED)], as_of)
     products = pl.DataFrame({"stock_code": known[Interactions.STOCK_CODE].unique().tolist()})
-    countries = sorted({EVERYWHERE, *known[Interactions.COUNTRY].astype(str).unique()})
+    countries = sorted({EVERYWHERE, *known[Interactions.COUNTRY].dropna().unique()})
+    del known
     with transaction(settings) as connection, connection.cursor() as cursor:
         _empty(connection)
         cursor.execute(query("create_given_lists"))
@@ -131,17 +139,12 @@ def _array(stock_codes: Iterable[str]) -> str:
 
 def _pairs(interactions: pd.DataFrame, as_of: datetime) -> pl.DataFrame:
     """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool)."""
-    columns = [Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.RETURNED_AT]
-    before = interactions.loc[interactions[Interactions.PURCHASED_AT] < as_of, columns]
-    before = before[before[Interactions.CUSTOMER_ID].notna()]
     return (
-        pl.DataFrame(
-            {
-                "customer_id": before[Interactions.CUSTOMER_ID].to_numpy("int64"),
-                "stock_code": before[Interactions.STOCK_CODE].astype(str).tolist(),
-                "is_kept": (~(before[Interactions.RETURNED_AT] < as_of)).to_numpy(),
-            }
-        )
-        .group_by("customer_id", "stock_code")
+        pl.from_pandas(interactions[list(_USED)])
+        .lazy()
+        .filter(pl.col(Interactions.PURCHASED_AT) < as_of, pl.col(Interactions.CUSTOMER_ID).is_not_null())
+        .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
+        .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
         .agg(pl.col("is_kept").any())
+        .collect()
     )
