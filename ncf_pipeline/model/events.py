@@ -74,7 +74,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
             "returned": np.where(returned < limit, returned, NEVER),
             "quantity": known[columns.QUANTITY].to_numpy(np.float64),
             "spend": known[columns.UNIT_PRICE].to_numpy(np.float64),
-            "country": known[columns.COUNTRY].astype(str).to_numpy(),
+            "country": known[columns.COUNTRY].fillna("").astype(str).to_numpy(),
             "lines": 1.0,
         }
     )

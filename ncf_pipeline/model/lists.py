@@ -199,7 +199,8 @@ def _similar(
 def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
     """For anyone without a list: best sellers of late and new arrivals, for each country and for everywhere.
 
-    A country that sells less than a list's length is filled up from everywhere.
+    A country that sells less than a list's length is filled up from everywhere. A purchase without a country counts
+    everywhere only.
 
     Returns:
         Columns of `columns.Lists`; the keys are countries, and `*` for everywhere.
@@ -208,7 +209,7 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int) -> p
     best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
     new_everywhere = _new_arrivals(known, known, as_of)
     rows: list[Row] = []
-    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].astype(str).unique())]:
+    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
         best, new = best_everywhere, new_everywhere
         if country != EVERYWHERE:
             here = known[known[Interactions.COUNTRY] == country]

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.model.events import encode
 from ncf_pipeline.model.lists import customer_list_batches, customer_lists, fallback_lists, product_lists
 
 from .conftest import CUTOFF, START, frame
@@ -151,3 +152,13 @@ def test_fallbacks_by_hand():
     assert of(lists, "France", "for_you") == ["C", "A", "B"]
     assert of(lists, "*", "new_arrivals") == ["A", "B", "C"]
     assert of(lists, "France", "new_arrivals") == ["C", "A", "B"]
+
+
+def test_a_purchase_without_a_country_counts_everywhere(shop):
+    rows = shop.copy()
+    rows.loc[rows.index % 7 == 0, "country"] = None
+    lists = fallback_lists(rows, CUTOFF, 3)
+    assert set(lists[Lists.KEY]) == {"*", *shop["country"].unique()}
+    assert of(lists, "*", "for_you") == of(fallback_lists(shop, CUTOFF, 3), "*", "for_you")
+    events = encode(rows, CUTOFF)
+    assert set(events.countries) <= {"", *shop["country"].unique()}
