@@ -50,6 +50,7 @@ def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
+                batch.validate(full=True)  # text that is no UTF-8 would only be found by the database
                 columns = {
                     column: pl.Series(column, _as_text(batch.column(its)), dtype=pl.String)
                     for column, its in wanted.items()

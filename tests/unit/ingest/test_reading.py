@@ -12,6 +12,8 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ncf_pipeline.errors import InputError
@@ -184,6 +186,13 @@ def bomb(_):
     return packed.getvalue()
 
 
+def no_utf8(folder):
+    columns = {name: pa.array([cell]) for name, cell in zip(NAMES, CELLS, strict=True)}
+    columns["Description"] = pa.array([b"\xff\xfe HOLDER"]).cast(pa.string(), safe=False)
+    pq.write_table(pa.table(columns), folder / "made.parquet")
+    return (folder / "made.parquet").read_bytes()
+
+
 def cut_off(folder):
     return workbook(folder, {"Sales": [NAMES, TYPED]}).read_bytes()[:-200]
 
@@ -226,6 +235,7 @@ BAD = [
     ("text renamed", "a.parquet", f"{HEADER}\n{LINE}", "rename it so that it ends in .csv"),
     ("an archive renamed", "a.csv", gzip.compress(HEADER.encode()), "rename it so that it ends in .csv.gz"),
     ("a damaged table", "a.parquet", b"PAR1" + bytes(90), "no Parquet file that can be read"),
+    ("text that is no UTF-8", "a.parquet", no_utf8, "is damaged"),
     ("another kind", "a.pdf", b"%PDF-1.4", "is none of .xlsx, .csv, .csv.gz, .parquet"),
 ]
 
