@@ -15,6 +15,7 @@ import pyarrow as pa
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.files import new_file
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -202,16 +203,9 @@ def _name(number: int) -> str:
 
 
 def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None:
-    try:
-        filesystem, folder = fsspec.core.url_to_fs(url)
-        filesystem.makedirs(folder, exist_ok=True)
-        for name, frame in (("products", products), ("interactions", interactions)):
-            path = posixpath.join(folder, f"{name}.parquet")
-            with filesystem.open(f"{path}.tmp", "wb") as file:
-                frame.write_parquet(file)
-            filesystem.mv(f"{path}.tmp", path)
-    except (OSError, ImportError, ValueError) as error:
-        raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
+    for name, frame in (("products", products), ("interactions", interactions)):
+        with new_file(f"{url}/{name}.parquet") as file:
+            frame.write_parquet(file)
 
 
 def _is_there(url: str) -> bool:

@@ -1,7 +1,6 @@
 """A page for each validated batch: every rule in words, what broke it, examples. One file, readable offline."""
 
 import html
-import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import fsspec
 
 from ncf_pipeline import quality
 from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.files import new_file
 from ncf_pipeline.ingest.messages import example_line
 from ncf_pipeline.settings import Settings
 
@@ -51,7 +51,7 @@ def read_page(settings: Settings, batch_id: int) -> str:
 
 def write_page(
     settings: Settings, record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]
-) -> str:
+) -> None:
     """Writes the page of a batch.
 
     Args:
@@ -60,20 +60,11 @@ def write_page(
         report: of its validation.
         examples: lines, each with `rule_id`, `file`, `row_number` and `original`.
 
-    Returns:
-        Where a person opens it.
-
     Raises:
         ArtifactError: the artifact store refused.
     """
-    url = f"{_store(settings)}/{_name(record['batch_id'])}"
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        filesystem.pipe_file(path, page(record, report, examples).encode())
-    except (OSError, ImportError, ValueError) as error:
-        raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
-    return link(settings, record["batch_id"])
+    with new_file(f"{_store(settings)}/{_name(record['batch_id'])}") as file:
+        file.write(page(record, report, examples).encode())
 
 
 def page(record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]) -> str:

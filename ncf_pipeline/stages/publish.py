@@ -1,17 +1,16 @@
 """From a model and a snapshot to the lists that the storefront reads."""
 
 import logging
-import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import fsspec
 import pandas as pd
 
 from ncf_pipeline import artifacts, publication, quality, registry
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ArtifactError, QualityError
+from ncf_pipeline.files import new_file
 from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.model.lists import customer_lists, fallback_lists, product_lists
 from ncf_pipeline.registry import ModelVersion, Publication
@@ -141,13 +140,8 @@ def _make_live(settings: Settings, opened: Publication, lists: pd.DataFrame, *, 
 
 def _keep(settings: Settings, number: int, lists: pd.DataFrame) -> str:
     url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        lists.to_parquet(f"{path}.tmp", filesystem=filesystem, index=False)
-        filesystem.mv(f"{path}.tmp", path)
-    except OSError as error:
-        raise ArtifactError(f"{url} was not written: {error}. The lists before still serve.") from error
+    with new_file(url, advice="The lists before still serve.") as file:
+        lists.to_parquet(file, index=False)
     return url
 
 
