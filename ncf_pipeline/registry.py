@@ -233,9 +233,9 @@ def refuse_publication(settings: Settings, number: int, reason: str) -> None:
 
 
 def record_publication(settings: Settings, publication: Publication) -> None:
-    """Stores a publication once it is live."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("record_publication"), vars(publication))
+    """Notes that an opened publication is live, and since when."""
+    with transaction(settings) as connection:
+        _one(connection, "record_publication", number=publication.number, published_at=publication.published_at)
 
 
 def publications(settings: Settings) -> list[Publication]:

@@ -158,10 +158,9 @@ def test_publication_numbers_only_rise_even_when_the_list_store_is_ahead(setting
 def test_publications_are_listed_newest_first(settings):
     version = promoted(settings, "a")
     for number in (1, 2):
-        registry.record_publication(
-            settings,
-            Publication(number, version, datetime(2011, 12, 9), f"file:///p{number}", 10, 5, datetime.now(UTC)),
-        )
+        entry = Publication(number, version, datetime(2011, 12, 9), f"file:///p{number}", 10, 5, datetime.now(UTC))
+        registry.open_publication(settings, entry)
+        registry.record_publication(settings, entry)
     assert [entry.number for entry in registry.publications(settings)] == [2, 1]
 
 
