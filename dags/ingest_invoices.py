@@ -64,8 +64,9 @@ def ingest_invoices() -> None:
         """Lines that break a critical rule wait, with the rule's name; on-call hears of them, and of refused files."""
         from ncf_pipeline.stages import ingest
 
-        waiting = ingest.quarantine(task_settings(), batch_id)
-        if message := ingest.quality_message(task_settings(), batch_id):
+        settings = task_settings()
+        waiting = ingest.quarantine(settings, batch_id)
+        if message := ingest.quality_message(settings, batch_id):
             alerts.warn(message)
         return waiting
 

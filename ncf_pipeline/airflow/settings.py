@@ -29,7 +29,7 @@ def task_settings(**overrides: Any) -> Settings:
     }
     given = {name: value for name, value in {**urls, **overrides}.items() if value is not None}
     settings = load_settings(**given)
-    return settings if settings.data_docs_url else load_settings(**given, data_docs_url=f"{ui_url()}/data-docs")
+    return settings.model_copy(update={"data_docs_url": settings.data_docs_url or f"{ui_url()}/data-docs"})
 
 
 def ui_url() -> str:

@@ -1,6 +1,6 @@
 """How results look in a terminal: rich tables from the dictionaries of `ncf_pipeline.reports`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -37,25 +37,26 @@ def evaluation_table(
         intervals: show the candidate's lead with its 95% interval, and in a wide terminal that of precision.
     """
     shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
-    wide = Console().width >= _WIDE
+    cells: dict[str, Callable[[dict[str, Any]], str]] = {"P@{k}": lambda score: f"{score['precision_at_k']:.4f}"}
+    if intervals:
+        cells["candidate ahead by"] = _lead
+    if intervals and Console().width >= _WIDE:
+        cells["95%"] = lambda score: f"{score['precision_low']:.3f} to {score['precision_high']:.3f}"
+    cells["R@{k}"] = lambda score: f"{score['recall_at_k']:.4f}"
+    cells["NDCG@10"] = lambda score: f"{score['ndcg_at_10']:.4f}"
+    cells["coverage"] = lambda score: f"{score['catalog_coverage']:.1%}"
     groups = groupby(shown, key=lambda score: (score["question"], score["cohort"], score["customers"], score["k"]))
     tables = []
     for (question, cohort, customers, k), rows in groups:
         whose = f"{customers:,} customers" if cohort == "everyone" else f"{cohort}, {customers:,} customers"
         table = Table(title=f"{question}: {whose}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("recommender", min_width=19)
-        lead = ["candidate ahead by", *(["95%"] if wide else [])] if intervals else []
-        for name in (f"P@{k}", *lead, f"R@{k}", "NDCG@10", "coverage"):
-            table.add_column(name, justify="right", no_wrap=True)
+        for name in cells:
+            table.add_column(name.format(k=k), justify="right", no_wrap=True)
         for score in rows:
-            own = f"{score['precision_low']:.3f} to {score['precision_high']:.3f}" if intervals and wide else ""
             table.add_row(
                 score["recommender"].replace("_", " "),
-                f"{score['precision_at_k']:.4f}",
-                *([_lead(score), *([own] if wide else [])] if intervals else []),
-                f"{score['recall_at_k']:.4f}",
-                f"{score['ndcg_at_10']:.4f}",
-                f"{score['catalog_coverage']:.1%}",
+                *(cell(score) for cell in cells.values()),
                 style="bold" if score["recommender"] == "candidate" else None,
             )
         tables.append(table)
