@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import QualityError, SettingsError
 from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
+
+if TYPE_CHECKING:  # stages that need no frame should not wait for it
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,6 @@ class BrokenRule:
     failed: bool
     example: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that it travels as JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -88,7 +85,7 @@ class Verdict:
         return [rule for rule in self.broken if rule.failed]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that it is kept as JSON."""
+        """Plain values, so that it travels and is kept as JSON."""
         return asdict(self)
 
 
@@ -153,7 +150,7 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
         )
 
 
-def check_frame(frame: pd.DataFrame, suite: str, *, parameters: Mapping[str, Any]) -> Verdict:
+def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, Any]) -> Verdict:
     """Asks every rule of a suite about a data frame, all rows at once.
 
     Args:

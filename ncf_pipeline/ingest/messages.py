@@ -13,9 +13,12 @@ from ncf_pipeline.settings import Settings
 
 def example_lines(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
     """Up to five lines of a batch in quarantine for each rule: `rule_id`, `file`, `row_number`, `original`."""
-    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(query("example_lines"), {"batch_id": batch_id})
-        return [dict(row) for row in cursor.fetchall()]
+    return _lines(connection, "example_lines", batch_id)
+
+
+def unreadable_lines(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
+    """Up to five landed lines of a batch that cannot be used: `file`, `row_number`, `original`."""
+    return _lines(connection, "unreadable_lines", batch_id)
 
 
 def example_line(line: dict[str, Any]) -> str:
@@ -66,7 +69,7 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         of_rule = [line for line in examples if line["rule_id"] == rule["rule_id"]]
         if rejected and rule["breaks"] == "batch":
             of_rule = report.get("examples", [])
-        lines += [f"    {example_line(line)}" for line in of_rule[:5]]
+        lines += [f"    {example_line(line)}" for line in of_rule]
     lines += [f"- Refused: {reason}" for reason in refused[:5]]
     if len(refused) > 5:
         lines.append(f"  and {len(refused) - 5} more files")
@@ -77,6 +80,12 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
     if rejected or refused:
         lines.append("Correct the file and send it again; it is in the folder `rejected`, with the reason beside it.")
     return "\n".join(lines)
+
+
+def _lines(connection: Connection, name: str, batch_id: int) -> list[dict[str, Any]]:
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query(name), {"batch_id": batch_id})
+        return [dict(row) for row in cursor.fetchall()]
 
 
 def _short(cell: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from psycopg2.extras import Json, RealDictCursor
+from psycopg2.extras import Json
 
 from ncf_pipeline import quality
 from ncf_pipeline.columns import InvoiceLines
@@ -28,9 +28,8 @@ from ncf_pipeline.ingest.batches import (
 from ncf_pipeline.ingest.corrections import write_corrections
 from ncf_pipeline.ingest.landing import land_files
 from ncf_pipeline.ingest.merging import merge_good_lines
-from ncf_pipeline.ingest.messages import example_lines, quality_message
+from ncf_pipeline.ingest.messages import example_lines, quality_message, unreadable_lines
 from ncf_pipeline.ingest.quarantine import check_counts, quarantine_broken_lines
-from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
 __all__ = [
@@ -102,17 +101,13 @@ def validate(settings: Settings, batch_id: int) -> dict[str, Any]:
     tomorrow = quality.tomorrow()
     verdict = quality.check_landed_batch(settings, batch_id, SUITE, tomorrow=tomorrow)
     report = {
+        **verdict.as_dict(),
         "batch_id": batch_id,
-        "rules": verdict.rules,
-        "worst": verdict.worst,
         "tomorrow": tomorrow,
-        "broken": [rule.as_dict() for rule in verdict.broken],
         "docs": data_docs.link(settings, batch_id),
     }
-    for rule in verdict.broken:
-        if rule.failed:
-            logger.warning("%s: %s (%s, %d rows)", rule.severity, rule.sentence, rule.rule_id, rule.rows)
-    whole = [rule for rule in verdict.broken if rule.failed and rule.severity == "critical" and rule.breaks == "batch"]
+    quality.log_failures(verdict, f"Batch {batch_id}")
+    whole = [rule for rule in verdict.failed if rule.severity == "critical" and rule.breaks == "batch"]
     if whole:
         _reject(settings, batch_id, report, f"{record['source']}: {whole[0].sentence} ({whole[0].rule_id})")
     data_docs.write_page(settings, record, report, [])
@@ -220,9 +215,8 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
 
 
 def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: str) -> None:
-    with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(query("unreadable_examples"), {"batch_id": batch_id})
-        report["examples"] = [dict(row) for row in cursor.fetchall()]
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        report["examples"] = unreadable_lines(connection, batch_id)
         cursor.execute(
             "update raw.batch set status = 'rejected', reason = %s, report = %s, rules_sha256 = %s, "
             "validated_at = now(), finished_at = now() where batch_id = %s",
