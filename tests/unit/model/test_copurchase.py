@@ -38,6 +38,16 @@ def test_strongest_breaks_ties_by_column():
     assert strongest(table, 2).toarray().tolist() == [[1, 3, 0, 0], [0, 0, 0, 2]]
 
 
+def test_strongest_of_long_rows_with_many_ties_is_what_sorting_them_whole_gives():
+    random = np.random.default_rng(0)
+    values = np.round(random.random((30, 200)), 1) * (random.random((30, 200)) < 0.5)
+    kept = strongest(sp.csr_array(values), 7).toarray()
+    for row, found in zip(values, kept, strict=True):
+        best = [column for column in np.lexsort((np.arange(200), -row))[:7] if row[column] > 0]
+        assert sorted(best) == list(np.flatnonzero(found))
+        assert (found[best] == row[best]).all()
+
+
 def test_a_large_catalogue_gets_sparse_weights():
     weights = copurchase_weights(BOUGHT, Recipe(max_dense_products=2, copurchase_neighbours=1))
     assert sp.issparse(weights)
