@@ -1,6 +1,7 @@
 """Top-N lists of customers, of products, and for anyone else. Deterministic; ties by stock code."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -21,9 +22,8 @@ from ncf_pipeline.columns import (
     Interactions,
     Lists,
 )
-from ncf_pipeline.model.contexts import ContextMaker
+from ncf_pipeline.model.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.copurchase import cosine_neighbours
-from ncf_pipeline.model.device import place
 from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
 from ncf_pipeline.model.state import Mask, ShopState, unit_rows
@@ -40,6 +40,9 @@ NEW_DAYS = 56
 """Days after its first sale for which a product is a new arrival."""
 
 BATCH_CUSTOMERS = 2048
+
+ROWS_AT_ONCE = 16_384
+"""Candidates for the network: few enough for its layers' outputs to stay in the processor's cache."""
 
 Row = tuple[str, str, str, list[str]]
 
@@ -97,21 +100,14 @@ def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntA
     state, events = maker.state, maker.state.events
     customer_rows = rows_of(model.customers, events.customers.tolist())
     product_rows = rows_of(model.products, events.products.tolist())
-    placement = place("cpu")
     rows: list[Row] = []
-    for contexts in maker.contexts(customers):
-        history = unit_rows(state.decayed[contexts.customer])
-        batch = Batch(
-            customer=torch.from_numpy(customer_rows[contexts.customer]),
-            history=torch.from_numpy(product_rows[history.indices]),
-            history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
-            history_weight=torch.from_numpy(history.data),
-            product=torch.from_numpy(product_rows[contexts.product]),
-            query=torch.from_numpy(np.repeat(np.arange(len(contexts.customer)), np.diff(contexts.start))),
-            features=torch.from_numpy(contexts.features),
-        )
-        with placement.autocast():
-            scores = model.network(batch).float().numpy()  # (R, 2)
+    for contexts in _one_ahead(maker.contexts(customers)):
+        scores = np.concatenate(
+            [
+                _scores(model.network, state, contexts, part, customer_rows, product_rows)
+                for part in _parts(contexts.start, ROWS_AT_ONCE)
+            ]
+        )  # (R, 2)
         for place_in_chunk, customer in enumerate(contexts.customer):
             part = slice(contexts.start[place_in_chunk], contexts.start[place_in_chunk + 1])
             product, seen, bought = contexts.product[part], contexts.seen[part], contexts.bought[part]
@@ -125,6 +121,48 @@ def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntA
                 stock_codes = [str(events.products[index]) for index in codes]
                 rows.append(("customer", str(events.customers[customer]), name, stock_codes))
     return rows
+
+
+def _scores(
+    network: PurchaseNCF,
+    state: ShopState,
+    contexts: Contexts,
+    part: slice,
+    customer_rows: IntArray,
+    product_rows: IntArray,
+) -> npt.NDArray[np.float32]:
+    """(r, 2) of the candidates of some of the customers."""
+    customers, start = contexts.customer[part], contexts.start[part.start : part.stop + 1]
+    history = unit_rows(state.decayed[customers])
+    batch = Batch(
+        customer=torch.from_numpy(customer_rows[customers]),
+        history=torch.from_numpy(product_rows[history.indices]),
+        history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
+        history_weight=torch.from_numpy(history.data),
+        product=torch.from_numpy(product_rows[contexts.product[start[0] : start[-1]]]),
+        query=torch.from_numpy(np.repeat(np.arange(len(customers)), np.diff(start))),
+        features=torch.from_numpy(contexts.features[start[0] : start[-1]]),
+    )
+    scores: npt.NDArray[np.float32] = network(batch).numpy()
+    return scores
+
+
+def _one_ahead(items: Iterator[Contexts]) -> Iterator[Contexts]:
+    """The same, with the next one made while this one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _parts(start: IntArray, rows: int) -> Iterator[slice]:
+    """Customers one after the other, in parts of about so many candidates."""
+    begin = 0
+    while begin < len(start) - 1:
+        end = max(begin + 1, int(np.searchsorted(start, start[begin] + rows, side="right")) - 1)
+        yield slice(begin, end)
+        begin = end
 
 
 def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int, among: Mask | None = None) -> list[int]:
@@ -176,7 +214,7 @@ def _stored_order(table: sp.csr_array, row: int) -> IntArray:
 
 @torch.no_grad()
 def _similar(
-    network: PurchaseNCF, product_rows: IntArray, known: Mask, top_n: int, *, block: int = 1024
+    network: PurchaseNCF, product_rows: IntArray, known: Mask, top_n: int, *, block: int = 512
 ) -> dict[int, list[int]]:
     """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
     trained = np.flatnonzero(known & (product_rows > 0))
@@ -185,14 +223,17 @@ def _similar(
     vectors = torch.nn.functional.normalize(
         torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
     )  # (T, 2D)
+    count = min(top_n, len(trained) - 1)
     nearest: dict[int, list[int]] = {}
     for begin in range(0, len(trained), block):
         cosine = vectors[begin : begin + block] @ vectors.T  # (block, T)
         cosine[torch.arange(len(cosine)), torch.arange(begin, begin + len(cosine))] = -torch.inf
-        # Stable, so that ties are by stock code.
-        order = torch.argsort(cosine, dim=1, descending=True, stable=True)[:, : min(top_n, len(trained) - 1)]
-        for row, others in enumerate(order.numpy()):
-            nearest[int(trained[begin + row])] = [int(other) for other in trained[others]]
+        least = cosine.topk(count, dim=1).values[:, -1:] if count else cosine.new_full((len(cosine), 1), torch.inf)
+        row, other = (part.numpy() for part in torch.nonzero(cosine >= least, as_tuple=True))
+        order = np.lexsort((other, -cosine[row, other].numpy(), row))  # ties by stock code
+        start = np.searchsorted(row, np.arange(len(cosine)))
+        for index, at in enumerate(start):
+            nearest[int(trained[begin + index])] = [int(found) for found in trained[other[order[at : at + count]]]]
     return nearest
 
 

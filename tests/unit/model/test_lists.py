@@ -1,9 +1,11 @@
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.model import lists as lists_module
 from ncf_pipeline.model.events import encode
 from ncf_pipeline.model.lists import customer_list_batches, customer_lists, fallback_lists, product_lists
 
@@ -95,6 +97,20 @@ def test_batches_are_the_whole_in_parts(model, shop, lists):
     parts = list(customer_list_batches(model, shop, CUTOFF, 10, batch_customers=7))
     assert len(parts) > 5
     assert pd.concat(parts, ignore_index=True).equals(lists)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(5, [(0, 2), (2, 4)]), (2, [(0, 1), (1, 2), (2, 3), (3, 4)]), (99, [(0, 4)])]
+)
+def test_candidates_are_scored_in_parts_of_whole_customers(rows, expected):
+    # Four customers with 3, 2, 4 and no candidates.
+    parts = list(lists_module._parts(np.array([0, 3, 5, 9, 9]), rows))
+    assert [(part.start, part.stop) for part in parts] == expected
+
+
+def test_the_size_of_the_parts_changes_no_list(model, shop, lists, monkeypatch):
+    monkeypatch.setattr(lists_module, "ROWS_AT_ONCE", 50)
+    assert customer_lists(model, shop, CUTOFF, 10).equals(lists)
 
 
 def test_only_some_customers_get_the_lists_that_they_get_among_all(model, shop, lists):
