@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     data_docs_url: str | None = Field(
         None, description="where people open the pages of validated batches; by default in the artifact store itself"
     )
+    checkpoints: Path | None = Field(None, description="where a training that is killed goes on from; a local folder")
     inbox: Path | None = Field(None, description="where new invoice files are dropped")
     inbox_settle_seconds: float = Field(2.0, ge=0, le=600, description="a file that changed since is still growing")
     max_unpacked_mb: int = Field(4096, ge=1, description="a packed file that holds more is refused")
@@ -66,6 +67,11 @@ class Settings(BaseSettings):
     def inbox_path(self) -> Path:
         """The folder that `ingest_invoices` empties."""
         return self.inbox or self.home / "inbox"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder from which a training that was killed goes on; on the disk of the machine that trains."""
+        return self.checkpoints or self.home / "checkpoints"
 
     @property
     def artifacts(self) -> str:

@@ -36,7 +36,7 @@ class TrainingBatch:
 
 
 class Batches:
-    """Queries of several chunks.
+    """Queries of several chunks, as far as they have an answer.
 
     Args:
         chunks: the queries.
@@ -50,9 +50,9 @@ class Batches:
     ) -> None:
         self.chunks, self.placement = chunks, placement
         self.customer_rows, self.product_rows = customer_rows, product_rows
-        sizes = [len(chunk.contexts.customer) for chunk in chunks]
-        which = np.repeat(np.arange(len(sizes)), sizes)
-        row = np.concatenate([np.arange(size) for size in sizes]) if sizes else which
+        rows = [chunk.answered() for chunk in chunks]
+        which = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        row = np.concatenate(rows) if rows else which
         self.queries: IntArray = np.stack([which, row], axis=1)  # (Q, 2) chunk, and customer in it
 
     def __len__(self) -> int:

@@ -1,9 +1,8 @@
-"""The training loop: epochs over queries, a moving average of the weights, and how good it is."""
+"""The training loop, which can stop and go on: epochs, a moving average of the weights, and how good it is."""
 
 import copy
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,60 +20,116 @@ DEPTH = 5
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One pass: its number from 1, the mean loss of its queries, the averaged weights after it, and its wall time."""
+class Progress:
+    """Training between two epochs, in parts that safetensors and JSON can hold.
 
-    number: int
-    loss: float
-    averaged: PurchaseNCF
-    seconds: float
+    Attributes:
+        tensors: weights, their average, the optimizer's moments and the random state, by name.
+        facts: epochs and steps done, and the state of the sampling; JSON-able.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
 
 
-def run_epochs(network: PurchaseNCF, batches: Batches, until: int, recipe: Recipe, epochs: int) -> Iterator[Epoch]:
-    """Trains a network, epoch by epoch; each gives the moving average of the weights so far.
+class Fit:
+    """A network in training, epoch by epoch; `averaged`, the moving average of its weights, is the result.
 
     The learning rate stays as it is after the warm-up and the average does the cooling (Izmailov et al.
     2018, "Averaging Weights Leads to Wider Optima"), so an epoch is the same whatever number follow it.
+
+    Args:
+        network: untrained, on the CPU.
+        batches: the training queries.
+        until: microseconds; queries count less the longer before it they are.
+        recipe: every hyper-parameter.
     """
-    placement = batches.placement
-    _standardise(network, batches)
-    network = network.to(placement.device).train()
-    averaged = copy.deepcopy(network).eval()
-    optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.learning_rate, fused=placement.fused)
-    weights: FloatArray = np.exp(-(until - batches.instants()) / DAY / recipe.recency_days)
-    weights /= weights.mean()
-    random = np.random.default_rng(recipe.seed)
-    step = 0
-    for number in range(1, epochs + 1):
-        started, losses = time.perf_counter(), 0.0
-        for batch in _one_epoch(batches, weights, recipe, random):
-            step += 1
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * min(1.0, step / recipe.warmup_steps)
-            with placement.autocast():
-                scores = network(batch.inputs).float()  # (R, 2)
-            loss = _loss(scores, batch, recipe)
-            optimizer.zero_grad(set_to_none=True)
-            (loss / len(batch.weight)).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses += float(loss.detach())
-            _average(averaged, network, min(recipe.average_decay, step / (step + 10)))
-        mean = losses / (len(batches) * _passes(batches, recipe))
+
+    def __init__(self, network: PurchaseNCF, batches: Batches, until: int, recipe: Recipe) -> None:
+        self.batches, self.recipe = batches, recipe
+        placement = batches.placement
+        _standardise(network, batches)
+        self.network = network.to(placement.device).train()
+        self.averaged = copy.deepcopy(self.network).eval()
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(network, recipe), lr=recipe.learning_rate, fused=placement.fused
+        )
+        self.weights: FloatArray = np.exp(-(until - batches.instants()) / DAY / recipe.recency_days)
+        self.weights /= self.weights.mean()
+        self.random = np.random.default_rng(recipe.seed)
+        self.epoch = self.step = 0
+
+    def run_epoch(self) -> float:
+        """One pass over the queries, several where they are few.
+
+        Returns:
+            The mean loss of a query.
+
+        Raises:
+            TrainingError: it is not finite.
+        """
+        recipe, batches, losses = self.recipe, self.batches, 0.0
+        passes = _passes(batches, recipe)
+        self.epoch += 1
+        for _ in range(passes):
+            for batch in batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random):
+                losses += self._one_step(batch)
+        mean = losses / (len(batches) * passes)
         if not np.isfinite(mean):
-            raise TrainingError(f"The loss is {mean} in epoch {number}. Lower the recipe's learning_rate.")
-        yield Epoch(number, mean, averaged, time.perf_counter() - started)
+            raise TrainingError(f"The loss is {mean} in epoch {self.epoch}. Lower the recipe's learning_rate.")
+        return mean
+
+    def _one_step(self, batch: TrainingBatch) -> float:
+        recipe = self.recipe
+        self.step += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, self.step / recipe.warmup_steps)
+        with self.batches.placement.autocast():
+            scores = self.network(batch.inputs).float()  # (R, 2)
+        loss = _loss(scores, batch, recipe)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss / len(batch.weight)).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        _average(self.averaged, self.network, min(recipe.average_decay, self.step / (self.step + 10)))
+        return float(loss.detach())
+
+    def progress(self) -> Progress:
+        """All that the rest of the training depends on, the random states included."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.batches.placement.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        return Progress(
+            {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
+            {"epoch": self.epoch, "step": self.step, "sampling": self.random.bit_generator.state},
+        )
+
+    def restore(self, progress: Progress) -> None:
+        """Goes on from there, as if training had never stopped: on the same device, to the same bits."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimizer": {}, "random": {}}
+        for name, tensor in progress.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.network.load_state_dict(parts["network"])
+        self.averaged.load_state_dict(parts["averaged"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, rest = name.partition(".")
+            moments.setdefault(int(index), {})[rest] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        torch.set_rng_state(parts["random"]["cpu"])
+        if "cuda" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"]["cuda"])
+        self.epoch, self.step = int(progress.facts["epoch"]), int(progress.facts["step"])
+        self.random.bit_generator.state = progress.facts["sampling"]
 
 
 def _passes(batches: Batches, recipe: Recipe) -> int:
     steps = -(-len(batches) // recipe.batch_customers)
     return -(-recipe.min_steps // max(steps, 1))
-
-
-def _one_epoch(
-    batches: Batches, weights: FloatArray, recipe: Recipe, random: np.random.Generator
-) -> Iterator[TrainingBatch]:
-    for _ in range(_passes(batches, recipe)):
-        yield from batches.shuffled(recipe.batch_customers, weights, recipe.negative_share, random)
 
 
 def _loss(scores: Tensor, batch: TrainingBatch, recipe: Recipe) -> Tensor:
@@ -89,21 +144,21 @@ def _loss(scores: Tensor, batch: TrainingBatch, recipe: Recipe) -> Tensor:
 
 @torch.no_grad()
 def inner_precision(network: PurchaseNCF, batches: Batches) -> tuple[float, float]:
-    """Precision@5 of `for_you` over all queries, and of `discover` over those with a new product."""
-    hits = np.zeros(2)
+    """Mean Precision@5 of `for_you` and of `discover` among the candidates of queries that have an answer to each."""
+    hits, asked = np.zeros(2), np.zeros(2)
     for batch in batches.in_order(256):
+        query, place = batch.inputs.query, batch.place
         with batches.placement.autocast():
             scores = network(batch.inputs).float()
         for head, among in ((FOR_YOU_HEAD, torch.ones_like(batch.new)), (DISCOVER_HEAD, batch.new)):
-            padded = scores.new_full((len(batch.weight), int(batch.place.max()) + DEPTH), -torch.inf)
+            padded = scores.new_full((len(batch.weight), int(place.max()) + DEPTH), -torch.inf)  # (B, L)
             truth = torch.zeros_like(padded)
-            padded[batch.inputs.query, batch.place] = scores[:, head].masked_fill(~among, -torch.inf)
-            truth[batch.inputs.query, batch.place] = (batch.positive & among).float()
+            padded[query, place] = scores[:, head].masked_fill(~among, -torch.inf)
+            truth[query, place] = (batch.positive & among).float()
             hits[head] += float(truth.gather(1, padded.topk(DEPTH, dim=1).indices).sum())
-    with_new = sum(int((chunk.new_next > 0).sum()) for chunk in batches.chunks)
-    return float(hits[FOR_YOU_HEAD]) / DEPTH / max(len(batches), 1), float(hits[DISCOVER_HEAD]) / DEPTH / max(
-        with_new, 1
-    )
+            asked[head] += float((truth.sum(dim=1) > 0).sum())
+    for_you, discover = hits / DEPTH / np.maximum(asked, 1)
+    return float(for_you), float(discover)
 
 
 @torch.no_grad()

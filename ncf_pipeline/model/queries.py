@@ -13,34 +13,44 @@ from ncf_pipeline.model.state import Mask, ShopState, unit_rows
 
 @dataclass(frozen=True)
 class Chunk:
-    """Candidates of some customers at one instant, what they had bought, and which they went on to buy."""
+    """Candidates of some customers at one instant, what they had bought, and which they went on to buy.
+
+    Attributes:
+        at: microseconds.
+        end: microseconds; first instant after the horizon.
+        contexts: B customers, R candidates.
+        history: (B, P) decayed rates, rows of length 1.
+        positive: (R,) whether it was bought in the horizon, and kept.
+    """
 
     at: int
+    end: int
     contexts: Contexts
-    history: sp.csr_array  # (B, P) decayed rates, rows of length 1
-    positive: Mask  # (R,)
-    bought_next: IntArray  # (B,) distinct products bought in the horizon
-    new_next: IntArray  # (B,) those of them that were new
+    history: sp.csr_array
+    positive: Mask
 
-    def queries_with_positives(self) -> int:
-        """How many of its queries have something to learn from."""
+    def answered(self) -> IntArray:
+        """Which of its customers bought one of their candidates; there is nothing to learn from the others."""
         found = np.concatenate([[0], np.cumsum(self.positive)])
-        return int((found[self.contexts.start[1:]] > found[self.contexts.start[:-1]]).sum())
+        return np.flatnonzero(found[self.contexts.start[1:]] > found[self.contexts.start[:-1]])
 
 
-def instants(events: Events, until: int, recipe: Recipe) -> list[int]:
-    """Past instants to learn from, newest first: each has its whole horizon before `until`."""
+def instants(events: Events, until: int, recipe: Recipe) -> list[tuple[int, int]]:
+    """Past instants to learn from, newest first, and days of horizon: each has all of it before `until`."""
     if len(events) == 0:
         return []
     first = int(events.time[0]) + recipe.min_history_days * DAY
     newest = until - recipe.horizon_days * DAY
     step = recipe.step_days * DAY
-    return [at for at in range(newest, newest - recipe.max_instants * step, -step) if at >= first]
+    found = [(at, recipe.horizon_days) for at in range(newest, newest - recipe.max_instants * step, -step)]
+    if recipe.short_horizon_days:
+        found.insert(0, (until - recipe.short_horizon_days * DAY, recipe.short_horizon_days))
+    return [(at, days) for at, days in found if at >= first]
 
 
-def queries_at(events: Events, at: int, recipe: Recipe) -> list[Chunk]:
-    """Queries of one instant: every customer known then who bought something in the horizon."""
-    end = at + recipe.horizon_days * DAY
+def queries_at(events: Events, at: int, days: int, recipe: Recipe) -> list[Chunk]:
+    """Queries of one instant: every customer known then who bought something in the `days` after it."""
+    end = at + days * DAY
     state = ShopState(events, at, recipe)
     counts = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
     _, products = state.shape
@@ -49,17 +59,13 @@ def queries_at(events: Events, at: int, recipe: Recipe) -> list[Chunk]:
     chunks = []
     for contexts in ContextMaker(state).contexts(customers):
         owner = np.repeat(contexts.customer, np.diff(contexts.start))
-        mine = bought[np.isin(bought // products, contexts.customer)]
-        seen = contexts.customer.searchsorted(mine // products)
-        ever = state.ever_bought(mine // products, mine % products)
         chunks.append(
             Chunk(
                 at=at,
+                end=end,
                 contexts=contexts,
                 history=unit_rows(state.decayed[contexts.customer]),
-                positive=np.isin(owner * products + contexts.product, mine, assume_unique=True),
-                bought_next=np.bincount(seen, minlength=len(contexts.customer)),
-                new_next=np.bincount(seen[~ever], minlength=len(contexts.customer)),
+                positive=np.isin(owner * products + contexts.product, bought, assume_unique=True),
             )
         )
     return chunks

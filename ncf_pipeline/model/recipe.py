@@ -10,6 +10,8 @@ class Recipe:
     Attributes:
         seed: of weights, dropout, sampled negatives and the order of batches.
         horizon_days: a model learns what is bought within this many days after an instant.
+        short_horizon_days: the newest instant of all has this shorter horizon, so that the last weeks before the
+            cutoff are learned from with histories of their own time; 0 for none.
         step_days: days between the past instants that it learns from.
         min_history_days: the shop's history before the earliest of them.
         max_instants: how many of them at most, newest first.
@@ -45,11 +47,12 @@ class Recipe:
 
     seed: int = 0
     horizon_days: int = 28
+    short_horizon_days: int = 14
     step_days: int = 14
     min_history_days: int = 42
     max_instants: int = 12
     recency_days: float = 100.0
-    max_epochs: int = 3
+    max_epochs: int = 4
     min_steps: int = 60
     batch_customers: int = 64
     learning_rate: float = 1e-3

@@ -27,6 +27,9 @@ class ModelState:
     vocabularies: dict[str, list[Any]]
 
 
+SELECT, FIT = "select", "fit"
+
+
 @dataclass(frozen=True)
 class EpochReport:
     """One pass over the training queries.
@@ -48,6 +51,10 @@ class EpochReport:
     for_you: float | None
     discover: float | None
     seconds: float
+
+    def inner_value(self) -> float:
+        """What the inner holdout thinks of the network: the sum of both precisions."""
+        return (self.for_you or 0.0) + (self.discover or 0.0)
 
 
 @dataclass(frozen=True)

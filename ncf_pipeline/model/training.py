@@ -5,9 +5,12 @@ is trained without it. The model itself is then trained anew for that many epoch
 last horizon included, since what was bought last says most about what is bought next.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,13 +20,12 @@ from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.events import DAY, Events, encode, microseconds
-from ncf_pipeline.model.fitting import inner_precision, run_epochs, warm_start
-from ncf_pipeline.model.network import PurchaseNCF
+from ncf_pipeline.model.fitting import Fit, Progress, inner_precision, warm_start
 from ncf_pipeline.model.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.state import ShopState
 from ncf_pipeline.model.taste import Taste
-from ncf_pipeline.model.trained import EpochReport, TrainedModel, new_network
+from ncf_pipeline.model.trained import FIT, SELECT, EpochReport, TrainedModel, new_network
 
 MIN_QUERIES = 20
 """Queries with a purchase below which nothing can be learned that best sellers do not know."""
@@ -39,6 +41,16 @@ THREADS = 2
 OnEpoch = Callable[[EpochReport], None]
 
 
+class Checkpoints(Protocol):
+    """Where a training that is stopped leaves what it has done."""
+
+    def load(self) -> Progress | None:
+        """The last that was saved; None where there is none that can be read."""
+
+    def save(self, progress: Progress) -> None:
+        """Keeps it in place of the one before."""
+
+
 def train(
     interactions: pd.DataFrame,
     cutoff: datetime,
@@ -47,6 +59,7 @@ def train(
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
     epochs: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedModel:
     """Trains a model on what was known at the cutoff.
 
@@ -57,6 +70,8 @@ def train(
         device: `auto`, `cpu` or `cuda`.
         on_epoch: called after each epoch.
         epochs: train for so many, instead of choosing the number on an inner holdout; a refit takes the backtest's.
+        checkpoints: where to keep each epoch, and to go on from: of a training with these very interactions,
+            cutoff, recipe, device and epochs. Whoever gave them clears them, once the model is kept.
 
     Returns:
         The model. On the CPU, the same interactions, recipe and number of threads give the same weights.
@@ -68,67 +83,98 @@ def train(
     events = encode(interactions, cutoff)
     until = microseconds(cutoff)
     chunks = _all_queries(events, until, recipe)
-    positives = sum(chunk.queries_with_positives() for chunk in chunks)
-    if positives < MIN_QUERIES:
-        days = recipe.min_history_days + recipe.horizon_days
-        raise TrainingError(
-            f"Too little to learn from before {cutoff:%Y-%m-%d}: {positives} times did a known customer buy again, and "
-            f"at least {MIN_QUERIES} are needed, from {days} days of invoices or more. Load more invoices."
-        )
     customers, products = np.arange(len(events.customers)) + 1, np.arange(len(events.products)) + 1
-    history: list[EpochReport] = []
-
-    def report(entry: EpochReport) -> None:
-        history.append(entry)
-        if on_epoch is not None:
-            on_epoch(entry)
 
     def batches(part: Sequence[Chunk]) -> Batches:
         return Batches(part, customers, products, placement)
 
-    def start(at: int) -> PurchaseNCF:
+    everything = batches(chunks)
+    if len(everything) < MIN_QUERIES:
+        days = recipe.min_history_days + recipe.horizon_days
+        raise TrainingError(
+            f"Too little to learn from before {cutoff:%Y-%m-%d}: {len(everything)} times did a known customer buy "
+            f"again, and at least {MIN_QUERIES} are needed, from {days} days of invoices or more. Load more invoices."
+        )
+
+    def start(queries: Batches, at: int) -> Fit:
         torch.manual_seed(recipe.seed)
         network = new_network(len(customers), len(products), recipe)
         warm_start(network, Taste(ShopState(events, at, recipe)).by_customers, recipe)
-        return network
+        return Fit(network, queries, at, recipe)
 
-    if epochs is None:
+    course = _Course(checkpoints, on_epoch)
+    if epochs is None and not course.has_begun(FIT):
         inner = until - recipe.horizon_days * DAY
         held = batches([chunk for chunk in chunks if chunk.at == inner])
-        past = batches([chunk for chunk in chunks if chunk.at + recipe.horizon_days * DAY <= inner])
-        epochs = _choose_epochs(start(inner), past, held, inner, recipe, report) if len(past) else DEFAULT_EPOCHS
-    network = start(until)
-    for epoch in run_epochs(network, batches(chunks), until, recipe, epochs):
-        report(EpochReport("fit", epoch.number, epochs, epoch.loss, None, None, epoch.seconds))
-        network = epoch.averaged
+        past = batches([chunk for chunk in chunks if chunk.end <= inner])
+        if len(past) and len(held):
+            _select(start(past, inner), held, recipe, course)
+    epochs = epochs or course.best_epoch() or DEFAULT_EPOCHS
+    fit = course.resume(FIT, start(everything, until))
+    while fit.epoch < epochs:
+        started = time.perf_counter()
+        loss = fit.run_epoch()
+        course.add(EpochReport(FIT, fit.epoch, epochs, loss, None, None, time.perf_counter() - started), fit)
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
         customers=[int(customer) for customer in events.customers],
         products=[str(product) for product in events.products],
-        network=network.cpu().eval(),
+        network=fit.averaged.cpu().eval(),
         epochs=epochs,
-        history=history,
+        history=course.history,
     )
+
+
+class _Course:
+    """What a training has come to: a report of each epoch, kept with what is needed to go on after it."""
+
+    def __init__(self, checkpoints: Checkpoints | None, on_epoch: OnEpoch | None) -> None:
+        self.checkpoints, self.on_epoch = checkpoints, on_epoch
+        self.earlier = checkpoints.load() if checkpoints is not None else None
+        reports = self.earlier.facts["history"] if self.earlier is not None else []
+        self.history = [EpochReport(**report) for report in reports]
+
+    def has_begun(self, stage: str) -> bool:
+        """Whether an epoch of that stage is done."""
+        return any(report.stage == stage for report in self.history)
+
+    def resume(self, stage: str, fit: Fit) -> Fit:
+        """The fit, put where an earlier process left that stage."""
+        if self.earlier is not None and self.earlier.facts["history"][-1]["stage"] == stage:
+            fit.restore(self.earlier)
+        return fit
+
+    def add(self, report: EpochReport, fit: Fit) -> None:
+        """Keeps an epoch, and tells of it."""
+        self.history.append(report)
+        if self.checkpoints is not None:
+            done = fit.progress()
+            history = [asdict(each) for each in self.history]
+            self.checkpoints.save(Progress(done.tensors, done.facts | {"history": history}))
+        if self.on_epoch is not None:
+            self.on_epoch(report)
+
+    def best_epoch(self) -> int | None:
+        """After which epoch the last horizon was predicted best, the earliest if several; None if none was tried."""
+        tried = [report for report in self.history if report.stage == SELECT]
+        return max(tried, key=lambda report: (report.inner_value(), -report.epoch)).epoch if tried else None
+
+
+def _select(fit: Fit, held: Batches, recipe: Recipe, course: _Course) -> None:
+    """Trains a network that has not seen the last horizon, until it no longer predicts that horizon better."""
+    course.resume(SELECT, fit)
+    while fit.epoch < recipe.max_epochs and fit.epoch - (course.best_epoch() or 0) < PATIENCE:
+        started = time.perf_counter()
+        loss = fit.run_epoch()
+        for_you, discover = inner_precision(fit.averaged, held)
+        seconds = time.perf_counter() - started
+        course.add(EpochReport(SELECT, fit.epoch, recipe.max_epochs, loss, for_you, discover, seconds), fit)
 
 
 def _all_queries(events: Events, until: int, recipe: Recipe) -> list[Chunk]:
     """Queries of every instant, newest first, two instants at a time: NumPy and SciPy let threads run."""
+    found = instants(events, until, recipe)
     with ThreadPoolExecutor(THREADS) as threads:
-        at_each = threads.map(lambda at: queries_at(events, at, recipe), instants(events, until, recipe))
+        at_each = threads.map(lambda instant: queries_at(events, instant[0], instant[1], recipe), found)
         return [chunk for chunks in at_each for chunk in chunks]
-
-
-def _choose_epochs(
-    network: PurchaseNCF, past: Batches, held: Batches, inner: int, recipe: Recipe, report: OnEpoch
-) -> int:
-    """The number of epochs after which a network that has not seen the last horizon predicts it best."""
-    best, best_value = 1, -1.0
-    for epoch in run_epochs(network, past, inner, recipe, recipe.max_epochs):
-        for_you, discover = inner_precision(epoch.averaged, held)
-        report(EpochReport("select", epoch.number, recipe.max_epochs, epoch.loss, for_you, discover, epoch.seconds))
-        if for_you + discover > best_value:
-            best, best_value = epoch.number, for_you + discover
-        if epoch.number - best >= PATIENCE:
-            break
-    return best

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.baselines import BASELINES
+from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.evaluation import (
@@ -32,7 +33,7 @@ from ncf_pipeline.gate import GateDecision, Thresholds, decide, objections_to_re
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
-from ncf_pipeline.model.training import train
+from ncf_pipeline.model.training import Checkpoints, train
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.snapshot_quality import check_snapshot
@@ -69,6 +70,8 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
 def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by: str) -> int:
     """Trains on what was bought before the holdout, and scores candidate, incumbent and baselines on it.
 
+    A try that was killed while it trained goes on after the last epoch that it finished.
+
     Args:
         settings: `holdout_days`, `k`, `seed` and `device` count.
         snapshot_id: what to learn from.
@@ -100,7 +103,10 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         requested_by=requested_by,
     )
     truth = truth_for(frozen, holdout_start)
-    candidate, lists = train_and_recommend(frozen, recipe, truth, k=settings.k, device=settings.device)
+    checkpoints = _checkpoints(settings, frozen, holdout_start, recipe)
+    candidate, lists = train_and_recommend(
+        frozen, recipe, truth, k=settings.k, device=settings.device, checkpoints=checkpoints
+    )
     lists |= _incumbent_lists(settings, version, frozen, truth)
     scores = score(lists, truth, k=settings.k)
     artifacts.save_model(
@@ -109,6 +115,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         lineage=_lineage(frozen, version, holdout_start, scores),
         card=model_card.render(version=version, snapshot=frozen, model=candidate, scores=scores, decision=None),
     )
+    checkpoints.clear()
     registry.record_evaluation(settings, version, scores)
     for line in _report(scores):
         logger.info(line)
@@ -157,6 +164,7 @@ def refit(settings: Settings, version: int) -> bool:
     entry = registry.model_version(settings, version)
     frozen = read_snapshot(settings, entry.snapshot_id)
     evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
+    checkpoints = _checkpoints(settings, frozen, frozen.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
         frozen.interactions,
         frozen.cutoff,
@@ -164,6 +172,7 @@ def refit(settings: Settings, version: int) -> bool:
         device=settings.device,
         epochs=evaluated.epochs,
         on_epoch=_log_epoch,
+        checkpoints=checkpoints,
     )
     scores = registry.evaluation(settings, version)
     url = artifacts.version_url(settings.artifacts, version)
@@ -179,6 +188,7 @@ def refit(settings: Settings, version: int) -> bool:
             decision=registry.gate_decision(settings, version),
         ),
     )
+    checkpoints.clear()
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
     objections = objections_to_refit(
@@ -228,14 +238,22 @@ def truth_for(frozen: Snapshot, holdout_start: datetime) -> Holdout:
 
 
 def train_and_recommend(
-    frozen: Snapshot, recipe: Recipe, truth: Holdout, *, k: int, device: str
+    frozen: Snapshot,
+    recipe: Recipe,
+    truth: Holdout,
+    *,
+    k: int,
+    device: str,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
     """Trains a candidate on what came before the holdout; its lists and the baselines', by name.
 
     Raises:
         TrainingError: there is too little to learn from.
     """
-    candidate = train(frozen.interactions, truth.start, recipe, device=device, on_epoch=_log_epoch)
+    candidate = train(
+        frozen.interactions, truth.start, recipe, device=device, on_epoch=_log_epoch, checkpoints=checkpoints
+    )
     depth = max(k, NDCG_DEPTH)
     lists = {CANDIDATE: recommend_holdout(candidate, frozen.interactions, truth, depth)}
     for name, baseline in BASELINES.items():
@@ -246,6 +264,13 @@ def train_and_recommend(
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
     """A model's lists for the holdout's known customers, as it would have served them at its start."""
     return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
+
+
+def _checkpoints(
+    settings: Settings, frozen: Snapshot, cutoff: datetime, recipe: Recipe, epochs: int | None = None
+) -> CheckpointFile:
+    key = checkpoint_key(frozen.sha256, cutoff, recipe, settings.device, epochs)
+    return CheckpointFile(settings.checkpoints_path, key)
 
 
 def _thresholds(settings: Settings) -> Thresholds:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.events import encode, microseconds
+from ncf_pipeline.model.events import DAY, encode, microseconds
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.queries import instants, queries_at
 from ncf_pipeline.model.recipe import Recipe
@@ -48,12 +48,14 @@ def test_the_future_reaches_nothing(shop, recipe, model):
 
 def test_a_query_is_answered_within_its_horizon_and_before_the_cutoff(shop):
     events, until = encode(shop, CUTOFF), microseconds(CUTOFF)
-    recipe = Recipe()
-    found = instants(events, until, recipe)
-    day = timedelta(days=1)
-    assert found[0] == microseconds(CUTOFF - 28 * day)
-    assert found[0] - found[1] == microseconds(CUTOFF) - microseconds(CUTOFF - 14 * day)
-    assert found[-1] >= microseconds(shop["purchased_at"].min() + 42 * day)
+
+    def days_before(recipe):
+        return [((until - at) / DAY, days) for at, days in instants(events, until, recipe)]
+
+    assert days_before(Recipe(max_instants=3)) == [(14, 14), (28, 28), (42, 28), (56, 28)]
+    assert days_before(Recipe(max_instants=2, short_horizon_days=0)) == [(28, 28), (42, 28)]
+    earliest, _ = instants(events, until, Recipe())[-1]
+    assert microseconds(shop["purchased_at"].min() + timedelta(days=42)) <= earliest
 
 
 def test_answers_are_what_was_bought_and_kept():
@@ -66,14 +68,13 @@ def test_answers_are_what_was_bought_and_kept():
         (9, "A", "5", 61),
     ]
     events = encode(frame(rows), START + timedelta(days=100))
-    chunks = queries_at(events, microseconds(START + timedelta(days=50)), Recipe())
+    chunks = queries_at(events, microseconds(START + timedelta(days=50)), 28, Recipe())
     assert len(chunks) == 1
     # Customer 8 bought nothing in the horizon, and 9 was not known at the instant.
     assert events.customers[chunks[0].contexts.customer].tolist() == [7]
     assert events.products[chunks[0].contexts.product].tolist() == ["A", "B"]
     assert chunks[0].positive.tolist() == [True, False]
-    assert chunks[0].bought_next.tolist() == [1]
-    assert chunks[0].new_next.tolist() == [0]
+    assert chunks[0].answered().tolist() == [0]
 
 
 def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_taken(shop, recipe, model):
@@ -89,6 +90,8 @@ def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_taken(shop, reci
     again = train(shop, CUTOFF, recipe, device="cpu", epochs=1, on_epoch=seen.append)
     assert [report.stage for report in again.history] == ["fit"]
     assert seen == again.history
+    # An epoch is the same whatever number follow it.
+    assert again.history[0].loss == next(report.loss for report in model.history if report.stage == "fit")
 
 
 def test_a_state_gives_the_same_model_back(shop, model):

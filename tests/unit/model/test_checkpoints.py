@@ -1,0 +1,154 @@
+"""Training that is killed, and goes on as if it had not been."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ncf_pipeline.checkpoints import KEPT_DAYS, CheckpointFile, checkpoint_key
+from ncf_pipeline.model.fitting import Progress
+from ncf_pipeline.model.lists import customer_lists
+from ncf_pipeline.model.training import train
+
+from .conftest import CUTOFF
+
+PROGRAM = """
+import sys, time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+import pandas as pd
+from safetensors.torch import save_file
+from ncf_pipeline.checkpoints import CheckpointFile
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.training import train
+
+folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+recipe = Recipe(max_epochs=4, learning_rate=1e-4, embedding_dim=8, hidden=(16, 8), popular_candidates=15,
+                taste_candidates=5)
+checkpoints = CheckpointFile(folder / "checkpoints", "key")
+seen = []
+def on_epoch(report):
+    seen.append(report.stage)
+    print("epoch", report.stage, report.epoch, flush=True)
+    time.sleep(pause)
+model = train(pd.read_parquet(folder.parent / "shop.parquet"), datetime(2021, 6, 3), recipe, device="cpu",
+              on_epoch=on_epoch, checkpoints=checkpoints)
+save_file(model.state().tensors, folder / "model.safetensors")
+print("trained", *seen, "of", *(report.stage for report in model.history), flush=True)
+"""
+
+
+def start(folder, pause):
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(shop, tmp_path, after):
+    shop.to_parquet(tmp_path / "shop.parquet")
+    whole = start(tmp_path / "whole", 0)
+    killed = start(tmp_path / "killed", 60)
+    for _ in range(after):
+        if after > 1:  # killed more than once
+            killed.kill()
+            killed.wait()
+            killed = start(tmp_path / "killed", 60)
+        assert killed.stdout.readline().startswith("epoch")
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()] == ["key.safetensors"]
+
+    resumed = start(tmp_path / "killed", 0)
+    stages = whole.communicate()[0].splitlines()[-1].partition(" of ")[2].split()
+    # Kills came in both stages, or the test shows less than it says.
+    assert stages[0] == "select"
+    assert stages.count("select") < 5 < len(stages)
+    output, _ = resumed.communicate()
+    assert output.splitlines()[-1] == " ".join(["trained", *stages[after:], "of", *stages])
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Memory:
+    """Keeps what is saved, in order."""
+
+    def __init__(self, earlier=None):
+        self.saved, self.earlier = [], earlier
+
+    def load(self):
+        return self.earlier
+
+    def save(self, progress):
+        self.saved.append(progress)
+
+
+def test_after_the_last_epoch_nothing_is_trained_again(shop, recipe, model):
+    memory, seen = Memory(), []
+    train(shop, CUTOFF, recipe, device="cpu", checkpoints=memory)
+    assert len(memory.saved) == len(model.history)
+    again = train(shop, CUTOFF, recipe, device="cpu", checkpoints=Memory(memory.saved[-1]), on_epoch=seen.append)
+    assert seen == []
+    assert customer_lists(again, shop, CUTOFF, 5).equals(customer_lists(model, shop, CUTOFF, 5))
+
+
+def test_a_checkpoint_comes_back_as_it_was_and_can_be_cleared(tmp_path):
+    checkpoints = CheckpointFile(tmp_path / "new", "key")
+    assert checkpoints.load() is None
+    progress = Progress({"a": torch.arange(3), "b": torch.ones(2, 2)}, {"epoch": 1, "sampling": {"state": 2**100}})
+    checkpoints.save(progress)
+    back = checkpoints.load()
+    assert back.facts == progress.facts
+    assert all(torch.equal(back.tensors[name], progress.tensors[name]) for name in progress.tensors)
+    assert CheckpointFile(tmp_path / "new", "other").load() is None
+    checkpoints.clear()
+    assert checkpoints.load() is None
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"not tensors", None], ids=["empty", "other", "cut short"])
+def test_a_damaged_checkpoint_costs_a_warning_and_never_the_training(tmp_path, caplog, damage):
+    checkpoints = CheckpointFile(tmp_path, "key")
+    checkpoints.save(Progress({"a": torch.arange(1000)}, {"epoch": 1}))
+    checkpoints.path.write_bytes(checkpoints.path.read_bytes()[:-100] if damage is None else damage)
+    assert checkpoints.load() is None
+    assert "starts from the beginning" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    checkpoints = CheckpointFile(tmp_path / "file", "key")
+    checkpoints.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
+    checkpoints.clear()
+    assert "was not written" in caplog.text
+
+
+def test_what_nobody_went_on_with_is_removed_after_a_week(tmp_path):
+    import os
+
+    forgotten, fresh = CheckpointFile(tmp_path, "forgotten"), CheckpointFile(tmp_path, "fresh")
+    forgotten.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
+    old = time.time() - timedelta(days=KEPT_DAYS + 1).total_seconds()
+    os.utime(forgotten.path, (old, old))
+    fresh.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
+    assert [path.name for path in tmp_path.iterdir()] == [fresh.path.name]
+
+
+def test_only_the_same_training_finds_its_checkpoint(recipe):
+    key = checkpoint_key("ab12", CUTOFF, recipe, "cpu")
+    assert key == checkpoint_key("ab12", CUTOFF, replace(recipe), "cpu")
+    others = [
+        checkpoint_key("cd34", CUTOFF, recipe, "cpu"),
+        checkpoint_key("ab12", CUTOFF + timedelta(days=1), recipe, "cpu"),
+        checkpoint_key("ab12", CUTOFF, replace(recipe, seed=1), "cpu"),
+        checkpoint_key("ab12", CUTOFF, recipe, "cpu", 2),
+    ]
+    assert len({key, *others}) == 5

@@ -1,0 +1,116 @@
+"""A backtest knows nothing of its holdout: not a product, not a customer, not a return."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ncf_pipeline.baselines import BASELINES
+from ncf_pipeline.model.contexts import ContextMaker
+from ncf_pipeline.model.events import DAY, encode, microseconds
+from ncf_pipeline.model.lists import fallback_lists, product_lists
+from ncf_pipeline.model.queries import instants, queries_at
+from ncf_pipeline.model.state import ShopState
+from ncf_pipeline.snapshot import Snapshot
+from ncf_pipeline.stages.retrain import train_and_recommend, truth_for
+
+from .conftest import CUTOFF, frame
+
+END = CUTOFF + timedelta(days=28)
+PLANTED, LATE = "PLANTED", 999_999
+
+
+def frozen(interactions):
+    products = pd.DataFrame({"stock_code": sorted(interactions["stock_code"].unique()), "description": ""})
+    return Snapshot("s000001", END, "0" * 64, interactions, products)
+
+
+@pytest.fixture(scope="module")
+def planted(shop):
+    """The shop whose holdout everybody spends on one new product, whose late returns are of what sold before."""
+    shop = shop[shop["purchased_at"] < END]
+    regulars = sorted(shop["customer_id"].dropna().unique())
+    rows = [
+        (customer, PLANTED, f"X{customer}-{day}", 150 + day) for customer in [*regulars, LATE] for day in (0, 1, 9, 20)
+    ]
+    known = shop["purchased_at"] < CUTOFF
+    returned = shop["returned_at"].where(~(known & (shop.index % 5 == 0)), pd.Timestamp(CUTOFF + timedelta(hours=1)))
+    return pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def shuffled(planted):
+    """The same with the holdout's products, customers, instants and prices dealt out anew, in another order of rows."""
+    random = np.random.default_rng(1)
+    future = planted["purchased_at"] >= CUTOFF
+    dealt = planted.copy()
+    for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity"):
+        dealt.loc[future, column] = random.permutation(dealt.loc[future, column].to_numpy())
+    dealt["returned_at"] = dealt["returned_at"].where(dealt["returned_at"] < CUTOFF)
+    return dealt.sample(frac=1, random_state=2)
+
+
+def backtest(interactions, truth, recipe):
+    return train_and_recommend(frozen(interactions), recipe, truth, k=5, device="cpu")
+
+
+def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(planted, recipe):
+    truth = truth_for(frozen(planted), CUTOFF)
+    # The test would see it: it is what the holdout's customers bought most.
+    assert sum(PLANTED in codes for codes in truth.bought["for_you"].values()) > 50
+    assert LATE in truth.bought["for_you"]
+    assert PLANTED not in truth.catalogue
+    assert LATE not in truth.known_customers
+
+    candidate, lists = backtest(planted, truth, recipe)
+    assert PLANTED not in candidate.products
+    assert LATE not in candidate.customers
+    assert lists.keys() == {"candidate", *BASELINES}
+    assert candidate.network.product.num_embeddings == 1 + len(candidate.products)
+    lists["products"] = product_lists(candidate, planted, CUTOFF, 40)
+    lists["fallbacks"] = fallback_lists(planted, CUTOFF, 40)
+    for name, made in lists.items():
+        assert len(made) > 0
+        assert not any(PLANTED in codes for codes in made["stock_codes"]), name
+        assert not made["key"].isin([PLANTED, str(LATE)]).any(), name
+
+
+def test_the_holdout_dealt_out_anew_changes_no_bit_of_model_or_lists(planted, shuffled, recipe):
+    truth = truth_for(frozen(planted), CUTOFF)
+    (one, lists), (other, others) = backtest(planted, truth, recipe), backtest(shuffled, truth, recipe)
+    left, right = one.state(), other.state()
+    assert left.vocabularies == right.vocabularies
+    assert left.tensors.keys() == right.tensors.keys()
+    assert all(torch.equal(left.tensors[name], right.tensors[name]) for name in left.tensors)
+    assert [report.loss for report in one.history] == [report.loss for report in other.history]
+    for name in lists:
+        assert lists[name].equals(others[name]), name
+    for made in (product_lists, fallback_lists):
+        arguments = ((one,), (other,)) if made is product_lists else ((), ())
+        assert made(*arguments[0], planted, CUTOFF, 10).equals(made(*arguments[1], shuffled, CUTOFF, 10))
+
+
+def test_no_feature_knows_more_than_its_instant_and_no_answer_more_than_the_cutoff(planted, shuffled, recipe):
+    until = microseconds(CUTOFF)
+    events, others = encode(planted, CUTOFF), encode(shuffled, CUTOFF)
+    for at, days in instants(events, until, recipe):
+        assert at + days * DAY <= until
+        for chunk, other in zip(
+            queries_at(events, at, days, recipe), queries_at(others, at, days, recipe), strict=True
+        ):
+            np.testing.assert_array_equal(chunk.contexts.features, other.contexts.features)
+            np.testing.assert_array_equal(chunk.positive, other.positive)
+    # Features at a past instant are the same, whatever was bought from it on: also before the cutoff.
+    at, days = instants(events, until, recipe)[0]
+    early = encode(planted, CUTOFF - timedelta(days=days))
+    state, later = ShopState(early, at, recipe), ShopState(events, at, recipe)
+    for chunk, other in zip(
+        ContextMaker(state).contexts(state.known_customers),
+        ContextMaker(later).contexts(later.known_customers),
+        strict=True,
+    ):
+        assert (early.customers[chunk.customer] == events.customers[other.customer]).all()
+        assert (early.products[chunk.product] == events.products[other.product]).all()
+        np.testing.assert_array_equal(chunk.features, other.features)
