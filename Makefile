@@ -6,7 +6,7 @@ SECONDS ?= 60
 EXTRAS := airflow,local,s3,peers,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test fuzz lint format lock
+.PHONY: help install demo up down test fuzz bench-quality bench-scale lint format lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ test: install  ## every test
 
 fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
 	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
+
+bench-quality: install  ## Precision at three cuts; DATA=the workbook
+	$(BIN)/python benchmarks/quality.py --data "$(DATA)"
+
+bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
+	$(BIN)/python benchmarks/scale.py
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .
