@@ -23,7 +23,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ncf_pipeline import __version__
-from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.errors import ArtifactError, OutdatedModelError
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 
 TENSORS = "model.safetensors"
@@ -72,6 +72,7 @@ def load_model(url: str) -> TrainedModel:
     """Reads a model's folder and checks every file against the manifest.
 
     Raises:
+        OutdatedModelError: this version of the package computes other features than it was trained with.
         ArtifactError: it is missing, incomplete, damaged, or of a newer format.
     """
     manifest = read_manifest(url)
@@ -82,6 +83,8 @@ def load_model(url: str) -> TrainedModel:
     try:
         tensors = load_tensors(content[TENSORS])
         return TrainedModel.from_state(ModelState(tensors, manifest["config"], json.loads(content[VOCABULARIES])))
+    except OutdatedModelError as error:
+        raise OutdatedModelError(f"{url} cannot score any more: {error}. Retrain.") from error
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 

@@ -42,6 +42,7 @@ class Interactions:
     QUANTITY: Final = "quantity"  # int64, pieces as bought
     UNIT_PRICE: Final = "unit_price"  # float64, the shop's currency
     COUNTRY: Final = "country"  # string
+    DESCRIPTION: Final = "description"  # string, of that line, may be missing
     RETURNED_AT: Final = "returned_at"  # datetime64[us], missing when not returned
 
     ALL: Final = (
@@ -52,6 +53,7 @@ class Interactions:
         QUANTITY,
         UNIT_PRICE,
         COUNTRY,
+        DESCRIPTION,
         RETURNED_AT,
     )
 

@@ -9,6 +9,7 @@
      ├── DatabaseError      Postgres refused, or is not there
      ├── ListStoreError     Redis refused, or is not there
      ├── ArtifactError      a model or a snapshot is missing or damaged
+     │    └── OutdatedModelError   it is whole, but this version of the package computes other features
      └── TrainingError      training cannot give a usable model
 
 The message is one line for a person: what is wrong, where, and what to do. A vendor's error
@@ -59,6 +60,10 @@ class ListStoreError(NcfError):
 
 class ArtifactError(NcfError):
     """A model or a snapshot is missing or damaged."""
+
+
+class OutdatedModelError(ArtifactError):
+    """A model is whole, but this version of the package computes other features."""
 
 
 class TrainingError(NcfError):

@@ -28,6 +28,7 @@ _INTERACTIONS = pl.Schema(
         Interactions.QUANTITY: pl.Int64(),
         Interactions.UNIT_PRICE: pl.Float64(),
         Interactions.COUNTRY: pl.String(),
+        Interactions.DESCRIPTION: pl.String(),
         Interactions.RETURNED_AT: pl.Datetime("us"),
     }
 )
@@ -40,6 +41,7 @@ _ORDER = [
     Interactions.QUANTITY,
     Interactions.UNIT_PRICE,
     Interactions.COUNTRY,
+    Interactions.DESCRIPTION,
     Interactions.RETURNED_AT,
 ]
 _LOCK = 0x736E6170  # "snap": one snapshot is recorded at a time

@@ -35,6 +35,9 @@ class Events:
         price: (E,) mean unit price.
         country: (C,) index into `countries`, of the customer's last invoice.
         countries: names, ascending.
+        described: (N,) index into `products`, one entry for each product and different description of it.
+        descriptions: (N,) those descriptions.
+        described_since: (N,) microseconds; when it was first sold under that description.
     """
 
     customers: IntArray
@@ -48,6 +51,9 @@ class Events:
     price: FloatArray
     country: IntArray
     countries: tuple[str, ...]
+    described: IntArray
+    descriptions: tuple[str, ...]
+    described_since: IntArray
 
     def __len__(self) -> int:
         return len(self.time)
@@ -99,6 +105,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     country = np.zeros(len(customers), np.int64)
     mine = customer >= 0
     country[customer[mine]] = country_of_event[mine]  # in order of time: the last one stays
+    described, descriptions, described_since = _descriptions(known, products)
     return Events(
         customers=customers.astype(np.int64),
         products=products,
@@ -111,6 +118,25 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
         price=(events["spend"] / events["lines"]).to_numpy(),
         country=country,
         countries=tuple(str(name) for name in countries),
+        described=described,
+        descriptions=descriptions,
+        described_since=described_since,
+    )
+
+
+def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[IntArray, tuple[str, ...], IntArray]:
+    """Each product's different descriptions, and when each was first used."""
+    columns = Interactions
+    first = (
+        known.dropna(subset=[columns.DESCRIPTION])
+        .groupby([columns.STOCK_CODE, columns.DESCRIPTION], sort=True)[columns.PURCHASED_AT]
+        .min()
+        .reset_index()
+    )
+    return (
+        np.searchsorted(products, first[columns.STOCK_CODE].to_numpy().astype(str)).astype(np.int64),
+        tuple(str(description) for description in first[columns.DESCRIPTION]),
+        first[columns.PURCHASED_AT].astype("datetime64[us]").to_numpy().astype(np.int64),
     )
 
 

@@ -63,6 +63,7 @@ TASTE = (
     "neighbours_recent",
     "followed_new",
     "followed_all",
+    "words",
 )
 CROSS = ("copurchase_relative", "price_gap", "new_since_visit", "country_share")
 FEATURES = PAIR + PRODUCT + CUSTOMER + TASTE + CROSS

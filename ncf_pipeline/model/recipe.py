@@ -36,7 +36,7 @@ class Recipe:
         ridge: EASE's lambda: higher trusts co-purchases less.
         max_dense_products: up to this many products the co-purchase weights are EASE's, dense; a
             larger catalogue gets the sparse stand-in.
-        copurchase_neighbours: products kept for each product in the sparse stand-in.
+        copurchase_neighbours: products kept for each product in the sparse stand-in, and by likeness of words.
         similar_customers: neighbours whose purchases are a customer's neighbour score.
         neighbour_pool: most recent customers among whom neighbours are looked for.
         follower_windows: past horizons from which is learned what is bought after which history.

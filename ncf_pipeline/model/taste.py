@@ -1,7 +1,7 @@
-"""What a customer would like by what they bought: scores of every product, from three sources. Pure.
+"""What a customer would like by what they bought: scores of every product, from four sources. Pure.
 
-Co-purchases (EASE, over customers and over baskets), similar customers (TIFU-KNN, Hu et al. 2020), and
-what customers with such a history went on to buy.
+Co-purchases (EASE, over customers and over baskets), similar customers (TIFU-KNN, Hu et al. 2020),
+what customers with such a history went on to buy, and the words of descriptions.
 """
 
 from functools import cached_property
@@ -14,6 +14,7 @@ from ncf_pipeline.model.copurchase import Weights, copurchase_weights, scores_fr
 from ncf_pipeline.model.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features import TASTE, Float32
 from ncf_pipeline.model.state import ShopState, unit_rows
+from ncf_pipeline.model.words import alike, word_table
 
 
 class Taste:
@@ -38,6 +39,7 @@ class Taste:
             np.log1p(100 * neighbours_recent),
             10 * followed_new,
             10 * followed_all,
+            np.log1p(10 * scores_from(unit_rows(decayed), self.by_words)),
         )
         return dict(zip(TASTE, tables, strict=True))
 
@@ -50,6 +52,11 @@ class Taste:
     def by_baskets(self) -> Weights:
         """(P, P) co-purchase weights from single invoices, guests' included."""
         return copurchase_weights(self.state.baskets, self.recipe)
+
+    @cached_property
+    def by_words(self) -> sp.csr_array:
+        """(P, P) likeness of descriptions, sparse."""
+        return alike(word_table(self.state), self.recipe.copurchase_neighbours)
 
     @cached_property
     def _pool(self) -> tuple[sp.csr_array, sp.csr_array, IntArray]:

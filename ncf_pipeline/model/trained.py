@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncf_pipeline.errors import OutdatedModelError
 from ncf_pipeline.model.features import FEATURES
 from ncf_pipeline.model.network import PurchaseNCF
 from ncf_pipeline.model.recipe import Recipe
@@ -98,11 +99,12 @@ class TrainedModel:
         """The model of a state.
 
         Raises:
-            ValueError: the state is of another set of features, or its shapes do not fit together.
+            OutdatedModelError: the state is of another set of features.
+            ValueError: its shapes do not fit together.
         """
         config = state.config
         if list(config["features"]) != list(FEATURES):
-            raise ValueError("it was trained with other features than this version computes")
+            raise OutdatedModelError("it was trained with other features than this version computes")
         known = {item.name for item in fields(Recipe)}
         values = {name: value for name, value in config["recipe"].items() if name in known}
         recipe = Recipe(**(values | {"hidden": tuple(values["hidden"])}))

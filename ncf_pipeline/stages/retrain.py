@@ -17,7 +17,7 @@ from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.columns import FOR_YOU, Interactions
-from ncf_pipeline.errors import TrainingError
+from ncf_pipeline.errors import OutdatedModelError, TrainingError
 from ncf_pipeline.evaluation import (
     CANDIDATE,
     EVERYONE,
@@ -294,7 +294,11 @@ def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: 
     entry = registry.incumbent(settings, holdout_start=truth.start, before_version=version)
     if entry is None or entry.url is None:
         return {}
-    model = artifacts.load_model(entry.url)
+    try:
+        model = artifacts.load_model(entry.url)
+    except OutdatedModelError as error:
+        logger.warning("No comparison with the incumbent, v%d: %s", entry.version, error)
+        return {}
     return {INCUMBENT: recommend_holdout(model, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))}
 
 

@@ -28,6 +28,7 @@ event as (
         invoice_line.quantity,
         invoice_line.unit_price,
         invoice_line.country,
+        invoice_line.description,
         invoice_line.quantity > 0 as is_purchase
     from retail.invoice_line
     inner join product_code on invoice_line.stock_code = product_code.stock_code
@@ -116,6 +117,7 @@ select
     event.quantity,
     event.unit_price::double precision as unit_price,
     event.country,
+    event.description,
     returned.returned_at
 from event
 left join returned

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ncf_pipeline import artifacts
-from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.errors import ArtifactError, OutdatedModelError
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
 
@@ -97,6 +97,16 @@ def test_a_manifest_that_makes_no_sense_is_refused(model, url, manifest):
     filesystem, path = fsspec.core.url_to_fs(url)
     filesystem.pipe_file(f"{path}/manifest.json", manifest)
     with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        artifacts.load_model(url)
+
+
+def test_a_model_of_other_features_is_told_from_a_damaged_one(model, url):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    manifest = artifacts.read_manifest(url)
+    manifest["config"]["features"].append("more")
+    filesystem.pipe_file(f"{path}/manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(OutdatedModelError, match=r"trained with other features .* Retrain"):
         artifacts.load_model(url)
 
 

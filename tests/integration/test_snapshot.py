@@ -202,10 +202,11 @@ def test_the_types_are_those_that_training_expects(settings):
     sold(settings, (0, ANNE, CUP, 1), (0, GUEST, CUP, 2))
     frozen = read_snapshot(settings, take_snapshot(settings))
     assert list(frozen.interactions.columns) == [
-        "customer_id", "stock_code", "invoice_no", "purchased_at", "quantity", "unit_price", "country", "returned_at",
+        "customer_id", "stock_code", "invoice_no", "purchased_at", "quantity", "unit_price", "country", "description",
+        "returned_at",
     ]  # fmt: skip
     assert [str(kind) for kind in frozen.interactions.dtypes] == [
-        "Int64", "str", "str", "datetime64[us]", "int64", "float64", "str", "datetime64[us]",
+        "Int64", "str", "str", "datetime64[us]", "int64", "float64", "str", "str", "datetime64[us]",
     ]  # fmt: skip
     assert list(frozen.products.columns) == ["stock_code", "description"]
 

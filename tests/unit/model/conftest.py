@@ -12,6 +12,7 @@ from ncf_pipeline.model.training import train
 
 START = datetime(2021, 1, 4)
 CUTOFF = START + timedelta(days=150)
+WORDS = ("red cup", "blue cup", "red bag", "blue bag")
 
 
 def frame(rows):
@@ -20,7 +21,9 @@ def frame(rows):
     for customer, code, invoice, day, *returned in rows:
         at = day if isinstance(day, datetime) else START + timedelta(days=day)
         back = START + timedelta(days=returned[0]) if returned else None
-        records.append((customer, code, invoice, at, 2, 1.5, "United Kingdom", back))
+        records.append(
+            (customer, code, invoice, at, 2, 1.5, "United Kingdom", f"{WORDS[sum(code.encode()) % 4]} {code}", back)
+        )
     columns = [
         "customer_id",
         "stock_code",
@@ -29,6 +32,7 @@ def frame(rows):
         "quantity",
         "unit_price",
         "country",
+        "description",
         "returned_at",
     ]
     table = pd.DataFrame(records, columns=columns)
@@ -56,7 +60,11 @@ def make_shop(customers=60, products=40, days=180, seed=7):
             guest = random.random() < 0.1
             rows += [(None if guest else 100 + customer, f"P{code:03d}", invoice, day) for code in sorted(basket)]
             day += int(random.integers(5, 25))
-    return frame(rows)
+    shop = frame(rows)
+    group = shop["stock_code"].str[1:].astype(int) * 4 // products
+    return shop.assign(
+        description=[f"{WORDS[number]} {code}" for number, code in zip(group, shop["stock_code"], strict=True)]
+    )
 
 
 @pytest.fixture(scope="session")

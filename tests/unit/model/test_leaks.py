@@ -30,12 +30,13 @@ def frozen(interactions):
 @pytest.fixture(scope="module")
 def planted(shop):
     """The shop whose holdout everybody spends on one new product, whose late returns are of what sold before."""
-    shop = shop[shop["purchased_at"] < END]
+    shop = shop[shop["purchased_at"] < END].copy()
     regulars = sorted(shop["customer_id"].dropna().unique())
     rows = [
         (customer, PLANTED, f"X{customer}-{day}", 150 + day) for customer in [*regulars, LATE] for day in (0, 1, 9, 20)
     ]
     known = shop["purchased_at"] < CUTOFF
+    shop.loc[~known, "description"] = "told only in the holdout"
     returned = shop["returned_at"].where(~(known & (shop.index % 5 == 0)), pd.Timestamp(CUTOFF + timedelta(hours=1)))
     return pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True)
 
@@ -46,7 +47,7 @@ def shuffled(planted):
     random = np.random.default_rng(1)
     future = planted["purchased_at"] >= CUTOFF
     dealt = planted.copy()
-    for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity"):
+    for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity", "description"):
         dealt.loc[future, column] = random.permutation(dealt.loc[future, column].to_numpy())
     dealt["returned_at"] = dealt["returned_at"].where(dealt["returned_at"] < CUTOFF)
     return dealt.sample(frac=1, random_state=2)

@@ -1,0 +1,44 @@
+"""Stages of a retrain on a small shop, with a real Postgres."""
+
+import json
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ncf_pipeline import artifacts, registry, synthetic
+from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.snapshot import newest_cutoff
+from ncf_pipeline.stages import retrain
+from ncf_pipeline.stages.ingest import ingest
+
+
+@pytest.fixture
+def champion(settings, tmp_path):
+    """A version that serves, of five weeks ago."""
+    synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
+    ingest(settings, [str(tmp_path / "shop.xlsx")])
+    earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=35))
+    version = retrain.backtest(settings, earlier, run_key="champion", requested_by="test")
+    decision = GateDecision(True, ("because",), Thresholds(), ())
+    registry.record_decision(settings, version, decision, details={})
+    retrain.refit(settings, version)
+    registry.promote(settings, version, actor="test", reason="test")
+    return version
+
+
+@pytest.mark.timeout(600)
+def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_retrain(settings, champion, caplog):
+    snapshot = retrain.snapshot(settings)
+    compared = retrain.backtest(settings, snapshot, run_key="before the upgrade", requested_by="test")
+    assert "incumbent" in {entry.recommender for entry in registry.evaluation(settings, compared)}
+
+    folder = Path(artifacts.version_url(settings.artifacts, champion).removeprefix("file://"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["features"].append("a feature of another version")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    caplog.set_level(logging.WARNING)
+    alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
+    assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}
+    assert f"No comparison with the incumbent, v{champion}" in caplog.text
