@@ -383,6 +383,5 @@ def _example(result: dict[str, Any]) -> str | None:
 
 
 def masked(customer_id: str) -> str:
-    """A customer's id as far as a log may tell it: 14646 is 14***."""
-    shown = 2 if len(customer_id) > 3 else 0
-    return customer_id[:shown] + "*" * (len(customer_id) - shown)
+    """A customer's id as far as logs and messages may tell it, always the same part of it: 14646 is ***46."""
+    return f"***{customer_id[-2:]}" if len(customer_id) > 2 else "***"

@@ -7,6 +7,7 @@ from psycopg2.extras import RealDictCursor
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.ingest.batches import batch_record
+from ncf_pipeline.quality import masked
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -31,11 +32,6 @@ def example_line(line: dict[str, Any]) -> str:
         cells["line"] = "(cannot be divided into cells)"
     shown = ", ".join(f"{name} {_short(cells[name])}" for name in (*InvoiceLines.ALL, "line") if cells.get(name))
     return f"{line['file']} row {line['row_number']:,}: {shown}"
-
-
-def masked(customer_id: str) -> str:
-    """The last two digits of a customer's number, which are enough to compare two lines."""
-    return f"***{customer_id[-2:]}" if len(customer_id) > 2 else "***"
 
 
 def quality_message(settings: Settings, batch_id: int) -> str | None:

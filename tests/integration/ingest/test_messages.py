@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ncf_pipeline.errors import QualityError
-from ncf_pipeline.ingest.messages import masked, quality_message
+from ncf_pipeline.ingest.messages import quality_message
+from ncf_pipeline.quality import masked
 from ncf_pipeline.stages import ingest
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
