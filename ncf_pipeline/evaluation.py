@@ -1,20 +1,23 @@
 """Scores lists against what was bought after them, per customer, over all, and by cohort."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ncf_pipeline.bootstrap import Interval, mean_intervals
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
-from ncf_pipeline.metrics import ndcg_at_k, precision_at_k, recall_at_k
+from ncf_pipeline.metrics import average_precision_at_k, ndcg_at_k, precision_at_k, recall_at_k
 from ncf_pipeline.splits import holdout, interactions_as_of
 
 NDCG_DEPTH = 10
+"""Depth of NDCG and of MAP."""
+
 QUESTIONS = (FOR_YOU, DISCOVER)
 CANDIDATE = "candidate"
 INCUMBENT = "incumbent"
@@ -33,6 +36,9 @@ class Holdout:
         known_customers: those of them with an interaction before `start`.
         catalogue: stock codes with an interaction before `start`, guests' included.
         cohorts: customers by name of a group; `everyone` is one.
+        spent: what each customer spent on each product in the holdout, in the shop's currency.
+        novelty: of each product of the catalogue, in bits: -log2((1 + n) / (1 + N)), where n of the N customers had
+            bought it before `start`.
     """
 
     start: datetime
@@ -41,6 +47,8 @@ class Holdout:
     known_customers: tuple[int, ...]
     catalogue: frozenset[str]
     cohorts: dict[str, frozenset[int]]
+    spent: dict[int, dict[str, float]]
+    novelty: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,11 @@ class Scores:
         catalog_coverage: distinct products among the first `k` of all lists, over the catalogue.
         full_lists: share of the known customers whose list has at least `k` products.
         overlap: mean share of the first `k` that two customers' lists have in common; 1 is one list for all.
+        map_at_10: mean of Average Precision@10, in [0, 1]; None where an earlier version evaluated.
+        revenue_at_k: share of what the customers spent in the holdout, on products that the question asks for, that
+            went to the first `k` of their lists; likewise.
+        novelty: mean self-information of the first `k` of all lists, in bits: higher is less obvious (Zhou et al. 2010,
+            "Solving the apparent diversity-accuracy dilemma of recommender systems"); likewise.
     """
 
     recommender: str
@@ -82,6 +95,9 @@ class Scores:
     catalog_coverage: float
     full_lists: float
     overlap: float
+    map_at_10: float | None = None
+    revenue_at_k: float | None = None
+    novelty: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and the database."""
@@ -110,6 +126,8 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
         known_customers=tuple(sorted(known & set(bought))),
         catalogue=frozenset(before[Interactions.STOCK_CODE]),
         cohorts={EVERYONE: frozenset(bought), **_by_activity(before, bought), **_by_country(before, held)},
+        spent=_spent(held),
+        novelty=_novelty(before),
     )
 
 
@@ -130,7 +148,7 @@ def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k
     scores: list[Scores] = []
     for question in QUESTIONS:
         made = {name: _lists_by_customer(lists, question) for name, lists in lists_by_recommender.items()}
-        by_customer = {name: _score_by_customer(lists, truth.bought[question], k) for name, lists in made.items()}
+        by_customer = {name: _score_by_customer(lists, truth, question, k) for name, lists in made.items()}
         for cohort, members in truth.cohorts.items():
             of_cohort = {name: frame.loc[frame.index.isin(members)] for name, frame in by_customer.items()}
             lists_of_cohort = {
@@ -145,9 +163,10 @@ def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: 
     """Metrics of each holdout customer, the index in ascending order of customer_id.
 
     Returns:
-        Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`.
+        Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`, `map_at_10`; and `spent`, `spent_at_k`: on all that the
+        question asks for, and on what is among the first `k`, in the shop's currency.
     """
-    return _score_by_customer(_lists_by_customer(lists, question), truth.bought[question], k)
+    return _score_by_customer(_lists_by_customer(lists, question), truth, question, k)
 
 
 def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
@@ -204,6 +223,7 @@ def _score_cohort(
     for name, mean in zip(names, means, strict=True):
         shown = {code for codes in lists[name].values() for code in codes[:k]}
         full = sum(1 for customer in known if len(lists[name].get(customer, ())) >= k)
+        spent = float(by_customer[name]["spent"].sum())
         scores.append(
             Scores(
                 recommender=name,
@@ -222,28 +242,39 @@ def _score_cohort(
                 catalog_coverage=len(shown & truth.catalogue) / len(truth.catalogue) if truth.catalogue else 0.0,
                 full_lists=full / len(known) if known else 0.0,
                 overlap=mean_overlap(list(lists[name].values()), k),
+                map_at_10=float(by_customer[name]["map_at_10"].mean()),
+                revenue_at_k=float(by_customer[name]["spent_at_k"].sum()) / spent if spent else 0.0,
+                novelty=_mean_novelty(lists[name].values(), truth, k),
             )
         )
     return scores
 
 
-def _score_by_customer(
-    recommended: Mapping[int, list[str]], bought: Mapping[int, frozenset[str]], k: int
-) -> pd.DataFrame:
-    rows = [
-        (
-            precision_at_k(recommended.get(customer, ()), bought=bought[customer], k=k),
-            recall_at_k(recommended.get(customer, ()), bought=bought[customer], k=k),
-            ndcg_at_k(recommended.get(customer, ()), bought=bought[customer], k=NDCG_DEPTH),
+def _score_by_customer(recommended: Mapping[int, list[str]], truth: Holdout, question: str, k: int) -> pd.DataFrame:
+    rows = []
+    for customer, bought in sorted(truth.bought[question].items()):
+        codes, spent = recommended.get(customer, []), truth.spent[customer]
+        rows.append(
+            (
+                precision_at_k(codes, bought=bought, k=k),
+                recall_at_k(codes, bought=bought, k=k),
+                ndcg_at_k(codes, bought=bought, k=NDCG_DEPTH),
+                average_precision_at_k(codes, bought=bought, k=NDCG_DEPTH),
+                sum(spent[code] for code in bought),
+                sum(spent[code] for code in bought & set(codes[:k])),
+            )
         )
-        for customer in sorted(bought)
-    ]
     return pd.DataFrame(
         rows,
-        columns=["precision_at_k", "recall_at_k", "ndcg_at_10"],
-        index=pd.Index(sorted(bought), name=Interactions.CUSTOMER_ID),
+        columns=["precision_at_k", "recall_at_k", "ndcg_at_10", "map_at_10", "spent", "spent_at_k"],
+        index=pd.Index(sorted(truth.bought[question]), name=Interactions.CUSTOMER_ID),
         dtype=float,
     )
+
+
+def _mean_novelty(lists: Iterable[Sequence[str]], truth: Holdout, k: int) -> float:
+    known = [truth.novelty[code] for codes in lists for code in codes[:k] if code in truth.novelty]
+    return sum(known) / len(known) if known else 0.0
 
 
 def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> dict[str, frozenset[int]]:
@@ -268,6 +299,26 @@ def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset
     home = str(counts.index[counts.to_numpy() == counts.max()].min()) if len(counts) else str(country.min())
     at_home = frozenset(int(customer) for customer in country.index[country == home])
     return {home: at_home, f"outside {home}": frozenset(int(customer) for customer in country.index) - at_home}
+
+
+def _spent(held: pd.DataFrame) -> dict[int, dict[str, float]]:
+    value = held[Interactions.QUANTITY] * held[Interactions.UNIT_PRICE]
+    totals = value.groupby([held[Interactions.CUSTOMER_ID], held[Interactions.STOCK_CODE]]).sum()
+    spent: dict[int, dict[str, float]] = {}
+    for customer, code, amount in zip(
+        totals.index.get_level_values(0), totals.index.get_level_values(1), totals, strict=True
+    ):
+        spent.setdefault(int(customer), {})[str(code)] = float(amount)
+    return spent
+
+
+def _novelty(before: pd.DataFrame) -> dict[str, float]:
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    customers = of_customers[Interactions.CUSTOMER_ID].nunique()
+    buyers = of_customers.groupby(Interactions.STOCK_CODE)[Interactions.CUSTOMER_ID].nunique()
+    codes = before[Interactions.STOCK_CODE].unique()
+    share: npt.NDArray[np.float64] = (1 + buyers.reindex(codes).fillna(0).to_numpy(np.float64)) / (1 + customers)
+    return dict(zip((str(code) for code in codes), (-np.log2(share)).tolist(), strict=True))
 
 
 def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str]]:

@@ -51,6 +51,28 @@ def ndcg_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) ->
     return gain / ideal
 
 
+def average_precision_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) -> float:
+    """Mean precision at the places of the hits: Σ_{i<=k} rel_i |L[:i] ∩ B| / i, over min(k, |B|). Its mean is MAP@k.
+
+    Manning et al. 2008, "Introduction to Information Retrieval", section 8.4, cut at `k`.
+
+    Raises:
+        ValueError: nothing was bought.
+
+    >>> average_precision_at_k(["a", "x", "b"], bought={"a", "b"}, k=3)  # (1/1 + 2/3) / 2
+    0.8333333333333333
+    """
+    if not bought:
+        raise ValueError("average precision needs at least one bought product")
+    hits, total, seen = 0, 0.0, set()
+    for place, code in enumerate(recommended[:k], start=1):
+        if code in bought and code not in seen:
+            seen.add(code)
+            hits += 1
+            total += hits / place
+    return total / min(k, len(set(bought)))
+
+
 def _hits(recommended: Sequence[str], bought: Collection[str], k: int) -> int:
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

@@ -14,7 +14,10 @@ select
     ndcg_at_10,
     catalog_coverage,
     full_lists,
-    overlap
+    overlap,
+    map_at_10,
+    revenue_at_k,
+    novelty
 from ml.evaluation
 where version = %(version)s
 order by place asc

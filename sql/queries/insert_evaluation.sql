@@ -16,6 +16,9 @@ insert into ml.evaluation (
     catalog_coverage,
     full_lists,
     overlap,
+    map_at_10,
+    revenue_at_k,
+    novelty,
     place
 )
 values (
@@ -36,5 +39,8 @@ values (
     %(catalog_coverage)s,
     %(full_lists)s,
     %(overlap)s,
+    %(map_at_10)s,
+    %(revenue_at_k)s,
+    %(novelty)s,
     %(place)s
 )

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from ledger import interactions, january
@@ -62,6 +63,32 @@ def test_a_customer_without_a_list_scores_zero_and_counts():
     assert discover.customers == 2
     assert discover.precision_at_k == pytest.approx((1 / 2 + 0) / 2)
     assert discover.full_lists == 0.5
+
+
+def test_map_is_the_mean_precision_at_the_places_of_the_hits():
+    lists = customer_lists(for_you={1: ["a", "x", "c"], 2: ["x", "a"]}, discover={})
+    for_you = scored(2, candidate=lists)["candidate", "for_you"]
+    assert for_you.map_at_10 == pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 2 + 0) / 3)
+
+
+def test_revenue_is_the_share_of_spending_that_the_lists_foresaw():
+    ledger = LEDGER.assign(quantity=[1, 1, 1, 1, 10, 2, 3, 1, 1], unit_price=[1, 1, 1, 1, 2.0, 5.0, 1.0, 7.0, 1])
+    truth = truth_of(ledger, january(10), january(20))
+    assert truth.spent == {1: {"a": 20.0, "c": 10.0}, 2: {"a": 3.0}, 3: {"b": 7.0}}
+    lists = customer_lists(for_you={1: ["a", "x", "c"], 2: ["a"]}, discover={1: ["c"]})
+    of = scored(2, truth=truth, candidate=lists)
+    assert of["candidate", "for_you"].revenue_at_k == pytest.approx((20 + 3) / 40)
+    # New to their customers were c and b, for 10 and 7.
+    assert of["candidate", "discover"].revenue_at_k == pytest.approx(10 / 17)
+
+
+def test_novelty_is_in_bits_and_higher_where_fewer_had_bought_it():
+    # Of two customers, two had bought a, one b, and only a guest d.
+    assert TRUTH.novelty == pytest.approx({"a": 0.0, "b": -np.log2(2 / 3), "d": -np.log2(1 / 3)})
+    lists = customer_lists(for_you={1: ["a", "d", "b"], 2: ["b", "unknown"]}, discover={})
+    assert scored(2, candidate=lists)["candidate", "for_you"].novelty == pytest.approx(
+        (0 - np.log2(1 / 3) - np.log2(2 / 3)) / 3
+    )
 
 
 def test_differences_are_paired_and_to_the_candidate():

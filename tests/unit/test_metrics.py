@@ -1,6 +1,6 @@
 import pytest
 
-from ncf_pipeline.metrics import ndcg_at_k, precision_at_k, recall_at_k
+from ncf_pipeline.metrics import average_precision_at_k, ndcg_at_k, precision_at_k, recall_at_k
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,23 @@ def test_precision_of_nothing_bought_is_zero_but_recall_and_ndcg_have_no_meaning
 def test_k_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         precision_at_k(["a"], bought={"a"}, k=0)
+
+
+@pytest.mark.parametrize(
+    ("recommended", "bought", "k", "expected"),
+    [
+        (["a", "b"], {"a", "b"}, 2, 1.0),
+        (["x", "a"], {"a"}, 2, 1 / 2),
+        (["a", "x", "b"], {"a", "b", "c"}, 3, (1 + 2 / 3) / 3),
+        (["a", "x", "b"], {"a", "b", "c"}, 2, 1 / 2),  # b is too deep; two places could have hit
+        (["a", "a", "b"], {"a", "b"}, 3, (1 + 2 / 3) / 2),  # a repetition is no hit
+        ([], {"a"}, 3, 0.0),
+    ],
+)
+def test_average_precision_by_hand(recommended, bought, k, expected):
+    assert average_precision_at_k(recommended, bought=bought, k=k) == pytest.approx(expected)
+
+
+def test_average_precision_needs_a_purchase():
+    with pytest.raises(ValueError, match="at least one bought product"):
+        average_precision_at_k(["a"], bought=set(), k=3)

@@ -1,0 +1,53 @@
+"""Product neighbourhoods: item-kNN by the library `implicit`, and EASE."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from ncf_pipeline.model import copurchase
+from ncf_pipeline.model.events import IntArray
+from ncf_pipeline.model.features import Float32
+from ncf_pipeline.model.state import ShopState
+from ncf_pipeline.peers.ranking import library, ranked_lists, state_at
+
+NEIGHBOURS = 100
+RIDGE = 300.0
+
+
+def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+    """Products by cosine to those bought; a bought product is most like itself.
+
+    Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
+
+    Raises:
+        SettingsError: `implicit` is not installed.
+    """
+    state = state_at(interactions, as_of)
+    model = library("implicit.nearest_neighbours").CosineRecommender(K=NEIGHBOURS, num_threads=2)
+    model.fit(sp.csr_matrix(state.bought), show_progress=False)
+    weights = sp.csr_array(model.similarity, dtype=np.float32)
+    return _by_weights(state, weights, interactions, as_of, top_n, customers)
+
+
+def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+    """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8)."""
+    state = state_at(interactions, as_of)
+    weights = copurchase.ease(state.bought[state.known_customers], RIDGE)
+    return _by_weights(state, weights, interactions, as_of, top_n, customers)
+
+
+def _by_weights(
+    state: ShopState,
+    weights: copurchase.Weights,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[int],
+) -> pd.DataFrame:
+    def scores(index: IntArray) -> Float32:
+        return copurchase.scores_from(state.bought[index], weights)
+
+    return ranked_lists(state, scores, interactions, as_of, top_n, customers)
