@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_WIDE = 100
+_WIDE, _WIDER = 100, 135
 """Columns of a terminal from which on there is room for more."""
 
 
@@ -34,16 +34,22 @@ def evaluation_table(
         scores: the fields of `evaluation.Scores`.
         title: of the tables.
         cohorts: show every cohort, instead of everyone alone.
-        intervals: show the candidate's lead with its 95% interval, and in a wide terminal that of precision.
+        intervals: show the candidate's lead with its 95% interval, in a wide terminal that of precision, and in a
+            wider one MAP, the share of revenue and novelty (bits).
     """
     shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
     cells: dict[str, Callable[[dict[str, Any]], str]] = {"P@{k}": lambda score: f"{score['precision_at_k']:.4f}"}
     if intervals:
         cells["candidate ahead by"] = _lead
-    if intervals and Console().width >= _WIDE:
+    width = Console().width
+    if intervals and width >= _WIDE:
         cells["95%"] = lambda score: f"{score['precision_low']:.3f} to {score['precision_high']:.3f}"
     cells["R@{k}"] = lambda score: f"{score['recall_at_k']:.4f}"
     cells["NDCG@10"] = lambda score: f"{score['ndcg_at_10']:.4f}"
+    if intervals and width >= _WIDER:
+        cells["MAP@10"] = lambda score: _number(score["map_at_10"], ".4f")
+        cells["revenue@{k}"] = lambda score: _number(score["revenue_at_k"], ".1%")
+        cells["novelty"] = lambda score: _number(score["novelty"], ".1f")
     cells["coverage"] = lambda score: f"{score['catalog_coverage']:.1%}"
     groups = groupby(shown, key=lambda score: (score["question"], score["cohort"], score["customers"], score["k"]))
     tables = []
@@ -61,6 +67,10 @@ def evaluation_table(
             )
         tables.append(table)
     return Group(Text(title, style="italic"), *tables)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _lead(score: dict[str, Any]) -> str:

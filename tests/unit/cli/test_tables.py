@@ -11,6 +11,7 @@ SCORE = {
     "question": "for_you", "cohort": "everyone", "recommender": "candidate", "k": 5, "customers": 1547,
     "precision_at_k": 0.3338, "recall_at_k": 0.1177, "ndcg_at_10": 0.3441, "catalog_coverage": 0.202,
     "precision_low": 0.318, "precision_high": 0.349, "ahead": None, "ahead_low": None, "ahead_high": None,
+    "map_at_10": 0.1834, "revenue_at_k": 0.1423, "novelty": 4.25,
 }  # fmt: skip
 BEHIND = SCORE | {"recommender": "personal_frequency", "ahead": 0.0508, "ahead_low": 0.0415, "ahead_high": 0.0596}
 
@@ -41,6 +42,17 @@ def test_an_evaluation_fits_and_nothing_is_cut(terminal, cohorts):
 def test_a_wide_terminal_shows_more(terminal):
     text = terminal(120, lambda: tables.evaluation_table([BEHIND], title="v1", intervals=True))
     assert "0.318 to 0.349" in text
+    assert "novelty" not in text
+
+
+def test_the_widest_shows_all_that_is_known(terminal):
+    earlier = SCORE | {"map_at_10": None, "revenue_at_k": None, "novelty": None}
+    text = terminal(140, lambda: tables.evaluation_table([SCORE, BEHIND, earlier], title="v1", intervals=True))
+    assert "…" not in text
+    candidate, behind, older = (" ".join(line.split()) for line in text.splitlines() if "0.3338" in line)
+    assert candidate.endswith("0.3441 0.1834 14.2% 4.2 20.2%")
+    assert behind.endswith("0.1834 14.2% 4.2 20.2%")
+    assert older.endswith("0.3441 20.2%")
 
 
 def test_versions_fit(terminal):
