@@ -15,6 +15,7 @@ def render(
     model: TrainedModel,
     scores: Sequence[Scores],
     decision: dict[str, Any] | None,
+    warning: str | None = None,
 ) -> str:
     """The card's text.
 
@@ -24,6 +25,7 @@ def render(
         model: the backtest's or the refit's.
         scores: of the backtest: candidate, incumbent and baselines.
         decision: the gate's, once there is one.
+        warning: what somebody should know who reads how it was trained.
     """
     bought = snapshot.interactions
     parts = [
@@ -48,6 +50,7 @@ def render(
         "",
         "## Training",
         "",
+        *([f"**{warning}**", ""] if warning else []),
         *[f"- {epoch_line(report)}" for report in model.history],
         "",
         "## Not for",

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     holdout_days: int = Field(28, ge=1, le=365, description="days that a backtest is evaluated on")
     seed: int = Field(0, ge=0, description="random seed of training")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    gpu_promised: bool = Field(False, description="this worker's queue promises a GPU: training without one is told")
 
     gate_baseline_margin: float = Field(0.0, ge=0, lt=1, description="lead over each baseline that must be exceeded")
     gate_incumbent_tolerance: float = Field(

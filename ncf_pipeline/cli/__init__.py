@@ -1,5 +1,6 @@
 """The command line: `ncf-pipeline`. Each module here holds a group of commands; this one joins them."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -34,7 +35,12 @@ def _options(
 def main() -> None:
     """Entry point. Exit code 0, 1 (failed; one line says why and what to do) or 2 (usage)."""
     try:
-        app()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's
+            from ncf_pipeline import distributed
+
+            distributed.run(app)
+        else:
+            app()
     except NcfError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {_escape(str(error))}")
         sys.exit(1)

@@ -1,7 +1,9 @@
 """Queries as batches of tensors, with negatives sampled anew each time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ from ncf_pipeline.model.device import Placement
 from ncf_pipeline.model.events import FloatArray, IntArray
 from ncf_pipeline.model.network import Batch
 from ncf_pipeline.model.queries import Chunk
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class TrainingBatch:
         new: (R,) whether the customer had never bought it.
         correction: (R,) what the loss adds to its score: -log of the chance that it was sampled.
         weight: (B,) of each query.
+        queries: of the whole batch over the processes that share it; the mean of their gradients is the batch's.
     """
 
     inputs: Batch
@@ -33,6 +38,7 @@ class TrainingBatch:
     new: Tensor
     correction: Tensor
     weight: Tensor
+    queries: float
 
 
 class Batches:
@@ -72,16 +78,25 @@ class Batches:
         to a sampled one's score, so that the softmax expects what it would be over all (logQ correction,
         Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations").
 
+        Processes that train together are given the same `random`; each gets its part of every batch.
+
         Args:
             size: queries in a batch.
             weights: (Q,) of each query.
             negative_share: in (0, 1].
             random: for the order and the sample.
         """
+        rank, world = self.placement.rank, self.placement.world
         order = random.permutation(len(self))
         for begin in range(0, len(order), size):
-            chosen = order[begin : begin + size]
-            yield self._batch(self.queries[chosen], weights[chosen], negative_share, random)
+            chosen, sampling = order[begin : begin + size], random
+            if world > 1:
+                if len(chosen) < world:
+                    return  # too few for everybody to have one; the next pass mixes them anew
+                sampling = np.random.default_rng([int(random.integers(2**32)), rank])
+                chosen = chosen[rank::world]
+            batch = self._batch(self.queries[chosen], weights[chosen], negative_share, sampling)
+            yield batch if world == 1 else replace(batch, queries=len(order[begin : begin + size]) / world)
 
     def in_order(self, size: int) -> Iterator[TrainingBatch]:
         """All queries once, as they are, with all of their candidates."""
@@ -127,6 +142,7 @@ class Batches:
             new=self._tensor(~seen),
             correction=self._tensor(correction),
             weight=self._tensor(weights.astype(np.float32)),
+            queries=len(queries),
         )
 
     def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -134,6 +150,15 @@ class Batches:
         if self.placement.pinned:
             tensor = tensor.pin_memory()
         return tensor.to(self.placement.device, non_blocking=True)
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, with the next one made in a thread while this one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _part(start: npt.NDArray[np.integer], row: int) -> slice:

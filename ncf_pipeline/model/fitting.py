@@ -1,22 +1,31 @@
 """The training loop, which can stop and go on: epochs, a moving average of the weights, and how good it is."""
 
 import copy
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches, TrainingBatch
+from ncf_pipeline.model.batches import Batches, TrainingBatch, one_ahead
 from ncf_pipeline.model.copurchase import Weights, low_rank
 from ncf_pipeline.model.events import DAY, FloatArray
-from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF, listwise_loss
+from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF, listwise_loss
 from ncf_pipeline.model.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 5
 """Places of a list that count when the number of epochs is chosen."""
+
+
+LONG_STEPS = 5_000
+"""Steps from which on a training is long enough to pay for `torch.compile`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,9 @@ class Fit:
     The learning rate stays as it is after the warm-up and the average does the cooling (Izmailov et al.
     2018, "Averaging Weights Leads to Wider Optima"), so an epoch is the same whatever number follow it.
 
+    Where several processes train together, each has its part of every batch, and all have the same weights after it
+    (Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training").
+
     Args:
         network: untrained, on the CPU.
         batches: the training queries.
@@ -51,6 +63,8 @@ class Fit:
         _standardise(network, batches)
         self.network = network.to(placement.device).train()
         self.averaged = copy.deepcopy(self.network).eval()
+        self.compiled = placement.compiled and self._steps() >= LONG_STEPS
+        self.forward = self._forward()
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(network, recipe), lr=recipe.learning_rate, fused=placement.fused
         )
@@ -58,6 +72,23 @@ class Fit:
         self.weights /= self.weights.mean()
         self.random = np.random.default_rng(recipe.seed)
         self.epoch = self.step = 0
+        if placement.world > 1:
+            # Dropout of one process is not that of another.
+            torch.manual_seed(recipe.seed + placement.rank)
+
+    def _steps(self) -> int:
+        """About how many there are to come."""
+        return -(-len(self.batches) // self.recipe.batch_customers) * self.recipe.max_epochs
+
+    def _forward(self) -> Callable[[Batch], Tensor]:
+        """The network as it is called in training: by itself, compiled, or with gradients shared between processes."""
+        placement = self.batches.placement
+        if placement.world > 1:
+            devices = [placement.device] if placement.device.type == "cuda" else None
+            return DistributedDataParallel(self.network, device_ids=devices)
+        if self.compiled:
+            return cast("Callable[[Batch], Tensor]", torch.compile(self.network, dynamic=True))
+        return self.network
 
     def run_epoch(self) -> float:
         """One pass over the queries, several where they are few.
@@ -72,9 +103,10 @@ class Fit:
         passes = _passes(batches, recipe)
         self.epoch += 1
         for _ in range(passes):
-            for batch in batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random):
+            coming = batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random)
+            for batch in one_ahead(coming) if batches.placement.pinned else coming:
                 losses += self._one_step(batch)
-        mean = losses / (len(batches) * passes)
+        mean = self._over_processes(losses) / (len(batches) * passes)
         if not np.isfinite(mean):
             raise TrainingError(f"The loss is {mean} in epoch {self.epoch}. Lower the recipe's learning_rate.")
         return mean
@@ -85,30 +117,59 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, self.step / recipe.warmup_steps)
         with self.batches.placement.autocast():
-            scores = self.network(batch.inputs).float()  # (R, 2)
+            scores = self._scores(batch.inputs).float()  # (R, 2)
         loss = _loss(scores, batch, recipe)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss / len(batch.weight)).backward()  # type: ignore[no-untyped-call]
+        (loss / batch.queries).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         _average(self.averaged, self.network, min(recipe.average_decay, self.step / (self.step + 10)))
         return float(loss.detach())
 
+    def _scores(self, inputs: Batch) -> Tensor:
+        """What the network says; without compilation from now on, if that fails: it only saves time."""
+        try:
+            return self.forward(inputs)
+        except RuntimeError as error:
+            if not self.compiled:
+                raise
+            logger.warning("torch.compile failed, training goes on without: %s", str(error).splitlines()[0])
+            self.forward, self.compiled = self.network, False
+            return self._scores(inputs)
+
+    def _over_processes(self, value: float) -> float:
+        """The sum of each one's."""
+        if self.batches.placement.world == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64)
+        distributed.all_reduce(total)
+        return float(total)
+
     def progress(self) -> Progress:
-        """All that the rest of the training depends on, the random states included."""
+        """All that the rest of the training depends on, the random states included; all processes ask together."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
+        tensors |= {f"random.cpu{rank}": state for rank, state in enumerate(self._of_processes(torch.get_rng_state()))}
         if self.batches.placement.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+            states = self._of_processes(torch.cuda.get_rng_state())
+            tensors |= {f"random.cuda{rank}": state for rank, state in enumerate(states)}
         return Progress(
             {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
             {"epoch": self.epoch, "step": self.step, "sampling": self.random.bit_generator.state},
         )
 
+    def _of_processes(self, tensor: Tensor) -> list[Tensor]:
+        """Each one's, in order of rank."""
+        world = self.batches.placement.world
+        if world == 1:
+            return [tensor]
+        found = [torch.empty_like(tensor) for _ in range(world)]
+        distributed.all_gather(found, tensor)
+        return found
+
     def restore(self, progress: Progress) -> None:
-        """Goes on from there, as if training had never stopped: on the same device, to the same bits."""
+        """Goes on from there, as if training had never stopped: on as many devices alike, to the same bits."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimizer": {}, "random": {}}
         for name, tensor in progress.tensors.items():
             part, _, rest = name.partition(".")
@@ -120,9 +181,10 @@ class Fit:
             index, _, rest = name.partition(".")
             moments.setdefault(int(index), {})[rest] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        torch.set_rng_state(parts["random"]["cpu"])
-        if "cuda" in parts["random"]:
-            torch.cuda.set_rng_state(parts["random"]["cuda"])
+        rank = self.batches.placement.rank
+        torch.set_rng_state(parts["random"][f"cpu{rank}"])
+        if f"cuda{rank}" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"][f"cuda{rank}"])
         self.epoch, self.step = int(progress.facts["epoch"]), int(progress.facts["step"])
         self.random.bit_generator.state = progress.facts["sampling"]
 

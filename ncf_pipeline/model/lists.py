@@ -1,7 +1,6 @@
 """Top-N lists of customers, of products, and for anyone else. Deterministic; ties by stock code."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -22,6 +21,7 @@ from ncf_pipeline.columns import (
     Interactions,
     Lists,
 )
+from ncf_pipeline.model.batches import one_ahead
 from ncf_pipeline.model.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.copurchase import cosine_neighbours
 from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
@@ -101,7 +101,7 @@ def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntA
     customer_rows = rows_of(model.customers, events.customers.tolist())
     product_rows = rows_of(model.products, events.products.tolist())
     rows: list[Row] = []
-    for contexts in _one_ahead(maker.contexts(customers)):
+    for contexts in one_ahead(maker.contexts(customers)):
         scores = np.concatenate(
             [
                 _scores(model.network, state, contexts, part, customer_rows, product_rows)
@@ -145,15 +145,6 @@ def _scores(
     )
     scores: npt.NDArray[np.float32] = network(batch).numpy()
     return scores
-
-
-def _one_ahead(items: Iterator[Contexts]) -> Iterator[Contexts]:
-    """The same, with the next one made while this one is used."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
 
 
 def _parts(start: IntArray, rows: int) -> Iterator[slice]:

@@ -17,6 +17,7 @@ from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.columns import FOR_YOU, Interactions
+from ncf_pipeline.distributed import train
 from ncf_pipeline.errors import OutdatedModelError, TrainingError
 from ncf_pipeline.evaluation import (
     CANDIDATE,
@@ -30,10 +31,11 @@ from ncf_pipeline.evaluation import (
     truth_of,
 )
 from ncf_pipeline.gate import GateDecision, Thresholds, decide, objections_to_refit
+from ncf_pipeline.model.device import place
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
-from ncf_pipeline.model.training import Checkpoints, train
+from ncf_pipeline.model.training import Checkpoints
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.snapshot_quality import check_snapshot
@@ -103,6 +105,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         requested_by=requested_by,
     )
     truth = truth_for(frozen, holdout_start)
+    missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, frozen, holdout_start, recipe)
     candidate, lists = train_and_recommend(
         frozen, recipe, truth, k=settings.k, device=settings.device, checkpoints=checkpoints
@@ -112,8 +115,10 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     artifacts.save_model(
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        lineage=_lineage(frozen, version, holdout_start, scores),
-        card=model_card.render(version=version, snapshot=frozen, model=candidate, scores=scores, decision=None),
+        lineage=_lineage(settings, frozen, version, holdout_start, scores),
+        card=model_card.render(
+            version=version, snapshot=frozen, model=candidate, scores=scores, decision=None, warning=missing
+        ),
     )
     checkpoints.clear()
     registry.record_evaluation(settings, version, scores)
@@ -164,6 +169,7 @@ def refit(settings: Settings, version: int) -> bool:
     entry = registry.model_version(settings, version)
     frozen = read_snapshot(settings, entry.snapshot_id)
     evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
+    missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, frozen, frozen.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
         frozen.interactions,
@@ -179,13 +185,14 @@ def refit(settings: Settings, version: int) -> bool:
     artifacts.save_model(
         model,
         url,
-        lineage=_lineage(frozen, version, entry.holdout_start, scores),
+        lineage=_lineage(settings, frozen, version, entry.holdout_start, scores),
         card=model_card.render(
             version=version,
             snapshot=frozen,
             model=model,
             scores=scores,
             decision=registry.gate_decision(settings, version),
+            warning=missing,
         ),
     )
     checkpoints.clear()
@@ -302,9 +309,28 @@ def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: 
     return {INCUMBENT: recommend_holdout(model, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))}
 
 
-def _lineage(frozen: Snapshot, version: int, holdout_start: datetime, scores: Sequence[Scores]) -> dict[str, Any]:
+def missing_gpu(settings: Settings) -> str | None:
+    """What to tell where training runs without the GPU that its queue promised; it is logged too. None if all is well.
+
+    Raises:
+        TrainingError: the settings name a device that is not here.
+    """
+    if not settings.gpu_promised or place(settings.device).device.type == "cuda":
+        return None
+    missing = (
+        "NO GPU: NCF_GPU_PROMISED is set, but training runs on the CPU, and may take many times as long. "
+        "Check the driver with `nvidia-smi`, the container's device reservation, and that torch is a CUDA build."
+    )
+    logger.warning(missing)
+    return missing
+
+
+def _lineage(
+    settings: Settings, frozen: Snapshot, version: int, holdout_start: datetime, scores: Sequence[Scores]
+) -> dict[str, Any]:
     return {
         "version": version,
+        "trained_on": place(settings.device).device.type,
         "snapshot_id": frozen.snapshot_id,
         "snapshot_sha256": frozen.sha256,
         "cutoff": frozen.cutoff.isoformat(),

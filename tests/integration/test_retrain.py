@@ -16,7 +16,8 @@ from ncf_pipeline.stages.ingest import ingest
 
 @pytest.fixture
 def champion(settings, tmp_path):
-    """A version that serves, of five weeks ago."""
+    """A version that serves, of five weeks ago; its worker was promised a GPU."""
+    settings = settings.model_copy(update={"gpu_promised": True, "device": "cpu"})
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
     ingest(settings, [str(tmp_path / "shop.xlsx")])
     earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=35))
@@ -35,10 +36,19 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     assert "incumbent" in {entry.recommender for entry in registry.evaluation(settings, compared)}
 
     folder = Path(artifacts.version_url(settings.artifacts, champion).removeprefix("file://"))
+    assert "**NO GPU: NCF_GPU_PROMISED is set" in (folder / "model_card.md").read_text()
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["trained_on"] == "cpu"
     manifest["config"]["features"].append("a feature of another version")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     caplog.set_level(logging.WARNING)
     alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
     assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}
     assert f"No comparison with the incumbent, v{champion}" in caplog.text
+
+
+@pytest.mark.parametrize(("promised", "device", "told"), [(True, "cpu", True), (False, "cpu", False)])
+def test_a_promised_gpu_that_is_missing_is_told_loudly(settings, caplog, promised, device, told):
+    missing = retrain.missing_gpu(settings.model_copy(update={"gpu_promised": promised, "device": device}))
+    assert (missing is not None) == told
+    assert ("NO GPU" in caplog.text) == told

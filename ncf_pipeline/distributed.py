@@ -1,0 +1,143 @@
+"""Training in several processes that torchrun started: the first runs the command, the others only help to train.
+
+    torchrun --nproc-per-node 2 -m ncf_pipeline retrain
+
+Process 0 is the command as ever: it alone reads the database, writes artifacts, checkpoints, lists and logs. For each
+training it sends the others the purchases and the recipe, and all train the same network together, each on its part of
+every batch. On CUDA, each process has a device of its own (NCCL); on the CPU they share its cores (gloo).
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, distributed
+
+from ncf_pipeline.errors import NcfError, TrainingError
+from ncf_pipeline.model import training
+from ncf_pipeline.model.fitting import Progress
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.model.training import Checkpoints, OnEpoch
+
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others: a command may ingest or publish before it trains. One that died is noticed
+at once, by its connection."""
+
+
+def run(command: Callable[[], None]) -> None:
+    """Runs a command in the first process, and helps it to train in the others, until it ends."""
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    try:
+        if distributed.get_rank() > 0:
+            _help()
+            return
+        try:
+            command()
+        finally:
+            # Nobody is left to be told where another process died.
+            with contextlib.suppress(RuntimeError):
+                _send(b"")
+    finally:
+        distributed.destroy_process_group()
+
+
+def train(
+    interactions: pd.DataFrame,
+    cutoff: datetime,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    on_epoch: OnEpoch | None = None,
+    epochs: int | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> TrainedModel:
+    """`model.training.train`, with the help of the other processes where torchrun started some.
+
+    Raises:
+        TrainingError: as there; or another process died.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return training.train(
+            interactions, cutoff, recipe, device=device, on_epoch=on_epoch, epochs=epochs, checkpoints=checkpoints
+        )
+    earlier = checkpoints.load() if checkpoints is not None else None
+    facts = {
+        "cutoff": cutoff.isoformat(),
+        "recipe": asdict(recipe),
+        "device": device,
+        "epochs": epochs,
+        "keeps": checkpoints is not None,
+        "earlier": earlier.facts if earlier is not None else None,
+    }
+    content = io.BytesIO()
+    interactions.to_parquet(content)
+    try:
+        _send(json.dumps(facts).encode())
+        _send(content.getvalue())
+        _send(save_tensors(earlier.tensors) if earlier is not None else b"")
+        held = _Held(earlier, checkpoints) if checkpoints is not None else None
+        return training.train(
+            interactions, cutoff, recipe, device=device, on_epoch=on_epoch, epochs=epochs, checkpoints=held
+        )
+    except RuntimeError as error:
+        raise TrainingError(
+            f"Another of the {distributed.get_world_size()} training processes died, or cannot be reached: "
+            f"{str(error).splitlines()[0]}. Run it again: it goes on after its last epoch."
+        ) from error
+
+
+def _help() -> None:
+    """Takes part in every training of the first process, until that says that it has ended."""
+    while facts := _receive():
+        wanted, content, tensors = json.loads(facts), _receive(), _receive()
+        earlier = Progress(load_tensors(tensors), wanted["earlier"]) if tensors else None
+        values = wanted["recipe"]
+        # What is wrong with the data or the recipe, the first process finds too, and tells.
+        with contextlib.suppress(NcfError):
+            training.train(
+                pd.read_parquet(io.BytesIO(content)),
+                datetime.fromisoformat(wanted["cutoff"]),
+                Recipe(**(values | {"hidden": tuple(values["hidden"])})),
+                device=wanted["device"],
+                epochs=wanted["epochs"],
+                checkpoints=_Held(earlier, None) if wanted["keeps"] else None,
+            )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What was read once, so that all processes go on from the same; only the first one writes."""
+
+    earlier: Progress | None
+    file: Checkpoints | None
+
+    def load(self) -> Progress | None:
+        return self.earlier
+
+    def save(self, progress: Progress) -> None:
+        if self.file is not None:
+            self.file.save(progress)
+
+
+def _send(content: bytes) -> None:
+    """From the first process to all others."""
+    distributed.broadcast(torch.tensor([len(content)]), src=0)
+    if content:
+        distributed.broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8), src=0)
+
+
+def _receive() -> bytes:
+    length = torch.zeros(1, dtype=torch.int64)
+    distributed.broadcast(length, src=0)
+    content: Tensor = torch.empty(int(length), dtype=torch.uint8)
+    if len(content):
+        distributed.broadcast(content, src=0)
+    return content.numpy().tobytes()
