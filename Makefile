@@ -38,7 +38,7 @@ test: install  ## every test
 fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
 	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
 
-bench-quality: install  ## Precision at three cuts; DATA=the workbook
+bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=the workbook
 	$(BIN)/python benchmarks/quality.py --data "$(DATA)"
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines

@@ -1,29 +1,44 @@
-"""Precision at the cuts that shall be met: `python benchmarks/quality.py --data "Online Retail.xlsx"`.
+"""How good the recommendations are, as the storefront gets them: writes `docs/quality.md` and its plot.
 
-For each cut, a model is trained with the recipe's defaults on what was bought before it, all customers' lists are made
-over the whole catalogue, and those of customers who were known at the cut are scored on the 28 days after it. Intervals
-are 95%, by bootstrap over customers; `ahead` is the model less the other, customer by customer.
+    python benchmarks/quality.py --data "Online Retail.xlsx"
 
-These cuts are for looking at a settled design, and every look is to be reported. Develop on `--development`.
+For each cut, the shop is as it was then: a retrain with that cutoff (backtest, gate, refit, publish), with the recipe's
+defaults, on an embedded Postgres and Redis. Then every list is read from Redis and scored on the 28 days after the cut,
+over the whole catalogue and all customers known at the cut. Peers are trained and scored on the same.
+
+The default cuts are for looking at a settled design, and every look is to be reported. Develop on `--development`.
 """
 
 import argparse
+import json
+import logging
+import multiprocessing
+import os
+import platform
 import resource
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from ablation import ablate
+from quality_page import write_page
 
+from ncf_pipeline import registry
+from ncf_pipeline.artifacts import load_model
 from ncf_pipeline.baselines import BASELINES
-from ncf_pipeline.bootstrap import mean_intervals
-from ncf_pipeline.evaluation import QUESTIONS, score_by_customer, truth_of
-from ncf_pipeline.model.lists import customer_lists, product_lists
-from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.training import train
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.evaluation import CANDIDATE, score, truth_of
+from ncf_pipeline.local.services import serving
+from ncf_pipeline.model.lists import customer_lists
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import read_snapshot, take_snapshot
+from ncf_pipeline.stages import retrain
+from ncf_pipeline.stages.evaluate import peer_lists
+from ncf_pipeline.stages.ingest import ingest
+from ncf_pipeline.storefront import Storefront
 
 CUTS = ("2011-09-16", "2011-10-14", "2011-11-11")
 DEVELOPMENT = ("2011-04-11", "2011-05-09", "2011-06-06", "2011-07-04")
@@ -31,61 +46,118 @@ HOLDOUT = timedelta(days=28)
 K, TOP_N = 5, 10
 
 
-def interactions_of(workbook):
-    """Ingests a workbook into a Postgres of its own, as the pipeline does, and gives the snapshot's interactions."""
-    from ncf_pipeline.local.services import serving
-    from ncf_pipeline.settings import Settings
-    from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-    from ncf_pipeline.stages.ingest import ingest
-
-    with tempfile.TemporaryDirectory() as home, serving(Settings(home=Path(home))) as settings:
-        ingest(settings, [str(workbook)])
-        return read_snapshot(settings, take_snapshot(settings, None)).interactions
-
-
-def read_interactions(parquet):
-    """The interactions of a snapshot that was kept."""
-    return pd.read_parquet(parquet).astype({"customer_id": pd.Int64Dtype()})
-
-
-def look(interactions, cut, seed):
-    """Prints the figures of one cut."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    model = train(interactions, cut, replace(Recipe(), seed=seed), device="cpu")
-    trained, trained_cpu = time.perf_counter() - wall, time.process_time() - cpu
-    wall, cpu = time.perf_counter(), time.process_time()
-    lists = {"model": customer_lists(model, interactions, cut, TOP_N)}
-    product_lists(model, interactions, cut, TOP_N)
-    scored, scored_cpu = time.perf_counter() - wall, time.process_time() - cpu
-    truth = truth_of(interactions, cut, cut + HOLDOUT)
-    known = set(truth.known_customers)
-    for name, baseline in BASELINES.items():
-        lists[name] = baseline(interactions, cut, TOP_N, truth.known_customers)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"\n## {cut:%Y-%m-%d}, seed {seed}\n")
-    print(
-        f"training {trained:.0f} s ({trained_cpu:.0f} s CPU), all lists {scored:.0f} s ({scored_cpu:.0f} s CPU), "
-        f"peak so far {peak:,} MB\n"
+def look(settings, interactions, cut, peers):
+    """A retrain at the cut, its lists from Redis, and the scores of all."""
+    cutoff = datetime.fromisoformat(cut)
+    started = time.perf_counter()
+    version = retrain.backtest(
+        settings, retrain.snapshot(settings, cutoff), run_key=f"cut {cut}", requested_by="benchmark"
     )
-    print("| list | by | customers | P@5 | 95% interval | ahead | 95% interval | R@5 | NDCG@10 | coverage |")
-    print("| --- " * 10 + "|")
-    found = {}
-    for question in QUESTIONS:
-        by = {name: score_by_customer(made, truth, question=question, k=K) for name, made in lists.items()}
-        by = {name: table[table.index.isin(known)] for name, table in by.items()}
-        precision = np.stack([table["precision_at_k"].to_numpy() for table in by.values()], axis=1)
-        means, ahead = mean_intervals(precision), mean_intervals(precision[:, :1] - precision)
-        found[question] = means[0].mean
-        for name, mean, lead in zip(by, means, ahead, strict=True):
-            chosen = lists[name][(lists[name]["list_name"] == question) & (lists[name]["audience"] == "customer")]
-            shown = {code for codes in chosen["stock_codes"] for code in codes[:K]}
-            difference = "| | |" if name == "model" else f"| {lead.mean:+.4f} | {lead.low:+.4f} to {lead.high:+.4f} |"
-            print(
-                f"| {question} | {name} | {len(by[name]):,} | {mean.mean:.4f} | {mean.low:.4f} to {mean.high:.4f} "
-                f"{difference} {by[name]['recall_at_k'].mean():.4f} | {by[name]['ndcg_at_10'].mean():.4f} "
-                f"| {len(shown & truth.catalogue) / len(truth.catalogue):.3f} |",
-                flush=True,
-            )
+    promoted = retrain.gate(settings, version).promote & retrain.refit(settings, version)
+    truth = of_known(truth_of(interactions, cutoff, cutoff + HOLDOUT))
+    if promoted:
+        retrain.register(settings, version)
+        retrain.publish(settings, version)
+        lists = {CANDIDATE: lists_in_redis(settings, truth.known_customers)}
+    else:
+        model = load_model(registry.model_version(settings, version).url)
+        lists = {CANDIDATE: customer_lists(model, interactions, cutoff, TOP_N, customers=truth.known_customers)}
+    seconds = time.perf_counter() - started
+    for name, baseline in BASELINES.items():
+        lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
+    if peers:
+        lists |= peer_lists(interactions, cutoff, K, truth.known_customers)
+    return {
+        "cut": cut,
+        "retrain_seconds": seconds,
+        "held": [] if promoted else registry.gate_decision(settings, version)["reasons"],
+        "scores": [asdict(entry) for entry in score(lists, truth, k=K)],
+    }
+
+
+def of_known(truth):
+    """The same truth, without customers whom nobody knew at the cut."""
+    known = frozenset(truth.known_customers)
+    bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
+    return replace(truth, bought=bought, cohorts={name: group & known for name, group in truth.cohorts.items()})
+
+
+def lists_in_redis(settings, customers):
+    """What a storefront reads, in the columns of `columns.Lists`."""
+    with Storefront(settings.list_store(), raise_errors=True) as storefront:
+        found = {customer: storefront.lists_of_customer(customer) for customer in customers}
+    rows = [
+        ("customer", str(customer), name, list(entry.stock_codes))
+        for customer, lists in found.items()
+        for name, entry in lists.items()
+        if entry.source == "customer"
+    ]
+    return pd.DataFrame(rows, columns=list(Lists.ALL))
+
+
+def cost(parquet, cutoff, answer):
+    """Seconds and MB of a backtest, a refit and all lists; in a process of its own, so that its peak is its own."""
+    from ncf_pipeline.model.lists import customer_lists, product_lists
+    from ncf_pipeline.model.recipe import Recipe
+    from ncf_pipeline.model.training import train
+
+    interactions = pd.read_parquet(parquet).astype({"customer_id": pd.Int64Dtype()})
+    found = {"cutoff": str(cutoff), "lines": len(interactions)}
+
+    def timed(name, function):
+        started = time.perf_counter()
+        result = function()
+        found[f"{name}_seconds"] = time.perf_counter() - started
+        found[f"{name}_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        return result
+
+    backtest = timed("backtest", lambda: train(interactions, cutoff - HOLDOUT, Recipe(), device="cpu"))
+    model = timed("refit", lambda: train(interactions, cutoff, Recipe(), device="cpu", epochs=backtest.epochs))
+    found["epochs"] = model.epochs
+    found["customers"] = len(timed("customers", lambda: customer_lists(model, interactions, cutoff, TOP_N))) // 3
+    found["products"] = len(timed("products", lambda: product_lists(model, interactions, cutoff, TOP_N))) // 2
+    answer.send(found)
+
+
+def cost_in_its_own_process(frozen, folder):
+    """See `cost`."""
+    parquet = folder / "interactions.parquet"
+    frozen.interactions.to_parquet(parquet)
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=cost, args=(parquet, frozen.cutoff, sender))
+    process.start()
+    sender.close()
+    found = receiver.recv()
+    process.join()
+    return found
+
+
+def measure(options):
+    """Everything that the page tells, as JSON-able figures."""
+    import torch
+
+    from ncf_pipeline import __version__
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as home, serving(Settings(home=Path(home), k=K, top_n=TOP_N)) as settings:
+        ingest(settings, [str(options.data)])
+        everything = read_snapshot(settings, take_snapshot(settings))
+        found = {
+            "date": f"{datetime.now():%Y-%m-%d}",
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "versions": f"ncf-pipeline {__version__}, torch {torch.__version__}",
+            "development": options.development,
+            "cost": cost_in_its_own_process(everything, Path(home)),
+            "cuts": [],
+            "ablation": [],
+        }
+        for cut in DEVELOPMENT if options.development else options.cuts:
+            found["cuts"].append(look(settings, everything.interactions, cut, options.peers))
+        if options.ablation:
+            found["ablation"] = ablate(everything.interactions, [datetime.fromisoformat(cut) for cut in DEVELOPMENT])
+            found["ablation_cuts"] = list(DEVELOPMENT)
+    found["seconds"] = time.perf_counter() - started
     return found
 
 
@@ -93,20 +165,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="the workbook")
-    source.add_argument("--snapshot", type=Path, help="the interactions.parquet of a snapshot")
-    parser.add_argument("--cuts", nargs="+", default=list(CUTS), help="first days of holdouts")
+    source.add_argument("--figures", type=Path, help="write the page again from figures that were kept")
+    parser.add_argument("--cuts", nargs="+", default=list(CUTS), help="first days of holdouts, ascending")
     parser.add_argument("--development", action="store_true", help="the cuts that the recipe was chosen on")
-    parser.add_argument("--seeds", type=int, default=1, help="train so often, with seeds 0, 1, ...")
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--no-ablation", dest="ablation", action="store_false")
+    parser.add_argument("--keep", type=Path, help="where to keep the figures as JSON")
+    parser.add_argument("--output", type=Path, default=Path("docs/quality.md"))
     options = parser.parse_args()
-    interactions = interactions_of(options.data) if options.data else read_interactions(options.snapshot)
-    cuts = DEVELOPMENT if options.development else options.cuts
-    figures = [
-        {"cut": cut, "seed": seed, **look(interactions, datetime.fromisoformat(cut), seed)}
-        for cut in cuts
-        for seed in range(options.seeds)
-    ]
-    print("\n## Mean Precision@5 of the model\n")
-    print(pd.DataFrame(figures).groupby("cut")[list(QUESTIONS)].mean().round(4).to_string())
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("ncf_pipeline").setLevel(logging.INFO)
+    found = json.loads(options.figures.read_text()) if options.figures else measure(options)
+    if options.keep:
+        options.keep.write_text(json.dumps(found, indent=1))
+    write_page(found, options.output)
+    print(f"{options.output} and its plot are written; {found['seconds']:.0f} s of measuring.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,250 @@
+"""`docs/quality.md` and its plot, from the figures of `quality.py`; every number on the page is from one run."""
+
+from pathlib import Path
+
+TARGETS = {
+    "2011-09-16": {"for_you": 0.345, "discover": 0.130},
+    "2011-10-14": {"for_you": 0.345, "discover": 0.130},
+    "2011-11-11": {"for_you": 0.400, "discover": 0.150},
+}
+"""Of Precision@5: somewhat above the best model that was known for this shop."""
+
+NAMES = {
+    "candidate": "**this model**",
+    "best_sellers": "best sellers",
+    "recent_best_sellers": "recent best sellers",
+    "personal_frequency": "personal frequency",
+    "item_knn": "item-kNN (implicit)",
+    "ease": "EASE",
+    "ials": "iALS (implicit)",
+    "bpr": "BPR (implicit)",
+    "lambdarank": "LambdaRank (LightGBM)",
+    "neumf": "NeuMF, ids alone",
+    "plain_ncf": "NCF without negatives",
+}
+PAGE = """# Quality
+
+Made by `make bench-quality DATA="Online Retail.xlsx"` on {date}: {machine}; {versions}; {minutes:.0f} minutes.
+The shop is UCI's Online Retail: a wholesaler of gifts in the United Kingdom, one year.
+
+## How it is measured
+For each cut the shop is as it was then. The retrain that a shop would run (backtest, gate, refit, publish, with all
+defaults) sees purchases before the cut only; then every known customer's lists are read from Redis, as the storefront
+reads them, and compared with what the customer bought in the 28 days from the cut on. The whole catalogue is ranked,
+no negatives are sampled, and every customer counts who bought something and was known at the cut. `for_you` is asked
+for all purchases, `discover` for those that were new to the customer. Precision@5 divides by five, always.
+Intervals are 95%, by bootstrap over customers; "ahead" is this model less the other, customer by customer.
+Baselines and peers are trained and scored on the same purchases and customers; LambdaRank sees this model's own
+candidates and features. Their settings are in `ncf_pipeline/peers/`, and were not tuned.
+
+{targets}
+
+![Precision@5 of every recommender at each cut, with 95% intervals]({plot})
+
+{cuts}
+
+## Who gains
+{cohorts}
+
+{ablation}## What it costs
+{cost}
+
+## What the metrics say
+P@5, R@5: share of the five places that were bought; share of what was bought that is in them. NDCG@10, MAP@10: the same
+over ten places, where earlier places count more. Revenue@5: share of the customers' holdout spending that went to the
+five products. Coverage: share of the catalogue that is on somebody's list. Novelty, in bits: how few customers had
+bought the products that are recommended. Formulas and sources: `ncf_pipeline/metrics.py`, `ncf_pipeline/evaluation.py`.
+"""
+
+
+def write_page(found, output):
+    """Writes the page, and the plot beside it."""
+    plot = output.with_suffix(".svg")
+    draw(found["cuts"], plot)
+    page = PAGE.format(
+        date=found["date"],
+        machine=found["machine"],
+        versions=found["versions"],
+        minutes=found["seconds"] / 60,
+        plot=plot.name,
+        targets=targets_table(found["cuts"]),
+        cuts="\n\n".join(cut_tables(cut) for cut in found["cuts"]),
+        cohorts=cohort_table(found["cuts"][-1]),
+        ablation=ablation_table(found),
+        cost=cost_lines(found),
+    )
+    output.write_text(page)
+
+
+def table(header, rows):
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def targets_table(cuts):
+    """What was aimed at, met or not."""
+    rows = []
+    for cut in cuts:
+        for question, target in TARGETS.get(cut["cut"], {}).items():
+            entries = of(cut, question)
+            mine = entries.pop("candidate")
+            met = "met" if mine["precision_at_k"] >= target else f"missed by {target - mine['precision_at_k']:.4f}"
+            best, other = max(entries.items(), key=lambda item: item[1]["precision_at_k"])
+            rows.append(
+                [
+                    cut["cut"],
+                    f"`{question}`",
+                    f"**{mine['precision_at_k']:.4f}** {interval(mine, 'precision')}",
+                    f"{target:.3f}",
+                    met,
+                    f"{NAMES[best]}: {other['precision_at_k']:.4f}",
+                    f"{other['ahead']:+.4f} {interval(other, 'ahead')}",
+                ]
+            )
+    if not rows:
+        return "## Development cuts\nThe recipe was chosen on these; they say nothing of how it does elsewhere."
+    header = ["cut", "list", "Precision@5 [95%]", "target", "", "best of the others here", "ahead of it [95%]"]
+    return f"## Targets\n{table(header, rows)}"
+
+
+def cut_tables(cut):
+    """All recommenders and metrics at a cut."""
+    parts = [f"## Cut {cut['cut']}"]
+    if cut["held"]:
+        parts.append(f"The gate held this retrain, so its lists were never in Redis: {'; '.join(cut['held'])}.")
+    for question in ("for_you", "discover"):
+        entries = of(cut, question)
+        rows = [
+            [
+                NAMES[name],
+                f"{entry['precision_at_k']:.4f} {interval(entry, 'precision')}",
+                "" if entry["ahead"] is None else f"{entry['ahead']:+.4f} {interval(entry, 'ahead')}",
+                f"{entry['recall_at_k']:.4f}",
+                f"{entry['ndcg_at_10']:.4f}",
+                f"{entry['map_at_10']:.4f}",
+                f"{entry['revenue_at_k']:.1%}",
+                f"{entry['catalog_coverage']:.1%}",
+                f"{entry['novelty']:.1f}",
+            ]
+            for name, entry in sorted(entries.items(), key=lambda item: -item[1]["precision_at_k"])
+        ]
+        header = [
+            f"`{question}`, {entries['candidate']['customers']:,} customers", "P@5 [95%]", "ahead [95%]", "R@5",
+            "NDCG@10", "MAP@10", "revenue@5", "coverage", "novelty",
+        ]  # fmt: skip
+        parts.append(table(header, rows))
+    return "\n\n".join(parts)
+
+
+def cohort_table(cut):
+    """The model and the shop's best rule without one, by kind of customer."""
+    cohorts = list(dict.fromkeys(entry["cohort"] for entry in cut["scores"]))
+    rows = []
+    for cohort in cohorts:
+        cells = [cohort]
+        for question in ("for_you", "discover"):
+            entries = of(cut, question, cohort)
+            mine, other = entries["candidate"], entries["personal_frequency"]
+            if not mine["customers"]:
+                cells += ["0", "", ""]
+                continue
+            cells += [
+                f"{mine['customers']:,}",
+                f"{mine['precision_at_k']:.4f} {interval(mine, 'precision')}",
+                f"{other['ahead']:+.4f} {interval(other, 'ahead')}",
+            ]
+        rows.append(cells)
+    header = ["invoices before, country", "`for_you`: customers", "P@5 [95%]", "ahead of personal frequency [95%]",
+              "`discover`: customers", "P@5 [95%]", "ahead of recent best sellers [95%]"]  # fmt: skip
+    return f"At cut {cut['cut']}.\n\n{table(header, rows)}"
+
+
+def ablation_table(found):
+    """What goes, and how much."""
+    if not found["ablation"]:
+        return ""
+    whole = found["ablation"][0]
+    rows = [
+        [
+            row["name"],
+            f"{row['for_you']:.4f}",
+            "" if row is whole else f"{row['for_you'] - whole['for_you']:+.4f}",
+            f"{row['discover']:.4f}",
+            "" if row is whole else f"{row['discover'] - whole['discover']:+.4f}",
+        ]
+        for row in found["ablation"]
+    ]
+    return f"""## What each part is worth
+Mean Precision@5 over the cuts {", ".join(found["ablation_cuts"])}, on which the recipe was chosen, of customers who
+bought one of their candidates. All variants have the same candidates; the last two rank the whole catalogue. The second
+line shows how much of a difference is chance.
+
+{table(["", "`for_you`", "less the whole", "`discover`", "less the whole"], rows)}
+
+"""
+
+
+def cost_lines(found):
+    """Time and memory of training and scoring, alone in a process."""
+    cost = found["cost"]
+    training, scoring = (
+        sum(cost[f"{part}_seconds"] for part in parts) for parts in (("backtest", "refit"), ("customers", "products"))
+    )
+    retrains = ", ".join(f"{cut['retrain_seconds']:.0f} s at {cut['cut']}" for cut in found["cuts"])
+    return f"""On all {cost["lines"]:,} purchases, cutoff {cost["cutoff"][:10]}, in a process of its own:
+
+- backtest {cost["backtest_seconds"]:.0f} s and refit {cost["refit_seconds"]:.0f} s of training, {training:.0f} s together, {cost["epochs"]} epochs chosen; at most {cost["refit_peak_mb"]:,} MB;
+- lists of {cost["customers"]:,} customers {cost["customers_seconds"]:.1f} s, of {cost["products"]:,} products {cost["products_seconds"]:.1f} s, {scoring:.1f} s together; at most {cost["products_peak_mb"]:,} MB.
+
+A whole retrain with its checks and its publication took {retrains}."""  # noqa: E501
+
+
+def draw(cuts, path):
+    """Precision@5 with intervals: a panel for each list, a row for each recommender, a colour for each cut."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "quality"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    order = [name for name in reversed(NAMES) if name in of(cuts[0], "for_you")]
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.42 * len(order) + 1.6), sharey=True, layout="constrained")
+    colours = ("#9ecae1", "#4292c6", "#08306b", "#636363")
+    for panel, question in zip(panels, ("for_you", "discover"), strict=True):
+        for number, cut in enumerate(cuts):
+            entries = of(cut, question)
+            values = [entries[name]["precision_at_k"] for name in order]
+            ends = [
+                [abs(entries[name][f"precision_{end}"] - entries[name]["precision_at_k"]) for name in order]
+                for end in ("low", "high")
+            ]
+            height = [row + (len(cuts) - 1 - 2 * number) * 0.11 for row in range(len(order))]
+            panel.errorbar(
+                values, height, xerr=ends, fmt="o", markersize=4, color=colours[number % 4], label=cut["cut"]
+            )
+        panel.set_title(question)
+        panel.set_xlabel("Precision@5, 95% intervals")
+        panel.set_xlim(left=0)
+        panel.grid(axis="x", alpha=0.3)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(left=False)
+    panels[0].set_yticks(range(len(order)), [NAMES[name].strip("*") for name in order])
+    panels[1].legend(title="cut", frameon=False, loc="lower right")
+    figure.savefig(path, metadata={"Date": None})
+    text = Path(path).read_text()
+    Path(path).write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+
+
+def of(cut, question, cohort="everyone"):
+    """Scores by recommender."""
+    return {
+        entry["recommender"]: entry
+        for entry in cut["scores"]
+        if entry["question"] == question and entry["cohort"] == cohort
+    }
+
+
+def interval(entry, name):
+    """Both ends."""
+    return f"[{entry[f'{name}_low']:.4f}, {entry[f'{name}_high']:.4f}]"
