@@ -84,7 +84,7 @@ def of_known(truth):
 
 def lists_in_redis(settings, customers):
     """What a storefront reads, in the columns of `columns.Lists`."""
-    with Storefront(settings.list_store(), raise_errors=True) as storefront:
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as storefront:
         found = {customer: storefront.lists_of_customer(customer) for customer in customers}
     rows = [
         ("customer", str(customer), name, list(entry.stock_codes))
