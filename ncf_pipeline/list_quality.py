@@ -30,7 +30,8 @@ __all__ = ["SUITE", "check_lists"]
 
 SUITE = "top_n_lists"
 _LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
-_ROWS_AT_ONCE = 500_000
+_ROWS_AT_ONCE = 100_000
+_LINES_AT_ONCE = 1_000_000
 _USED = (
     Interactions.CUSTOMER_ID,
     Interactions.STOCK_CODE,
@@ -85,18 +86,21 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 def _fill(settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime) -> int:
     """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
-    known = interactions_as_of(interactions[list(_USED)], as_of)
-    products = pl.DataFrame({"stock_code": known[Interactions.STOCK_CODE].unique().tolist()})
-    countries = sorted({EVERYWHERE, *known[Interactions.COUNTRY].dropna().unique()})
-    del known
+    sold, countries = set[str](), {EVERYWHERE}
+    for begin in range(0, len(interactions), _LINES_AT_ONCE):
+        known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
+        sold.update(known[Interactions.STOCK_CODE].unique())
+        countries.update(known[Interactions.COUNTRY].dropna().unique())
+    products = pl.DataFrame({"stock_code": sorted(sold)})
     with transaction(settings) as connection, connection.cursor() as cursor:
         _empty(connection)
         cursor.execute(query("create_given_lists"))
         for frame in lists:
             _copy(connection, "given_list", _as_text(frame))
-        _copy(connection, "given_pair", _pairs(interactions, as_of))
+        for pairs in _pairs(interactions, as_of):
+            _copy(connection, "given_pair", pairs)
         _copy(connection, "given_product", products)
-        _copy(connection, "given_country", pl.DataFrame({"country": countries}))
+        _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
         # Nobody else does it for temporary tables, and without it their joins are planned blindly.
         cursor.execute("analyze given_list, given_pair, given_product, given_country")
         cursor.execute(query("fill_checked_products"))
@@ -137,14 +141,20 @@ def _array(stock_codes: Iterable[str]) -> str:
     return "{" + ",".join(f'"{code}"' for code in quoted) + "}"
 
 
-def _pairs(interactions: pd.DataFrame, as_of: datetime) -> pl.DataFrame:
-    """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool)."""
-    return (
-        pl.from_pandas(interactions[list(_USED)])
-        .lazy()
-        .filter(pl.col(Interactions.PURCHASED_AT) < as_of, pl.col(Interactions.CUSTOMER_ID).is_not_null())
-        .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
-        .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
-        .agg(pl.col("is_kept").any())
-        .collect()
-    )
+def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[pl.DataFrame]:
+    """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool).
+
+    A part of the customers at a time: the lines of all of them together are as large as the interactions.
+    """
+    parts = len(interactions) // _LINES_AT_ONCE + 1
+    part_of = interactions[Interactions.CUSTOMER_ID].mod(parts)
+    for part in range(parts):
+        yield (
+            pl.from_pandas(interactions.loc[(part_of == part).fillna(False), list(_USED)])
+            .lazy()
+            .filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+            .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
+            .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
+            .agg(pl.col("is_kept").any())
+            .collect()
+        )

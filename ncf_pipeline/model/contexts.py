@@ -58,7 +58,7 @@ class ContextMaker:
         self.state, self.taste = state, Taste(state)
         self.pair_table, self.never_bought = pair_table(state), never_bought(state)
         self.product_table, self.customer_table = product_table(state), customer_table(state)
-        self.country_table = country_table(state)
+        self.country_table, self.country_row = country_table(state)
         self.log_price = self.product_table[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)
         self.first_sold, _ = first_and_last_sale(state)
@@ -69,7 +69,7 @@ class ContextMaker:
         Args:
             customers: (B,) indices into the events' customers, ascending.
         """
-        size = max(1, int(self.state.recipe.chunk_mb * 2**20 / (4 * max(self.state.shape[1], 1))))
+        size = self.state.recipe.rows_at_once(self.taste.columns)
         for start in range(0, len(customers), size):
             yield self._contexts(customers[start : start + size])
 
@@ -93,7 +93,7 @@ class ContextMaker:
             copurchase[owner, product] / highest[owner],
             self.log_price[product] - self.usual_price[who],
             self.first_sold[product] > state.last_visit[who],
-            self.country_table[state.events.country[who], product],
+            self.country_table[self.country_row[state.events.country[who]], product],
         )
         columns = (
             of_pairs,

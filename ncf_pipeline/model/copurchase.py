@@ -50,7 +50,7 @@ def ease(bought: sp.csr_array, ridge: float) -> npt.NDArray[np.float32]:
 
 
 def cosine_neighbours(
-    bought: sp.csr_array, count: int, *, min_common: float = 1.0, min_lift: float = 0.0, block: int = 2048
+    bought: sp.csr_array, count: int, *, min_common: float = 1.0, min_lift: float = 0.0, pairs_at_once: int = 8_000_000
 ) -> sp.csr_array:
     """Shrunk cosine between products; row p holds p's strongest neighbours. Memory grows with P x count.
 
@@ -61,15 +61,23 @@ def cosine_neighbours(
         count: neighbours kept of each product.
         min_common: rows of `bought` that two products must share.
         min_lift: how many times more often they must share one than by chance.
-        block: products at a time.
+        pairs_at_once: of products that share a row, at most, before the strongest are taken of them.
     """
     table = bought.astype(np.float32)
     transposed = table.T.tocsr()
     buyers = np.maximum(np.asarray(transposed.multiply(transposed).sum(axis=1)).ravel(), 1e-9).astype(np.float32)
     population = max(float(np.square(_largest_of_rows(table)).sum()), 1.0)
     blocks = []
-    for start in range(0, table.shape[1], block):
-        common = sp.csr_array(transposed[start : start + block] @ table)  # (block, P)
+    # No product shares a row with more than there are on its rows, nor with more than there are.
+    size = np.diff(table.indptr)
+    beside = np.bincount(table.indices, np.repeat(size, size), minlength=table.shape[1]).astype(np.int64)
+    partners = np.minimum(beside, table.shape[1])
+    partners_before = np.concatenate([[0], np.cumsum(partners)])
+    start = 0
+    while start < table.shape[1]:
+        limit = partners_before[start] + pairs_at_once
+        stop = max(start + 1, int(np.searchsorted(partners_before, limit, side="right")) - 1)
+        common = sp.csr_array(transposed[start:stop] @ table)  # (stop - start, P)
         row = start + np.repeat(np.arange(common.shape[0]), np.diff(common.indptr))
         column, both = common.indices, common.data
         cosine = both * both / (both + SHRINKAGE) / np.sqrt(buyers[row] * buyers[column])
@@ -78,6 +86,7 @@ def cosine_neighbours(
             np.float32
         )
         blocks.append(strongest(common, count))
+        start = stop
     return sp.csr_array(sp.vstack(blocks, format="csr"))
 
 

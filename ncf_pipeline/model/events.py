@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,53 +70,49 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     columns = Interactions
     known = interactions[interactions[columns.PURCHASED_AT] < until]
     limit = microseconds(until)
+    customer = known[columns.CUSTOMER_ID].astype("Int64").fillna(-1).to_numpy(np.int64)
+    # Codes instead of texts from here on: of tens of millions of lines, the texts would fill the memory.
+    product, products = _codes(known[columns.STOCK_CODE])
+    invoice, _ = _codes(known[columns.INVOICE_NO])
+    country_of_line, countries = _codes(known[columns.COUNTRY].fillna(""))
+    order = np.lexsort((customer, product, invoice))
+    customer, product, invoice = customer[order], product[order], invoice[order]
+    differs = np.ones(len(order), np.bool_)
+    differs[1:] = (np.diff(customer) != 0) | (np.diff(product) != 0) | (np.diff(invoice) != 0)
+    begin = np.flatnonzero(differs)  # first line of each event
+    del differs
+
+    def of_events(combine: np.ufunc, lines: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        combined: npt.NDArray[Any] = combine.reduceat(lines[order], begin) if len(begin) else lines[:0]
+        return combined
+
+    time = of_events(np.minimum, _microseconds(known[columns.PURCHASED_AT]))
     returned_at = known[columns.RETURNED_AT]
-    returned = np.where(returned_at.isna(), NEVER, returned_at.astype("datetime64[us]").to_numpy().astype(np.int64))
-    frame = pd.DataFrame(
-        {
-            "customer": known[columns.CUSTOMER_ID].astype("Int64").fillna(-1).to_numpy(np.int64),
-            "product": known[columns.STOCK_CODE].astype(str).to_numpy(),
-            "invoice": known[columns.INVOICE_NO].astype(str).to_numpy(),
-            "time": known[columns.PURCHASED_AT].astype("datetime64[us]").to_numpy().astype(np.int64),
-            "returned": np.where(returned < limit, returned, NEVER),
-            "quantity": known[columns.QUANTITY].to_numpy(np.float64),
-            "spend": known[columns.UNIT_PRICE].to_numpy(np.float64),
-            "country": known[columns.COUNTRY].fillna("").astype(str).to_numpy(),
-            "lines": 1.0,
-        }
-    )
-    events = (
-        frame.groupby(["invoice", "product", "customer"], sort=True)
-        .agg(
-            time=("time", "min"),
-            returned=("returned", "max"),
-            quantity=("quantity", "sum"),
-            spend=("spend", "sum"),
-            lines=("lines", "sum"),
-            country=("country", "max"),
-        )
-        .reset_index()
-        .sort_values(["time", "invoice", "product"], kind="stable")
-    )
-    customers, customer = np.unique(events["customer"].to_numpy(), return_inverse=True)
+    returned = np.where(returned_at.isna(), NEVER, _microseconds(returned_at))
+    returned = of_events(np.maximum, np.where(returned < limit, returned, NEVER))
+    quantity = of_events(np.add, known[columns.QUANTITY].to_numpy(np.float64))
+    price = of_events(np.add, known[columns.UNIT_PRICE].to_numpy(np.float64)) / np.diff(begin, append=len(order))
+    country_of_event = of_events(np.maximum, country_of_line)
+    described, descriptions, described_since = _descriptions(known, products)
+    del known, order, country_of_line
+    customer, product, invoice = customer[begin], product[begin], invoice[begin]
+    order = np.lexsort((product, invoice, time))
+    customers, customer = np.unique(customer[order], return_inverse=True)
     if len(customers) and customers[0] == -1:
         customers, customer = customers[1:], customer - 1
-    products, product = np.unique(events["product"].to_numpy().astype(str), return_inverse=True)
-    countries, country_of_event = np.unique(events["country"].to_numpy().astype(str), return_inverse=True)
     country = np.zeros(len(customers), np.int64)
     mine = customer >= 0
-    country[customer[mine]] = country_of_event[mine]  # in order of time: the last one stays
-    described, descriptions, described_since = _descriptions(known, products)
+    country[customer[mine]] = country_of_event[order][mine]  # in order of time: the last one stays
     return Events(
         customers=customers.astype(np.int64),
         products=products,
         customer=customer.astype(np.int64),
-        product=product.astype(np.int64),
-        invoice=pd.factorize(events["invoice"])[0].astype(np.int64),
-        time=events["time"].to_numpy(),
-        returned=events["returned"].to_numpy(),
-        quantity=events["quantity"].to_numpy(),
-        price=(events["spend"] / events["lines"]).to_numpy(),
+        product=product[order],
+        invoice=pd.factorize(invoice[order])[0].astype(np.int64),
+        time=time[order],
+        returned=returned[order],
+        quantity=quantity[order],
+        price=price[order],
         country=country,
         countries=tuple(str(name) for name in countries),
         described=described,
@@ -138,6 +135,17 @@ def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[
         tuple(str(description) for description in first[columns.DESCRIPTION]),
         first[columns.PURCHASED_AT].astype("datetime64[us]").to_numpy().astype(np.int64),
     )
+
+
+def _codes(texts: pd.Series) -> tuple[IntArray, npt.NDArray[np.str_]]:
+    """Each text's place among all that there are, which ascend."""
+    places, found = pd.factorize(texts)
+    names, rank = np.unique(np.asarray(found).astype(str), return_inverse=True)
+    return rank.astype(np.int64)[places], names
+
+
+def _microseconds(times: pd.Series) -> IntArray:
+    return times.astype("datetime64[us]").to_numpy().astype(np.int64)
 
 
 def microseconds(at: datetime) -> int:

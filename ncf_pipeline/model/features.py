@@ -5,6 +5,9 @@ decayed frequencies as in Hu et al. 2020, "Modeling Personalized Item Frequency 
 Recommendation" (TIFU-KNN). Counts and days are log(1 + x), rates are square roots, so that all have a similar spread.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -75,6 +78,17 @@ YEAR = 365.0
 
 def pair_table(state: ShopState) -> Float32:
     """(N, len(PAIR)) of all pairs of `state.pairs`; those returned in full are as never bought."""
+    pairs = state.pairs
+    table = np.empty((len(pairs.product), len(PAIR)), np.float32)
+    # One after the other: as float64 side by side they would be the largest thing that there is.
+    for place, values in enumerate(_pair_columns(state)):
+        table[:, place] = values
+    returned = pairs.times == 0
+    table[returned] = never_bought(state)[state.owner[returned]]
+    return table
+
+
+def _pair_columns(state: ShopState) -> Iterator[npt.NDArray[Any]]:
     pairs, owner = state.pairs, state.owner
     invoices, decayed_invoices = np.maximum(state.invoices[owner], 1), state.decayed_invoices[owner]
     since, first = (state.at - pairs.last) / DAY, (state.at - pairs.first) / DAY
@@ -87,28 +101,22 @@ def pair_table(state: ShopState) -> Float32:
     # Days from one purchase to the next; after a single one, nobody knows: at least a month.
     between = (pairs.last - pairs.first) / DAY / np.maximum(pairs.times - 1, 1)
     gap = np.where(pairs.times > 1, between, np.maximum(first, 30))
-    columns = (
-        np.log1p(pairs.times),
-        np.sqrt(pairs.times / invoices),
-        np.sqrt(pairs.times / np.maximum(pairs.invoices_since_first, 1)),
-        np.log1p(pairs.decayed[:, 0]),
-        np.log1p(pairs.decayed[:, 1]),
-        np.sqrt(pairs.decayed[:, 1] / np.maximum(decayed_invoices[:, 1], 1e-9)),
-        np.sqrt(pairs.decayed[:, 0] / np.maximum(decayed_invoices[:, 0], 1e-9)),
-        np.log1p(since),
-        np.log1p(np.maximum(pairs.invoices_since_last, 0)),
-        pairs.invoices_since_last == 0,
-        pairs.decayed[:, 1] / np.maximum(most[owner], 1e-9),
-        np.log1p(rank) / np.log1p(np.maximum(size, 2)),
-        np.log1p(first),
-        np.log((since + 3) / (np.maximum(gap, 0) + 3)).clip(-4, 4),
-        np.log1p(pairs.pieces),
-        np.ones(len(rank)),
-    )
-    table = np.stack(columns, axis=1).astype(np.float32)
-    returned = pairs.times == 0
-    table[returned] = never_bought(state)[owner[returned]]
-    return table
+    yield np.log1p(pairs.times)
+    yield np.sqrt(pairs.times / invoices)
+    yield np.sqrt(pairs.times / np.maximum(pairs.invoices_since_first, 1))
+    yield np.log1p(pairs.decayed[:, 0])
+    yield np.log1p(pairs.decayed[:, 1])
+    yield np.sqrt(pairs.decayed[:, 1] / np.maximum(decayed_invoices[:, 1], 1e-9))
+    yield np.sqrt(pairs.decayed[:, 0] / np.maximum(decayed_invoices[:, 0], 1e-9))
+    yield np.log1p(since)
+    yield np.log1p(np.maximum(pairs.invoices_since_last, 0))
+    yield pairs.invoices_since_last == 0
+    yield pairs.decayed[:, 1] / np.maximum(most[owner], 1e-9)
+    yield np.log1p(rank) / np.log1p(np.maximum(size, 2))
+    yield np.log1p(first)
+    yield np.log((since + 3) / (np.maximum(gap, 0) + 3)).clip(-4, 4)
+    yield np.log1p(pairs.pieces)
+    yield np.ones(len(rank))
 
 
 def never_bought(state: ShopState) -> Float32:
@@ -180,19 +188,27 @@ def customer_table(state: ShopState) -> Float32:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def country_table(state: ShopState) -> Float32:
-    """(countries, P) log of the share of a country's active customers who bought it lately, over the whole shop's."""
+def country_table(state: ShopState) -> tuple[Float32, IntArray]:
+    """Log of the share of a country's active customers who bought it lately, over the whole shop's: (rows, P).
+
+    And (countries,) the row of each country. Where not every country has one within `chunk_mb`, those with the
+    most active customers do, and the last row says of all others that they are as the whole shop.
+    """
     country, countries, customers = state.events.country, len(state.events.countries), state.shape[0]
-    member = sp.csr_array(
-        (np.ones(customers, np.float32), (country, np.arange(customers))), shape=(countries, customers)
-    )
-    buyers = (member @ state.recent).toarray()  # (countries, P)
     active = np.bincount(country[np.diff(state.recent.indptr) > 0], minlength=countries)
+    largest = np.argsort(-active, kind="stable")[: state.recipe.rows_at_once(state.shape[1])]
+    row_of = np.full(countries, len(largest), np.int64)
+    row_of[largest] = np.arange(len(largest))
+    member = sp.csr_array(
+        (np.ones(customers, np.float32), (row_of[country], np.arange(customers))), shape=(len(largest) + 1, customers)
+    )
+    buyers = (member @ state.recent).toarray()  # (rows, P)
     overall = buyers.sum(axis=0) / max(active.sum(), 1)
     # A country with few customers is mostly taken to be as the others: 20 of theirs are added to its own.
-    share = (buyers + 20 * overall) / (active[:, None] + 20)
-    relative: Float32 = np.log((share + 1e-3) / (overall + 1e-3)).astype(np.float32)
-    return relative
+    share = (buyers[:-1] + 20 * overall) / (active[largest, None] + 20)
+    relative = np.zeros(buyers.shape, np.float32)
+    relative[:-1] = np.log((share + 1e-3) / (overall + 1e-3))
+    return relative, row_of
 
 
 def usual_price(state: ShopState, log_price: Float32) -> Float32:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,84 @@ ROWS_AT_ONCE = 16_384
 Row = tuple[str, str, str, list[str]]
 
 
+class ListMaker:
+    """All lists of a shop at an instant. What they share is made once, whatever the number of batches."""
+
+    def __init__(self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime) -> None:
+        """Takes what is known at `as_of`.
+
+        Args:
+            model: from `train`.
+            interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+            as_of: first instant excluded.
+        """
+        self.model = model
+        self.state = ShopState(encode(interactions, as_of), microseconds(as_of), model.recipe)
+
+    @property
+    def known(self) -> int:
+        """How many customers have lists."""
+        return len(self.state.known_customers)
+
+    def customers(
+        self,
+        top_n: int,
+        *,
+        chosen: Sequence[int] | None = None,
+        shard: tuple[int, int] = (0, 1),
+        batch_customers: int = BATCH_CUSTOMERS,
+    ) -> Iterator[pd.DataFrame]:
+        """`for_you`, `discover` and `buy_again`, a batch of customers at a time.
+
+        The memory of a batch does not grow with the number of customers. Machines that share a shop take a shard
+        each, of the same interactions: a customer's lists are the same in whichever shard they come.
+
+        Args:
+            top_n: length of a list; `buy_again` is shorter where less was bought.
+            chosen: only these; all who had bought something by then if None.
+            shard: (i, n) for the i-th of n equal parts of the customers, from 0, in order of their ids.
+            batch_customers: how many at a time.
+
+        Yields:
+            Columns of `columns.Lists`, three rows a customer, ascending by customer id.
+        """
+        customers = self.state.known_customers
+        if chosen is not None:
+            wanted = np.asarray(sorted(set(chosen)), np.int64)
+            customers = customers[np.isin(self.state.events.customers[customers], wanted)]
+        place, shards = shard
+        customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
+        for begin in range(0, len(customers), batch_customers):
+            part = customers[begin : begin + batch_customers]
+            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n))
+
+    def products(self, top_n: int) -> pd.DataFrame:
+        """`bought_together` and `similar` of every product bought before the instant.
+
+        `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS`
+        baskets, `MIN_LIFT` times more than by chance, by shrunk cosine. `similar` comes from the embeddings;
+        a product that came after training has none and takes those of the same baskets.
+
+        Returns:
+            Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
+        """
+        state, codes = self.state, self.state.events.products
+        together = cosine_neighbours(state.baskets, top_n, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
+        similar = _similar(self.model, rows_of(self.model.products, codes.tolist()), state.known_products, top_n)
+        rows: list[Row] = []
+        for index in np.flatnonzero(state.known_products):
+            code = str(codes[index])
+            companions = _stored_order(together, int(index))[:top_n]
+            alike = similar.get(int(index), companions)
+            rows.append(("product", code, BOUGHT_TOGETHER, [str(codes[other]) for other in companions]))
+            rows.append(("product", code, SIMILAR, [str(codes[other]) for other in alike]))
+        return _table(rows)
+
+    @cached_property
+    def _contexts(self) -> ContextMaker:
+        return ContextMaker(self.state)
+
+
 def customer_lists(
     model: TrainedModel,
     interactions: pd.DataFrame,
@@ -70,29 +149,13 @@ def customer_lists(
     Returns:
         Columns of `columns.Lists`, three rows a customer, ascending by customer id.
     """
-    batches = list(customer_list_batches(model, interactions, as_of, top_n, customers=customers))
+    batches = list(ListMaker(model, interactions, as_of).customers(top_n, chosen=customers))
     return pd.concat(batches, ignore_index=True) if batches else _table([])
 
 
-def customer_list_batches(
-    model: TrainedModel,
-    interactions: pd.DataFrame,
-    as_of: datetime,
-    top_n: int,
-    *,
-    customers: Sequence[int] | None = None,
-    batch_customers: int = BATCH_CUSTOMERS,
-) -> Iterator[pd.DataFrame]:
-    """Like `customer_lists`, a batch of customers at a time, in memory that does not grow with their number."""
-    events = encode(interactions, as_of)
-    state = ShopState(events, microseconds(as_of), model.recipe)
-    maker = ContextMaker(state)
-    chosen = state.known_customers
-    if customers is not None:
-        wanted = np.asarray(sorted(set(customers)), np.int64)
-        chosen = chosen[np.isin(events.customers[chosen], wanted)]
-    for begin in range(0, len(chosen), batch_customers):
-        yield _table(_rows_of_customers(model, maker, chosen[begin : begin + batch_customers], top_n))
+def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+    """`bought_together` and `similar` of every product bought before `as_of`; see `ListMaker.products`."""
+    return ListMaker(model, interactions, as_of).products(top_n)
 
 
 @torch.no_grad()
@@ -173,30 +236,6 @@ def _fill(codes: list[int], ranking: IntArray, count: int, *, without: Iterable[
     return codes + rest[: count - len(codes)]
 
 
-def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
-    """`bought_together` and `similar` of every product bought before `as_of`.
-
-    `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS`
-    baskets, `MIN_LIFT` times more than by chance, by shrunk cosine. `similar` comes from the embeddings;
-    a product that came after training has none and takes those of the same baskets.
-
-    Returns:
-        Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
-    """
-    events = encode(interactions, as_of)
-    state = ShopState(events, microseconds(as_of), model.recipe)
-    together = cosine_neighbours(state.baskets, top_n, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
-    similar = _similar(model.network, rows_of(model.products, events.products.tolist()), state.known_products, top_n)
-    rows: list[Row] = []
-    for index in np.flatnonzero(state.known_products):
-        code = str(events.products[index])
-        companions = _stored_order(together, int(index))[:top_n]
-        alike = similar.get(int(index), companions)
-        rows.append(("product", code, BOUGHT_TOGETHER, [str(events.products[other]) for other in companions]))
-        rows.append(("product", code, SIMILAR, [str(events.products[other]) for other in alike]))
-    return _table(rows)
-
-
 def _stored_order(table: sp.csr_array, row: int) -> IntArray:
     part = slice(table.indptr[row], table.indptr[row + 1])
     order = np.lexsort((table.indices[part], -table.data[part]))
@@ -204,11 +243,11 @@ def _stored_order(table: sp.csr_array, row: int) -> IntArray:
 
 
 @torch.no_grad()
-def _similar(
-    network: PurchaseNCF, product_rows: IntArray, known: Mask, top_n: int, *, block: int = 512
-) -> dict[int, list[int]]:
+def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, top_n: int) -> dict[int, list[int]]:
     """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
+    network = model.network
     trained = np.flatnonzero(known & (product_rows > 0))
+    block = model.recipe.rows_at_once(len(trained))
     rows = torch.from_numpy(product_rows[trained])
     parts = (network.product.weight[rows], network.bought.weight[rows])
     vectors = torch.nn.functional.normalize(

@@ -42,7 +42,8 @@ class Recipe:
         follower_windows: past horizons from which is learned what is bought after which history.
         follower_ridge: of that kernel regression: higher trusts single customers less.
         follower_pool: customers of those windows that it learns from, at most.
-        chunk_mb: memory for one dense (customers, products) score table while features are built.
+        chunk_mb: memory for one dense table while features and lists are made: (customers, products), (customers,
+            others like them), (countries, products), (products, products).
     """
 
     seed: int = 0
@@ -77,3 +78,7 @@ class Recipe:
     follower_ridge: float = 1.0
     follower_pool: int = 4000
     chunk_mb: int = 16
+
+    def rows_at_once(self, columns: int) -> int:
+        """How many rows a dense float32 table of so many columns may have to stay within `chunk_mb`."""
+        return max(1, int(self.chunk_mb * 2**20 / (4 * max(columns, 1))))

@@ -23,6 +23,12 @@ class Taste:
     def __init__(self, state: ShopState) -> None:
         self.state, self.recipe = state, state.recipe
 
+    @property
+    def columns(self) -> int:
+        """Width of the widest table that has a row for each customer asked about: products, or others like them."""
+        others = min(self.recipe.neighbour_pool, len(self.state.known_customers))
+        return max(self.state.shape[1], others)
+
     def scores(self, customers: IntArray) -> dict[str, Float32]:
         """A table (B, P) for each of `features.TASTE`, on scales of similar spread."""
         state = self.state
@@ -56,7 +62,8 @@ class Taste:
     @cached_property
     def by_words(self) -> sp.csr_array:
         """(P, P) likeness of descriptions, sparse."""
-        return alike(word_table(self.state), self.recipe.copurchase_neighbours)
+        table, recipe = word_table(self.state), self.recipe
+        return alike(table, recipe.copurchase_neighbours, block=recipe.rows_at_once(table.shape[0]))
 
     @cached_property
     def _pool(self) -> tuple[sp.csr_array, sp.csr_array, IntArray]:

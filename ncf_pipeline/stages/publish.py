@@ -1,23 +1,44 @@
-"""From a model and a snapshot to the lists that the storefront reads."""
+"""From a model and a snapshot to the lists that the storefront reads.
+
+Lists are kept as they are made, a batch of customers at a time, and go on from that file, to the rules and to the
+list store, in batches again. So all lists are never in memory together, however many customers there are.
+"""
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import fsspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ncf_pipeline import artifacts, publication, quality, registry
-from ncf_pipeline.columns import Lists
+from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
 from ncf_pipeline.errors import ArtifactError, QualityError
 from ncf_pipeline.files import new_file
 from ncf_pipeline.list_quality import check_lists
-from ncf_pipeline.model.lists import customer_lists, fallback_lists, product_lists
+from ncf_pipeline.model.lists import ListMaker, fallback_lists
+from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
 
 logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 50_000
+"""Lists in memory while they are checked and written."""
+
+_SCHEMA = pa.schema(
+    [
+        (Lists.AUDIENCE, pa.string()),
+        (Lists.KEY, pa.string()),
+        (Lists.LIST_NAME, pa.string()),
+        (Lists.STOCK_CODES, pa.list_(pa.string())),
+    ]
+)
 
 
 def refresh(settings: Settings) -> int | None:
@@ -55,17 +76,9 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
-    lists = pd.concat(
-        [
-            customer_lists(model, frozen.interactions, frozen.cutoff, top_n),
-            product_lists(model, frozen.interactions, frozen.cutoff, top_n),
-            fallback_lists(frozen.interactions, frozen.cutoff, top_n),
-        ],
-        ignore_index=True,
-    )
-    opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
-    _check(settings, opened, lists, frozen, top_n=top_n)
-    return _make_live(settings, opened, lists, top_n=top_n)
+    opened = _open(settings, _all_lists(model, frozen, top_n), version=entry.version, as_of=frozen.cutoff)
+    _check(settings, opened, frozen, top_n=top_n)
+    return _make_live(settings, opened, top_n=top_n)
 
 
 def republish(settings: Settings, earlier: Publication) -> int:
@@ -81,42 +94,64 @@ def republish(settings: Settings, earlier: Publication) -> int:
         ArtifactError: its lists are no longer kept.
         ListStoreError: Redis refused. The lists before still serve.
     """
-    try:
-        lists = pd.read_parquet(earlier.url)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{earlier.url} cannot be read: {error}. Choose another version, or retrain.") from error
-    longest = int(lists[Lists.STOCK_CODES].map(len).max()) if len(lists) else 0
-    opened = _open(settings, lists, version=earlier.version, as_of=earlier.as_of)
-    return _make_live(settings, opened, lists, top_n=longest)
+    longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
+    opened = _open(settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of)
+    return _make_live(settings, opened, top_n=longest)
 
 
-def _open(settings: Settings, lists: pd.DataFrame, *, version: int, as_of: datetime) -> Publication:
-    keys = lists.drop_duplicates([Lists.AUDIENCE, Lists.KEY])[Lists.AUDIENCE].value_counts()
-    customers, products = int(keys.get("customer", 0)), int(keys.get("product", 0))
+def _all_lists(model: TrainedModel, frozen: Snapshot, top_n: int) -> Iterator[pd.DataFrame]:
+    maker = ListMaker(model, frozen.interactions, frozen.cutoff)
+    yield from maker.customers(top_n)
+    yield maker.products(top_n)
+    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n)
+
+
+def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime) -> Publication:
+    """Keeps lists as they come, under a new number, and enters them in the registry."""
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
-    url = _keep(settings, number, lists)
-    opened = Publication(number, version, as_of, url, customers, products, datetime.now(UTC))
+    url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
+    counts = Counter[str]()
+    with new_file(url, advice="The lists before still serve.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
+        for frame in lists:
+            writer.write_table(pa.Table.from_pandas(frame, _SCHEMA, preserve_index=False))
+            # Each has one of these lists.
+            counts.update(frame.loc[frame[Lists.LIST_NAME].isin([DISCOVER, SIMILAR]), Lists.AUDIENCE])
+    opened = Publication(number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC))
     registry.open_publication(settings, opened)
     return opened
 
 
-def _check(settings: Settings, opened: Publication, lists: pd.DataFrame, frozen: Snapshot, *, top_n: int) -> None:
+def _kept(url: str) -> Iterator[pd.DataFrame]:
+    """The lists of a publication, some at a time.
+
+    Raises:
+        ArtifactError: they are no longer kept, or damaged.
+    """
+    try:
+        with fsspec.open(url) as file:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(Lists.ALL)):
+                yield batch.to_pandas()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
+
+
+def _check(settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int) -> None:
     name = publication.name_of(opened.number)
-    verdict = check_lists(settings, _in_batches(lists), frozen.interactions, opened.as_of, top_n=top_n)
+    verdict = check_lists(settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n)
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
     if verdict.worst == "critical":
         reason = quality.refusal(verdict, name, "The lists before still serve")
         registry.refuse_publication(settings, opened.number, reason)
         raise QualityError(reason)
-    logger.info("%s: %d rules asked of %d lists.", name, verdict.rules, len(lists))
+    logger.info("%s: %d rules asked of all lists.", name, verdict.rules)
 
 
-def _make_live(settings: Settings, opened: Publication, lists: pd.DataFrame, *, top_n: int) -> int:
+def _make_live(settings: Settings, opened: Publication, *, top_n: int) -> int:
     live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,
-        _in_batches(lists),
+        _kept(opened.url),
         number=live.number,
         meta={
             "model_version": f"v{live.version}",
@@ -136,15 +171,3 @@ def _make_live(settings: Settings, opened: Publication, lists: pd.DataFrame, *, 
         live.version,
     )
     return live.number
-
-
-def _keep(settings: Settings, number: int, lists: pd.DataFrame) -> str:
-    url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
-    with new_file(url, advice="The lists before still serve.") as file:
-        lists.to_parquet(file, index=False)
-    return url
-
-
-def _in_batches(lists: pd.DataFrame, rows: int = 50_000) -> Iterator[pd.DataFrame]:
-    for start in range(0, len(lists), rows):
-        yield lists.iloc[start : start + rows]

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncf_pipeline.columns import Lists
+from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.model import lists as lists_module
 from ncf_pipeline.model.events import encode
-from ncf_pipeline.model.lists import customer_list_batches, customer_lists, fallback_lists, product_lists
+from ncf_pipeline.model.lists import ListMaker, customer_lists, fallback_lists, product_lists
 
 from .conftest import CUTOFF, START, frame
 
@@ -94,8 +94,17 @@ def test_a_product_that_came_after_training_can_be_recommended(model, shop):
 
 
 def test_batches_are_the_whole_in_parts(model, shop, lists):
-    parts = list(customer_list_batches(model, shop, CUTOFF, 10, batch_customers=7))
+    parts = list(ListMaker(model, shop, CUTOFF).customers(10, batch_customers=7))
     assert len(parts) > 5
+    assert pd.concat(parts, ignore_index=True).equals(lists)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_shards_are_disjoint_and_together_the_whole(model, shop, lists, shards):
+    maker = ListMaker(model, shop, CUTOFF)
+    parts = [pd.concat(maker.customers(10, shard=(place, shards))) for place in range(shards)]
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= len(LISTS_OF["customer"])
     assert pd.concat(parts, ignore_index=True).equals(lists)
 
 
