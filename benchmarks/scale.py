@@ -1,33 +1,36 @@
-"""How training and scoring grow: `python benchmarks/scale.py`, or one size with `--only 2500,70000,1500000`.
+"""How training and scoring grow: `python benchmarks/scale.py` writes docs/scale.md.
+
+One size alone: `--only 2500,70000,1500000`. A shop with many customers, scored by a model that learned from a sample
+of them: `--only 1000000,5000,10000000 --train-on 4000 --score 100000`.
 
 Each size is a shop of its own, made up, in a process of its own, so that its peak memory is its own. Seconds are
 wall clock, with CPU seconds beside them: on a machine that others use, only the latter can be compared.
 """
 
 import argparse
+import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 # Customers, products, lines. The first shop is about as large as the real one; each of the others differs in one.
-SIZES = [
-    (4_000, 4_000, 400_000),
-    (16_000, 4_000, 400_000),
-    (64_000, 4_000, 400_000),
-    (4_000, 16_000, 400_000),
-    (4_000, 70_000, 400_000),
-    (4_000, 4_000, 800_000),
-    (4_000, 4_000, 1_600_000),
-    (2_500, 70_000, 1_500_000),
-]
+USUAL = (4_000, 4_000, 400_000)
+GROWTH = {
+    "customers": [(2_000, 4_000, 400_000), USUAL, (8_000, 4_000, 400_000)],
+    "products": [(4_000, 2_000, 400_000), USUAL, (4_000, 8_000, 400_000)],
+    "lines": [(4_000, 4_000, 200_000), USUAL, (4_000, 4_000, 800_000)],
+}
+LARGE_CATALOGUE = (2_500, 70_000, 1_500_000)
+MANY_CUSTOMERS = (1_000_000, 5_000, 10_000_000)
+SAMPLE, SCORED = 4_000, 100_000
 START, DAYS = datetime(2021, 1, 4), 360
 BASKET, FAVOURITES, GROUP = 15, 30, 50
 CUTOFF = START + timedelta(days=DAYS)
@@ -50,7 +53,7 @@ def make_interactions(customers, products, lines, seed=0):
 
     owner = np.repeat(np.arange(customers), FAVOURITES)
     favourites = np.where(random.random(len(owner)) < 0.8, of_liked(owner), anything(len(owner))).reshape(customers, -1)
-    visits = lines // BASKET
+    visits = max(lines // BASKET, min(3 * customers, lines))
     weight = random.gamma(1.0, 1.0, customers)
     visitor = random.choice(customers, visits, p=weight / weight.sum())
     visitor[:customers] = np.arange(customers)[: len(visitor)]  # each comes at least once, where there are enough
@@ -77,66 +80,161 @@ def make_interactions(customers, products, lines, seed=0):
     )
 
 
-def measure(customers, products, lines, epochs):
+def measure(customers, products, lines, *, epochs, train_on, score):
     """Seconds and MB of one size."""
-    from ncf_pipeline.model.lists import customer_list_batches, product_lists
+    from ncf_pipeline.model.lists import ListMaker
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
     figures = {"customers": customers, "products": products, "lines": lines}
     interactions = make_interactions(customers, products, lines)
-    figures["data_mb"] = _peak_mb()
+    figures["data_mb"] = _resident_mb()
 
     def timed(name, function):
         wall, cpu = time.perf_counter(), time.process_time()
         result = function()
         figures[f"{name}_s"] = round(time.perf_counter() - wall, 1)
         figures[f"{name}_cpu_s"] = round(time.process_time() - cpu, 1)
-        figures[f"{name}_peak_mb"] = _peak_mb()
+        figures[f"{name}_mb"] = _peak_mb()
         return result
 
-    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
-    model = timed("train", lambda: train(interactions, CUTOFF, recipe, device="cpu"))
-    figures["epoch_s"] = round(float(np.mean([report.seconds for report in model.history])), 1)
+    sample = interactions if train_on is None else interactions[interactions["customer_id"] < 10_000 + train_on]
+    model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
-    rows = timed("score", lambda: sum(len(lists) for lists in customer_list_batches(model, interactions, CUTOFF, 10)))
+    _forget_peak()
+    maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF))
+    # Shops of any size: what the customers share is made by the first batch.
+    timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
+    shards = 1 if score is None else max(1, maker.known // score)
+    rows = timed("score", lambda: sum(len(lists) for lists in maker.customers(10, shard=(0, shards))))
     figures["scored"] = rows // 3
-    timed("product_lists", lambda: product_lists(model, interactions, CUTOFF, 10))
+    timed("product_lists", lambda: maker.products(10))
     return figures
 
 
+def _forget_peak():
+    """Peaks from here on are of what comes; Linux only."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _resident_mb():
+    return _status_mb("VmRSS")
+
+
 def _peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return _status_mb("VmHWM")
+
+
+def _status_mb(name):
+    return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) // 1024
+
+
+def in_a_process(size, options):
+    """Figures of one size, in a process of its own."""
+    command = [sys.executable, __file__, "--here", "--only", ",".join(map(str, size))]
+    for name, value in options.items():
+        command += [] if value is None else [f"--{name}", str(value)]
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        raise SystemExit(f"{size} failed:\n{done.stderr}")
+    figures = json.loads(done.stdout)
+    print(json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
+
+
+HEAD = (
+    "| customers | products | lines | epochs | training s (CPU) | peak MB "
+    "| scoring s (CPU) | product lists s | peak MB |"
+)
+
+
+def row(f):
+    """One size as a row of the table."""
+    scoring, cpu = (round(f[f"state{unit}"] + f[f"first{unit}"] + f[f"score{unit}"], 1) for unit in ("_s", "_cpu_s"))
+    return (
+        f"| {f['customers']:,} | {f['products']:,} | {f['lines']:,} | {f['epochs']} "
+        f"| {f['train_s']} ({f['train_cpu_s']}) | {f['train_mb']:,} "
+        f"| {scoring} ({cpu}) | {f['product_lists_s']} | {f['product_lists_mb']:,} |"
+    )
+
+
+def growth(name, figures):
+    """How much more the largest of three sizes takes than the smallest."""
+    small, large = figures[0], figures[-1]
+    times = large[name] / small[name]
+    training = large["train_cpu_s"] / small["train_cpu_s"]
+    scoring = sum(large[f"{part}_cpu_s"] for part in ("state", "first", "score")) / sum(
+        small[f"{part}_cpu_s"] for part in ("state", "first", "score")
+    )
+    return (
+        f"- {times:.0f} times the {name}: training takes {training:.1f} times the CPU seconds, scoring {scoring:.1f} "
+        f"times; the peak of training goes from {small['train_mb']:,} to {large['train_mb']:,} MB. "
+        f"{_shape(training, times).capitalize()} in training, {_shape(scoring, times)} in scoring."
+    )
+
+
+def _shape(ratio, times):
+    return "more than linear" if ratio > 1.15 * times else "linear" if ratio > 0.85 * times else "less than linear"
+
+
+def report(options):
+    """All sizes, as docs/scale.md."""
+    known = {
+        size: in_a_process(size, options)
+        for size in dict.fromkeys([*itertools.chain.from_iterable(GROWTH.values()), LARGE_CATALOGUE])
+    }
+    many = in_a_process(MANY_CUSTOMERS, {"epochs": 1, "train-on": SAMPLE, "score": SCORED})
+    per_second = many["scored"] / many["score_s"]
+    once = many["state_s"] + many["first_s"]
+    lines = [
+        "# How it grows",
+        "",
+        "<!-- Written by benchmarks/scale.py: run `make bench-scale` instead of editing it. -->",
+        "",
+        f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores. "
+        "Made-up shops, each in a process of its own. "
+        "Seconds are wall clock, CPU seconds in parentheses. Peaks include the interactions. Training chooses its "
+        "number of epochs on an inner holdout and then trains anew. Scoring is every customer's three lists.",
+        "",
+        HEAD,
+        "| --- " * 9 + "|",
+        *(row(figures) for figures in known.values()),
+        "",
+        *(growth(name, [known[size] for size in sizes]) for name, sizes in GROWTH.items()),
+        "",
+        "## A million customers",
+        "",
+        f"{many['customers']:,} customers, {many['products']:,} products, {many['lines']:,} lines; the model "
+        f"learned from {SAMPLE:,} of the customers, and the others came after. What all customers share took "
+        f"{once:.0f} s, once in each process. Then {many['scored']:,} customers "
+        f"were scored at {per_second:,.0f} a second: all would "
+        f"take about {(once + many['customers'] / per_second) / 60:.0f} minutes in one process (extrapolated), less in "
+        f"shards on several machines. The interactions took {many['data_mb']:,} MB, the peak of scoring was "
+        f"{many['score_mb']:,} MB, of which none is for lists: they leave in batches.",
+    ]
+    path = Path(__file__).parent.parent / "docs" / "scale.md"
+    path.write_text("\n".join(lines) + "\n")
+    print(path.read_text())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="one size: customers,products,lines")
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="instead of choosing their number on an inner holdout")
+    parser.add_argument("--train-on", type=int, help="only so many customers")
+    parser.add_argument("--score", type=int, help="only about so many customers")
     parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
     options = parser.parse_args()
-    sizes = [tuple(int(part) for part in options.only.split(","))] if options.only else SIZES
-    if options.here:
-        print(json.dumps(measure(*sizes[0], options.epochs)))
+    if options.only is None:
+        report({"epochs": options.epochs})
         return
-    print("| customers | products | lines | train s (CPU) | MB | epoch s | score s (CPU) | MB | product lists s | MB |")
-    print("| --- " * 10 + "|")
-    for size in sizes:
-        command = [sys.executable, __file__, "--here", "--only", ",".join(map(str, size))]
-        if options.epochs is not None:
-            command += ["--epochs", str(options.epochs)]
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-        if done.returncode != 0:
-            print(f"| {size[0]:,} | {size[1]:,} | {size[2]:,} | failed: {done.stderr.strip().splitlines()[-1:]} |")
-            continue
-        f = json.loads(done.stdout)
-        print(
-            f"| {size[0]:,} | {size[1]:,} | {size[2]:,} | {f['train_s']} ({f['train_cpu_s']}) | {f['train_peak_mb']:,} "
-            f"| {f['epoch_s']} | {f['score_s']} ({f['score_cpu_s']}) | {f['score_peak_mb']:,} "
-            f"| {f['product_lists_s']} | {f['product_lists_peak_mb']:,} |",
-            flush=True,
-        )
+    size = tuple(int(part) for part in options.only.split(","))
+    if options.here:
+        print(json.dumps(measure(*size, epochs=options.epochs, train_on=options.train_on, score=options.score)))
+    else:
+        in_a_process(size, {"epochs": options.epochs, "train-on": options.train_on, "score": options.score})
 
 
 if __name__ == "__main__":
