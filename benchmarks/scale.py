@@ -75,9 +75,18 @@ def make_interactions(customers, products, lines, seed=0):
             "quantity": random.integers(1, 13, lines),
             "unit_price": (1 + product % 50) / 4,
             "country": np.where(customer % 10 == 0, "France", "United Kingdom"),
+            "description": made_up_descriptions(products, random)[product],
             "returned_at": np.full(lines, np.datetime64("NaT", "us")),
         }
     )
+
+
+def made_up_descriptions(products, random):
+    """Four words of two thousand, some of them everywhere, and one that its group of products shares."""
+    words = np.array(["".join(letters) for letters in itertools.product("abcdefghijklm", repeat=3)])[:2000]
+    chosen = np.minimum(random.zipf(1.3, size=(products, 4)) - 1, len(words) - 1)
+    groups = ["".join("abcdefghij"[int(digit)] for digit in f"{index // GROUP:05d}") for index in range(products)]
+    return np.array([f"{' '.join(words[row])} {group}" for row, group in zip(chosen, groups, strict=True)])
 
 
 def measure(customers, products, lines, *, epochs, train_on, score):

@@ -38,6 +38,7 @@ shop = pd.DataFrame({
     "quantity": 1,
     "unit_price": 1.0,
     "country": np.char.mod("%d", np.arange(LINES) % 3000),
+    "description": np.array(["red cup", "blue cup", "red bag", "steel nail of the north"])[product % 4],
     "returned_at": np.full(LINES, np.datetime64("NaT", "us")),
 })
 recipe = Recipe(max_dense_products=1000, chunk_mb=4, neighbour_pool=500, follower_pool=500, max_instants=1,
