@@ -1,5 +1,6 @@
 """Product neighbourhoods: item-kNN by the library `implicit`, and EASE."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,7 +11,6 @@ import scipy.sparse as sp
 from ncf_pipeline.model import copurchase
 from ncf_pipeline.model.events import IntArray
 from ncf_pipeline.model.features import Float32
-from ncf_pipeline.model.state import ShopState
 from ncf_pipeline.peers.ranking import library, ranked_lists, state_at
 
 NEIGHBOURS = 100
@@ -27,27 +27,31 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
     """
     state = state_at(interactions, as_of)
     model = library("implicit.nearest_neighbours").CosineRecommender(K=NEIGHBOURS, num_threads=2)
-    model.fit(sp.csr_matrix(state.bought), show_progress=False)
+    with warnings.catch_warnings():
+        # It warns of a conversion that its own normalisation makes necessary.
+        warnings.simplefilter("ignore", library("implicit.utils").ParameterWarning)
+        model.fit(sp.csr_matrix(state.bought), show_progress=False)
     weights = sp.csr_array(model.similarity, dtype=np.float32)
-    return _by_weights(state, weights, interactions, as_of, top_n, customers)
+
+    def scores(index: IntArray) -> Float32:
+        return copurchase.scores_from(state.bought[index], weights)
+
+    return ranked_lists(state, scores, interactions, as_of, top_n, customers)
 
 
 def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8)."""
+    """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8).
+
+    Its matrix is dense, so of a catalogue beyond the recipe's `max_dense_products` it knows those with the most buyers.
+    """
     state = state_at(interactions, as_of)
-    weights = copurchase.ease(state.bought[state.known_customers], RIDGE)
-    return _by_weights(state, weights, interactions, as_of, top_n, customers)
+    buyers = np.asarray(state.bought.sum(axis=0)).ravel()
+    kept = np.sort(np.argsort(-buyers, kind="stable")[: state.recipe.max_dense_products])
+    weights = copurchase.ease(state.bought[state.known_customers][:, kept], RIDGE)
 
-
-def _by_weights(
-    state: ShopState,
-    weights: copurchase.Weights,
-    interactions: pd.DataFrame,
-    as_of: datetime,
-    top_n: int,
-    customers: Sequence[int],
-) -> pd.DataFrame:
     def scores(index: IntArray) -> Float32:
-        return copurchase.scores_from(state.bought[index], weights)
+        table = np.zeros((len(index), state.shape[1]), np.float32)
+        table[:, kept] = copurchase.scores_from(state.bought[index][:, kept], weights)
+        return table
 
     return ranked_lists(state, scores, interactions, as_of, top_n, customers)

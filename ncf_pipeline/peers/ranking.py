@@ -27,11 +27,11 @@ def library(name: str) -> ModuleType:
     """A library of the `peers` extra.
 
     Raises:
-        SettingsError: it is not installed.
+        SettingsError: it is not installed, or lacks a library of the system, as LightGBM does without OpenMP.
     """
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise SettingsError(
             f"{name} is not here: {error}. Install it with `pip install 'ncf-pipeline[peers]'`, or leave the peers out."
         ) from error
@@ -80,5 +80,5 @@ def ranked_lists(
                 stock_codes = [str(events.products[product]) for product in codes[:top_n]]
                 rows.append(("customer", str(events.customers[customer]), name, stock_codes))
     made = pd.DataFrame(rows, columns=list(Lists.ALL))
-    strangers = [customer for customer in customers if customer not in set(known.tolist())]
+    strangers = wanted[~np.isin(wanted, known)].tolist()
     return pd.concat([made, recent_best_sellers(interactions, as_of, top_n, strangers)], ignore_index=True)

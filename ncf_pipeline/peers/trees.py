@@ -67,8 +67,7 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
                 codes = [str(state.events.products[index]) for index in product[among][order]]
                 rows.append(("customer", str(state.events.customers[customer]), name, codes))
     made = pd.DataFrame(rows, columns=list(Lists.ALL))
-    known = set(state.events.customers[chosen].tolist())
-    strangers = [customer for customer in customers if customer not in known]
+    strangers = wanted[~np.isin(wanted, state.events.customers[chosen])].tolist()
     return pd.concat([made, recent_best_sellers(interactions, as_of, top_n, strangers)], ignore_index=True)
 
 

@@ -1,6 +1,7 @@
 """What the peers recommend on shops where the answer is known."""
 
 import sys
+import warnings
 from datetime import timedelta
 
 import numpy as np
@@ -10,6 +11,8 @@ from ledger import interactions, january
 
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.evaluation import mean_overlap
+from ncf_pipeline.model import copurchase
+from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.peers import PEERS
 from ncf_pipeline.peers.neighbours import ease, item_knn
 from ncf_pipeline.peers.neural import neumf, plain_ncf
@@ -23,6 +26,13 @@ TASTES = interactions(
     (None, "e", 3),
 )
 AS_OF = january(10)
+
+# Of four buyers of x, two bought y, as twelve others did, and one bought z, as two others did.
+THREE = interactions(
+    *((customer, "x", 1) for customer in (1, 2, 3, 9)),
+    *((customer, "y", 2) for customer in (1, 2, *range(20, 32))),
+    *((customer, "z", 2) for customer in (3, 10, 11)),
+)
 
 
 def lists_of(made, name):
@@ -59,6 +69,37 @@ def test_neighbours_know_what_goes_together(peer):
     # Customer 1 has both of their taste already.
     assert not {"a", "b"} & set(lists_of(made, "discover")[1])
     assert set(lists_of(made, "for_you")[1]) == {"a", "b"}
+
+
+def test_item_knn_goes_by_cosine():
+    # x and y: 2/sqrt(4 * 14) = 0.27; x and z: 1/sqrt(4 * 3) = 0.29.
+    assert lists_of(item_knn(THREE, AS_OF, 2, [9]), "discover")[9] == ["z", "y"]
+
+
+def test_ease_trusts_what_is_shared_often():
+    # Weights of x for y and z by the closed form, ridge 300: 2 * 303 / (304 * 303 - 1²) and 1 * 314 / (304 * 314 - 2²).
+    assert lists_of(ease(THREE, AS_OF, 2, [9]), "discover")[9] == ["y", "z"]
+
+
+def test_ease_of_a_large_catalogue_knows_only_what_most_bought(monkeypatch):
+    fitted, fit = [], copurchase.ease
+
+    def watched(bought, ridge):
+        fitted.append(bought.shape)
+        return fit(bought, ridge)
+
+    monkeypatch.setattr(copurchase, "ease", watched)
+    monkeypatch.setattr("ncf_pipeline.peers.ranking.Recipe", lambda: Recipe(max_dense_products=2))
+    for_you = lists_of(ease(THREE, AS_OF, 3, [1, 10]), "for_you")
+    assert fitted == [(18, 2)]  # all customers; y and x, but not z
+    assert for_you[1] == ["y", "x", "z"]  # 2/304 for y, 2/314 for x
+    assert for_you[10] == ["y", "x", "z"]  # nothing of theirs is known: what sells
+
+
+def test_a_conversion_in_the_library_is_no_warning_to_the_user():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        item_knn(TASTES, AS_OF, 2, [1])
 
 
 def test_equal_scores_are_in_order_of_recent_sales():
@@ -106,6 +147,15 @@ def test_without_negatives_everybody_gets_the_same(shop):
 def test_a_missing_library_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit.als", None)
     with pytest.raises(SettingsError, match=r"pip install 'ncf-pipeline\[peers\]'"):
+        PEERS["ials"](TASTES, AS_OF, 2, [1])
+
+
+def test_a_library_without_its_system_library_is_one_line_too(monkeypatch):
+    def refuse(name):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("ncf_pipeline.peers.ranking.importlib.import_module", refuse)
+    with pytest.raises(SettingsError, match=r"libgomp.so.1: cannot open"):
         PEERS["ials"](TASTES, AS_OF, 2, [1])
 
 
