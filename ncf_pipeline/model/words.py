@@ -15,12 +15,15 @@ from ncf_pipeline.model.state import ShopState, unit_rows
 MIN_ALIKE = 0.3
 """Cosine below which two products have no more in common than a colour or a size."""
 
+MAX_PRODUCTS = 1000
+"""Products with a word above which it says too little of any two of them for the time that their pairs take."""
+
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
 
 
 def word_table(state: ShopState) -> sp.csr_array:
-    """(P, V) TF-IDF of the words that at least two products have, rows of length 1; empty for products without any.
+    """(P, V) TF-IDF of words that two products or more have, rows of length 1; empty for products without any.
 
     The words are those of descriptions on invoices before the state's instant. A word's number is arbitrary.
     """
@@ -39,7 +42,8 @@ def word_table(state: ShopState) -> sp.csr_array:
     table.data[:] = 1.0  # a word that two descriptions of a product share counts once
     having = np.bincount(table.indices, minlength=table.shape[1])
     described = int((np.diff(table.indptr) > 0).sum())
-    rarity = np.where(having >= 2, np.log((described + 1) / (having + 1)), 0).astype(np.float32)
+    telling = (having >= 2) & (having <= MAX_PRODUCTS)
+    rarity = np.where(telling, np.log((described + 1) / (having + 1)), 0).astype(np.float32)
     table.data *= rarity[table.indices]
     table.eliminate_zeros()
     return unit_rows(table)

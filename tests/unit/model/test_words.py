@@ -48,6 +48,15 @@ def test_rare_words_say_more_and_words_of_one_product_nothing():
     assert np.diag(cosine)[:4] == pytest.approx(np.ones(4))
 
 
+def test_a_word_of_very_many_products_says_nothing(monkeypatch):
+    rows = [(1, "1", 0, "red cup"), (1, "2", 0, "red bag"), (1, "3", 0, "red cup"), (1, "4", 0, "moon")]
+    assert (word_table(state_of(rows)).toarray()[[0]] @ word_table(state_of(rows)).toarray()[1]).item() > 0
+    monkeypatch.setattr("ncf_pipeline.model.words.MAX_PRODUCTS", 2)
+    table = word_table(state_of(rows)).toarray()
+    assert table[0] @ table[1] == 0
+    assert table[0] @ table[2] == pytest.approx(1.0)
+
+
 def test_products_of_one_family_are_alike_without_a_word_in_common():
     state = state_of([(1, "85123A", 0, "heart"), (1, "85123B", 0, "star"), (1, "7", 0, "moon")])
     table = alike(word_table(state), 5).toarray()
