@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 import fsspec
@@ -19,13 +19,27 @@ def new_file(url: str, *, advice: str = "Is there room, and may this user write 
         advice: what the error says at its end.
 
     Raises:
-        ArtifactError: the artifact store refused, or what was to be written could not be.
+        ArtifactError: the artifact store refused. What else goes wrong in the block is not of the store, and stays
+            what it is.
     """
-    try:
+    with _translated(url, advice, OSError, ImportError, ValueError):
         filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        with filesystem.open(f"{path}.tmp", "wb") as file:
+        opened = filesystem.open(f"{path}.tmp", "wb")
+    try:
+        with _translated(url, advice, OSError), opened as file:
             yield file
+    except BaseException:
+        with suppress(OSError):
+            filesystem.rm(f"{path}.tmp")
+        raise
+    with _translated(url, advice, OSError, ValueError):
         filesystem.mv(f"{path}.tmp", path)
-    except (OSError, ImportError, ValueError) as error:
+
+
+@contextmanager
+def _translated(url: str, advice: str, *errors: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
         raise ArtifactError(f"{url} was not written: {error}. {advice}") from error
