@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# Customers, products, lines. The first shop is about as large as the real one; each of the others differs in one.
-USUAL = (4_000, 4_000, 400_000)
+# Customers, products, lines. The usual shop is about half as large as the real one; each of the others differs in one.
+USUAL = (2_000, 2_000, 200_000)
 GROWTH = {
-    "customers": [(2_000, 4_000, 400_000), USUAL, (8_000, 4_000, 400_000)],
-    "products": [(4_000, 2_000, 400_000), USUAL, (4_000, 8_000, 400_000)],
-    "lines": [(4_000, 4_000, 200_000), USUAL, (4_000, 4_000, 800_000)],
+    "customers": [(1_000, 2_000, 200_000), USUAL, (4_000, 2_000, 200_000)],
+    "products": [(2_000, 1_000, 200_000), USUAL, (2_000, 4_000, 200_000)],
+    "lines": [(2_000, 2_000, 100_000), USUAL, (2_000, 2_000, 400_000)],
 }
 LARGE_CATALOGUE = (2_500, 70_000, 1_500_000)
 MANY_CUSTOMERS = (1_000_000, 5_000, 10_000_000)
