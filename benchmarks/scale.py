@@ -204,7 +204,8 @@ def report(epochs):
         "",
         f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores. "
         "Made-up shops, each in a process of its own. "
-        "Seconds are wall clock, CPU seconds in parentheses. Peaks include the interactions. Training is one "
+        "Seconds are wall clock, CPU seconds in parentheses: where these are far apart, other jobs had the cores. "
+        "Peaks include the interactions. Training is one "
         "epoch, of the last shop as many as its inner holdout chooses, and the training anew "
         "with as many. Scoring is every customer's three lists.",
         "",
