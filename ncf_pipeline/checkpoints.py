@@ -38,14 +38,16 @@ KEPT_DAYS = 7
 def checkpoint_key(
     snapshot_sha256: str, cutoff: datetime, recipe: Recipe, device: str, epochs: int | None = None
 ) -> str:
-    """Names a training by all that its result depends on: data, recipe, code, and kind of device."""
+    """Names a training by all that its result depends on: data, recipe, code, kind of device, number of processes."""
+    placement = place(device)
     facts = {
         "snapshot": snapshot_sha256,
         "cutoff": cutoff.isoformat(),
         "recipe": asdict(recipe),
         "epochs": epochs,
         "features": FEATURES,
-        "device": place(device).device.type,
+        "device": placement.device.type,
+        "processes": placement.world,
         "package": __version__,
         "torch": torch.__version__,
     }

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ncf_pipeline.checkpoints import KEPT_DAYS, CheckpointFile, checkpoint_key
+from ncf_pipeline.model.device import place
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.training import train
@@ -140,6 +141,13 @@ def test_what_nobody_went_on_with_is_removed_after_a_week(tmp_path):
     os.utime(forgotten.path, (old, old))
     fresh.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [fresh.path.name]
+
+
+def test_a_training_of_several_processes_is_not_that_of_one(recipe, monkeypatch):
+    alone = checkpoint_key("ab12", CUTOFF, recipe, "cpu")
+    monkeypatch.setattr("ncf_pipeline.checkpoints.place", lambda device: replace(place(device), world=2))
+    # A process of the pair would look for a random state of its own, and there is none.
+    assert checkpoint_key("ab12", CUTOFF, recipe, "cpu") != alone
 
 
 def test_only_the_same_training_finds_its_checkpoint(recipe):
