@@ -22,6 +22,7 @@ from torch import Tensor, distributed
 
 from ncf_pipeline.errors import NcfError, TrainingError
 from ncf_pipeline.model import training
+from ncf_pipeline.model.device import place
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
@@ -64,10 +65,31 @@ def train(
     Raises:
         TrainingError: as there; or another process died.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    together = place(device).world > 1
+    try:
+        if together:
+            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints)
         return training.train(
             interactions, cutoff, recipe, device=device, on_epoch=on_epoch, epochs=epochs, checkpoints=checkpoints
         )
+    except RuntimeError as error:
+        if not together:
+            raise
+        raise TrainingError(
+            f"Another of the {distributed.get_world_size()} training processes died, or cannot be reached: "
+            f"{str(error).splitlines()[0]}. Run it again: it goes on after its last epoch."
+        ) from error
+
+
+def _share(
+    interactions: pd.DataFrame,
+    cutoff: datetime,
+    recipe: Recipe,
+    device: str,
+    epochs: int | None,
+    checkpoints: Checkpoints | None,
+) -> Checkpoints | None:
+    """Sends a training to the other processes; gives the checkpoints that this one goes on from, as they do."""
     earlier = checkpoints.load() if checkpoints is not None else None
     facts = {
         "cutoff": cutoff.isoformat(),
@@ -79,19 +101,10 @@ def train(
     }
     content = io.BytesIO()
     interactions.to_parquet(content)
-    try:
-        _send(json.dumps(facts).encode())
-        _send(content.getvalue())
-        _send(save_tensors(earlier.tensors) if earlier is not None else b"")
-        held = _Held(earlier, checkpoints) if checkpoints is not None else None
-        return training.train(
-            interactions, cutoff, recipe, device=device, on_epoch=on_epoch, epochs=epochs, checkpoints=held
-        )
-    except RuntimeError as error:
-        raise TrainingError(
-            f"Another of the {distributed.get_world_size()} training processes died, or cannot be reached: "
-            f"{str(error).splitlines()[0]}. Run it again: it goes on after its last epoch."
-        ) from error
+    _send(json.dumps(facts).encode())
+    _send(content.getvalue())
+    _send(save_tensors(earlier.tensors) if earlier is not None else b"")
+    return _Held(earlier, checkpoints) if checkpoints is not None else None
 
 
 def _help() -> None:

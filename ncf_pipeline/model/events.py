@@ -133,7 +133,7 @@ def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[
     return (
         np.searchsorted(products, first[columns.STOCK_CODE].to_numpy().astype(str)).astype(np.int64),
         tuple(str(description) for description in first[columns.DESCRIPTION]),
-        first[columns.PURCHASED_AT].astype("datetime64[us]").to_numpy().astype(np.int64),
+        _microseconds(first[columns.PURCHASED_AT]),
     )
 
 
