@@ -52,10 +52,13 @@ def start(folder, pause):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(shop, tmp_path, after):
+@pytest.mark.parametrize("stage", ["select", "between", "fit"])
+def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(shop, tmp_path, stage):
     shop.to_parquet(tmp_path / "shop.parquet")
-    whole = start(tmp_path / "whole", 0)
+    stages = start(tmp_path / "whole", 0).communicate()[0].splitlines()[-1].partition(" of ")[2].split()
+    # How many epochs are chosen differs from processor to processor; at least two are tried, and one is trained.
+    search = stages.count("select")
+    after = {"select": 1, "between": search, "fit": search + 1}[stage]
     killed = start(tmp_path / "killed", 60)
     for _ in range(after):
         if after > 1:  # killed more than once
@@ -68,10 +71,6 @@ def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(shop,
     assert [path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()] == ["key.safetensors"]
 
     resumed = start(tmp_path / "killed", 0)
-    stages = whole.communicate()[0].splitlines()[-1].partition(" of ")[2].split()
-    # Kills came in both stages, or the test shows less than it says.
-    assert stages[0] == "select"
-    assert stages.count("select") < 5 < len(stages)
     output, _ = resumed.communicate()
     assert output.splitlines()[-1] == " ".join(["trained", *stages[after:], "of", *stages])
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
