@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
-EXTRAS := airflow,local,s3,peers,dev
+EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test fuzz bench-quality bench-scale lint format lock
@@ -58,7 +58,9 @@ format: install  ## rewrite the code in the house style
 	$(BIN)/sqlfluff fix --processes 2 sql
 
 lock: install  ## resolve the dependencies anew into requirements.lock
+	# torch's CUDA libraries are left to pip: where a CPU build of torch is installed, they are gigabytes for nothing.
 	$(BIN)/uv pip compile pyproject.toml $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
 		--python-version 3.11 --quiet --no-header --no-annotate --output-file requirements.lock
+	sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements.lock
 
 comma := ,
