@@ -14,6 +14,10 @@ from psycopg2 import sql
 
 from ncf_pipeline.settings import Settings
 
+# As the stages have it, for processes that tests start too: two test workers whose threads spin while they wait
+# take each other's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 TESTS = Path(__file__).parent
 REAL_DATA = TESTS.parent.parent / "shared" / "data"
 ROLE = TEMPLATE = "ncf"  # no superuser, as in production

@@ -30,7 +30,7 @@ from ncf_pipeline.checkpoints import CheckpointFile
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 
-folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+folder, stop_after = Path(sys.argv[1]), int(sys.argv[2])
 recipe = Recipe(max_epochs=4, learning_rate=1e-4, embedding_dim=8, hidden=(16, 8), popular_candidates=15,
                 taste_candidates=5)
 checkpoints = CheckpointFile(folder / "checkpoints", "key")
@@ -38,7 +38,8 @@ seen = []
 def on_epoch(report):
     seen.append(report.stage)
     print("epoch", report.stage, report.epoch, flush=True)
-    time.sleep(pause)
+    if len(seen) == stop_after:
+        time.sleep(60)  # to be killed in
 model = train(pd.read_parquet(folder.parent / "shop.parquet"), datetime(2021, 6, 3), recipe, device="cpu",
               on_epoch=on_epoch, checkpoints=checkpoints)
 save_file(model.state().tensors, folder / "model.safetensors")
@@ -46,34 +47,44 @@ print("trained", *seen, "of", *(report.stage for report in model.history), flush
 """
 
 
-def start(folder, pause):
+def start(folder, *, stop_after=0):
+    """A training in a process of its own, which stands still after some epochs."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(pause)]
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(stop_after)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("stage", ["select", "between", "fit"])
-def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(shop, tmp_path, stage):
-    shop.to_parquet(tmp_path / "shop.parquet")
-    stages = start(tmp_path / "whole", 0).communicate()[0].splitlines()[-1].partition(" of ")[2].split()
-    # How many epochs are chosen differs from processor to processor; at least two are tried, and one is trained.
-    search = stages.count("select")
-    after = {"select": 1, "between": search, "fit": search + 1}[stage]
-    killed = start(tmp_path / "killed", 60)
+def train_and_kill(folder, *, after):
+    process = start(folder, stop_after=after)
     for _ in range(after):
-        if after > 1:  # killed more than once
-            killed.kill()
-            killed.wait()
-            killed = start(tmp_path / "killed", 60)
-        assert killed.stdout.readline().startswith("epoch")
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()] == ["key.safetensors"]
+        assert process.stdout.readline().startswith("epoch")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["key.safetensors"]
 
-    resumed = start(tmp_path / "killed", 0)
-    output, _ = resumed.communicate()
-    assert output.splitlines()[-1] == " ".join(["trained", *stages[after:], "of", *stages])
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+
+@pytest.fixture(scope="module")
+def whole(shop, tmp_path_factory):
+    """A folder with the shop and what an undisturbed training makes of it, and the stages of its epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    shop.to_parquet(folder / "shop.parquet")
+    return folder, start(folder / "model").communicate()[0].splitlines()[-1].partition(" of ")[2].split()
+
+
+# How many epochs are chosen differs from processor to processor; at least two are tried, and one is trained.
+@pytest.mark.parametrize("killed_in", [["select"], ["select", "select"], ["select", "fit"]], ids=", then ".join)
+def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(whole, killed_in):
+    folder, stages = whole
+    killed = folder / "-".join(killed_in)
+    done = 0
+    for stage in killed_in:
+        # After the first epoch of the search, after its last one, or after the first of the training anew.
+        upto = {"select": stages.count("select") if done else 1, "fit": stages.count("select") + 1}[stage]
+        train_and_kill(killed, after=upto - done)
+        done = upto
+    output, _ = start(killed).communicate()
+    assert output.splitlines()[-1] == " ".join(["trained", *stages[done:], "of", *stages])
+    one, other = (load_file(path / "model.safetensors") for path in (folder / "model", killed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
