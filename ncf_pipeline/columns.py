@@ -72,6 +72,8 @@ class Lists:
     KEY: Final = "key"  # 14646, 85123A, United Kingdom, *
     LIST_NAME: Final = "list_name"  # for_you, discover, ...
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
+    # May be left out. A JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
+    REASONS: Final = "reasons"
 
     ALL: Final = (AUDIENCE, KEY, LIST_NAME, STOCK_CODES)
 
@@ -90,6 +92,22 @@ LISTS_OF: Final[dict[Audience, tuple[str, ...]]] = {
     "product": (BOUGHT_TOGETHER, SIMILAR),
     "fallback": (FOR_YOU, NEW_ARRIVALS),
 }
+
+REASONED_LISTS: Final = LISTS_OF["customer"]
+"""Lists that may have reasons, in the hash field that `reasons_of` names."""
+
+BOUGHT: Final = "bought"
+GOES_WITH: Final = "goes_with"
+POPULAR_WITH: Final = "popular_with"
+NEW: Final = "new"
+POPULAR: Final = "popular"
+TASTE: Final = "taste"
+
+
+def reasons_of(list_name: str) -> str:
+    """The hash field beside a list that holds its reasons."""
+    return f"{list_name}_reasons"
+
 
 EVERYWHERE: Final = "*"
 """The fallback key for a visitor whose country has no list of its own."""

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
         0.4, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"
     )
 
+    reasons: bool = Field(True, description="beside customers' lists, why each product is on them; costs memory")
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import redis
 import redis.asyncio
@@ -33,8 +33,10 @@ from ncf_pipeline.columns import (
     FOR_YOU,
     LISTS_OF,
     NEW_ARRIVALS,
+    REASONED_LISTS,
     SIMILAR,
     Audience,
+    reasons_of,
 )
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "AsyncStorefront",
     "CustomerList",
     "ProductList",
+    "Reason",
+    "ReasonCode",
     "Recommendation",
     "Source",
     "Storefront",
@@ -57,11 +61,28 @@ CustomerList = Literal["for_you", "discover", "buy_again"]
 ProductList = Literal["bought_together", "similar"]
 VisitorList = Literal["for_you", "new_arrivals"]
 Source = Literal["customer", "product", "country", "everywhere", "none", "unavailable"]
+ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "pinned"]
 
 HOLD_SECONDS = 1.0
 """How long the number of the live publication is held, and how long a Redis that failed is left alone."""
 
 _FAULTS = (redis.RedisError, OSError, ValueError)  # ValueError: what is there is no JSON
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a product is on a customer's list. A code that is not known here is no error: later ones may come.
+
+    Attributes:
+        code: `bought`: on `evidence` invoices before; `goes_with`: often in one basket with the product `evidence`,
+            which they bought; `popular_with`: many who bought the product `evidence`, as they did, bought it;
+            `new`: first sold within the last weeks; `popular`: a best seller of late; `pinned`: the shop's own
+            choice; `taste`: all that they bought, taken together.
+        evidence: a number of invoices, or a stock code; None for the others.
+    """
+
+    code: ReasonCode
+    evidence: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,11 +94,14 @@ class Recommendation:
         source: `customer` or `product`: their own list; `country`, `everywhere`: best sellers there;
             `none`: nothing is published, or the product has no list; `unavailable`: Redis did not answer.
         publication: e.g. `p000042`; None where there is none.
+        reasons: one for each stock code of a customer's own list; empty for other lists, and where the shop
+            publishes none.
     """
 
     stock_codes: tuple[str, ...]
     source: Source
     publication: str | None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,12 @@ class _Question:
     key: str
     list_name: str
     empty_is_an_answer: bool = False
+
+    @property
+    def fields(self) -> list[str]:
+        """What is read of the key: the list, and its reasons where it may have some."""
+        may_have_reasons = self.source == "customer" and self.list_name in REASONED_LISTS
+        return [self.list_name, reasons_of(self.list_name)] if may_have_reasons else [self.list_name]
 
 
 _Questions = Sequence[_Question]  # the first with an answer counts
@@ -135,11 +165,24 @@ class _Reader:
 
     def _answer(self, questions: _Questions, replies: Sequence[Any], publication: str) -> Recommendation:
         for question, reply in zip(questions, replies, strict=True):
-            if reply is not None:
-                stock_codes = tuple(json.loads(reply))
+            found, *reasons = reply
+            if found is not None:
+                stock_codes = tuple(json.loads(found))
                 if stock_codes or question.empty_is_an_answer:
-                    return Recommendation(stock_codes, question.source, publication)
+                    return Recommendation(
+                        stock_codes, question.source, publication, _reasons(len(stock_codes), *reasons)
+                    )
         return Recommendation((), "none", publication)
+
+
+def _reasons(count: int, text: str | None = None) -> tuple[Reason, ...]:
+    """As many as there are stock codes, or none: a list without reasons is better than no list."""
+    try:
+        entries = [(code, *evidence, None) for code, *evidence in json.loads(text or "[]")]
+    except (TypeError, ValueError):
+        return ()
+    reasons = tuple(Reason(cast("ReasonCode", code), evidence) for code, evidence, *_ in entries)
+    return reasons if len(reasons) == count else ()
 
 
 def _customer_questions(customer_id: int | str, list_name: str, country: str | None) -> _Questions:
@@ -266,7 +309,7 @@ class Storefront(_Reader):
         pipeline = self._redis.pipeline(transaction=False)
         for questions in asked:
             for question in questions:
-                pipeline.hget(self._key(publication, question.key), question.list_name)
+                pipeline.hmget(self._key(publication, question.key), question.fields)
         return self._answers(asked, pipeline.execute(), publication)
 
 
@@ -350,5 +393,5 @@ class AsyncStorefront(_Reader):
         pipeline = self._redis.pipeline(transaction=False)
         for questions in asked:
             for question in questions:
-                pipeline.hget(self._key(publication, question.key), question.list_name)
+                pipeline.hmget(self._key(publication, question.key), question.fields)
         return self._answers(asked, await pipeline.execute(), publication)

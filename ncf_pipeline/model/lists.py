@@ -1,5 +1,6 @@
 """Top-N lists of customers, of products, and for anyone else. Deterministic; ties by stock code."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,6 +19,7 @@ from ncf_pipeline.columns import (
     EVERYWHERE,
     FOR_YOU,
     NEW_ARRIVALS,
+    REASONED_LISTS,
     SIMILAR,
     Interactions,
     Lists,
@@ -27,18 +29,10 @@ from ncf_pipeline.model.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.copurchase import cosine_neighbours
 from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
+from ncf_pipeline.model.reasons import MIN_BASKETS, MIN_LIFT, NEW_DAYS, Reasons
 from ncf_pipeline.model.state import Mask, ShopState, unit_rows
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.splits import interactions_as_of
-
-MIN_BASKETS = 3
-"""Baskets that two products must share before one is shown with the other."""
-
-MIN_LIFT = 1.5
-"""How much more often than by chance: below it, a product is merely popular."""
-
-NEW_DAYS = 56
-"""Days after its first sale for which a product is a new arrival."""
 
 BATCH_CUSTOMERS = 2048
 
@@ -46,6 +40,8 @@ ROWS_AT_ONCE = 16_384
 """Candidates for the network: few enough for its layers' outputs to stay in the processor's cache."""
 
 Row = tuple[str, str, str, list[str]]
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class ListMaker:
@@ -99,6 +95,22 @@ class ListMaker:
             part = customers[begin : begin + batch_customers]
             yield _table(_rows_of_customers(self.model, self._contexts, part, top_n))
 
+    def reasons(self, lists: pd.DataFrame) -> pd.Series:
+        """Why each product is on these lists: `columns.Lists.REASONS`, missing where a list has no reasons.
+
+        Args:
+            lists: as `customers` yields them; the memory needed grows with their number.
+        """
+        wanted = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.LIST_NAME].isin(REASONED_LISTS)
+        stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
+        length = stock_codes.map(len).to_numpy(np.int64)
+        events = self.state.events
+        customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
+        product = np.searchsorted(events.products, [code for codes in stock_codes for code in codes])
+        found = iter(self._reasons.of(np.repeat(customer, length), product.astype(np.int64)))
+        texts = [_encode([next(found) for _ in range(count)]) for count in length]
+        return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
+
     def products(self, top_n: int) -> pd.DataFrame:
         """`bought_together` and `similar` of every product bought before the instant.
 
@@ -120,6 +132,10 @@ class ListMaker:
             rows.append(("product", code, BOUGHT_TOGETHER, [str(codes[other]) for other in companions]))
             rows.append(("product", code, SIMILAR, [str(codes[other]) for other in alike]))
         return _table(rows)
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.state)
 
     @cached_property
     def _contexts(self) -> ContextMaker:

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, Lists
+from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, REASONED_LISTS, Lists, reasons_of
 from ncf_pipeline.errors import InputError, ListStoreError
 from ncf_pipeline.publication.store import Store
 
@@ -54,7 +55,7 @@ def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: C
     Args:
         store: where.
         name: of the publication.
-        lists: frames with the columns of `columns.Lists`; the rows of one key next to each other.
+        lists: frames with the columns of `columns.Lists`, reasons or not; the rows of one key next to each other.
         before_each: called before each chunk is written; raises to stop.
 
     Raises:
@@ -172,7 +173,8 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
     fields: Fields = {}
     for frame in lists:
         columns = (frame[name] for name in Lists.ALL)
-        for audience, key, list_name, stock_codes in zip(*columns, strict=True):
+        beside = frame[Lists.REASONS] if Lists.REASONS in frame else repeat(None, len(frame))
+        for audience, key, list_name, stock_codes, reasons in zip(*columns, beside, strict=True):
             if current != (audience, key):
                 if current is not None:
                     yield f"{current[0]}:{current[1]}", fields
@@ -183,6 +185,8 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
                 fields[list_name] = _encode(list(stock_codes))
             except TypeError as error:
                 raise InputError(f"{audience} {key}: {list_name} is no list of stock codes.") from error
+            if isinstance(reasons, str) and list_name in REASONED_LISTS:
+                fields[reasons_of(list_name)] = reasons
     if current is not None:
         yield f"{current[0]}:{current[1]}", fields
 

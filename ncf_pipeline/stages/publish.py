@@ -37,6 +37,7 @@ _SCHEMA = pa.schema(
         (Lists.KEY, pa.string()),
         (Lists.LIST_NAME, pa.string()),
         (Lists.STOCK_CODES, pa.list_(pa.string())),
+        (Lists.REASONS, pa.string()),
     ]
 )
 
@@ -76,7 +77,8 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
-    opened = _open(settings, _all_lists(model, frozen, top_n), version=entry.version, as_of=frozen.cutoff)
+    lists = _all_lists(model, frozen, top_n, with_reasons=settings.reasons)
+    opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
     _check(settings, opened, frozen, top_n=top_n)
     return _make_live(settings, opened, top_n=top_n)
 
@@ -99,9 +101,10 @@ def republish(settings: Settings, earlier: Publication) -> int:
     return _make_live(settings, opened, top_n=longest)
 
 
-def _all_lists(model: TrainedModel, frozen: Snapshot, top_n: int) -> Iterator[pd.DataFrame]:
+def _all_lists(model: TrainedModel, frozen: Snapshot, top_n: int, *, with_reasons: bool) -> Iterator[pd.DataFrame]:
     maker = ListMaker(model, frozen.interactions, frozen.cutoff)
-    yield from maker.customers(top_n)
+    for lists in maker.customers(top_n):
+        yield lists.assign(**{Lists.REASONS: maker.reasons(lists)}) if with_reasons else lists
     yield maker.products(top_n)
     yield fallback_lists(frozen.interactions, frozen.cutoff, top_n)
 
@@ -113,7 +116,8 @@ def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as
     counts = Counter[str]()
     with new_file(url, advice="The lists before still serve.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
         for frame in lists:
-            writer.write_table(pa.Table.from_pandas(frame, _SCHEMA, preserve_index=False))
+            whole = frame if Lists.REASONS in frame else frame.assign(**{Lists.REASONS: None})
+            writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
             # Each has one of these lists.
             counts.update(frame.loc[frame[Lists.LIST_NAME].isin([DISCOVER, SIMILAR]), Lists.AUDIENCE])
     opened = Publication(number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC))
@@ -129,7 +133,7 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
     """
     try:
         with fsspec.open(url) as file:
-            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(Lists.ALL)):
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
                 yield batch.to_pandas()
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error

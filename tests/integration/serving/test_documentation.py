@@ -16,6 +16,7 @@ from ncf_pipeline.local.redis import redis_program
 TEXT = (Path(__file__).parents[3] / "docs" / "storefront.md").read_text()
 URL = "redis://reader:secret@127.0.0.1:6379/0"
 
+REASONS = {"for_you": '[["new"],["bought",3],["popular"]]', "discover": '[["goes_with","22423"]]'}
 LISTS = [
     ("customer", "14646", "for_you", ["23084", "22423", "20725"]),
     ("customer", "14646", "discover", ["23843"]),
@@ -37,6 +38,7 @@ def blocks(language):
 def published(settings, store):
     shop = settings.model_copy(update={"key_prefix": "ncf"})
     lists = pd.DataFrame(LISTS, columns=list(Lists.ALL))
+    lists[Lists.REASONS] = [REASONS.get(name) if audience == "customer" else None for audience, _, name, _ in LISTS]
     meta = {"model_version": "v7", "cutoff": "2011-12-09T12:51:00", "top_n": 3}
     publication.publish(shop, [lists], number=42, meta=meta)
     for line in re.findall(r"ACL SETUSER .*", TEXT):

@@ -74,6 +74,22 @@ def test_lists_that_were_kept_as_parquet_are_published_as_they_were(settings, st
     assert json.loads(store.hget(f"{settings.key_prefix}:p000001:customer:14646", "for_you")) == ["a", "0"]
 
 
+def test_reasons_lie_beside_their_list_and_nowhere_else(settings, store):
+    lists = make_lists()
+    lists[Lists.REASONS] = [
+        '[["new"],["new"]]' if name in ("for_you", "similar") else None for name in lists["list_name"]
+    ]
+    publication.publish(settings, [lists], meta=META)
+    prefix = f"{settings.key_prefix}:p000001"
+    assert store.hgetall(f"{prefix}:customer:14646") == {
+        "for_you": '["a","0"]',
+        "for_you_reasons": '[["new"],["new"]]',
+        "discover": '["a","0"]',
+        "buy_again": '["a","0"]',
+    }
+    assert set(store.hkeys(f"{prefix}:product:85123A")) == {"bought_together", "similar"}
+
+
 def test_an_empty_list_is_a_list(settings, store):
     lists = make_lists()
     lists[Lists.STOCK_CODES] = [[] if name == "buy_again" else codes for _, _, name, codes in lists.to_numpy()]

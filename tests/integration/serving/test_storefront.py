@@ -9,7 +9,7 @@ import redis
 
 from ncf_pipeline import publication, storefront
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.storefront import AsyncStorefront, Recommendation, Storefront
+from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront
 
 from .conftest import META, make_lists
 
@@ -122,7 +122,7 @@ def test_a_page_costs_one_round_trip_and_a_new_publication_shows_within_a_second
             shop.lists_of_customer(14646, country="EIRE")
         after = store.info("commandstats")
         assert after["cmdstat_get"]["calls"] == before["cmdstat_get"]["calls"]
-        assert after["cmdstat_hget"]["calls"] - before["cmdstat_hget"]["calls"] == 10 * 3 * 3
+        assert after["cmdstat_hmget"]["calls"] - before["cmdstat_hmget"]["calls"] == 10 * 3 * 3
         publish("new")
         assert shop.for_customer(14646).stock_codes[0] == "old"
         later = time.monotonic() + storefront.HOLD_SECONDS
@@ -138,6 +138,26 @@ def test_a_reader_that_held_a_number_for_too_long_looks_again(settings, store, s
         store.delete(f"{settings.key_prefix}:{key}")
     assert shop.for_customer(14646).stock_codes[0] == "new"
     assert shop.for_product("85123A").stock_codes == ("new",)
+
+
+def test_reasons_come_with_the_list_one_for_each_product(settings, shop):
+    lists = make_lists()
+    lists[Lists.REASONS] = [
+        '[["bought",3],["goes_with","É:1"]]' if (audience, name) == ("customer", "for_you") else None
+        for audience, _, name, _ in lists.to_numpy()
+    ]
+    publication.publish(settings, [lists], meta=META)
+    assert shop.for_customer(14646).reasons == (Reason("bought", 3), Reason("goes_with", "É:1"))
+    assert shop.lists_of_customer(14646)["for_you"].reasons[0].evidence == 3
+    assert shop.for_customer(14646, list_name="discover").reasons == ()
+    assert shop.for_customer(1).reasons == shop.for_product("85123A").reasons == ()
+
+
+@pytest.mark.parametrize("damaged", ["[", "7", '[["new"]]', '["new",3]', "[[],[]]", "{}"])
+def test_a_list_whose_reasons_are_damaged_is_still_a_list(settings, store, shop, publish, damaged):
+    publish()
+    store.hset(f"{settings.key_prefix}:p000001:customer:14646", "for_you_reasons", damaged)
+    assert shop.for_customer(14646) == Recommendation(("a", "0"), "customer", "p000001")
 
 
 def test_what_is_no_json_is_unavailable(settings, store, shop, publish):
@@ -193,7 +213,7 @@ def test_a_reader_needs_no_right_but_to_get(settings, store, publish):
     rights = (
         f"%R~{settings.key_prefix}:*" if store.info("server")["redis_version"] >= "7" else f"~{settings.key_prefix}:*"
     )
-    store.execute_command("ACL", "SETUSER", "reader", "on", ">secret", rights, "+get", "+hget", "+hgetall")
+    store.execute_command("ACL", "SETUSER", "reader", "on", ">secret", rights, "+get", "+hmget", "+hgetall")
     url = settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
     try:
         shop = Both(url, prefix=settings.key_prefix, raise_errors=True)
