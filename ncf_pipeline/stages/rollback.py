@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from ncf_pipeline import publication, registry
+from ncf_pipeline import live_history, publication, registry
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.stages.publish import republish
@@ -42,6 +42,7 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
     flipped = newest.number in held
     if flipped:
         publication.flip(settings, newest.number)
+        live_history.record_flip(settings, newest.number)
         number = newest.number
     else:
         number = republish(settings, newest)

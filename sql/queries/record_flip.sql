@@ -1,0 +1,1 @@
+select ml.begin_live_period(%(number)s, 'flip', now())
