@@ -7,10 +7,15 @@ for each other. See docs/adr/0001-migrations.md for why this is no library.
 import hashlib
 from dataclasses import dataclass
 
-from ncf_pipeline.database import Connection, transaction
+import psycopg2
+
+from ncf_pipeline.database import Connection, one_line, transaction
 from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
+
+ROLES = ("ncf_ingest", "ncf_training", "ncf_publishing", "ncf_reading")
+"""Of `sql/roles.sql`."""
 
 _LOCK = 0x6E6366  # "ncf": any number, as long as every applier takes the same
 
@@ -56,6 +61,29 @@ def migrate(settings: Settings) -> list[str]:
                     (migration.name, migration.sha256),
                 )
         applied.append(migration.name)
+
+
+def apply_roles(settings: Settings) -> list[str]:
+    """Makes the roles of `sql/roles.sql` where they are missing, and grants each what stands there, and nothing else.
+
+    Returns:
+        The roles' names.
+
+    Raises:
+        DatabaseError: the schema is not the newest, or the settings' own role may not do it.
+    """
+    with transaction(settings) as connection:
+        if _next_migration(connection) is not None:
+            raise DatabaseError("Roles are granted on the newest schema. Run `ncf-pipeline migrate` first.")
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute(resource("sql", "roles.sql").read_text())
+            except psycopg2.errors.InsufficientPrivilege as error:
+                raise DatabaseError(
+                    f"Roles were not made: {one_line(error)}. Run `ncf-pipeline migrate --roles` once with an "
+                    "NCF_DATABASE_URL whose role may create roles; after that the owner of the schema is enough."
+                ) from error
+    return list(ROLES)
 
 
 def _next_migration(connection: Connection) -> Migration | None:

@@ -64,21 +64,28 @@ def status(as_json: JsonWithPasswords = False) -> None:
 
 
 def migrate(
+    with_roles: Annotated[
+        bool, typer.Option("--roles", help="Then make the roles of least privilege, and grant them what they need.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the database to the newest schema."""
+    from ncf_pipeline.migrations import apply_roles
     from ncf_pipeline.migrations import migrate as apply
 
     with serving(load_settings(), list_store=False, migrated=False) as settings:
         applied = apply(settings)
+        roles = apply_roles(settings) if with_roles else []
     if as_json:
-        typer.echo(json.dumps({"applied": applied}))
+        typer.echo(json.dumps({"applied": applied, **({"roles": roles} if with_roles else {})}))
     else:
         console = _console()
         for name in applied:
             console.print(f"Migration {name} applied")
         if not applied:
             console.print("The database is at the newest schema.")
+        if roles:
+            console.print(f"Granted: {', '.join(roles)}")
 
 
 def _status_table(state: dict[str, Any]) -> Table:

@@ -25,6 +25,7 @@ class TaskState:
     try_number: int
     seconds: float | None  # of its last try
     ended_at: str | None  # ISO 8601, of its last try
+    machine: str | None  # whose worker ran its last try
 
     @property
     def finished(self) -> bool:
@@ -106,6 +107,7 @@ class AirflowApi:
                 try_number=int(task["try_number"] or 0),
                 seconds=task["duration"],
                 ended_at=task["end_date"],
+                machine=task["hostname"] or None,
             )
             for task in found["task_instances"]
         ]

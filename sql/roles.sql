@@ -1,0 +1,67 @@
+-- What each kind of work may do, for installations in which not everything runs as the owner of the schema.
+-- `ncf-pipeline migrate --roles` applies it, in one transaction; so does `psql --single-transaction -f`.
+--
+-- Nobody logs in as one of these: a login is made a member of the ones that its worker needs, as in
+--     create role gpu_worker login password '...' in role ncf_training;
+-- Migrations and `forget` stay with the owner. Applying it again changes nothing, and after an upgrade grants what
+-- has come to it: what a role may do is what stands here, and nothing else.
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_reading'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            execute format('create role %I nologin', name);
+        end if;
+        -- Stages work in temporary tables.
+        execute format('grant connect, temporary on database %I to %I', current_database(), name);
+    end loop;
+end
+$$;
+
+revoke all on all tables in schema raw, retail, ml from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
+revoke all on all sequences in schema raw, retail, ml from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
+grant usage on schema raw, retail, ml to ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
+
+-- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
+grant select on all tables in schema raw, retail, ml to ncf_reading;
+
+-- Ingest: discover → land → validate → quarantine → merge, and what is done about quarantined lines.
+grant select, insert, update, delete on raw.batch to ncf_ingest;
+grant select, insert, update on raw.batch_file, raw.quarantined_line to ncf_ingest;
+grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
+grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
+grant select on retail.excluded_stock_code to ncf_ingest;
+
+-- Training: snapshot → backtest → gate → refit. What the shop sold it may read, and nothing that serves may it change.
+grant select on raw.batch to ncf_training;
+grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_training;
+grant select, insert, update on ml.snapshot to ncf_training;
+grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_training;
+grant select, insert, update on ml.model_version, ml.gate_decision to ncf_training;
+grant select, insert on ml.model_event to ncf_training;
+grant select, insert, delete on ml.evaluation to ncf_training;
+grant select on ml.publication to ncf_training;
+
+-- Publishing: register, publish, refresh, rollback. It can neither open a version nor decide about one.
+grant select on raw.batch to ncf_publishing;
+grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
+grant select, insert, update on ml.snapshot to ncf_publishing;
+grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
+grant select, update on ml.model_version to ncf_publishing;
+grant select, insert on ml.model_event to ncf_publishing;
+grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
+grant select, insert, update on ml.publication to ncf_publishing;
+grant usage, update on sequence ml.publication_number to ncf_publishing;
+grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
+
+-- Before Postgres 17 only the owner may analyze a table; others are told so by a warning, and some plans are worse.
+do $$
+begin
+    if current_setting('server_version_num')::integer >= 170000 then
+        grant maintain on raw.landed_line, raw.quarantined_line to ncf_ingest;
+        grant maintain on ml.checked_list, ml.checked_product to ncf_publishing;
+    end if;
+end
+$$;
