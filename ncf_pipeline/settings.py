@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".ncf"), description="where the embedded services and all files live")
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
     redis_url: SecretStr | None = Field(None, description="redis://user:password@host:port/0")
+    redis_cluster: bool = Field(False, description="redis_url is a node of a Redis Cluster, which names the others")
     artifacts_url: str | None = Field(None, description="where models and snapshots go: file://, s3://, ...")
     data_docs_url: str | None = Field(
         None, description="where people open the pages of validated batches; by default in the artifact store itself"

@@ -10,12 +10,16 @@ The number of the live publication is held for a second, so that a page costs on
 without a list gets their country's, else everybody's, else an empty one; `source` says which. While Redis
 is away a list is empty and `source` is `unavailable`, so that the shop's page never fails because of it;
 `raise_errors=True` turns that off. Needs nothing but `redis`.
+
+Of a Redis Cluster, any node's URL will do: `Storefront("redis://reader:secret@node:6379", cluster=True)`.
 """
 
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
@@ -23,6 +27,8 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from ncf_pipeline.columns import (
@@ -66,7 +72,7 @@ ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "t
 HOLD_SECONDS = 1.0
 """How long the number of the live publication is held, and how long a Redis that failed is left alone."""
 
-_FAULTS = (redis.RedisError, OSError, ValueError)  # ValueError: what is there is no JSON
+_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)  # ValueError: what is there is no JSON
 
 
 @dataclass(frozen=True)
@@ -212,22 +218,41 @@ def _unanswered(asked: Sequence[_Questions], source: Source) -> list[Recommendat
     return [Recommendation((), source, None) for _ in asked]
 
 
+def _check_url(url: str, *, cluster: bool) -> None:
+    named = parse_url(url)  # type: ignore[no-untyped-call]
+    if cluster and ("path" in named or named.get("db")):
+        raise ValueError("a Redis Cluster has no socket file, and no database but 0")
+
+
 class Storefront(_Reader):
     """A client for one process; threads may share it.
 
     Args:
-        url: of Redis, e.g. `redis://reader:secret@host:6379/0`.
+        url: of Redis, e.g. `redis://reader:secret@host:6379/0`, or `rediss://...?ssl_ca_certs=/etc/ssl/shop-ca.pem`.
         prefix: the start of every key.
-        raise_errors: raise `redis.RedisError` instead of answering `unavailable`.
+        cluster: the URL is of a node of a Redis Cluster, which names the others.
+        raise_errors: raise `redis.RedisError` (of a cluster, `redis.exceptions.RedisClusterException` too) instead of
+            answering `unavailable`.
         timeout: seconds that a page may wait for Redis, for the connection and for each answer.
 
     Raises:
         ValueError: the URL is none of a Redis.
     """
 
-    def __init__(self, url: str, *, prefix: str = "ncf", raise_errors: bool = False, timeout: float = 0.5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "ncf",
+        cluster: bool = False,
+        raise_errors: bool = False,
+        timeout: float = 0.5,
+    ) -> None:
         super().__init__(prefix, raise_errors=raise_errors)
-        self._redis = redis.Redis.from_url(
+        _check_url(url, cluster=cluster)
+        kind: Any = redis.RedisCluster if cluster else redis.Redis
+        self._open = partial(
+            kind.from_url,
             url,
             decode_responses=True,
             socket_timeout=timeout,
@@ -235,6 +260,17 @@ class Storefront(_Reader):
             # A connection that was closed while it was idle is opened again, once; no page waits longer.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        self._opened: redis.Redis | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def _redis(self) -> redis.Redis:
+        # When it is first used: a cluster's client connects when it is made, and a shop must start without Redis.
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    self._opened = self._open()
+        return self._opened
 
     def for_customer(
         self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
@@ -276,7 +312,8 @@ class Storefront(_Reader):
 
     def close(self) -> None:
         """Closes the connections."""
-        self._redis.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -316,9 +353,19 @@ class Storefront(_Reader):
 class AsyncStorefront(_Reader):
     """The same for asyncio, one for each event loop. See `Storefront`."""
 
-    def __init__(self, url: str, *, prefix: str = "ncf", raise_errors: bool = False, timeout: float = 0.5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "ncf",
+        cluster: bool = False,
+        raise_errors: bool = False,
+        timeout: float = 0.5,
+    ) -> None:
         super().__init__(prefix, raise_errors=raise_errors)
-        self._redis = redis.asyncio.Redis.from_url(
+        _check_url(url, cluster=cluster)
+        kind: Any = redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis
+        self._redis: redis.asyncio.Redis = kind.from_url(
             url,
             decode_responses=True,
             socket_timeout=timeout,

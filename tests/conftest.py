@@ -79,6 +79,12 @@ def _stopped_with_us(pid):
     return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
 
+@pytest.fixture(scope="session")
+def stopped_with_us():
+    """Stops a server, by its pid, even when this process is killed."""
+    return _stopped_with_us
+
+
 def _make_template(server_url):
     from ncf_pipeline.local.postgres import ensure_database
     from ncf_pipeline.migrations import migrate

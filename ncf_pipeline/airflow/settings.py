@@ -23,11 +23,8 @@ def task_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: a value makes no sense.
     """
-    urls = {
-        "database_url": _url(RETAIL_DB, "postgresql"),
-        "redis_url": _url(LIST_STORE, "redis"),
-    }
-    given = {name: value for name, value in {**urls, **overrides}.items() if value is not None}
+    connected = {**_connected("database_url", RETAIL_DB), **_connected("redis_url", LIST_STORE)}
+    given = connected | {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)
     return settings.model_copy(update={"data_docs_url": settings.data_docs_url or f"{ui_url()}/data-docs"})
 
@@ -44,19 +41,31 @@ def requested_by(dag_run: Any) -> str:
     return f"{person} ({kind})" if person else kind
 
 
-def _url(connection_id: str, scheme: str) -> str | None:
+def _connected(setting: str, connection_id: str) -> dict[str, Any]:
+    """A setting that is a URL, from a connection, with what else the connection says; nothing where there is none."""
     try:
         connection = Connection.get(connection_id)
     except AirflowNotFoundException:
-        return None
+        return {}
     extra = dict(connection.extra_dejson)
     database = connection.schema or str(extra.pop("db", "") or "")
-    if scheme == "redis" and extra.pop("ssl", False):
-        scheme = "rediss"
+    told: dict[str, Any] = {}
+    scheme = "postgresql"
+    if setting == "redis_url":
+        encrypted = _is_true(extra.pop("ssl", False)) or connection.conn_type == "rediss"
+        scheme = "rediss" if encrypted else "redis"
+        if "cluster" in extra:
+            told["redis_cluster"] = extra.pop("cluster")
     login = quote(connection.login or "", safe="")
     if connection.password:
         login += ":" + quote(connection.password, safe="")
     host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
     # What is left are the driver's own options, such as sslmode or a socket's folder.
     options = urlencode({name: value for name, value in extra.items() if isinstance(value, str | int)})
-    return f"{scheme}://{login + '@' if login else ''}{host}/{database}{'?' + options if options else ''}"
+    url = f"{scheme}://{login + '@' if login else ''}{host}/{database}{'?' + options if options else ''}"
+    return {setting: url, **told}
+
+
+def _is_true(value: Any) -> bool:
+    """What a connection's extra says, which is text where the connection is a URL."""
+    return str(value).lower() in ("true", "1", "yes")

@@ -120,7 +120,8 @@ def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Tab
     from ncf_pipeline.reports import descriptions
     from ncf_pipeline.storefront import Storefront
 
-    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True, timeout=5) as shop:
+    url, cluster = settings.list_store(), settings.redis_cluster
+    with Storefront(url, prefix=settings.key_prefix, cluster=cluster, raise_errors=True, timeout=5) as shop:
         lists = {
             customer["customer_id"]: shop.for_customer(customer["customer_id"], country=customer["country"])
             for customer in customers

@@ -63,7 +63,7 @@ def similar(
 
 def _storefront(settings: Settings) -> Storefront:
     try:
-        return Storefront(settings.list_store(), prefix=settings.key_prefix, timeout=5)
+        return Storefront(settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=5)
     except ValueError as error:
         raise SettingsError(f"NCF_REDIS_URL: {error}.") from error
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import redis
-
 from ncf_pipeline.local.processes import is_alive, memory_mb
 from ncf_pipeline.local.services import is_embedded, plain
 from ncf_pipeline.local.state import AIRFLOW, POSTGRES, REDIS, read_services
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import Storefront
 
 
 def status(settings: Settings) -> dict[str, Any]:
@@ -37,14 +36,11 @@ def status(settings: Settings) -> dict[str, Any]:
         },
         "ports": {group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},
         "died": sorted(set(services.processes) - set(alive)),
-        "live_publication": _live_publication(store, settings.key_prefix) if store else None,
+        "live_publication": _live_publication(store, settings) if store else None,
     }
 
 
-def _live_publication(url: str, prefix: str) -> str | None:
-    try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
-            live = client.get(f"{prefix}:current")
-    except redis.RedisError:
-        return None  # `running` and `died` say more than an error here would
-    return live if isinstance(live, str) else None
+def _live_publication(url: str, settings: Settings) -> str | None:
+    # None where Redis does not answer: `running` and `died` say more than an error here would.
+    with Storefront(url, prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=5) as shop:
+        return shop.for_visitor().publication

@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-import redis
 
 from ncf_pipeline.errors import ListStoreError
 from ncf_pipeline.publication import contents
 from ncf_pipeline.publication.store import (
+    FAULTS,
     REMOVING,
     Store,
     change_state,
@@ -204,7 +204,7 @@ def _sign_of_life(store: Store, name: str) -> Iterator[None]:
     def show() -> None:
         while not done.wait(ALIVE_SECONDS / 3):
             # What goes wrong here, the publisher meets too, and it is the one who tells.
-            with suppress(redis.RedisError):
+            with suppress(*FAULTS):
                 store.client.set(key, mine, nx=True, ex=ALIVE_SECONDS)
                 if store.client.get(key) == mine.encode():
                     store.client.expire(key, ALIVE_SECONDS)
@@ -216,7 +216,7 @@ def _sign_of_life(store: Store, name: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        with suppress(redis.RedisError):  # it expires by itself
+        with suppress(*FAULTS):  # it expires by itself
             if store.client.get(key) == mine.encode():
                 store.client.unlink(key)
 
@@ -265,7 +265,7 @@ def _move_forward(store: Store, live: str | None, name: str) -> str | None:
 
 def _drop(store: Store, name: str, mine: str) -> None:
     """Removes what failed, at once, because memory may be what it failed for."""
-    with suppress(redis.RedisError):  # then the next publication does it
+    with suppress(*FAULTS):  # then the next publication does it
         if (state := states(store).get(name)) in (mine, REMOVING):
             # The keys first: a Redis that is full removes, but changes nothing.
             contents.remove(store, name)
@@ -299,5 +299,5 @@ def _remove_old(store: Store, keep: int) -> None:
             if change_state(store, name, known[name], REMOVING):
                 contents.remove(store, name)
                 change_state(store, name, REMOVING, None)
-    except redis.RedisError as error:
+    except FAULTS as error:
         logger.warning("Older publications were not removed (%s); the next publication does it.", error)

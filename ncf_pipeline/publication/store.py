@@ -1,6 +1,6 @@
 """The list store: its keys, and the few steps that must happen at once.
 
-No command touches two keys, so that the keys may be spread over the slots of a Redis Cluster. What must be
+No command touches two keys, so that the keys may be spread over the nodes of a Redis Cluster. What must be
 decided and done at once (a state from one to the next, the pointer from one publication to the next) is
 about one key, in a script.
 """
@@ -8,12 +8,17 @@ about one key, in a script.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
+from redis.connection import parse_url
+from redis.exceptions import RedisClusterException
 
 from ncf_pipeline.errors import ListStoreError, SettingsError
 from ncf_pipeline.settings import Settings
+
+FAULTS = (redis.RedisError, RedisClusterException)
+"""What the client raises; a cluster's has a family of its own."""
 
 REMOVING = "removing"
 _WRITING = "writing@"  # by whom
@@ -39,13 +44,15 @@ number = number + tonumber(ARGV[2])
 redis.call('set', KEYS[1], number)
 return number
 """
+# By the clock of the node that has the key: of a cluster, each node has its own.
+_NOW = "return redis.call('time')"
 
 
 @dataclass(frozen=True)
 class Store:
     """A connection with the names of the keys; `client` answers in bytes."""
 
-    client: redis.Redis
+    client: redis.Redis  # or a cluster's client, which takes the same commands
     prefix: str
     seconds_to_live: int
 
@@ -83,14 +90,24 @@ def connected(settings: Settings, what_fails: str) -> Iterator[Store]:
         ListStoreError: Redis cannot be reached, or refused.
     """
     try:
-        client = redis.Redis.from_url(settings.list_store(), socket_connect_timeout=10, socket_timeout=60)
+        with _client(settings) as client:
+            yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
+    except FAULTS as error:
+        raise ListStoreError(f"Redis: {what_fails}: {_one_line(error)}. The lists before still serve.") from error
+
+
+def _client(settings: Settings) -> redis.Redis:
+    url = settings.list_store()
+    try:
+        named = parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise SettingsError(f"NCF_REDIS_URL: {_one_line(error)}.") from error
-    try:
-        with client:
-            yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
-    except redis.RedisError as error:
-        raise ListStoreError(f"Redis: {what_fails}: {_one_line(error)}. The lists before still serve.") from error
+    if not settings.redis_cluster:
+        return redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=60)
+    if "path" in named or named.get("db"):
+        raise SettingsError("NCF_REDIS_URL: a cluster has no socket file, and no database but 0.")
+    # Connects at once, to learn which node has which keys.
+    return cast("redis.Redis", redis.RedisCluster.from_url(url, socket_connect_timeout=10, socket_timeout=60))
 
 
 def _one_line(error: Exception) -> str:
@@ -146,7 +163,8 @@ def retire(store: Store, name: str) -> None:
 
 def now(store: Store) -> int:
     """Milliseconds since 1970 by the clock of the list store, which all publishers share."""
-    seconds, microseconds = store.client.time()
+    told: Any = store.client.eval(_NOW, 1, store.register)
+    seconds, microseconds = map(int, told)
     return seconds * 1000 + microseconds // 1000
 
 
