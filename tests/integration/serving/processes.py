@@ -1,17 +1,18 @@
 """A publisher and readers as processes of their own, so that they can be killed and do not share anything.
 
 processes.py publish URL PREFIX CUSTOMERS [NUMBER]   every list begins with the publication's name
-processes.py read URL PREFIX CUSTOMERS               until its input ends; prints what was seen
+processes.py read URL PREFIX CUSTOMERS               until its input ends; prints what was seen, and tells Redis of it
 processes.py measure URL PREFIX CUSTOMERS            prints by how many MB memory grew
 """
 
 import json
+import os
 import resource
 import sys
 import threading
-from itertools import pairwise
 
 import pandas as pd
+import redis
 
 from ncf_pipeline import publication
 from ncf_pipeline.columns import LISTS_OF, Lists
@@ -46,7 +47,8 @@ def read(settings, customers):
     """Reads everything again and again; what is seen must be whole, of one publication, and never older."""
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    reads, faults, seen = 0, [], []
+    reads, faults, seen = 0, [], [""]
+    told = redis.Redis.from_url(settings.list_store())
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True, timeout=5) as shop:
         while not ended.is_set():
             found = [
@@ -60,10 +62,13 @@ def read(settings, customers):
                 faults.append(["missing", sources, [entry.publication for entry in found]])
             if any(entry.stock_codes[:1] != (entry.publication,) for entry in found):
                 faults.append(["mixed", [(entry.stock_codes[:1], entry.publication) for entry in found]])
-            seen.append(found[0].publication)
+            if found[0].publication < seen[-1]:
+                faults.append(["backwards", seen[-1], found[0].publication])
+            if found[0].publication != seen[-1]:
+                seen.append(found[0].publication)
+                told.hset("seen", os.getpid(), seen[-1])
             reads += 1
-    faults += [["backwards", before, after] for before, after in pairwise(seen) if after < before]
-    return {"reads": reads, "faults": faults[:5], "publications": len(set(seen))}
+    return {"reads": reads, "faults": faults[:5], "publications": len(seen) - 1}
 
 
 def measure(settings, customers):

@@ -48,10 +48,15 @@ def result_of(reader):
     return json.loads(out)
 
 
-def test_readers_never_see_an_empty_mixed_or_missing_list_during_20_publications(start, settings, without_grace):
+def test_readers_never_see_an_empty_mixed_or_missing_list_during_20_publications(start, settings, store, without_grace):
     start("publish", 50).wait()
     readers = [start("read", 50) for _ in range(2)]
-    time.sleep(1.5)
+
+    def all_have_seen(number):
+        seen = store.hgetall("seen")
+        return len(seen) == 2 and min(seen.values()) >= publication.name_of(number)
+
+    wait_until(lambda: all_have_seen(1))
     for number in range(2, 22):
         lists = make_lists(publication.name_of(number), customers=50, first=0)
         more = lists[lists["key"] == "85123A"].assign(key="71053")
@@ -59,12 +64,13 @@ def test_readers_never_see_an_empty_mixed_or_missing_list_during_20_publications
             # As in a shop, where hours lie between: the one before the last is removed at once.
             patch.setattr(publishing, "GRACE_SECONDS", 0)
             publication.publish(settings, [lists, more], number=number, meta=META)
-        time.sleep(0.15)
+        # Sometimes they keep up; in between, what they hold is overtaken by several.
+        if number % 5 == 1:
+            wait_until(lambda number=number: all_have_seen(number))
     for reader in readers:
         seen = result_of(reader)
         assert seen["faults"] == []
-        assert seen["reads"] > 100
-        assert seen["publications"] > 2
+        assert seen["publications"] >= 5
 
 
 KILLS = {
