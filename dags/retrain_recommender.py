@@ -3,7 +3,8 @@
 | the run ended with | means | shoppers |
 | --- | --- | --- |
 | `publish` green | promoted | see the new model's lists |
-| `held` green, `refit` skipped | the gate said no; its log has the reasons | keep the lists that serve |
+| `held` green, `publish` skipped | not promoted; its log has the reasons | keep the lists that serve |
+| `held` and `publish` skipped | promoted, but meanwhile somebody went back | see what that person chose |
 | a red task | something broke; on-call was alerted | keep the lists that serve |
 """
 
@@ -100,19 +101,25 @@ def retrain_recommender() -> None:
 
         return "register" if retrain.refit(task_settings(), version) else "held"
 
-    @task
-    def register(version: int) -> None:
-        """Makes the version the champion."""
+    @task.branch
+    def register(version: int) -> str:
+        """Makes the version the champion, unless another came to serve meanwhile; then `held` follows."""
         from ncf_pipeline.stages import retrain
 
-        retrain.register(task_settings(), version)
+        return "publish" if retrain.register(task_settings(), version) else "held"
 
     @task
     def publish(version: int) -> int:
         """Writes all lists under a new number, checks them, and makes them live; gives the number."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from ncf_pipeline.errors import SupersededError
         from ncf_pipeline.stages import retrain
 
-        return retrain.publish(task_settings(), version)
+        try:
+            return retrain.publish(task_settings(), version)
+        except SupersededError as error:
+            raise AirflowSkipException(str(error)) from error
 
     @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     def held(version: int) -> None:
@@ -122,10 +129,10 @@ def retrain_recommender() -> None:
         retrain.log_decision(task_settings(), version)
 
     version = backtest(snapshot())
-    refitted, registered, end = refit(version), register(version), held(version)
+    refitted, registered, published, end = refit(version), register(version), publish(version), held(version)
     gate(version) >> [refitted, end]
     refitted >> [registered, end]
-    registered >> publish(version)
+    registered >> [published, end]
 
 
 retrain_recommender()

@@ -10,6 +10,7 @@
      ├── ListStoreError     Redis refused, or is not there
      ├── ArtifactError      a model or a snapshot is missing or damaged
      │    └── OutdatedModelError   it is whole, but this version of the package computes other features
+     ├── SupersededError    another version was made to serve meanwhile
      └── TrainingError      training cannot give a usable model
 
 The message is one line for a person: what is wrong, where, and what to do. A vendor's error
@@ -64,6 +65,10 @@ class ArtifactError(NcfError):
 
 class OutdatedModelError(ArtifactError):
     """A model is whole, but this version of the package computes other features."""
+
+
+class SupersededError(NcfError):
+    """Another version was made to serve meanwhile, so that this one's lists must not be published."""
 
 
 class TrainingError(NcfError):

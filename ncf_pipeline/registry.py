@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg2.extras import NamedTupleCursor
 
+from ncf_pipeline import provenance
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.evaluation import Scores
@@ -33,6 +34,15 @@ class ModelVersion:
     url: str | None
     created_at: datetime
     promoted_at: datetime | None
+    parent: int | None
+    """The champion when its run began."""
+    code: dict[str, Any] | None
+    """What `provenance.code` gave then."""
+    retired_at: datetime | None
+    withdrawn_at: datetime | None
+    """Since when people have gone back from it to an earlier one."""
+    pruned_at: datetime | None
+    """Since when its model is gone."""
 
     @property
     def name(self) -> str:
@@ -76,6 +86,7 @@ def open_version(
                 holdout_start=holdout_start,
                 config=json.dumps(config),
                 requested_by=requested_by,
+                code=json.dumps(provenance.code()),
             ).version
         )
 
@@ -106,6 +117,9 @@ def champion(settings: Settings) -> ModelVersion | None:
 def incumbent(settings: Settings, *, holdout_start: datetime, before_version: int) -> ModelVersion | None:
     """Whom the gate compares with: the newest promoted version that has not seen the holdout.
 
+    A version that people went back from is none, unless it serves again: whoever found it bad does not want the next
+    one to be measured by it.
+
     Args:
         settings: whose registry.
         holdout_start: an incumbent's own cutoff is not later than this.
@@ -115,10 +129,21 @@ def incumbent(settings: Settings, *, holdout_start: datetime, before_version: in
         (
             entry
             for entry in model_versions(settings)
-            if entry.version < before_version and entry.promoted_at is not None and entry.cutoff <= holdout_start
+            if entry.version < before_version
+            and entry.promoted_at is not None
+            and entry.withdrawn_at is None
+            and entry.pruned_at is None
+            and entry.cutoff <= holdout_start
         ),
         None,
     )
+
+
+def batches(settings: Settings, version: int) -> list[int] | None:
+    """Ids of the batches whose lines a version's snapshot has; None if nobody noted them."""
+    with transaction(settings) as connection:
+        rows = _all(connection, "model_batches", version=version)
+    return rows[0].batches if rows else None
 
 
 def record_evaluation(settings: Settings, version: int, scores: list[Scores]) -> None:
@@ -151,12 +176,10 @@ def record_decision(settings: Settings, version: int, decision: GateDecision, *,
         cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": decision.promote})
 
 
-def hold(settings: Settings, version: int, objections: Sequence[str]) -> None:
+def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: str = "gate") -> None:
     """Turns a decision into a no, after all: the version is held, for these reasons too."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        _set_actor(connection, "gate", "; ".join(objections))
-        cursor.execute(query("object_to_version"), {"version": version, "objections": list(objections)})
-        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": False})
+    with transaction(settings) as connection:
+        _hold(connection, version, objections, actor=actor)
 
 
 def gate_decision(settings: Settings, version: int) -> dict[str, Any] | None:
@@ -172,8 +195,11 @@ def record_artifact(settings: Settings, version: int, url: str) -> None:
         cursor.execute(query("record_artifact"), {"version": version, "url": url})
 
 
-def promote(settings: Settings, version: int, *, actor: str, reason: str) -> None:
-    """Makes a version the champion and retires the one before it, in one transaction.
+def promote(settings: Settings, version: int, *, actor: str, reason: str) -> list[str]:
+    """Makes a candidate the champion and retires the one before it, in one transaction.
+
+    A run takes the place of the champion that it began under, or of none: what a person or another run has made to
+    serve since then stays, and a champion that knows later purchases stays too. Then the candidate is held.
 
     Args:
         settings: whose registry.
@@ -181,20 +207,39 @@ def promote(settings: Settings, version: int, *, actor: str, reason: str) -> Non
         actor: a person, or what triggered the run; kept in `ml.model_event`.
         reason: likewise.
 
+    Returns:
+        Why it is held; nothing when it serves, also when it already did.
+
     Raises:
         InputError: the version has no artifact, or the gate did not let it through.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        # Two promotions at once wait for each other here.
-        cursor.execute("lock table ml.model_version in share row exclusive mode")
-        _set_actor(connection, actor, reason)
-        cursor.execute(query("may_promote"), {"version": version})
-        if cursor.fetchone() is None:
-            raise InputError(
-                f"v{version} cannot serve: it has no artifact, or the gate held it. See `ncf-pipeline models`."
-            )
-        cursor.execute(query("retire_champion"), {"version": version})
-        cursor.execute(query("promote"), {"version": version})
+    with transaction(settings) as connection:
+        _serialise(connection)
+        _refuse_unless_servable(connection, version)
+        objections = _objections(connection, version)
+        if objections:
+            _hold(connection, version, objections, actor="registry")
+        else:
+            _make_champion(connection, version, actor=actor, reason=reason)
+        return objections
+
+
+def restore(settings: Settings, version: int, *, actor: str, reason: str) -> None:
+    """Makes a version that served before the champion again, whatever serves; one that it goes back from is withdrawn.
+
+    Args:
+        settings: whose registry.
+        version: which; the champion itself changes nothing.
+        actor: who wants it; kept in `ml.model_event`.
+        reason: likewise.
+
+    Raises:
+        InputError: the version never served, or its model is no longer kept.
+    """
+    with transaction(settings) as connection:
+        _serialise(connection)
+        _refuse_unless_servable(connection, version)
+        _make_champion(connection, version, actor=actor, reason=reason)
 
 
 def next_publication_number(settings: Settings, *, live: int) -> int:
@@ -242,6 +287,50 @@ def publications(settings: Settings) -> list[Publication]:
     """All publications that were live, newest first."""
     with transaction(settings) as connection:
         return [Publication(*row) for row in _all(connection, "publications")]
+
+
+def _serialise(connection: Connection) -> None:
+    """Whoever changes who serves waits here for others who do."""
+    connection.cursor().execute("lock table ml.model_version in share row exclusive mode")
+
+
+def _refuse_unless_servable(connection: Connection, version: int) -> None:
+    if not _all(connection, "may_promote", version=version):
+        raise InputError(
+            f"v{version} cannot serve: it has no artifact (any more), or the gate held it. See `ncf-pipeline models`."
+        )
+
+
+def _objections(connection: Connection, version: int) -> list[str]:
+    """What speaks against a candidate, whatever the gate says: who serves now."""
+    objections = []
+    for serving in _all(connection, "whom_it_follows", version=version):
+        if serving.version != serving.parent:
+            before = "none" if serving.parent is None else f"v{serving.parent}"
+            objections.append(
+                f"v{serving.version} was made to serve at {serving.at:%Y-%m-%d %H:%M} UTC by {serving.actor} "
+                f"({serving.reason}), after this run had begun under {before}: retrain again."
+            )
+        if serving.candidate_cutoff < serving.cutoff:
+            objections.append(
+                f"v{serving.version} serves and has learned from purchases until {serving.cutoff}, "
+                f"this version only until {serving.candidate_cutoff}: an older model does not take a newer one's place."
+            )
+    return objections
+
+
+def _hold(connection: Connection, version: int, objections: Sequence[str], *, actor: str) -> None:
+    _set_actor(connection, actor, "; ".join(objections))
+    with connection.cursor() as cursor:
+        cursor.execute(query("object_to_version"), {"version": version, "objections": list(objections)})
+        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": False})
+
+
+def _make_champion(connection: Connection, version: int, *, actor: str, reason: str) -> None:
+    _set_actor(connection, actor, reason)
+    with connection.cursor() as cursor:
+        cursor.execute(query("retire_champion"), {"version": version})
+        cursor.execute(query("promote"), {"version": version})
 
 
 def _set_actor(connection: Connection, actor: str, reason: str) -> None:

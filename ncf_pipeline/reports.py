@@ -24,7 +24,8 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
 
     Returns:
         `version`, `state`, `snapshot_id`, `cutoff`, `holdout_start`, `url`, `config`, `evaluation` (a
-        dict for each recommender and question) and `decision` (None before the gate).
+        dict for each recommender and question), `decision` (None before the gate), its lineage (`parent`, `batches`,
+        `code`), and `events`, each change of its state with actor and reason.
 
     Raises:
         InputError: there is no such version.
@@ -42,10 +43,18 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
         "holdout_start": entry.holdout_start.isoformat(),
         "created_at": entry.created_at.isoformat(),
         "promoted_at": entry.promoted_at.isoformat() if entry.promoted_at else None,
+        "withdrawn_at": entry.withdrawn_at.isoformat() if entry.withdrawn_at else None,
+        "pruned_at": entry.pruned_at.isoformat() if entry.pruned_at else None,
         "url": entry.url,
+        "parent": entry.parent,
+        "batches": registry.batches(settings, entry.version),
+        "code": entry.code,
         "config": entry.config,
         "evaluation": [score.as_dict() for score in registry.evaluation(settings, entry.version)],
         "decision": {**decision, "decided_at": decision["decided_at"].isoformat()} if decision else None,
+        "events": [
+            {**event, "at": event["at"].isoformat()} for event in registry.model_events(settings, entry.version)
+        ],
     }
 
 

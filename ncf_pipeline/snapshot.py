@@ -57,6 +57,7 @@ class Snapshot:
         sha256: of its content, whatever the physical order.
         interactions: columns of `columns.Interactions`, by time.
         products: columns of `columns.Products`, every product that was bought, by stock code.
+        batches: ids of the batches whose lines are in it, as when it was frozen first; None if nobody noted them.
     """
 
     snapshot_id: str
@@ -64,6 +65,7 @@ class Snapshot:
     sha256: str
     interactions: pd.DataFrame
     products: pd.DataFrame
+    batches: tuple[int, ...] | None = None
 
 
 def newest_cutoff(settings: Settings) -> datetime:
@@ -99,10 +101,14 @@ def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
     """
     cutoff = cutoff or newest_cutoff(settings)
     with transaction(settings) as connection:
+        # One view of the shop for all that is read, whatever an ingest commits meanwhile.
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         interactions, products = _frames(connection, cutoff)
-        if interactions.is_empty():
-            raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
-        return _keep(connection, settings, cutoff, interactions, products)
+        batches = _batches(connection, cutoff)
+    if interactions.is_empty():
+        raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
+    with transaction(settings) as connection:
+        return _keep(connection, settings, cutoff, interactions, products, batches)
 
 
 def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
@@ -118,12 +124,15 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
         record = cursor.fetchone()
     if record is None:
         raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
-    cutoff, sha256, url = record
+    cutoff, sha256, url, batches, pruned_at = record
+    if pruned_at is not None:
+        raise ArtifactError(f"{snapshot_id} is no longer kept, since {pruned_at:%Y-%m-%d}. Take a new snapshot.")
     interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
     products = _read(f"{url}/products.parquet", _PRODUCTS)
     if content_sha256(interactions, products) != sha256:
         raise ArtifactError(f"{url} is damaged: its content is not what was frozen. Take a new snapshot.")
-    return Snapshot(snapshot_id, cutoff, sha256, _as_pandas(interactions), _as_pandas(products))
+    frames = _as_pandas(interactions), _as_pandas(products)
+    return Snapshot(snapshot_id, cutoff, sha256, *frames, batches=None if batches is None else tuple(batches))
 
 
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
@@ -154,6 +163,12 @@ def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.
     return interactions, products
 
 
+def _batches(connection: Connection, cutoff: datetime) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(query("snapshot_batches"), {"cutoff": cutoff})
+        return [batch_id for (batch_id,) in cursor.fetchall()]
+
+
 def _fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
     content = io.BytesIO()
     with connection.cursor() as cursor:
@@ -169,7 +184,12 @@ def _fetch(connection: Connection, statement: str, schema: pl.Schema, **paramete
 
 
 def _keep(
-    connection: Connection, settings: Settings, cutoff: datetime, interactions: pl.DataFrame, products: pl.DataFrame
+    connection: Connection,
+    settings: Settings,
+    cutoff: datetime,
+    interactions: pl.DataFrame,
+    products: pl.DataFrame,
+    batches: list[int],
 ) -> str:
     sha256 = content_sha256(interactions, products)
     with connection.cursor() as cursor:
@@ -195,6 +215,7 @@ def _keep(
                 "products": products.height,
                 "sha256": sha256,
                 "url": url,
+                "batches": batches,
             },
         )
     return _name(number)

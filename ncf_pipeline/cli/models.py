@@ -59,8 +59,8 @@ def retrain(
             settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}", requested_by=_user()
         )
         number = None
-        if stages.gate(settings, version).promote and stages.refit(settings, version):
-            stages.register(settings, version)
+        may_serve = stages.gate(settings, version).promote and stages.refit(settings, version)
+        if may_serve and stages.register(settings, version):
             number = stages.publish(settings, version)
         summary = {**reports.retrain_summary(settings, version), "publication": number}
     if as_json:

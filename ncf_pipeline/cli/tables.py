@@ -99,13 +99,18 @@ def versions_table(versions: Sequence[dict[str, Any]]) -> RenderableType:
     for entry in versions:
         table.add_row(
             f"v{entry['version']}",
-            Text(entry["state"], style="bold green" if entry["state"] == "champion" else ""),
+            Text(_state(entry), style="bold green" if entry["state"] == "champion" else ""),
             _minute(entry["cutoff"]),
             entry["snapshot_id"],
             entry["created_at"][:10],
             _minute(entry["promoted_at"] or ""),
         )
     return table
+
+
+def _state(entry: dict[str, Any]) -> str:
+    marks = [name for name in ("withdrawn", "pruned") if entry.get(f"{name}_at")]
+    return ", ".join([entry["state"], *marks])
 
 
 def _minute(instant: str) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ncf_pipeline import artifacts, publication, quality, registry
 from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
-from ncf_pipeline.errors import ArtifactError, QualityError
+from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
 from ncf_pipeline.files import new_file
 from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.model.lists import ListMaker, fallback_lists
@@ -53,7 +53,11 @@ def refresh(settings: Settings) -> int | None:
         logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
         return None
     frozen = read_snapshot(settings, take_snapshot(settings, None))
-    return publish_lists(settings, entry, frozen, top_n=settings.top_n)
+    try:
+        return publish_lists(settings, entry, frozen, top_n=settings.top_n)
+    except SupersededError as error:
+        logger.info("%s So its lists are made instead.", error)
+        return refresh(settings)
 
 
 def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
@@ -72,6 +76,7 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
         ArtifactError: the model is missing or damaged. Nothing was published.
         QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
             list store, the lists before still serve, and the publication is kept as refused, with the reason.
+        SupersededError: the version does not serve, or no longer. The lists before still serve.
         ListStoreError: Redis refused. The lists before still serve.
     """
     if entry.url is None:
@@ -80,7 +85,7 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     lists = _all_lists(model, frozen, top_n, with_reasons=settings.reasons)
     opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
     _check(settings, opened, frozen, top_n=top_n)
-    return _make_live(settings, opened, top_n=top_n)
+    return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
 
 
 def republish(settings: Settings, earlier: Publication) -> int:
@@ -98,7 +103,7 @@ def republish(settings: Settings, earlier: Publication) -> int:
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
     opened = _open(settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of)
-    return _make_live(settings, opened, top_n=longest)
+    return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 
 def _all_lists(model: TrainedModel, frozen: Snapshot, top_n: int, *, with_reasons: bool) -> Iterator[pd.DataFrame]:
@@ -151,11 +156,24 @@ def _check(settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: 
     logger.info("%s: %d rules asked of all lists.", name, verdict.rules)
 
 
-def _make_live(settings: Settings, opened: Publication, *, top_n: int) -> int:
+def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Lists, if their version serves when the first is asked for.
+
+    The list store knows by then that they are being written. So a rollback from now on calls them off, and one from
+    before is seen here.
+    """
+    serving = registry.champion(settings)
+    if serving is None or serving.version != version:
+        now = "no version serves" if serving is None else f"v{serving.version} serves"
+        raise SupersededError(f"The lists of v{version} were not published: {now} by now.")
+    yield from lists
+
+
+def _make_live(settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], *, top_n: int) -> int:
     live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,
-        _kept(opened.url),
+        lists,
         number=live.number,
         meta={
             "model_version": f"v{live.version}",

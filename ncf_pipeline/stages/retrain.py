@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline import artifacts, model_card, registry
+from ncf_pipeline import artifacts, model_card, provenance, registry
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.columns import FOR_YOU, Interactions
@@ -207,26 +207,42 @@ def refit(settings: Settings, version: int) -> bool:
     return not objections
 
 
-def register(settings: Settings, version: int) -> None:
-    """Makes the version the champion."""
+def register(settings: Settings, version: int, *, approval: str | None = None) -> bool:
+    """Makes the version the champion, unless who serves by now speaks against it.
+
+    Args:
+        settings: of this run.
+        version: which.
+        approval: who approved it, in words, where somebody was asked.
+
+    Returns:
+        Whether it serves; if not, the version is held and the reason is stored and logged.
+    """
     entry = registry.model_version(settings, version)
-    registry.promote(settings, version, actor=entry.requested_by, reason="the gate let it through")
-    logger.info("v%d is the champion.", version)
+    reason = "; ".join(filter(None, ("the gate let it through", approval)))
+    if registry.promote(settings, version, actor=entry.requested_by, reason=reason):
+        log_decision(settings, version)
+        return False
+    logger.info("v%d is the champion: %s.", version, reason)
+    return True
 
 
 def publish(settings: Settings, version: int) -> int:
-    """Writes the version's lists, as of its own cutoff, to the list store.
+    """Writes the version's lists to the list store: as of its own cutoff, or of now where later lists are live.
 
     Returns:
         The publication's number.
+
+    Raises:
+        SupersededError: another version serves by now, such as by a rollback. The lists before still serve.
     """
     entry = registry.model_version(settings, version)
-    return publish_lists(
-        settings,
-        entry,
-        read_snapshot(settings, entry.snapshot_id),
-        top_n=int(entry.config["top_n"]),
-    )
+    frozen = read_snapshot(settings, entry.snapshot_id)
+    newest = max((earlier.as_of for earlier in registry.publications(settings)), default=frozen.cutoff)
+    if newest > frozen.cutoff:
+        logger.info("Lists as of %s were live already, so v%d scores the newest purchases.", newest, version)
+        frozen = read_snapshot(settings, take_snapshot(settings, None))
+    return publish_lists(settings, entry, frozen, top_n=int(entry.config["top_n"]))
 
 
 def truth_for(frozen: Snapshot, holdout_start: datetime) -> Holdout:
@@ -333,6 +349,8 @@ def _lineage(
         "trained_on": place(settings.device).device.type,
         "snapshot_id": frozen.snapshot_id,
         "snapshot_sha256": frozen.sha256,
+        "batches": frozen.batches,
+        "code": provenance.code(),
         "cutoff": frozen.cutoff.isoformat(),
         "holdout_start": holdout_start.isoformat(),
         "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE and entry.cohort == EVERYONE],

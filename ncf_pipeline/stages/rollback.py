@@ -5,18 +5,43 @@ from typing import Any
 
 from ncf_pipeline import live_history, publication, registry
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.stages.publish import republish
 
 logger = logging.getLogger(__name__)
+
+
+def candidates(settings: Settings) -> list[dict[str, Any]]:
+    """The versions that can serve again, newest first.
+
+    Returns:
+        Dicts of `version`, `state`, `cutoff`, `withdrawn` (whether people went back from it), `as_of` (the instant
+        of its newest lists) and `in_redis` (whether its lists are still there, so that going back takes a second).
+    """
+    held = set(publication.publications(settings))
+    published = _by_version(settings)
+    return [
+        {
+            "version": entry.version,
+            "state": entry.state,
+            "cutoff": entry.cutoff.isoformat(),
+            "withdrawn": entry.withdrawn_at is not None,
+            "as_of": published[entry.version][0].as_of.isoformat(),
+            "in_redis": any(of_version.number in held for of_version in published[entry.version]),
+        }
+        for entry in registry.model_versions(settings)
+        if entry.version in published and entry.pruned_at is None
+    ]
 
 
 def rollback(settings: Settings, version: int | None = None, *, actor: str) -> dict[str, Any]:
     """Makes an earlier version serve again, and the champion.
 
+    It can be asked for again at any time, also after it was killed.
+
     Args:
         settings: of this run.
-        version: which; the one that served before the champion if None. Forward works too.
+        version: which, forward too; if None, the one before the champion that nobody has gone back from.
         actor: who asks for it; kept in the registry.
 
     Returns:
@@ -24,28 +49,58 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
 
     Raises:
         InputError: there is no such version, or it never served.
+        ArtifactError: its lists are no longer kept. What served still serves.
         ListStoreError: Redis refused; what served still serves.
     """
-    published = registry.publications(settings)
-    if version is None:
-        serving = registry.champion(settings)
-        before = [entry for entry in published if serving is None or entry.version != serving.version]
-        if not before:
-            raise InputError("No other version has served before, so there is nothing to roll back to.")
-        version = before[0].version
-    registry.model_version(settings, version)
-    of_version = [entry for entry in published if entry.version == version]
-    if not of_version:
-        raise InputError(f"v{version} never served: choose a version that `ncf-pipeline models` shows as promoted.")
-    newest = of_version[0]
-    held = set(publication.publications(settings))
-    flipped = newest.number in held
-    if flipped:
-        publication.flip(settings, newest.number)
-        live_history.record_flip(settings, newest.number)
-        number = newest.number
-    else:
-        number = republish(settings, newest)
-    registry.promote(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
-    logger.info("v%d serves again, as publication p%06d.", version, number)
+    published = _by_version(settings)
+    version = _before_champion(settings, published) if version is None else version
+    entry = registry.model_version(settings, version)
+    if version not in published:
+        raise InputError(f"{entry.name} never served: choose a version that `ncf-pipeline models` shows as promoted.")
+    if entry.pruned_at is not None:
+        raise InputError(f"{entry.name} is no longer kept, since {entry.pruned_at:%Y-%m-%d}. Choose a newer version.")
+    number, flipped = _make_live(settings, published[version])
+    registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
+    # Again: whoever asked the registry who serves just before that, and had begun to write, is called off by this.
+    _flip(settings, number)
+    logger.info("%s serves again, as publication p%06d.", entry.name, number)
     return {"version": version, "publication": number, "flipped": flipped}
+
+
+def _by_version(settings: Settings) -> dict[int, list[Publication]]:
+    """All publications that were live, newest first, by version."""
+    found: dict[int, list[Publication]] = {}
+    for published in registry.publications(settings):
+        found.setdefault(published.version, []).append(published)
+    return found
+
+
+def _before_champion(settings: Settings, published: dict[int, list[Publication]]) -> int:
+    versions = registry.model_versions(settings)
+    serving = next((entry for entry in versions if entry.state == "champion"), None)
+
+    def is_before(entry: ModelVersion) -> bool:
+        usable = entry.version in published and entry.withdrawn_at is None and entry.pruned_at is None
+        return usable and (serving is None or entry.version < serving.version)
+
+    before = next(filter(is_before, versions), None)
+    if before is None:
+        raise InputError("No other version has served before, so there is nothing to roll back to.")
+    return before.version
+
+
+def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, bool]:
+    """One version's lists, newest first, live again: the number, and whether the list store still held them."""
+    held = set(publication.publications(settings))
+    for of_version in published:
+        if of_version.number in held:
+            _flip(settings, of_version.number)
+            return of_version.number, True
+    from ncf_pipeline.stages.publish import republish  # it imports torch, and a flip should not wait for that
+
+    return republish(settings, published[0]), False
+
+
+def _flip(settings: Settings, number: int) -> None:
+    publication.flip(settings, number)
+    live_history.record_flip(settings, number)

@@ -5,7 +5,8 @@ insert into ml.snapshot (
     customers,
     products,
     sha256,
-    url
+    url,
+    batches
 )
 overriding system value
 values (
@@ -15,5 +16,6 @@ values (
     %(customers)s,
     %(products)s,
     %(sha256)s,
-    %(url)s
+    %(url)s,
+    %(batches)s
 )

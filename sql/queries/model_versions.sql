@@ -8,6 +8,11 @@ select
     requested_by,
     url,
     created_at,
-    promoted_at
+    promoted_at,
+    parent,
+    code,
+    retired_at,
+    withdrawn_at,
+    pruned_at
 from ml.model_version
 order by version desc

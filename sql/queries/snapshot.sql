@@ -1,6 +1,8 @@
 select
     cutoff,
     sha256,
-    url
+    url,
+    batches,
+    pruned_at
 from ml.snapshot
 where snapshot_id = %(snapshot_id)s

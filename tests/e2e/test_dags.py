@@ -65,6 +65,7 @@ def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
     assert tasks["gate"].downstream_task_ids == {"refit", "held"}
     assert tasks["refit"].downstream_task_ids == {"register", "held"}
     assert tasks["register"].upstream_task_ids == {"refit", "backtest"}
+    assert tasks["register"].downstream_task_ids == {"publish", "held"}
     assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
 
 

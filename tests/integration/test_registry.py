@@ -50,13 +50,13 @@ def test_a_promotion_retires_the_champion_before(settings):
     first, second = promoted(settings, "a"), promoted(settings, "b")
     assert states(settings) == {first: "retired", second: "champion"}
     assert registry.champion(settings).version == second
-    registry.promote(settings, first, actor="ops", reason="rollback")  # and back
+    registry.restore(settings, first, actor="ops", reason="rollback")  # and back
     assert states(settings) == {first: "champion", second: "retired"}
 
 
 def test_every_change_of_state_is_kept_with_who_and_why(settings):
     first, _ = promoted(settings, "a"), promoted(settings, "b")
-    registry.promote(settings, first, actor="ops", reason="rollback")
+    registry.restore(settings, first, actor="ops", reason="rollback")
     with transaction(settings) as connection:
         connection.cursor().execute("update ml.model_version set state = 'retired' where version = %s", (first,))
     events = registry.model_events(settings, first)
@@ -110,7 +110,7 @@ def test_two_promotions_at_once_leave_one_champion(settings):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(states(settings).values()) == ["champion", "retired", "retired", "retired"]
+    assert sorted(states(settings).values()) == ["champion", "held", "held", "held"]
 
 
 def test_the_incumbent_is_the_newest_promoted_version_that_has_not_seen_the_holdout(settings):

@@ -1,0 +1,26 @@
+-- Another version that serves, and who made it, when and why; and the one that served when a version's run began.
+select
+    champion.version,
+    champion.cutoff,
+    event.actor,
+    event.reason,
+    event.at,
+    candidate.parent,
+    candidate.cutoff as candidate_cutoff
+from ml.model_version as candidate
+inner join ml.model_version as champion on candidate.version <> champion.version
+inner join lateral (
+    select
+        actor,
+        at,
+        coalesce(reason, 'no reason given') as reason
+    from ml.model_event
+    where
+        version = champion.version
+        and to_state = 'champion'
+    order by event_id desc
+    limit 1
+) as event on true
+where
+    candidate.version = %(version)s
+    and champion.state = 'champion'
