@@ -43,6 +43,7 @@ grant select, insert, update on ml.model_version, ml.gate_decision to ncf_traini
 grant select, insert on ml.model_event to ncf_training;
 grant select, insert, delete on ml.evaluation to ncf_training;
 grant select on ml.publication to ncf_training;
+grant execute on function ml.object_to_version to ncf_training;
 
 -- Publishing: register, publish, refresh, rollback. It can neither open a version nor decide about one.
 grant select on raw.batch to ncf_publishing;
@@ -52,6 +53,7 @@ grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
 grant select, update on ml.model_version to ncf_publishing;
 grant select, insert on ml.model_event to ncf_publishing;
 grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
+grant execute on function ml.object_to_version to ncf_publishing;
 grant select, insert, update on ml.publication to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;

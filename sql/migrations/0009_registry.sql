@@ -33,3 +33,19 @@ add column pruned_at timestamptz;
 
 create trigger a_version_is_pruned after update of pruned_at on ml.model_version
 for each row when (old.pruned_at is null and new.pruned_at is not null) execute function ml.record_model_event();
+
+-- Whoever promotes may object after the gate, and never the other way round; so it needs no right to the table.
+create function ml.object_to_version(which bigint, objections text[]) returns void
+language sql security definer
+set search_path = ''
+as $$
+update ml.gate_decision
+set
+    promote = false,
+    -- what spoke for it no longer counts
+    reasons = case when promote then objections else reasons || objections end,
+    decided_at = now()
+where version = which
+$$;
+
+revoke execute on function ml.object_to_version from public;

@@ -1,7 +1,1 @@
-update ml.gate_decision
-set
-    promote = false,
-    -- what spoke for it no longer counts
-    reasons = case when promote then %(objections)s::text[] else reasons || %(objections)s::text[] end,
-    decided_at = now()
-where version = %(version)s
+select ml.object_to_version(%(version)s, %(objections)s::text[])
