@@ -1,0 +1,237 @@
+"""Two machines: a worker for everything and one for training, each with folders of its own, on CeleryExecutor.
+
+They share a database, a broker, Airflow's API and an object store, and no file. One test after the other, on the same
+servers, in the order in which they stand.
+"""
+
+import json
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import psycopg2
+import pytest
+import redis
+from moto.server import ThreadedMotoServer
+
+from ncf_pipeline import registry, synthetic
+from ncf_pipeline.local.airflow import COMPONENTS, migrate_metadata, start_component, wait_until_healthy
+from ncf_pipeline.local.airflow_api import AirflowApi
+from ncf_pipeline.local.airflow_environment import (
+    ADMIN,
+    admin_password,
+    airflow_environment,
+    airflow_url,
+    inherited_environment,
+)
+from ncf_pipeline.local.passwords import password
+from ncf_pipeline.local.ports import LOOPBACK, free_port
+from ncf_pipeline.local.postgres import SUPERUSER, database_url, ensure_database
+from ncf_pipeline.local.processes import is_alive, last_words, spawn, stop_together
+from ncf_pipeline.local.services import up
+from ncf_pipeline.local.state import read_services
+from ncf_pipeline.settings import Settings
+
+pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(600)]
+
+PROJECT = Path(__file__).parents[3]
+WORKER, GPU_WORKER = "worker.shop.example", "gpu-worker.shop.example"
+TRAINING = {"backtest", "refit"}
+
+
+class Cluster:
+    """What runs beside Postgres and Redis, and how to start one machine's worker."""
+
+    def __init__(self, settings, environment, folder):
+        self.settings = settings
+        self.environment = environment
+        self.folder = folder
+        self.processes = {}
+        self.url = environment["AIRFLOW__API__BASE_URL"]
+
+    def start(self, component):
+        self.processes[component] = start_component(component, self.environment, logs=self.folder / "logs")
+
+    def start_worker(self, machine, queue):
+        """On a machine of its own: home, DAG files, temporary files and name; no variable leads to another's."""
+        home = self.folder / machine
+        for part in ("airflow", "ncf", "tmp"):
+            (home / part).mkdir(parents=True)
+        shutil.copytree(PROJECT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+        own = {
+            "AIRFLOW_HOME": str(home / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "machine_name.machine_name",
+            "MACHINE_NAME": machine,
+            "PYTHONPATH": str(Path(__file__).parent),
+            "NCF_HOME": str(home / "ncf"),
+            "TMPDIR": str(home / "tmp"),
+        }
+        shared = {name: value for name, value in self.environment.items() if name != "NCF_INBOX"}
+        inbox = {} if queue == "gpu" else {"NCF_INBOX": self.environment["NCF_INBOX"]}
+        # A slot stays taken for some seconds after its task, so the tasks of a run take turns on two.
+        slots = "1" if queue == "gpu" else "2"
+        options = ["--queues", queue, "--concurrency", slots, "--celery-hostname", f"{queue}@{machine}"]
+        options += ["--skip-serve-logs", "--without-mingle", "--without-gossip"]
+        self.processes[machine] = spawn(
+            f"The worker of {machine}",
+            [sys.executable, "-m", "airflow", "celery", "worker", *options],
+            log=self.folder / "logs" / f"{machine}.log",
+            cwd=home / "airflow",
+            env=inherited_environment() | shared | own | inbox,
+        )
+
+    def files_of(self, machine):
+        home = self.folder / machine
+        return [path.relative_to(home) for path in home.rglob("*") if path.is_file()]
+
+    def stop(self):
+        stop_together(list(self.processes.values()), patience=10)
+
+
+@pytest.fixture(scope="module")
+def object_store():
+    """The environment of an S3 server with a bucket."""
+    server = ThreadedMotoServer(LOOPBACK, port=free_port(), verbose=False)
+    server.start()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{LOOPBACK}:{server._port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(
+            Bucket="recommender", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        yield environment
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(home, object_store):
+    """Everything but the worker on the queue `gpu`."""
+    settings = up(Settings(home=home, artifacts_url="s3://recommender/shop", inbox_settle_seconds=0), airflow=False)
+    at = read_services(home).ports["postgres"]
+    server = database_url(at, role=SUPERUSER, password=password(home, "postgres_postgres"), database="postgres")
+    ensure_database(server, "airflow", password="metadata")
+    metadata_url = database_url(at, role="airflow", password="metadata", database="airflow")
+    admin_password(home)
+    port = free_port()
+    environment = airflow_environment(settings, port=port, metadata_url=metadata_url) | {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": settings.list_store().removesuffix("/0") + "/1",
+        "AIRFLOW__CELERY__RESULT_BACKEND": "db+" + metadata_url,
+        "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
+    }
+    (home / "airflow").mkdir()
+    migrate_metadata(environment, metadata_url=metadata_url)
+    cluster = Cluster(settings, environment, home.parent)
+    since = datetime.now(UTC)
+    try:
+        for component in COMPONENTS:
+            cluster.start(component)
+        cluster.start_worker(WORKER, "default")
+        servers = {name: cluster.processes[name] for name in COMPONENTS}
+        wait_until_healthy(port, servers, since=since)
+        with AirflowApi(airflow_url(port), username=ADMIN, password=admin_password(home)) as api:
+            api.ensure_pool("gpu", slots=1, description="one at a time")
+            cluster.api = api
+            yield cluster
+    finally:
+        cluster.stop()
+
+
+def wait(cluster, until, patience):
+    deadline = time.monotonic() + patience
+    while not (found := until()):
+        for process in cluster.processes.values():
+            assert is_alive(process), last_words(process)
+        assert time.monotonic() < deadline, {name: last_words(server) for name, server in cluster.processes.items()}
+        time.sleep(0.3)
+    return found
+
+
+def ended(cluster, dag_id, run_id, patience=240):
+    """The tasks of a run that ended well."""
+
+    def over():
+        state = cluster.api.run_state(dag_id, run_id)
+        tasks = cluster.api.tasks(dag_id, run_id)
+        failed = [(task.task_id, cluster.api.error_of(task)) for task in tasks if task.state == "failed"]
+        assert not failed
+        return state == "success" and tasks
+
+    return wait(cluster, over, patience)
+
+
+def machines(tasks):
+    return {task.task_id: task.machine for task in tasks if task.state == "success"}
+
+
+def test_ingest_runs_on_the_worker_of_the_default_queue(cluster):
+    cluster.api.wait_for_dags(("ingest_invoices", "retrain_recommender"))
+    inbox = cluster.settings.inbox_path
+    inbox.mkdir(parents=True)
+    synthetic.write_workbook(inbox / "invoices.xlsx", customers=250, products=200, days=200, seed=1)
+    cluster.api.unpause("ingest_invoices")
+    tasks = ended(cluster, "ingest_invoices", cluster.api.trigger("ingest_invoices"))
+    assert machines(tasks) == dict.fromkeys(("discover", "land", "validate", "quarantine", "merge"), WORKER)
+
+
+def test_training_waits_for_the_machine_with_the_gpu(cluster):
+    cluster.api.unpause("retrain_recommender")
+    run_id = cluster.run_id = cluster.api.trigger("retrain_recommender", {"seed": 3})
+
+    def states():
+        return {task.task_id: task.state for task in cluster.api.tasks("retrain_recommender", run_id)}
+
+    wait(cluster, lambda: states()["backtest"] == "queued", 60)
+    with redis.Redis.from_url(cluster.environment["AIRFLOW__CELERY__BROKER_URL"]) as broker:
+        wait(cluster, lambda: broker.llen("gpu") == 1, 20)
+        assert broker.llen("default") == 0
+    assert states()["backtest"] == "queued"
+
+
+def test_training_ran_on_the_machine_with_the_gpu_and_nothing_else_did(cluster):
+    cluster.start_worker(GPU_WORKER, "gpu")
+    tasks = ended(cluster, "retrain_recommender", cluster.run_id)
+    ran = machines(tasks)
+    assert {task_id for task_id, machine in ran.items() if machine == GPU_WORKER} == TRAINING
+    assert {task_id for task_id, machine in ran.items() if machine == WORKER} == {
+        "snapshot",
+        "gate",
+        "register",
+        "publish",
+    }
+    assert set(ran.values()) == {WORKER, GPU_WORKER}
+
+
+def test_the_lists_are_in_redis_and_the_files_in_the_object_store(cluster):
+    settings = cluster.settings
+    champion = registry.champion(settings)
+    assert champion.url == "s3://recommender/shop/models/v000001"
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
+        live = store.get("ncf:current")
+        customers = list(store.scan_iter(f"ncf:{live}:customer:*"))
+        assert len(customers) > 100
+        assert len(json.loads(store.hget(customers[0], "for_you"))) == 10
+    (kept,) = [entry.url for entry in registry.publications(settings)]
+    assert kept.startswith("s3://recommender/shop/publications/")
+
+
+def test_the_machine_with_the_gpu_held_nothing_that_another_needs(cluster):
+    """Its logs aside, which the object store or its log server gives to the UI."""
+    left = [path for path in cluster.files_of(GPU_WORKER) if path.parts[0] in ("ncf", "tmp")]
+    assert left == []
+    logs = {path.parts for path in cluster.files_of(GPU_WORKER) if path.suffix == ".log"}
+    tasks = {part.removeprefix("task_id=") for parts in logs for part in parts if part.startswith("task_id=")}
+    assert tasks == TRAINING
+    with psycopg2.connect(cluster.settings.database()) as connection, connection.cursor() as cursor:
+        cursor.execute("select url from ml.snapshot union all select url from ml.model_version")
+        assert all(url.startswith("s3://recommender/shop/") for (url,) in cursor.fetchall())
