@@ -5,15 +5,19 @@ serve; `ncf_pipeline.local` records their addresses in `services.json` there whi
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ncf_pipeline.errors import SettingsError
 
 SERVICES_FILE = "services.json"
+
+_CHANNEL = re.compile(r"((page|warn|info)=)?[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 class Settings(BaseSettings):
@@ -36,6 +40,12 @@ class Settings(BaseSettings):
     airflow_port: int | None = Field(
         None, ge=1024, le=65535, description="of the embedded Airflow; by default 8080 if that is free, else another"
     )
+    alerts: SecretStr | None = Field(
+        None,
+        description="where on-call hears of what broke: URLs of Apprise, separated by spaces; before each may stand "
+        "the least severity that it gets: page=pagerduty://... warn=slack://... mailto://...",
+    )
+    runbook_url: str = Field("docs/runbook.md", description="where on-call opens the runbook that alerts point to")
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
@@ -66,6 +76,14 @@ class Settings(BaseSettings):
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
 
+    @field_validator("alerts")
+    @classmethod
+    def _names_channels(cls, alerts: SecretStr | None) -> SecretStr | None:
+        for place, entry in enumerate(alerts.get_secret_value().split() if alerts else [], start=1):
+            if not _CHANNEL.fullmatch(entry):  # which may be a secret, so it is not shown
+                raise ValueError(f"entry {place} is not [page=|warn=|info=]URL; entries are separated by spaces")
+        return alerts
+
     @property
     def inbox_path(self) -> Path:
         """The folder that `ingest_invoices` empties."""
@@ -91,6 +109,22 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise SettingsError(_not_running("database", "NCF_DATABASE_URL", self.home))
         return self.database_url.get_secret_value()
+
+    def secrets(self) -> list[str]:
+        """What must never be shown or logged, the longest first: passwords, and tokens in the URLs of alerts."""
+        entries = self.alerts.get_secret_value().split() if self.alerts else []
+        channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
+        urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
+        found = {urlsplit(url).password or "" for url in (*urls, *channels)}.union(channels, *map(_tokens, channels))
+        both = {text for part in found for text in (part, unquote(part))}
+        # What is shorter stands in every other word.
+        return sorted((text for text in both if len(text) > 4), key=lambda text: (-len(text), text))
+
+    def without_secrets(self, text: str) -> str:
+        """The text as it may be shown or logged, or leave the house."""
+        for secret in self.secrets():
+            text = text.replace(secret, "***")
+        return text
 
     def list_store(self) -> str:
         """The list store's URL with its password.
@@ -119,6 +153,17 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors()[0]
         name = "NCF_" + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']}. Correct it and try again.") from error
+
+
+def _tokens(channel: str) -> set[str]:
+    """What looks like a token in the URL of a channel: services have theirs in any part of it."""
+    parts = urlsplit(channel)
+    host = parts.netloc.rpartition("@")[2]
+    found = [parts.username or "", *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    if "." not in host and ":" not in host:
+        found.append(host)
+    # A word that also stands in our messages, such as `recommender`, is no token.
+    return {part for part in found if len(part) >= 20 or (len(part) >= 8 and re.search("[0-9]", part))}
 
 
 def _running_services(home: Path) -> dict[str, str]:

@@ -1,15 +1,21 @@
-"""Markers by folder, and real servers: an embedded Postgres and Redis for each test worker."""
+"""Markers by folder, and real servers: an embedded Postgres and Redis for each test worker; a webhook, a mailbox."""
 
+import email
+import email.policy
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
+from aiosmtpd.controller import Controller
 from psycopg2 import sql
 
 from ncf_pipeline.settings import Settings
@@ -137,3 +143,54 @@ def real_data():
     if not (REAL_DATA / "Online Retail.xlsx").exists():
         pytest.skip(f"the real workbook is not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture
+def webhook():
+    """A web server that keeps what it is sent: `url` for Apprise, `got` as dictionaries; `broken` makes it refuse."""
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not server.broken:
+                server.got.append(json.loads(body))
+            self.send_response(500 if server.broken else 200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    server.got, server.broken = [], False
+    server.url = f"json://127.0.0.1:{server.server_address[1]}/hooks/a-token-of-42"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def mailbox():
+    """A mail server that keeps what it is sent: `url` for Apprise, `got` as messages."""
+
+    class Keep:
+        async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd calls it so
+            controller.got.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+            return "250 OK"
+
+    controller = Controller(Keep(), hostname="127.0.0.1", port=0)
+    controller.got = []
+    # It asks its own port whether it has started, and is not told which it got.
+    controller.port = _free_port()
+    controller.start()
+    controller.url = f"mailto://127.0.0.1:{controller.port}?to=oncall@shop.example&from=ncf@shop.example"
+    yield controller
+    controller.stop()
+
+
+def _free_port():
+    from ncf_pipeline.local import ports
+
+    return ports.free_port()

@@ -1,11 +1,31 @@
-"""On-call hears of a task that failed, and of data that a person must look at."""
+"""What on-call hears from tasks and runs: of a failure, of data that a person must look at, and when it is over.
+
+Nothing here raises: a message that cannot be sent must not fail a task, nor hide why one failed.
+"""
 
 import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
+
+from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
+def _never_raises(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except Exception:
+            logger.exception("On-call may not have heard of this.")
+
+    return call
+
+
+@_never_raises
 def alert(context: dict[str, Any]) -> None:
     """Says which task failed, why, and that shoppers keep the last good lists.
 
@@ -14,24 +34,127 @@ def alert(context: dict[str, Any]) -> None:
     Args:
         context: of the failed task.
     """
+    from ncf_pipeline.alerts import Alert, failure_of
+
     instance = context["task_instance"]
     error = context.get("exception")
     reason = str(error or "no exception was reported").rstrip(".")
-    _send(
-        f"{instance.dag_id}.{instance.task_id} failed in run {context['run_id']} (try {instance.try_number}): "
-        f"{reason}. The lists that serve are untouched. Log: {instance.log_url}",
-        getattr(error, "details", None),
+    kind = failure_of(instance.dag_id)
+    tries = "once" if instance.try_number == 1 else f"{instance.try_number} times"
+    _tell(
+        Alert(
+            kind,
+            key=_name(instance),
+            what=f"{_name(instance)} failed: {reason}.",
+            details="\n".join(filter(None, (getattr(error, "details", None), f"Run: {context['run_id']}"))),
+            since=getattr(instance, "start_date", None) or datetime.now(UTC),
+            did=f"The task was tried {tries}. {kind.did}",
+            look=instance.log_url,
+        )
     )
 
 
-def warn(message: str) -> None:
+@_never_raises
+def recovered(context: dict[str, Any]) -> None:
+    """Says what the success of a task says is over; Airflow calls it after each (`on_success_callback`).
+
+    Args:
+        context: of the task.
+    """
+    from ncf_pipeline.alerts import recover_after
+
+    for title in recover_after(_settings(), _name(context["task_instance"])):
+        logger.info("OVER %s", title)
+
+
+@_never_raises
+def run_failed(context: dict[str, Any]) -> None:
+    """Says that Airflow stopped a run for its time. Of a failed task the task itself tells.
+
+    Args:
+        context: of the run (`on_failure_callback` of a DAG).
+    """
+    from ncf_pipeline.alerts import Alert
+    from ncf_pipeline.alerts.kinds import RUN_STOPPED
+
+    if "timed_out" not in str(context.get("reason")):
+        return
+    run = context["dag_run"]
+    what = f"The run {run.run_id} of {run.dag_id} was stopped: it was not done in time."
+    _tell(Alert(RUN_STOPPED, key=f"{run.dag_id} {run.run_id}", what=what, since=run.start_date or datetime.now(UTC)))
+
+
+@_never_raises
+def retrain_late(context: dict[str, Any]) -> None:
+    """Says that a retrain is not done by its deadline.
+
+    Args:
+        context: of the deadline: `dag_run` and `deadline` as dictionaries.
+    """
+    from ncf_pipeline.alerts import Alert
+    from ncf_pipeline.alerts.kinds import RETRAIN_LATE
+
+    run, deadline = context["dag_run"], context["deadline"]
+    what = f"The run {run['dag_run_id']} of {run['dag_id']} was to be done by {deadline['deadline_time']}, and is not."
+    _tell(Alert(RETRAIN_LATE, key=run["dag_id"], what=what))
+
+
+@_never_raises
+def warn(message: str, *, kind: str = "attention", key: str | None = None, look: str | None = None) -> None:
     """Says what a person must look at, although the run goes on.
 
     Args:
         message: one line or more; the first says what it is about.
+        kind: of `ncf_pipeline.alerts.kinds`; one that lasts is told once, until `over` is called.
+        key: tells two incidents of the kind apart; by default the kind is one incident, and what just happens is one
+            in each run.
+        look: the one command or link to look further, where there is a better one than the kind's own.
     """
-    _send(message)
+    from ncf_pipeline.alerts import KINDS, Alert
+
+    what, _, details = message.partition("\n")
+    chosen = KINDS[kind]
+    if key is None:
+        key = kind if chosen.lasts else f"{_run()} {what}"
+    _tell(Alert(chosen, key=key, what=what, details=details or None, look=look))
 
 
-def _send(message: str, details: str | None = None) -> None:
-    logger.error("ALERT %s", "\n".join(filter(None, (message, details))))
+@_never_raises
+def over(kind: str, key: str | None = None) -> None:
+    """Says that what `warn` told of is well again; does nothing if it was.
+
+    Args:
+        kind: as given to `warn`.
+        key: as given to `warn`; every open incident of the kind if None.
+    """
+    from ncf_pipeline.alerts import KINDS, recover
+
+    for title in recover(_settings(), KINDS[kind], key):
+        logger.info("OVER %s", title)
+
+
+def _tell(alert: Any) -> None:
+    from ncf_pipeline.alerts import tell
+
+    settings = _settings()
+    logger.error("ALERT %s", settings.without_secrets(f"{alert.what}\n{alert.body(settings.runbook_url)}"))
+    tell(settings, alert)
+
+
+def _settings() -> Settings:
+    from ncf_pipeline.airflow.settings import task_settings
+
+    return task_settings()
+
+
+def _name(instance: Any) -> str:
+    return f"{instance.dag_id}.{instance.task_id}"
+
+
+def _run() -> str:
+    from airflow.sdk import get_current_context
+
+    try:
+        return str(get_current_context()["run_id"])
+    except RuntimeError:
+        return datetime.now(UTC).isoformat()

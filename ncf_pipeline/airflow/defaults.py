@@ -1,11 +1,11 @@
-"""How every task of this project behaves: what is tried again, and who hears of a failure."""
+"""How every task of this project behaves: what is tried again, and who hears of a failure and its end."""
 
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from ncf_pipeline.airflow.alerts import alert
+from ncf_pipeline.airflow.alerts import alert, recovered
 from ncf_pipeline.errors import DatabaseError, ListStoreError, NcfError
 
 _RETRIES = ExceptionRetryPolicy(
@@ -31,4 +31,5 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": _RETRIES,
     "on_failure_callback": alert,
+    "on_success_callback": recovered,
 }

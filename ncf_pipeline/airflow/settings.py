@@ -1,16 +1,19 @@
-"""Settings inside a task: `NCF_*` variables, with the connections `retail_db` and `list_store` before them."""
+"""Settings inside a task: the connections `retail_db`, `list_store` and `alerts`, then `NCF_*` variables."""
 
+import json
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from airflow.sdk import Connection
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
 
 from ncf_pipeline.settings import Settings, load_settings
 
 RETAIL_DB = "retail_db"
 LIST_STORE = "list_store"
+ALERTS = "alerts"
 PREFIX = "/recommender"
 
 
@@ -23,9 +26,15 @@ def task_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: a value makes no sense.
     """
-    connected = {**_connected("database_url", RETAIL_DB), **_connected("redis_url", LIST_STORE)}
+    connected = {
+        **_connected("database_url", RETAIL_DB),
+        **_connected("redis_url", LIST_STORE),
+        **_channels(),
+    }
     given = connected | {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)
+    for secret in settings.secrets():
+        mask_secret(secret)
     return settings.model_copy(update={"data_docs_url": settings.data_docs_url or f"{ui_url()}/data-docs"})
 
 
@@ -39,6 +48,18 @@ def requested_by(dag_run: Any) -> str:
     kind = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     person = getattr(dag_run, "triggering_user_name", None)
     return f"{person} ({kind})" if person else kind
+
+
+def _channels() -> dict[str, str]:
+    """The connection `alerts`, of the type Apprise, as the setting has it: a tag is the least severity."""
+    try:
+        config = Connection.get(ALERTS).extra_dejson.get("config")
+    except AirflowNotFoundException:
+        return {}
+    entries = json.loads(config) if isinstance(config, str) else config or []
+    entries = entries if isinstance(entries, list) else [entries]
+    written = (f"{entry['tag']}={entry['path']}" if entry.get("tag") else entry["path"] for entry in entries)
+    return {"alerts": " ".join(written)}
 
 
 def _connected(setting: str, connection_id: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from ncf_pipeline.local.hostname import loopback
 from ncf_pipeline.local.passwords import (
     SECRETS_FOLDER,
@@ -124,5 +126,5 @@ def _settings_as_variables(settings: Settings) -> dict[str, str]:
         variable = f"NCF_{name.upper()}"
         # The URLs go as connections, where Airflow masks their passwords.
         if variable not in variables and name not in ("database_url", "redis_url") and value != field.default:
-            variables[variable] = str(value)
+            variables[variable] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return variables

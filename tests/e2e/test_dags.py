@@ -32,12 +32,13 @@ def test_a_dag_runs_once_at_a_time_without_catching_up_and_documents_itself(dags
 
 @pytest.mark.parametrize("dag_id", EXPECTED)
 def test_every_task_is_tried_again_and_alerts(dags, dag_id):
-    from ncf_pipeline.airflow.alerts import alert
+    from ncf_pipeline.airflow.alerts import alert, recovered
 
     for task in dags[dag_id].tasks:
         assert task.retries == 2
         assert task.retry_exponential_backoff
         assert alert in task.on_failure_callback
+        assert recovered in task.on_success_callback
         assert task.doc or task.python_callable.__doc__
 
 

@@ -1,0 +1,211 @@
+"""What on-call hears through a real mail server and a real webhook, and how often."""
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from ncf_pipeline import alerts
+from ncf_pipeline.alerts import KINDS, Alert
+from ncf_pipeline.alerts.kinds import (
+    INGEST_FAILED,
+    LINES_QUARANTINED,
+    LIST_STORE_DOWN,
+    LISTS_OLD,
+    MODEL_HELD,
+    RETRAIN_FAILED,
+    RETRAIN_LATE,
+)
+from ncf_pipeline.database import transaction
+
+SINCE = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
+
+
+def alert(kind=INGEST_FAILED, key="ingest_invoices.merge", what="ingest_invoices.merge failed: no room.", **more):
+    return Alert(kind, key, what, **{"since": SINCE, **more})
+
+
+@pytest.fixture
+def on_call(settings, webhook):
+    """Settings whose alerts all go to the webhook."""
+    return settings.model_copy(update={"alerts": SecretStr(webhook.url)})
+
+
+def titles(webhook):
+    return [message["title"] for message in webhook.got]
+
+
+def test_an_alert_says_all_that_a_person_needs(on_call, webhook):
+    assert alerts.tell(on_call, alert(details="Batch 7", look="ncf-pipeline quarantine list --batch 7"))
+    (message,) = webhook.got
+    assert message["title"] == "[warn] ingest_invoices.merge failed: no room."
+    assert message["type"] == "warning"
+    assert message["message"].splitlines() == [
+        "Batch 7",
+        "Shoppers: not affected. The lists that serve are untouched, and do not know the newest purchases.",
+        "Since: 2026-11-24 02:30 UTC",
+        "By itself: Nothing of the step was kept. The files wait in the inbox, or in its folder `rejected` with the "
+        "reason.",
+        "Look further: ncf-pipeline quarantine list --batch 7",
+        "Runbook: docs/runbook.md#invoices-are-not-loaded",
+        "Incident 1",
+    ]
+
+
+def test_it_reaches_people_by_mail(settings, mailbox):
+    reached = settings.model_copy(update={"alerts": SecretStr(mailbox.url)})
+    assert alerts.tell(reached, alert(RETRAIN_FAILED, what="retrain_recommender.backtest failed: out of memory."))
+    (mail,) = mailbox.got
+    assert mail["subject"] == "[warn] retrain_recommender.backtest failed: out of memory."
+    assert "oncall@shop.example" in mail["to"]
+    text = mail.get_body(("plain", "html")).get_content()
+    assert "Shoppers: not affected." in text
+    assert "docs/runbook.md#a-retrain-failed" in text
+
+
+def test_one_incident_is_one_alert_and_one_recovery(on_call, webhook):
+    assert alerts.tell(on_call, alert())
+    assert not alerts.tell(on_call, alert())
+    assert not alerts.tell(on_call, alert(what="ingest_invoices.merge failed: still no room."))
+    (open_one,) = alerts.incidents(on_call)
+    assert (open_one["times"], open_one["key"]) == (3, "ingest_invoices.merge")
+    assert alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.merge") == [open_one["title"]]
+    assert alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.merge") == []
+    failed, over = webhook.got
+    assert over["title"] == "[over] ingest_invoices.merge failed: no room."
+    assert over["type"] == "success"
+    assert "since 2026-11-24 02:30 UTC, met 3 times" in over["message"]
+    assert alerts.incidents(on_call) == []
+    assert alerts.tell(on_call, alert()), "what breaks again is a new incident"
+    assert titles(webhook) == [failed["title"], over["title"], failed["title"]]
+
+
+def test_other_tasks_and_other_kinds_are_other_incidents(on_call, webhook):
+    alerts.tell(on_call, alert())
+    alerts.tell(on_call, alert(key="ingest_invoices.land"))
+    alerts.tell(on_call, alert(LISTS_OLD))
+    assert len(webhook.got) == 3
+    alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.land")
+    assert len(alerts.incidents(on_call)) == 2
+
+
+def test_two_tasks_that_meet_it_at_once_tell_it_once(on_call, webhook):
+    together = threading.Barrier(4)
+
+    def meet():
+        together.wait()
+        alerts.tell(on_call, alert())
+
+    threads = [threading.Thread(target=meet) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(webhook.got) == 1
+    assert alerts.incidents(on_call)[0]["times"] == 4
+
+
+def test_what_just_happens_is_told_once_and_is_never_open(on_call, webhook):
+    held = alert(MODEL_HELD, key="v7", what="v7 is held.")
+    assert alerts.tell(on_call, held)
+    assert not alerts.tell(on_call, held), "the task was tried again"
+    assert alerts.tell(on_call, alert(MODEL_HELD, key="v8", what="v8 is held."))
+    assert alerts.incidents(on_call) == []
+    assert alerts.recover(on_call, MODEL_HELD) == []
+    assert [row["key"] for row in alerts.incidents(on_call, over_too=True)] == ["v8", "v7"]
+
+
+def test_each_channel_gets_what_is_as_urgent_as_it_asks(settings, webhook, mailbox):
+    both = settings.model_copy(update={"alerts": SecretStr(f"page={webhook.url} {mailbox.url}")})
+    alerts.tell(both, alert(MODEL_HELD))
+    alerts.tell(both, alert(INGEST_FAILED))
+    alerts.tell(both, alert(LIST_STORE_DOWN, what="Redis does not answer."))
+    assert titles(webhook) == ["[page] Redis does not answer."]
+    assert len(mailbox.got) == 3
+
+
+def test_what_cannot_be_delivered_is_logged_without_secrets_and_told_later(on_call, webhook, caplog):
+    webhook.broken = True
+    assert not alerts.tell(on_call, alert())
+    assert "An alert was not delivered to channel 1 (json, info) of NCF_ALERTS: " in caplog.text
+    assert "error=500" in caplog.text
+    assert "a-token-of-42" not in caplog.text
+    assert alerts.retell(on_call) == 0
+    webhook.broken = False
+    assert alerts.retell(on_call) == 1
+    assert alerts.retell(on_call) == 0
+    assert titles(webhook) == ["[warn] ingest_invoices.merge failed: no room."]
+    assert not alerts.tell(on_call, alert())
+    webhook.broken = True
+    assert alerts.recover(on_call, INGEST_FAILED)
+    webhook.broken = False
+    assert alerts.retell(on_call) == 1
+    assert titles(webhook)[-1] == "[over] ingest_invoices.merge failed: no room."
+
+
+def test_what_was_over_before_anybody_heard_of_it_is_told_no_more(on_call, webhook):
+    webhook.broken = True
+    alerts.tell(on_call, alert())
+    alerts.recover(on_call, INGEST_FAILED)
+    webhook.broken = False
+    assert alerts.retell(on_call) == 0
+    assert webhook.got == []
+
+
+def test_a_channel_that_fails_does_not_keep_others_from_hearing(settings, webhook):
+    both = settings.model_copy(update={"alerts": SecretStr(f"json://127.0.0.1:9/ unknown://x {webhook.url}")})
+    assert alerts.tell(both, alert())
+    assert not alerts.tell(both, alert())
+    assert len(webhook.got) == 1
+
+
+def test_without_postgres_on_call_still_hears(on_call, webhook, caplog):
+    gone = on_call.model_copy(update={"database_url": SecretStr("postgresql://ncf:a-long-password@127.0.0.1:9/ncf")})
+    assert alerts.tell(gone, alert(what="watch_freshness.look failed: a-long-password was refused."))
+    assert titles(webhook) == ["[warn] watch_freshness.look failed: *** was refused."]
+    assert "may be told more than once" in caplog.text
+    assert "a-long-password" not in caplog.text
+    assert alerts.recover(gone, INGEST_FAILED) == []
+
+
+def test_without_a_channel_incidents_are_kept_all_the_same(settings):
+    assert alerts.tell(settings, alert())
+    assert not alerts.tell(settings, alert())
+    assert alerts.incidents(settings)[0]["told_at"] is not None
+
+
+def test_a_task_that_succeeds_ends_its_own_failure_and_what_it_was_awaited_for(on_call, webhook):
+    alerts.tell(on_call, alert(RETRAIN_FAILED, key="retrain_recommender.publish", what="publish failed."))
+    alerts.tell(on_call, alert(RETRAIN_LATE, key="retrain_recommender", what="late."))
+    alerts.tell(on_call, alert())
+    assert alerts.recover_after(on_call, "retrain_recommender.gate") == []
+    assert sorted(alerts.recover_after(on_call, "retrain_recommender.publish")) == ["late.", "publish failed."]
+    assert len(alerts.incidents(on_call)) == 1
+
+
+def test_a_batch_is_over_when_no_line_of_it_waits(on_call, webhook):
+    with transaction(on_call) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into raw.batch (source, sha256, status) values ('day.csv', 'x', 'landed') returning batch_id"
+        )
+        (batch_id,) = cursor.fetchone()
+        cursor.execute(
+            "insert into raw.quarantined_line (batch_id, line_number, file_number, sheet_number, row_number, original, "
+            "rule_ids) values (%s, 1, 1, 1, 3, '{}', '{a_rule}')",
+            (batch_id,),
+        )
+    alerts.tell(on_call, alert(LINES_QUARANTINED, key=f"batch {batch_id}", what="Batch 1 has lines in quarantine."))
+    assert alerts.recover_quarantine(on_call) == []
+    with transaction(on_call) as connection, connection.cursor() as cursor:
+        cursor.execute("update raw.quarantined_line set state = 'discarded', resolved_at = now()")
+    assert alerts.recover_quarantine(on_call) == ["Batch 1 has lines in quarantine."]
+    assert titles(webhook)[-1] == "[over] Batch 1 has lines in quarantine."
+
+
+def test_every_kind_can_be_told(on_call, webhook, caplog):
+    with caplog.at_level(logging.ERROR):
+        assert all(alerts.tell(on_call, alert(kind, since=SINCE - timedelta(days=3))) for kind in KINDS.values())
+    assert caplog.text == ""
+    assert [title.split()[0] for title in titles(webhook)] == [f"[{kind.severity}]" for kind in KINDS.values()]
