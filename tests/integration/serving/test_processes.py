@@ -13,6 +13,7 @@ import pytest
 from ncf_pipeline import publication
 from ncf_pipeline.errors import ListStoreError
 from ncf_pipeline.publication import publishing
+from ncf_pipeline.storefront import reading
 
 from .conftest import META, make_lists
 
@@ -61,9 +62,11 @@ def test_readers_never_see_an_empty_mixed_or_missing_list_during_20_publications
         lists = make_lists(publication.name_of(number), customers=50, first=0)
         more = lists[lists["key"] == "85123A"].assign(key="71053")
         with pytest.MonkeyPatch.context() as patch:
-            # As in a shop, where hours lie between: the one before the last is removed at once.
-            patch.setattr(publishing, "GRACE_SECONDS", 0)
+            # As in a shop, where hours lie between, the one before the last is gone before the next comes: only
+            # so long after the last reader can have let go of it as a test has time for.
+            patch.setattr(publishing, "GRACE_SECONDS", 4 * reading.HOLD_SECONDS)
             publication.publish(settings, [lists, more], number=number, meta=META)
+        time.sleep(0.1)
         # Sometimes they keep up; in between, what they hold is overtaken by several.
         if number % 5 == 1:
             wait_until(lambda number=number: all_have_seen(number))

@@ -7,9 +7,9 @@ import time
 import pytest
 import redis
 
-from ncf_pipeline import publication, storefront
+from ncf_pipeline import publication
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront
+from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront, reading
 
 from .conftest import META, make_lists
 
@@ -115,29 +115,76 @@ def test_a_list_that_does_not_exist_is_a_mistake_of_the_caller(shop, ask, said):
 
 def test_a_page_costs_one_round_trip_and_a_new_publication_shows_within_a_second(settings, store, publish, monkeypatch):
     publish("old")
-    with Storefront(settings.list_store(), prefix=settings.key_prefix) as shop:
-        shop.for_customer(14646)
-        before = store.info("commandstats")
-        for _ in range(10):
-            shop.lists_of_customer(14646, country="EIRE")
-        after = store.info("commandstats")
-        assert after["cmdstat_get"]["calls"] == before["cmdstat_get"]["calls"]
-        assert after["cmdstat_hmget"]["calls"] - before["cmdstat_hmget"]["calls"] == 10 * 3 * 3
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, timeout=5) as shop:
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        shop.for_customer(14646, country="EIRE")
+        # What all visitors of a country share has come along: from here on, one command each, or none.
+        for ask, expected in [
+            (lambda: shop.for_customer(14646, country="EIRE"), {"cmdstat_hmget": 10}),
+            (lambda: shop.lists_of_customer(14646, country="EIRE"), {"cmdstat_hmget": 10}),
+            (lambda: shop.for_customer(1, country="EIRE"), {"cmdstat_hmget": 10}),
+            (lambda: shop.for_product("85123A"), {"cmdstat_hget": 10}),
+            (lambda: shop.for_visitor(list_name="new_arrivals", country="EIRE"), {}),
+        ]:
+            store.config_resetstat()
+            for _ in range(10):
+                ask()
+            calls = {name: stat["calls"] for name, stat in store.info("commandstats").items()}
+            assert {name: count for name, count in calls.items() if "get" in name} == expected
         publish("new")
         assert shop.for_customer(14646).stock_codes[0] == "old"
-        later = time.monotonic() + storefront.HOLD_SECONDS
+        later = now + reading.HOLD_SECONDS
         monkeypatch.setattr(time, "monotonic", lambda: later)
         assert shop.for_customer(14646).stock_codes[0] == "new"
 
 
-def test_a_reader_that_held_a_number_for_too_long_looks_again(settings, store, shop, keys, publish):
+def test_without_reasons_they_are_not_read(settings, store):
+    lists = make_lists()
+    lists[Lists.REASONS] = '[["bought",3],["new"]]'
+    publication.publish(settings, [lists], meta=META)
+    shop = Both(settings.list_store(), prefix=settings.key_prefix, reasons=False, timeout=5)
+    assert shop.for_customer(14646) == Recommendation(("a", "0"), "customer", "p000001")
+    assert shop.lists_of_customer(14646)["buy_again"].reasons == ()
+    shop.end()
+
+
+@pytest.mark.parametrize("client", [Storefront, AsyncStorefront])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_process_that_stood_still_for_so_long_that_its_lists_are_gone_looks_again(
+    settings, store, keys, publish, monkeypatch, client, again
+):
     publish("old")
-    assert shop.for_customer(14646).stock_codes[0] == "old"
-    publish("new")
-    for key in keys("p000001:*"):
-        store.delete(f"{settings.key_prefix}:{key}")
-    assert shop.for_customer(14646).stock_codes[0] == "new"
-    assert shop.for_product("85123A").stock_codes == ("new",)
+    asked = {"url": settings.list_store(), "prefix": settings.key_prefix, "timeout": 5}
+
+    async def answer(shop, ask):
+        found = ask(shop)
+        return await found if client is AsyncStorefront else found
+
+    async def stand_still():
+        shop, passed, clock = client(**asked), 0, time.monotonic
+        await answer(shop, lambda shop: shop.for_customer(14646))
+        if again:
+            publish("new")
+        else:
+            store.delete(f"{settings.key_prefix}:current")
+        for key in keys("p000001:*"):
+            store.delete(f"{settings.key_prefix}:{key}")
+        commands = shop._commands
+
+        def stops_here(*arguments):
+            nonlocal passed
+            passed = 10
+            return commands(*arguments)
+
+        monkeypatch.setattr(shop, "_commands", stops_here)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + passed)
+        found = await answer(shop, lambda shop: shop.for_customer(14646))
+        await answer(shop, lambda shop: shop.close())
+        return found
+
+    found = asyncio.run(stand_still())
+    assert (found.stock_codes[:1], found.source) == ((("new",), "customer") if again else ((), "none"))
 
 
 def test_reasons_come_with_the_list_one_for_each_product(settings, shop):
@@ -205,7 +252,8 @@ def test_importing_it_imports_nothing_heavy():
         "sorted(name for name in sys.modules if name.startswith('ncf_pipeline.')))"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[] ['ncf_pipeline.columns', 'ncf_pipeline.storefront']"
+    ours = ["columns", "storefront", *(f"storefront.{name}" for name in ("answers", "clients", "reading"))]
+    assert out.strip() == f"[] {[f'ncf_pipeline.{name}' for name in ours]}"
 
 
 def test_a_reader_needs_no_right_but_to_get(settings, store, publish):

@@ -1,0 +1,278 @@
+"""The clients: who asks Redis, and for how long a page may wait."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, cast
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+from ncf_pipeline.storefront.answers import CustomerList, ProductList, Recommendation, VisitorList
+from ncf_pipeline.storefront.reading import (
+    Command,
+    Question,
+    Reader,
+    all_of_customer,
+    of_customer,
+    of_product,
+    of_visitor,
+    unanswered,
+)
+
+_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)  # ValueError: what is there is no JSON
+
+
+class Storefront(Reader):
+    """A client for one process; threads may share it.
+
+    Args:
+        url: of Redis, e.g. `redis://reader:secret@host:6379/0`, or `rediss://...?ssl_ca_certs=/etc/ssl/shop-ca.pem`.
+        prefix: the start of every key.
+        cluster: the URL is of a node of a Redis Cluster, which names the others.
+        reasons: read them too; whoever does not show them reads half as much without.
+        raise_errors: raise `redis.RedisError` (of a cluster, `redis.exceptions.RedisClusterException` too) instead of
+            answering `unavailable`.
+        timeout: seconds that a page may wait for Redis, for the connection and for each answer.
+
+    Raises:
+        ValueError: the URL is none of a Redis.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "ncf",
+        cluster: bool = False,
+        reasons: bool = True,
+        raise_errors: bool = False,
+        timeout: float = 0.5,
+    ) -> None:
+        super().__init__(prefix, reasons=reasons, raise_errors=raise_errors)
+        _check_url(url, cluster=cluster)
+        kind: Any = redis.RedisCluster if cluster else redis.Redis
+        self._open = partial(
+            kind.from_url,
+            url,
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # A connection that was closed while it was idle is opened again, once; no page waits longer.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+        self._opened: redis.Redis | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def _redis(self) -> redis.Redis:
+        # When it is first used: a cluster's client connects when it is made, and a shop must start without Redis.
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    self._opened = self._open()
+        return self._opened
+
+    def for_customer(
+        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
+    ) -> Recommendation:
+        """One list of a customer; who has none gets the best sellers of their country, else of everywhere.
+
+        Args:
+            customer_id: the shop's.
+            list_name: `for_you`, `discover` or `buy_again`.
+            country: of the customer, as it is written on invoices.
+        """
+        return self._read(of_customer(customer_id, list_name, country))[0]
+
+    def lists_of_customer(
+        self, customer_id: int | str, *, country: str | None = None
+    ) -> dict[CustomerList, Recommendation]:
+        """All lists of a customer in one round trip, each as `for_customer` gives it."""
+        question = all_of_customer(customer_id, country)
+        return _by_name(question, self._read(question))
+
+    def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
+        """`for_you` (best sellers of late) or `new_arrivals` for somebody unknown."""
+        return self._read(of_visitor(list_name, country))[0]
+
+    def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
+        """What completes a basket with a product (`bought_together`), or could stand in for it (`similar`)."""
+        return self._read(of_product(stock_code, list_name))[0]
+
+    def meta(self) -> Mapping[str, str]:
+        """What the live publication says of itself; empty before the first, and while Redis does not answer."""
+        try:
+            held = self._hold(self._ask(("GET", self._pointer)))
+            found: Any = self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+        except _FAULTS as error:
+            self._fail(error)
+            return {}
+        return dict(found)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, question: Question) -> list[Recommendation]:
+        if self._is_left_alone():
+            return unanswered(question, "unavailable")
+        try:
+            held = self._live() or self._hold(self._ask(("GET", self._pointer)))
+            if held is None:
+                return unanswered(question, "none")
+            commands = self._commands(question, held)
+            found = self._found(question, held, commands, self._ask_all(commands))
+            if self._stood_still(question, held, found):
+                held = self._hold(self._ask(("GET", self._pointer)))
+                if held is None:
+                    return unanswered(question, "none")
+                commands = self._commands(question, held)
+                found = self._found(question, held, commands, self._ask_all(commands))
+        except _FAULTS as error:
+            self._fail(error)
+            return unanswered(question, "unavailable")
+        return found
+
+    def _ask(self, command: Command) -> Any:
+        ask: Any = self._redis.execute_command
+        return ask(*command)
+
+    def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
+        if len(commands) == 1:
+            return [self._ask(commands[0])]
+        if not commands:
+            return []
+        pipeline: Any = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = pipeline.execute()
+        return replies
+
+
+class AsyncStorefront(Reader):
+    """The same for asyncio, one for each event loop. See `Storefront`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "ncf",
+        cluster: bool = False,
+        reasons: bool = True,
+        raise_errors: bool = False,
+        timeout: float = 0.5,
+    ) -> None:
+        super().__init__(prefix, reasons=reasons, raise_errors=raise_errors)
+        _check_url(url, cluster=cluster)
+        kind: Any = redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis
+        self._redis: redis.asyncio.Redis = kind.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+
+    async def for_customer(
+        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
+    ) -> Recommendation:
+        """See `Storefront.for_customer`."""
+        return (await self._read(of_customer(customer_id, list_name, country)))[0]
+
+    async def lists_of_customer(
+        self, customer_id: int | str, *, country: str | None = None
+    ) -> dict[CustomerList, Recommendation]:
+        """See `Storefront.lists_of_customer`."""
+        question = all_of_customer(customer_id, country)
+        return _by_name(question, await self._read(question))
+
+    async def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
+        """See `Storefront.for_visitor`."""
+        return (await self._read(of_visitor(list_name, country)))[0]
+
+    async def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
+        """See `Storefront.for_product`."""
+        return (await self._read(of_product(stock_code, list_name)))[0]
+
+    async def meta(self) -> Mapping[str, str]:
+        """See `Storefront.meta`."""
+        try:
+            held = self._hold(await self._ask(("GET", self._pointer)))
+            found: Any = await self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+        except _FAULTS as error:
+            self._fail(error)
+            return {}
+        return dict(found)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._redis.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _read(self, question: Question) -> list[Recommendation]:
+        if self._is_left_alone():
+            return unanswered(question, "unavailable")
+        try:
+            held = self._live() or self._hold(await self._ask(("GET", self._pointer)))
+            if held is None:
+                return unanswered(question, "none")
+            commands = self._commands(question, held)
+            found = self._found(question, held, commands, await self._ask_all(commands))
+            if self._stood_still(question, held, found):
+                held = self._hold(await self._ask(("GET", self._pointer)))
+                if held is None:
+                    return unanswered(question, "none")
+                commands = self._commands(question, held)
+                found = self._found(question, held, commands, await self._ask_all(commands))
+        except _FAULTS as error:
+            self._fail(error)
+            return unanswered(question, "unavailable")
+        return found
+
+    async def _ask(self, command: Command) -> Any:
+        ask: Any = self._redis.execute_command
+        return await ask(*command)
+
+    async def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
+        if len(commands) == 1:
+            return [await self._ask(commands[0])]
+        if not commands:
+            return []
+        pipeline: Any = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute()
+        return replies
+
+
+def _by_name(question: Question, found: Sequence[Recommendation]) -> dict[CustomerList, Recommendation]:
+    return dict(zip(cast("tuple[CustomerList, ...]", question.names), found, strict=True))
+
+
+def _check_url(url: str, *, cluster: bool) -> None:
+    named = parse_url(url)  # type: ignore[no-untyped-call]
+    if cluster and ("path" in named or named.get("db")):
+        raise ValueError("a Redis Cluster has no socket file, and no database but 0")

@@ -1,0 +1,182 @@
+"""Which keys are read, and what the answers mean; how Redis is asked is another's matter.
+
+A page makes many reads, and each is a few microseconds of ours on top of what the network takes: so the way of a
+customer who has a list is short, and everything else is off it.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ncf_pipeline.columns import BUY_AGAIN, EVERYWHERE, FOR_YOU, LISTS_OF, Audience, reasons_of
+from ncf_pipeline.storefront.answers import Recommendation, Source, reasons
+
+HOLD_SECONDS = 1.0
+"""How long the number of the live publication is held, and how long a Redis that failed is left alone."""
+
+_STOOD_STILL_SECONDS = 5.0
+"""What was live is kept for ten seconds after; a number that was held for less than this one still has its lists."""
+
+Command = tuple[str, ...]
+Fallback = dict[str, tuple[str, ...]]  # stock codes by list
+
+_decode = json.JSONDecoder().raw_decode
+_OF_FALLBACK = LISTS_OF["fallback"]
+
+
+class Question(NamedTuple):
+    """Lists that somebody would like to have, and what would do instead."""
+
+    names: tuple[str, ...]  # of the lists
+    source: Source = "none"
+    key: str | None = None  # where their own lists are; None for somebody unknown
+    fallback: str | None = None  # the list of their country, or of everybody, that would do
+    country: str | None = None
+
+
+def of_customer(customer_id: int | str, list_name: str, country: str | None) -> Question:
+    """One list of a customer, or else best sellers."""
+    _check("customer", list_name)
+    return Question((list_name,), "customer", f"customer:{customer_id}", FOR_YOU, country)
+
+
+def all_of_customer(customer_id: int | str, country: str | None) -> Question:
+    """All lists of a customer; for each, or else best sellers."""
+    return Question(LISTS_OF["customer"], "customer", f"customer:{customer_id}", FOR_YOU, country)
+
+
+def of_visitor(list_name: str, country: str | None) -> Question:
+    """A list for somebody unknown."""
+    _check("fallback", list_name)
+    return Question((list_name,), fallback=list_name, country=country)
+
+
+def of_product(stock_code: str, list_name: str) -> Question:
+    """A list of a product; nothing would do instead."""
+    _check("product", list_name)
+    return Question((list_name,), "product", f"product:{stock_code}")
+
+
+def _check(audience: Audience, list_name: str) -> None:
+    if list_name not in LISTS_OF[audience]:
+        raise ValueError(f"there is no list {list_name!r} here; there is {', '.join(LISTS_OF[audience])}")
+
+
+class Held:
+    """The live publication, as it was a moment ago, with what all its readers share."""
+
+    __slots__ = ("fallbacks", "name", "start", "until")
+
+    def __init__(self, prefix: str, name: str, fallbacks: dict[str, Fallback]) -> None:
+        self.name = name
+        self.start = f"{prefix}:{name}:"  # of its keys
+        self.until = time.monotonic() + HOLD_SECONDS
+        # By country. Nothing under a publication's number ever changes.
+        self.fallbacks = fallbacks
+
+
+class Reader:
+    """What the sync and the async client have in common."""
+
+    def __init__(self, prefix: str, *, reasons: bool, raise_errors: bool) -> None:
+        self._prefix = prefix
+        self._pointer = f"{prefix}:current"
+        self._reasons = reasons
+        self._raise_errors = raise_errors
+        self._held: Held | None = None
+        self._left_alone_until = 0.0
+
+    def _is_left_alone(self) -> bool:
+        return self._left_alone_until > 0 and not self._raise_errors and time.monotonic() < self._left_alone_until
+
+    def _fail(self, error: Exception) -> None:
+        if self._raise_errors:
+            raise error
+        self._held = None
+        self._left_alone_until = time.monotonic() + HOLD_SECONDS
+
+    def _live(self) -> Held | None:
+        """The live publication if it is known well enough."""
+        held = self._held
+        return held if held is not None and time.monotonic() < held.until else None
+
+    def _hold(self, name: Any) -> Held | None:
+        before = self._held
+        fallbacks = before.fallbacks if before is not None and before.name == name else {}
+        self._held = Held(self._prefix, name, fallbacks) if name is not None else None
+        return self._held
+
+    def _commands(self, question: Question, held: Held) -> list[Command]:
+        """What goes out together: the fallbacks that are not known yet, and the own lists, last."""
+        commands: list[Command] = []
+        if question.fallback is not None:
+            commands += [
+                ("HMGET", f"{held.start}fallback:{key}", *_OF_FALLBACK)
+                for key in (question.country, EVERYWHERE)
+                if key and key not in held.fallbacks
+            ]
+        if question.key is not None:
+            if self._reasons and question.source == "customer":
+                commands.append(("HMGET", held.start + question.key, *question.names, *map(reasons_of, question.names)))
+            elif len(question.names) == 1:
+                # A single value is faster to parse than a list of one.
+                commands.append(("HGET", held.start + question.key, question.names[0]))
+            else:
+                commands.append(("HMGET", held.start + question.key, *question.names))
+        return commands
+
+    def _found(
+        self, question: Question, held: Held, commands: Sequence[Command], replies: Sequence[Any]
+    ) -> list[Recommendation]:
+        if len(commands) > (question.key is not None):
+            self._hold_fallbacks(held, commands, replies)
+        if question.key is None:
+            return [_instead(question, held)]
+        own = replies[-1] if commands[-1][0] == "HMGET" else replies[-1:]
+        why = own[len(question.names) :] or (None,) * len(own)
+        return [
+            _own(question, name, text, because, held.name) or _instead(question, held)
+            for name, text, because in zip(question.names, own, why, strict=False)
+        ]
+
+    def _hold_fallbacks(self, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> None:
+        start = f"{held.start}fallback:"
+        for (_, key, *_), reply in zip(commands, replies, strict=True):
+            if key.startswith(start):
+                lists = {name: tuple(json.loads(text)) for name, text in zip(_OF_FALLBACK, reply, strict=True) if text}
+                if lists:  # so that no more are held than there are
+                    held.fallbacks[key.removeprefix(start)] = lists
+
+    def _stood_still(self, question: Question, held: Held, found: Sequence[Recommendation]) -> bool:
+        """Whether the process was stopped for so long that the publication may have been removed meanwhile."""
+        return (
+            any(entry.source != question.source for entry in found)
+            and time.monotonic() > held.until + _STOOD_STILL_SECONDS
+        )
+
+
+def _own(question: Question, name: str, text: str | None, why: str | None, publication: str) -> Recommendation | None:
+    if text is None:
+        return None
+    stock_codes = tuple(_decode(text)[0])
+    # Who bought nothing yet has nothing to buy again; but nobody is without anything to discover.
+    if not stock_codes and question.fallback is not None and name != BUY_AGAIN:
+        return None
+    return Recommendation(
+        stock_codes, question.source, publication, reasons(why, len(stock_codes)) if why is not None else ()
+    )
+
+
+def _instead(question: Question, held: Held) -> Recommendation:
+    if question.fallback is not None:
+        for key in (question.country, EVERYWHERE):
+            stock_codes = held.fallbacks.get(key, {}).get(question.fallback) if key else None
+            if stock_codes:
+                return Recommendation(stock_codes, "everywhere" if key == EVERYWHERE else "country", held.name)
+    return Recommendation((), "none", held.name)
+
+
+def unanswered(question: Question, source: Source) -> list[Recommendation]:
+    """An empty list for each that was asked for."""
+    return [Recommendation((), source, None) for _ in question.names]
