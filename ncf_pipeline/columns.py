@@ -101,6 +101,7 @@ GOES_WITH: Final = "goes_with"
 POPULAR_WITH: Final = "popular_with"
 NEW: Final = "new"
 POPULAR: Final = "popular"
+PINNED: Final = "pinned"
 TASTE: Final = "taste"
 
 

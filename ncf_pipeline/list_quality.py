@@ -12,7 +12,7 @@ That what is written to the list store is what was given, and is a publication a
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 
 import pandas as pd
 import polars as pl
@@ -32,17 +32,25 @@ SUITE = "top_n_lists"
 _LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
 _ROWS_AT_ONCE = 100_000
 _LINES_AT_ONCE = 1_000_000
+_PRICED = (Interactions.STOCK_CODE, Interactions.UNIT_PRICE, Interactions.PURCHASED_AT)
 _USED = (
     Interactions.CUSTOMER_ID,
     Interactions.STOCK_CODE,
     Interactions.COUNTRY,
+    Interactions.UNIT_PRICE,
     Interactions.PURCHASED_AT,
     Interactions.RETURNED_AT,
 )
 
 
 def check_lists(
-    settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime, *, top_n: int
+    settings: Settings,
+    lists: Iterable[pd.DataFrame],
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    *,
+    top_n: int,
+    today: date,
 ) -> Verdict:
     """Asks every rule about all lists of a publication. Whoever is second, waits.
 
@@ -53,6 +61,7 @@ def check_lists(
             now: an invoice that came meanwhile is no fault of theirs.
         as_of: first instant that the lists do not know.
         top_n: the most products in a list.
+        today: the merchandiser's rules are those of this day.
 
     Raises:
         InputError: a row has no list of stock codes.
@@ -61,7 +70,7 @@ def check_lists(
     """
     with _alone(settings):
         try:
-            products = _fill(settings, lists, interactions, as_of)
+            products = _fill(settings, lists, interactions, as_of, today)
             return quality.check_table(
                 settings,
                 "checked_list",
@@ -84,28 +93,32 @@ def _alone(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _fill(settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime) -> int:
+def _fill(
+    settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime, today: date
+) -> int:
     """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
-    sold, countries = set[str](), {EVERYWHERE}
+    countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
     for begin in range(0, len(interactions), _LINES_AT_ONCE):
         known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
-        sold.update(known[Interactions.STOCK_CODE].unique())
+        prices.append(_newest_price(pl.from_pandas(known[[*_PRICED]])))
         countries.update(known[Interactions.COUNTRY].dropna().unique())
-    products = pl.DataFrame({"stock_code": sorted(sold)})
+    products = _newest_price(pl.concat(prices)).drop(Interactions.PURCHASED_AT) if prices else pl.DataFrame()
     with transaction(settings) as connection, connection.cursor() as cursor:
         _empty(connection)
         cursor.execute(query("create_given_lists"))
         for frame in lists:
             _copy(connection, "given_list", _as_text(frame))
-        for pairs in _pairs(interactions, as_of):
+        for pairs, customers in _pairs(interactions, as_of):
             _copy(connection, "given_pair", pairs)
+            _copy(connection, "given_customer_country", customers)
         _copy(connection, "given_product", products)
         _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
         # Nobody else does it for temporary tables, and without it their joins are planned blindly.
-        cursor.execute("analyze given_list, given_pair, given_product, given_country")
+        cursor.execute("analyze given_list, given_pair, given_customer_country, given_product, given_country")
         cursor.execute(query("fill_checked_products"))
         cursor.execute(
-            query("fill_checked_lists"), {f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}
+            query("fill_checked_lists"),
+            {"today": today, **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}},
         )
         cursor.execute("analyze ml.checked_list, ml.checked_product")
     return products.height
@@ -141,20 +154,39 @@ def _array(stock_codes: Iterable[str]) -> str:
     return "{" + ",".join(f'"{code}"' for code in quoted) + "}"
 
 
-def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[pl.DataFrame]:
+def _newest_price(sales: pl.DataFrame) -> pl.DataFrame:
+    """Each product once: its highest price at its newest sale."""
+    newest = pl.col(Interactions.PURCHASED_AT) == pl.col(Interactions.PURCHASED_AT).max()
+    return (
+        sales.group_by(Interactions.STOCK_CODE)
+        .agg(pl.col(Interactions.UNIT_PRICE).filter(newest).max(), pl.col(Interactions.PURCHASED_AT).max())
+        .sort(Interactions.STOCK_CODE)
+    )
+
+
+def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool).
 
+    And each customer with their country, or several where their newest invoices are of one moment: (C, country).
     A part of the customers at a time: the lines of all of them together are as large as the interactions.
     """
     parts = len(interactions) // _LINES_AT_ONCE + 1
     part_of = interactions[Interactions.CUSTOMER_ID].mod(parts)
     for part in range(parts):
-        yield (
-            pl.from_pandas(interactions.loc[(part_of == part).fillna(False), list(_USED)])
-            .lazy()
-            .filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+        mine = interactions.loc[(part_of == part).fillna(False), list(_USED)]
+        lines = pl.from_pandas(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+        pairs = (
+            lines.lazy()
             .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
             .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
             .agg(pl.col("is_kept").any())
             .collect()
         )
+        moment = pl.col(Interactions.PURCHASED_AT)
+        customers = (
+            lines.filter(moment == moment.max().over(Interactions.CUSTOMER_ID))
+            .select(Interactions.CUSTOMER_ID, Interactions.COUNTRY)
+            .drop_nulls()
+            .unique()
+        )
+        yield pairs, customers

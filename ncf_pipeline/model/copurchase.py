@@ -50,7 +50,13 @@ def ease(bought: sp.csr_array, ridge: float) -> npt.NDArray[np.float32]:
 
 
 def cosine_neighbours(
-    bought: sp.csr_array, count: int, *, min_common: float = 1.0, min_lift: float = 0.0, pairs_at_once: int = 8_000_000
+    bought: sp.csr_array,
+    count: int,
+    *,
+    min_common: float = 1.0,
+    min_lift: float = 0.0,
+    among: npt.NDArray[np.bool_] | None = None,
+    pairs_at_once: int = 8_000_000,
 ) -> sp.csr_array:
     """Shrunk cosine between products; row p holds p's strongest neighbours. Memory grows with P x count.
 
@@ -61,6 +67,7 @@ def cosine_neighbours(
         count: neighbours kept of each product.
         min_common: rows of `bought` that two products must share.
         min_lift: how many times more often they must share one than by chance.
+        among: (P,) which products may be a neighbour; all if None.
         pairs_at_once: of products that share a row, at most, before the strongest are taken of them.
     """
     table = bought.astype(np.float32)
@@ -82,9 +89,10 @@ def cosine_neighbours(
         column, both = common.indices, common.data
         cosine = both * both / (both + SHRINKAGE) / np.sqrt(buyers[row] * buyers[column])
         lift = both * population / (buyers[row] * buyers[column])
-        common.data = np.where((row != column) & (both >= min_common) & (lift >= min_lift), cosine, 0).astype(
-            np.float32
-        )
+        kept = (row != column) & (both >= min_common) & (lift >= min_lift)
+        if among is not None:
+            kept &= among[column]
+        common.data = np.where(kept, cosine, 0).astype(np.float32)
         blocks.append(strongest(common, count))
         start = stop
     return sp.csr_array(sp.vstack(blocks, format="csr"))

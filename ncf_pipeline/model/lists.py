@@ -1,9 +1,10 @@
-"""Top-N lists of customers, of products, and for anyone else. Deterministic; ties by stock code."""
+"""Top-N lists of customers and of products. Deterministic; ties by stock code."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +12,15 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from ncf_pipeline.baselines import RECENT_DAYS, popularity_ranking
 from ncf_pipeline.columns import (
     BOUGHT_TOGETHER,
     BUY_AGAIN,
     DISCOVER,
-    EVERYWHERE,
     FOR_YOU,
-    NEW_ARRIVALS,
+    PINNED,
     REASONED_LISTS,
     SIMILAR,
-    Interactions,
+    TASTE,
     Lists,
 )
 from ncf_pipeline.model.batches import one_ahead
@@ -29,12 +28,15 @@ from ncf_pipeline.model.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.copurchase import cosine_neighbours
 from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
-from ncf_pipeline.model.reasons import MIN_BASKETS, MIN_LIFT, NEW_DAYS, Reasons
+from ncf_pipeline.model.reasons import MIN_BASKETS, MIN_LIFT, Reasons
+from ncf_pipeline.model.rules import Rules
 from ncf_pipeline.model.state import Mask, ShopState, unit_rows
 from ncf_pipeline.model.trained import TrainedModel
-from ncf_pipeline.splits import interactions_as_of
 
 BATCH_CUSTOMERS = 2048
+
+FAMILY_MEMBERS = 4
+"""So many times the products of a product's list are looked at where there may not be too many of one family."""
 
 ROWS_AT_ONCE = 16_384
 """Candidates for the network: few enough for its layers' outputs to stay in the processor's cache."""
@@ -47,15 +49,18 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 class ListMaker:
     """All lists of a shop at an instant. What they share is made once, whatever the number of batches."""
 
-    def __init__(self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime) -> None:
+    def __init__(
+        self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
+    ) -> None:
         """Takes what is known at `as_of`.
 
         Args:
             model: from `train`.
             interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
             as_of: first instant excluded.
+            rules: what a merchandiser decided; nothing if None.
         """
-        self.model = model
+        self.model, self.rules = model, rules or Rules()
         self.state = ShopState(encode(interactions, as_of), microseconds(as_of), model.recipe)
 
     @property
@@ -93,7 +98,7 @@ class ListMaker:
         customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
         for begin in range(0, len(customers), batch_customers):
             part = customers[begin : begin + batch_customers]
-            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n))
+            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules))
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
         """Why each product is on these lists: `columns.Lists.REASONS`, missing where a list has no reasons.
@@ -106,9 +111,16 @@ class ListMaker:
         length = stock_codes.map(len).to_numpy(np.int64)
         events = self.state.events
         customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
-        product = np.searchsorted(events.products, [code for codes in stock_codes for code in codes])
-        found = iter(self._reasons.of(np.repeat(customer, length), product.astype(np.int64)))
-        texts = [_encode([next(found) for _ in range(count)]) for count in length]
+        # -1 for what is pinned and was never sold
+        product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
+        found = iter(self._reasons.of(np.repeat(customer, length), product))
+        texts = []
+        for who, name, codes in zip(customer, lists.loc[wanted, Lists.LIST_NAME], stock_codes, strict=True):
+            pinned = {pin.stock_code for pin in self.rules.pinned(name, _country_of(self.state, who))}
+            mine = [(code, next(found)) for code in codes]
+            texts.append(
+                _encode([(PINNED,) if code in pinned and reason[0] == TASTE else reason for code, reason in mine])
+            )
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
     def products(self, top_n: int) -> pd.DataFrame:
@@ -122,15 +134,18 @@ class ListMaker:
             Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
         """
         state, codes = self.state, self.state.events.products
-        together = cosine_neighbours(state.baskets, top_n, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
-        similar = _similar(self.model, rows_of(self.model.products, codes.tolist()), state.known_products, top_n)
+        shown = self.rules.shown(codes, None)
+        count = top_n * (FAMILY_MEMBERS if self.rules.max_per_family else 1)
+        together = cosine_neighbours(state.baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT, among=shown)
+        known = rows_of(self.model.products, codes.tolist())
+        similar = _similar(self.model, known, state.known_products, shown, count)
         rows: list[Row] = []
         for index in np.flatnonzero(state.known_products):
             code = str(codes[index])
-            companions = _stored_order(together, int(index))[:top_n]
-            alike = similar.get(int(index), companions)
-            rows.append(("product", code, BOUGHT_TOGETHER, [str(codes[other]) for other in companions]))
-            rows.append(("product", code, SIMILAR, [str(codes[other]) for other in alike]))
+            companions = _stored_order(together, int(index))
+            for name, others in ((BOUGHT_TOGETHER, companions), (SIMILAR, similar.get(int(index), companions))):
+                found = (str(codes[other]) for other in others)
+                rows.append(("product", code, name, self.rules.arranged(found, top_n, list_name=name, country=None)))
         return _table(rows)
 
     @cached_property
@@ -175,10 +190,14 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
 
 
 @torch.no_grad()
-def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int) -> list[Row]:
+def _rows_of_customers(
+    model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules
+) -> list[Row]:
     state, events = maker.state, maker.state.events
     customer_rows = rows_of(model.customers, events.customers.tolist())
     product_rows = rows_of(model.products, events.products.tolist())
+    names = events.products
+    looked_at = None if rules.max_per_family else top_n  # of a family that is too large, the next ones are passed over
     rows: list[Row] = []
     for contexts in one_ahead(maker.contexts(customers)):
         scores = np.concatenate(
@@ -191,15 +210,30 @@ def _rows_of_customers(model: TrainedModel, maker: ContextMaker, customers: IntA
             part = slice(contexts.start[place_in_chunk], contexts.start[place_in_chunk + 1])
             product, seen, bought = contexts.product[part], contexts.seen[part], contexts.bought[part]
             next_any, next_new = scores[part, FOR_YOU_HEAD], scores[part, DISCOVER_HEAD]
+            country = _country_of(state, customer)
+            shown = rules.shown(names, country)
             ever = state.products_seen_by(int(customer))
-            for name, codes in (
-                (FOR_YOU, _fill(_best(next_any, product, top_n), state.ranking, top_n, without=())),
-                (DISCOVER, _fill(_best(next_new, product, top_n, ~seen), state.ranking, top_n, without=ever)),
-                (BUY_AGAIN, _best(next_any, product, top_n, bought)),
+            for name, best, fill, never in (
+                (FOR_YOU, _best(next_any, product, looked_at, shown[product]), state.ranking, ever[:0]),
+                (DISCOVER, _best(next_new, product, looked_at, shown[product] & ~seen), state.ranking, ever),
+                (BUY_AGAIN, _best(next_any, product, looked_at, shown[product] & bought), state.ranking[:0], ever[:0]),
             ):
-                stock_codes = [str(events.products[index]) for index in codes]
+                left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
+                found = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
+                stock_codes = rules.arranged(found, top_n, list_name=name, country=country, never=left_out)
                 rows.append(("customer", str(events.customers[customer]), name, stock_codes))
     return rows
+
+
+def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
+    """What a list is made up to its length with; nothing is looked up where it is not short."""
+    taken = set(never.tolist())
+    yield from (index for index in ranking.tolist() if shown[index] and index not in taken)
+
+
+def _country_of(state: ShopState, customer: int) -> str | None:
+    """Of the customer's last invoice; None where it had none."""
+    return state.events.countries[state.events.country[customer]] or None
 
 
 def _scores(
@@ -235,21 +269,11 @@ def _parts(start: IntArray, rows: int) -> Iterator[slice]:
         begin = end
 
 
-def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int, among: Mask | None = None) -> list[int]:
-    """Products by score, ties by their index, which is in order of stock code."""
-    if among is not None:
-        scores, product = scores[among], product[among]
+def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int | None, among: Mask) -> list[int]:
+    """Products by score, ties by their index, which is in order of stock code; all of them if `count` is None."""
+    scores, product = scores[among], product[among]
     order = np.lexsort((product, -scores))[:count]
     return [int(index) for index in product[order]]
-
-
-def _fill(codes: list[int], ranking: IntArray, count: int, *, without: Iterable[int]) -> list[int]:
-    """A list made up to its length with best sellers."""
-    if len(codes) >= count:
-        return codes
-    taken = {*codes, *without}
-    rest = [int(index) for index in ranking if int(index) not in taken]
-    return codes + rest[: count - len(codes)]
 
 
 def _stored_order(table: sp.csr_array, row: int) -> IntArray:
@@ -259,7 +283,7 @@ def _stored_order(table: sp.csr_array, row: int) -> IntArray:
 
 
 @torch.no_grad()
-def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, top_n: int) -> dict[int, list[int]]:
+def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Mask, count: int) -> dict[int, list[int]]:
     """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
     network = model.network
     trained = np.flatnonzero(known & (product_rows > 0))
@@ -269,58 +293,20 @@ def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, top_n: in
     vectors = torch.nn.functional.normalize(
         torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
     )  # (T, 2D)
-    count = min(top_n, len(trained) - 1)
+    count = min(count, len(trained) - 1)
+    hidden = torch.from_numpy(~shown[trained])
     nearest: dict[int, list[int]] = {}
     for begin in range(0, len(trained), block):
         cosine = vectors[begin : begin + block] @ vectors.T  # (block, T)
         cosine[torch.arange(len(cosine)), torch.arange(begin, begin + len(cosine))] = -torch.inf
+        cosine[:, hidden] = -torch.inf
         least = cosine.topk(count, dim=1).values[:, -1:] if count else cosine.new_full((len(cosine), 1), torch.inf)
-        row, other = (part.numpy() for part in torch.nonzero(cosine >= least, as_tuple=True))
+        row, other = (part.numpy() for part in torch.nonzero((cosine >= least) & (cosine > -torch.inf), as_tuple=True))
         order = np.lexsort((other, -cosine[row, other].numpy(), row))  # ties by stock code
         start = np.searchsorted(row, np.arange(len(cosine)))
         for index, at in enumerate(start):
             nearest[int(trained[begin + index])] = [int(found) for found in trained[other[order[at : at + count]]]]
     return nearest
-
-
-def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
-    """For anyone without a list: best sellers of late and new arrivals, for each country and for everywhere.
-
-    A country that sells less than a list's length is filled up from everywhere. A purchase without a country counts
-    everywhere only.
-
-    Returns:
-        Columns of `columns.Lists`; the keys are countries, and `*` for everywhere.
-    """
-    known = interactions_as_of(interactions, as_of)
-    best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
-    new_everywhere = _new_arrivals(known, known, as_of)
-    rows: list[Row] = []
-    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
-        best, new = best_everywhere, new_everywhere
-        if country != EVERYWHERE:
-            here = known[known[Interactions.COUNTRY] == country]
-            best = _then(popularity_ranking(_since(here, as_of)), best)
-            new = _then(_new_arrivals(here, known, as_of), new)
-        rows.append(("fallback", country, FOR_YOU, best[:top_n]))
-        rows.append(("fallback", country, NEW_ARRIVALS, new[:top_n]))
-    return _table(rows)
-
-
-def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:
-    """Products first sold anywhere within `NEW_DAYS`, by how they sell here; ties by stock code."""
-    first_sold = everywhere.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].min()
-    new = set(first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)])
-    return [code for code in popularity_ranking(here) if code in new]
-
-
-def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    return known[known[Interactions.PURCHASED_AT] >= as_of - timedelta(days=RECENT_DAYS)]
-
-
-def _then(first: list[str], rest: list[str]) -> list[str]:
-    taken = set(first)
-    return first + [code for code in rest if code not in taken]
 
 
 def _table(rows: list[Row]) -> pd.DataFrame:

@@ -60,7 +60,7 @@ class Reasons:
 
         Args:
             customer: (R,) indices into the events' customers.
-            product: (R,) indices into the events' products.
+            product: (R,) indices into the events' products; -1 for one that was never sold.
         """
         reasons: list[Reason] = []
         for begin in range(0, len(customer), PAIRS_AT_ONCE):
@@ -70,12 +70,15 @@ class Reasons:
 
     def _of_some(self, customer: IntArray, product: IntArray) -> list[Reason]:
         codes = self.state.events.products
+        unsold, product = product < 0, np.maximum(product, 0)
         times = self._times(customer, product)
         beside = self._strongest_owned(self._basket_neighbours, customer, product)
         liked = self._strongest_owned(self._buyer_neighbours, customer, product)
         reasons: list[Reason] = []
-        for count, first, second, index in zip(times, beside, liked, product, strict=True):
-            if count > 0:
+        for count, first, second, index, nothing in zip(times, beside, liked, product, unsold, strict=True):
+            if nothing:
+                reasons.append((TASTE,))
+            elif count > 0:
                 reasons.append((BOUGHT, int(count)))
             elif first >= 0:
                 reasons.append((GOES_WITH, str(codes[first])))

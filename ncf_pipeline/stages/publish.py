@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import fsspec
 import pandas as pd
@@ -20,7 +20,10 @@ from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
 from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
 from ncf_pipeline.files import new_file
 from ncf_pipeline.list_quality import check_lists
-from ncf_pipeline.model.lists import ListMaker, fallback_lists
+from ncf_pipeline.list_rules import read_rule_tables, rules_for
+from ncf_pipeline.model.fallbacks import fallback_lists
+from ncf_pipeline.model.lists import ListMaker
+from ncf_pipeline.model.rules import Rules
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
@@ -82,9 +85,11 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
-    lists = _all_lists(model, frozen, top_n, with_reasons=settings.reasons)
+    today = datetime.now(UTC).date()
+    rules = rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
+    lists = _all_lists(model, frozen, top_n, rules, with_reasons=settings.reasons)
     opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
-    _check(settings, opened, frozen, top_n=top_n)
+    _check(settings, opened, frozen, top_n=top_n, today=today)
     return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
 
 
@@ -106,12 +111,14 @@ def republish(settings: Settings, earlier: Publication) -> int:
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 
-def _all_lists(model: TrainedModel, frozen: Snapshot, top_n: int, *, with_reasons: bool) -> Iterator[pd.DataFrame]:
-    maker = ListMaker(model, frozen.interactions, frozen.cutoff)
+def _all_lists(
+    model: TrainedModel, frozen: Snapshot, top_n: int, rules: Rules, *, with_reasons: bool
+) -> Iterator[pd.DataFrame]:
+    maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
     for lists in maker.customers(top_n):
         yield lists.assign(**{Lists.REASONS: maker.reasons(lists)}) if with_reasons else lists
     yield maker.products(top_n)
-    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n)
+    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n, rules)
 
 
 def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime) -> Publication:
@@ -144,9 +151,9 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
         raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
 
 
-def _check(settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int) -> None:
+def _check(settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int, today: date) -> None:
     name = publication.name_of(opened.number)
-    verdict = check_lists(settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n)
+    verdict = check_lists(settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n, today=today)
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
     if verdict.worst == "critical":

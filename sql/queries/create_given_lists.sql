@@ -15,8 +15,16 @@ create temporary table given_pair (
     is_kept boolean not null
 ) on commit drop;
 
+-- each customer's, on the newest invoice; several where there are several of one moment
+create temporary table given_customer_country (
+    customer_id bigint not null,
+    country text not null
+) on commit drop;
+
 create temporary table given_product (
-    stock_code text not null
+    stock_code text not null,
+    -- of the newest sale
+    unit_price double precision not null
 ) on commit drop;
 
 create temporary table given_country (

@@ -10,7 +10,8 @@ import torch
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.model.contexts import ContextMaker
 from ncf_pipeline.model.events import DAY, encode, microseconds
-from ncf_pipeline.model.lists import fallback_lists, product_lists
+from ncf_pipeline.model.fallbacks import fallback_lists
+from ncf_pipeline.model.lists import product_lists
 from ncf_pipeline.model.queries import instants, queries_at
 from ncf_pipeline.model.state import ShopState
 from ncf_pipeline.snapshot import Snapshot

@@ -7,7 +7,8 @@ import pytest
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.model import lists as lists_module
 from ncf_pipeline.model.events import encode
-from ncf_pipeline.model.lists import ListMaker, customer_lists, fallback_lists, product_lists
+from ncf_pipeline.model.fallbacks import fallback_lists
+from ncf_pipeline.model.lists import ListMaker, customer_lists, product_lists
 
 from .conftest import CUTOFF, START, frame
 
