@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task
 
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.questions import REASON, Approval
 from ncf_pipeline.airflow.settings import requested_by, task_settings
 from ncf_pipeline.settings import Settings
 
@@ -64,6 +65,12 @@ GPU = {"queue": "gpu", "pool": "gpu"}
             description="Length of each list that is served.",
         ),
         "seed": Param(DEFAULTS.seed, type="integer", minimum=0, title="Seed", description="Random seed of training."),
+        "approval": Param(
+            DEFAULTS.approval,
+            type="boolean",
+            title="Approval",
+            description="Ask a person, under Required Actions, before a version that passed the gate serves.",
+        ),
     },
 )
 def retrain_recommender() -> None:
@@ -96,17 +103,19 @@ def retrain_recommender() -> None:
 
     @task.branch(**GPU)
     def refit(version: int) -> str:
-        """Trains the same recipe on everything before the cutoff; what follows is `register`, or `held`."""
+        """Trains the same recipe on everything before the cutoff; what follows is `approve`, or `held`."""
         from ncf_pipeline.stages import retrain
 
-        return "register" if retrain.refit(task_settings(), version) else "held"
+        return "approve" if retrain.refit(task_settings(), version) else "held"
 
     @task.branch
-    def register(version: int) -> str:
+    def register(version: int, answer: dict[str, Any] | None) -> str:
         """Makes the version the champion, unless another came to serve meanwhile; then `held` follows."""
+        from ncf_pipeline.airflow.questions import who_answered
         from ncf_pipeline.stages import retrain
 
-        return "publish" if retrain.register(task_settings(), version) else "held"
+        approval = f"approved by {who_answered(answer)}" if answer else None
+        return "publish" if retrain.register(task_settings(), version, approval=approval) else "held"
 
     @task
     def publish(version: int) -> int:
@@ -122,16 +131,27 @@ def retrain_recommender() -> None:
             raise AirflowSkipException(str(error)) from error
 
     @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
-    def held(version: int) -> None:
+    def held(version: int, task_instance: Any = None) -> None:
         """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
+        from ncf_pipeline.airflow.questions import who_answered
         from ncf_pipeline.stages import retrain
 
+        answer = task_instance.xcom_pull(task_ids="approve")
+        if answer and answer["chosen_options"] == [Approval.REJECT]:
+            reason = (answer["params_input"] or {}).get("reason")
+            retrain.reject(task_settings(), version, by=who_answered(answer), reason=reason)
         retrain.log_decision(task_settings(), version)
 
     version = backtest(snapshot())
-    refitted, registered, published, end = refit(version), register(version), publish(version), held(version)
+    approved = Approval(
+        task_id="approve", version=version, params=REASON, doc="A person's yes or no, where one is asked."
+    )
+    refitted, registered = refit(version), register(version, approved.output)
+    published, end = publish(version), held(version)
     gate(version) >> [refitted, end]
-    refitted >> [registered, end]
+    refitted >> [approved, end]
+    # A no skips `register`, the only task behind `approve`, and so leads to `held`.
+    approved >> registered
     registered >> [published, end]
 
 

@@ -3,7 +3,8 @@
     <artifacts>/models/v000042/
         model.safetensors     every tensor of the network
         vocabularies.json     the ids behind the rows of the embeddings
-        manifest.json         config, lineage, metrics and the SHA-256 of the files above
+        model_card.md         for people; nothing reads it again
+        manifest.json         config, lineage, metrics, and SHA-256 of the files above and of itself
 
 A folder is written under a temporary name and then renamed, so a reader finds a whole one or none.
 Where the store cannot rename (S3), files are moved one by one, the manifest last: a folder without
@@ -24,13 +25,15 @@ from safetensors.torch import save as save_tensors
 
 from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, OutdatedModelError
+from ncf_pipeline.files import store_errors
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 
 TENSORS = "model.safetensors"
 VOCABULARIES = "vocabularies.json"
 MANIFEST = "manifest.json"
 CARD = "model_card.md"
-FORMAT = 1
+FORMAT = 2
+_SEAL = "manifest_sha256"
 
 
 def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
@@ -64,7 +67,7 @@ def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: 
         **lineage,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    files[MANIFEST] = json.dumps(manifest, indent=2).encode()
+    files[MANIFEST] = sealed(manifest)
     write_folder(url, files)
 
 
@@ -93,15 +96,33 @@ def read_manifest(url: str) -> dict[str, Any]:
     """The manifest of a model's folder.
 
     Raises:
-        ArtifactError: there is none, or it is of a format that this version does not know.
+        OutdatedModelError: it is of a format that this version no longer reads.
+        ArtifactError: there is none, it is damaged, or of a format that this version does not know.
     """
     try:
         manifest: dict[str, Any] = json.loads(_read(url, MANIFEST))
     except ValueError as error:
         raise ArtifactError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "sha256" not in manifest:
+    if not isinstance(manifest, dict) or "sha256" not in manifest:
+        raise ArtifactError(f"{url}/{MANIFEST} is damaged: it is no manifest. Retrain, or roll back.")
+    if manifest.get("format") == 1:  # without a seal
+        raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version. Retrain.")
+    if manifest.get(_SEAL) != _seal(manifest):
+        raise ArtifactError(f"{url}/{MANIFEST} is damaged: its SHA-256 is another. Retrain, or roll back.")
+    if manifest["format"] != FORMAT:
         raise ArtifactError(f"{url}/{MANIFEST} is not of format {FORMAT}: it was written by another version.")
     return manifest
+
+
+def sealed(manifest: dict[str, Any]) -> bytes:
+    """A manifest's file, with a SHA-256 over its own content in it."""
+    return json.dumps({**manifest, _SEAL: _seal(manifest)}, indent=2).encode()
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    # As it is read again: JSON has no tuples, and its keys are text.
+    content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != _SEAL}))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_folder(url: str, files: dict[str, bytes]) -> None:
@@ -112,6 +133,7 @@ def write_folder(url: str, files: dict[str, bytes]) -> None:
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem.invalidate_cache()  # of what other processes wrote since
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         filesystem.makedirs(temporary, exist_ok=True)
         try:
@@ -127,7 +149,7 @@ def write_folder(url: str, files: dict[str, bytes]) -> None:
         finally:
             if filesystem.exists(temporary):
                 filesystem.rm(temporary, recursive=True)
-    except (OSError, ImportError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
 
 
@@ -137,6 +159,6 @@ def _read(url: str, name: str) -> bytes:
         content: bytes = filesystem.cat_file(posixpath.join(path, name))
     except FileNotFoundError as error:
         raise ArtifactError(f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back.") from error
-    except (OSError, ImportError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url}/{name} cannot be read: {error}.") from error
     return content

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     )
 
     reasons: bool = Field(True, description="beside customers' lists, why each product is on them; costs memory")
+    approval: bool = Field(False, description="a person must approve each version before it serves")
+    approval_hours: float = Field(24, gt=0, le=144, description="how long that person is waited for")
+    approval_default: Literal["approve", "reject"] = Field("reject", description="what counts when nobody answers")
+    keep_weeks: int = Field(8, ge=1, description="for how long models that served, and lists, are kept")
+
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
 

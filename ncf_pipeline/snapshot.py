@@ -4,6 +4,7 @@ import hashlib
 import io
 import posixpath
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.files import new_file
+from ncf_pipeline.files import new_file, remove_file, store_errors
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -135,6 +136,32 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     return Snapshot(snapshot_id, cutoff, sha256, *frames, batches=None if batches is None else tuple(batches))
 
 
+def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: datetime) -> list[str]:
+    """Removes the files of snapshots that nobody needs; the same content, frozen again, brings them back.
+
+    Args:
+        settings: whose database and artifact store.
+        keep: ids of snapshots that are needed.
+        unused_since: whose content somebody asked for later than this stays too, for a run may be reading it.
+
+    Returns:
+        The ids of those that were removed.
+
+    Raises:
+        ArtifactError: the artifact store refused. The next call removes what is left.
+    """
+    numbers = [int(snapshot_id[1:]) for snapshot_id in keep]
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        # Until the end nobody is told that the files are there, or that they are gone.
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        cursor.execute(query("prune_snapshots"), {"keep": numbers, "unused_since": unused_since})
+        pruned = cursor.fetchall()
+        for _, url in pruned:
+            for name in ("interactions", "products"):
+                remove_file(f"{url}/{name}.parquet")
+    return [_name(number) for number, _ in pruned]
+
+
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
     """Of the rows' values, whatever their order and however they are stored."""
     digest = hashlib.sha256()
@@ -237,7 +264,7 @@ def _is_there(url: str) -> bool:
         return all(
             filesystem.exists(posixpath.join(folder, f"{name}.parquet")) for name in ("interactions", "products")
         )
-    except (OSError, ImportError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url} cannot be looked up: {error}. Is the artifact store there?") from error
 
 
@@ -247,7 +274,9 @@ def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
             frame = pl.read_parquet(file.read())
     except FileNotFoundError as error:
         raise ArtifactError(f"{url} is missing: the snapshot is incomplete. Take a new one.") from error
-    except (OSError, ImportError, ValueError, pl.exceptions.PolarsError) as error:
+    except pl.exceptions.PolarsError as error:
+        raise ArtifactError(f"{url} is damaged: {error}. Take a new snapshot.") from error
+    except store_errors() as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Take a new snapshot.") from error
     if frame.schema != schema:
         raise ArtifactError(f"{url} has not the columns of a snapshot. Take a new one.")

@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(evaluate)
     app.add_typer(models_app, name="models")
     app.command()(rollback)
+    app.command()(prune)
 
 
 def retrain(
@@ -158,6 +159,19 @@ def rollback(
         typer.echo(json.dumps(result))
     else:
         Console().print(f"v{result['version']} serves again, as publication p{result['publication']:06d}.")
+
+
+def prune(as_json: Json = False) -> None:
+    """Remove models, snapshots and lists that nobody needs any more from the artifact store."""
+    from ncf_pipeline.stages.prune import prune as prune_stage
+
+    with serving(load_settings()) as settings:
+        _log_to_terminal(quiet=as_json)
+        removed = prune_stage(settings)
+    if as_json:
+        typer.echo(json.dumps(removed))
+    else:
+        Console().print("Removed: " + ", ".join(f"{count} {name}" for name, count in removed.items()) + ".")
 
 
 def _version_number(text: str) -> int:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ncf_pipeline import artifacts, publication, quality, registry
 from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
 from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
-from ncf_pipeline.files import new_file
+from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.list_rules import read_rule_tables, rules_for
 from ncf_pipeline.model.fallbacks import fallback_lists
@@ -147,7 +147,7 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
         with fsspec.open(url) as file:
             for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
                 yield batch.to_pandas()
-    except (OSError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
 
 

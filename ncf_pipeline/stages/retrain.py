@@ -227,6 +227,11 @@ def register(settings: Settings, version: int, *, approval: str | None = None) -
     return True
 
 
+def reject(settings: Settings, version: int, *, by: str, reason: str | None = None) -> None:
+    """Holds a version that the gate let through, because a person said no, or nobody said yes in time."""
+    registry.hold(settings, version, [f"rejected by {by}: {reason or 'no reason given'}"], actor=by)
+
+
 def publish(settings: Settings, version: int) -> int:
     """Writes the version's lists to the list store: as of its own cutoff, or of now where later lists are live.
 

@@ -53,7 +53,10 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
         ListStoreError: Redis refused; what served still serves.
     """
     published = _by_version(settings)
-    version = _before_champion(settings, published) if version is None else version
+    if version is None:
+        version = version_before(settings, registry.champion(settings))
+        if version is None:
+            raise InputError("No other version has served before, so there is nothing to roll back to.")
     entry = registry.model_version(settings, version)
     if version not in published:
         raise InputError(f"{entry.name} never served: choose a version that `ncf-pipeline models` shows as promoted.")
@@ -67,26 +70,28 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
     return {"version": version, "publication": number, "flipped": flipped}
 
 
+def version_before(settings: Settings, serving: ModelVersion | None) -> int | None:
+    """The newest before a version that has served, was not gone back from, and is kept; None if there is none."""
+    published = {entry.version for entry in registry.publications(settings)}
+    return next(
+        (
+            entry.version
+            for entry in registry.model_versions(settings)
+            if entry.version in published
+            and entry.withdrawn_at is None
+            and entry.pruned_at is None
+            and (serving is None or entry.version < serving.version)
+        ),
+        None,
+    )
+
+
 def _by_version(settings: Settings) -> dict[int, list[Publication]]:
     """All publications that were live, newest first, by version."""
     found: dict[int, list[Publication]] = {}
     for published in registry.publications(settings):
         found.setdefault(published.version, []).append(published)
     return found
-
-
-def _before_champion(settings: Settings, published: dict[int, list[Publication]]) -> int:
-    versions = registry.model_versions(settings)
-    serving = next((entry for entry in versions if entry.state == "champion"), None)
-
-    def is_before(entry: ModelVersion) -> bool:
-        usable = entry.version in published and entry.withdrawn_at is None and entry.pruned_at is None
-        return usable and (serving is None or entry.version < serving.version)
-
-    before = next(filter(is_before, versions), None)
-    if before is None:
-        raise InputError("No other version has served before, so there is nothing to roll back to.")
-    return before.version
 
 
 def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, bool]:

@@ -26,5 +26,6 @@ on conflict (run_key) do update
         holdout_start = excluded.holdout_start,
         config = excluded.config,
         requested_by = excluded.requested_by,
-        code = excluded.code
+        code = excluded.code,
+        pruned_at = null
 returning version

@@ -8,8 +8,10 @@ pytestmark = pytest.mark.xdist_group("airflow")
 PROJECT = Path(__file__).parents[2]
 EXPECTED = {
     "ingest_invoices": ["discover", "land", "validate", "quarantine", "merge"],
-    "retrain_recommender": ["snapshot", "backtest", "gate", "refit", "register", "publish", "held"],
+    "retrain_recommender": ["snapshot", "backtest", "gate", "refit", "approve", "register", "publish", "held"],
     "refresh_lists": ["refresh"],
+    "rollback_model": ["choose", "roll_back"],
+    "prune_artifacts": ["prune"],
     "correct_quarantine": ["choose", "release", "check", "discard"],
 }
 
@@ -64,8 +66,10 @@ def test_unpausing_a_schedule_starts_nothing_for_the_past(dags, dag_id, hours, m
 def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
     tasks = dags["retrain_recommender"].task_dict
     assert tasks["gate"].downstream_task_ids == {"refit", "held"}
-    assert tasks["refit"].downstream_task_ids == {"register", "held"}
-    assert tasks["register"].upstream_task_ids == {"refit", "backtest"}
+    assert tasks["refit"].downstream_task_ids == {"approve", "held"}
+    assert tasks["approve"].upstream_task_ids == {"refit", "backtest"}
+    assert tasks["approve"].downstream_task_ids == {"register"}  # all that a no skips
+    assert tasks["register"].upstream_task_ids == {"approve", "backtest"}
     assert tasks["register"].downstream_task_ids == {"publish", "held"}
     assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
 
@@ -77,7 +81,7 @@ def test_only_training_asks_for_the_gpu(dags):
 
 def test_the_form_offers_the_params_of_a_retrain_with_bounds(dags):
     params = dags["retrain_recommender"].params
-    assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed"]
+    assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed", "approval"]
     for name in params:
         assert params.get_param(name).schema["title"]
         assert params.get_param(name).description

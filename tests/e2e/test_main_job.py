@@ -34,7 +34,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
 
     retrained = dags["retrain_recommender"].test(run_conf={"seed": 3})
     assert states(retrained) == {
-        **dict.fromkeys(("snapshot", "backtest", "gate", "refit", "register", "publish"), "success"),
+        **dict.fromkeys(("snapshot", "backtest", "gate", "refit", "approve", "register", "publish"), "success"),
         "held": "skipped",
     }
     champion = registry.champion(settings)
@@ -74,7 +74,7 @@ def test_a_held_run_ends_green_with_held_and_shoppers_keep_their_lists(dags, con
 
     assert states(held) == {
         **dict.fromkeys(("snapshot", "backtest", "gate", "held"), "success"),
-        **dict.fromkeys(("refit", "register", "publish"), "skipped"),
+        **dict.fromkeys(("refit", "approve", "register", "publish"), "skipped"),
     }
     assert str(held.state) == "success"
     version = registry.model_versions(settings)[0]

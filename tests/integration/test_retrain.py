@@ -40,7 +40,7 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["trained_on"] == "cpu"
     manifest["config"]["features"].append("a feature of another version")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_bytes(artifacts.sealed(manifest))
     caplog.set_level(logging.WARNING)
     alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
     assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}

@@ -1,0 +1,107 @@
+"""Questions to a person, asked by a task while its run waits; answered under Required Actions in Airflow's UI."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
+
+from ncf_pipeline.airflow.settings import task_settings
+
+REASON = {"reason": Param(None, type=["null", "string"], title="Reason", description="For the registry.")}
+"""What is asked beside yes or no; Airflow takes it only where the task is made."""
+
+
+class Approval(ApprovalOperator):
+    """Asks whether a version may serve, if a person is to be asked at all; a no skips what comes next.
+
+    Args:
+        version: the version, from an earlier task.
+        options: of the operator.
+    """
+
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "version")
+
+    def __init__(self, *, version: Any, **options: Any) -> None:
+        super().__init__(subject="May this version serve?", **options)
+        self.version = version
+
+    def execute(self, context: Any) -> Any:
+        """Waits for an answer; with approval off, goes on at once."""
+        from ncf_pipeline import registry
+
+        if not context["params"]["approval"]:
+            self.log.info("Nobody has to approve.")
+            return None
+        settings = task_settings()
+        self.response_timeout = timedelta(hours=settings.approval_hours)
+        self.defaults = [self.APPROVE if settings.approval_default == "approve" else self.REJECT]
+        reasons = (registry.gate_decision(settings, int(self.version)) or {}).get("reasons", [])
+        self.subject = f"May v{self.version} serve?"
+        self.body = "\n".join(
+            [
+                f"The gate says yes. Without an answer within {settings.approval_hours:g} hours: {self.defaults[0]}.",
+                "",
+                *(f"- {reason}" for reason in reasons),
+                "",
+                f"`ncf-pipeline models show v{self.version}` has every number.",
+            ]
+        )
+        return super().execute(context)
+
+
+class ChooseVersion(HITLOperator):
+    """Gives the version that the form names; where it names none, shows the versions that can serve and asks.
+
+    Args:
+        options: of the operator.
+    """
+
+    WAIT = timedelta(hours=1)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(subject="Which version shall serve?", options=["v1"], response_timeout=self.WAIT, **options)
+
+    def execute(self, context: Any) -> Any:
+        """Waits for an answer, unless the form has it."""
+        from ncf_pipeline.stages import rollback
+
+        if (version := context["params"]["version"]) is not None:
+            return int(version)
+        found = rollback.candidates(task_settings())
+        if not found:
+            raise AirflowFailException("No version has served yet, so there is none to go back to.")
+        self.options = [f"v{entry['version']}" for entry in found]
+        self.body = "\n".join(
+            [
+                "| version | state | learned from purchases before | its lists know until | takes |",
+                "| --- | --- | --- | --- | --- |",
+                *(
+                    f"| v{entry['version']} | {entry['state']}{', gone back from' if entry['withdrawn'] else ''} "
+                    f"| {entry['cutoff'][:10]} | {entry['as_of'][:16]} "
+                    f"| {'a second' if entry['in_redis'] else 'longer: its lists are written again'} |"
+                    for entry in found
+                ),
+            ]
+        )
+        return super().execute(context)
+
+    def validate_chosen_options(self, chosen_options: list[str]) -> None:
+        """Airflow has compared the answer with the options that were shown; those are not known any more here."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """The version that was chosen."""
+        answer = super().execute_complete(context, event)
+        return int(answer["chosen_options"][0].removeprefix("v"))
+
+    def process_trigger_event_error(self, event: dict[str, Any]) -> None:  # noqa: ARG002
+        """Nobody answered: asking again would not help."""
+        raise AirflowFailException("Nobody chose a version in time, so nothing was changed.")
+
+
+def who_answered(answer: dict[str, Any] | None) -> str:
+    """A person's name, or that nobody answered in time."""
+    user = (answer or {}).get("responded_by_user")
+    return f"{user['name']} (approval)" if user else "nobody in time (approval)"

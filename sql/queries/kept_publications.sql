@@ -1,0 +1,9 @@
+-- Of which the files are kept, whatever became of them.
+select
+    number,
+    version,
+    state,
+    coalesce(published_at, created_at) as at
+from ml.publication
+where pruned_at is null
+order by number desc

@@ -1,0 +1,7 @@
+-- Never the champion: somebody may have gone back to it a moment ago.
+update ml.model_version
+set pruned_at = now()
+where
+    version = any(%(versions)s)
+    and pruned_at is null
+    and state <> 'champion'
