@@ -6,7 +6,7 @@ SECONDS ?= 60
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test fuzz bench-quality bench-scale lint format lock
+.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving lint format lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=th
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py
+
+bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
+	$(BIN)/python benchmarks/serving.py
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .

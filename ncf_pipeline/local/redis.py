@@ -36,6 +36,8 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
         "save": '""',
         # A list that quietly vanished would be worse than a publication that fails with a reason.
         "maxmemory-policy": "noeviction",
+        # Lists of ten are longer than the 64 bytes up to which hashes are packed: a third of the memory.
+        "hash-max-ziplist-value": "1024",
     }
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

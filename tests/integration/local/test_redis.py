@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import stat
@@ -36,6 +37,13 @@ def test_it_listens_on_loopback_alone(folder, listening):
     port = free_port()
     with server(folder, port=port) as (process, _):
         assert listening(process.pid) == {("127.0.0.1", port)}
+
+
+def test_customers_lists_are_packed(folder):
+    lists = {name: json.dumps([f"{20_000 + number}" for number in range(10)]) for name in ("for_you", "discover")}
+    with server(folder) as (_, client):
+        client.hset("ncf:p000001:customer:1", mapping=lists)
+        assert client.object("encoding", "ncf:p000001:customer:1") in ("ziplist", "listpack")
 
 
 def test_nobody_gets_in_without_the_password_which_no_command_line_shows(folder):

@@ -1,13 +1,16 @@
 """The examples of docs/storefront.md, run as a reader would."""
 
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import redis
 
 from ncf_pipeline import publication
 from ncf_pipeline.columns import Lists
@@ -66,6 +69,34 @@ def test_the_redis_cli_examples_print_what_is_shown(published):
             check=True,
         )
         assert ran.stdout == shown, command
+
+
+def test_the_php_example_finds_the_list(published):
+    php = shutil.which("php")
+    if php is None or "redis" not in subprocess.run([php, "-m"], capture_output=True, text=True).stdout.split():
+        pytest.skip("no php with the redis extension here")
+    (example,) = blocks("php")
+    assert '"127.0.0.1", 6379' in example
+    port = redis.connection.parse_url(published)["port"]
+    program = example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode($stockCodes);"
+    ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ran.stdout) == ["23084", "22423", "20725"]
+
+
+def test_the_node_example_finds_lists(published, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("no Node.js here")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", tmp_path, "redis@6"]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("npm cannot install redis here")
+    (example,) = blocks("js")
+    assert URL in example
+    # The process ends when the connection does.
+    (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
+    ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "20725", "22423"]
 
 
 def test_every_setting_that_is_named_is_one(settings):

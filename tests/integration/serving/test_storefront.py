@@ -256,6 +256,23 @@ def test_importing_it_imports_nothing_heavy():
     assert out.strip() == f"[] {[f'ncf_pipeline.{name}' for name in ours]}"
 
 
+def test_it_runs_where_nothing_but_redis_is_installed():
+    program = """
+import importlib.abc, sys
+
+class OnlyRedis(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {"ncf_pipeline", "redis", *sys.stdlib_module_names}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, OnlyRedis())
+from ncf_pipeline.storefront import AsyncStorefront, Storefront
+print(Storefront("redis://127.0.0.1:1").for_customer(1).source)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("unavailable", "")
+
+
 def test_a_reader_needs_no_right_but_to_get(settings, store, publish):
     publish()
     rights = (
