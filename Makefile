@@ -6,7 +6,7 @@ SECONDS ?= 60
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving lint format lock
+.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving gate-drill lint format lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench-scale: install  ## time and memory of training and scoring, by customers, 
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
 	$(BIN)/python benchmarks/serving.py
+
+gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Retrain, and serve the result only if the gate lets it: snapshot → backtest → gate → refit → register → publish.
 
+Beside it, `live_performance` measures what the lists that serve did since the last retrain, and tells on-call of drift.
+
 | the run ended with | means | shoppers |
 | --- | --- | --- |
 | `publish` green | promoted | see the new model's lists |
@@ -84,6 +86,16 @@ def retrain_recommender() -> None:
         not_after = logical_date.replace(tzinfo=None) if logical_date else None
         return retrain.snapshot(task_settings(), cutoff, not_after=not_after)
 
+    @task
+    def live_performance(snapshot_id: str) -> None:
+        """Scores the lists that were live since the last retrain; on-call hears of what has drifted."""
+        from ncf_pipeline.airflow import alerts
+        from ncf_pipeline.stages import live_performance
+
+        report = live_performance.live_performance(task_settings(), snapshot_id)
+        if report is not None and (message := live_performance.message(report)):
+            alerts.warn(message)
+
     @task(**GPU)
     def backtest(snapshot_id: str, params: dict[str, Any], dag_run: Any = None) -> int:
         """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
@@ -142,7 +154,9 @@ def retrain_recommender() -> None:
             retrain.reject(task_settings(), version, by=who_answered(answer), reason=reason)
         retrain.log_decision(task_settings(), version)
 
-    version = backtest(snapshot())
+    frozen = snapshot()
+    live_performance(frozen)  # nothing waits for it
+    version = backtest(frozen)
     approved = Approval(
         task_id="approve", version=version, params=REASON, doc="A person's yes or no, where one is asked."
     )

@@ -5,6 +5,8 @@ lists a purchase is an answer to; where past days are replayed, the two are year
 by which a period begins.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,6 +61,73 @@ def record_flip(settings: Settings, number: int) -> None:
         DatabaseError: there is no such publication.
     """
     _all(settings, "record_flip", number=number)
+
+
+def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:
+    """Keeps `model.certainty.Certainty.counts` of a publication's lists; None where nobody counted."""
+    _all(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
+
+
+def certainty(settings: Settings, number: int) -> list[int] | None:
+    """What was counted of a publication's lists; None where nobody did."""
+    rows = _all(settings, "certainty", number=number)
+    return rows[0].certainty if rows else None
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What a retrain found at its beginning; one row of `ml.drift_report`.
+
+    Attributes:
+        snapshot_id: of the retrain.
+        period: what was live at the end of the window.
+        bought_from: the window, on the shop's clock: all that was bought in `[bought_from, bought_until)`.
+        bought_until: see `bought_from`.
+        figures: every number and threshold.
+        findings: what is beyond a threshold, in words.
+    """
+
+    snapshot_id: str
+    period: int
+    bought_from: datetime
+    bought_until: datetime
+    figures: dict[str, Any]
+    findings: tuple[str, ...]
+
+
+def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[dict[str, Any]]) -> None:
+    """Keeps a report, and what the lists of its window did, in place of an earlier try's; in one transaction.
+
+    Args:
+        settings: whose registry.
+        report: of the window.
+        rows: the columns of `ml.live_performance`.
+    """
+    window = {"bought_from": report.bought_from, "bought_until": report.bought_until}
+    kept = {**vars(report), "figures": json.dumps(report.figures), "findings": list(report.findings)}
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("lock table ml.drift_report in share row exclusive mode")
+        cursor.execute(query("delete_live_performance"), window)
+        cursor.executemany(query("insert_live_performance"), rows)
+        cursor.execute(query("record_drift_report"), kept)
+
+
+def drift_reports(settings: Settings) -> list[DriftReport]:
+    """What was found so far, oldest window first."""
+    return [
+        DriftReport(**{**row._asdict(), "findings": tuple(row.findings)}) for row in _all(settings, "drift_reports")
+    ]
+
+
+def performance(settings: Settings, version: int | None = None) -> list[dict[str, Any]]:
+    """What lists did while they were live: a row for each slice, question and recommender, oldest first.
+
+    Args:
+        settings: whose registry.
+        version: only lists of this one.
+    """
+    rows = [dict(row._asdict()) for row in _all(settings, "live_performance")]
+    return [row for row in rows if version is None or row["version"] == version]
 
 
 def _all(settings: Settings, name: str, **parameters: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
-from ncf_pipeline import registry
+from ncf_pipeline import live_history, registry
 from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.summary import batch_summary
@@ -25,7 +25,8 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
     Returns:
         `version`, `state`, `snapshot_id`, `cutoff`, `holdout_start`, `url`, `config`, `evaluation` (a
         dict for each recommender and question), `decision` (None before the gate), its lineage (`parent`, `batches`,
-        `code`), and `events`, each change of its state with actor and reason.
+        `code`), `events`, each change of its state with actor and reason, and `live`: what its lists did while they
+        served, a dict for each publication, window, recommender and question (see `ml.live_performance`).
 
     Raises:
         InputError: there is no such version.
@@ -54,6 +55,10 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
         "decision": {**decision, "decided_at": decision["decided_at"].isoformat()} if decision else None,
         "events": [
             {**event, "at": event["at"].isoformat()} for event in registry.model_events(settings, entry.version)
+        ],
+        "live": [
+            {**row, **{name: row[name].isoformat() for name in ("bought_from", "bought_until")}}
+            for row in live_history.performance(settings, entry.version)
         ],
     }
 

@@ -78,6 +78,18 @@ class Settings(BaseSettings):
     approval_default: Literal["approve", "reject"] = Field("reject", description="what counts when nobody answers")
     keep_weeks: int = Field(8, ge=1, description="for how long models that served, and lists, are kept")
 
+    drift_precision_drop: float = Field(
+        0.3, gt=0, le=1, description="share of earlier weeks' live Precision@K that may be lost before on-call hears"
+    )
+    drift_psi: float = Field(
+        0.25, gt=0, description="population stability index of certainty, countries, catalogue that is told as drift"
+    )
+    drift_new_products: float = Field(
+        0.1, gt=0, le=1, description="share of sold lines, of products that the champion has not learned"
+    )
+    drift_newcomers: float = Field(0.5, gt=0, le=1, description="share of buying customers who are new")
+    drift_min_customers: int = Field(50, ge=1, description="customers below which no drift is told")
+
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")
 

@@ -44,7 +44,8 @@ grant select, insert on ml.model_event to ncf_training;
 grant select, insert, delete on ml.evaluation to ncf_training;
 grant execute on function ml.object_to_version to ncf_training;
 grant select on ml.publication, ml.live_period to ncf_training;
-grant select, insert, update, delete on ml.live_performance, ml.drift_report to ncf_training;
+grant select, insert, delete on ml.live_performance to ncf_training;
+grant select, insert, update on ml.drift_report to ncf_training;
 
 -- Publishing: register, publish, refresh, rollback. It can neither open a version nor decide about one.
 grant select on raw.batch to ncf_publishing;
@@ -55,9 +56,7 @@ grant select, update on ml.model_version to ncf_publishing;
 grant select, insert on ml.model_event to ncf_publishing;
 grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
 grant execute on function ml.object_to_version to ncf_publishing;
-grant select, insert, update on ml.publication to ncf_publishing;
-grant select, insert, update on ml.live_period to ncf_publishing;
-grant select, insert, update, delete on ml.live_performance to ncf_publishing;
+grant select, insert, update on ml.publication, ml.live_period to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
 

@@ -49,16 +49,18 @@ def retrain(
 ) -> None:
     """Train a candidate, evaluate it, and serve it if the gate lets it.
 
-    The stages of the `retrain_recommender` DAG: snapshot, backtest, gate, refit, register, publish.
+    The stages of the `retrain_recommender` DAG: snapshot, backtest, gate, refit, register, publish; and beside them,
+    what the lists that serve did since the last retrain.
     """
     from ncf_pipeline import reports
     from ncf_pipeline.stages import retrain as stages
+    from ncf_pipeline.stages.live_performance import live_performance
 
     with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
         _log_to_terminal(quiet=as_json)
-        version = stages.backtest(
-            settings, stages.snapshot(settings, cutoff), run_key=f"command:{uuid.uuid4()}", requested_by=_user()
-        )
+        snapshot_id = stages.snapshot(settings, cutoff)
+        live_performance(settings, snapshot_id)
+        version = stages.backtest(settings, snapshot_id, run_key=f"command:{uuid.uuid4()}", requested_by=_user())
         number = None
         may_serve = stages.gate(settings, version).promote and stages.refit(settings, version)
         if may_serve and stages.register(settings, version):
@@ -132,7 +134,7 @@ def show(
     version: Annotated[str, typer.Argument(help="7 or v7", metavar="V")],
     as_json: Json = False,
 ) -> None:
-    """Show a version: its evaluation, and the gate's decision with its reasons."""
+    """Show a version: its evaluation, the gate's decision with its reasons, and what it did while it served."""
     from ncf_pipeline import reports
 
     with serving(load_settings()) as settings:
@@ -198,6 +200,8 @@ def _print_version(summary: dict[str, Any]) -> None:
     title = f"v{summary['version']}, evaluated on {summary['holdout_start'][:10]} to {summary['cutoff'][:10]}"
     console.print(tables.evaluation_table(summary["evaluation"], title=title, intervals=True))
     console.print(tables.decision_lines(summary["decision"], summary["version"]))
+    if summary["live"]:
+        console.print(tables.live_table(summary["live"]))
 
 
 def _log_to_terminal(*, quiet: bool) -> None:

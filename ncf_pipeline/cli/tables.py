@@ -9,6 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+_SLICES = 12
+"""Of a version's time as the one that serves, the last ones that are shown."""
+
 _WIDE, _WIDER = 100, 135
 """Columns of a terminal from which on there is room for more."""
 
@@ -89,6 +92,41 @@ def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableT
         else Text(f"Gate: v{version} is held; what served before still serves, because", style="bold yellow")
     )
     return Group(outcome, *(Text(f"  - {reason}") for reason in decision["reasons"]))
+
+
+def live_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+    """What a version's lists did while they were live, the last slices of each question. Fits 80 columns.
+
+    Args:
+        rows: `live` of `reports.retrain_summary`.
+    """
+    slices: dict[tuple[str, int, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        slices.setdefault((row["question"], row["number"], row["bought_from"]), {})[row["recommender"]] = row
+    tables = []
+    for question, group in groupby(sorted(slices, reverse=True), key=lambda key: key[0]):  # for_you first
+        keys = sorted(group, key=lambda key: key[2])[-_SLICES:]
+        k = slices[keys[0]]["live"]["k"]
+        title = f"{question}: while it served"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("lists")
+        table.add_column("bought")
+        for name in ("asked", "no list", "came later", f"live P@{k}", "frequency", "live ahead by"):
+            table.add_column(name, justify="right")
+        for key in keys:
+            live, instead = slices[key]["live"], slices[key]["personal_frequency"]
+            table.add_row(
+                f"p{live['number']:06d}",
+                f"{live['bought_from'][5:10]} to {live['bought_until'][5:10]}",
+                f"{live['customers']:,}",
+                f"{live['without_list']:,}",
+                f"{live['newcomers']:,}",
+                _number(live["precision_at_k"], ".3f"),
+                _number(instead["precision_at_k"], ".3f"),
+                _number(instead["ahead"], "+.3f"),
+            )
+        tables.append(table)
+    return Group(*tables)
 
 
 def versions_table(versions: Sequence[dict[str, Any]]) -> RenderableType:

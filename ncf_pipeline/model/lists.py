@@ -24,6 +24,7 @@ from ncf_pipeline.columns import (
     Lists,
 )
 from ncf_pipeline.model.batches import one_ahead
+from ncf_pipeline.model.certainty import Certainty
 from ncf_pipeline.model.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.copurchase import cosine_neighbours
 from ncf_pipeline.model.events import IntArray, encode, microseconds, rows_of
@@ -61,6 +62,7 @@ class ListMaker:
             rules: what a merchandiser decided; nothing if None.
         """
         self.model, self.rules = model, rules or Rules()
+        self.certainty = Certainty()  # of all lists made so far
         self.state = ShopState(encode(interactions, as_of), microseconds(as_of), model.recipe)
 
     @property
@@ -98,7 +100,7 @@ class ListMaker:
         customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
         for begin in range(0, len(customers), batch_customers):
             part = customers[begin : begin + batch_customers]
-            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules))
+            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules, self.certainty))
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
         """Why each product is on these lists: `columns.Lists.REASONS`, missing where a list has no reasons.
@@ -191,7 +193,7 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
 
 @torch.no_grad()
 def _rows_of_customers(
-    model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules
+    model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules, certainty: Certainty
 ) -> list[Row]:
     state, events = maker.state, maker.state.events
     customer_rows = rows_of(model.customers, events.customers.tolist())
@@ -213,6 +215,7 @@ def _rows_of_customers(
             country = _country_of(state, customer)
             shown = rules.shown(names, country)
             ever = state.products_seen_by(int(customer))
+            certainty.add(next_any, top_n)
             for name, best, fill, never in (
                 (FOR_YOU, _best(next_any, product, looked_at, shown[product]), state.ranking, ever[:0]),
                 (DISCOVER, _best(next_new, product, looked_at, shown[product] & ~seen), state.ranking, ever),

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ncf_pipeline import artifacts, publication, quality, registry
+from ncf_pipeline import artifacts, live_history, publication, quality, registry
 from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
 from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
 from ncf_pipeline.files import new_file, store_errors
@@ -23,8 +23,6 @@ from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.list_rules import read_rule_tables, rules_for
 from ncf_pipeline.model.fallbacks import fallback_lists
 from ncf_pipeline.model.lists import ListMaker
-from ncf_pipeline.model.rules import Rules
-from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
@@ -87,8 +85,10 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     model = artifacts.load_model(entry.url)
     today = datetime.now(UTC).date()
     rules = rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
-    lists = _all_lists(model, frozen, top_n, rules, with_reasons=settings.reasons)
+    maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
+    lists = _all_lists(maker, frozen, top_n, with_reasons=settings.reasons)
     opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
+    live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
     _check(settings, opened, frozen, top_n=top_n, today=today)
     return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
 
@@ -108,17 +108,15 @@ def republish(settings: Settings, earlier: Publication) -> int:
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
     opened = _open(settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of)
+    live_history.record_certainty(settings, opened.number, live_history.certainty(settings, earlier.number))
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 
-def _all_lists(
-    model: TrainedModel, frozen: Snapshot, top_n: int, rules: Rules, *, with_reasons: bool
-) -> Iterator[pd.DataFrame]:
-    maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
+def _all_lists(maker: ListMaker, frozen: Snapshot, top_n: int, *, with_reasons: bool) -> Iterator[pd.DataFrame]:
     for lists in maker.customers(top_n):
         yield lists.assign(**{Lists.REASONS: maker.reasons(lists)}) if with_reasons else lists
     yield maker.products(top_n)
-    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n, rules)
+    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n, maker.rules)
 
 
 def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime) -> Publication:

@@ -8,7 +8,17 @@ pytestmark = pytest.mark.xdist_group("airflow")
 PROJECT = Path(__file__).parents[2]
 EXPECTED = {
     "ingest_invoices": ["discover", "land", "validate", "quarantine", "merge"],
-    "retrain_recommender": ["snapshot", "backtest", "gate", "refit", "approve", "register", "publish", "held"],
+    "retrain_recommender": [
+        "snapshot",
+        "live_performance",
+        "backtest",
+        "gate",
+        "refit",
+        "approve",
+        "register",
+        "publish",
+        "held",
+    ],
     "refresh_lists": ["refresh"],
     "rollback_model": ["choose", "roll_back"],
     "prune_artifacts": ["prune"],

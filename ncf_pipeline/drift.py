@@ -1,0 +1,253 @@
+"""What has changed since the champion learned: measures, and what is beyond its threshold, in words. Pure.
+
+Two distributions are compared by the population stability index, PSI = Σ (a_i - e_i) ln(a_i / e_i) over bins with
+shares e_i before and a_i now (Siddiqi 2006, "Credit Risk Scorecards", chapter 10: below 0.1 nothing has changed, from
+0.25 on much has). Where nothing changed, samples of n and m give about (1/n + 1/m) χ² with one degree of freedom less
+than bins (Yurdakul & Naranjo 2020, "Statistical properties of the population stability index"); what chance gives in 99
+of 100 cases is never told as drift.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import chi2
+
+from ncf_pipeline.columns import Interactions
+
+GROUPS = 10
+"""Parts of the catalogue, each with about as many sold lines as the others."""
+
+COUNTRIES = 9
+"""That count for themselves; all further ones together."""
+
+CHANCE = 0.99
+
+_UNKNOWN = "unknown"
+_OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class DriftThresholds:
+    """Beyond what on-call hears of it.
+
+    Attributes:
+        precision_drop: share of the live Precision@K of earlier windows that may be lost.
+        psi: of certainty, customers' countries, and the catalogue.
+        new_products: share of sold lines whose products the champion has not learned.
+        newcomers: share of buying customers who had no list because they came after it was made.
+        min_customers: asked or buying, below which nothing is told.
+    """
+
+    precision_drop: float = 0.3
+    psi: float = 0.25
+    new_products: float = 0.1
+    newcomers: float = 0.5
+    min_customers: int = 50
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One distribution, before and now.
+
+    Attributes:
+        psi: population stability index; None where one of the two is empty.
+        by_chance: what it is exceeded by in 1 of 100 cases where nothing has changed.
+        before: shares by bin.
+        now: likewise.
+    """
+
+    psi: float | None
+    by_chance: float | None
+    before: dict[str, float]
+    now: dict[str, float]
+
+    def exceeds(self, threshold: float) -> bool:
+        """Whether it is more than the threshold and more than chance."""
+        return self.psi is not None and self.by_chance is not None and self.psi > max(threshold, self.by_chance)
+
+
+def shift(before: Sequence[float], now: Sequence[float], names: Sequence[str]) -> Shift:
+    """Compares counts in the same bins. Half a count is added to each, so that none is 0.
+
+    >>> round(shift([50, 50], [50, 50], ["a", "b"]).psi, 3)
+    0.0
+    """
+    expected, actual = np.asarray(before, np.float64), np.asarray(now, np.float64)
+    n, m = float(expected.sum()), float(actual.sum())
+    if n == 0 or m == 0 or len(names) < 2:
+        return Shift(None, None, {}, {})
+    shares, found = _smooth_shares(expected), _smooth_shares(actual)
+    return Shift(
+        psi=float(((found - shares) * np.log(found / shares)).sum()),
+        by_chance=float((1 / n + 1 / m) * chi2.ppf(CHANCE, len(names) - 1)),
+        before=dict(zip(names, (expected / n).tolist(), strict=True)),
+        now=dict(zip(names, (actual / m).tolist(), strict=True)),
+    )
+
+
+def _smooth_shares(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    added = counts + 0.5
+    shares: npt.NDArray[np.float64] = added / added.sum()
+    return shares
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Who bought what in a window, against the days before the champion's cutoff.
+
+    Attributes:
+        customers: who bought in the window.
+        newcomers: of them, those who had never bought before the window.
+        lines: sold in it, guests' included.
+        new_products: share of them whose products nobody had bought before the champion's cutoff.
+        countries: customers by country.
+        catalogue: lines by tenths of the catalogue, from what sold best before to what sold least; products that did
+            not sell then are left out, and told by `unsold_before`.
+        unsold_before: share of lines whose products did not sell in the days before.
+    """
+
+    customers: int
+    newcomers: int
+    lines: int
+    new_products: float
+    countries: Shift
+    catalogue: Shift
+    unsold_before: float
+
+
+def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime, end: datetime, days: int) -> Mix:
+    """Compares purchases in `[start, end)` with those of the `days` before `learned_until`.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        learned_until: the champion's cutoff.
+        start: first instant of the window.
+        end: first instant after it.
+        days: length of what it is compared with.
+    """
+    at = interactions[Interactions.PURCHASED_AT]
+    now = interactions[(at >= start) & (at < end)]
+    then = interactions[(at >= learned_until - timedelta(days=days)) & (at < learned_until)]
+    known_products = set(interactions.loc[at < learned_until, Interactions.STOCK_CODE])
+    buyers = set(now[Interactions.CUSTOMER_ID].dropna().astype(int))
+    known_customers = set(interactions.loc[at < start, Interactions.CUSTOMER_ID].dropna().astype(int))
+    catalogue, unsold = _catalogue(then[Interactions.STOCK_CODE], now[Interactions.STOCK_CODE])
+    return Mix(
+        customers=len(buyers),
+        newcomers=len(buyers - known_customers),
+        lines=len(now),
+        new_products=float((~now[Interactions.STOCK_CODE].isin(known_products)).mean()) if len(now) else 0.0,
+        countries=_countries(then, now),
+        catalogue=catalogue,
+        unsold_before=unsold,
+    )
+
+
+def _countries(then: pd.DataFrame, now: pd.DataFrame) -> Shift:
+    before, after = (_customers_by_country(part) for part in (then, now))
+    largest = before.sort_values(ascending=False, kind="stable").index[:COUNTRIES].tolist()
+    counted = [
+        [*(int(part.get(name, 0)) for name in largest), int(part[~part.index.isin(largest)].sum())]
+        for part in (before, after)
+    ]
+    names = [*(str(name) for name in largest), _OTHERS]
+    if counted[0][-1] == counted[1][-1] == 0:
+        counted, names = [part[:-1] for part in counted], names[:-1]
+    return shift(counted[0], counted[1], names)
+
+
+def _customers_by_country(lines: pd.DataFrame) -> pd.Series:
+    known = lines.dropna(subset=[Interactions.CUSTOMER_ID])
+    country = known[Interactions.COUNTRY].fillna(_UNKNOWN)
+    return known[Interactions.CUSTOMER_ID].groupby(country).nunique()
+
+
+def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
+    sold = then.value_counts()
+    # By sales, ties by stock code, so that the same sales give the same tenths.
+    sold = sold.sort_index().sort_values(ascending=False, kind="stable")
+    middle = (sold.cumsum() - sold / 2) / max(int(sold.sum()), 1)
+    group = (middle * GROUPS).astype(int).clip(upper=GROUPS - 1)
+    of_now = now.map(group)
+    known = of_now.dropna().astype(int)
+    before = sold.groupby(group).sum().reindex(range(GROUPS), fill_value=0)
+    after = known.value_counts().reindex(range(GROUPS), fill_value=0)
+    used = before > 0  # a best seller may fill more than a tenth
+    names = [f"tenth {number + 1}" for number in before.index[used]]
+    unsold = float(of_now.isna().mean()) if len(now) else 0.0
+    return shift(before[used].tolist(), after[used].tolist(), names), unsold
+
+
+def findings(figures: dict[str, Any], found: Mix, certainty: Shift, thresholds: DriftThresholds) -> list[str]:
+    """What is beyond a threshold: a sentence with its figures and what to do, for each; nothing, normally.
+
+    Args:
+        figures: `precision`: by question, `k`, `customers`, `live`, `high`, `instead` (personal frequency), `ahead`,
+            `ahead_high`; and `expected`: by question, the mean live precision of earlier windows of about this length,
+            missing where there are none.
+        found: from `mix`.
+        certainty: of the newest lists against those of the window before.
+        thresholds: what to compare with.
+    """
+    told = []
+    for question, of in figures["precision"].items():
+        if of["customers"] < thresholds.min_customers:
+            continue
+        expected = figures["expected"].get(question)
+        at = f"{question}: live Precision@{of['k']} was {of['live']:.4f} over {of['customers']:,} customers"
+        least = (1 - thresholds.precision_drop) * expected if expected is not None else 0.0
+        if expected is not None and of["high"] < least:
+            told.append(
+                f"{at}, {1 - of['live'] / expected:.0%} below the {expected:.4f} of the windows before "
+                f"({thresholds.precision_drop:.0%} are allowed). See what changed with `ncf-pipeline models show`, and "
+                "go back with `ncf-pipeline rollback` if it began with a new version."
+            )
+        # What is new to customers, frequency does not know.
+        if question == "for_you" and of["ahead_high"] < 0:
+            told.append(
+                f"{at}; what each customer bought most often would have had {of['instead']:.4f}. These lists do harm: "
+                "go back with `ncf-pipeline rollback`, then look at the newest invoices."
+            )
+    if found.customers >= thresholds.min_customers:
+        told += _mix_findings(found, thresholds)
+    if certainty.exceeds(thresholds.psi):
+        told.append(
+            f"How sure the model is of its lists has shifted: PSI {certainty.psi:.2f}, more than {thresholds.psi:g}. "
+            "Something in its features has changed: look at the rules of the newest snapshot, then retrain."
+        )
+    return told
+
+
+def _mix_findings(found: Mix, thresholds: DriftThresholds) -> list[str]:
+    told = []
+    if found.countries.exceeds(thresholds.psi):
+        now, before = found.countries.now, found.countries.before
+        most = max(now, key=lambda name: abs(now[name] - before[name]))
+        told.append(
+            f"Customers come from other countries: PSI {found.countries.psi:.2f}, more than {thresholds.psi:g}; "
+            f"{most} {now[most]:.0%}, before {before[most]:.0%}. If a market was opened or closed, retrain once it has "
+            "four weeks of invoices; if not, look for a file that is missing or twice there."
+        )
+    if found.catalogue.exceeds(thresholds.psi):
+        told.append(
+            f"Other products sell than when the champion learned: PSI {found.catalogue.psi:.2f}, more than "
+            f"{thresholds.psi:g}. Retrain; if stock codes were renamed, correct the invoices first."
+        )
+    if found.new_products > thresholds.new_products:
+        told.append(
+            f"{found.new_products:.0%} of {found.lines:,} sold lines are of products that the champion has not "
+            f"learned, more than {thresholds.new_products:.0%}. Retrain; if stock codes were renamed, correct the "
+            "invoices first."
+        )
+    share = found.newcomers / found.customers
+    if share > thresholds.newcomers:
+        told.append(
+            f"{share:.0%} of {found.customers:,} buying customers are new, more than {thresholds.newcomers:.0%}: they "
+            "had no list of their own. Refresh more often; if customers were numbered anew, correct the invoices."
+        )
+    return told

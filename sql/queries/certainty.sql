@@ -1,0 +1,3 @@
+select certainty
+from ml.publication
+where number = %(number)s

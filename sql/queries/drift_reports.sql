@@ -1,0 +1,9 @@
+select
+    snapshot_id,
+    period,
+    bought_from,
+    bought_until,
+    figures,
+    findings
+from ml.drift_report
+order by bought_until asc

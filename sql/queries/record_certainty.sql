@@ -1,0 +1,4 @@
+update ml.publication
+set certainty = %(counts)s
+where number = %(number)s
+returning number
