@@ -7,6 +7,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving gate-drill lint format lock
+.PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,9 +32,19 @@ down: install  ## stop what `make up` started
 	$(BIN)/ncf-pipeline down
 
 test: install  ## every test
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest tests/unit tests/integration tests/lint
 	# One after the other: each of these has an Airflow of its own, and two at once would share the cores.
 	$(BIN)/python -m pytest tests/e2e -n 0
+
+docker-secrets: install  ## docker/secrets/, a file each, where they are missing
+	$(BIN)/python docker/make_secrets.py
+
+docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, for builds without a network
+	$(BIN)/python -m pip download --quiet --no-deps --dest docker/wheelhouse --requirement requirements.lock
+	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse hatchling
+
+docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
+	$(BIN)/python docker/smoke/smoke.py
 
 fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
 	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)

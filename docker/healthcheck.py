@@ -1,0 +1,34 @@
+"""Whether a part of the stack works: exit code 0 or 1. Light, since it runs every half minute beside each part."""
+
+import json
+import os
+import socket
+import sys
+from urllib.request import urlopen
+
+API = os.environ.get("API_SERVER_URL", "http://api-server:8080")
+
+
+def health(part: str) -> str:
+    """What the API server knows of a part: it has seen its heartbeat, or not."""
+    with urlopen(f"{API}/api/v2/monitor/health", timeout=10) as answer:
+        return str((json.load(answer).get(part.replace("-", "_")) or {}).get("status"))
+
+
+def answers(machine: str) -> bool:
+    """Whether the Celery worker of a machine answers a ping through the broker."""
+    from celery import Celery
+
+    app = Celery(broker=os.environ["AIRFLOW__CELERY__BROKER_URL"])
+    return bool(app.control.ping(destination=[f"celery@{machine}"], timeout=8))
+
+
+def works(part: str) -> bool:
+    """Whether a part of the stack works."""
+    if part in ("worker", "gpu-worker"):
+        return answers(socket.gethostname())
+    return health("metadatabase" if part == "api-server" else part) == "healthy"
+
+
+if __name__ == "__main__":
+    sys.exit(not works(sys.argv[1]))

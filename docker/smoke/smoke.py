@@ -1,0 +1,134 @@
+"""Builds the images, brings the stack up, and does the main job on a small synthetic shop: `make docker-smoke`.
+
+Needs a Docker engine. MinIO is replaced by a small S3 server of our own, so that the only images from elsewhere are
+Debian's Python, PostgreSQL and Redis, which `base-images.sh` can make too. With `--no-build` it takes the images that
+are there.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from ncf_pipeline import synthetic
+from ncf_pipeline.local.airflow_api import AirflowApi
+from ncf_pipeline.local.ports import free_port
+
+DOCKER = Path(__file__).parents[1]
+PROJECT = "ncf-smoke"
+IMAGES = ("ncf-airflow", "ncf-gpu-worker")
+PARTS = ("postgres", "redis", "minio", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker")
+TRAINING = {"backtest", "refit"}
+PATIENCE = 900  # seconds, for each thing that is waited for
+
+
+def compose(*arguments: str, output: bool = False) -> str:
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    program = ["docker", "compose"] if plugin else ["docker-compose"]
+    files = ["--file", str(DOCKER / "compose.yaml"), "--file", str(DOCKER / "smoke" / "compose.yaml")]
+    command = [*program, "--project-name", PROJECT, *files, *arguments]
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE if output else sys.stderr)
+    return done.stdout or ""
+
+
+@contextmanager
+def measured(what: str):
+    started = time.monotonic()
+    yield
+    print(f"{what:<44}{time.monotonic() - started:7.0f} s", flush=True)
+
+
+def wait_until(done, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > deadline:
+            compose("logs", "--tail", "40")
+            sys.exit(f"{what} after {PATIENCE} s")
+        time.sleep(2)
+
+
+def unhealthy() -> list[str]:
+    found = []
+    for part in PARTS:
+        container = compose("ps", "--quiet", part, output=True).strip()
+        state = subprocess.run(
+            ["docker", "inspect", "--format", "{{.State.Health.Status}}", container],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if state.stdout.strip() != "healthy":
+            found.append(part)
+    return found
+
+
+def run(api: AirflowApi, dag_id: str, conf: dict) -> dict[str, str | None]:
+    """A run by hand, to its end; gives the machine of each task that succeeded."""
+    api.unpause(dag_id)
+    run_id = api.trigger(dag_id, conf)
+    wait_until(lambda: api.run_state(dag_id, run_id) in ("success", "failed"), f"{dag_id} runs still")
+    tasks = api.tasks(dag_id, run_id)
+    failed = [f"{task.task_id}: {api.error_of(task)}" for task in tasks if task.state == "failed"]
+    if failed or api.run_state(dag_id, run_id) != "success":
+        sys.exit(f"{dag_id} failed: {failed}")
+    return {task.task_id: task.machine for task in tasks if task.state == "success"}
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ncf-smoke-"))
+    inbox = folder / "inbox"
+    inbox.mkdir()
+    port = free_port()
+    os.environ |= {
+        "NCF_SECRETS": str(folder / "secrets"),
+        "NCF_INBOX_FOLDER": str(inbox),
+        "AIRFLOW_PORT": str(port),
+        "COMPOSE_PROFILES": "cpu",
+    }
+    subprocess.run([sys.executable, DOCKER / "make_secrets.py", folder / "secrets"], check=True)
+    shop = synthetic.write_workbook(inbox / "invoices.xlsx", customers=250, products=200, days=200, seed=1)
+    customer = str(int(shop["CustomerID"].mode()[0]))
+    for path in (inbox, *inbox.iterdir()):
+        path.chmod(0o777)  # the worker's user moves the files on
+    try:
+        if "--no-build" not in sys.argv:
+            with measured("build of airflow, gpu-worker and the S3 server"):
+                compose("build", "api-server", "gpu-worker", "minio")
+        for image in IMAGES:
+            size = subprocess.run(
+                ["docker", "image", "inspect", "--format", "{{.Size}}", image],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            print(f"image {image:<38}{int(size.stdout) / 1e6:7.0f} MB", flush=True)
+        with measured("up, until all parts are healthy"):
+            compose("up", "--detach")
+            wait_until(lambda: not unhealthy(), f"not healthy: {unhealthy()}")
+        password = (folder / "secrets" / "airflow_admin_password").read_text()
+        with AirflowApi(f"http://127.0.0.1:{port}", username="admin", password=password) as api:
+            api.wait_for_dags(("ingest_invoices", "retrain_recommender"))
+            with measured("ingest_invoices"):
+                ingested = run(api, "ingest_invoices", {})
+            with measured("retrain_recommender"):
+                retrained = run(api, "retrain_recommender", {"seed": 3})
+        print(f"machines: {json.dumps({**ingested, **retrained})}")
+        assert {task for task, machine in retrained.items() if machine == "gpu-worker"} == TRAINING
+        assert {*ingested.values(), *retrained.values()} == {"worker", "gpu-worker"}
+        ours = ["exec", "-T", "worker", "python", "/opt/stack/entrypoint.py"]
+        lists = json.loads(compose(*ours, "ncf-pipeline", "recommend", customer, "--json", output=True))
+        print(f"customer {customer}: {json.dumps(lists)[:300]}")
+        assert len(json.dumps(lists)) > 100
+    finally:
+        with measured("down"):
+            compose("down", "--volumes", "--timeout", "20")
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
