@@ -6,6 +6,9 @@
         model_card.md         for people; nothing reads it again
         manifest.json         config, lineage, metrics, and SHA-256 of the files above and of itself
 
+Where customers were erased from it, two files are called by their content (`stored_as` in the manifest), so that
+replacing the manifest, one rename, replaces all.
+
 A folder is written under a temporary name and then renamed, so a reader finds a whole one or none.
 Where the store cannot rename (S3), files are moved one by one, the manifest last: a folder without
 a manifest does not exist.
@@ -25,7 +28,7 @@ from safetensors.torch import save as save_tensors
 
 from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, OutdatedModelError
-from ncf_pipeline.files import store_errors
+from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 
 TENSORS = "model.safetensors"
@@ -78,18 +81,76 @@ def load_model(url: str) -> TrainedModel:
         OutdatedModelError: this version of the package computes other features than it was trained with.
         ArtifactError: it is missing, incomplete, damaged, or of a newer format.
     """
+    try:
+        return TrainedModel.from_state(_read_state(url, read_manifest(url)))
+    except OutdatedModelError as error:
+        raise OutdatedModelError(f"{url} cannot score any more: {error}. Retrain.") from error
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
+
+
+def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
+    """Takes a customer's row out of a model's folder. A reader finds the model with it or without, always whole.
+
+    May be stopped at any point and called again.
+
+    Args:
+        url: the folder.
+        customer_id: whose row goes.
+        lineage: what the manifest's `erasures` say of it.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        ArtifactError: the model is damaged, or the store refused.
+    """
     manifest = read_manifest(url)
-    content = {name: _read(url, name) for name in (TENSORS, VOCABULARIES)}
+    state = _read_state(url, manifest)
+    found = customer_id in state.vocabularies["customers"]
+    if found:
+        without = state.without_customers([customer_id])
+        files = {TENSORS: save_tensors(without.tensors), VOCABULARIES: json.dumps(without.vocabularies).encode()}
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        manifest["stored_as"] = {name: f"{each[:16]}-{name}" for name, each in hashes.items()}
+        manifest["sha256"] |= hashes
+        manifest["erasures"] = [*manifest.get("erasures", ()), lineage]
+        for name, content in files.items():
+            _replace(f"{url}/{manifest['stored_as'][name]}", content)
+        _replace(f"{url}/{MANIFEST}", sealed(manifest))
+    _remove_older(url, {_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
+    return found
+
+
+def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
+    content = {name: _read(url, _stored_as(manifest, name)) for name in (TENSORS, VOCABULARIES)}
     for name, data in content.items():
         if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
             raise ArtifactError(f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back.")
     try:
-        tensors = load_tensors(content[TENSORS])
-        return TrainedModel.from_state(ModelState(tensors, manifest["config"], json.loads(content[VOCABULARIES])))
-    except OutdatedModelError as error:
-        raise OutdatedModelError(f"{url} cannot score any more: {error}. Retrain.") from error
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        return ModelState(load_tensors(content[TENSORS]), manifest["config"], json.loads(content[VOCABULARIES]))
+    except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
+
+
+def _stored_as(manifest: dict[str, Any], name: str) -> str:
+    return str(manifest.get("stored_as", {}).get(name, name))
+
+
+def _replace(url: str, content: bytes) -> None:
+    with new_file(url) as file:
+        file.write(content)
+
+
+def _remove_older(url: str, kept: set[str]) -> None:
+    try:
+        filesystem, folder = fsspec.core.url_to_fs(url)
+        for path in filesystem.ls(folder, detail=False):
+            name = posixpath.basename(path)
+            if name.removesuffix(".tmp").endswith((TENSORS, VOCABULARIES)) and name not in kept:
+                filesystem.rm(path)
+    except OSError as error:
+        raise ArtifactError(f"{url}: an older file was not removed: {error}. May this user write there?") from error
 
 
 def read_manifest(url: str) -> dict[str, Any]:

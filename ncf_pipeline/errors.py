@@ -11,6 +11,7 @@
      ├── ArtifactError      a model or a snapshot is missing or damaged
      │    └── OutdatedModelError   it is whole, but this version of the package computes other features
      ├── SupersededError    another version was made to serve meanwhile
+     ├── ErasureError       something still names an erased customer
      └── TrainingError      training cannot give a usable model
 
 The message is one line for a person: what is wrong, where, and what to do. A vendor's error
@@ -69,6 +70,10 @@ class OutdatedModelError(ArtifactError):
 
 class SupersededError(NcfError):
     """Another version was made to serve meanwhile, so that this one's lists must not be published."""
+
+
+class ErasureError(NcfError):
+    """A customer was to be erased, and something still names them."""
 
 
 class TrainingError(NcfError):

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     checkpoints: Path | None = Field(None, description="where a training that is killed goes on from; a local folder")
     inbox: Path | None = Field(None, description="where new invoice files are dropped")
     inbox_settle_seconds: float = Field(2.0, ge=0, le=600, description="a file that changed since is still growing")
+    erasure_key: SecretStr | None = Field(
+        None, min_length=16, description="by which an erased customer is known again; by default made in NCF_HOME"
+    )
     max_unpacked_mb: int = Field(4096, ge=1, description="a packed file that holds more is refused")
     airflow_port: int | None = Field(
         None, ge=1024, le=65535, description="of the embedded Airflow; by default 8080 if that is free, else another"

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.erased import hold_off
 from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.files import new_file, remove_file, store_errors
 from ncf_pipeline.resources import query
@@ -101,6 +102,13 @@ def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
         ArtifactError: the artifact store refused. Nothing was recorded.
     """
     cutoff = cutoff or newest_cutoff(settings)
+    with transaction(settings) as guard:
+        # Before anything is looked at: the view must not be older than an erasure that this waits for.
+        hold_off(guard)
+        return _freeze(settings, cutoff)
+
+
+def _freeze(settings: Settings, cutoff: datetime) -> str:
     with transaction(settings) as connection:
         # One view of the shop for all that is read, whatever an ingest commits meanwhile.
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -121,15 +129,16 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     if not re.fullmatch(r"s\d{1,18}", snapshot_id):
         raise ArtifactError(f"{snapshot_id!r} is no snapshot's id, such as s000001.")
     with transaction(settings) as connection, connection.cursor() as cursor:
+        hold_off(connection)
         cursor.execute(query("snapshot"), {"snapshot_id": int(snapshot_id[1:])})
         record = cursor.fetchone()
-    if record is None:
-        raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
-    cutoff, sha256, url, batches, pruned_at = record
-    if pruned_at is not None:
-        raise ArtifactError(f"{snapshot_id} is no longer kept, since {pruned_at:%Y-%m-%d}. Take a new snapshot.")
-    interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
-    products = _read(f"{url}/products.parquet", _PRODUCTS)
+        if record is None:
+            raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
+        cutoff, sha256, url, batches, pruned_at = record
+        if pruned_at is not None:
+            raise ArtifactError(f"{snapshot_id} is no longer kept, since {pruned_at:%Y-%m-%d}. Take a new snapshot.")
+        interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
+        products = _read(f"{url}/products.parquet", _PRODUCTS)
     if content_sha256(interactions, products) != sha256:
         raise ArtifactError(f"{url} is damaged: its content is not what was frozen. Take a new snapshot.")
     frames = _as_pandas(interactions), _as_pandas(products)
@@ -160,6 +169,51 @@ def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: 
             for name in ("interactions", "products"):
                 remove_file(f"{url}/{name}.parquet")
     return [_name(number) for number, _ in pruned]
+
+
+def erase_from_snapshots(settings: Settings, customer_id: int, erasure_id: int, *, without_country: bool) -> None:
+    """Makes a customer's purchases those of a guest in every snapshot, under a new hash, and says so in its record.
+
+    The files are written beside the old ones, then the record names them, then the old ones go: whenever it is
+    stopped, the record names whole ones, and it may be called again.
+
+    Args:
+        settings: whose snapshots.
+        customer_id: who is erased.
+        erasure_id: names the new files.
+        without_country: whether the country of their purchases goes too.
+
+    Raises:
+        ArtifactError: a snapshot is damaged, or the store refused.
+    """
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select snapshot_id, url from ml.snapshot order by snapshot_id")
+        snapshots = cursor.fetchall()
+    for number, url in snapshots:
+        if not _is_there(url):
+            continue
+        interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
+        products = _read(f"{url}/products.parquet", _PRODUCTS)
+        theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
+        if not interactions.select(theirs.any()).item():
+            continue
+        gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
+        # None where it is theirs; a when without an otherwise is null there.
+        interactions = interactions.with_columns(pl.when(~theirs).then(pl.col(name)).alias(name) for name in gone)
+        interactions = interactions.sort(_ORDER)
+        new = f"{settings.artifacts}/snapshots/{_name(number)}-e{erasure_id}"
+        _write(new, interactions, products)
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                query("record_erased_snapshot"),
+                {
+                    "snapshot_id": number,
+                    "sha256": content_sha256(interactions, products),
+                    "customers": interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
+                    "url": new,
+                },
+            )
+    _remove_unnamed(settings)
 
 
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
@@ -256,6 +310,22 @@ def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None
     for name, frame in (("products", products), ("interactions", interactions)):
         with new_file(f"{url}/{name}.parquet") as file:
             frame.write_parquet(file)
+
+
+def _remove_unnamed(settings: Settings) -> None:
+    """Removes the folders of snapshots that no record names."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        # Whoever takes a snapshot holds it until the record is there.
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        cursor.execute("select url from ml.snapshot")
+        named = {posixpath.basename(url) for (url,) in cursor.fetchall()}
+        try:
+            filesystem, folder = fsspec.core.url_to_fs(f"{settings.artifacts}/snapshots")
+            for path in filesystem.ls(folder, detail=False) if filesystem.exists(folder) else ():
+                if posixpath.basename(path.rstrip("/")) not in named:
+                    filesystem.rm(path, recursive=True)
+        except OSError as error:
+            raise ArtifactError(f"{folder}: an older snapshot was not removed: {error}.") from error
 
 
 def _is_there(url: str) -> bool:

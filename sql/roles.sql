@@ -63,6 +63,9 @@ grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_pr
 -- What on-call was told: whatever breaks says so.
 grant select, insert, update on ops.incident to ncf_ingest, ncf_training, ncf_publishing;
 
+-- Whoever writes customers looks who was erased. Who is, is written by the owner alone.
+grant select on retail.erasure to ncf_ingest, ncf_training, ncf_publishing;
+
 -- Before Postgres 17 only the owner may analyze a table; others are told so by a warning, and some plans are worse.
 do $$
 begin

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg2.extras import RealDictCursor
 
 from ncf_pipeline.database import Connection
+from ncf_pipeline.erased import hold_off
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.resources import query
 
@@ -65,6 +66,7 @@ def locked_batch(connection: Connection, batch_id: int) -> dict[str, Any]:
     Raises:
         InputError: there is no such batch.
     """
+    hold_off(connection)
     return _batch(connection, f"{query('batch').rstrip()}\nfor update", batch_id)
 
 
@@ -94,6 +96,7 @@ def counts_of(record: dict[str, Any]) -> BatchCounts:
 
 def lock_landing(connection: Connection) -> None:
     """Waits until no other run lands files, and lets none until the transaction ends."""
+    hold_off(connection)
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s)", (_LANDING,))
 

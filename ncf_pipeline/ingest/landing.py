@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.erased import known_erased
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.batches import called, lock_landing
 from ncf_pipeline.ingest.cells import ORIGINAL, UNREADABLE, DateOrder, ambiguous_at, as_typed, examples_of_order
+from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.header import CORRECTS, shortened
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
 from ncf_pipeline.ingest.reading import open_file
@@ -186,10 +189,11 @@ def _land_file(
     connection: Connection, settings: Settings, source: Source, batch_id: int, file_number: int, lines_before: int
 ) -> _Landed:
     lines = lines_before
+    take_out = partial(without_erased, erased=known_erased(connection, settings))
     with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb) as opened:
         for number, table in enumerate(opened.tables, 1):
             place = (batch_id, file_number, 0 if table.sheet is None else number)
-            lines = _land_table(connection, table, place, lines)
+            lines = _land_table(connection, table, place, lines, take_out)
         if lines == lines_before:
             raise InputError(f"{source.name} has a header but no lines: there is nothing to load.")
         return _Landed(
@@ -200,7 +204,13 @@ def _land_file(
         )
 
 
-def _land_table(connection: Connection, table: Table, place: tuple[int, int, int], lines: int) -> int:
+def _land_table(
+    connection: Connection,
+    table: Table,
+    place: tuple[int, int, int],
+    lines: int,
+    take_out: Callable[[pl.DataFrame], pl.DataFrame],
+) -> int:
     """Copies a table; gives the number of the batch's last line."""
     batch_id, file_number, sheet_number = place
     order: DateOrder | None = None
@@ -209,9 +219,8 @@ def _land_table(connection: Connection, table: Table, place: tuple[int, int, int
         for chunk in table.chunks():
             if order is None and ambiguous_at(chunk[InvoiceLines.INVOICE_DATE]) is not None:
                 order = date_order(table)
-            typed = as_typed(
-                chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma
-            ).select(
+            typed = as_typed(chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma)
+            landed = take_out(typed).select(
                 pl.lit(batch_id).alias("batch_id"),
                 pl.int_range(lines + 1, lines + 1 + pl.len()).alias("line_number"),
                 pl.lit(file_number).alias("file_number"),
@@ -222,7 +231,7 @@ def _land_table(connection: Connection, table: Table, place: tuple[int, int, int
                 ORIGINAL,
                 CORRECTS,
             )
-            cursor.copy_expert(statement, io.BytesIO(typed.write_csv(include_header=False).encode()))
+            cursor.copy_expert(statement, io.BytesIO(landed.write_csv(include_header=False).encode()))
             lines += len(typed)
     return lines
 

@@ -1,6 +1,7 @@
 """A trained model, and its exact round trip through tensors and JSON. No pickle."""
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,19 @@ class ModelState:
     config: dict[str, Any]
     vocabularies: dict[str, list[Any]]
 
+    def without_customers(self, gone: Collection[int]) -> "ModelState":
+        """The same without the rows of some customers: to it they are strangers. All others score as before."""
+        customers = self.vocabularies["customers"]
+        kept = [place for place, customer in enumerate(customers) if customer not in gone]
+        rows = torch.tensor([0, *(place + 1 for place in kept)])  # row 0 is for whoever is unknown
+        return replace(
+            self,
+            tensors=self.tensors | {_CUSTOMER_ROWS: self.tensors[_CUSTOMER_ROWS][rows].clone()},
+            vocabularies=self.vocabularies | {"customers": [customers[place] for place in kept]},
+        )
+
+
+_CUSTOMER_ROWS = "customer.weight"
 
 SELECT, FIT = "select", "fit"
 
@@ -93,6 +107,12 @@ class TrainedModel:
             },
             vocabularies={"customers": list(self.customers), "products": list(self.products)},
         )
+
+    def without_customers(self, gone: Collection[int]) -> "TrainedModel":
+        """The same without the rows of some customers; itself where it has none of them."""
+        if not set(gone) & set(self.customers):
+            return self
+        return TrainedModel.from_state(self.state().without_customers(gone))
 
     @classmethod
     def from_state(cls, state: ModelState) -> "TrainedModel":

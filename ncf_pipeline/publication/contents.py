@@ -167,6 +167,23 @@ def remove(store: Store, name: str) -> None:
     store.client.unlink(store.key(name, "index"))
 
 
+def forget(store: Store, name: str, suffix: str) -> int:
+    """Takes a key out of a publication's index; gives how many customers it tells of then."""
+    customers = 0
+    for number in _numbers(store, name):
+        suffixes = _noted(store, name, number)
+        if suffix in suffixes:
+            suffixes.remove(suffix)
+            _note(store, name, number, suffixes)
+        customers += sum(each.startswith("customer:") for each in suffixes)
+    return customers
+
+
+def index(store: Store, name: str) -> Iterator[list[str]]:
+    """The keys that a publication has by its index, some at a time."""
+    return (_noted(store, name, number) for number in _numbers(store, name))
+
+
 def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
     """One (key, fields) for each key, whatever the frames' borders."""
     current: tuple[str, str] | None = None

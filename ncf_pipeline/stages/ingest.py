@@ -15,6 +15,7 @@ from psycopg2.extras import Json
 from ncf_pipeline import quality
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.database import transaction
+from ncf_pipeline.erased import hold_off
 from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import data_docs, inbox
 from ncf_pipeline.ingest.batches import (
@@ -216,6 +217,7 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
 
 def _reject(settings: Settings, batch_id: int, report: dict[str, Any], reason: str) -> None:
     with transaction(settings) as connection, connection.cursor() as cursor:
+        hold_off(connection)
         report["examples"] = unreadable_lines(connection, batch_id)
         cursor.execute(
             "update raw.batch set status = 'rejected', reason = %s, report = %s, rules_sha256 = %s, "

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ncf_pipeline import artifacts, live_history, publication, quality, registry
 from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
+from ncf_pipeline.erased import kept_out
 from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
 from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.list_quality import check_lists
@@ -53,9 +54,10 @@ def refresh(settings: Settings) -> int | None:
     if entry is None:
         logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
         return None
-    frozen = read_snapshot(settings, take_snapshot(settings, None))
     try:
-        return publish_lists(settings, entry, frozen, top_n=settings.top_n)
+        with kept_out(settings):
+            frozen = read_snapshot(settings, take_snapshot(settings, None))
+            return publish_lists(settings, entry, frozen, top_n=settings.top_n)
     except SupersededError as error:
         logger.info("%s So its lists are made instead.", error)
         return refresh(settings)

@@ -18,6 +18,7 @@ from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.distributed import train
+from ncf_pipeline.erased import kept_out
 from ncf_pipeline.errors import OutdatedModelError, TrainingError
 from ncf_pipeline.evaluation import (
     CANDIDATE,
@@ -112,7 +113,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     )
     lists |= _incumbent_lists(settings, version, frozen, truth)
     scores = score(lists, truth, k=settings.k)
-    artifacts.save_model(
+    _save(
+        settings,
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
         lineage=_lineage(settings, frozen, version, holdout_start, scores),
@@ -182,7 +184,8 @@ def refit(settings: Settings, version: int) -> bool:
     )
     scores = registry.evaluation(settings, version)
     url = artifacts.version_url(settings.artifacts, version)
-    artifacts.save_model(
+    _save(
+        settings,
         model,
         url,
         lineage=_lineage(settings, frozen, version, entry.holdout_start, scores),
@@ -242,12 +245,13 @@ def publish(settings: Settings, version: int) -> int:
         SupersededError: another version serves by now, such as by a rollback. The lists before still serve.
     """
     entry = registry.model_version(settings, version)
-    frozen = read_snapshot(settings, entry.snapshot_id)
-    newest = max((earlier.as_of for earlier in registry.publications(settings)), default=frozen.cutoff)
-    if newest > frozen.cutoff:
-        logger.info("Lists as of %s were live already, so v%d scores the newest purchases.", newest, version)
-        frozen = read_snapshot(settings, take_snapshot(settings, None))
-    return publish_lists(settings, entry, frozen, top_n=int(entry.config["top_n"]))
+    with kept_out(settings):
+        frozen = read_snapshot(settings, entry.snapshot_id)
+        newest = max((earlier.as_of for earlier in registry.publications(settings)), default=frozen.cutoff)
+        if newest > frozen.cutoff:
+            logger.info("Lists as of %s were live already, so v%d scores the newest purchases.", newest, version)
+            frozen = read_snapshot(settings, take_snapshot(settings, None))
+        return publish_lists(settings, entry, frozen, top_n=int(entry.config["top_n"]))
 
 
 def truth_for(frozen: Snapshot, holdout_start: datetime) -> Holdout:
@@ -299,6 +303,13 @@ def _checkpoints(
 ) -> CheckpointFile:
     key = checkpoint_key(frozen.sha256, cutoff, recipe, settings.device, epochs)
     return CheckpointFile(settings.checkpoints_path, key)
+
+
+def _save(settings: Settings, model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> None:
+    """Keeps a model without customers who were erased while it was trained."""
+    with kept_out(settings) as erased:
+        known = model.without_customers(erased.gone(model.customers, model.cutoff))
+        artifacts.save_model(known, url, lineage=lineage, card=card)
 
 
 def _thresholds(settings: Settings) -> Thresholds:

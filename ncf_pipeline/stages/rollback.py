@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from ncf_pipeline import live_history, publication, registry
+from ncf_pipeline.erased import kept_out
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
@@ -103,7 +104,8 @@ def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, b
             return of_version.number, True
     from ncf_pipeline.stages.publish import republish  # it imports torch, and a flip should not wait for that
 
-    return republish(settings, published[0]), False
+    with kept_out(settings):
+        return republish(settings, published[0]), False
 
 
 def _flip(settings: Settings, number: int) -> None:

@@ -176,15 +176,8 @@ with hashed as (
             sha256(
                 convert_to(
                     string_agg(
-                        concat_ws(
-                            e'\x1f',
-                            stock_code,
-                            coalesce(description, e'\x1e'),
-                            quantity,
-                            extract(epoch from invoice_date),
-                            unit_price,
-                            coalesce(customer_id, 0),
-                            coalesce(country, e'\x1e')
+                        retail.line_content(
+                            stock_code, description, quantity, invoice_date, unit_price, customer_id, country
                         ),
                         e'\x1d'
                         order by line_number

@@ -1,0 +1,50 @@
+"""`forget`: erases a customer everywhere."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ncf_pipeline.cli.options import Json
+from ncf_pipeline.local import serving
+from ncf_pipeline.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's command."""
+    app.command()(forget)
+
+
+def forget(
+    customer: Annotated[int, typer.Argument(help="The customer's id, e.g. 14646", min=1)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a customer everywhere, for good, and prove it by a search of every place."""
+    from getpass import getuser
+
+    from ncf_pipeline.quality import masked
+    from ncf_pipeline.stages.forget import forget as erase
+
+    who = masked(str(customer))
+    if not yes:
+        typer.confirm(f"Erase customer {who} from the database, all files and all lists, for good?", abort=True)
+    with serving(load_settings()) as settings:
+        done = erase(settings, customer, requested_by=f"command line, {getuser()}")
+    if as_json:
+        typer.echo(json.dumps(done.as_dict()))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("place", title=f"Customer {who}", title_justify="left")
+    table.add_column("named them", justify="right")
+    table.add_column("now", justify="right")
+    for place, count in done.places.items():
+        if count:
+            table.add_row(place, f"{count:,}", f"{done.left.get(place, 0)}")
+    if table.row_count:
+        console.print(table)
+    console.print(f"{len(done.left)} places were searched, and none names them. Erasure {done.erasure} is recorded.")
+    for told in done.not_covered:
+        console.print(f"Not covered: {told}.", markup=False)

@@ -1,0 +1,192 @@
+"""A customer out of the artifact store and the checkpoints, and every file there searched."""
+
+import json
+import logging
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ncf_pipeline import artifacts
+from ncf_pipeline.columns import DISCOVER, Interactions, Lists
+from ncf_pipeline.database import transaction
+from ncf_pipeline.erasure.words import mask, names_customer, pattern
+from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.files import new_file
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import erase_from_snapshots
+
+logger = logging.getLogger(__name__)
+
+_TEXT = (".html", ".md", ".txt", ".csv")
+_ROWS_AT_ONCE = 100_000
+
+
+def search(settings: Settings, customer_id: int) -> dict[str, int]:
+    """How many files of the artifact store name the customer, by the folder that they are in.
+
+    Parquet and JSON are decoded: what counts is a customer's column, key or vocabulary. In pages and notes it is the
+    number, where nothing says that it is another thing.
+
+    Raises:
+        ArtifactError: a file cannot be read, so that nobody knows what is in it.
+    """
+    found: Counter[str] = Counter()
+    for path, folder in _files(settings):
+        found[f"artifacts: {folder}"] += _names(settings, path, customer_id)
+    return dict(found)
+
+
+def erase(settings: Settings, customer_id: int, *, without_country: bool, lineage: dict[str, Any]) -> None:
+    """Rewrites every file of the artifact store that names the customer, and removes all checkpoints.
+
+    Nobody may write there meanwhile: see `ncf_pipeline.erased.alone`. May be stopped at any point and called again.
+
+    Args:
+        settings: whose artifact store and checkpoints.
+        customer_id: who is erased.
+        without_country: whether the country of their purchases goes too.
+        lineage: what a model's manifest says of it.
+
+    Raises:
+        ArtifactError: a file is damaged, or the store refused.
+    """
+    _remove_unfinished(settings)
+    erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
+    for path, folder in _files(settings):
+        if posixpath.basename(path) == artifacts.MANIFEST:
+            artifacts.erase_customer(_url(settings, posixpath.dirname(path)), customer_id, lineage)
+        elif folder == "publications" and path.endswith(".parquet"):
+            _erase_from_lists(settings, _url(settings, path), customer_id)
+        elif path.endswith(".html") and _names(settings, path, customer_id):
+            text = _content(settings, path).decode()
+            with new_file(_url(settings, path)) as file:
+                file.write(mask(text, customer_id, written=False).encode())
+    # They hold no ids, but a row for each customer of a snapshot that is another one now. They only save time.
+    for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
+        checkpoint.unlink(missing_ok=True)
+
+
+def _remove_unfinished(settings: Settings) -> None:
+    """What runs that were killed have left half-written: nobody writes now."""
+    for path, _ in _files(settings):
+        name = path.removeprefix(_root(settings))
+        if ".tmp" in name:
+            try:
+                _filesystem(settings).rm(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise ArtifactError(f"{path} is half-written and cannot be removed: {error}. Remove it.") from error
+
+
+def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
+    """A publication's lists without the customer's, and its number of customers in the registry."""
+    key, customers = str(customer_id), 0
+    try:
+        with fsspec.open(url) as file:
+            lists = pq.ParquetFile(file)
+            theirs = pc.field(Lists.AUDIENCE).isin(["customer"]) & (pc.field(Lists.KEY) == key)
+            found = any(len(pa.Table.from_batches([batch]).filter(theirs)) for batch in _batches(lists))
+        if not found:
+            return
+        with fsspec.open(url) as file, new_file(url) as rewritten:
+            lists = pq.ParquetFile(file)
+            with pq.ParquetWriter(rewritten, lists.schema_arrow) as writer:
+                for batch in _batches(lists):
+                    kept = pa.Table.from_batches([batch]).filter(~theirs)
+                    of_customers = pc.field(Lists.AUDIENCE) == "customer"
+                    customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == DISCOVER)))
+                    writer.write_table(kept)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{url} cannot be read: {error}. Remove it: its lists were live long ago.") from error
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("update ml.publication set customers = %s where url = %s", (customers, url))
+
+
+def _batches(lists: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    yield from lists.iter_batches(_ROWS_AT_ONCE)
+
+
+def _names(settings: Settings, path: str, customer_id: int) -> bool:
+    if path.endswith(".parquet"):
+        return _parquet_names(settings, path, customer_id)
+    if path.endswith(".json"):
+        try:
+            return names_customer(json.loads(_content(settings, path)), customer_id)
+        except ValueError as error:
+            raise ArtifactError(f"{path} is no JSON: {error}. Repair or remove it.") from error
+    if path.endswith(_TEXT):
+        text = _content(settings, path).decode(errors="replace")
+        return pattern(customer_id, written=False).search(text) is not None
+    return False
+
+
+def _parquet_names(settings: Settings, path: str, customer_id: int) -> bool:
+    """Whether a column of customers has the number, or a column of keys in rows of customers."""
+    try:
+        with _filesystem(settings).open(path) as file:
+            parquet = pq.ParquetFile(file)
+            names = set(parquet.schema_arrow.names)
+            used = names & {Interactions.CUSTOMER_ID, Lists.AUDIENCE, Lists.KEY}
+            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=sorted(used)) if used else ():
+                frame = pl.from_arrow(batch)
+                assert isinstance(frame, pl.DataFrame)
+                if (
+                    Interactions.CUSTOMER_ID in used
+                    and (frame[Interactions.CUSTOMER_ID].cast(pl.String) == str(customer_id)).any()
+                ):
+                    return True
+                if Lists.KEY in used:
+                    keys = frame
+                    if Lists.AUDIENCE in used:
+                        keys = frame.filter(pl.col(Lists.AUDIENCE) == "customer")
+                    if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
+                        return True
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} cannot be searched: {error}. Repair or remove it.") from error
+    return False
+
+
+def _files(settings: Settings) -> list[tuple[str, str]]:
+    """Every file of the artifact store, with the first folder of its path."""
+    root = _root(settings)
+    try:
+        filesystem = _filesystem(settings)
+        filesystem.invalidate_cache()
+        paths = sorted(filesystem.find(root))
+    except (OSError, ImportError, ValueError) as error:
+        raise ArtifactError(f"{settings.artifacts} cannot be searched: {error}. Is the store there?") from error
+    return [(path, path.removeprefix(root).lstrip("/").partition("/")[0]) for path in paths]
+
+
+def _content(settings: Settings, path: str) -> bytes:
+    try:
+        content: bytes = _filesystem(settings).cat_file(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Repair or remove it.") from error
+    return content
+
+
+def _url(settings: Settings, path: str) -> str:
+    return f"{settings.artifacts}/{path.removeprefix(_root(settings)).lstrip('/')}"
+
+
+def _root(settings: Settings) -> str:
+    return str(fsspec.core.url_to_fs(settings.artifacts)[1]).rstrip("/")
+
+
+def _filesystem(settings: Settings) -> Any:
+    return fsspec.core.url_to_fs(settings.artifacts)[0]
+
+
+def lineage(erasure_id: int) -> dict[str, Any]:
+    """What a manifest says of an erasure."""
+    return {"erasure": erasure_id, "at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -1,0 +1,73 @@
+"""The record of erasures: that one was done, when, and what was found, but not of whom."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extras import Json
+
+from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.erased import check_key, customer_hash, key_check, key_of
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """One row of `retail.erasure`, open.
+
+    Attributes:
+        erasure_id: of the row.
+        without_country: whether the customer's country goes too, because it would tell them apart.
+    """
+
+    erasure_id: int
+    without_country: bool
+
+
+def is_known(settings: Settings, customer_id: int) -> bool:
+    """Whether this customer was erased before, or somebody began to.
+
+    Raises:
+        SettingsError: the key is another one than before.
+    """
+    key = _key(settings)
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select 1 from retail.erasure where customer_hash = %s limit 1", (customer_hash(key, customer_id),)
+        )
+        return cursor.fetchone() is not None
+
+
+def open_erasure(connection: Connection, settings: Settings, customer_id: int, requested_by: str) -> Erasure:
+    """Begins an erasure, or goes on with one that was killed. From its commit on, the customer cannot come back."""
+    key = key_of(settings, make=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query("open_erasure"),
+            {
+                "customer_id": customer_id,
+                "customer_hash": customer_hash(key, customer_id),
+                "key_check": key_check(key),
+                # The shop's clock has no zone, and is taken for this machine's, as for what counts as the future.
+                "until": datetime.now(),
+                "requested_by": requested_by,
+            },
+        )
+        erasure_id, without_country = cursor.fetchone() or (0, False)
+    return Erasure(erasure_id, without_country)
+
+
+def finish_erasure(settings: Settings, erasure_id: int, report: dict[str, Any]) -> None:
+    """Notes that nothing names the customer any more."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(query("finish_erasure"), {"erasure_id": erasure_id, "report": Json(report)})
+
+
+def _key(settings: Settings) -> bytes:
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select distinct key_check from retail.erasure")
+        checks = [check for (check,) in cursor.fetchall()]
+    key = key_of(settings, make=not checks)
+    check_key(key, checks)
+    return key

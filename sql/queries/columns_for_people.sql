@@ -1,0 +1,23 @@
+-- every column that could hold a customer: of that name, of text, of several texts, or of JSON
+select
+    columns.table_schema,
+    columns.table_name,
+    columns.column_name,
+    columns.data_type
+from information_schema.columns
+inner join information_schema.tables
+    on
+        columns.table_schema = tables.table_schema
+        and columns.table_name = tables.table_name
+where
+    tables.table_type = 'BASE TABLE'
+    and columns.table_schema not in ('pg_catalog', 'information_schema')
+    and (
+        columns.column_name = 'customer_id'
+        or columns.data_type in ('text', 'character varying', 'json', 'jsonb')
+        or columns.udt_name = '_text'
+    )
+order by
+    columns.table_schema asc,
+    columns.table_name asc,
+    columns.column_name asc

@@ -1,0 +1,8 @@
+-- who was erased, as far as it is known: of each the last time
+select
+    customer_hash,
+    max(key_check) as key_check,
+    max(until) as until,
+    bool_or(without_country) as without_country
+from retail.erasure
+group by customer_hash
