@@ -1,0 +1,11 @@
+-- what a shop knows of one customer, from their newest lines
+select
+    (array_agg(country order by invoice_date desc))[1] as country,
+    count(distinct invoice_no) as orders,
+    min(invoice_date) as first_order,
+    max(invoice_date) as last_order
+from retail.invoice_line
+where
+    customer_id = %(customer_id)s
+    and quantity > 0
+having count(*) > 0
