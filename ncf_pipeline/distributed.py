@@ -59,6 +59,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
+    budget_seconds: float | None = None,
 ) -> TrainedModel:
     """`model.training.train`, with the help of the other processes where torchrun started some.
 
@@ -68,9 +69,16 @@ def train(
     together = place(device).world > 1
     try:
         if together:
-            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints)
+            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints, budget_seconds)
         return training.train(
-            interactions, cutoff, recipe, device=device, on_epoch=on_epoch, epochs=epochs, checkpoints=checkpoints
+            interactions,
+            cutoff,
+            recipe,
+            device=device,
+            on_epoch=on_epoch,
+            epochs=epochs,
+            checkpoints=checkpoints,
+            budget_seconds=budget_seconds,
         )
     except RuntimeError as error:
         if not together:
@@ -88,6 +96,7 @@ def _share(
     device: str,
     epochs: int | None,
     checkpoints: Checkpoints | None,
+    budget_seconds: float | None,
 ) -> Checkpoints | None:
     """Sends a training to the other processes; gives the checkpoints that this one goes on from, as they do."""
     earlier = checkpoints.load() if checkpoints is not None else None
@@ -97,6 +106,7 @@ def _share(
         "device": device,
         "epochs": epochs,
         "keeps": checkpoints is not None,
+        "budget_seconds": budget_seconds,
         "earlier": earlier.facts if earlier is not None else None,
     }
     content = io.BytesIO()
@@ -122,6 +132,7 @@ def _help() -> None:
                 device=wanted["device"],
                 epochs=wanted["epochs"],
                 checkpoints=_Held(earlier, None) if wanted["keeps"] else None,
+                budget_seconds=wanted["budget_seconds"],
             )
 
 

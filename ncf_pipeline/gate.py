@@ -1,9 +1,9 @@
 """The gate: may a candidate serve? One pure rule; a decision carries its reasons and its numbers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
 from ncf_pipeline.evaluation import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
@@ -17,7 +17,7 @@ MUST_BEAT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the rule compares with. Precisions are absolute, in [0, 1].
+    """What the rule compares with. Precisions are absolute, in [0, 1]. The defaults are those of `Settings.gate_*`.
 
     Attributes:
         baseline_margin: by how much the lower end of the candidate's lead over a baseline must exceed 0.
@@ -28,19 +28,59 @@ class Thresholds:
         min_catalog_coverage: share of the catalogue that must be exceeded by what is recommended.
         min_full_lists: share of known customers who must have a full list.
         max_overlap: mean share of products that two customers' lists may have in common.
-        min_refit_agreement: mean share of a customer's first K that refit and evaluated model must both
-            recommend. Two seeds of one recipe share about twice as much; a broken refit next to nothing.
+        min_lines: learned from, as a share of the lines that the incumbent learned from.
+        min_ids_worth: by how many standard deviations a model must know its own customers, and its own products,
+            better than it knows them in random order.
+        min_refit_agreement: mean share of a customer's first K that refit and evaluated model must both recommend.
     """
 
-    baseline_margin: float = 0.0
-    incumbent_tolerance: float = 0.02
-    cohort_tolerance: float = 0.03
-    min_customers: int = 50
-    when_too_few: Literal["hold", "go"] = "hold"
-    min_catalog_coverage: float = 0.05
-    min_full_lists: float = 0.95
-    max_overlap: float = 0.5
-    min_refit_agreement: float = 0.4
+    baseline_margin: float
+    incumbent_tolerance: float
+    cohort_tolerance: float
+    min_customers: int
+    when_too_few: Literal["hold", "go"]
+    min_catalog_coverage: float
+    min_full_lists: float
+    max_overlap: float
+    min_lines: float
+    min_ids_worth: float
+    min_refit_agreement: float
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How a model was trained.
+
+    Attributes:
+        losses: of its epochs, in order.
+        out_of_time: whether the time for training was spent before it was done.
+        finite_weights: whether every weight is a number.
+        lines: of interactions that it learned from.
+        lines_there: that the snapshot holds from before its cutoff.
+        incumbent_lines: that the incumbent learned from; None where there is none.
+        queries: on which the next two were measured.
+        customers_worth: see `model.ids.IdsWorth`, in standard deviations.
+        products_worth: likewise.
+    """
+
+    losses: tuple[float, ...]
+    out_of_time: bool
+    finite_weights: bool
+    lines: int | None
+    lines_there: int
+    incumbent_lines: int | None
+    queries: int
+    customers_worth: float
+    products_worth: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"losses": list(self.losses)}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> "TrainingFacts":
+        """What `as_dict` gave."""
+        return cls(**(facts | {"losses": tuple(facts["losses"])}))
 
 
 @dataclass(frozen=True)
@@ -51,31 +91,39 @@ class GateDecision:
     reasons: tuple[str, ...]
     thresholds: Thresholds
     scores: tuple[Scores, ...] = field(repr=False)
+    training: TrainingFacts | None = field(default=None, repr=False)
 
 
-def decide(scores: Sequence[Scores], thresholds: Thresholds) -> GateDecision:
+def decide(scores: Sequence[Scores], training: TrainingFacts, thresholds: Thresholds) -> GateDecision:
     """Promote only if no rule objects.
 
     For `for_you`, and again for `discover`:
 
-    1. Every number of the candidate is finite.
+    1. Every number of the candidate is finite, in every cohort.
     2. The candidate beats every baseline of `MUST_BEAT`: the lower end of the 95% interval of the paired
        difference in Precision@K is above the margin.
     3. It is not worse than the incumbent, where there is one: the lower end of the same interval is not
        below minus the tolerance, so that shoppers, not the candidate, have the benefit of the doubt.
     4. No cohort is worse than with the incumbent by more than its tolerance and more than chance explains.
-
-    And for `for_you`:
-
     5. More than the given share of the catalogue is recommended to somebody.
     6. Enough customers have a full list.
     7. Lists are not the same for everyone.
 
+    And of how it was trained, since good lists on one holdout can hide it (see `objections_to_training`):
+
+    8. To its end, with losses and weights that are numbers.
+    9. On all that the snapshot holds from before the holdout, which is not much less than the incumbent learned from.
+    10. It knows its customers and its products: each id by the row that was trained for it.
+
     With fewer holdout customers than `min_customers` an interval tells nothing. Then the gate holds, or
     (`when_too_few="go"`) compares the plain means instead of the intervals' ends.
 
+    A candidate that is let through is trained again on everything, and that refit is asked
+    `objections_to_training` and `objections_to_refit`.
+
     Args:
         scores: of the candidate, the baselines and, where there is one, the incumbent, by cohort.
+        training: of the candidate.
         thresholds: what to compare with.
 
     Returns:
@@ -87,6 +135,7 @@ def decide(scores: Sequence[Scores], thresholds: Thresholds) -> GateDecision:
         of_question = [score for score in scores if score.question == question]
         of = {score.recommender: score for score in of_question if score.cohort == EVERYONE}
         candidate = of.get(CANDIDATE)
+        objections += _not_finite(of_question)
         if candidate is None:
             objections.append(f"the candidate was not evaluated on {question}")
         elif candidate.customers == 0:
@@ -96,14 +145,48 @@ def decide(scores: Sequence[Scores], thresholds: Thresholds) -> GateDecision:
         else:
             told, objected = _compare(candidate, of, thresholds)
             in_favour += told
-            objections += objected + _cohorts_suffer(of_question, thresholds)
-            if question == FOR_YOU:
-                objections += _guard_rails(candidate, thresholds)
-                in_favour.append(
-                    f"{candidate.catalog_coverage:.1%} of the catalogue is recommended, "
-                    f"two customers' lists share {candidate.overlap:.1%}"
-                )
-    return GateDecision(not objections, tuple(objections or in_favour), thresholds, tuple(scores))
+            objections += objected + _cohorts_suffer(of_question, thresholds) + _guard_rails(candidate, thresholds)
+            in_favour.append(
+                f"{question}: {candidate.catalog_coverage:.1%} of the catalogue is recommended, "
+                f"two customers' lists share {candidate.overlap:.1%}"
+            )
+    objections += objections_to_training(training, thresholds)
+    return GateDecision(not objections, tuple(objections or in_favour), thresholds, tuple(scores), training)
+
+
+def objections_to_training(facts: TrainingFacts, thresholds: Thresholds, *, whose: str = "the candidate") -> list[str]:
+    """What speaks against a model by how it was trained; nothing, normally.
+
+    Args:
+        facts: of the candidate, or of its refit.
+        thresholds: `min_lines`, `min_ids_worth` and `min_customers` count.
+        whose: the model in words.
+    """
+    objections = []
+    if not facts.losses or not all(isfinite(loss) for loss in facts.losses):
+        objections.append(f"{whose} was trained with losses that are no numbers, or none: {list(facts.losses)}")
+    if not facts.finite_weights:
+        objections.append(f"{whose} has weights that are not finite, so its lists mean nothing")
+    if facts.out_of_time:
+        objections.append(f"{whose} is not trained to the end: the time for it (train_budget_minutes) was spent")
+    lines = facts.lines or 0
+    if lines < facts.lines_there:
+        objections.append(
+            f"{whose} learned from {lines:,} of the {facts.lines_there:,} lines that the snapshot holds for it"
+        )
+    if facts.incumbent_lines is not None and not lines >= thresholds.min_lines * facts.incumbent_lines:
+        objections.append(
+            f"{whose} learned from {lines:,} lines, the incumbent from {facts.incumbent_lines:,}; "
+            f"at least {thresholds.min_lines:.0%} of that is asked: has the database lost some?"
+        )
+    if facts.queries >= thresholds.min_customers or not isfinite(facts.customers_worth + facts.products_worth):
+        objections += [
+            f"{whose} knows its {names} hardly better than in random order ({worth:.1f} standard deviations; "
+            f"{thresholds.min_ids_worth:g} are asked): ids and embeddings do not belong together"
+            for names, worth in (("customers", facts.customers_worth), ("products", facts.products_worth))
+            if not worth >= thresholds.min_ids_worth
+        ]
+    return objections
 
 
 def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
@@ -127,7 +210,7 @@ def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
 def _compare(candidate: Scores, of: dict[str, Scores], thresholds: Thresholds) -> tuple[list[str], list[str]]:
     """What speaks for the candidate and what against it, in one question."""
     told: list[str] = []
-    objections = _not_finite(candidate)
+    objections: list[str] = []
     too_few = candidate.customers < thresholds.min_customers
     if too_few:
         line = (
@@ -162,12 +245,24 @@ def _compare(candidate: Scores, of: dict[str, Scores], thresholds: Thresholds) -
     return told, objections
 
 
-def _not_finite(candidate: Scores) -> list[str]:
+def _not_finite(of_question: Sequence[Scores]) -> list[str]:
     return [
-        f"{name} of {candidate.question} is {value}: not a number"
-        for name, value in candidate.as_dict().items()
+        f"{name} of {score.question}{'' if score.cohort == EVERYONE else f' ({score.cohort})'} is {value}: "
+        "not a finite number"
+        for score in of_question
+        if score.customers > 0  # a mean over nobody is none
+        for name, value in _of_the_candidate(score)
         if isinstance(value, float) and not isfinite(value)
     ]
+
+
+def _of_the_candidate(score: Scores) -> Iterator[tuple[str, Any]]:
+    """The candidate's numbers, by name: all of its own, and its lead over others."""
+    for name, value in score.as_dict().items():
+        if score.recommender == CANDIDATE:
+            yield name, value
+        elif name.startswith("ahead"):
+            yield f"{name} of {_words(score.recommender)}", value
 
 
 def _cohorts_suffer(of_question: Sequence[Scores], thresholds: Thresholds) -> list[str]:
@@ -190,17 +285,17 @@ def _guard_rails(candidate: Scores, thresholds: Thresholds) -> list[str]:
     objections = []
     if not candidate.catalog_coverage > thresholds.min_catalog_coverage:
         objections.append(
-            f"only {candidate.catalog_coverage:.1%} of the catalogue is recommended; "
+            f"{candidate.question}: only {candidate.catalog_coverage:.1%} of the catalogue is recommended; "
             f"more than {thresholds.min_catalog_coverage:.0%} is asked"
         )
     if not candidate.full_lists >= thresholds.min_full_lists:
         objections.append(
-            f"only {candidate.full_lists:.1%} of known customers have {candidate.k} products; "
+            f"{candidate.question}: only {candidate.full_lists:.1%} of known customers have {candidate.k} products; "
             f"{thresholds.min_full_lists:.0%} are asked"
         )
     if not candidate.overlap <= thresholds.max_overlap:
         objections.append(
-            f"two customers' lists share {candidate.overlap:.1%} of their products; "
+            f"{candidate.question}: two customers' lists share {candidate.overlap:.1%} of their products; "
             f"at most {thresholds.max_overlap:.0%} is allowed, since one list for everyone is no recommendation"
         )
     return objections

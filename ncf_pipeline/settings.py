@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     holdout_days: int = Field(28, ge=1, le=365, description="days that a backtest is evaluated on")
     seed: int = Field(0, ge=0, description="random seed of training")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    train_budget_minutes: float = Field(
+        240, gt=0, description="minutes of epochs after which no other one begins; the gate then holds"
+    )
     gpu_promised: bool = Field(False, description="this worker's queue promises a GPU: training without one is told")
 
     gate_baseline_margin: float = Field(0.0, ge=0, lt=1, description="lead over each baseline that must be exceeded")
@@ -70,7 +73,12 @@ class Settings(BaseSettings):
     )
     gate_min_full_lists: float = Field(0.95, ge=0, le=1, description="share of customers who must have a full list")
     gate_max_overlap: float = Field(0.5, ge=0, le=1, description="share of products two customers' lists may share")
-
+    gate_min_lines: float = Field(
+        0.9, ge=0, le=1, description="lines learned from, as a share of those that the incumbent learned from"
+    )
+    gate_min_ids_worth: float = Field(
+        2.0, ge=0, description="standard deviations by which a model knows its ids better than in random order"
+    )
     gate_min_refit_agreement: float = Field(
         0.4, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"
     )

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -135,6 +136,14 @@ class Fit:
             logger.warning("torch.compile failed, training goes on without: %s", str(error).splitlines()[0])
             self.forward, self.compiled = self.network, False
             return self._scores(inputs)
+
+    def seconds_since(self, started: float) -> float:
+        """The mean of those that train together, so that all of them stop after the same epoch.
+
+        Args:
+            started: of this process's `time.perf_counter`.
+        """
+        return self._over_processes(time.perf_counter() - started) / self.batches.placement.world
 
     def _over_processes(self, value: float) -> float:
         """The sum of each one's."""

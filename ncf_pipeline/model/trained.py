@@ -56,7 +56,8 @@ class EpochReport:
         loss: mean of the listwise loss over queries.
         for_you: Precision@5 on the inner holdout; None in `fit`.
         discover: likewise of the new products.
-        seconds: wall time.
+        seconds: wall time; the mean of those that train together.
+        out_of_time: whether the time for training was spent after it, though there was more to do.
     """
 
     stage: str
@@ -66,6 +67,7 @@ class EpochReport:
     for_you: float | None
     discover: float | None
     seconds: float
+    out_of_time: bool = False
 
     def inner_value(self) -> float:
         """What the inner holdout thinks of the network: the sum of both precisions."""
@@ -84,6 +86,8 @@ class TrainedModel:
         network: the weights; in evaluation mode.
         epochs: passes that the weights had.
         history: one report for each epoch.
+        lines: of interactions that it was trained on, the whole shop's before the cutoff; None where an earlier version
+            trained.
     """
 
     recipe: Recipe
@@ -93,6 +97,7 @@ class TrainedModel:
     network: PurchaseNCF
     epochs: int
     history: list[EpochReport] = field(default_factory=list)
+    lines: int | None = None
 
     def state(self) -> ModelState:
         """The parts to store; `from_state` gives the same model back, bit by bit."""
@@ -104,6 +109,7 @@ class TrainedModel:
                 "features": list(FEATURES),
                 "epochs": self.epochs,
                 "history": [asdict(report) for report in self.history],
+                "lines": self.lines,
             },
             vocabularies={"customers": list(self.customers), "products": list(self.products)},
         )
@@ -142,6 +148,7 @@ class TrainedModel:
             network=network.eval(),
             epochs=int(config["epochs"]),
             history=[EpochReport(**report) for report in config["history"]],
+            lines=config.get("lines"),
         )
 
 

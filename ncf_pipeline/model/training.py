@@ -8,7 +8,7 @@ last horizon included, since what was bought last says most about what is bought
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
@@ -60,6 +61,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
+    budget_seconds: float | None = None,
 ) -> TrainedModel:
     """Trains a model on what was known at the cutoff.
 
@@ -72,6 +74,8 @@ def train(
         epochs: train for so many, instead of choosing the number on an inner holdout; a refit takes the backtest's.
         checkpoints: where to keep each epoch, and to go on from: of a training with these very interactions,
             cutoff, recipe, device and epochs. Whoever gave them clears them, once the model is kept.
+        budget_seconds: of epochs, those of earlier tries included. Once they are spent, no other epoch begins, and the
+            history says that training was cut short. One epoch is always done: without it there is no model.
 
     Returns:
         The model. On the CPU, the same interactions, recipe and number of threads give the same weights.
@@ -102,7 +106,7 @@ def train(
         warm_start(network, Taste(ShopState(events, at, recipe)).by_customers, recipe)
         return Fit(network, queries, at, recipe)
 
-    course = _Course(checkpoints, on_epoch)
+    course = _Course(checkpoints, on_epoch, budget_seconds)
     if epochs is None and not course.has_begun(FIT):
         inner = until - recipe.horizon_days * DAY
         held = batches([chunk for chunk in chunks if chunk.at == inner])
@@ -111,26 +115,27 @@ def train(
             _select(start(past, inner), held, recipe, course)
     epochs = epochs or course.best_epoch() or DEFAULT_EPOCHS
     fit = course.resume(FIT, start(everything, until))
-    while fit.epoch < epochs:
+    while fit.epoch < epochs and not (fit.epoch and course.is_out_of_time()):
         started = time.perf_counter()
         loss = fit.run_epoch()
-        course.add(EpochReport(FIT, fit.epoch, epochs, loss, None, None, time.perf_counter() - started), fit)
+        course.add(EpochReport(FIT, fit.epoch, epochs, loss, None, None, fit.seconds_since(started)), fit)
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
         customers=[int(customer) for customer in events.customers],
         products=[str(product) for product in events.products],
         network=fit.averaged.cpu().eval(),
-        epochs=epochs,
+        epochs=fit.epoch,
         history=course.history,
+        lines=int((interactions[Interactions.PURCHASED_AT] < cutoff).sum()),
     )
 
 
 class _Course:
     """What a training has come to: a report of each epoch, kept with what is needed to go on after it."""
 
-    def __init__(self, checkpoints: Checkpoints | None, on_epoch: OnEpoch | None) -> None:
-        self.checkpoints, self.on_epoch = checkpoints, on_epoch
+    def __init__(self, checkpoints: Checkpoints | None, on_epoch: OnEpoch | None, seconds: float | None) -> None:
+        self.checkpoints, self.on_epoch, self.seconds = checkpoints, on_epoch, seconds
         self.earlier = checkpoints.load() if checkpoints is not None else None
         reports = self.earlier.facts["history"] if self.earlier is not None else []
         self.history = [EpochReport(**report) for report in reports]
@@ -155,6 +160,13 @@ class _Course:
         if self.on_epoch is not None:
             self.on_epoch(report)
 
+    def is_out_of_time(self) -> bool:
+        """Whether another epoch that was to come must not begin; if so, the last one's report says it from now on."""
+        if self.seconds is None or sum(report.seconds for report in self.history) < self.seconds:
+            return False
+        self.history[-1] = replace(self.history[-1], out_of_time=True)
+        return True
+
     def best_epoch(self) -> int | None:
         """After which epoch the last horizon was predicted best, the earliest if several; None if none was tried."""
         tried = [report for report in self.history if report.stage == SELECT]
@@ -165,10 +177,12 @@ def _select(fit: Fit, held: Batches, recipe: Recipe, course: _Course) -> None:
     """Trains a network that has not seen the last horizon, until it no longer predicts that horizon better."""
     course.resume(SELECT, fit)
     while fit.epoch < recipe.max_epochs and fit.epoch - (course.best_epoch() or 0) < PATIENCE:
+        if fit.epoch and course.is_out_of_time():
+            return
         started = time.perf_counter()
         loss = fit.run_epoch()
         for_you, discover = inner_precision(fit.averaged, held)
-        seconds = time.perf_counter() - started
+        seconds = fit.seconds_since(started)
         course.add(EpochReport(SELECT, fit.epoch, recipe.max_epochs, loss, for_you, discover, seconds), fit)
 
 

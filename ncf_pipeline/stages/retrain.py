@@ -7,7 +7,7 @@ version, so that every later stage means the same.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,6 @@ import pandas as pd
 from ncf_pipeline import artifacts, model_card, provenance, registry
 from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
-from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.distributed import train
 from ncf_pipeline.erased import kept_out
 from ncf_pipeline.errors import OutdatedModelError, TrainingError
@@ -27,11 +26,10 @@ from ncf_pipeline.evaluation import (
     NDCG_DEPTH,
     Holdout,
     Scores,
-    agreement,
     score,
     truth_of,
 )
-from ncf_pipeline.gate import GateDecision, Thresholds, decide, objections_to_refit
+from ncf_pipeline.gate import TrainingFacts
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.lists import customer_lists
 from ncf_pipeline.model.recipe import Recipe
@@ -40,11 +38,12 @@ from ncf_pipeline.model.training import Checkpoints
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.snapshot_quality import check_snapshot
+from ncf_pipeline.stages.gate import TRAINING, gate, log_decision, object_to_refit, training_facts
 from ncf_pipeline.stages.publish import publish_lists
 
-logger = logging.getLogger(__name__)
+__all__ = ["backtest", "gate", "log_decision", "publish", "refit", "register", "snapshot"]
 
-_COMPARED_CUSTOMERS = 1000
+logger = logging.getLogger(__name__)
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
@@ -109,15 +108,26 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, frozen, holdout_start, recipe)
     candidate, lists = train_and_recommend(
-        frozen, recipe, truth, k=settings.k, device=settings.device, checkpoints=checkpoints
+        frozen,
+        recipe,
+        truth,
+        k=settings.k,
+        device=settings.device,
+        checkpoints=checkpoints,
+        budget_seconds=60 * settings.train_budget_minutes,
     )
-    lists |= _incumbent_lists(settings, version, frozen, truth)
+    incumbent = _incumbent(settings, version, holdout_start)
+    if incumbent is not None:
+        lists[INCUMBENT] = recommend_holdout(incumbent, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))
     scores = score(lists, truth, k=settings.k)
+    facts = training_facts(
+        candidate, frozen.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
+    )
     _save(
         settings,
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        lineage=_lineage(settings, frozen, version, holdout_start, scores),
+        lineage=_lineage(settings, frozen, version, holdout_start, scores, facts),
         card=model_card.render(
             version=version, snapshot=frozen, model=candidate, scores=scores, decision=None, warning=missing
         ),
@@ -127,37 +137,6 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     for line in _report(scores):
         logger.info(line)
     return version
-
-
-def gate(settings: Settings, version: int) -> GateDecision:
-    """Decides whether the version may serve, and stores and logs the decision with its reasons."""
-    thresholds = _thresholds(settings)
-    decision = decide(registry.evaluation(settings, version), thresholds)
-    candidate = registry.model_version(settings, version)
-    compared = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=version)
-    registry.record_decision(
-        settings,
-        version,
-        decision,
-        details={
-            "thresholds": asdict(thresholds),
-            "snapshot_id": candidate.snapshot_id,
-            "incumbent": compared.version if compared else None,
-        },
-    )
-    log_decision(settings, version)
-    return decision
-
-
-def log_decision(settings: Settings, version: int) -> None:
-    """Writes the stored decision and its reasons to the log."""
-    decision = registry.gate_decision(settings, version)
-    if decision is None:
-        logger.info("Gate: v%d was not decided yet.", version)
-        return
-    logger.info("Gate: v%d %s.", version, "may serve" if decision["promote"] else "is held; what serves stays")
-    for reason in decision["reasons"]:
-        logger.info("Gate: %s", reason)
 
 
 def refit(settings: Settings, version: int) -> bool:
@@ -181,14 +160,16 @@ def refit(settings: Settings, version: int) -> bool:
         epochs=evaluated.epochs,
         on_epoch=_log_epoch,
         checkpoints=checkpoints,
+        budget_seconds=60 * settings.train_budget_minutes,
     )
     scores = registry.evaluation(settings, version)
+    facts = training_facts(model, frozen.interactions, incumbent_lines=None)
     url = artifacts.version_url(settings.artifacts, version)
     _save(
         settings,
         model,
         url,
-        lineage=_lineage(settings, frozen, version, entry.holdout_start, scores),
+        lineage=_lineage(settings, frozen, version, entry.holdout_start, scores, facts),
         card=model_card.render(
             version=version,
             snapshot=frozen,
@@ -201,9 +182,7 @@ def refit(settings: Settings, version: int) -> bool:
     checkpoints.clear()
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
-    objections = objections_to_refit(
-        _agreement(frozen, model, evaluated, int(entry.config["k"])), _thresholds(settings)
-    )
+    objections = object_to_refit(settings, model, facts, evaluated, frozen.interactions, k=int(entry.config["k"]))
     if objections:
         registry.hold(settings, version, objections)
         log_decision(settings, version)
@@ -277,6 +256,7 @@ def train_and_recommend(
     k: int,
     device: str,
     checkpoints: Checkpoints | None = None,
+    budget_seconds: float | None = None,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
     """Trains a candidate on what came before the holdout; its lists and the baselines', by name.
 
@@ -284,7 +264,13 @@ def train_and_recommend(
         TrainingError: there is too little to learn from.
     """
     candidate = train(
-        frozen.interactions, truth.start, recipe, device=device, on_epoch=_log_epoch, checkpoints=checkpoints
+        frozen.interactions,
+        truth.start,
+        recipe,
+        device=device,
+        on_epoch=_log_epoch,
+        checkpoints=checkpoints,
+        budget_seconds=budget_seconds,
     )
     depth = max(k, NDCG_DEPTH)
     lists = {CANDIDATE: recommend_holdout(candidate, frozen.interactions, truth, depth)}
@@ -312,33 +298,15 @@ def _save(settings: Settings, model: TrainedModel, url: str, *, lineage: dict[st
         artifacts.save_model(known, url, lineage=lineage, card=card)
 
 
-def _thresholds(settings: Settings) -> Thresholds:
-    return Thresholds(**{entry.name: getattr(settings, f"gate_{entry.name}") for entry in fields(Thresholds)})
-
-
-def _agreement(frozen: Snapshot, model: TrainedModel, evaluated: TrainedModel, k: int) -> float:
-    """How much of `for_you` refit and evaluated model share, for the customers that bought last."""
-    in_order = frozen.interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
-    customers = in_order.drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
-    one, other = (
-        customer_lists(which, frozen.interactions, frozen.cutoff, k, customers=customers)
-        for which in (model, evaluated)
-    )
-    shared = agreement(one, other, question=FOR_YOU, k=k)
-    logger.info("Refit and evaluated model share %.1f%% of %d customers' lists.", 100 * shared, len(customers))
-    return shared
-
-
-def _incumbent_lists(settings: Settings, version: int, frozen: Snapshot, truth: Holdout) -> dict[str, pd.DataFrame]:
-    entry = registry.incumbent(settings, holdout_start=truth.start, before_version=version)
+def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> TrainedModel | None:
+    entry = registry.incumbent(settings, holdout_start=holdout_start, before_version=version)
     if entry is None or entry.url is None:
-        return {}
+        return None
     try:
-        model = artifacts.load_model(entry.url)
+        return artifacts.load_model(entry.url)
     except OutdatedModelError as error:
         logger.warning("No comparison with the incumbent, v%d: %s", entry.version, error)
-        return {}
-    return {INCUMBENT: recommend_holdout(model, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))}
+        return None
 
 
 def missing_gpu(settings: Settings) -> str | None:
@@ -358,7 +326,12 @@ def missing_gpu(settings: Settings) -> str | None:
 
 
 def _lineage(
-    settings: Settings, frozen: Snapshot, version: int, holdout_start: datetime, scores: Sequence[Scores]
+    settings: Settings,
+    frozen: Snapshot,
+    version: int,
+    holdout_start: datetime,
+    scores: Sequence[Scores],
+    facts: TrainingFacts,
 ) -> dict[str, Any]:
     return {
         "version": version,
@@ -369,6 +342,7 @@ def _lineage(
         "code": provenance.code(),
         "cutoff": frozen.cutoff.isoformat(),
         "holdout_start": holdout_start.isoformat(),
+        TRAINING: facts.as_dict(),
         "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE and entry.cohort == EVERYONE],
     }
 

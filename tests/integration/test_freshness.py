@@ -8,10 +8,11 @@ from psycopg2.extras import execute_values
 
 from ncf_pipeline import artifacts, registry
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
+from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.publish import refresh
 from ncf_pipeline.storefront import Storefront
 
@@ -72,7 +73,8 @@ def champion(settings):
     )
     url = artifacts.version_url(settings.artifacts, number)
     artifacts.save_model(model, url, lineage={}, card="# Card")
-    registry.record_decision(settings, number, GateDecision(True, (), Thresholds(), ()), details={"incumbent": None})
+    passed = GateDecision(True, (), thresholds(settings), ())
+    registry.record_decision(settings, number, passed, details={"incumbent": None})
     registry.record_artifact(settings, number, url)
     registry.promote(settings, number, actor="test", reason="test")
     refresh(settings)

@@ -8,8 +8,9 @@ from ncf_pipeline import registry
 from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import DatabaseError, InputError
 from ncf_pipeline.evaluation import Scores
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.registry import Publication
+from ncf_pipeline.stages.gate import thresholds
 
 
 def open_version(settings, run_key="run", cutoff="2011-12-09", holdout_start="2011-11-11"):
@@ -25,7 +26,7 @@ def open_version(settings, run_key="run", cutoff="2011-12-09", holdout_start="20
 
 
 def pass_gate(settings, version, promote=True):
-    decision = GateDecision(promote, ("because",), Thresholds(), ())
+    decision = GateDecision(promote, ("because",), thresholds(settings), ())
     registry.record_decision(settings, version, decision, details={"incumbent": None})
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from ncf_pipeline import artifacts, registry, synthetic
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.snapshot import newest_cutoff
 from ncf_pipeline.stages import retrain
+from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
 
 
@@ -22,7 +23,7 @@ def champion(settings, tmp_path):
     ingest(settings, [str(tmp_path / "shop.xlsx")])
     earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=35))
     version = retrain.backtest(settings, earlier, run_key="champion", requested_by="test")
-    decision = GateDecision(True, ("because",), Thresholds(), ())
+    decision = GateDecision(True, ("because",), thresholds(settings), ())
     registry.record_decision(settings, version, decision, details={})
     retrain.refit(settings, version)
     registry.promote(settings, version, actor="test", reason="test")

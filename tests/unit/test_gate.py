@@ -4,9 +4,22 @@ from math import inf, nan
 import pytest
 
 from ncf_pipeline.evaluation import Scores
-from ncf_pipeline.gate import Thresholds, decide, objections_to_refit
+from ncf_pipeline.gate import TrainingFacts, decide, objections_to_refit, objections_to_training
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.stages.gate import thresholds
 
-THRESHOLDS = Thresholds()
+THRESHOLDS = thresholds(Settings())
+WELL_TRAINED = TrainingFacts(
+    losses=(16.0, 15.1),
+    out_of_time=False,
+    finite_weights=True,
+    lines=10_000,
+    lines_there=10_000,
+    incumbent_lines=10_500,
+    queries=400,
+    customers_worth=12.0,
+    products_worth=40.0,
+)
 
 
 def scores(recommender, precision, *, ahead=None, question="for_you", cohort="everyone", doubt=0.01, **other):
@@ -48,8 +61,8 @@ DISCOVER = [
 GOOD = [CANDIDATE, *BASELINES, *DISCOVER]
 
 
-def decision(*given, **thresholds):
-    return decide([*given], replace(THRESHOLDS, **thresholds))
+def decision(*given, training=WELL_TRAINED, **changed):
+    return decide([*given], training, replace(THRESHOLDS, **changed))
 
 
 def test_a_candidate_that_clearly_beats_every_baseline_may_serve_and_says_why():
@@ -68,7 +81,7 @@ def test_a_candidate_that_clearly_beats_every_baseline_may_serve_and_says_why():
             "not clearly beat personal",
         ),  # low end 0
         ([CANDIDATE, scores("best_sellers", 0.3, ahead=nan), *BASELINES[1:]], "not clearly beat best sellers"),
-        ([replace(CANDIDATE, precision_at_k=nan), *BASELINES], "precision_at_k of for_you is nan"),
+        ([replace(CANDIDATE, precision_at_k=nan), *BASELINES], "precision_at_k of for_you is nan: not a finite number"),
         ([replace(CANDIDATE, ndcg_at_10=inf), *BASELINES], "ndcg_at_10 of for_you is inf"),
         ([CANDIDATE, *BASELINES, scores("incumbent", 0.312, ahead=-0.012)], "may be worse than the incumbent"),
         ([CANDIDATE, *BASELINES, scores("incumbent", 0.3, ahead=nan)], "may be worse than the incumbent"),
@@ -142,6 +155,36 @@ def test_one_list_for_everyone_never_gets_past_the_gate():
     # Nor if its five products happened to sell well.
     lucky = replace(CANDIDATE, catalog_coverage=5 / 3700, overlap=1.0)
     assert not decision(lucky, *BASELINES, *DISCOVER).promote
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"losses": (16.0, nan)}, "losses that are no numbers"),
+        ({"losses": ()}, "or none"),
+        ({"finite_weights": False}, "weights that are not finite"),
+        ({"out_of_time": True}, "not trained to the end"),
+        ({"lines": 1_000}, "learned from 1,000 of the 10,000 lines that the snapshot holds"),
+        ({"lines": None}, "learned from 0 of the 10,000 lines"),
+        ({"lines": 1_000, "lines_there": 1_000}, "the incumbent from 10,500; at least 90% of that is asked"),
+        ({"customers_worth": 0.3}, "knows its customers hardly better than in random order"),
+        ({"products_worth": -1.0}, "knows its products hardly better than in random order"),
+        ({"customers_worth": nan}, "knows its customers hardly better"),
+        ({"customers_worth": nan, "queries": 3}, "knows its customers hardly better"),
+    ],
+)
+def test_good_lists_do_not_hide_that_training_went_wrong(facts, reason):
+    trained = replace(WELL_TRAINED, **facts)
+    decided = decision(*GOOD, training=trained)
+    assert not decided.promote
+    assert any(reason in objection for objection in decided.reasons), decided.reasons
+    # The refit, which serves, is asked the same.
+    assert any(reason in each for each in objections_to_training(trained, THRESHOLDS, whose="the refit"))
+
+
+def test_a_first_model_and_a_shop_too_small_to_tell_about_ids_are_not_held_for_it():
+    assert decision(*GOOD, training=replace(WELL_TRAINED, incumbent_lines=None)).promote
+    assert decision(*GOOD, training=replace(WELL_TRAINED, queries=49, customers_worth=0.3)).promote
 
 
 @pytest.mark.parametrize(("shared", "objects"), [(0.8, False), (0.4, False), (0.39, True), (0.0, True), (nan, True)])

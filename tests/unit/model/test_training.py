@@ -145,3 +145,21 @@ def test_cuda_trains_to_the_same_lists_for_most(shop, recipe, model):
     one, two = (customer_lists(each, shop, CUTOFF, 5)["stock_codes"] for each in (model, other))
     shared = np.mean([len({*a} & {*b}) / max(len(a), 1) for a, b in zip(one, two, strict=True)])
     assert shared > 0.6
+
+
+def test_training_ends_when_its_time_is_spent_and_says_so(shop, recipe, model):
+    hurried = train(shop, CUTOFF, recipe, device="cpu", budget_seconds=1e-9)
+    # One epoch of the search for their number, and one that gives a model.
+    assert [(report.stage, report.out_of_time) for report in hurried.history] == [("select", True), ("fit", False)]
+    assert hurried.epochs == 1
+    cut_short = train(shop, CUTOFF, recipe, device="cpu", epochs=2, budget_seconds=1e-9)
+    assert [(report.epoch, report.of, report.out_of_time) for report in cut_short.history] == [(1, 2, True)]
+    assert TrainedModel.from_state(cut_short.state()).history[-1].out_of_time
+    in_time = train(shop, CUTOFF, recipe, device="cpu", budget_seconds=3600)
+    assert not any(report.out_of_time for report in in_time.history)
+    assert same_weights(model, in_time)
+
+
+def test_a_model_knows_on_how_many_lines_it_was_trained(shop, model):
+    assert model.lines == (shop["purchased_at"] < CUTOFF).sum() < len(shop)
+    assert TrainedModel.from_state(model.state()).lines == model.lines

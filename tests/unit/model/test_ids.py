@@ -1,0 +1,33 @@
+from dataclasses import replace
+
+import numpy as np
+
+from ncf_pipeline.model.ids import worth_of_ids
+from ncf_pipeline.settings import Settings
+
+from .conftest import CUTOFF, START
+
+ASKED = Settings().gate_min_ids_worth
+
+
+def permuted(ids):
+    return [ids[index] for index in np.random.default_rng(11).permutation(len(ids))]
+
+
+def test_a_model_knows_its_ids_and_a_permuted_vocabulary_is_noticed(shop, model):
+    worth = worth_of_ids(model, shop)
+    assert worth.queries > 50
+    assert min(worth.customers, worth.products) > ASKED
+    customers = worth_of_ids(replace(model, customers=permuted(model.customers)), shop)
+    assert customers.customers < ASKED < customers.products
+    products = worth_of_ids(replace(model, products=permuted(model.products)), shop)
+    assert products.products < ASKED
+
+
+def test_what_came_after_the_cutoff_is_not_asked_about(shop, model):
+    assert worth_of_ids(model, shop) == worth_of_ids(model, shop[shop["purchased_at"] < CUTOFF])
+
+
+def test_without_a_horizon_there_is_nothing_to_ask(shop, model):
+    young = replace(model, cutoff=START)
+    assert worth_of_ids(young, shop).queries == 0
