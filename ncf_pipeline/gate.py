@@ -29,8 +29,7 @@ class Thresholds:
         min_full_lists: share of known customers who must have a full list.
         max_overlap: mean share of products that two customers' lists may have in common.
         min_lines: learned from, as a share of the lines that the incumbent learned from.
-        min_ids_worth: by how many standard deviations a model must know its own customers, and its own products,
-            better than it knows them in random order.
+        min_ids_worth: by how many standard deviations a model must know its products better than in random order.
         min_refit_agreement: mean share of a customer's first K that refit and evaluated model must both recommend.
     """
 
@@ -58,8 +57,10 @@ class TrainingFacts:
         lines: of interactions that it learned from.
         lines_there: that the snapshot holds from before its cutoff.
         incumbent_lines: that the incumbent learned from; None where there is none.
+        customers_in_place: see `model.ids.IdsWorth`, as for the rest.
+        products_in_place: likewise.
         queries: on which the next two were measured.
-        customers_worth: see `model.ids.IdsWorth`, in standard deviations.
+        customers_worth: in standard deviations; told, not judged: little is learned of a customer who buys little.
         products_worth: likewise.
     """
 
@@ -69,6 +70,8 @@ class TrainingFacts:
     lines: int | None
     lines_there: int
     incumbent_lines: int | None
+    customers_in_place: bool
+    products_in_place: bool
     queries: int
     customers_worth: float
     products_worth: float
@@ -179,13 +182,18 @@ def objections_to_training(facts: TrainingFacts, thresholds: Thresholds, *, whos
             f"{whose} learned from {lines:,} lines, the incumbent from {facts.incumbent_lines:,}; "
             f"at least {thresholds.min_lines:.0%} of that is asked: has the database lost some?"
         )
-    if facts.queries >= thresholds.min_customers or not isfinite(facts.customers_worth + facts.products_worth):
-        objections += [
-            f"{whose} knows its {names} hardly better than in random order ({worth:.1f} standard deviations; "
-            f"{thresholds.min_ids_worth:g} are asked): ids and embeddings do not belong together"
-            for names, worth in (("customers", facts.customers_worth), ("products", facts.products_worth))
-            if not worth >= thresholds.min_ids_worth
-        ]
+    objections += [
+        f"{whose} has its {names} in another order than it was trained with, or others: each is taken for another one"
+        for names, in_place in (("customers", facts.customers_in_place), ("products", facts.products_in_place))
+        if not in_place
+    ]
+    if not isfinite(facts.customers_worth) or not isfinite(facts.products_worth):
+        objections.append(f"{whose} answers with numbers that are not finite")
+    elif facts.queries >= thresholds.min_customers and not facts.products_worth >= thresholds.min_ids_worth:
+        objections.append(
+            f"{whose} knows its products hardly better than in random order ({facts.products_worth:.1f} standard "
+            f"deviations; {thresholds.min_ids_worth:g} are asked): ids and embeddings do not belong together"
+        )
     return objections
 
 

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         0.9, ge=0, le=1, description="lines learned from, as a share of those that the incumbent learned from"
     )
     gate_min_ids_worth: float = Field(
-        2.0, ge=0, description="standard deviations by which a model knows its ids better than in random order"
+        2.0, ge=0, description="standard deviations by which a model knows its products better than in random order"
     )
     gate_min_refit_agreement: float = Field(
         0.4, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"

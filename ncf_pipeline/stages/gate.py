@@ -91,6 +91,8 @@ def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent
         lines=model.lines,
         lines_there=int((interactions[Interactions.PURCHASED_AT] < model.cutoff).sum()),
         incumbent_lines=incumbent_lines,
+        customers_in_place=worth.customers_in_place,
+        products_in_place=worth.products_in_place,
         queries=worth.queries,
         customers_worth=worth.customers,
         products_worth=worth.products,

@@ -16,6 +16,8 @@ WELL_TRAINED = TrainingFacts(
     lines=10_000,
     lines_there=10_000,
     incumbent_lines=10_500,
+    customers_in_place=True,
+    products_in_place=True,
     queries=400,
     customers_worth=12.0,
     products_worth=40.0,
@@ -167,10 +169,11 @@ def test_one_list_for_everyone_never_gets_past_the_gate():
         ({"lines": 1_000}, "learned from 1,000 of the 10,000 lines that the snapshot holds"),
         ({"lines": None}, "learned from 0 of the 10,000 lines"),
         ({"lines": 1_000, "lines_there": 1_000}, "the incumbent from 10,500; at least 90% of that is asked"),
-        ({"customers_worth": 0.3}, "knows its customers hardly better than in random order"),
+        ({"customers_in_place": False}, "has its customers in another order than it was trained with"),
+        ({"products_in_place": False}, "has its products in another order"),
         ({"products_worth": -1.0}, "knows its products hardly better than in random order"),
-        ({"customers_worth": nan}, "knows its customers hardly better"),
-        ({"customers_worth": nan, "queries": 3}, "knows its customers hardly better"),
+        ({"customers_worth": nan}, "numbers that are not finite"),
+        ({"products_worth": inf, "queries": 3}, "numbers that are not finite"),
     ],
 )
 def test_good_lists_do_not_hide_that_training_went_wrong(facts, reason):
@@ -184,7 +187,7 @@ def test_good_lists_do_not_hide_that_training_went_wrong(facts, reason):
 
 def test_a_first_model_and_a_shop_too_small_to_tell_about_ids_are_not_held_for_it():
     assert decision(*GOOD, training=replace(WELL_TRAINED, incumbent_lines=None)).promote
-    assert decision(*GOOD, training=replace(WELL_TRAINED, queries=49, customers_worth=0.3)).promote
+    assert decision(*GOOD, training=replace(WELL_TRAINED, queries=49, products_worth=0.3)).promote
 
 
 @pytest.mark.parametrize(("shared", "objects"), [(0.8, False), (0.4, False), (0.39, True), (0.0, True), (nan, True)])
