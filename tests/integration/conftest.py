@@ -10,10 +10,11 @@ from psycopg2.extras import execute_values
 from ncf_pipeline import artifacts, registry
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
+from ncf_pipeline.stages.gate import thresholds
 
 AS_OF = datetime(2011, 12, 9)
 
@@ -59,7 +60,7 @@ def promoted(settings):
         model = TrainedModel(recipe, frozen.cutoff, customers, products, network, epochs=1)
         artifacts.save_model(model, url, lineage={}, card="# Card")
         registry.record_decision(
-            settings, number, GateDecision(True, (), Thresholds(), ()), details={"incumbent": None}
+            settings, number, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
         )
         registry.record_artifact(settings, number, url)
         registry.promote(settings, number, actor="test", reason="test")

@@ -16,7 +16,7 @@ from ncf_pipeline import artifacts, erased, registry
 from ncf_pipeline.database import transaction
 from ncf_pipeline.erasure import files
 from ncf_pipeline.errors import ErasureError, InputError, SettingsError
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.ingest.corrections import discard_lines
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
@@ -25,6 +25,7 @@ from ncf_pipeline.snapshot import read_snapshot, take_snapshot
 from ncf_pipeline.stages import forget as stage
 from ncf_pipeline.stages import retrain
 from ncf_pipeline.stages.forget import forget
+from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
 from ncf_pipeline.stages.publish import refresh
 from ncf_pipeline.stages.rollback import rollback
@@ -82,7 +83,9 @@ def shop(settings, tmp_path):
     for backtest in (True, False):
         url = artifacts.version_url(settings.artifacts, version, backtest=backtest)
         artifacts.save_model(model, url, lineage={"snapshot_id": frozen.snapshot_id}, card="# Card")
-    registry.record_decision(settings, version, GateDecision(True, (), Thresholds(), ()), details={"incumbent": None})
+    registry.record_decision(
+        settings, version, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
+    )
     registry.record_artifact(settings, version, url)
     registry.promote(settings, version, actor="test", reason="test")
     refresh(settings)

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from ncf_pipeline import artifacts, live_history, registry, synthetic
 from ncf_pipeline.cli import app
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.snapshot import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
 from ncf_pipeline.stages.live_performance import live_performance, message
 from ncf_pipeline.stages.publish import refresh
@@ -41,7 +42,9 @@ def promoted(settings, run_key, snapshot_id):
     model = train(frozen.interactions, frozen.cutoff, RECIPE, device="cpu", epochs=1)
     url = artifacts.version_url(settings.artifacts, version)
     artifacts.save_model(model, url, lineage={}, card="# Card")
-    registry.record_decision(settings, version, GateDecision(True, (), Thresholds(), ()), details={"incumbent": None})
+    registry.record_decision(
+        settings, version, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
+    )
     registry.record_artifact(settings, version, url)
     registry.promote(settings, version, actor="test", reason="test")
     return version

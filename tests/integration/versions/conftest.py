@@ -11,11 +11,12 @@ from psycopg2.extras import execute_values
 from ncf_pipeline import artifacts, registry
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision, Thresholds
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
 from ncf_pipeline.stages import retrain
+from ncf_pipeline.stages.gate import thresholds
 
 TODAY = datetime(2011, 12, 9)
 BATCH = 7
@@ -68,7 +69,7 @@ def candidate(shop):
         for backtest in (True, False):
             url = artifacts.version_url(shop.artifacts, version, backtest=backtest)
             artifacts.save_model(model, url, lineage={"version": version}, card="# Card")
-        decision = GateDecision(True, ("because",), Thresholds(), ())
+        decision = GateDecision(True, ("because",), thresholds(shop), ())
         registry.record_decision(shop, version, decision, details={"incumbent": None})
         registry.record_artifact(shop, version, url)
         return version
