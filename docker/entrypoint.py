@@ -56,7 +56,7 @@ def environment() -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{metadata}",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{metadata}",
         "AIRFLOW__CELERY__BROKER_URL": f"{store}/1",
-        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql://{metadata}",
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{metadata}",
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
         "AIRFLOW__API__SECRET_KEY": secret("api_secret_key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt_secret"),

@@ -34,7 +34,8 @@ set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     install --directory --owner=postgres --mode=700 "$PGDATA"
     install --owner=postgres --mode=600 "$POSTGRES_PASSWORD_FILE" /tmp/password
-    gosu postgres initdb --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 > /dev/null
+    gosu postgres initdb --pwfile=/tmp/password --encoding=UTF8 --locale=C.UTF-8 \
+        --auth-local=trust --auth-host=scram-sha-256 > /dev/null
     rm /tmp/password
     echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
 fi
