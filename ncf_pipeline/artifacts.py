@@ -105,7 +105,12 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
     Raises:
         ArtifactError: the model is damaged, or the store refused.
     """
-    manifest = read_manifest(url)
+    try:
+        manifest = read_manifest(url)
+    except OutdatedModelError:  # it serves nobody, but names them as any other
+        manifest = json.loads(_read(url, MANIFEST))
+    if not _is_there(url, _stored_as(manifest, VOCABULARIES)):  # it was pruned: what is left names nobody
+        return False
     state = _read_state(url, manifest)
     found = customer_id in state.vocabularies["customers"]
     if found:
@@ -142,6 +147,14 @@ def _replace(url: str, content: bytes) -> None:
         file.write(content)
 
 
+def _is_there(url: str, name: str) -> bool:
+    try:
+        filesystem, folder = fsspec.core.url_to_fs(url)
+        return bool(filesystem.exists(posixpath.join(folder, name)))
+    except store_errors() as error:
+        raise ArtifactError(f"{url}/{name} cannot be looked up: {error}. Is the artifact store there?") from error
+
+
 def _remove_older(url: str, kept: set[str]) -> None:
     try:
         filesystem, folder = fsspec.core.url_to_fs(url)
@@ -149,7 +162,7 @@ def _remove_older(url: str, kept: set[str]) -> None:
             name = posixpath.basename(path)
             if name.removesuffix(".tmp").endswith((TENSORS, VOCABULARIES)) and name not in kept:
                 filesystem.rm(path)
-    except OSError as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url}: an older file was not removed: {error}. May this user write there?") from error
 
 

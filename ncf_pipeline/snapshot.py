@@ -324,7 +324,7 @@ def _remove_unnamed(settings: Settings) -> None:
             for path in filesystem.ls(folder, detail=False) if filesystem.exists(folder) else ():
                 if posixpath.basename(path.rstrip("/")) not in named:
                     filesystem.rm(path, recursive=True)
-        except OSError as error:
+        except store_errors() as error:
             raise ArtifactError(f"{folder}: an older snapshot was not removed: {error}.") from error
 
 

@@ -19,7 +19,7 @@ from ncf_pipeline.columns import DISCOVER, Interactions, Lists
 from ncf_pipeline.database import transaction
 from ncf_pipeline.erasure.words import mask, names_customer, pattern
 from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.files import new_file
+from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import erase_from_snapshots
 
@@ -83,7 +83,7 @@ def _remove_unfinished(settings: Settings) -> None:
                 _filesystem(settings).rm(path)
             except FileNotFoundError:
                 continue
-            except OSError as error:
+            except store_errors() as error:
                 raise ArtifactError(f"{path} is half-written and cannot be removed: {error}. Remove it.") from error
 
 
@@ -105,7 +105,7 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
                     of_customers = pc.field(Lists.AUDIENCE) == "customer"
                     customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == DISCOVER)))
                     writer.write_table(kept)
-    except (OSError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Remove it: its lists were live long ago.") from error
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("update ml.publication set customers = %s where url = %s", (customers, url))
@@ -150,7 +150,7 @@ def _parquet_names(settings: Settings, path: str, customer_id: int) -> bool:
                         keys = frame.filter(pl.col(Lists.AUDIENCE) == "customer")
                     if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
                         return True
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (*store_errors(), pa.ArrowException) as error:
         raise ArtifactError(f"{path} cannot be searched: {error}. Repair or remove it.") from error
     return False
 
@@ -162,7 +162,7 @@ def _files(settings: Settings) -> list[tuple[str, str]]:
         filesystem = _filesystem(settings)
         filesystem.invalidate_cache()
         paths = sorted(filesystem.find(root))
-    except (OSError, ImportError, ValueError) as error:
+    except store_errors() as error:
         raise ArtifactError(f"{settings.artifacts} cannot be searched: {error}. Is the store there?") from error
     return [(path, path.removeprefix(root).lstrip("/").partition("/")[0]) for path in paths]
 
@@ -170,7 +170,7 @@ def _files(settings: Settings) -> list[tuple[str, str]]:
 def _content(settings: Settings, path: str) -> bytes:
     try:
         content: bytes = _filesystem(settings).cat_file(path)
-    except OSError as error:
+    except store_errors() as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Repair or remove it.") from error
     return content
 

@@ -106,7 +106,7 @@ def _may_go_on(entry: ModelVersion, now: datetime) -> bool:
 def _remove_models(settings: Settings, folder: str, versions: set[int]) -> int:
     removed = set()
     for name in list_files(f"{settings.artifacts}/{folder}"):
-        matched = re.fullmatch(rf"v(\d+)/({re.escape(TENSORS)}|{re.escape(VOCABULARIES)})", name)
+        matched = re.fullmatch(rf"v(\d+)/(?:[0-9a-f]{{16}}-)?({re.escape(TENSORS)}|{re.escape(VOCABULARIES)})", name)
         if matched and int(matched[1]) in versions:
             _remove(f"{settings.artifacts}/{folder}/{name}")
             removed.add(matched[1])

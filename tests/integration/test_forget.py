@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -146,7 +147,7 @@ def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(set
     caplog.set_level("INFO")
     assert len(everything(settings)) > 20
     sold, served = lines_of(settings), lists_of(settings, OTHER)
-    (settings.checkpoints_path).mkdir(parents=True)
+    settings.checkpoints_path.mkdir(parents=True)
     (settings.checkpoints_path / "abc.safetensors").write_bytes(b"rows of customers")
 
     done = forget(settings, WHO, requested_by="test")
@@ -272,6 +273,18 @@ def test_what_is_left_in_a_place_that_nobody_knew_fails_loudly(settings, shop):
         forget(settings, WHO, requested_by="test")
     assert "retail.newsletter.customer_id (1), retail.newsletter.words (1), artifacts: notes (1)" in str(failure.value)
     assert str(WHO) not in str(failure.value)
+
+
+def test_models_that_no_longer_serve_are_no_obstacle(settings, shop):
+    folder = Path(settings.artifacts.removeprefix("file://"))
+    old = json.loads((folder / "backtests/v000001/manifest.json").read_text())
+    (folder / "backtests/v000001/manifest.json").write_text(json.dumps({**old, "format": 1}))
+    shutil.copytree(folder / "models/v000001", folder / "models/v000002")
+    for name in (artifacts.TENSORS, artifacts.VOCABULARIES):
+        (folder / "models/v000002" / name).unlink()  # as pruning leaves it
+    forget(settings, WHO, requested_by="test")
+    assert everything(settings) == []
+    assert artifacts.load_model(registry.champion(settings).url)
 
 
 def test_a_number_that_nothing_names_is_refused_and_leaves_no_trace(settings, shop):
