@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
+from ncf_pipeline.airflow.alerts import run_failed
 from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import requested_by, task_settings
@@ -22,6 +23,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=1),
+    on_failure_callback=run_failed,
     tags=["recommender", "ingest"],
     params={
         "action": Param(

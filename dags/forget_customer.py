@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
+from ncf_pipeline.airflow.alerts import run_failed
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import requested_by, task_settings
 
@@ -25,6 +26,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=24),
+    on_failure_callback=run_failed,
     tags=["recommender", "privacy"],
     params={
         "customer": Param(

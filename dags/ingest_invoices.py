@@ -8,24 +8,26 @@ that is sent again, or corrected, is safe. A run that changed lines starts `refr
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
 
-from ncf_pipeline.airflow import alerts
+from ncf_pipeline.airflow import alerts, metrics
 from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.links import add_data_docs
+from ncf_pipeline.airflow.schedules import timetable
 from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.settings import Settings
 
 
 @dag(
     description="New invoices from the inbox into Postgres, checked; broken lines into quarantine.",
     doc_md=__doc__,
-    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
-    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=timedelta(0)),
+    schedule=timetable(Settings().ingest_schedule),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=6),
+    on_failure_callback=alerts.run_failed,
     tags=["recommender", "ingest"],
     params={
         "paths": Param(
@@ -67,7 +69,11 @@ def ingest_invoices() -> None:
         settings = task_settings()
         waiting = ingest.quarantine(settings, batch_id)
         if message := ingest.quality_message(settings, batch_id):
-            alerts.warn(message)
+            if waiting["lines"]:
+                look = f"ncf-pipeline quarantine list --batch {batch_id}"
+                alerts.warn(message, kind="lines_quarantined", key=f"batch {batch_id}", look=look)
+            else:
+                alerts.warn(message, kind="files_refused", key=f"batch {batch_id}")
         return waiting
 
     @task(outlets=[INVOICE_LINES])
@@ -78,6 +84,7 @@ def ingest_invoices() -> None:
         from ncf_pipeline.stages import ingest
 
         counts = ingest.merge(task_settings(), batch_id)
+        metrics.ingested(counts)
         if not counts.merged:
             # A skipped task emits no asset event: lists that would come out the same are not made again.
             raise AirflowSkipException(f"Nothing changed: {counts}")

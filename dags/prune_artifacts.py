@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 
+from ncf_pipeline.airflow.alerts import run_failed
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import task_settings
 
@@ -22,6 +23,7 @@ from ncf_pipeline.airflow.settings import task_settings
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=2),
+    on_failure_callback=run_failed,
     tags=["recommender", "upkeep"],
 )
 def prune_artifacts() -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
+from ncf_pipeline.airflow.alerts import run_failed
 from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.settings import task_settings
@@ -21,6 +22,7 @@ from ncf_pipeline.airflow.settings import task_settings
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=6),
+    on_failure_callback=run_failed,
     tags=["recommender", "serving"],
 )
 def refresh_lists() -> None:

@@ -13,10 +13,12 @@ Beside it, `live_performance` measures what the lists that serve did since the l
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task
+from airflow.sdk import Param, TriggerRule, dag, task
 
+from ncf_pipeline.airflow import alerts
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.questions import REASON, Approval
+from ncf_pipeline.airflow.schedules import retrain_deadline, timetable
 from ncf_pipeline.airflow.settings import requested_by, task_settings
 from ncf_pipeline.settings import Settings
 
@@ -27,12 +29,13 @@ GPU = {"queue": "gpu", "pool": "gpu"}
 @dag(
     description="Train, evaluate, gate and publish a new model.",
     doc_md=__doc__,
-    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
-    schedule=CronTriggerTimetable("0 4 * * 1", timezone="UTC", run_immediately=timedelta(0)),
+    schedule=timetable(DEFAULTS.retrain_schedule),
+    deadline=retrain_deadline(DEFAULTS.retrain_deadline_hours),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=12),
+    on_failure_callback=alerts.run_failed,
     tags=["recommender", "training"],
     params={
         "cutoff": Param(
@@ -89,12 +92,15 @@ def retrain_recommender() -> None:
     @task
     def live_performance(snapshot_id: str) -> None:
         """Scores the lists that were live since the last retrain; on-call hears of what has drifted."""
-        from ncf_pipeline.airflow import alerts
         from ncf_pipeline.stages import live_performance
 
         report = live_performance.live_performance(task_settings(), snapshot_id)
-        if report is not None and (message := live_performance.message(report)):
-            alerts.warn(message)
+        if report is None:
+            return
+        if message := live_performance.message(report):
+            alerts.warn(message, kind="data_drift")
+        else:
+            alerts.over("data_drift")
 
     @task(**GPU)
     def backtest(snapshot_id: str, params: dict[str, Any], dag_run: Any = None) -> int:
@@ -152,7 +158,10 @@ def retrain_recommender() -> None:
         if answer and answer["chosen_options"] == [Approval.REJECT]:
             reason = (answer["params_input"] or {}).get("reason")
             retrain.reject(task_settings(), version, by=who_answered(answer), reason=reason)
-        retrain.log_decision(task_settings(), version)
+        reasons = retrain.log_decision(task_settings(), version)
+        what = f"v{version} is held: {reasons[0] if reasons else 'another came to serve meanwhile'}."
+        look = f"ncf-pipeline models show {version}"
+        alerts.warn("\n".join([what, *reasons[1:]]), kind="model_held", key=f"v{version}", look=look)
 
     frozen = snapshot()
     live_performance(frozen)  # nothing waits for it

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
+from ncf_pipeline.airflow.alerts import run_failed
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.questions import ChooseVersion
 from ncf_pipeline.airflow.settings import requested_by, task_settings
@@ -23,6 +24,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=timedelta(hours=2),
+    on_failure_callback=run_failed,
     tags=["recommender", "serving"],
     params={
         "version": Param(

@@ -17,6 +17,7 @@ from ncf_pipeline.errors import SettingsError
 
 SERVICES_FILE = "services.json"
 
+_SCHEDULE = r"^(off|\S+( \S+){4})$"
 _CHANNEL = re.compile(r"((page|warn|info)=)?[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -100,6 +101,12 @@ class Settings(BaseSettings):
     )
     drift_newcomers: float = Field(0.5, gt=0, le=1, description="share of buying customers who are new")
     drift_min_customers: int = Field(50, ge=1, description="customers below which no drift is told")
+    ingest_schedule: str = Field("30 2 * * *", pattern=_SCHEDULE, description="of ingest_invoices, cron in UTC, or off")
+    retrain_schedule: str = Field("0 4 * * 1", pattern=_SCHEDULE, description="of retrain_recommender, likewise")
+    watch_schedule: str = Field("*/15 * * * *", pattern=_SCHEDULE, description="of watch_freshness, likewise")
+    retrain_deadline_hours: float = Field(6, gt=0, description="a retrain that is not done by then is told to on-call")
+    max_list_age_hours: float = Field(192, gt=0, description="lists that are older are told to on-call")
+    max_retrain_age_days: float = Field(8, gt=0, description="no retrain for longer is told to on-call")
 
     list_ttl_days: int = Field(35, ge=1, description="how long a published list lives without a new one")
     keep_publications: int = Field(2, ge=1, description="publications kept in Redis, the live one included")

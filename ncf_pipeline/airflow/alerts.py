@@ -56,13 +56,15 @@ def alert(context: dict[str, Any]) -> None:
 
 @_never_raises
 def recovered(context: dict[str, Any]) -> None:
-    """Says what the success of a task says is over; Airflow calls it after each (`on_success_callback`).
+    """Says what the success of a task says is over, and measures it; Airflow calls it (`on_success_callback`).
 
     Args:
         context: of the task.
     """
+    from ncf_pipeline.airflow import metrics
     from ncf_pipeline.alerts import recover_after
 
+    metrics.succeeded(context["task_instance"])
     for title in recover_after(_settings(), _name(context["task_instance"])):
         logger.info("OVER %s", title)
 

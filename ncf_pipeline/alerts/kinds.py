@@ -163,18 +163,10 @@ MODEL_HELD = Kind(
 )
 DATA_DRIFT = Kind(
     name="data_drift",
-    title="The data has changed",
+    title="What is bought has drifted",
     severity=Severity.WARN,
-    shoppers="perhaps affected: the model has learned from data that was different.",
-    did="Nothing was refused. The next retrain learns from the newer data, and the gate judges it.",
-    look="ncf-pipeline models",
-)
-PERFORMANCE_DROPPED = Kind(
-    name="performance_dropped",
-    title="The lists sell less",
-    severity=Severity.WARN,
-    shoppers="affected: what they are shown, they buy less often than before.",
-    did="Nothing. The lists keep serving; a person decides whether to retrain or to go back.",
+    shoppers="perhaps affected: the lists that serve were made for what was bought before.",
+    did="The retrain that found it goes on and learns from the newer purchases; the gate judges it.",
     look="ncf-pipeline models",
 )
 ATTENTION = Kind(

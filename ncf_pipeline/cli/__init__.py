@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import forget, invoices, lists, models, services, storefront
+from ncf_pipeline.cli import alerts, forget, invoices, lists, models, services, storefront
 from ncf_pipeline.errors import NcfError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ models.register(app)
 lists.register(app)
 forget.register(app)
 storefront.register(app)
+alerts.register(app)
 
 
 @app.callback()

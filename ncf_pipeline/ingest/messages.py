@@ -71,8 +71,6 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         lines.append(f"  and {len(refused) - 5} more files")
     if report.get("docs"):
         lines.append(f"Every rule: {report['docs']}")
-    if failed and not rejected:
-        lines.append(f"Look further: ncf-pipeline quarantine list --batch {batch_id}")
     if rejected or refused:
         lines.append("Correct the file and send it again; it is in the folder `rejected`, with the reason beside it.")
     return "\n".join(lines)

@@ -64,15 +64,16 @@ def gate(settings: Settings, version: int) -> GateDecision:
     return decision
 
 
-def log_decision(settings: Settings, version: int) -> None:
-    """Writes the stored decision and its reasons to the log."""
+def log_decision(settings: Settings, version: int) -> list[str]:
+    """Writes the stored decision and its reasons to the log; gives the reasons."""
     decision = registry.gate_decision(settings, version)
     if decision is None:
         logger.info("Gate: v%d was not decided yet.", version)
-        return
+        return []
     logger.info("Gate: v%d %s.", version, "may serve" if decision["promote"] else "is held; what serves stays")
     for reason in decision["reasons"]:
         logger.info("Gate: %s", reason)
+    return list(decision["reasons"])
 
 
 def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent_lines: int | None) -> TrainingFacts:

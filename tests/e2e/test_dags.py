@@ -22,6 +22,8 @@ EXPECTED = {
     "refresh_lists": ["refresh"],
     "rollback_model": ["choose", "roll_back"],
     "prune_artifacts": ["prune"],
+    "forget_customer": ["forget"],
+    "watch_freshness": ["look"],
     "correct_quarantine": ["choose", "release", "check", "discard"],
 }
 

@@ -1,0 +1,206 @@
+"""What on-call hears from the DAGs, what is measured, and what no log ever shows."""
+
+import json
+import re
+import socket
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import psycopg2
+import pytest
+import redis
+
+from ncf_pipeline import alerts
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
+
+PROJECT = Path(__file__).parents[2]
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+GOOD = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,France"
+ZERO = "536365,71053,LANTERN,0,2010-12-01 08:26:00,3.39,17850,France"
+
+
+@pytest.fixture
+def on_call(connections, webhook, monkeypatch):
+    """Settings of the DAGs, whose alerts go to the webhook, through the connection `alerts`."""
+    config = json.dumps({"path": webhook.url, "tag": "warn"})
+    monkeypatch.setenv("AIRFLOW_CONN_ALERTS", json.dumps({"conn_type": "apprise", "extra": {"config": config}}))
+    return connections
+
+
+def drop(settings, *lines):
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    (settings.inbox_path / "day.csv").write_text("\n".join([HEADER, *lines]))
+
+
+def titles(webhook):
+    return [message["title"] for message in webhook.got]
+
+
+def test_a_failed_task_is_one_alert_and_its_success_one_recovery(dags, on_call, webhook):
+    for _ in range(2):
+        assert str(dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]}).state) == "failed"
+    (told,) = webhook.got
+    assert told["title"].startswith("[warn] ingest_invoices.discover failed: /nowhere/day.csv")
+    lines = dict(line.split(": ", 1) for line in told["message"].splitlines() if ": " in line)
+    assert lines["Shoppers"].startswith("not affected.")
+    assert lines["By itself"].startswith("The task was tried once.")
+    assert lines["Look further"].startswith("http")
+    assert lines["Runbook"] == "docs/runbook.md#invoices-are-not-loaded"
+    assert str(dags["ingest_invoices"].test(run_conf={"paths": []}).state) == "success"
+    assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
+
+
+def test_an_alert_that_cannot_be_delivered_hides_nothing(dags, on_call, webhook, caplog):
+    webhook.broken = True
+    run = dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]})
+    assert {task.task_id: str(task.state) for task in run.get_task_instances()}["discover"] == "failed"
+    assert "/nowhere/day.csv: there is no such file" in caplog.text
+    assert "An alert was not delivered to channel 1 (json, warn)" in caplog.text
+
+
+def test_lines_in_quarantine_are_told_and_over_once_none_waits(dags, on_call, webhook):
+    from ncf_pipeline.ingest import corrections
+
+    drop(on_call, GOOD, ZERO)
+    dags["ingest_invoices"].test(run_conf={"paths": []})
+    (told,) = webhook.got
+    assert told["title"] == "[warn] Batch 1 (day.csv) has lines in quarantine; the rest goes on."
+    assert "A quantity is not 0. Broken by 1 rows" in told["message"]
+    assert "Look further: ncf-pipeline quarantine list --batch 1" in told["message"]
+    corrections.discard_lines(on_call, [1], note="a test order")
+    assert str(dags["watch_freshness"].test().state) == "success"
+    assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
+
+
+def test_a_retrain_that_is_late_is_told_and_so_is_a_run_that_was_stopped(on_call, webhook):
+    from ncf_pipeline.airflow.alerts import retrain_late, run_failed
+
+    context = {
+        "dag_run": {"dag_id": "retrain_recommender", "dag_run_id": "scheduled__1"},
+        "deadline": {"id": "1", "deadline_time": "2026-11-23T10:00:00Z"},
+    }
+    retrain_late(context=context)
+    run = SimpleNamespace(dag_id="retrain_recommender", run_id="scheduled__1", start_date=None)
+    run_failed({"dag_run": run, "reason": "task_failure"})
+    run_failed({"dag_run": run, "reason": "timed_out"})
+    late, stopped = webhook.got
+    assert "was to be done by 2026-11-23T10:00:00Z, and is not." in late["title"]
+    assert "#a-retrain-takes-too-long" in late["message"]
+    assert (
+        stopped["title"] == "[warn] The run scheduled__1 of retrain_recommender was stopped: it was not done in time."
+    )
+    assert alerts.recover_after(on_call, "retrain_recommender.publish") == [late["title"].removeprefix("[warn] ")]
+
+
+def test_the_retrain_has_a_deadline_whose_callback_a_worker_can_import(dags):
+    (deadline,) = dags["retrain_recommender"].deadline
+    module, _, name = deadline.callback.path.rpartition(".")
+    assert callable(getattr(import_module(module), name))
+    assert deadline.interval.total_seconds() == 6 * 3600
+
+
+@pytest.fixture
+def statsd(monkeypatch):
+    """What reaches a UDP port, as lines of StatsD."""
+    from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
+    from airflow.sdk.observability.stats import Stats
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "127.0.0.1")
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(listener.getsockname()[1]))
+        Stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
+
+        def received():
+            lines = []
+            while True:
+                try:
+                    lines.append(listener.recv(65536).decode())
+                except BlockingIOError:
+                    return dict(line.split(":", 1) for line in lines)
+
+        yield received
+        monkeypatch.undo()
+        Stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
+
+
+def test_what_is_measured_reaches_statsd(dags, connections, statsd):
+    drop(connections, GOOD, ZERO)
+    dags["ingest_invoices"].test(run_conf={"paths": []})
+    sent = statsd()
+    assert sent["airflow.ncf.ingest.lines_read"] == "2|c"
+    assert sent["airflow.ncf.ingest.lines_merged"] == "1|c"
+    assert sent["airflow.ncf.ingest.lines_quarantined"] == "1|c"
+    assert sent["airflow.ncf.stage.duration.ingest_invoices.merge"].endswith("|ms")
+    dags["watch_freshness"].test()
+    assert statsd()["airflow.ncf.incidents.open"] == "1|g"
+
+
+def test_no_log_shows_a_secret(dags, servers, connections, webhook, monkeypatch, caplog, capfd):
+    server_url, store_url = servers
+    monkeypatch.setenv("NCF_ALERTS", f"{webhook.url.replace('json://', 'json://caller:webhook-password-4711@')}")
+    database = connections.database().rpartition("@")[2]
+    connection = psycopg2.connect(server_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("drop role if exists watched")
+        cursor.execute("create role watched login password 'database-password-4711' in role ncf")
+    with redis.Redis.from_url(store_url) as store:
+        store.execute_command("ACL", "SETUSER", "watched", "on", ">store-password-4711", "~*", "+@all")
+    try:
+        monkeypatch.setenv("AIRFLOW_CONN_RETAIL_DB", f"postgresql://watched:database-password-4711@{database}")
+        at = store_url.rpartition("@")[2]
+        monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", f"redis://watched:store-password-4711@{at}")
+        drop(connections, GOOD, ZERO)
+        assert str(dags["ingest_invoices"].test(run_conf={"paths": []}).state) == "success"
+        assert str(dags["watch_freshness"].test().state) == "success"
+        assert str(dags["retrain_recommender"].test().state) == "failed"
+        webhook.broken = True
+        dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]})
+        monkeypatch.setenv("AIRFLOW_CONN_RETAIL_DB", "postgresql://watched:database-password-4711@127.0.0.1:9/shop")
+        monkeypatch.setattr(dags["watch_freshness"].task_dict["look"], "retries", 0)
+        dags["watch_freshness"].test()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'watched'")
+            cursor.execute("drop owned by watched")
+            cursor.execute("drop role watched")
+        connection.close()
+    shown = caplog.text + "".join(capfd.readouterr())
+    shown += "".join(file.read_text() for file in _airflow_logs())
+    assert "ALERT" in shown
+    assert "was not delivered" in shown
+    for secret in ("database-password-4711", "store-password-4711", "webhook-password-4711", "a-token-of-42"):
+        assert secret not in shown
+        assert secret not in str(webhook.got)
+
+
+def _airflow_logs():
+    from airflow.sdk.configuration import conf
+
+    return [file for file in Path(conf.get("logging", "base_log_folder")).rglob("*") if file.is_file()]
+
+
+def test_the_dashboard_shows_every_metric_and_no_other():
+    from ncf_pipeline.airflow import metrics
+
+    dashboard = json.loads((PROJECT / "docker" / "grafana" / "recommender.json").read_text())
+    asked = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    known = {metrics.prometheus_name(name) for name in metrics.ALL}
+    assert [name for name in known if name not in asked] == []
+    for found in re.findall(r"airflow_[a-z_]+", asked):
+        assert found in known
+
+
+def test_a_backfill_has_one_run_for_each_missed_week(dags):
+    from airflow.models.backfill import _get_info_list
+    from airflow.serialization.serialized_objects import DagSerialization
+    from pendulum import datetime
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(dags["retrain_recommender"]))
+    infos = _get_info_list(from_date=datetime(2026, 11, 1), to_date=datetime(2026, 11, 24), reverse=False, dag=dag)
+    assert [str(info.logical_date.date()) for info in infos] == ["2026-11-02", "2026-11-09", "2026-11-16", "2026-11-23"]
