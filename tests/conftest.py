@@ -12,6 +12,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 import redis
@@ -23,6 +24,10 @@ from ncf_pipeline.settings import Settings
 # As the stages have it, for processes that tests start too: two test workers whose threads spin while they wait
 # take each other's cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes says something of the machine's load, and nothing of the code.
+hypothesis.settings.register_profile("any load", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any load")
 
 TESTS = Path(__file__).parent
 REAL_DATA = TESTS.parent.parent / "shared" / "data"

@@ -16,8 +16,9 @@ RAILS = st.tuples(SHARE, SHARE, SHARE)
 LEAD = st.floats(-0.2, 0.4)
 WORTH, LINES = st.floats(-3, 30), st.integers(0, 1000)
 NOT_FINITE = st.sampled_from([nan, inf, -inf])
+AS_SET = thresholds(Settings())
 LIMITS = st.builds(
-    lambda when, few: replace(thresholds(Settings()), when_too_few=when, min_customers=few),
+    lambda when, few: replace(AS_SET, when_too_few=when, min_customers=few),
     st.sampled_from(["hold", "go"]),
     st.integers(1, 200),
 )
@@ -85,7 +86,7 @@ GOOD_TRAINING = TrainingFacts((16.0, 15.0), False, True, 1000, 1000, 1000, True,
 
 @given(GOOD_SCORES.map(lambda found: [_without_doubt(score) for score in found]), st.data())
 def test_no_number_of_the_candidate_that_is_not_finite_can_pass(good, data):
-    assert decide(good, GOOD_TRAINING, thresholds(Settings())).promote
+    assert decide(good, GOOD_TRAINING, AS_SET).promote
     index = data.draw(st.integers(0, len(good) - 1))
     own = good[index].recommender == "candidate"
     names = [
