@@ -8,6 +8,7 @@
      ├── QualityError       data broke a critical rule as a whole
      ├── DatabaseError      Postgres refused, or is not there
      ├── ListStoreError     Redis refused, or is not there
+     │    └── GoneError            it holds a publication no longer, or only parts of it
      ├── ArtifactError      a model or a snapshot is missing or damaged
      │    └── OutdatedModelError   it is whole, but this version of the package computes other features
      ├── SupersededError    another version was made to serve meanwhile
@@ -58,6 +59,10 @@ class DatabaseError(NcfError):
 
 class ListStoreError(NcfError):
     """Redis refused, or is not there."""
+
+
+class GoneError(ListStoreError):
+    """Redis holds a publication no longer, or only parts of it."""
 
 
 class ArtifactError(NcfError):

@@ -21,11 +21,23 @@ when publishers are killed, or are two.
 from ncf_pipeline.publication.publishing import (
     Published,
     flip,
+    hold,
     live_publication,
     newest_number,
     publications,
     publish,
+    renew,
 )
 from ncf_pipeline.publication.store import name_of
 
-__all__ = ["Published", "flip", "live_publication", "name_of", "newest_number", "publications", "publish"]
+__all__ = [
+    "Published",
+    "flip",
+    "hold",
+    "live_publication",
+    "name_of",
+    "newest_number",
+    "publications",
+    "publish",
+    "renew",
+]

@@ -9,7 +9,9 @@ A number goes through these states, each change of which is made only if nobody 
   it. Running again is always right: with a new number, or with the same.
 - Two publishers at once write under two numbers. The higher one is live in the end, whoever is done first;
   the lower one, if it comes last, is told that it came too late.
-- `flip` calls off whatever is being written: who rolls back does not want it to come in a minute later.
+- `flip` calls off whatever is being written: who rolls back does not want it to come in a minute later. A publisher
+  that had asked who serves just before the registry knew of the rollback, and began to write just after the flip, is
+  called off by `hold`.
 - What was live a moment ago stays for readers who hold its number, whatever the number kept.
 """
 
@@ -25,7 +27,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.errors import GoneError, ListStoreError
 from ncf_pipeline.publication import contents
 from ncf_pipeline.publication.store import (
     FAULTS,
@@ -115,32 +117,55 @@ def publish(
 def flip(settings: Settings, number: int) -> None:
     """Makes a publication live that Redis still holds, and calls off any that is being written.
 
+    Shoppers come first: `renew` lets it live as long as a new one.
+
     Raises:
-        ListStoreError: it is not there, or not whole. What serves still serves.
+        GoneError: it is not there, or not whole. What serves still serves.
+        ListStoreError: Redis cannot be reached, or refused.
     """
     name = name_of(number)
     with connected(settings, f"{name} was not made live") as store:
-        known = states(store)
-        state = known.get(name)
-        gone = ListStoreError(f"{name} is not in Redis any more: publish its lists again. What serves still serves.")
+        state = states(store).get(name)
+        gone = GoneError(f"{name} is not in Redis any more: publish its lists again. What serves still serves.")
         if (
             whole_since(state) is None
             or not store.client.exists(store.key(name, "meta"))
             or contents.missing(store, name)
         ):
             raise gone
-        for other, state_of_other in known.items():
-            if is_writing(state_of_other) and change_state(store, other, state_of_other, REMOVING):
-                logger.warning("%s was being written and is called off: %s is made live.", other, name)
+        _call_off_others(store, name)
         # What is whole since just now, nobody removes.
         if not change_state(store, name, state, whole(now(store))):
             raise gone
-        while (live := live_name(store)) != name:
-            if live is not None:
-                retire(store, live)
-            move_pointer(store, live, name)
+        _point_to(store, name)
+
+
+def hold(settings: Settings, number: int) -> bool:
+    """Calls off whatever began to be written since a flip, and takes shoppers back if it was faster than that.
+
+    Returns:
+        Whether it was: the publication is live again.
+
+    Raises:
+        ListStoreError: Redis cannot be reached, or refused.
+    """
+    name = name_of(number)
+    with connected(settings, f"{name} may not be live any more") as store:
+        _call_off_others(store, name)
+        return _point_to(store, name)
+
+
+def renew(settings: Settings, number: int) -> None:
+    """Lets a publication live as long as a new one.
+
+    Raises:
+        ListStoreError: Redis cannot be reached, or refused.
+    """
+    name = name_of(number)
+    with connected(settings, f"{name} expires as it would have") as store:
         contents.extend(store, name)
-        store.client.expire(store.pointer, store.seconds_to_live)
+        if live_name(store) == name:
+            store.client.expire(store.pointer, store.seconds_to_live)
 
 
 def live_publication(settings: Settings) -> dict[str, str] | None:
@@ -248,6 +273,22 @@ def _make_live(store: Store, name: str, mine: str) -> None:
         # This process stood still for so long that others have begun to remove what it had just finished.
         move_pointer(store, name, live)
         raise ListStoreError(f"{name} was not made live: others thought it abandoned. The lists before still serve.")
+
+
+def _call_off_others(store: Store, name: str) -> None:
+    for other, state in states(store).items():
+        if is_writing(state) and change_state(store, other, state, REMOVING):
+            logger.warning("%s was being written and is called off: %s is made live.", other, name)
+
+
+def _point_to(store: Store, name: str) -> bool:
+    """Makes a publication live, whatever is; gives whether it was not."""
+    moved = False
+    while (live := live_name(store)) != name:
+        if live is not None:
+            retire(store, live)
+        moved = move_pointer(store, live, name)
+    return moved
 
 
 def _move_forward(store: Store, live: str | None, name: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ncf_pipeline import live_history, publication, registry
 from ncf_pipeline.erased import kept_out
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import GoneError, InputError
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
 
@@ -65,8 +65,11 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
         raise InputError(f"{entry.name} is no longer kept, since {entry.pruned_at:%Y-%m-%d}. Choose a newer version.")
     number, flipped = _make_live(settings, published[version])
     registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
-    # Again: whoever asked the registry who serves just before that, and had begun to write, is called off by this.
-    _flip(settings, number)
+    # Whoever asked the registry who serves just before that, and began to write after the flip, is called off here.
+    if publication.hold(settings, number):
+        live_history.record_flip(settings, number)
+    if flipped:
+        publication.renew(settings, number)  # last: neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
     return {"version": version, "publication": number, "flipped": flipped}
 
@@ -98,16 +101,15 @@ def _by_version(settings: Settings) -> dict[int, list[Publication]]:
 def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, bool]:
     """One version's lists, newest first, live again: the number, and whether the list store still held them."""
     held = set(publication.publications(settings))
-    for of_version in published:
-        if of_version.number in held:
-            _flip(settings, of_version.number)
-            return of_version.number, True
+    for number in (of_version.number for of_version in published if of_version.number in held):
+        try:
+            publication.flip(settings, number)
+        except GoneError as error:
+            logger.warning("%s", error)
+            continue
+        live_history.record_flip(settings, number)
+        return number, True
     from ncf_pipeline.stages.publish import republish  # it imports torch, and a flip should not wait for that
 
     with kept_out(settings):
         return republish(settings, published[0]), False
-
-
-def _flip(settings: Settings, number: int) -> None:
-    publication.flip(settings, number)
-    live_history.record_flip(settings, number)

@@ -157,12 +157,13 @@ def test_a_flip_to_what_is_live_changes_nothing(settings, publish):
     assert publication.live_publication(settings)["name"] == "p000001"
 
 
-def test_a_flip_gives_old_lists_a_new_life(settings, store, keys, publish):
+def test_lists_that_are_live_again_get_a_new_life(settings, store, keys, publish):
     publish()
     publish()
     for key in keys("p000001:*"):
         store.expire(f"{settings.key_prefix}:{key}", 1000)
     publication.flip(settings, 1)
+    publication.renew(settings, 1)
     for key in ["current", *keys("p000001:*")]:
         assert store.ttl(f"{settings.key_prefix}:{key}") > settings.list_ttl_days * 86_400 - 60
 

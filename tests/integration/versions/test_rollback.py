@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from ncf_pipeline import publication, registry
+from ncf_pipeline import live_history, publication, registry
 from ncf_pipeline.cli import app
 from ncf_pipeline.errors import ArtifactError, InputError, SupersededError
 from ncf_pipeline.stages import publish as publish_stage
@@ -139,7 +139,7 @@ def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, mon
         def rest():
             yield head
             restore(*arguments, **options)
-            publication.flip(shop, 1)  # what the rollback does next
+            assert not publication.hold(shop, 1)  # what the rollback does next
             yield from lists
 
         with pytest.raises(Exception, match="called off by a rollback"):
@@ -150,6 +150,46 @@ def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, mon
     rollback(shop, actor="ops")
     assert written
     assert live() == ("p000001", f"v{first}")
+
+
+def test_a_refresh_that_went_live_before_the_registry_knew_is_taken_back(shop, serve, live, monkeypatch):
+    first, second = serve("a", TODAY - WEEK), serve("b")
+    restore = registry.restore
+
+    def refresh_meanwhile(*arguments, **options):
+        assert refresh(shop) == 3
+        assert live() == ("p000003", f"v{second}")
+        restore(*arguments, **options)
+
+    monkeypatch.setattr(registry, "restore", refresh_meanwhile)
+    rollback(shop, actor="ops")
+    assert live() == ("p000001", f"v{first}")
+    assert [period.number for period in live_history.live_periods(shop)][-2:] == [3, 1]
+
+
+def test_shoppers_do_not_wait_until_the_lists_have_a_new_life(shop, serve, live, store, states, monkeypatch):
+    first, second = serve("a", TODAY - WEEK), serve("b")
+    for key in store.scan_iter(f"{shop.key_prefix}:p000001:*"):
+        store.expire(key, 1000)
+    renew, seen = publication.renew, []
+
+    def look(*arguments):
+        seen.append((live(), states()))
+        renew(*arguments)
+
+    monkeypatch.setattr(publication, "renew", look)
+    rollback(shop, actor="ops")
+    assert seen == [(("p000001", f"v{first}"), {first: "champion", second: "retired"})]
+    lives = [store.ttl(key) for key in store.scan_iter(f"{shop.key_prefix}:p000001:*")]
+    assert min(lives) > shop.list_ttl_days * 86_400 - 60
+
+
+def test_lists_of_which_redis_has_lost_a_part_are_published_again(shop, serve, live, store):
+    first, _ = serve("a", TODAY - WEEK), serve("b")
+    store.delete(f"{shop.key_prefix}:p000001:customer:14601")
+    result = rollback(shop, actor="ops")
+    assert result == {"version": first, "publication": 3, "flipped": False}
+    assert store.exists(f"{shop.key_prefix}:p000003:customer:14601")
 
 
 def test_a_retrain_that_ran_meanwhile_does_not_undo_it(shop, serve, candidate, states, live):
