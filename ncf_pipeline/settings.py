@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     )
 
     reasons: bool = Field(True, description="beside customers' lists, why each product is on them; costs memory")
+    bundle_min_support: float = Field(
+        0.01, gt=0, le=1, description="share of invoices that a bundle must be on; finding takes longer the lower it is"
+    )
     approval: bool = Field(False, description="a person must approve each version before it serves")
     approval_hours: float = Field(24, gt=0, le=144, description="how long that person is waited for")
     approval_default: Literal["approve", "reject"] = Field("reject", description="what counts when nobody answers")

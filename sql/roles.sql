@@ -47,11 +47,12 @@ grant select on ml.publication, ml.live_period to ncf_training;
 grant select, insert, delete on ml.live_performance to ncf_training;
 grant select, insert, update on ml.drift_report to ncf_training;
 
--- Publishing: register, publish, refresh, rollback. It can neither open a version nor decide about one.
+-- Publishing: register, publish, refresh, rollback, bundles. It can neither open a version nor decide about one.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
+grant select, insert, delete on retail.bundle to ncf_publishing;
 grant select, insert, update on ml.snapshot to ncf_publishing;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
 grant select, update on ml.model_version to ncf_publishing;

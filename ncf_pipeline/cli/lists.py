@@ -1,6 +1,7 @@
-"""`recommend` and `similar`: read Redis as the storefront does."""
+"""`recommend` and `similar`, which read Redis as the storefront does; and `bundles`."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ncf_pipeline.cli import tables
 from ncf_pipeline.cli.options import Json
 from ncf_pipeline.errors import DatabaseError, ListStoreError, SettingsError
 from ncf_pipeline.local import serving
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Adds this module's commands."""
     app.command()(recommend)
     app.command()(similar)
+    app.command()(bundles)
 
 
 def recommend(
@@ -59,6 +62,34 @@ def similar(
             _print_json(settings, found, stock_code=code, list=list_name)
         else:
             _print_table(settings, found, f"{list_name} of product {code}", None)
+
+
+def bundles(
+    limit: Annotated[int, typer.Option(min=1, help="How many to show, those with the most revenue.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Look for product sets of 2 to 4 that sell together, for bundles in the shop.
+
+    All of them are in the table retail.bundle then, in place of those before.
+    """
+    from ncf_pipeline.reports import descriptions
+    from ncf_pipeline.stages.bundles import bundles as bundles_stage
+
+    with serving(load_settings()) as settings:
+        found = bundles_stage(settings)
+        shown = [asdict(bundle) for bundle in found[:limit]]
+        described = descriptions(settings, sorted({code for bundle in shown for code in bundle["stock_codes"]}))
+    for bundle in shown:
+        bundle["descriptions"] = [described.get(code) for code in bundle["stock_codes"]]
+    if as_json:
+        typer.echo(json.dumps({"found": len(found), "bundles": shown}, ensure_ascii=False))
+    elif shown:
+        Console().print(tables.bundles_table(shown, found=len(found)))
+    else:
+        support = f"{settings.bundle_min_support:.1%}"
+        Console().print(
+            f"No products sell together on {support} of the invoices: lower NCF_BUNDLE_MIN_SUPPORT.", soft_wrap=True
+        )
 
 
 def _storefront(settings: Settings) -> Storefront:

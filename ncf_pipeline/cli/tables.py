@@ -129,6 +129,30 @@ def live_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     return Group(*tables)
 
 
+def bundles_table(bundles: Sequence[dict[str, Any]], *, found: int) -> RenderableType:
+    """Product sets that sell together, a product a line. Fits 80 columns.
+
+    Args:
+        bundles: the fields of `model.bundles.Bundle`, with `descriptions`.
+        found: how many there are, with those that are not shown.
+    """
+    title = f"Bundles with the most revenue, {len(bundles)} of {found:,}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True)
+    table.add_column("products")
+    for name in ("support", "confidence", "lift", "revenue"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for bundle in bundles:
+        named = zip(bundle["stock_codes"], bundle["descriptions"], strict=True)
+        table.add_row(
+            Text("\n".join(f"{code} {description or ''}".rstrip() for code, description in named)),
+            f"{bundle['support']:.1%}",
+            f"{bundle['confidence']:.0%}",
+            f"{bundle['lift']:.1f}",
+            f"{bundle['revenue']:,.0f}",
+        )
+    return table
+
+
 def versions_table(versions: Sequence[dict[str, Any]]) -> RenderableType:
     """All model versions, newest first."""
     table = Table(title="Model versions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

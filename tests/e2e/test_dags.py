@@ -21,6 +21,7 @@ EXPECTED = {
     ],
     "refresh_lists": ["refresh"],
     "rollback_model": ["choose", "roll_back"],
+    "find_bundles": ["find"],
     "prune_artifacts": ["prune"],
     "forget_customer": ["forget"],
     "watch_freshness": ["look"],

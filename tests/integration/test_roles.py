@@ -16,6 +16,7 @@ from ncf_pipeline.migrations import ROLES, apply_roles
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import newest_cutoff
 from ncf_pipeline.stages import ingest, publish, retrain
+from ncf_pipeline.stages.bundles import bundles
 from ncf_pipeline.stages.rollback import rollback
 
 BROKEN = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
@@ -119,6 +120,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert second > first
     assert publication.live_publication(publishing)["name"] == f"p{second:06d}"
     assert rollback(publishing, version, actor="test")["version"] == version
+    assert bundles(publishing) == bundles(publishing)
 
     assert reports.retrain_summary(reading)["state"] == "champion"
     assert reports.batch_summary(reading, counts.batch_id)["read"] == counts.read

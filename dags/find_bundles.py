@@ -1,0 +1,37 @@
+"""Look for product sets that sell together, in all invoices so far, for whoever puts bundles into the shop.
+
+They are in `retail.bundle` then, in place of those before. It stands alone, so that no list waits for it, nor fails
+with it; when it fails, the bundles before are still there.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import CronTriggerTimetable, dag, task
+
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.settings import task_settings
+
+
+@dag(
+    description="Product sets that sell together, for a merchandiser.",
+    doc_md=__doc__,
+    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
+    schedule=CronTriggerTimetable("0 2 * * 1", timezone="UTC", run_immediately=timedelta(0)),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=2),
+    tags=["recommender", "merchandising"],
+)
+def find_bundles() -> None:
+    @task
+    def find() -> int:
+        """Gives the number of bundles."""
+        from ncf_pipeline.stages.bundles import bundles
+
+        return len(bundles(task_settings()))
+
+    find()
+
+
+find_bundles()
