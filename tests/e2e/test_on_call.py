@@ -34,29 +34,37 @@ def drop(settings, *lines):
     (settings.inbox_path / "day.csv").write_text("\n".join([HEADER, *lines]))
 
 
+def ingest_letters(dags, settings):
+    """A run that fails at `land`. Without params: `dag.test` would keep them for the next run."""
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    (settings.inbox_path / "letters.csv").write_text("Dear,Sir\n1,2\n")
+    return dags["ingest_invoices"].test()
+
+
 def titles(webhook):
     return [message["title"] for message in webhook.got]
 
 
 def test_a_failed_task_is_one_alert_and_its_success_one_recovery(dags, on_call, webhook):
     for _ in range(2):
-        assert str(dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]}).state) == "failed"
+        assert str(ingest_letters(dags, on_call).state) == "failed"
     (told,) = webhook.got
-    assert told["title"].startswith("[warn] ingest_invoices.discover failed: /nowhere/day.csv")
+    assert told["title"].startswith("[warn] ingest_invoices.land failed: letters.csv")
     lines = dict(line.split(": ", 1) for line in told["message"].splitlines() if ": " in line)
     assert lines["Shoppers"].startswith("not affected.")
     assert lines["By itself"].startswith("The task was tried once.")
     assert lines["Look further"].startswith("http")
     assert lines["Runbook"] == "docs/runbook.md#invoices-are-not-loaded"
-    assert str(dags["ingest_invoices"].test(run_conf={"paths": []}).state) == "success"
+    drop(on_call, GOOD)
+    assert str(dags["ingest_invoices"].test().state) == "success"
     assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
 
 
 def test_an_alert_that_cannot_be_delivered_hides_nothing(dags, on_call, webhook, caplog):
     webhook.broken = True
-    run = dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]})
-    assert {task.task_id: str(task.state) for task in run.get_task_instances()}["discover"] == "failed"
-    assert "/nowhere/day.csv: there is no such file" in caplog.text
+    run = ingest_letters(dags, on_call)
+    assert {task.task_id: str(task.state) for task in run.get_task_instances()}["land"] == "failed"
+    assert "ALERT ingest_invoices.land failed: letters.csv" in caplog.text
     assert "An alert was not delivered to channel 1 (json, warn)" in caplog.text
 
 
@@ -64,7 +72,7 @@ def test_lines_in_quarantine_are_told_and_over_once_none_waits(dags, on_call, we
     from ncf_pipeline.ingest import corrections
 
     drop(on_call, GOOD, ZERO)
-    dags["ingest_invoices"].test(run_conf={"paths": []})
+    dags["ingest_invoices"].test()
     (told,) = webhook.got
     assert told["title"] == "[warn] Batch 1 (day.csv) has lines in quarantine; the rest goes on."
     assert "A quantity is not 0. Broken by 1 rows" in told["message"]
@@ -94,8 +102,8 @@ def test_a_retrain_that_is_late_is_told_and_so_is_a_run_that_was_stopped(on_call
     assert alerts.recover_after(on_call, "retrain_recommender.publish") == [late["title"].removeprefix("[warn] ")]
 
 
-def test_the_retrain_has_a_deadline_whose_callback_a_worker_can_import(dags):
-    (deadline,) = dags["retrain_recommender"].deadline
+def test_the_retrain_has_a_deadline_whose_callback_a_worker_can_import(deadlines):
+    (deadline,) = deadlines["retrain_recommender"]
     module, _, name = deadline.callback.path.rpartition(".")
     assert callable(getattr(import_module(module), name))
     assert deadline.interval.total_seconds() == 6 * 3600
@@ -130,7 +138,7 @@ def statsd(monkeypatch):
 
 def test_what_is_measured_reaches_statsd(dags, connections, statsd):
     drop(connections, GOOD, ZERO)
-    dags["ingest_invoices"].test(run_conf={"paths": []})
+    dags["ingest_invoices"].test()
     sent = statsd()
     assert sent["airflow.ncf.ingest.lines_read"] == "2|c"
     assert sent["airflow.ncf.ingest.lines_merged"] == "1|c"
@@ -156,11 +164,11 @@ def test_no_log_shows_a_secret(dags, servers, connections, webhook, monkeypatch,
         at = store_url.rpartition("@")[2]
         monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", f"redis://watched:store-password-4711@{at}")
         drop(connections, GOOD, ZERO)
-        assert str(dags["ingest_invoices"].test(run_conf={"paths": []}).state) == "success"
+        assert str(dags["ingest_invoices"].test().state) == "success"
         assert str(dags["watch_freshness"].test().state) == "success"
         assert str(dags["retrain_recommender"].test().state) == "failed"
         webhook.broken = True
-        dags["ingest_invoices"].test(run_conf={"paths": ["/nowhere/day.csv"]})
+        ingest_letters(dags, connections)
         monkeypatch.setenv("AIRFLOW_CONN_RETAIL_DB", "postgresql://watched:database-password-4711@127.0.0.1:9/shop")
         monkeypatch.setattr(dags["watch_freshness"].task_dict["look"], "retries", 0)
         dags["watch_freshness"].test()
