@@ -115,9 +115,14 @@ def retrain_recommender() -> None:
     @task.branch
     def gate(version: int) -> str:
         """Decides by the evaluation; what follows is `refit`, or `held`."""
+        from ncf_pipeline.airflow import alerts
         from ncf_pipeline.stages import retrain
 
-        return "refit" if retrain.gate(task_settings(), version).promote else "held"
+        settings = task_settings()
+        decision = retrain.gate(settings, version)
+        if message := retrain.not_compared(settings, version):
+            alerts.warn(message)
+        return "refit" if decision.promote else "held"
 
     @task.branch(**GPU)
     def refit(version: int) -> str:

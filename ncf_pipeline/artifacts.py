@@ -27,7 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ncf_pipeline import __version__
-from ncf_pipeline.errors import ArtifactError, OutdatedModelError
+from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
 from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 
@@ -79,14 +79,15 @@ def load_model(url: str) -> TrainedModel:
 
     Raises:
         OutdatedModelError: this version of the package computes other features than it was trained with.
-        ArtifactError: it is missing, incomplete, damaged, or of a newer format.
+        DamagedModelError: it is missing, incomplete or damaged.
+        ArtifactError: the store cannot be reached, or it is of a newer format.
     """
     try:
         return TrainedModel.from_state(_read_state(url, read_manifest(url)))
     except OutdatedModelError as error:
         raise OutdatedModelError(f"{url} cannot score any more: {error}. Retrain.") from error
     except (KeyError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
+        raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 
 
 def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
@@ -131,11 +132,13 @@ def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
     content = {name: _read(url, _stored_as(manifest, name)) for name in (TENSORS, VOCABULARIES)}
     for name, data in content.items():
         if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
-            raise ArtifactError(f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back.")
+            raise DamagedModelError(
+                f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back."
+            )
     try:
         return ModelState(load_tensors(content[TENSORS]), manifest["config"], json.loads(content[VOCABULARIES]))
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
+        raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 
 
 def _stored_as(manifest: dict[str, Any], name: str) -> str:
@@ -171,18 +174,19 @@ def read_manifest(url: str) -> dict[str, Any]:
 
     Raises:
         OutdatedModelError: it is of a format that this version no longer reads.
-        ArtifactError: there is none, it is damaged, or of a format that this version does not know.
+        DamagedModelError: there is none, or it is damaged.
+        ArtifactError: the store cannot be reached, or it is of a format that this version does not know.
     """
     try:
         manifest: dict[str, Any] = json.loads(_read(url, MANIFEST))
     except ValueError as error:
-        raise ArtifactError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
+        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
     if not isinstance(manifest, dict) or "sha256" not in manifest:
-        raise ArtifactError(f"{url}/{MANIFEST} is damaged: it is no manifest. Retrain, or roll back.")
+        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: it is no manifest. Retrain, or roll back.")
     if manifest.get("format") == 1:  # without a seal
         raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version. Retrain.")
     if manifest.get(_SEAL) != _seal(manifest):
-        raise ArtifactError(f"{url}/{MANIFEST} is damaged: its SHA-256 is another. Retrain, or roll back.")
+        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: its SHA-256 is another. Retrain, or roll back.")
     if manifest["format"] != FORMAT:
         raise ArtifactError(f"{url}/{MANIFEST} is not of format {FORMAT}: it was written by another version.")
     return manifest
@@ -232,7 +236,9 @@ def _read(url: str, name: str) -> bytes:
         filesystem, path = fsspec.core.url_to_fs(url)
         content: bytes = filesystem.cat_file(posixpath.join(path, name))
     except FileNotFoundError as error:
-        raise ArtifactError(f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back.") from error
+        raise DamagedModelError(
+            f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back."
+        ) from error
     except store_errors() as error:
         raise ArtifactError(f"{url}/{name} cannot be read: {error}.") from error
     return content

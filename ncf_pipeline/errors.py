@@ -10,6 +10,7 @@
      ├── ListStoreError     Redis refused, or is not there
      │    └── GoneError            it holds a publication no longer, or only parts of it
      ├── ArtifactError      a model or a snapshot is missing or damaged
+     │    ├── DamagedModelError    a part of it is missing, or is not what was written
      │    └── OutdatedModelError   it is whole, but this version of the package computes other features
      ├── SupersededError    another version was made to serve meanwhile
      ├── ErasureError       something still names an erased customer
@@ -67,6 +68,10 @@ class GoneError(ListStoreError):
 
 class ArtifactError(NcfError):
     """A model or a snapshot is missing or damaged."""
+
+
+class DamagedModelError(ArtifactError):
+    """A part of a model is missing, or is not what was written."""
 
 
 class OutdatedModelError(ArtifactError):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from math import isfinite
 from typing import Any
 
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 TRAINING = "training"
 """Where a manifest holds the facts of a training."""
 
+NOT_COMPARED = "not_compared"
+"""Where the backtest's manifest says why there was no comparison with an incumbent that there is."""
+
 _COMPARED_CUSTOMERS = 1000
 
 
@@ -48,6 +51,8 @@ def gate(settings: Settings, version: int) -> GateDecision:
     scores = registry.evaluation(settings, version)
     manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, version, backtest=True))
     decision = decide(scores, TrainingFacts.from_dict(manifest[TRAINING]), thresholds(settings))
+    if alone := manifest.get(NOT_COMPARED):
+        decision = replace(decision, reasons=(*decision.reasons, alone))
     registry.record_decision(
         settings,
         version,
@@ -58,10 +63,17 @@ def gate(settings: Settings, version: int) -> GateDecision:
             "snapshot_id": candidate.snapshot_id,
             "requested_by": candidate.requested_by,
             "incumbent": _compared(settings, candidate, scores),
+            NOT_COMPARED: alone,
         },
     )
     log_decision(settings, version)
     return decision
+
+
+def not_compared(settings: Settings, version: int) -> str | None:
+    """What on-call should hear of a decision: that an incumbent could not be compared with, and why; else None."""
+    decision = registry.gate_decision(settings, version)
+    return decision["details"].get(NOT_COMPARED) if decision else None
 
 
 def log_decision(settings: Settings, version: int) -> list[str]:

@@ -18,7 +18,7 @@ from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.distributed import train
 from ncf_pipeline.erased import kept_out
-from ncf_pipeline.errors import OutdatedModelError, TrainingError
+from ncf_pipeline.errors import DamagedModelError, OutdatedModelError, TrainingError
 from ncf_pipeline.evaluation import (
     CANDIDATE,
     EVERYONE,
@@ -38,10 +38,18 @@ from ncf_pipeline.model.training import Checkpoints
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.snapshot_quality import check_snapshot
-from ncf_pipeline.stages.gate import TRAINING, gate, log_decision, object_to_refit, training_facts
+from ncf_pipeline.stages.gate import (
+    NOT_COMPARED,
+    TRAINING,
+    gate,
+    log_decision,
+    not_compared,
+    object_to_refit,
+    training_facts,
+)
 from ncf_pipeline.stages.publish import publish_lists
 
-__all__ = ["backtest", "gate", "log_decision", "publish", "refit", "register", "snapshot"]
+__all__ = ["backtest", "gate", "log_decision", "not_compared", "publish", "refit", "register", "snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +124,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
     )
-    incumbent = _incumbent(settings, version, holdout_start)
+    incumbent, alone = _incumbent(settings, version, holdout_start)
     if incumbent is not None:
         lists[INCUMBENT] = recommend_holdout(incumbent, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))
     scores = score(lists, truth, k=settings.k)
@@ -127,7 +135,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         settings,
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        lineage=_lineage(settings, frozen, version, holdout_start, scores, facts),
+        lineage=_lineage(settings, frozen, version, holdout_start, scores, facts) | {NOT_COMPARED: alone},
         card=model_card.render(
             version=version, snapshot=frozen, model=candidate, scores=scores, decision=None, warning=missing
         ),
@@ -298,15 +306,21 @@ def _save(settings: Settings, model: TrainedModel, url: str, *, lineage: dict[st
         artifacts.save_model(known, url, lineage=lineage, card=card)
 
 
-def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> TrainedModel | None:
+def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> tuple[TrainedModel | None, str | None]:
+    """Whom to compare with; where there is one that cannot score any more, why.
+
+    Such a one must not keep the shop from ever having a better model: the candidate is measured by the baselines
+    alone, and whoever reads the decision is told. A store that does not answer is no reason to go without.
+    """
     entry = registry.incumbent(settings, holdout_start=holdout_start, before_version=version)
     if entry is None or entry.url is None:
-        return None
+        return None, None
     try:
-        return artifacts.load_model(entry.url)
-    except OutdatedModelError as error:
-        logger.warning("No comparison with the incumbent, v%d: %s", entry.version, error)
-        return None
+        return artifacts.load_model(entry.url), None
+    except (DamagedModelError, OutdatedModelError) as error:
+        told = f"NO COMPARISON with the incumbent, {entry.name}, only with the baselines: {error}"
+        logger.warning(told)
+        return None, told
 
 
 def missing_gpu(settings: Settings) -> str | None:

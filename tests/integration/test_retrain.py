@@ -2,14 +2,14 @@
 
 import json
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ncf_pipeline import artifacts, registry, synthetic
 from ncf_pipeline.gate import GateDecision
-from ncf_pipeline.snapshot import newest_cutoff
+from ncf_pipeline.snapshot import newest_cutoff, read_snapshot
 from ncf_pipeline.stages import retrain
 from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
@@ -35,6 +35,13 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     snapshot = retrain.snapshot(settings)
     compared = retrain.backtest(settings, snapshot, run_key="before the upgrade", requested_by="test")
     assert "incumbent" in {entry.recommender for entry in registry.evaluation(settings, compared)}
+    # It has not seen the holdout: its artifact says how much it learned from, and that is all that lay before.
+    holdout_start = registry.model_version(settings, compared).holdout_start
+    manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, champion))
+    bought = read_snapshot(settings, snapshot).interactions["purchased_at"]
+    given = read_snapshot(settings, manifest["snapshot_id"]).interactions["purchased_at"]
+    assert given.max() < datetime.fromisoformat(manifest["cutoff"]) <= holdout_start
+    assert manifest["training"]["lines"] == len(given) < (bought < holdout_start).sum()
 
     folder = Path(artifacts.version_url(settings.artifacts, champion).removeprefix("file://"))
     assert "**NO GPU: NCF_GPU_PROMISED is set" in (folder / "model_card.md").read_text()
@@ -45,7 +52,14 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     caplog.set_level(logging.WARNING)
     alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
     assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}
-    assert f"No comparison with the incumbent, v{champion}" in caplog.text
+    told = f"NO COMPARISON with the incumbent, v{champion}, only with the baselines: "
+    assert told in caplog.text
+    decision = retrain.gate(settings, alone)
+    assert decision.reasons[-1].startswith(told)
+    assert registry.gate_decision(settings, alone)["details"]["not_compared"] == decision.reasons[-1]
+    assert retrain.not_compared(settings, alone) == decision.reasons[-1]
+    retrain.gate(settings, compared)
+    assert retrain.not_compared(settings, compared) is None
 
 
 @pytest.mark.parametrize(("promised", "device", "told"), [(True, "cpu", True), (False, "cpu", False)])

@@ -19,6 +19,7 @@ from ncf_pipeline.stages import retrain
 from ncf_pipeline.stages.gate import thresholds
 
 TODAY = datetime(2011, 12, 9)
+WEEK = timedelta(days=7)
 BATCH = 7
 
 

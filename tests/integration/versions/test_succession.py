@@ -3,10 +3,10 @@
 import hashlib
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from ncf_pipeline import __version__, provenance, registry, reports
-from ncf_pipeline.snapshot import take_snapshot
+from ncf_pipeline import __version__, artifacts, provenance, registry, reports
+from ncf_pipeline.snapshot import read_snapshot, take_snapshot
 from ncf_pipeline.stages import retrain
 
 from .conftest import BATCH, TODAY, sell
@@ -84,6 +84,35 @@ def test_a_missed_week_that_may_serve_scores_the_purchases_that_shoppers_lists_k
     retrain.publish(shop, missed)
     assert live() == ("p000003", f"v{missed}")
     assert registry.publications(shop)[0].as_of == newest > TODAY - WEEK
+
+
+def test_of_four_weekly_versions_no_incumbent_has_seen_the_holdout(shop, serve):
+    """By the table, by what the incumbent's own artifact says, and by the purchases that it was given."""
+    versions = [serve(f"week {week}", TODAY - (3 - week) * WEEK) for week in range(4)]
+    compared = {}
+    for version in versions:
+        candidate = registry.model_version(shop, version)
+        for holdout in (WEEK, 2 * WEEK, 4 * WEEK):
+            start = candidate.cutoff - holdout
+            incumbent = registry.incumbent(shop, holdout_start=start, before_version=version)
+            compared[version, holdout // WEEK] = incumbent and incumbent.version
+            if incumbent is None:
+                assert retrain._incumbent(shop, version, start) == (None, None)
+                continue
+            model, _ = retrain._incumbent(shop, version, start)
+            given = read_snapshot(shop, incumbent.snapshot_id)
+            manifest = artifacts.read_manifest(incumbent.url)
+            assert manifest["version"] == incumbent.version
+            assert datetime.fromisoformat(manifest["config"]["cutoff"]) == model.cutoff == given.cutoff <= start
+            assert given.interactions["purchased_at"].max() < start
+    first, second, third, fourth = versions
+    assert {each: with_whom for each, with_whom in compared.items() if with_whom} == {
+        (second, 1): first,
+        (third, 1): second,
+        (third, 2): first,
+        (fourth, 1): third,
+        (fourth, 2): second,
+    }
 
 
 def test_a_second_try_of_a_run_keeps_the_champion_under_which_it_began(shop, serve, candidate):

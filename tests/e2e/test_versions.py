@@ -1,0 +1,52 @@
+"""Going back, and what nobody needs any more, through the DAGs; the versions have learned nothing."""
+
+import pytest
+
+from ncf_pipeline import registry
+from ncf_pipeline.files import list_files
+
+from ..integration.versions.conftest import TODAY, WEEK, candidate, live, serve, shop, store  # noqa: F401
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+def states(run):
+    return {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
+
+
+def test_a_rollback_to_the_version_in_the_form(dags, connections, serve, live):  # noqa: F811
+    first, second = serve("a", TODAY - WEEK), serve("b")
+    assert live() == ("p000002", f"v{second}")
+    run = dags["rollback_model"].test(run_conf={"version": first})
+    assert states(run) == {"choose": "success", "roll_back": "success"}
+    assert live() == ("p000001", f"v{first}")
+    assert registry.champion(connections).version == first
+    event = registry.model_events(connections, first)[-1]
+    assert event["to_state"] == "champion"
+    assert event["actor"].endswith("(manual)") or event["actor"] == "manual"
+    assert event["reason"] == "rolled back to publication p000001"
+
+
+def test_a_rollback_to_a_version_that_never_served_fails_and_changes_nothing(
+    dags,
+    connections,
+    serve,  # noqa: F811
+    candidate,  # noqa: F811
+    live,  # noqa: F811
+):
+    serve("a", TODAY - WEEK)
+    other, seen = candidate("b"), live()
+    run = dags["rollback_model"].test(run_conf={"version": other})
+    assert states(run)["roll_back"] == "failed"
+    assert live() == seen
+
+
+def test_pruning_removes_the_backtests_of_runs_that_have_ended(dags, connections, serve, live):  # noqa: F811
+    serve("a", TODAY - WEEK)
+    second = serve("b")
+    assert any(name.startswith("v000002") for name in list_files(f"{connections.artifacts}/backtests"))
+    run = dags["prune_artifacts"].test()
+    assert states(run) == {"prune": "success"}
+    assert not any(name.endswith(".safetensors") for name in list_files(f"{connections.artifacts}/backtests"))
+    assert live() == ("p000002", f"v{second}")
+    assert [entry.pruned_at for entry in registry.model_versions(connections)] == [None, None]
