@@ -17,6 +17,7 @@ from airflow.sdk import Param, TriggerRule, dag, task
 
 from ncf_pipeline.airflow import alerts
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.links import add_model_page
 from ncf_pipeline.airflow.questions import REASON, Approval
 from ncf_pipeline.airflow.schedules import retrain_deadline, timetable
 from ncf_pipeline.airflow.settings import requested_by, task_settings
@@ -176,7 +177,9 @@ def retrain_recommender() -> None:
     )
     refitted, registered = refit(version), register(version, approved.output)
     published, end = publish(version), held(version)
-    gate(version) >> [refitted, end]
+    gated = gate(version)
+    add_model_page(gated, refitted, published, end)
+    gated >> [refitted, end]
     refitted >> [approved, end]
     # A no skips `register`, the only task behind `approve`, and so leads to `held`.
     approved >> registered

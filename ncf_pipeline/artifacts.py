@@ -18,6 +18,7 @@ import hashlib
 import json
 import posixpath
 import uuid
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +45,9 @@ def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
     return f"{artifacts}/{'backtests' if backtest else 'models'}/v{version:06d}"
 
 
-def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> None:
+def save_model(
+    model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str, figures: Mapping[str, bytes] | None = None
+) -> None:
     """Writes a model's folder, replacing an older one of the same name.
 
     Args:
@@ -52,6 +55,7 @@ def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: 
         url: the folder, for fsspec (`file://`, `s3://`, ...).
         lineage: JSON-able facts for the manifest: version, snapshot id and hash, cutoff, metrics.
         card: the model card, Markdown.
+        figures: what lies beside it, by the name under which the card shows it.
 
     Raises:
         ArtifactError: the store refused.
@@ -61,6 +65,7 @@ def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: 
         TENSORS: save_tensors({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}),
         VOCABULARIES: json.dumps(state.vocabularies).encode(),
         CARD: card.encode(),
+        **(figures or {}),
     }
     manifest = {
         "format": FORMAT,
@@ -72,6 +77,30 @@ def save_model(model: TrainedModel, url: str, *, lineage: dict[str, Any], card: 
     }
     files[MANIFEST] = sealed(manifest)
     write_folder(url, files)
+
+
+def read_file(url: str, name: str) -> bytes:
+    """A file that the manifest of a model's folder lists: its card, or a figure.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    return _checked(url, name, read_manifest(url))
+
+
+def revise_card(url: str, revise: Callable[[str], str]) -> None:
+    """Gives a model's folder another card, made from the one that is there, and leaves all else as it is.
+
+    May be stopped at any point and called again.
+
+    Raises:
+        ArtifactError: it is incomplete, or the store refused.
+    """
+    manifest = read_manifest(url)
+    card = revise(_read(url, CARD).decode()).encode()
+    _replace(f"{url}/{CARD}", card)
+    manifest["sha256"][CARD] = hashlib.sha256(card).hexdigest()
+    _replace(f"{url}/{MANIFEST}", sealed(manifest))
 
 
 def load_model(url: str) -> TrainedModel:
@@ -129,12 +158,7 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
 
 
 def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
-    content = {name: _read(url, _stored_as(manifest, name)) for name in (TENSORS, VOCABULARIES)}
-    for name, data in content.items():
-        if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
-            raise DamagedModelError(
-                f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back."
-            )
+    content = {name: _checked(url, name, manifest) for name in (TENSORS, VOCABULARIES)}
     try:
         return ModelState(load_tensors(content[TENSORS]), manifest["config"], json.loads(content[VOCABULARIES]))
     except (SafetensorError, KeyError, ValueError) as error:
@@ -229,6 +253,13 @@ def write_folder(url: str, files: dict[str, bytes]) -> None:
                 filesystem.rm(temporary, recursive=True)
     except store_errors() as error:
         raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
+
+
+def _checked(url: str, name: str, manifest: dict[str, Any]) -> bytes:
+    data = _read(url, _stored_as(manifest, name))
+    if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
+        raise DamagedModelError(f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back.")
+    return data
 
 
 def _read(url: str, name: str) -> bytes:

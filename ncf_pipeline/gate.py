@@ -201,7 +201,19 @@ def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
     """What speaks against serving the refit of a candidate that was let through; nothing, normally.
 
     The refit is what serves, and no holdout is left to evaluate it on. But on the same customers at the
-    same instant it must recommend much of what the evaluated model recommends.
+    same instant it must recommend much of what the evaluated model recommends: about as much as a model of another
+    seed would.
+
+    Measured on Online Retail until 2011-06-27, and on synthetic shops of 400, 250 and 150 customers, with K 5:
+
+    | share of `for_you` that two models have in common | Online Retail | synthetic shops |
+    | --- | --- | --- |
+    | two seeds of the backtest | 83% | 89%, 91%, 86% |
+    | backtest and refit | 83% | 89%, 89%, 83% |
+    | backtest and refit of another seed | 78% | 90%, 89%, 85% |
+    | backtest and a model of a tenth of the customers | 62% | 72%, 75%, 42% |
+    | backtest and a model of a tenth of the lines | 37% | 57%, 1%, 0% |
+    | backtest and a model of shuffled labels | 8% | 1%, 9%, 13% |
 
     Args:
         shared: from `evaluation.agreement` of refit and backtest.

@@ -1,8 +1,10 @@
 """The model card of a version, in Markdown (Mitchell et al. 2019, "Model Cards for Model Reporting")."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from ncf_pipeline import figures
 from ncf_pipeline.evaluation import NDCG_DEPTH, Scores
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.snapshot import Snapshot
@@ -45,13 +47,16 @@ def render(
         "",
         "The whole catalogue is ranked; a customer without a list scores 0.",
         "",
-        "## Gate",
-        *(_decision(decision) if decision else ["Not decided yet: this is the backtest's model."]),
+        *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
+        "",
+        *_gate(decision),
         "",
         "## Training",
         "",
         *([f"**{warning}**", ""] if warning else []),
         *[f"- {epoch_line(report)}" for report in model.history],
+        "",
+        _image(figures.LOSS),
         "",
         "## Not for",
         "Anything but ranking this shop's products for this shop's customers. It knows purchases only: "
@@ -61,9 +66,32 @@ def render(
     return "\n".join(parts)
 
 
+def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The figures that a card shows, as SVG by file name.
+
+    Args:
+        model: whose card.
+        scores: as for the card.
+        retrains: the last ones, from `registry.recent_retrains`.
+    """
+    return {
+        figures.LOSS: figures.loss_by_epoch(model.history),
+        figures.PRECISION: figures.precision_of_all(scores),
+        figures.RETRAINS: figures.precision_of_retrains(retrains),
+    }
+
+
+def with_decision(card: str, decision: dict[str, Any]) -> str:
+    """A card whose gate has decided since it was written."""
+    section = "\n".join(_gate(decision))
+    return re.sub(r"^## Gate\n.*?(?=\n\n## )", lambda _: section, card, count=1, flags=re.DOTALL | re.MULTILINE)
+
+
 def epoch_line(report: EpochReport) -> str:
     """One epoch in words, for logs and cards."""
     line = f"{report.stage} epoch {report.epoch} of {report.of}: loss {report.loss:.4f}, {report.seconds:.1f} s"
+    if report.out_of_time:
+        line += ", after which the time for training was spent"
     if report.for_you is None:
         return line
     return f"{line}, inner holdout Precision@5 {report.for_you:.4f} for_you, {report.discover:.4f} discover"
@@ -87,7 +115,23 @@ def _table(scores: Sequence[Scores]) -> list[str]:
     ]
 
 
-def _decision(decision: dict[str, Any]) -> list[str]:
-    outcome = "Promoted" if decision["promote"] else "Held"
-    reasons = [f"- {reason}" for reason in decision["reasons"]]
-    return [f"{outcome} at {decision['decided_at']:%Y-%m-%d %H:%M} UTC:", *reasons]
+def _gate(decision: dict[str, Any] | None) -> list[str]:
+    if decision is None:
+        return ["## Gate", "Not decided yet: this is the backtest's model."]
+    outcome = "Let through" if decision["promote"] else "Held"
+    details = decision["details"]
+    incumbent = details.get("incumbent")
+    return [
+        "## Gate",
+        f"{outcome} at {decision['decided_at']:%Y-%m-%d %H:%M} UTC, compared with "
+        f"{f'v{incumbent}, the incumbent' if incumbent else 'the baselines alone'}. "
+        f"Asked for by {details.get('requested_by', 'nobody who left a name')}.",
+        "",
+        *(f"- {reason}" for reason in decision["reasons"]),
+        "",
+        "Thresholds: " + ", ".join(f"{name} {value}" for name, value in details.get("thresholds", {}).items()) + ".",
+    ]
+
+
+def _image(name: str) -> str:
+    return f"![{figures.CAPTIONS[name]}]({name})"

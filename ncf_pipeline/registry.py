@@ -160,6 +160,17 @@ def evaluation(settings: Settings, version: int) -> list[Scores]:
         return [Scores(*row) for row in _all(connection, "evaluation", version=version)]
 
 
+def recent_retrains(settings: Settings, version: int, *, count: int = 12) -> list[dict[str, Any]]:
+    """The candidates of the last retrains up to this one, oldest first, a row for each question.
+
+    Returns:
+        `version`, `cutoff`, `served`, `question`, `k`, `precision_at_k` with `precision_low` and `precision_high`, and
+        `best_baseline`: of the same holdout.
+    """
+    with transaction(settings) as connection:
+        return [dict(row._asdict()) for row in _all(connection, "recent_retrains", version=version, count=count)]
+
+
 def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
     """Stores the gate's decision and marks the version `held` on a no."""
     with transaction(settings) as connection, connection.cursor() as cursor:

@@ -5,14 +5,15 @@ from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
-from ncf_pipeline import live_history, registry
+from ncf_pipeline import artifacts, live_history, registry
+from ncf_pipeline import figures as drawn
 from ncf_pipeline.database import transaction
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
-__all__ = ["batch_summary", "descriptions", "retrain_summary", "top_spenders"]
+__all__ = ["batch_summary", "descriptions", "figures", "retrain_summary", "top_spenders"]
 
 
 def retrain_summary(settings: Settings, version: int | None = None) -> dict[str, Any]:
@@ -61,6 +62,16 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
             for row in live_history.performance(settings, entry.version)
         ],
     }
+
+
+def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
+    """What each figure of a version's model card shows, and its SVG; none where the artifact is gone."""
+    entry = registry.model_version(settings, version)
+    url = entry.url or artifacts.version_url(settings.artifacts, version, backtest=True)
+    try:
+        return [(caption, artifacts.read_file(url, name)) for name, caption in drawn.CAPTIONS.items()]
+    except ArtifactError:
+        return []
 
 
 def top_spenders(settings: Settings, count: int = 10) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         2.0, ge=0, description="standard deviations by which a model knows its products better than in random order"
     )
     gate_min_refit_agreement: float = Field(
-        0.4, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"
+        0.7, ge=0, le=1, description="share of recommendations that refit and evaluated model must have in common"
     )
 
     reasons: bool = Field(True, description="beside customers' lists, why each product is on them; costs memory")

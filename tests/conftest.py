@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -119,27 +120,39 @@ def _execute(server_url, statement):
         connection.close()
 
 
-@pytest.fixture
-def settings(servers, tmp_path):
-    """Settings of a test's own: a fresh migrated database, an empty Redis and folders for files."""
+@pytest.fixture(scope="session")
+def fresh_settings(servers):
+    """Makes, in a folder, settings of their own: a fresh migrated database, an empty Redis and folders for files."""
     server_url, store_url = servers
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    copy = sql.SQL("create database {} template {} owner {}")
-    _execute(server_url, copy.format(sql.Identifier(name), sql.Identifier(TEMPLATE), sql.Identifier(ROLE)))
-    with redis.Redis.from_url(store_url) as client:
-        client.flushall()
-    home = tmp_path / "home"
-    home.mkdir()
-    yield Settings(
-        home=home,
-        database_url=_database(server_url, name),
-        redis_url=store_url,
-        artifacts_url=(tmp_path / "artifacts").as_uri(),
-        inbox=tmp_path / "inbox",
-        inbox_settle_seconds=0,
-        key_prefix=name,
-    )
-    _execute(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    @contextmanager
+    def make(folder):
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        copy = sql.SQL("create database {} template {} owner {}")
+        _execute(server_url, copy.format(sql.Identifier(name), sql.Identifier(TEMPLATE), sql.Identifier(ROLE)))
+        with redis.Redis.from_url(store_url) as client:
+            client.flushall()
+        home = folder / "home"
+        home.mkdir()
+        yield Settings(
+            home=home,
+            database_url=_database(server_url, name),
+            redis_url=store_url,
+            artifacts_url=(folder / "artifacts").as_uri(),
+            inbox=folder / "inbox",
+            inbox_settle_seconds=0,
+            key_prefix=name,
+        )
+        _execute(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    return make
+
+
+@pytest.fixture
+def settings(fresh_settings, tmp_path):
+    """Settings of a test's own."""
+    with fresh_settings(tmp_path) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,15 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi.responses import HTMLResponse
 
-from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.settings import load_settings
 
-# A page holds what files held: nothing in it may load or run anything.
-_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Cache-Control": "no-store"}
+# A page holds what files held: nothing in it may load or run anything. A figure is in the page, as an image.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "Cache-Control": "no-store",
+}
 
 app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -27,3 +31,19 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
         return HTMLResponse(data_docs.read_page(load_settings(), batch_id), headers=_HEADERS)
     except ArtifactError as error:
         raise HTTPException(404, str(error)) from error
+
+
+@app.get(
+    "/models/v{version}",
+    dependencies=[Depends(requires_access_dag("GET", param_dag_id="retrain_recommender"))],
+)
+def model_page(version: Annotated[int, Path(ge=1)]) -> HTMLResponse:
+    """What the gate decided about a version, and why."""
+    from ncf_pipeline import model_page, reports
+
+    settings = task_settings()
+    try:
+        summary = reports.retrain_summary(settings, version)
+    except InputError as error:
+        raise HTTPException(404, str(error)) from error
+    return HTMLResponse(model_page.page(summary, reports.figures(settings, version)), headers=_HEADERS)

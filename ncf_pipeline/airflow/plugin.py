@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from ncf_pipeline.airflow.links import DataDocsLink
+from ncf_pipeline.airflow.links import DataDocsLink, ModelLink
 from ncf_pipeline.airflow.settings import PREFIX
 
 
@@ -23,4 +23,4 @@ class RecommenderPlugin(AirflowPlugin):
 
     name = "recommender"
     fastapi_apps = [{"app": _pages, "url_prefix": PREFIX, "name": "Recommender"}]  # noqa: RUF012
-    operator_extra_links = [DataDocsLink()]  # noqa: RUF012
+    operator_extra_links = [DataDocsLink(), ModelLink()]  # noqa: RUF012

@@ -83,7 +83,7 @@ def _lead(score: dict[str, Any]) -> str:
 
 
 def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableType:
-    """The gate's decision with its reasons."""
+    """The gate's decision with its reasons, what was compared, who asked, and the thresholds."""
     if decision is None:
         return Text(f"The gate has not decided on v{version} yet.")
     outcome = (
@@ -91,7 +91,18 @@ def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableT
         if decision["promote"]
         else Text(f"Gate: v{version} is held; what served before still serves, because", style="bold yellow")
     )
-    return Group(outcome, *(Text(f"  - {reason}") for reason in decision["reasons"]))
+    details = decision.get("details", {})
+    incumbent, thresholds = details.get("incumbent"), details.get("thresholds", {})
+    facts = {
+        "compared with": f"v{incumbent}, the incumbent" if incumbent else "the baselines alone",
+        "asked for by": details.get("requested_by"),
+        "thresholds": ", ".join(f"{name} {value}" for name, value in thresholds.items()),
+    }
+    return Group(
+        outcome,
+        *(Text(f"  - {reason}") for reason in decision["reasons"]),
+        *(Text(f"{name}: {value}", style="dim") for name, value in facts.items() if value),
+    )
 
 
 def live_table(rows: Sequence[dict[str, Any]]) -> RenderableType:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ncf_pipeline import artifacts, registry
+from ncf_pipeline import artifacts, model_card, registry
 from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.evaluation import EVERYONE, INCUMBENT, Scores, agreement
 from ncf_pipeline.gate import (
@@ -66,6 +66,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
             NOT_COMPARED: alone,
         },
     )
+    _complete_card(settings, version)
     log_decision(settings, version)
     return decision
 
@@ -125,6 +126,13 @@ def object_to_refit(
     bounds = thresholds(settings)
     shared = _agreement(interactions, model, evaluated, k)
     return objections_to_training(facts, bounds, whose="the refit") + objections_to_refit(shared, bounds)
+
+
+def _complete_card(settings: Settings, version: int) -> None:
+    url = artifacts.version_url(settings.artifacts, version, backtest=True)
+    stored = registry.gate_decision(settings, version)
+    if stored is not None:
+        artifacts.revise_card(url, lambda card: model_card.with_decision(card, stored))
 
 
 def _compared(settings: Settings, candidate: registry.ModelVersion, scores: Sequence[Scores]) -> int | None:

@@ -131,6 +131,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     facts = training_facts(
         candidate, frozen.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
     )
+    registry.record_evaluation(settings, version, scores)
     _save(
         settings,
         candidate,
@@ -139,9 +140,9 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         card=model_card.render(
             version=version, snapshot=frozen, model=candidate, scores=scores, decision=None, warning=missing
         ),
+        figures=model_card.drawn(candidate, scores, registry.recent_retrains(settings, version)),
     )
     checkpoints.clear()
-    registry.record_evaluation(settings, version, scores)
     for line in _report(scores):
         logger.info(line)
     return version
@@ -172,6 +173,9 @@ def refit(settings: Settings, version: int) -> bool:
     )
     scores = registry.evaluation(settings, version)
     facts = training_facts(model, frozen.interactions, incumbent_lines=None)
+    objections = object_to_refit(settings, model, facts, evaluated, frozen.interactions, k=int(entry.config["k"]))
+    if objections:
+        registry.hold(settings, version, objections)
     url = artifacts.version_url(settings.artifacts, version)
     _save(
         settings,
@@ -186,13 +190,12 @@ def refit(settings: Settings, version: int) -> bool:
             decision=registry.gate_decision(settings, version),
             warning=missing,
         ),
+        figures=model_card.drawn(model, scores, registry.recent_retrains(settings, version)),
     )
     checkpoints.clear()
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
-    objections = object_to_refit(settings, model, facts, evaluated, frozen.interactions, k=int(entry.config["k"]))
     if objections:
-        registry.hold(settings, version, objections)
         log_decision(settings, version)
     return not objections
 
@@ -299,11 +302,19 @@ def _checkpoints(
     return CheckpointFile(settings.checkpoints_path, key)
 
 
-def _save(settings: Settings, model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str) -> None:
+def _save(
+    settings: Settings,
+    model: TrainedModel,
+    url: str,
+    *,
+    lineage: dict[str, Any],
+    card: str,
+    figures: dict[str, bytes],
+) -> None:
     """Keeps a model without customers who were erased while it was trained."""
     with kept_out(settings) as erased:
         known = model.without_customers(erased.gone(model.customers, model.cutoff))
-        artifacts.save_model(known, url, lineage=lineage, card=card)
+        artifacts.save_model(known, url, lineage=lineage, card=card, figures=figures)
 
 
 def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> tuple[TrainedModel | None, str | None]:

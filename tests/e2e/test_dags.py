@@ -110,3 +110,16 @@ def test_a_dag_file_imports_nothing_heavy_at_its_top(path):
             assert node.module.split(".")[0] in light
             assert not any(node.module.startswith(module) for module in heavy_here)
         assert not isinstance(node, ast.Import)
+
+
+def test_the_tasks_of_a_version_link_to_its_page(dags):
+    from ncf_pipeline.airflow.links import ModelLink
+
+    tasks = dags["retrain_recommender"].tasks
+    linked = [task for task in tasks if any(link.name == "Model" for link in task.operator_extra_links)]
+    assert {task.task_id for task in linked} == {"gate", "refit", "register", "publish", "held"}
+
+    class Rendered:
+        op_args = (7, "approved by somebody")
+
+    assert ModelLink().get_link(Rendered(), ti_key=None).endswith("/recommender/models/v7")

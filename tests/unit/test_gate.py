@@ -190,6 +190,6 @@ def test_a_first_model_and_a_shop_too_small_to_tell_about_ids_are_not_held_for_i
     assert decision(*GOOD, training=replace(WELL_TRAINED, queries=49, products_worth=0.3)).promote
 
 
-@pytest.mark.parametrize(("shared", "objects"), [(0.8, False), (0.4, False), (0.39, True), (0.0, True), (nan, True)])
+@pytest.mark.parametrize(("shared", "objects"), [(0.83, False), (0.7, False), (0.69, True), (0.0, True), (nan, True)])
 def test_a_refit_that_shares_little_with_what_was_evaluated_is_objected_to(shared, objects):
     assert bool(objections_to_refit(shared, THRESHOLDS)) is objects

@@ -163,6 +163,11 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
     missing = httpx.get(url.replace("000001", "000099"), cookies={"_token": token}, trust_env=False)
     assert missing.status_code == 404
     assert missing.json()["detail"].startswith("Batch 99 has no page")
+    model = f"{status(running)['airflow_url']}/recommender/models/v99"
+    assert httpx.get(model, trust_env=False).status_code == 401
+    missing = httpx.get(model, cookies={"_token": token}, trust_env=False)
+    assert missing.status_code == 404
+    assert missing.json()["detail"].startswith("There is no model version 99")
 
 
 def test_down_stops_everything(running):
