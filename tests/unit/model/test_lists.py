@@ -1,14 +1,17 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.model import lists as lists_module
 from ncf_pipeline.model.events import encode
 from ncf_pipeline.model.fallbacks import fallback_lists
 from ncf_pipeline.model.lists import ListMaker, customer_lists, product_lists
+from ncf_pipeline.model.trained import TrainedModel, new_network
 
 from .conftest import CUTOFF, START, frame
 
@@ -148,6 +151,36 @@ def test_bought_together_is_by_shared_baskets_not_by_sales(model):
     lists = product_lists(model, frame(rows), CUTOFF, 5)
     assert of(lists, "A", "bought_together") == ["B"]
     assert of(lists, "F1", "bought_together") == []  # once is no pattern
+
+
+@pytest.mark.parametrize(("baskets", "expected"), [(54, ["B", "C"]), (53, ["B"])])
+def test_bought_together_asks_for_three_baskets_and_one_and_a_half_times_chance(model, baskets, expected):
+    # A is in 9 baskets. B: 4 of its 4 with A, lift 4 * 54 / (9 * 4) = 6. C: 3 of its 12, lift 3 * 54 / (9 * 12) = 1.5,
+    # and 1.47 of 53 baskets. D: 2 of its 2, too few. All baskets are of two products, so each weighs 1.
+    pairs = [("A", "B")] * 4 + [("A", "C")] * 3 + [("A", "D")] * 2 + [("C", f"F{i}") for i in range(9)]
+    pairs += [(f"X{i}", f"Y{i}") for i in range(baskets - len(pairs))]
+    rows = [(None, code, f"N{number}", number) for number, pair in enumerate(pairs) for code in pair]
+    assert of(product_lists(model, frame(rows), CUTOFF, 5), "A", "bought_together") == expected
+
+
+# Cosine with P of the first table: Q 0.8, S -0.8, R -1. Of both tables, each of length 1: R (-1 + 1) / 2 = 0,
+# Q (0.8 - 1) / 2 = -0.1, S (-0.8 - 1) / 2 = -0.9.
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, ["Q", "S", "R"]), (1.0, ["R", "Q", "S"])])
+def test_similar_is_by_cosine_of_both_embeddings_about_their_mean(recipe, weight, expected):
+    small = replace(recipe, embedding_dim=2)
+    network = new_network(1, 4, small).eval()
+    with torch.no_grad():
+        network.product.weight[1:] = 5 + torch.tensor([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, -0.6]])
+        network.bought.weight[1:] = 7 + weight * torch.tensor([[0.0, 1], [0, -1], [0, 1], [0, -1]])
+    trained = TrainedModel(small, CUTOFF, [1], list("PQRS"), network, epochs=1)
+    # N came after training: it has no embedding and takes what its baskets have, which S has not.
+    rows = [(1, code, f"i{code}", 1) for code in "PQRS"] + [
+        (1, code, f"n{day}", day) for day in (2, 3, 4) for code in "NS"
+    ]
+    rows += [(1, f"{code}{day}", f"z{day}", day) for day in range(10, 20) for code in "YZ"]
+    lists = product_lists(trained, frame(rows), CUTOFF, 3)
+    assert of(lists, "P", "similar") == expected
+    assert of(lists, "N", "similar") == of(lists, "N", "bought_together") == ["S"]
 
 
 def test_product_lists_cover_the_catalogue_without_the_product_itself(model, shop):
