@@ -51,6 +51,12 @@ class Approval(ApprovalOperator):
         )
         return super().execute(context)
 
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """The answer; kept before Airflow skips what comes next, because then it keeps nothing that a task returns."""
+        kept = {name: event.get(name) for name in ("chosen_options", "params_input", "responded_by_user")}
+        context["ti"].xcom_push(key="return_value", value=kept)
+        return super().execute_complete(context, event)
+
 
 class ChooseVersion(HITLOperator):
     """Gives the version that the form names; where it names none, shows the versions that can serve and asks.
