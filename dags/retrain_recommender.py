@@ -178,7 +178,7 @@ def retrain_recommender() -> None:
     refitted, registered = refit(version), register(version, approved.output)
     published, end = publish(version), held(version)
     gated = gate(version)
-    add_model_page(gated, refitted, published, end)
+    add_model_page(gated, refitted, registered, published, end)
     gated >> [refitted, end]
     refitted >> [approved, end]
     # A no skips `register`, the only task behind `approve`, and so leads to `held`.
