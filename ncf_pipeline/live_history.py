@@ -1,7 +1,7 @@
 """What was live when, and what it did: `ml.live_period`, `ml.live_performance`, `ml.drift_report`.
 
 Two clocks. The one on the wall says who served when. The shop's, on which purchases have their instants, says which
-lists a purchase is an answer to; where past days are replayed, the two are years apart. Migration 0010 has the rule
+lists a purchase is an answer to; where past days are replayed, the two are years apart. Migration 0009 has the rule
 by which a period begins.
 """
 

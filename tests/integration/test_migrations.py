@@ -82,6 +82,6 @@ def test_a_database_of_a_newer_version_is_left_alone(settings, two_files):
         migrate(settings)
 
 
-def test_no_number_is_given_twice():
+def test_names_are_numbered_without_gaps():
     numbers = [int(migration.name[:4]) for migration in migrations.migrations()]
-    assert len(numbers) == len(set(numbers))
+    assert numbers == list(range(1, len(numbers) + 1))
