@@ -103,9 +103,9 @@ def serve():
         listener.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium."""
+    """A headless Chromium, gone before other modules' tests: its driver's event loop would be in the way of theirs."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("there is no chromium on this machine")
