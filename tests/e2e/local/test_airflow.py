@@ -26,7 +26,7 @@ from ncf_pipeline.local.status import status
 from ncf_pipeline.settings import Settings, load_settings
 from ncf_pipeline.stages.ingest import ingest
 
-pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 
 ALL = {
     "postgres",
