@@ -162,17 +162,17 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
     links = api._ask("GET", f"/api/v2/dags/ingest_invoices/dagRuns/{run_id}/taskInstances/validate/links")
     url = links["extra_links"]["Data Docs"]
     assert url == f"{status(running)['airflow_url']}/recommender/data-docs/invoices/batch-000001.html"
-    assert httpx.get(url, trust_env=False).status_code == 401
+    assert httpx.get(url, trust_env=False, timeout=60).status_code == 401
     token = api._client.headers["Authorization"].removeprefix("Bearer ")
-    opened = httpx.get(url, cookies={"_token": token}, trust_env=False)
+    opened = httpx.get(url, cookies={"_token": token}, trust_env=False, timeout=60)
     assert "A quantity is not 0." in opened.text
     assert opened.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    missing = httpx.get(url.replace("000001", "000099"), cookies={"_token": token}, trust_env=False)
+    missing = httpx.get(url.replace("000001", "000099"), cookies={"_token": token}, trust_env=False, timeout=60)
     assert missing.status_code == 404
     assert missing.json()["detail"].startswith("Batch 99 has no page")
     model = f"{status(running)['airflow_url']}/recommender/models/v99"
-    assert httpx.get(model, trust_env=False).status_code == 401
-    missing = httpx.get(model, cookies={"_token": token}, trust_env=False)
+    assert httpx.get(model, trust_env=False, timeout=60).status_code == 401
+    missing = httpx.get(model, cookies={"_token": token}, trust_env=False, timeout=60)
     assert missing.status_code == 404
     assert missing.json()["detail"].startswith("There is no model version 99")
 
