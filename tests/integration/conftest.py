@@ -37,32 +37,56 @@ def version(settings, promoted):
 
 
 @pytest.fixture
-def promoted(settings):
-    """Makes a version of a snapshot the champion; its network has learned nothing."""
+def admitted(settings):
+    """Makes a version of a model as it is before `register`: opened, let through by the gate, refitted.
 
-    def promote(snapshot_id, run_key):
+    `make_model` gets the snapshot and the version's number, `reasons` are the gate's, `config` is beside `top_n`.
+    """
+
+    def admit(snapshot_id, run_key, make_model, *, requested_by="test", reasons=(), **config):
         frozen = read_snapshot(settings, snapshot_id)
-        customers = sorted(frozen.interactions[Interactions.CUSTOMER_ID].dropna().unique().tolist())
-        products = frozen.products["stock_code"].tolist()
-        recipe = Recipe(embedding_dim=4, hidden=(8, 4))
-        torch.manual_seed(0)
-        network = new_network(len(customers), len(products), recipe).eval()
         number = registry.open_version(
             settings,
             run_key=run_key,
             snapshot_id=snapshot_id,
             cutoff=frozen.cutoff,
             holdout_start=frozen.cutoff - timedelta(days=28),
-            config={"top_n": 10},
-            requested_by="test",
+            config={"top_n": 10, **config},
+            requested_by=requested_by,
         )
-        url = artifacts.version_url(settings.artifacts, number)
-        model = TrainedModel(recipe, frozen.cutoff, customers, products, network, epochs=1)
-        artifacts.save_model(model, url, lineage={}, card="# Card")
-        registry.record_decision(
-            settings, number, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
-        )
+        model = make_model(frozen, number)
+        for backtest in (True, False):
+            url = artifacts.version_url(settings.artifacts, number, backtest=backtest)
+            artifacts.save_model(model, url, lineage={"version": number, "snapshot_id": snapshot_id}, card="# Card")
+        decision = GateDecision(True, reasons, thresholds(settings), ())
+        registry.record_decision(settings, number, decision, details={"incumbent": None})
         registry.record_artifact(settings, number, url)
+        return number
+
+    return admit
+
+
+@pytest.fixture
+def untrained():
+    """Makes a model of a snapshot, whose network has learned nothing."""
+
+    def make(frozen, seed):
+        customers = sorted(frozen.interactions[Interactions.CUSTOMER_ID].dropna().unique().tolist())
+        products = frozen.products["stock_code"].tolist()
+        recipe = Recipe(embedding_dim=4, hidden=(8, 4))
+        torch.manual_seed(seed)
+        network = new_network(len(customers), len(products), recipe).eval()
+        return TrainedModel(recipe, frozen.cutoff, customers, products, network, epochs=1)
+
+    return make
+
+
+@pytest.fixture
+def promoted(settings, admitted, untrained):
+    """Makes a version of a snapshot the champion; its network has learned nothing, unless a model is made for it."""
+
+    def promote(snapshot_id, run_key, make_model=None, **config):
+        number = admitted(snapshot_id, run_key, make_model or (lambda frozen, _: untrained(frozen, 0)), **config)
         registry.promote(settings, number, actor="test", reason="test")
         return number
 

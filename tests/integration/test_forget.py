@@ -17,7 +17,6 @@ from ncf_pipeline import artifacts, erased, registry
 from ncf_pipeline.database import transaction
 from ncf_pipeline.erasure import files
 from ncf_pipeline.errors import ErasureError, InputError, SettingsError
-from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.ingest.corrections import discard_lines
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
@@ -26,7 +25,6 @@ from ncf_pipeline.snapshot import read_snapshot, take_snapshot
 from ncf_pipeline.stages import forget as stage
 from ncf_pipeline.stages import retrain
 from ncf_pipeline.stages.forget import forget
-from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
 from ncf_pipeline.stages.publish import refresh
 from ncf_pipeline.stages.rollback import rollback
@@ -61,7 +59,7 @@ def shop_lines():
 
 
 @pytest.fixture
-def shop(settings, tmp_path):
+def shop(settings, tmp_path, promoted):
     """A shop with a champion, two publications and broken lines in quarantine; gives the file that it came from."""
     file = tmp_path / f"export of {WHO}.csv"
     file.write_text("\n".join([HEADER, *shop_lines(), *BROKEN]) + "\n")
@@ -69,26 +67,12 @@ def shop(settings, tmp_path):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("select quarantine_id from raw.quarantined_line order by quarantine_id limit 1")
         discard_lines(settings, [cursor.fetchone()[0]], note=f"customer {WHO} rang up")
-    frozen = read_snapshot(settings, take_snapshot(settings, CUTOFF))
     recipe = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
-    model = train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2)
-    version = registry.open_version(
-        settings,
-        run_key="champion",
-        snapshot_id=frozen.snapshot_id,
-        cutoff=CUTOFF,
-        holdout_start=CUTOFF - timedelta(days=28),
-        config={"top_n": 10},
-        requested_by="test",
+    promoted(
+        take_snapshot(settings, CUTOFF),
+        "champion",
+        lambda frozen, _: train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2),
     )
-    for backtest in (True, False):
-        url = artifacts.version_url(settings.artifacts, version, backtest=backtest)
-        artifacts.save_model(model, url, lineage={"snapshot_id": frozen.snapshot_id}, card="# Card")
-    registry.record_decision(
-        settings, version, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
-    )
-    registry.record_artifact(settings, version, url)
-    registry.promote(settings, version, actor="test", reason="test")
     refresh(settings)
     refresh(settings)
     return file
@@ -257,7 +241,7 @@ def test_a_model_that_was_in_training_meanwhile_is_kept_without_the_customer(set
     champion = registry.champion(settings)
     trained = artifacts.load_model(champion.url)
     forget(settings, WHO, requested_by="test")
-    retrain._save(settings, trained, champion.url, lineage={}, card="# Card")
+    retrain._save(settings, trained, champion.url, lineage={}, card="# Card", figures={})
     assert WHO not in artifacts.load_model(champion.url).customers
     assert everything(settings) == []
 

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 from psycopg2.extras import execute_values
 
-from ncf_pipeline import artifacts, registry
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.publish import refresh
 from ncf_pipeline.storefront import Storefront
 
@@ -48,7 +45,7 @@ def product(group, number):
 
 
 @pytest.fixture
-def champion(settings):
+def champion(settings, promoted):
     """A shop whose customers are of four tastes, ten products each, and a model that was trained on it."""
     random = np.random.default_rng(0)
     rows = []
@@ -62,21 +59,7 @@ def champion(settings):
     frozen = read_snapshot(settings, snapshot_id)
     recipe = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
     model = train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2)
-    number = registry.open_version(
-        settings,
-        run_key="champion",
-        snapshot_id=snapshot_id,
-        cutoff=CUTOFF,
-        holdout_start=CUTOFF - timedelta(days=28),
-        config={"top_n": 10},
-        requested_by="test",
-    )
-    url = artifacts.version_url(settings.artifacts, number)
-    artifacts.save_model(model, url, lineage={}, card="# Card")
-    passed = GateDecision(True, (), thresholds(settings), ())
-    registry.record_decision(settings, number, passed, details={"incumbent": None})
-    registry.record_artifact(settings, number, url)
-    registry.promote(settings, number, actor="test", reason="test")
+    promoted(snapshot_id, "champion", lambda *_: model)
     refresh(settings)
     return model
 

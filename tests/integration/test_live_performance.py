@@ -9,14 +9,12 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from ncf_pipeline import artifacts, live_history, registry, synthetic
+from ncf_pipeline import live_history, synthetic
 from ncf_pipeline.cli import app
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.snapshot import newest_cutoff, read_snapshot, take_snapshot
-from ncf_pipeline.stages.gate import thresholds
 from ncf_pipeline.stages.ingest import ingest
 from ncf_pipeline.stages.live_performance import live_performance, message
 from ncf_pipeline.stages.publish import refresh
@@ -27,31 +25,12 @@ K = 5
 RECIPE = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
 
 
-def promoted(settings, run_key, snapshot_id):
-    """A version that serves, of a model that learned for an epoch."""
-    frozen = read_snapshot(settings, snapshot_id)
-    version = registry.open_version(
-        settings,
-        run_key=run_key,
-        snapshot_id=snapshot_id,
-        cutoff=frozen.cutoff,
-        holdout_start=frozen.cutoff - timedelta(days=28),
-        config={"top_n": 10, "recipe": asdict(RECIPE)},
-        requested_by="test",
-    )
-    model = train(frozen.interactions, frozen.cutoff, RECIPE, device="cpu", epochs=1)
-    url = artifacts.version_url(settings.artifacts, version)
-    artifacts.save_model(model, url, lineage={}, card="# Card")
-    registry.record_decision(
-        settings, version, GateDecision(True, (), thresholds(settings), ()), details={"incumbent": None}
-    )
-    registry.record_artifact(settings, version, url)
-    registry.promote(settings, version, actor="test", reason="test")
-    return version
+def one_epoch(frozen, _):
+    return train(frozen.interactions, frozen.cutoff, RECIPE, device="cpu", epochs=1)
 
 
 @pytest.fixture
-def shop(settings, tmp_path):
+def shop(settings, tmp_path, promoted):
     """A shop of 17 weeks, of which 13 are loaded; `shop.week()` loads another. v1 and its lists serve."""
     weeks = {}
     for file in synthetic.write_day_files(tmp_path / "days", customers=120, products=80, days=120, seed=4):
@@ -67,7 +46,7 @@ def shop(settings, tmp_path):
     week()
     snapshot_id = take_snapshot(settings)
     assert live_performance(settings, snapshot_id) is None  # nothing has served yet
-    version = promoted(settings, "first", snapshot_id)
+    version = promoted(snapshot_id, "first", one_epoch, recipe=asdict(RECIPE))
     refresh(settings)
     return SimpleNamespace(week=week, version=version)
 
@@ -146,10 +125,10 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
     is_shown(settings, shop.version, rows[0], monkeypatch)
 
 
-def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_after_it(settings, shop):
+def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_after_it(settings, shop, promoted):
     old = shop.version
     monday = shop.week()
-    new = promoted(settings, "second", take_snapshot(settings))
+    new = promoted(take_snapshot(settings), "second", one_epoch, recipe=asdict(RECIPE))
     refresh(settings)
     friday = shop.week()
     rollback(settings, actor="ops")

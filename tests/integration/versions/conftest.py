@@ -5,18 +5,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import redis
-import torch
 from psycopg2.extras import execute_values
 
-from ncf_pipeline import artifacts, registry
-from ncf_pipeline.columns import Interactions
+from ncf_pipeline import registry
 from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision
-from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.trained import TrainedModel, new_network
-from ncf_pipeline.snapshot import read_snapshot, take_snapshot
+from ncf_pipeline.snapshot import take_snapshot
 from ncf_pipeline.stages import retrain
-from ncf_pipeline.stages.gate import thresholds
 
 TODAY = datetime(2011, 12, 9)
 WEEK = timedelta(days=7)
@@ -46,34 +40,12 @@ def shop(settings):
 
 
 @pytest.fixture
-def candidate(shop):
+def candidate(shop, admitted, untrained):
     """Makes a version as it is before `register`: opened, let through by the gate, refitted."""
 
     def make(run_key, cutoff=TODAY):
         snapshot_id = take_snapshot(shop, cutoff)
-        frozen = read_snapshot(shop, snapshot_id)
-        customers = sorted(frozen.interactions[Interactions.CUSTOMER_ID].dropna().unique().tolist())
-        products = frozen.products["stock_code"].tolist()
-        recipe = Recipe(embedding_dim=4, hidden=(8, 4))
-        version = registry.open_version(
-            shop,
-            run_key=run_key,
-            snapshot_id=snapshot_id,
-            cutoff=frozen.cutoff,
-            holdout_start=frozen.cutoff - timedelta(days=28),
-            config={"top_n": 10},
-            requested_by=f"test of {run_key}",
-        )
-        torch.manual_seed(version)
-        network = new_network(len(customers), len(products), recipe).eval()
-        model = TrainedModel(recipe, frozen.cutoff, customers, products, network, epochs=1)
-        for backtest in (True, False):
-            url = artifacts.version_url(shop.artifacts, version, backtest=backtest)
-            artifacts.save_model(model, url, lineage={"version": version}, card="# Card")
-        decision = GateDecision(True, ("because",), thresholds(shop), ())
-        registry.record_decision(shop, version, decision, details={"incumbent": None})
-        registry.record_artifact(shop, version, url)
-        return version
+        return admitted(snapshot_id, run_key, untrained, requested_by=f"test of {run_key}", reasons=("because",))
 
     return make
 
