@@ -29,7 +29,7 @@ from safetensors.torch import save as save_tensors
 
 from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
-from ncf_pipeline.files import new_file, store_errors
+from ncf_pipeline.files import file_exists, list_files, new_file, remove_file, store_errors
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 
 TENSORS = "model.safetensors"
@@ -139,7 +139,7 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
         manifest = read_manifest(url)
     except OutdatedModelError:  # it serves nobody, but names them as any other
         manifest = json.loads(_read(url, MANIFEST))
-    if not _is_there(url, _stored_as(manifest, VOCABULARIES)):  # it was pruned: what is left names nobody
+    if not file_exists(f"{url}/{_stored_as(manifest, VOCABULARIES)}"):  # it was pruned: what is left names nobody
         return False
     state = _read_state(url, manifest)
     found = customer_id in state.vocabularies["customers"]
@@ -174,23 +174,10 @@ def _replace(url: str, content: bytes) -> None:
         file.write(content)
 
 
-def _is_there(url: str, name: str) -> bool:
-    try:
-        filesystem, folder = fsspec.core.url_to_fs(url)
-        return bool(filesystem.exists(posixpath.join(folder, name)))
-    except store_errors() as error:
-        raise ArtifactError(f"{url}/{name} cannot be looked up: {error}. Is the artifact store there?") from error
-
-
 def _remove_older(url: str, kept: set[str]) -> None:
-    try:
-        filesystem, folder = fsspec.core.url_to_fs(url)
-        for path in filesystem.ls(folder, detail=False):
-            name = posixpath.basename(path)
-            if name.removesuffix(".tmp").endswith((TENSORS, VOCABULARIES)) and name not in kept:
-                filesystem.rm(path)
-    except store_errors() as error:
-        raise ArtifactError(f"{url}: an older file was not removed: {error}. May this user write there?") from error
+    for name in list_files(url):
+        if name.removesuffix(".tmp").endswith((TENSORS, VOCABULARIES)) and name not in kept:
+            remove_file(f"{url}/{name}")
 
 
 def read_manifest(url: str) -> dict[str, Any]:

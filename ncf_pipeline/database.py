@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with the name of a function
+from psycopg2.extras import NamedTupleCursor
 
 from ncf_pipeline.errors import DatabaseError
+from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
-__all__ = ["Connection", "transaction"]
+__all__ = ["Connection", "query_rows", "read_rows", "transaction"]
 
 
 @contextmanager
@@ -36,6 +39,24 @@ def transaction(settings: Settings) -> Iterator[Connection]:
         raise DatabaseError(f"Postgres: {one_line(error)}. Nothing of this step was kept.") from error
     finally:
         connection.close()
+
+
+def query_rows(connection: Connection, name: str, **parameters: Any) -> list[Any]:
+    """What `sql/queries/NAME.sql` gives in a transaction that is open, as named tuples."""
+    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
+        return list(cursor.fetchall())
+
+
+def read_rows(settings: Settings, name: str, **parameters: Any) -> list[Any]:
+    """What `sql/queries/NAME.sql` gives in a transaction of its own, as named tuples.
+
+    Raises:
+        SettingsError: no database is set and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    with transaction(settings) as connection:
+        return query_rows(connection, name, **parameters)
 
 
 def one_line(error: Exception) -> str:

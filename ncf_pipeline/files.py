@@ -54,6 +54,19 @@ def list_files(url: str) -> dict[str, datetime | None]:
     return {posixpath.relpath(name, path): _written_at(details) for name, details in found.items()}
 
 
+def file_exists(url: str) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        ArtifactError: the artifact store cannot be reached, or refused.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        return bool(filesystem.exists(path))
+    except store_errors() as error:
+        raise ArtifactError(f"{url} cannot be looked up: {error}. Is the artifact store there?") from error
+
+
 def remove_file(url: str) -> None:
     """Removes a file, if it is there.
 

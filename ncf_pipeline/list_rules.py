@@ -3,14 +3,12 @@
 import logging
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import pandas as pd
 
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.database import query_rows, read_rows, transaction
 from ncf_pipeline.model.rules import Pin, Rules
-from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.splits import interactions_as_of
 
@@ -45,11 +43,11 @@ def read_rule_tables(settings: Settings, today: date) -> RuleTables:
         DatabaseError: Postgres cannot be reached or refused.
     """
     with transaction(settings) as connection:
-        unlisted = _rows(connection, "unlisted_products", today=today)
-        only_in = _rows(connection, "product_countries")
-        pins = _rows(connection, "pinned_products", today=today)
+        unlisted = query_rows(connection, "unlisted_products", today=today)
+        only_in = query_rows(connection, "product_countries")
+        pins = query_rows(connection, "pinned_products", today=today)
         # Without its row there is no limit.
-        max_per_family, min_price = next(iter(_rows(connection, "list_limits")), (None, None))
+        max_per_family, min_price = next(iter(query_rows(connection, "list_limits")), (None, None))
     return RuleTables(
         unlisted=frozenset(code for (code,) in unlisted),
         only_in={code: frozenset(countries) for code, countries in only_in},
@@ -76,8 +74,7 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
     if unknown:
         logger.warning("Not pinned, for want of a sale or a description: %s.", ", ".join(sorted(unknown)))
     known = sorted({*prices.index, *(pin.stock_code for pin in tables.pins)})
-    with transaction(settings) as connection:
-        excluded = {code for (code,) in _rows(connection, "excluded_among", stock_codes=known)}
+    excluded = {code for (code,) in read_rows(settings, "excluded_among", stock_codes=known)}
     cheap = set() if tables.min_price is None else set(prices.index[prices < tables.min_price])
     return Rules(
         hidden=frozenset(tables.unlisted | excluded | cheap),
@@ -94,9 +91,3 @@ def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:
     newest = known.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].transform("max")
     last = known[known[Interactions.PURCHASED_AT] == newest]
     return last.groupby(Interactions.STOCK_CODE)[Interactions.UNIT_PRICE].max()
-
-
-def _rows(connection: Connection, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query(name), parameters)
-        return cursor.fetchall()

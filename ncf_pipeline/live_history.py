@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg2.extras import NamedTupleCursor
-
-from ncf_pipeline.database import transaction
+from ncf_pipeline.database import read_rows, transaction
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -49,7 +47,7 @@ class LivePeriod:
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
     """Who was live when, oldest first; without a gap."""
-    return [LivePeriod(*row) for row in _all(settings, "live_periods")]
+    return [LivePeriod(*row) for row in read_rows(settings, "live_periods")]
 
 
 def record_flip(settings: Settings, number: int) -> None:
@@ -60,17 +58,17 @@ def record_flip(settings: Settings, number: int) -> None:
     Raises:
         DatabaseError: there is no such publication.
     """
-    _all(settings, "record_flip", number=number)
+    read_rows(settings, "record_flip", number=number)
 
 
 def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:
     """Keeps `model.certainty.Certainty.counts` of a publication's lists; None where nobody counted."""
-    _all(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
+    read_rows(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
 
 
 def certainty(settings: Settings, number: int) -> list[int] | None:
     """What was counted of a publication's lists; None where nobody did."""
-    rows = _all(settings, "certainty", number=number)
+    rows = read_rows(settings, "certainty", number=number)
     return rows[0].certainty if rows else None
 
 
@@ -115,7 +113,8 @@ def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[d
 def drift_reports(settings: Settings) -> list[DriftReport]:
     """What was found so far, oldest window first."""
     return [
-        DriftReport(**{**row._asdict(), "findings": tuple(row.findings)}) for row in _all(settings, "drift_reports")
+        DriftReport(**{**row._asdict(), "findings": tuple(row.findings)})
+        for row in read_rows(settings, "drift_reports")
     ]
 
 
@@ -126,11 +125,5 @@ def performance(settings: Settings, version: int | None = None) -> list[dict[str
         settings: whose registry.
         version: only lists of this one.
     """
-    rows = [dict(row._asdict()) for row in _all(settings, "live_performance")]
+    rows = [dict(row._asdict()) for row in read_rows(settings, "live_performance")]
     return [row for row in rows if version is None or row["version"] == version]
-
-
-def _all(settings: Settings, name: str, **parameters: Any) -> list[Any]:
-    with transaction(settings) as connection, connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
-        return list(cursor.fetchall())

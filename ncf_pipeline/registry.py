@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg2.extras import NamedTupleCursor
-
 from ncf_pipeline import provenance
-from ncf_pipeline.database import Connection, transaction
+from ncf_pipeline.database import Connection, query_rows, transaction
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.evaluation import Scores
 from ncf_pipeline.gate import GateDecision
@@ -106,7 +104,7 @@ def model_version(settings: Settings, version: int) -> ModelVersion:
 def model_versions(settings: Settings) -> list[ModelVersion]:
     """All versions, newest first."""
     with transaction(settings) as connection:
-        return [ModelVersion(*row) for row in _all(connection, "model_versions")]
+        return [ModelVersion(*row) for row in query_rows(connection, "model_versions")]
 
 
 def champion(settings: Settings) -> ModelVersion | None:
@@ -142,7 +140,7 @@ def incumbent(settings: Settings, *, holdout_start: datetime, before_version: in
 def batches(settings: Settings, version: int) -> list[int] | None:
     """Ids of the batches whose lines a version's snapshot has; None if nobody noted them."""
     with transaction(settings) as connection:
-        rows = _all(connection, "model_batches", version=version)
+        rows = query_rows(connection, "model_batches", version=version)
     return rows[0].batches if rows else None
 
 
@@ -157,7 +155,7 @@ def record_evaluation(settings: Settings, version: int, scores: list[Scores]) ->
 def evaluation(settings: Settings, version: int) -> list[Scores]:
     """The scores of a version's backtest: candidate, incumbent and baselines."""
     with transaction(settings) as connection:
-        return [Scores(*row) for row in _all(connection, "evaluation", version=version)]
+        return [Scores(*row) for row in query_rows(connection, "evaluation", version=version)]
 
 
 def recent_retrains(settings: Settings, version: int, *, count: int = 12) -> list[dict[str, Any]]:
@@ -168,7 +166,7 @@ def recent_retrains(settings: Settings, version: int, *, count: int = 12) -> lis
         `best_baseline`: of the same holdout.
     """
     with transaction(settings) as connection:
-        return [dict(row._asdict()) for row in _all(connection, "recent_retrains", version=version, count=count)]
+        return [dict(row._asdict()) for row in query_rows(connection, "recent_retrains", version=version, count=count)]
 
 
 def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
@@ -196,7 +194,7 @@ def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: 
 def gate_decision(settings: Settings, version: int) -> dict[str, Any] | None:
     """The stored decision: `promote`, `reasons`, `details`, `decided_at`; None before there is one."""
     with transaction(settings) as connection:
-        rows = _all(connection, "gate_decision", version=version)
+        rows = query_rows(connection, "gate_decision", version=version)
     return dict(rows[0]._asdict()) if rows else None
 
 
@@ -267,7 +265,7 @@ def next_publication_number(settings: Settings, *, live: int) -> int:
 def model_events(settings: Settings, version: int) -> list[dict[str, Any]]:
     """Every change of a version's state, oldest first: `from_state`, `to_state`, `actor`, `reason`, `at`."""
     with transaction(settings) as connection:
-        return [dict(row._asdict()) for row in _all(connection, "model_events", version=version)]
+        return [dict(row._asdict()) for row in query_rows(connection, "model_events", version=version)]
 
 
 def open_publication(settings: Settings, publication: Publication) -> None:
@@ -297,7 +295,7 @@ def record_publication(settings: Settings, publication: Publication) -> None:
 def publications(settings: Settings) -> list[Publication]:
     """All publications that were live, newest first."""
     with transaction(settings) as connection:
-        return [Publication(*row) for row in _all(connection, "publications")]
+        return [Publication(*row) for row in query_rows(connection, "publications")]
 
 
 def _serialise(connection: Connection) -> None:
@@ -306,7 +304,7 @@ def _serialise(connection: Connection) -> None:
 
 
 def _refuse_unless_servable(connection: Connection, version: int) -> None:
-    if not _all(connection, "may_promote", version=version):
+    if not query_rows(connection, "may_promote", version=version):
         raise InputError(
             f"v{version} cannot serve: it has no artifact (any more), or the gate held it. See `ncf-pipeline models`."
         )
@@ -315,7 +313,7 @@ def _refuse_unless_servable(connection: Connection, version: int) -> None:
 def _objections(connection: Connection, version: int) -> list[str]:
     """What speaks against a candidate, whatever the gate says: who serves now."""
     objections = []
-    for serving in _all(connection, "whom_it_follows", version=version):
+    for serving in query_rows(connection, "whom_it_follows", version=version):
         if serving.version != serving.parent:
             before = "none" if serving.parent is None else f"v{serving.parent}"
             objections.append(
@@ -345,14 +343,8 @@ def _make_champion(connection: Connection, version: int, *, actor: str, reason: 
 
 
 def _set_actor(connection: Connection, actor: str, reason: str) -> None:
-    _all(connection, "set_actor", actor=actor, reason=reason)
-
-
-def _all(connection: Connection, name: str, **parameters: Any) -> list[Any]:
-    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
-        return list(cursor.fetchall())
+    query_rows(connection, "set_actor", actor=actor, reason=reason)
 
 
 def _one(connection: Connection, name: str, **parameters: Any) -> Any:
-    return _all(connection, name, **parameters)[0]
+    return query_rows(connection, name, **parameters)[0]

@@ -6,8 +6,9 @@ serve; `ncf_pipeline.local` records their addresses in `services.json` there whi
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ncf_pipeline.errors import SettingsError
 
 SERVICES_FILE = "services.json"
+
+T = TypeVar("T")
 
 _SCHEDULE = r"^(off|\S+( \S+){4})$"
 _CHANNEL = re.compile(r"((page|warn|info)=)?[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -121,6 +124,11 @@ class Settings(BaseSettings):
             if not _CHANNEL.fullmatch(entry):  # which may be a secret, so it is not shown
                 raise ValueError(f"entry {place} is not [page=|warn=|info=]URL; entries are separated by spaces")
         return alerts
+
+    def of_prefix(self, prefix: str, kind: type[T]) -> T:
+        """A dataclass, each of whose fields is the setting of that name behind a prefix."""
+        names = [field.name for field in fields(cast("Any", kind))]
+        return kind(**{name: getattr(self, f"{prefix}_{name}") for name in names})
 
     @property
     def inbox_path(self) -> Path:

@@ -17,7 +17,7 @@ from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.erased import hold_off
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.files import new_file, remove_file, store_errors
+from ncf_pipeline.files import file_exists, new_file, remove_file, store_errors
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -329,13 +329,7 @@ def _remove_unnamed(settings: Settings) -> None:
 
 
 def _is_there(url: str) -> bool:
-    try:
-        filesystem, folder = fsspec.core.url_to_fs(url)
-        return all(
-            filesystem.exists(posixpath.join(folder, f"{name}.parquet")) for name in ("interactions", "products")
-        )
-    except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be looked up: {error}. Is the artifact store there?") from error
+    return all(file_exists(f"{url}/{name}.parquet") for name in ("interactions", "products"))
 
 
 def _read(url: str, schema: pl.Schema) -> pl.DataFrame:

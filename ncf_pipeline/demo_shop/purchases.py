@@ -3,12 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from psycopg2.extras import NamedTupleCursor
-
-from ncf_pipeline.database import transaction
-from ncf_pipeline.resources import query
+from ncf_pipeline.database import read_rows
 from ncf_pipeline.settings import Settings
 
 MOST_CUSTOMERS = 24
@@ -46,32 +42,28 @@ class Purchase:
 
 def customers(settings: Settings, begins: str = "") -> list[Customer]:
     """Some customers whose number begins with these digits, those with most orders first."""
-    return [Customer(*row) for row in _rows(settings, "shop_customers", begins=begins, most=MOST_CUSTOMERS)]
+    return [Customer(*row) for row in read_rows(settings, "shop_customers", begins=begins, most=MOST_CUSTOMERS)]
 
 
 def customer(settings: Settings, customer_id: int) -> Customer | None:
     """One customer; None if nobody bought anything under this number."""
-    rows = _rows(settings, "shop_customer", customer_id=customer_id)
+    rows = read_rows(settings, "shop_customer", customer_id=customer_id)
     return Customer(customer_id, rows[0].country, rows[0].orders, rows[0].last_order) if rows else None
 
 
 def purchases(settings: Settings, customer_id: int) -> list[Purchase]:
     """What a customer bought, newest first."""
-    return [Purchase(*row) for row in _rows(settings, "shop_purchases", customer_id=customer_id, most=MOST_PURCHASES)]
+    return [
+        Purchase(*row) for row in read_rows(settings, "shop_purchases", customer_id=customer_id, most=MOST_PURCHASES)
+    ]
 
 
 def products(settings: Settings, stock_codes: Iterable[str]) -> dict[str, Product]:
     """Names and prices by stock code; a product without a name is left out."""
-    found = _rows(settings, "shop_products", stock_codes=list(stock_codes))
+    found = read_rows(settings, "shop_products", stock_codes=list(stock_codes))
     return {row.stock_code: Product(row.stock_code, row.description, row.price) for row in found}
 
 
 def countries(settings: Settings) -> list[str]:
     """Where anybody ever bought, by name."""
-    return [row.country for row in _rows(settings, "shop_countries")]
-
-
-def _rows(settings: Settings, name: str, **parameters: Any) -> list[Any]:
-    with transaction(settings) as connection, connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
-        return list(cursor.fetchall())
+    return [row.country for row in read_rows(settings, "shop_countries")]

@@ -19,7 +19,7 @@ from ncf_pipeline.columns import DISCOVER, Interactions, Lists
 from ncf_pipeline.database import transaction
 from ncf_pipeline.erasure.words import mask, names_customer, pattern
 from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.files import new_file, store_errors
+from ncf_pipeline.files import list_files, new_file, remove_file, store_errors
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import erase_from_snapshots
 
@@ -39,8 +39,8 @@ def search(settings: Settings, customer_id: int) -> dict[str, int]:
         ArtifactError: a file cannot be read, so that nobody knows what is in it.
     """
     found: Counter[str] = Counter()
-    for path, folder in _files(settings):
-        found[f"artifacts: {folder}"] += _names(settings, path, customer_id)
+    for url, folder in _files(settings):
+        found[f"artifacts: {folder}"] += _names(url, customer_id)
     return dict(found)
 
 
@@ -60,14 +60,14 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
     """
     _remove_unfinished(settings)
     erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
-    for path, folder in _files(settings):
-        if posixpath.basename(path) == artifacts.MANIFEST:
-            artifacts.erase_customer(_url(settings, posixpath.dirname(path)), customer_id, lineage)
-        elif folder == "publications" and path.endswith(".parquet"):
-            _erase_from_lists(settings, _url(settings, path), customer_id)
-        elif path.endswith(".html") and _names(settings, path, customer_id):
-            text = _content(settings, path).decode()
-            with new_file(_url(settings, path)) as file:
+    for url, folder in _files(settings):
+        if posixpath.basename(url) == artifacts.MANIFEST:
+            artifacts.erase_customer(posixpath.dirname(url), customer_id, lineage)
+        elif folder == "publications" and url.endswith(".parquet"):
+            _erase_from_lists(settings, url, customer_id)
+        elif url.endswith(".html") and _names(url, customer_id):
+            text = _content(url).decode()
+            with new_file(url) as file:
                 file.write(mask(text, customer_id, written=False).encode())
     # They hold no ids, but a row for each customer of a snapshot that is another one now. They only save time.
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
@@ -76,15 +76,9 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
 
 def _remove_unfinished(settings: Settings) -> None:
     """What runs that were killed have left half-written: nobody writes now."""
-    for path, _ in _files(settings):
-        name = path.removeprefix(_root(settings))
-        if ".tmp" in name:
-            try:
-                _filesystem(settings).rm(path)
-            except FileNotFoundError:
-                continue
-            except store_errors() as error:
-                raise ArtifactError(f"{path} is half-written and cannot be removed: {error}. Remove it.") from error
+    for path in list_files(settings.artifacts):
+        if ".tmp" in path:
+            remove_file(f"{settings.artifacts}/{path}")
 
 
 def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
@@ -115,24 +109,24 @@ def _batches(lists: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     yield from lists.iter_batches(_ROWS_AT_ONCE)
 
 
-def _names(settings: Settings, path: str, customer_id: int) -> bool:
-    if path.endswith(".parquet"):
-        return _parquet_names(settings, path, customer_id)
-    if path.endswith(".json"):
+def _names(url: str, customer_id: int) -> bool:
+    if url.endswith(".parquet"):
+        return _parquet_names(url, customer_id)
+    if url.endswith(".json"):
         try:
-            return names_customer(json.loads(_content(settings, path)), customer_id)
+            return names_customer(json.loads(_content(url)), customer_id)
         except ValueError as error:
-            raise ArtifactError(f"{path} is no JSON: {error}. Repair or remove it.") from error
-    if path.endswith(_TEXT):
-        text = _content(settings, path).decode(errors="replace")
+            raise ArtifactError(f"{url} is no JSON: {error}. Repair or remove it.") from error
+    if url.endswith(_TEXT):
+        text = _content(url).decode(errors="replace")
         return pattern(customer_id, written=False).search(text) is not None
     return False
 
 
-def _parquet_names(settings: Settings, path: str, customer_id: int) -> bool:
+def _parquet_names(url: str, customer_id: int) -> bool:
     """Whether a column of customers has the number, or a column of keys in rows of customers."""
     try:
-        with _filesystem(settings).open(path) as file:
+        with fsspec.open(url) as file:
             parquet = pq.ParquetFile(file)
             names = set(parquet.schema_arrow.names)
             used = names & {Interactions.CUSTOMER_ID, Lists.AUDIENCE, Lists.KEY}
@@ -151,40 +145,23 @@ def _parquet_names(settings: Settings, path: str, customer_id: int) -> bool:
                     if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
                         return True
     except (*store_errors(), pa.ArrowException) as error:
-        raise ArtifactError(f"{path} cannot be searched: {error}. Repair or remove it.") from error
+        raise ArtifactError(f"{url} cannot be searched: {error}. Repair or remove it.") from error
     return False
 
 
 def _files(settings: Settings) -> list[tuple[str, str]]:
-    """Every file of the artifact store, with the first folder of its path."""
-    root = _root(settings)
-    try:
-        filesystem = _filesystem(settings)
-        filesystem.invalidate_cache()
-        paths = sorted(filesystem.find(root))
-    except store_errors() as error:
-        raise ArtifactError(f"{settings.artifacts} cannot be searched: {error}. Is the store there?") from error
-    return [(path, path.removeprefix(root).lstrip("/").partition("/")[0]) for path in paths]
+    """The URL of every file of the artifact store, with the first folder below its root."""
+    paths = sorted(list_files(settings.artifacts))
+    return [(f"{settings.artifacts}/{path}", path.partition("/")[0]) for path in paths]
 
 
-def _content(settings: Settings, path: str) -> bytes:
+def _content(url: str) -> bytes:
     try:
-        content: bytes = _filesystem(settings).cat_file(path)
+        with fsspec.open(url) as file:
+            content: bytes = file.read()
     except store_errors() as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Repair or remove it.") from error
+        raise ArtifactError(f"{url} cannot be read: {error}. Repair or remove it.") from error
     return content
-
-
-def _url(settings: Settings, path: str) -> str:
-    return f"{settings.artifacts}/{path.removeprefix(_root(settings)).lstrip('/')}"
-
-
-def _root(settings: Settings) -> str:
-    return str(fsspec.core.url_to_fs(settings.artifacts)[1]).rstrip("/")
-
-
-def _filesystem(settings: Settings) -> Any:
-    return fsspec.core.url_to_fs(settings.artifacts)[0]
 
 
 def lineage(erasure_id: int) -> dict[str, Any]:

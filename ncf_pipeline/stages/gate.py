@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from math import isfinite
 from typing import Any
 
@@ -38,7 +38,7 @@ _COMPARED_CUSTOMERS = 1000
 
 def thresholds(settings: Settings) -> Thresholds:
     """The gate's thresholds, as set."""
-    return Thresholds(**{entry.name: getattr(settings, f"gate_{entry.name}") for entry in fields(Thresholds)})
+    return settings.of_prefix("gate", Thresholds)
 
 
 def gate(settings: Settings, version: int) -> GateDecision:

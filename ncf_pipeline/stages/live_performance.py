@@ -6,7 +6,7 @@ the shop's clock; each publication that was live in it answers for its own part.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -124,9 +124,7 @@ def _report(
     start: datetime,
     scored: Sequence[LiveScores],
 ) -> DriftReport:
-    thresholds = DriftThresholds(
-        **{entry.name: getattr(settings, f"drift_{entry.name}") for entry in fields(DriftThresholds)}
-    )
+    thresholds = settings.of_prefix("drift", DriftThresholds)
     precision = {}
     for question in QUESTIONS:
         of_question = [entry for entry in scored if entry.question == question]
