@@ -5,6 +5,7 @@ import pytest
 from ncf_pipeline import registry
 from ncf_pipeline.files import list_files
 
+from ..integration.conftest import admitted, untrained  # noqa: F401
 from ..integration.versions.conftest import TODAY, WEEK, candidate, live, serve, shop, store  # noqa: F401
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
