@@ -1,0 +1,160 @@
+"""What a person is asked in a real Airflow: one retrain is answered again and again, in the order of the tests."""
+
+import time
+
+import psycopg2
+import pytest
+import redis
+
+from ncf_pipeline import registry, synthetic
+from ncf_pipeline.local.airflow_api import AirflowApi
+from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
+from ncf_pipeline.local.passwords import password as kept
+from ncf_pipeline.local.postgres import SUPERUSER, database_url
+from ncf_pipeline.local.services import METADATA_DATABASE, up
+from ncf_pipeline.local.state import read_services
+from ncf_pipeline.local.status import status
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.stages.ingest import ingest
+
+pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def running(home):
+    """Settings of a home in which everything runs."""
+    return up(Settings(home=home))
+
+
+@pytest.fixture(scope="module")
+def api(running):
+    password = admin_password_path(running.home).read_text().strip()
+    with AirflowApi(status(running)["airflow_url"], username=ADMIN, password=password) as api:
+        yield api
+
+
+RETRAIN, ROLLBACK = "retrain_recommender", "rollback_model"
+ANSWERED = ["gate", "approve", "register", "publish", "held"]  # what a new decision of the gate runs again
+
+
+def asked(running, api, dag_id, run_id, task_id):
+    """What a person is asked, once the run waits for the answer."""
+    while (task := {task.task_id: task for task in api.tasks(dag_id, run_id)}[task_id]).state != "awaiting_input":
+        assert api.run_state(dag_id, run_id) not in ("success", "failed")
+        time.sleep(0.3)
+    # No person answers before the worker that asked has gone; Airflow would take its end for that of the answered task.
+    gone = f"task_id='{task_id}', run_id='{run_id}', try_number={task.try_number}, "
+    while gone not in (running.home / "logs" / "airflow-scheduler.log").read_text():
+        time.sleep(0.3)
+    return api._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")
+
+
+def answer(api, dag_id, run_id, task_id, option, **params):
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+    api._ask("PATCH", path, {"chosen_options": [option], "params_input": params})
+
+
+def ended(api, dag_id, run_id):
+    """The states of the tasks of a run that ended well."""
+    while (state := api.run_state(dag_id, run_id)) not in ("success", "failed"):
+        time.sleep(0.3)
+    tasks = api.tasks(dag_id, run_id)
+    assert state == "success", [api.error_of(task) for task in tasks if task.state == "failed"]
+    return {task.task_id: task.state for task in tasks}
+
+
+def ask_again(api, run_id):
+    """A person lets the gate decide anew, without another training."""
+    what = {"dag_run_id": run_id, "task_ids": ANSWERED, "only_failed": False, "dry_run": False}
+    api._ask("POST", f"/api/v2/dags/{RETRAIN}/clearTaskInstances", what)
+    while {task.task_id: task.state for task in api.tasks(RETRAIN, run_id)}["gate"] != "success":
+        time.sleep(0.3)
+
+
+def pass_the_deadline(running):
+    """Lets the time in which a person may answer be over."""
+    secret = kept(running.home, "postgres_postgres")
+    port = read_services(running.home).ports["postgres"]
+    url = database_url(port, role=SUPERUSER, password=secret, database=METADATA_DATABASE)
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("update task_instance set trigger_timeout = now() where state = 'awaiting_input'")
+        assert cursor.rowcount == 1
+
+
+def last_event(running):
+    event = registry.model_events(running, 1)[-1]
+    return event["from_state"], event["to_state"], event["actor"], event["reason"]
+
+
+def live(running):
+    with redis.Redis.from_url(running.list_store(), decode_responses=True) as store:
+        return store.get(f"{running.key_prefix}:current")
+
+
+@pytest.fixture(scope="module")
+def retrain(running, api):
+    """A retrain of a small shop for which a person is to be asked; the tests below answer it one after the other."""
+    synthetic.write_workbook(running.home / "shop.xlsx", customers=250, products=200, days=200, seed=1)
+    ingest(running, [str(running.home / "shop.xlsx")])
+    api.wait_for_dags([RETRAIN, ROLLBACK])
+    api.unpause(RETRAIN)
+    return api.trigger(RETRAIN, {"seed": 3, "approval": True})
+
+
+def test_a_version_that_a_person_rejects_is_held_with_who_and_why(running, api, retrain):
+    question = asked(running, api, RETRAIN, retrain, "approve")
+    assert question["subject"] == "May v1 serve?"
+    assert question["options"] == ["Approve", "Reject"]
+    assert question["defaults"] == ["Reject"]
+    assert "Without an answer within 24 hours: Reject." in question["body"]
+    assert list(question["params"]) == ["reason"]
+    answer(api, RETRAIN, retrain, "approve", "Reject", reason="too many umbrellas")
+    states = ended(api, RETRAIN, retrain)
+    assert {task: states[task] for task in ("approve", "register", "publish", "held")} == {
+        "approve": "success",
+        "register": "skipped",
+        "publish": "skipped",
+        "held": "success",
+    }
+    reason = "rejected by admin (approval): too many umbrellas"
+    assert last_event(running) == ("candidate", "held", "admin (approval)", reason)
+    assert registry.gate_decision(running, 1)["reasons"][-1] == reason
+    assert live(running) is None
+
+
+def test_a_version_that_nobody_answers_for_in_time_is_held(running, api, retrain):
+    ask_again(api, retrain)
+    asked(running, api, RETRAIN, retrain, "approve")
+    pass_the_deadline(running)
+    assert ended(api, RETRAIN, retrain)["held"] == "success"
+    who = "nobody in time (approval)"
+    assert last_event(running) == ("candidate", "held", who, f"rejected by {who}: no reason given")
+    assert live(running) is None
+
+
+def test_a_version_that_a_person_approves_serves_and_the_registry_says_who(running, api, retrain):
+    ask_again(api, retrain)
+    asked(running, api, RETRAIN, retrain, "approve")
+    answer(api, RETRAIN, retrain, "approve", "Approve", reason=None)
+    states = ended(api, RETRAIN, retrain)
+    assert (states["register"], states["publish"], states["held"]) == ("success", "success", "skipped")
+    _, state, actor, reason = last_event(running)
+    assert (state, actor) == ("champion", "admin (manual)")
+    assert reason == "the gate let it through; approved by admin (approval)"
+    assert live(running) == "p000001"
+
+
+def test_a_rollback_without_a_version_shows_those_that_can_serve_and_waits(running, api, retrain):
+    api.unpause(ROLLBACK)
+    run_id = api.trigger(ROLLBACK)
+    question = asked(running, api, ROLLBACK, run_id, "choose")
+    assert question["options"] == ["v1"]
+    assert "| v1 | champion | " in question["body"]
+    assert "| a second |" in question["body"]
+    answer(api, ROLLBACK, run_id, "choose", "v1")
+    assert ended(api, ROLLBACK, run_id) == {"choose": "success", "roll_back": "success"}
+    given = api._ask(
+        "GET", f"/api/v2/dags/{ROLLBACK}/dagRuns/{run_id}/taskInstances/roll_back/xcomEntries/return_value"
+    )
+    assert "'version': 1" in str(given["value"]) or '"version": 1' in str(given["value"])
+    assert live(running) == "p000001"
