@@ -24,6 +24,7 @@ from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.list_rules import read_rule_tables, rules_for
 from ncf_pipeline.model.fallbacks import fallback_lists
 from ncf_pipeline.model.lists import ListMaker
+from ncf_pipeline.model.rules import Rules
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
@@ -85,14 +86,27 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
-    today = datetime.now(UTC).date()
-    rules = rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
-    maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
-    lists = _all_lists(maker, frozen, top_n, with_reasons=settings.reasons)
-    opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
-    live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
-    _check(settings, opened, frozen, top_n=top_n, today=today)
+    today, rules = _rules_now(settings, frozen)
+    while True:
+        maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
+        lists = _all_lists(maker, frozen, top_n, with_reasons=settings.reasons)
+        opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
+        live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
+        try:
+            _check(settings, opened, frozen, top_n=top_n, today=today)
+            break
+        except QualityError:
+            made_by, (today, rules) = rules, _rules_now(settings, frozen)
+            if rules == made_by:
+                raise
+            logger.info("A merchandiser changed the rules while these lists were made. They are made again.")
     return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
+
+
+def _rules_now(settings: Settings, frozen: Snapshot) -> tuple[date, Rules]:
+    """The day, and the merchandiser's rules that are in force on it."""
+    today = datetime.now(UTC).date()
+    return today, rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
 
 
 def republish(settings: Settings, earlier: Publication) -> int:

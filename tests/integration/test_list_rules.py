@@ -13,7 +13,7 @@ from ncf_pipeline.database import transaction
 from ncf_pipeline.list_rules import newest_prices, read_rule_tables, rules_for
 from ncf_pipeline.model.rules import Pin, family_of
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages import retrain
+from ncf_pipeline.stages import publish, retrain
 from ncf_pipeline.stages.publish import refresh
 from ncf_pipeline.storefront import Storefront
 
@@ -108,6 +108,26 @@ def test_what_became_no_product_since_the_snapshot_is_left_out(settings, version
     code = published()["fallback", "*"]["for_you"][0]
     execute(settings, f"insert into retail.excluded_stock_code values ('{code}', 'recalled')")
     assert retrain.publish(settings, version) == 2
+    assert code not in shown(published())
+
+
+def test_rules_that_are_edited_while_lists_are_made_make_them_again(settings, version, published, monkeypatch):
+    retrain.publish(settings, version)
+    code = published()["fallback", "*"]["for_you"][0]
+    check, checked = publish.check_lists, []
+
+    def edit_before_the_check(*arguments, **options):
+        if not checked:
+            execute(settings, f"insert into retail.unlisted_product values ('{code}', 'out of stock')")
+        checked.append(check(*arguments, **options))
+        return checked[-1]
+
+    monkeypatch.setattr(publish, "check_lists", edit_before_the_check)
+    assert refresh(settings) == 3
+    assert [[rule.rule_id for rule in verdict.broken if rule.severity == "critical"] for verdict in checked] == [
+        ["product_is_not_unlisted"],
+        [],
+    ]
     assert code not in shown(published())
 
 

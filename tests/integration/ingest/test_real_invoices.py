@@ -1,8 +1,10 @@
 """The real shop's year, as one workbook and as 305 day files."""
 
 import pytest
+from recount import Facts, check_every_reason, with_reasons
 
 from ncf_pipeline.database import transaction
+from ncf_pipeline.model.lists import ListMaker
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
 from ncf_pipeline.stages import ingest
 
@@ -34,7 +36,7 @@ def load(settings, paths):
     return counts
 
 
-def test_the_workbook_and_all_day_files_give_the_same_in_any_order(settings, real_data):
+def test_the_workbook_and_all_day_files_give_the_same_in_any_order(settings, real_data, untrained):
     workbook, days = [real_data / "Online Retail.xlsx"], [real_data / "by-day"]
     assert load(settings, days).merged == LINES - BAD_DEBT
     of_days = digest(settings)
@@ -49,6 +51,7 @@ def test_the_workbook_and_all_day_files_give_the_same_in_any_order(settings, rea
     assert digest(settings) == of_days
     assert load(settings, days).merged == 0
     assert digest(settings) == of_days
+    every_reason_is_true(settings, untrained)
 
 
 def largest_orders_were_cancelled_and_are_no_purchases(settings):
@@ -61,3 +64,12 @@ def largest_orders_were_cancelled_and_are_no_purchases(settings):
     ]
     kept = (largest["returned_at"] - largest["purchased_at"]).dt.total_seconds() / 60
     assert sorted(kept) == [12, 16]
+
+
+def every_reason_is_true(settings, untrained):
+    """Whatever a model lists, why it is listed is looked for in the invoices."""
+    frozen = read_snapshot(settings, take_snapshot(settings, None))
+    maker = ListMaker(untrained(frozen, 0), frozen.interactions, frozen.cutoff)
+    counts = check_every_reason(with_reasons(maker, shard=(0, 15)), Facts(frozen.interactions, frozen.cutoff))
+    assert sum(counts.values()) > 5_000
+    assert {code for _, code in counts} >= {"bought", "goes_with", "popular_with", "new"}
