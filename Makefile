@@ -6,7 +6,7 @@ SECONDS ?= 60
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving gate-drill lint format lock
+.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill lint format lock
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -58,6 +58,9 @@ bench-scale: install  ## time and memory of training and scoring, by customers, 
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
 	$(BIN)/python benchmarks/serving.py
+
+bench-uplift: install  ## whether uplift is measured rightly: simulated experiments with known truth; DATA=day files or a workbook
+	$(BIN)/python benchmarks/uplift.py $(if $(DATA),--data "$(DATA)")
 
 gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")

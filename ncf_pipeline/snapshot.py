@@ -235,8 +235,8 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
 
 
 def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    interactions = _fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff).sort(_ORDER)
-    described = _fetch(connection, query("snapshot_products"), _PRODUCTS)
+    interactions = fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff).sort(_ORDER)
+    described = fetch(connection, query("snapshot_products"), _PRODUCTS)
     bought = interactions.select(Products.STOCK_CODE).unique()
     products = bought.join(described, on=Products.STOCK_CODE, how="left").sort(Products.STOCK_CODE)
     # A product that nobody has described well is still a product.
@@ -250,7 +250,8 @@ def _batches(connection: Connection, cutoff: datetime) -> list[int]:
         return [batch_id for (batch_id,) in cursor.fetchall()]
 
 
-def _fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
+def fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
+    """Rows of a statement, in its order, copied out of Postgres as a table: for millions of them."""
     content = io.BytesIO()
     with connection.cursor() as cursor:
         # Timestamps come in the way that is asked for, not in that of the server's settings.

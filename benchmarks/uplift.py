@@ -1,0 +1,248 @@
+"""Whether what is measured can be believed: hundreds of simulated experiments on a shop's past, with known truth.
+
+    python benchmarks/uplift.py [--data FOLDER_OR_WORKBOOK] [--experiments 500] [--effect 0.12]
+
+The shop's own invoices are cut in two: from the first half an experiment is planned, over the second it is laid, each
+time with a new salt, so with other customers in its groups. Nothing is done to anybody (A/A), or all orders of the
+treated are made larger from their entry on. Each is looked at every week, by the functions that `experiment report`
+uses. Printed is how often what was found is true, with the Monte-Carlo error of that rate itself.
+
+Exits with 1 if a rate is off what it must be by more than its error.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from gate_drill import day_files
+from statsmodels.stats.proportion import proportion_confint
+
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio
+from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, look_at
+from ncf_pipeline.experiments.power import chance_within, entered_at, past_curves, tau_for, weeks_needed
+from ncf_pipeline.experiments.purchases import Orders, orders_of
+from ncf_pipeline.experiments.results import FEWEST_BUYERS, FEWEST_WEEKS, UNLIKELY
+from ncf_pipeline.experiments.sequential import margin
+from ncf_pipeline.local.services import serving
+from ncf_pipeline.sales import customers_lines
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import newest_cutoff
+from ncf_pipeline.stages.ingest import ingest
+
+MEASURE = MEASURES[AVERAGE_ORDER_VALUE]
+OUTLIER = 168_469.60  # one order of the real shop, in its currency
+SHARE, POWER = 0.5, 0.8
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of each experiment and look: (experiments, looks)."""
+
+    value: np.ndarray  # log ratio
+    error: np.ndarray
+    enough: np.ndarray  # whether a look may decide already
+
+
+def orders_from(options):
+    """A shop's orders, and the first instant after them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ncf-uplift-") as home,
+        serving(Settings(home=Path(home) / "home")) as settings,
+    ):
+        days = [str(path) for _, path in day_files(options.data, Path(home) / "days", options)]
+        ingest(settings, days)
+        until = newest_cutoff(settings)
+        return orders_of(customers_lines(settings, until)), until
+
+
+def twice(orders):
+    """A shop in which each customer is there twice."""
+    others = orders.assign(**{Orders.CUSTOMER_ID: orders[Orders.CUSTOMER_ID] + 10_000_000})
+    return pd.concat([orders, others]).sort_values(Orders.PURCHASED_AT, kind="stable", ignore_index=True)
+
+
+def planted(sample, treated, effect):
+    """Values of the treated, larger by the effect."""
+    value = np.where(treated[sample.customer], sample.value * (1 + effect), sample.value)
+    order = np.argsort(value, kind="stable")
+    return Sample(sample.customer[order], value[order])
+
+
+def with_outlier(sample, customer):
+    """One more order, of a customer."""
+    return Sample(np.append(sample.customer, customer), np.append(sample.value, OUTLIER))
+
+
+def simulate(looks, weeks, options, effect, share=SHARE):
+    """Experiments with this effect, each looked at every week."""
+    shape = (options.experiments, len(looks))
+    value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
+    ids = looks[-1].customers
+    for number in range(options.experiments):
+        everybody = ~chosen(f"simulated {options.seed} {number}", share, ids.tolist())
+        for place, look in enumerate(looks):
+            treated = everybody[np.searchsorted(ids, look.customers)]
+            sample = look.samples[MEASURE.name]
+            found = compare(
+                planted(sample, treated, effect) if effect else sample, look.past, treated, MEASURE.quantile
+            )
+            if found is None:
+                continue
+            value[number, place], error[number, place] = found.log_ratio.value, found.log_ratio.standard_error
+            buyers = min(found.treated_buyers, found.control_buyers)
+            enough[number, place] = buyers >= FEWEST_BUYERS and weeks[place] >= FEWEST_WEEKS
+    return Found(value, error, enough)
+
+
+def other_measures(look, options):
+    """How often each measure finds an effect where there is none, at the last look; and how often the groups alarm."""
+    hits, alarms = dict.fromkeys(MEASURES, 0), 0
+    for number in range(options.experiments):
+        treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
+        alarms += sample_ratio(int((~treated).sum()), len(treated), SHARE) < UNLIKELY
+        for name, measure in MEASURES.items():
+            found = compare(look.samples[name], look.past, treated, measure.quantile)
+            hits[name] += found is not None and abs(found.log_ratio.value) > ONE_LOOK * found.log_ratio.standard_error
+    return {name: count / options.experiments for name, count in hits.items()}, alarms / options.experiments
+
+
+def signs(look, options):
+    """How often one huge order of a control customer turns the sign of what is found: as measured, and uncut.
+
+    The first of effects that were told apart from chance, the others of all.
+    """
+    turned, told = np.zeros(3), 0
+    for number in range(options.experiments):
+        treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
+        sample = planted(look.samples[MEASURE.name], treated, options.effect)
+        spoilt = with_outlier(sample, int(np.flatnonzero(~treated)[number % int((~treated).sum())]))
+        for place, quantile in ((1, MEASURE.quantile), (2, 1.0)):
+            before, after = (compare(each, look.past, treated, quantile).log_ratio for each in (sample, spoilt))
+            turned[place] += (before.value > 0) != (after.value > 0)
+            if place == 1 and abs(before.value) > ONE_LOOK * before.standard_error:
+                told += 1
+                turned[0] += (before.value > 0) != (after.value > 0)
+    return turned / [max(told, 1), options.experiments, options.experiments]
+
+
+class Rates:
+    """The table, and whether all is as it must be."""
+
+    def __init__(self, experiments):
+        self.experiments, self.missed = experiments, []
+        print(f"| over {experiments} simulated experiments | rate | its own 95% interval | must be |")
+        print("| --- | --- | --- | --- |")
+
+    def row(self, words, rate, *, least=None, most=None):
+        low, high = proportion_confint(round(rate * self.experiments), self.experiments, method="wilson")
+        wanted = f"≥ {least:.1%}" if least is not None else f"≤ {most:.1%}" if most is not None else ""
+        print(f"| {words} | {rate:.1%} | {low:.1%} to {high:.1%} | {wanted} |", flush=True)
+        if (least is not None and high < least) or (most is not None and low > most):
+            self.missed.append(words)
+
+
+def any_look(found, margins, truth):
+    """Whether an interval leaves the truth out, at any look that may decide."""
+    return ((np.abs(found.value - truth) > margins * found.error) & found.enough).any(axis=1)
+
+
+def planned(orders, start, weeks_left, options, *, every_week):
+    """The plan from the past before the start: after how many weeks, and with what chance."""
+    curve, _ = past_curves(orders, start, MEASURE)
+    how = {"share": SHARE, "power": POWER, "every_week": every_week}
+    weeks = weeks_needed(curve, options.effect, **how)
+    within = min(weeks or weeks_left, weeks_left)
+    return within, chance_within(curve, options.effect, within, **how)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook; else a synthetic shop")
+    parser.add_argument("--experiments", type=int, default=500, help="simulated, of each kind")
+    parser.add_argument("--effect", type=float, default=0.12, help="planted on the value of the treated's orders")
+    parser.add_argument("--customers", type=int, default=2000, help="of the synthetic shop, as the next three")
+    parser.add_argument("--products", type=int, default=300)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.ERROR)
+    started = time.perf_counter()
+    orders, until = orders_from(options)
+    first = orders[Orders.PURCHASED_AT].min().to_pydatetime()
+    weeks_left = int((until - first) / 2 / timedelta(weeks=1))
+    start = until - timedelta(weeks=weeks_left)
+    customers = orders[Orders.CUSTOMER_ID].nunique()
+    print(f"{len(orders):,} orders of {customers:,} customers; planned from {first:%Y-%m-%d} to {start:%Y-%m-%d},")
+    print(f"simulated from there to {until:%Y-%m-%d}. Half of the customers in each group.\n")
+
+    once, chance_once = planned(orders, start, weeks_left, options, every_week=False)
+    larger = twice(orders)
+    weekly, chance_weekly = planned(larger, start, weeks_left, options, every_week=True)
+    _, chance_small = planned(orders, start, weeks_left, options, every_week=True)
+    name = f"{options.effect:+.0%} on order value"
+    print(f"Plan, one look: {name} is found within {once} weeks with a chance of {chance_once:.0%}.")
+    print(f"Plan, looked at every week: within {weeks_left} weeks with a chance of {chance_small:.0%};")
+    print(f"in a shop of twice the customers, within {weekly} weeks with a chance of {chance_weekly:.0%}.\n")
+
+    weeks = list(range(1, weeks_left + 1))
+    looks, larger_looks = (
+        [
+            look_at(shop, entered_at(shop.groupby(Orders.CUSTOMER_ID)[Orders.PURCHASED_AT].min(), start), at)
+            for at in ends
+        ]
+        for shop, ends in (
+            (orders, [start + timedelta(weeks=week) for week in weeks]),
+            (larger, [start + timedelta(weeks=week) for week in weeks[:weekly]]),
+        )
+    )
+    tau, truth, end = tau_for(options.effect, POWER), np.log1p(options.effect), once - 1
+    rates = Rates(options.experiments)
+    nothing = simulate(looks, weeks, options, 0)
+    always = np.vectorize(lambda error: margin(error, tau))
+    rates.row(
+        "A/A: one look at the planned end finds an effect",
+        (np.abs(nothing.value) > ONE_LOOK * nothing.error)[:, end].mean(),
+        most=0.05,
+    )
+    rates.row("A/A: a look each week finds an effect", any_look(nothing, always(nothing.error), 0).mean(), most=0.05)
+    rates.row("(the same with an interval for one look)", any_look(nothing, ONE_LOOK, 0).mean())
+    hits, alarms = other_measures(looks[-1], options)
+    for measure, rate in hits.items():
+        rates.row(f"A/A: {MEASURES[measure].words}, one look at the last end", rate, most=0.05)
+    rates.row("A/A: the groups' sizes alarm", alarms, most=0.005)
+    grown = simulate(looks[:once], weeks, options, options.effect)
+    inside = np.abs(grown.value - truth) <= ONE_LOOK * grown.error
+    rates.row(f"{name}: inside the 95% interval at the planned end", inside[:, end].mean(), least=0.93)
+    found = grown.value > ONE_LOOK * grown.error
+    rates.row(f"{name}: found by one look after {once} weeks", found[:, end].mean(), least=chance_once)
+    grown = simulate(larger_looks, weeks, options, options.effect)
+    rates.row(
+        f"{name}: ever outside the always-valid interval", any_look(grown, always(grown.error), truth).mean(), most=0.05
+    )
+    seen = ((grown.value > always(grown.error) * grown.error) & grown.enough).any(axis=1)
+    rates.row(
+        f"{name}: found within {weekly} weeks by a look each week, twice the customers",
+        seen.mean(),
+        least=chance_weekly,
+    )
+    of_found, of_all, uncut = signs(looks[end], options)
+    words = f"one order of {OUTLIER:,.2f} in control turns the sign of"
+    rates.row(f"{name}: {words} an effect that was found", of_found, most=0.0)
+    rates.row(f"{name}: {words} any estimate", of_all)
+    rates.row("(the same without winsorising)", uncut)
+    print(f"\ntook {(time.perf_counter() - started) / 60:.1f} minutes")
+    if rates.missed:
+        sys.exit(f"MISSED: {'; '.join(rates.missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What a group does: from orders to a row of values for each customer. The unit is the customer, never the order.
+
+A customer counts from the moment at which they were first given what their group is given, and whether they buy then or
+not. What they did before is what they are compared by (`Look.past`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ncf_pipeline.experiments.purchases import Orders
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Instants = npt.NDArray[np.datetime64]
+
+REPEAT_DAYS = 28
+PAST_DAYS = 182
+"""So many days before they entered say how much a customer buys."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over what a group's customers did.
+
+    Attributes:
+        name: as it is kept.
+        words: as people read it.
+        of: what the mean is over: each `order`, each `customer`, or each order that can have been `followed` by now.
+        quantile: so much of all values lies below where they are cut (`inference`); 1 cuts nothing.
+    """
+
+    name: str
+    words: str
+    of: str
+    quantile: float
+
+
+AVERAGE_ORDER_VALUE = "average_order_value"
+ORDER_QUANTILE, CUSTOMER_QUANTILE = 0.95, 0.99
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure(AVERAGE_ORDER_VALUE, "average order value", "order", ORDER_QUANTILE),
+        Measure("items_per_basket", "different products per basket", "order", ORDER_QUANTILE),
+        Measure("orders_per_customer", "orders per customer", "customer", CUSTOMER_QUANTILE),
+        Measure("revenue_per_customer", "revenue per customer", "customer", CUSTOMER_QUANTILE),
+        Measure("repeat_rate", f"orders followed by another within {REPEAT_DAYS} days", "followed", 1.0),
+    )
+}
+"""By name, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values whose mean is the measure; each belongs to a customer. Ascending by value.
+
+    Attributes:
+        customer: (values,) index of whose it is.
+        value: (values,)
+    """
+
+    customer: IntArray
+    value: FloatArray
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of an experiment's customers at an instant.
+
+    Attributes:
+        customers: (n,) ids, ascending: all who have entered by then.
+        past: (n, 3) before they entered: what they spent in `PAST_DAYS`, their orders in these, and the mean value of
+            all their orders.
+        samples: of each measure, by its name.
+    """
+
+    customers: IntArray
+    past: FloatArray
+    samples: Mapping[str, Sample]
+
+
+def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Look:
+    """What customers did from when they entered until an instant.
+
+    Args:
+        orders: columns of `purchases.Orders`, by time, from the shop's first day on.
+        entered_at: since when each customer is given what their group is given, by customer id.
+        until: first instant excluded.
+    """
+    entered = entered_at[entered_at < until].sort_index()
+    ids = entered.index.to_numpy(np.int64)
+    n, since = len(ids), entered.to_numpy("datetime64[us]")
+    known = orders[orders[Orders.CUSTOMER_ID].isin(ids) & (orders[Orders.PURCHASED_AT] < until)]
+    customer = np.searchsorted(ids, known[Orders.CUSTOMER_ID].to_numpy(np.int64))
+    at = known[Orders.PURCHASED_AT].to_numpy("datetime64[us]")
+    value, items = known[Orders.VALUE].to_numpy(np.float64), known[Orders.ITEMS].to_numpy(np.float64)
+    after = at >= since[customer] if n else np.zeros(len(at), np.bool_)
+    recent = ~after & (at >= since[customer] - np.timedelta64(PAST_DAYS, "D"))
+    # Before, nobody was given anything: what is cut here is cut alike in all groups.
+    cut = np.minimum(value, np.quantile(value[~after], ORDER_QUANTILE)) if (~after).any() else value
+    spent = np.bincount(customer[~after], cut[~after], n)
+    ordered = np.bincount(customer[~after], minlength=n)
+    past = np.column_stack(
+        [
+            np.bincount(customer[recent], cut[recent], n),
+            np.bincount(customer[recent], minlength=n),
+            spent / np.maximum(ordered, 1),
+        ]
+    )
+    mine, each = customer[after], np.arange(n)
+    samples = {
+        AVERAGE_ORDER_VALUE: _sample(mine, value[after]),
+        "items_per_basket": _sample(mine, items[after]),
+        "orders_per_customer": _sample(each, np.bincount(mine, minlength=n).astype(np.float64)),
+        "revenue_per_customer": _sample(each, np.bincount(mine, value[after], n).astype(np.float64)),
+        "repeat_rate": _followed(mine, at[after], np.datetime64(until)),
+    }
+    return Look(ids, past, samples)
+
+
+def _sample(customer: IntArray, value: FloatArray) -> Sample:
+    order = np.argsort(value, kind="stable")
+    return Sample(customer[order], value[order])
+
+
+def _followed(customer: IntArray, at: Instants, until: np.datetime64) -> Sample:
+    """Of orders that are `REPEAT_DAYS` old, 1 where the same customer ordered again within these, else 0."""
+    order = np.lexsort((at, customer))
+    customer, at = customer[order], at[order]
+    within = np.timedelta64(timedelta(days=REPEAT_DAYS))
+    again = np.zeros(len(at), np.float64)
+    again[:-1] = (customer[1:] == customer[:-1]) & (at[1:] - at[:-1] <= within)
+    old = at + within <= until
+    return _sample(customer[old], again[old])

@@ -1,0 +1,66 @@
+"""An experiment's outcome in one plain sentence, and a plan's in a few."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.experiments.results import FEWEST_BUYERS, FEWEST_WEEKS, UNLIKELY
+
+_SPENT = {
+    "average_order_value": ("spent {percent} {more} per order than", "more", "less"),
+    "items_per_basket": ("had {percent} {more} different products in a basket than", "more", "fewer"),
+    "orders_per_customer": ("ordered {percent} {more} than", "more often", "less often"),
+    "revenue_per_customer": ("spent {percent} {more} than", "more", "less"),
+    "repeat_rate": ("ordered again within 28 days {percent} {more} than", "more often", "less often"),
+}
+
+
+def sentence(design: Design, figures: Mapping[str, Any]) -> str:
+    """What may be said of an experiment.
+
+    Args:
+        design: of the experiment.
+        figures: from `results.measure`.
+    """
+    customers = sum(group["customers"] for group in figures["groups"].values())
+    over = f"over {customers:,} customers and {_weeks(figures['weeks'])}"
+    if figures["sample_ratio"]["p"] < UNLIKELY:
+        ratio = figures["sample_ratio"]
+        return (
+            f"Nothing can be said: {ratio['in_share']:,} of {ratio['of_all']:,} customers are in a group that should "
+            f"have {ratio['share']:.1%} of them, which chance does not do. Find out why first."
+        )
+    verdict = figures["verdict"]
+    if verdict == "early":
+        return (
+            f"It is too early to say anything: {over}. At least {FEWEST_WEEKS} weeks, and {FEWEST_BUYERS} customers in "
+            "each group who bought, are needed."
+        )
+    if verdict in ("more", "less"):
+        row = next(row for row in figures["measures"] if row["measure"] == design.metric)
+        interval = row["ratio" if design.decides == "once" else "always"]
+        words, more, less = _SPENT[design.metric]
+        value = row["ratio"]["value"]
+        said = words.format(percent=f"{abs(value):.1%}", more=more if value > 0 else less)
+        return (
+            f"Customers with {design.groups['treated']} {said} those with {design.groups['control']} "
+            f"(95% interval {interval['low']:+.1%} to {interval['high']:+.1%}), {over}."
+        )
+    if verdict == "none":
+        least = f"{design.minimum_effect:.0%}"
+        return f"No difference can be told apart from chance, {over}: {least} would probably have shown."
+    if design.decides == "once":
+        end = f"{design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "its end"
+        return f"Nothing is decided before {end}: this experiment is looked at once, then. So far {over}."
+    more_weeks = figures["more_weeks"]
+    rest = (
+        f"about {more_weeks} more {'week' if more_weeks == 1 else 'weeks'} needed"
+        if more_weeks is not None
+        else f"for {design.minimum_effect:.0%} the groups are too small, however long it runs"
+    )
+    return f"No difference can be told apart from chance yet; {rest} ({over})."
+
+
+def _weeks(weeks: float) -> str:
+    whole = round(weeks)
+    return f"{whole} {'week' if whole == 1 else 'weeks'}" if whole >= 1 else "less than a week"

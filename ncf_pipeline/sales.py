@@ -1,0 +1,37 @@
+"""What customers bought and kept, in money, read from the shop's invoices."""
+
+from datetime import datetime
+
+import pandas as pd
+import polars as pl
+
+from ncf_pipeline.database import transaction
+from ncf_pipeline.experiments.purchases import Lines, kept_lines
+from ncf_pipeline.resources import query
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.snapshot import fetch
+
+_EVENTS = pl.Schema(
+    {
+        Lines.CUSTOMER_ID: pl.Int64(),
+        Lines.STOCK_CODE: pl.String(),
+        Lines.INVOICE_NO: pl.String(),
+        Lines.PURCHASED_AT: pl.Datetime("us"),
+        Lines.QUANTITY: pl.Int64(),
+        Lines.UNIT_PRICE: pl.Float64(),
+    }
+)
+
+
+def customers_lines(settings: Settings, until: datetime) -> pd.DataFrame:
+    """Lines of customers' invoices before an instant, with what had come back by then taken off.
+
+    Returns:
+        Columns of `experiments.purchases.Lines`, by time. Guests' lines are not among them.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    with transaction(settings) as connection:
+        events = fetch(connection, query("kept_and_returned"), _EVENTS, until=until)
+    return kept_lines(events.to_pandas())

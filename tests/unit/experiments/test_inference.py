@@ -1,0 +1,101 @@
+"""Differences with their errors: against hand-made numbers, another library, and draws with a known truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from buyers import START, orders
+
+from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio, spread
+from ncf_pipeline.experiments.measures import Sample, look_at
+from ncf_pipeline.experiments.power import entered_at
+
+SHOP = orders()
+MIDDLE = START + pd.Timedelta(weeks=12)
+ENTERED = entered_at(SHOP.groupby("customer_id")["purchased_at"].min(), MIDDLE)
+LOOK = look_at(SHOP, ENTERED, START + pd.Timedelta(weeks=24))
+VALUES = LOOK.samples["average_order_value"]
+NOBODY = np.zeros((len(LOOK.customers), 1))
+
+
+def groups(seed):
+    return np.random.default_rng(seed).random(len(LOOK.customers)) < 0.5
+
+
+def changed(sample, treated, change):
+    value = np.where(treated[sample.customer], change(sample.value), sample.value)
+    order = np.argsort(value, kind="stable")
+    return Sample(sample.customer[order], value[order])
+
+
+def test_means_and_difference_by_hand():
+    sample = Sample(np.array([0, 2, 1, 0, 3]), np.array([1.0, 2.0, 4.0, 5.0, 8.0]))
+    found = compare(sample, np.zeros((4, 1)), np.array([True, True, False, False]), 1.0)
+    assert found.treated == pytest.approx(10 / 3)  # 1, 4, 5
+    assert found.control == pytest.approx(5.0)  # 2, 8
+    assert found.difference.value == pytest.approx(10 / 3 - 5)
+    assert np.exp(found.log_ratio.value) == pytest.approx(2 / 3)
+    # Customer 0 has 1 and 5: together -2/3 of two means; customer 1 has 4: +2/3. Over 1.5 values a customer.
+    # Customer 2 is 3 below, customer 3 is 3 above. Variances 2 * (4/9)² and 18, over two customers each.
+    assert found.difference.standard_error == pytest.approx(np.sqrt((2 * (4 / 9) ** 2 + 18) / 2))
+
+
+def test_the_error_is_that_of_a_regression_clustered_by_customer():
+    treated = groups(1)
+    found = compare(VALUES, NOBODY, treated, 1.0)
+    design = sm.add_constant(treated[VALUES.customer].astype(float))
+    fit = sm.OLS(VALUES.value, design).fit(cov_type="cluster", cov_kwds={"groups": VALUES.customer})
+    assert found.plain_difference.value == pytest.approx(fit.params[1])
+    assert found.plain_difference.standard_error == pytest.approx(fit.bse[1], rel=0.02)
+    # By order, as if those of one customer were not alike, it would be far too small.
+    assert sm.OLS(VALUES.value, design).fit().bse[1] < 0.7 * found.plain_difference.standard_error
+
+
+def test_what_customers_did_before_makes_the_error_smaller():
+    found = compare(VALUES, LOOK.past, groups(1), 0.95)
+    assert found.log_ratio.standard_error < 0.8 * found.plain_log_ratio.standard_error
+    assert spread(VALUES, LOOK.past, 0.95)[0] < 0.7 * spread(VALUES, LOOK.past, 0.95)[1]
+
+
+@pytest.mark.parametrize("quantile", [1.0, 0.95, 0.8])
+def test_an_effect_in_percent_is_found_as_large_as_it_is_however_much_is_cut(quantile):
+    treated = groups(2)
+    before = compare(VALUES, NOBODY, treated, quantile)
+    after = compare(changed(VALUES, treated, lambda value: 1.12 * value), NOBODY, treated, quantile)
+    # The cut is at so many means, and how many is taken from both groups together.
+    assert after.plain_log_ratio.value - before.plain_log_ratio.value == pytest.approx(np.log(1.12), abs=0.004)
+
+
+def test_one_huge_order_moves_nothing():
+    treated = groups(3)
+    grown = changed(VALUES, treated, lambda value: 1.12 * value)
+    poor = int(np.flatnonzero(~treated)[0])
+    spoilt = Sample(np.append(grown.customer, poor), np.append(grown.value, 168_469.60))
+    calm, huge = (compare(sample, LOOK.past, treated, 0.95).log_ratio for sample in (grown, spoilt))
+    assert huge.value == pytest.approx(calm.value, abs=0.01)
+    assert huge.standard_error == pytest.approx(calm.standard_error, rel=0.1)
+    assert compare(spoilt, LOOK.past, treated, 1.0).log_ratio.value < 0
+
+
+@pytest.mark.parametrize("measure", ["average_order_value", "orders_per_customer", "revenue_per_customer"])
+def test_intervals_have_the_truth_in_95_of_100_cases(measure):
+    quantile = 0.95 if measure == "average_order_value" else 0.99
+    sample, inside = LOOK.samples[measure], 0
+    for seed in range(300):
+        treated = groups(100 + seed)
+        found = compare(changed(sample, treated, lambda value: 1.2 * value), LOOK.past, treated, quantile).log_ratio
+        low, high = found.interval(ONE_LOOK)
+        inside += low < np.log(1.2) < high
+    assert 0.915 < inside / 300 < 0.985  # 2.8 of its own errors to each side
+
+
+def test_a_group_without_anything_is_not_compared():
+    sample = Sample(np.array([0, 1]), np.array([1.0, 2.0]))
+    assert compare(sample, np.zeros((4, 1)), np.array([True, True, False, False]), 1.0) is None
+    assert compare(Sample(np.arange(4), np.zeros(4)), np.zeros((4, 1)), np.array([True, True, False, False]), 1) is None
+
+
+def test_sample_ratio():
+    assert sample_ratio(50, 1000, 0.05) > 0.9
+    assert sample_ratio(100, 1000, 0.05) < 1e-6
+    assert sample_ratio(0, 0, 0.05) == 1

@@ -1,0 +1,78 @@
+"""From orders to values of customers, counted by hand."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncf_pipeline.experiments.measures import look_at
+
+START = datetime(2011, 6, 1)
+ANNE, BERT, CARL, DORA = 1, 2, 3, 4
+
+
+def day(number):
+    return pd.Timestamp(START) + timedelta(days=number)
+
+
+ORDERS = pd.DataFrame(
+    [
+        (ANNE, day(-300), 10.0, 1),
+        (ANNE, day(-20), 30.0, 2),
+        (BERT, day(-10), 50.0, 3),
+        (CARL, day(-5), 7.0, 1),
+        (ANNE, day(1), 40.0, 4),
+        (ANNE, day(20), 60.0, 6),
+        (BERT, day(2), 20.0, 2),
+        (DORA, day(3), 99.0, 9),  # her first, which nobody's lists could have moved
+        (DORA, day(30), 5.0, 1),
+        (BERT, day(32), 70.0, 7),  # 30 days after
+        (ANNE, day(60), 1000.0, 5),  # at the end: not known yet
+    ],
+    columns=["customer_id", "purchased_at", "value", "items"],
+).sort_values("purchased_at", ignore_index=True)
+ENTERED = pd.Series({ANNE: day(0), BERT: day(0), CARL: day(0), DORA: day(4), 5: day(70)})
+LOOK = look_at(ORDERS, ENTERED, START + timedelta(days=60))
+
+
+def values(name):
+    sample = LOOK.samples[name]
+    return sorted(zip(LOOK.customers[sample.customer].tolist(), sample.value.tolist(), strict=True))
+
+
+def test_who_has_entered_counts_whether_they_bought_or_not():
+    assert LOOK.customers.tolist() == [ANNE, BERT, CARL, DORA]
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("average_order_value", [(ANNE, 40), (ANNE, 60), (BERT, 20), (BERT, 70), (DORA, 5)]),
+        ("items_per_basket", [(ANNE, 4), (ANNE, 6), (BERT, 2), (BERT, 7), (DORA, 1)]),
+        ("orders_per_customer", [(ANNE, 2), (BERT, 2), (CARL, 0), (DORA, 1)]),
+        ("revenue_per_customer", [(ANNE, 100), (BERT, 90), (CARL, 0), (DORA, 5)]),
+        # Anne's first was followed in time, Bert's after 30 days; those of days 30 and 32 are just old enough.
+        ("repeat_rate", [(ANNE, 0), (ANNE, 1), (BERT, 0), (BERT, 0), (DORA, 0)]),
+    ],
+)
+def test_values_by_hand(measure, expected):
+    assert values(measure) == expected
+
+
+def test_values_ascend():
+    for sample in LOOK.samples.values():
+        assert (np.diff(sample.value) >= 0).all()
+
+
+def test_the_past_is_what_was_before_they_entered():
+    # Orders before are 10, 30, 50, 7 and 99; their 95% quantile cuts Dora's 99 alone.
+    cut = np.quantile([10, 30, 50, 7, 99], 0.95)
+    assert LOOK.past.tolist() == [[30, 1, 20], [50, 1, 50], [7, 1, 7], [pytest.approx(cut), 1, pytest.approx(cut)]]
+
+
+def test_a_look_before_anybody_bought_is_empty():
+    look = look_at(ORDERS, ENTERED, START + timedelta(hours=1))
+    assert look.customers.tolist() == [ANNE, BERT, CARL]
+    assert len(look.samples["average_order_value"].value) == 0
+    assert look.samples["revenue_per_customer"].value.tolist() == [0, 0, 0]

@@ -1,0 +1,95 @@
+"""Plans, and whether they come true."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from buyers import START, orders
+from statsmodels.stats.power import zt_ind_solve_power
+
+from ncf_pipeline.experiments.inference import ONE_LOOK, compare
+from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, look_at
+from ncf_pipeline.experiments.power import (
+    Curve,
+    chance_to_find,
+    chance_within,
+    chances_by_week,
+    curve_through,
+    entered_at,
+    more_weeks,
+    past_curves,
+    smallest_effect,
+    tau_for,
+    weeks_needed,
+)
+
+MEASURE = MEASURES[AVERAGE_ORDER_VALUE]
+NEVER = Curve(always=0.01, each_week=0.01, customers=100, seen_weeks=8)
+SOON = Curve(always=0.0, each_week=0.001, customers=4000, seen_weeks=8)
+
+
+def test_the_chance_of_one_look_is_that_of_two_groups():
+    customers = zt_ind_solve_power(effect_size=np.log(1.05), power=0.8, alpha=0.05)
+    assert chance_to_find(0.05, 2 / customers) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_curve_goes_through_points_that_are_on_one():
+    found = curve_through([4, 8, 16], [0.1 + 1 / 4, 0.1 + 1 / 8, 0.1 + 1 / 16], 5)
+    assert (found.always, found.each_week) == (pytest.approx(0.1), pytest.approx(1.0))
+    assert found.squared_error(4, 0.5) == pytest.approx(4 * 0.35)
+    # Neither part is ever below zero, whatever chance did.
+    assert curve_through([4, 8], [0.1, 0.3], 5).each_week == 0
+
+
+def test_weeks_by_hand():
+    # ln 1.05 = 0.0488 is found by one look at an error of 0.0174; 4 * 0.001 / weeks is that squared after 13.2 weeks
+    assert weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=False) == 14
+    # Looking every week costs, a smaller group costs more, and some shops are too small.
+    every_week = weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=True)
+    assert 14 < every_week < 30
+    assert weeks_needed(SOON, 0.05, share=0.05, power=0.8, every_week=False) == 70
+    assert weeks_needed(NEVER, 0.05, share=0.5, power=0.8, every_week=False) is None
+
+
+def test_the_smallest_effect_is_found_with_just_that_power():
+    for every_week in (True, False):
+        effect = smallest_effect(SOON, 10, share=0.2, power=0.8, every_week=every_week)
+        chance = chance_within(SOON, effect, 10, share=0.2, power=0.8, every_week=every_week)
+        assert chance == pytest.approx(0.8, abs=0.01)
+    assert smallest_effect(Curve(1e6, 0, 2, 8), 10, share=0.5, power=0.8, every_week=False) == float("inf")
+
+
+def test_looking_every_week_finds_nothing_where_there_is_nothing():
+    chances = chances_by_week(0.0, [0.01 / week for week in range(1, 53)], tau_for(0.05, 0.8))
+    assert 0 < chances[-1] <= 0.05
+
+
+def test_a_running_experiment_says_how_much_longer():
+    errors = {week: 0.004 / week for week in range(2, 7)}
+    more = more_weeks(errors, 0.05, power=0.8)
+    assert more_weeks({week: 0.004 / week for week in range(2, 11)}, 0.05, power=0.8) == more - 4
+    assert more_weeks(dict.fromkeys(range(2, 7), 0.04), 0.05, power=0.8) is None
+
+
+def test_a_past_that_is_too_short_plans_nothing():
+    assert past_curves(orders(weeks=4), START + pd.Timedelta(weeks=4), MEASURE) is None
+    assert past_curves(orders().iloc[:0], START, MEASURE) is None
+
+
+def test_an_effect_is_found_as_often_as_the_past_promised():
+    shop, start = orders(customers=900, weeks=40), START + pd.Timedelta(weeks=28)
+    with_past, without = past_curves(shop[shop["purchased_at"] < start], start, MEASURE)
+    assert with_past.squared_error(12, 0.5) < without.squared_error(12, 0.5)
+    effect = smallest_effect(with_past, 12, share=0.5, power=0.8, every_week=False)
+    look = look_at(
+        shop, entered_at(shop.groupby("customer_id")["purchased_at"].min(), start), START + pd.Timedelta(weeks=40)
+    )
+    sample, found = look.samples[MEASURE.name], 0
+    for seed in range(200):
+        treated = np.random.default_rng(seed).random(len(look.customers)) < 0.5
+        value = np.where(treated[sample.customer], (1 + effect) * sample.value, sample.value)
+        order = np.argsort(value, kind="stable")
+        log_ratio = compare(
+            Sample(sample.customer[order], value[order]), look.past, treated, MEASURE.quantile
+        ).log_ratio
+        found += log_ratio.value > ONE_LOOK * log_ratio.standard_error
+    assert 0.7 < found / 200 < 0.9

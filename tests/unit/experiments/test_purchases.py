@@ -1,0 +1,53 @@
+"""Returns taken off, on ledgers that a reader can check."""
+
+import pandas as pd
+import pytest
+
+from ncf_pipeline.experiments.purchases import kept_lines, orders_of
+
+ANNE, BERT = 1, 2
+
+
+def events(*lines):
+    """Lines of (minute, customer, product, pieces[, price[, invoice]]); negative pieces come back."""
+    rows = []
+    for number, line in enumerate(lines):
+        minute, customer, product, pieces, price, invoice = (*line, 1.0, None)[:6]
+        rows.append((customer, product, invoice or f"i{number}", minute, pieces, price))
+    columns = ["customer_id", "stock_code", "invoice_no", "minute", "quantity", "unit_price"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(purchased_at=pd.Timestamp(2011, 1, 1) + pd.to_timedelta(frame.pop("minute"), unit="min"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        pytest.param([(0, ANNE, "a", 6)], [6], id="nothing comes back"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", -6)], [], id="all of it comes back"),
+        pytest.param([(0, ANNE, "a", 10), (1, ANNE, "a", -4)], [6], id="a part comes back"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", -2), (2, ANNE, "a", -3)], [1], id="in two parts"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", 4), (2, ANNE, "a", -5)], [5], id="the latest goes first"),
+        pytest.param([(0, ANNE, "a", -6), (1, ANNE, "a", 6)], [6], id="a return before the purchase"),
+        pytest.param([(0, ANNE, "a", 2), (1, ANNE, "a", -9), (2, ANNE, "a", 3)], [3], id="more than was bought"),
+        pytest.param([(0, ANNE, "a", 6), (1, BERT, "a", -6)], [6], id="somebody else's return"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "b", -6)], [6], id="another product's return"),
+    ],
+)
+def test_a_return_takes_pieces_off_the_same_customers_purchases(lines, kept):
+    assert kept_lines(events(*lines))["quantity"].tolist() == kept
+
+
+def test_an_order_is_an_invoice_with_what_was_kept_of_it():
+    lines = kept_lines(
+        events(
+            (5, ANNE, "a", 10, 2.0, "i1"),
+            (5, ANNE, "b", 1, 5.0, "i1"),
+            (5, ANNE, "a", 1, 2.0, "i1"),  # a product twice on an invoice is one product
+            (3, BERT, "a", 1, 1.5, "i2"),
+            (9, ANNE, "a", -4, 2.0, "Ci3"),  # 1 of the last line, and 3 of the first
+            (4, BERT, "c", 2, 1.0, "i4"),
+            (6, BERT, "c", -2, 1.0, "Ci5"),
+        ).sort_values("purchased_at", kind="stable")
+    )
+    orders = orders_of(lines)
+    assert orders[["customer_id", "value", "items"]].to_numpy().tolist() == [[BERT, 1.5, 1], [ANNE, 19.0, 2]]
