@@ -65,6 +65,8 @@ def environment() -> dict[str, str]:
         "AIRFLOW_CONN_LIST_STORE": f"{store}/0",
         "AWS_ACCESS_KEY_ID": secret("s3_access_key"),
         "AWS_SECRET_ACCESS_KEY": secret("s3_secret_key"),
+        # One for all: a worker with a key of its own would let erased customers in again.
+        "NCF_ERASURE_KEY": secret("erasure_key"),
     }
     missing = [name for name, value in given.items() if not value and name not in os.environ]
     if missing:

@@ -12,6 +12,7 @@ NAMES = {
     "redis_password": 32,
     "airflow_admin_password": 20,
     "grafana_admin_password": 20,
+    "erasure_key": 64,
     "jwt_secret": 64,
     "api_secret_key": 64,
     "s3_access_key": 20,
