@@ -158,12 +158,13 @@ def evaluation(settings: Settings, version: int) -> list[Scores]:
         return [Scores(*row) for row in query_rows(connection, "evaluation", version=version)]
 
 
-def recent_retrains(settings: Settings, version: int, *, count: int = 12) -> list[dict[str, Any]]:
-    """The candidates of the last retrains up to this one, oldest first, a row for each question.
+def recent_retrains(settings: Settings, version: int | None = None, *, count: int = 12) -> list[dict[str, Any]]:
+    """The candidates of the last retrains, up to a version if one is named, oldest first, a row for each question.
 
     Returns:
-        `version`, `cutoff`, `served`, `question`, `k`, `precision_at_k` with `precision_low` and `precision_high`, and
-        `best_baseline`: of the same holdout.
+        `version`, `cutoff`, `served`, `may_serve` (what the gate said, if it did), `question`, `k`, `customers`,
+        `precision_at_k` with `precision_low` and `precision_high`, and of the same holdout `best_baseline`, its name
+        in `baseline`, and `incumbent`, where there is one, each with `_low` and `_high`.
     """
     with transaction(settings) as connection:
         return [dict(row._asdict()) for row in query_rows(connection, "recent_retrains", version=version, count=count)]

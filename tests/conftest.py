@@ -1,4 +1,4 @@
-"""Markers by folder, and real servers: an embedded Postgres and Redis for each test worker; a webhook, a mailbox."""
+"""Markers by folder, and real servers: Postgres and Redis for each test worker; a webhook, a mailbox, a browser."""
 
 import email
 import email.policy
@@ -243,3 +243,19 @@ def _free_port():
     from ncf_pipeline.local import ports
 
     return ports.free_port()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, gone before other modules' tests: its driver's event loop would be in the way of theirs."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+        chromium = playwright.chromium.launch(executable_path=path, args=quiet)
+        yield chromium
+        chromium.close()

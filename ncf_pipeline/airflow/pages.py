@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from ncf_pipeline.airflow.settings import task_settings
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.recommender_page.app import routes, static_files
 from ncf_pipeline.settings import load_settings
 
 # A page holds what files held: nothing in it may load or run anything. A figure is in the page, as an image.
@@ -16,7 +17,12 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_SEES_MODELS = Depends(requires_access_dag("GET", param_dag_id="retrain_recommender"))
+_SEES_LISTS = Depends(requires_access_dag("GET", param_dag_id="refresh_lists"))
+
 app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
+app.mount("/static", static_files())
+app.include_router(routes(task_settings, seen_by=[_SEES_MODELS], customers_seen_by=[_SEES_LISTS]))
 
 
 @app.get(
@@ -33,10 +39,7 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
         raise HTTPException(404, str(error)) from error
 
 
-@app.get(
-    "/models/v{version}",
-    dependencies=[Depends(requires_access_dag("GET", param_dag_id="retrain_recommender"))],
-)
+@app.get("/models/v{version}", dependencies=[_SEES_MODELS])
 def model_page(version: Annotated[int, Path(ge=1)]) -> HTMLResponse:
     """What the gate decided about a version, and why."""
     from ncf_pipeline import model_page, reports

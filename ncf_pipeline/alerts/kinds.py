@@ -13,6 +13,11 @@ class Severity(StrEnum):
     INFO = "info"  # good to know
 
 
+def anchor_of(heading: str) -> str:
+    """The anchor of a section, as GitHub makes it of the heading."""
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+
+
 @dataclass(frozen=True)
 class Kind:
     """What can break, and what is always true of it.
@@ -39,8 +44,8 @@ class Kind:
 
     @property
     def anchor(self) -> str:
-        """Of its section in the runbook, as GitHub makes it of the heading."""
-        return re.sub(r"[^a-z0-9 -]", "", self.title.lower()).replace(" ", "-")
+        """Of its section in the runbook."""
+        return anchor_of(self.title)
 
 
 _KEPT = "not affected. The lists that serve are untouched."

@@ -13,24 +13,21 @@ from fastapi import FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 
-from ncf_pipeline.demo_shop import purchases
-from ncf_pipeline.demo_shop.shelves import codes_of, item, shelf
+from ncf_pipeline import web
 from ncf_pipeline.errors import DatabaseError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import AsyncStorefront
+from ncf_pipeline.web import purchases
+from ncf_pipeline.web.shelves import codes_of, item, shelf
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
+    **web.HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _MAX_ID = 2**53
 
@@ -57,8 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Demo shop", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
-    templates = Jinja2Templates(_FOLDER / "templates")
+    app.mount("/static", web.static_files(_FOLDER), name="static")
+    templates = web.templates(_FOLDER)
 
     async def read(ask: Callable[..., _Found], *arguments: Any) -> _Found | None:
         """What Postgres says; without it a page shows less, and is still a page."""

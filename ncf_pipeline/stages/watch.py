@@ -1,10 +1,12 @@
 """What looks after the lists: reads them as the storefront does, and says what shoppers would miss."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from ncf_pipeline import alerts, registry
 from ncf_pipeline.alerts import Alert
@@ -14,6 +16,28 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the storefront reads now, as it is in Redis.
+
+    Attributes:
+        publication: e.g. `p000042`; None where there is none, or Redis does not answer.
+        meta: what it says of itself; empty likewise.
+        shown: whether somebody unknown sees a list.
+        error: why Redis does not answer, without secrets.
+    """
+
+    publication: str | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    shown: bool = False
+    error: str | None = None
+
+    @property
+    def published_at(self) -> datetime | None:
+        """Since when it serves."""
+        return datetime.fromisoformat(self.meta["published_at"]) if "published_at" in self.meta else None
 
 
 @dataclass(frozen=True)
@@ -48,50 +72,75 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         DatabaseError: Postgres does not answer. What shoppers see was looked at before.
     """
     now = now or datetime.now(UTC)
-    broken: dict[Kind, Alert] = {}
-    name, meta, shown = None, {}, False
-    try:
-        with _storefront(settings) as shop:
-            meta = dict(shop.meta())
-            visitor = shop.for_visitor()
-            name, shown = visitor.publication, bool(visitor.stock_codes)
-    except redis.RedisError as error:
-        reason = settings.without_secrets(str(error)).rstrip(".")
-        broken[LIST_STORE_DOWN] = Alert(LIST_STORE_DOWN, "redis", f"Redis does not answer: {reason}.", since=now)
+    live = look(settings)
+    broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=False)}
     _tell(settings, broken, LIST_STORE_DOWN)
-    published_at = datetime.fromisoformat(meta["published_at"]) if "published_at" in meta else None
-    age = now - published_at if published_at else None
-    limit = timedelta(hours=settings.max_list_age_hours)
-    if published_at and age and age > limit:
-        what = f"The lists of {name} are {duration(age)} old, and may be {duration(limit)} old."
-        broken[LISTS_OLD] = Alert(LISTS_OLD, "lists", what, since=published_at + limit)
-    if LIST_STORE_DOWN not in broken:
-        if not (meta and shown) and registry.publications(settings):
-            what = f"{name} is live and has no lists." if name else "Nothing is live, though lists were published."
-            broken[LISTS_MISSING] = Alert(LISTS_MISSING, "lists", what, since=now)
+    if live.error is None:
+        published = bool(registry.publications(settings))
+        broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=published)}
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
     _look_at_retrains(settings, now, broken)
     _tell(settings, broken, RETRAIN_MISSING)
     alerts.recover_quarantine(settings)
     alerts.retell(settings)
+    age = now - live.published_at if live.published_at else None
     if not broken:
-        logger.info("%s", f"{name} is live, {duration(age)} old." if age is not None else "Nothing was published yet.")
+        said = f"{live.publication} is live, {duration(age)} old." if age is not None else "Nothing was published yet."
+        logger.info("%s", said)
     return Freshness(
-        publication=name,
+        publication=live.publication,
         age=age,
-        customers=int(meta.get("customers", 0)),
-        products=int(meta.get("products", 0)),
+        customers=int(live.meta.get("customers", 0)),
+        products=int(live.meta.get("products", 0)),
         broken=tuple(kind.name for kind in broken),
     )
 
 
-def _storefront(settings: Settings) -> Storefront:
+def look(settings: Settings, *, timeout: float = 5) -> Live:
+    """Reads the live lists as the storefront does.
+
+    Args:
+        settings: where the lists are.
+        timeout: seconds that Redis may take for an answer.
+    """
+    try:
+        with _storefront(settings, timeout) as shop:
+            meta = dict(shop.meta())
+            visitor = shop.for_visitor()
+    except (redis.RedisError, RedisClusterException) as error:
+        return Live(error=settings.without_secrets(str(error)).rstrip("."))
+    return Live(visitor.publication, meta, bool(visitor.stock_codes))
+
+
+def broken_lists(settings: Settings, live: Live, now: datetime, *, published: bool) -> list[Alert]:
+    """What shoppers miss.
+
+    Args:
+        settings: how old lists may be.
+        live: what the storefront reads.
+        now: the instant, with its zone.
+        published: whether any lists ever were; before that nothing is missing.
+    """
+    if live.error is not None:
+        return [Alert(LIST_STORE_DOWN, "redis", f"Redis does not answer: {live.error}.", since=now)]
+    found = []
+    name, limit = live.publication, timedelta(hours=settings.max_list_age_hours)
+    if live.published_at and now - live.published_at > limit:
+        what = f"The lists of {name} are {duration(now - live.published_at)} old, and may be {duration(limit)} old."
+        found.append(Alert(LISTS_OLD, "lists", what, since=live.published_at + limit))
+    if not (live.meta and live.shown) and published:
+        what = f"{name} is live and has no lists." if name else "Nothing is live, though lists were published."
+        found.append(Alert(LISTS_MISSING, "lists", what, since=now))
+    return found
+
+
+def _storefront(settings: Settings, timeout: float) -> Storefront:
     return Storefront(
         settings.list_store(),
         prefix=settings.key_prefix,
         cluster=settings.redis_cluster,
         raise_errors=True,
-        timeout=5,
+        timeout=timeout,
     )
 
 

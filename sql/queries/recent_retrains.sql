@@ -1,26 +1,33 @@
--- Candidates of the last retrains up to one of them, for each question, beside the best baseline of their holdout.
+-- Candidates of the last retrains (up to one of them), for each question, beside the best baseline and the incumbent
+-- on their holdout.
 with recent as (
     select distinct version
     from ml.evaluation
     where
         recommender = 'candidate'
-        and version <= %(version)s
+        and version <= coalesce(%(version)s::bigint, version)
     order by version desc
     limit %(count)s
 ),
 
 best as (
-    select
-        version,
-        question,
-        max(precision_at_k) as precision_at_k
+    select distinct on (evaluation.version, evaluation.question)
+        evaluation.version,
+        evaluation.question,
+        evaluation.recommender,
+        evaluation.precision_at_k,
+        evaluation.precision_low,
+        evaluation.precision_high
     from ml.evaluation
+    inner join recent on evaluation.version = recent.version
     where
-        cohort = 'everyone'
-        and recommender not in ('candidate', 'incumbent')
-    group by
-        version,
-        question
+        evaluation.cohort = 'everyone'
+        and evaluation.recommender not in ('candidate', 'incumbent')
+    order by
+        evaluation.version asc,
+        evaluation.question asc,
+        evaluation.precision_at_k desc,
+        evaluation.place asc
 )
 
 select
@@ -28,21 +35,36 @@ select
     model.cutoff,
     candidate.question,
     candidate.k,
+    candidate.customers,
     candidate.precision_at_k,
     candidate.precision_low,
     candidate.precision_high,
+    best.recommender as baseline,
     best.precision_at_k as best_baseline,
+    best.precision_low as baseline_low,
+    best.precision_high as baseline_high,
+    incumbent.precision_at_k as incumbent,
+    incumbent.precision_low as incumbent_low,
+    incumbent.precision_high as incumbent_high,
+    gate_decision.promote as may_serve,
     model.promoted_at is not null as served
 from ml.evaluation as candidate
 inner join ml.model_version as model on candidate.version = model.version
+inner join recent on candidate.version = recent.version
 left join best
     on
         candidate.version = best.version
         and candidate.question = best.question
+left join ml.evaluation as incumbent
+    on
+        candidate.version = incumbent.version
+        and candidate.question = incumbent.question
+        and candidate.cohort = incumbent.cohort
+        and incumbent.recommender = 'incumbent'
+left join ml.gate_decision on candidate.version = gate_decision.version
 where
     candidate.recommender = 'candidate'
     and candidate.cohort = 'everyone'
-    and candidate.version in (select recent.version from recent)
 order by
     candidate.version asc,
     candidate.place asc

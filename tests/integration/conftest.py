@@ -1,4 +1,7 @@
-"""A shop with a model that may serve, for whatever publishes: nothing is learned, so that it takes no time."""
+"""A shop with a model that may serve, for whatever publishes: nothing is learned, so that it takes no time.
+
+And what the tests of pages ask of a real browser.
+"""
 
 from datetime import datetime, timedelta
 
@@ -91,3 +94,63 @@ def promoted(settings, admitted, untrained):
         return number
 
     return promote
+
+
+@pytest.fixture
+def page(browser):
+    """A page that may ask nobody but this machine, and whose console stays empty."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    said, asked = [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("request", lambda request: asked.append(request.url))
+    yield opened
+    context.close()
+    assert said == []
+    assert all(url.startswith("http://127.0.0.1:") for url in asked)
+
+
+@pytest.fixture
+def tab_to(page):
+    """Presses Tab until the link, field or button of that name has the focus, and it can be seen that it has."""
+
+    def press(name, most=60):
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(FOCUSED)
+            if focused[0].startswith(name):
+                assert focused[1], f"nobody sees that {name} has the focus"
+                return
+        pytest.fail(f"{name} cannot be reached by keyboard")
+
+    return press
+
+
+@pytest.fixture
+def faint(page):
+    """Texts of the page that have too little contrast to what is behind them."""
+    return lambda: page.evaluate(CONTRAST)
+
+
+FOCUSED = """() => {
+  const e = document.activeElement;
+  const outlined = pseudo => getComputedStyle(e, pseudo).outlineStyle !== 'none';
+  return [e.labels?.[0]?.innerText || e.innerText || '', outlined(null) || outlined('::after')];
+}"""
+
+# WCAG 2.2, 1.4.3: text against what is behind it, 4.5 to 1.
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * x + .7152 * y + .0722 * z; };
+  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
+    if (c[3] === 255) return c; } return [255, 255, 255]; };
+  const colour = e => getComputedStyle(e)[e instanceof SVGElement ? 'fill' : 'color'];
+  return [...document.querySelectorAll('body *:not(title)')]
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.checkVisibility())
+    .map(e => { const [a, b] = [light(rgb(colour(e))), light(behind(e))];
+      return [e.textContent.trim().slice(0, 30), (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]; })
+    .filter(([, ratio]) => ratio < 4.5);
+}"""

@@ -170,6 +170,43 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
     assert missing.json()["detail"].startswith("There is no model version")
 
 
+def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else(running, api, browser):
+    url = status(running)["airflow_url"]
+    for refused in (
+        httpx.get(f"{url}/recommender/", trust_env=False, timeout=60),
+        httpx.get(f"{url}/recommender/runbook", trust_env=False),
+        httpx.post(f"{url}/recommender/customer", data={"number": "17850"}, trust_env=False),
+    ):
+        assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
+    plugins = api._ask("GET", "/api/v2/plugins")["plugins"]
+    (entry,) = [view for plugin in plugins for view in plugin["external_views"]]
+    assert (entry["name"], entry["destination"]) == ("Recommender", "nav")
+    token = api._client.headers["Authorization"].removeprefix("Bearer ")
+    # The cookie alone, as a page of another site would have it sent.
+    forged = {"cookies": {"_token": token}, "headers": {"Sec-Fetch-Site": "cross-site"}, "trust_env": False}
+    assert httpx.post(f"{url}/recommender/customer", data={"number": "17850"}, **forged).status_code == 403
+
+    context = browser.new_context(color_scheme="light")
+    context.add_cookies([{"name": "_token", "value": token, "url": url}])
+    page = context.new_page()
+    page.goto(url)
+    page.get_by_role("link", name="Recommender").click()
+    frame = page.frame_locator("iframe[title=Recommender]")
+    assert frame.locator("h1").inner_text(timeout=60_000) == "!1 thing wants a look"  # the line with no quantity
+    assert "a day.csv" in frame.locator("#batches ~ .batches").inner_text()
+    frame.get_by_label("Customer number").fill("17850")
+    frame.get_by_role("button", name="Show lists").click()
+    assert "France · 1 order" in frame.locator("main").inner_text()
+    assert "17850" not in page.url
+    frame.get_by_role("link", name="Overview").click()
+    frame.get_by_role("link", name="Data Docs").first.click()
+    frame.get_by_text("A quantity is not 0.").wait_for()
+    context.close()
+    log = (running.home / "logs" / "airflow-api-server.log").read_text()
+    assert "/recommender/customer" in log
+    assert "17850" not in log
+
+
 def test_down_stops_everything(running):
     down(running)
     assert pids(running) == {}

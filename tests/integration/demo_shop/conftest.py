@@ -1,4 +1,3 @@
-import shutil
 import socket
 import threading
 from datetime import datetime, timedelta
@@ -101,33 +100,3 @@ def serve():
         server.should_exit = True
         thread.join(10)
         listener.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium, gone before other modules' tests: its driver's event loop would be in the way of theirs."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("there is no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync"]  # fmt: skip
-        chromium = playwright.chromium.launch(executable_path=path, args=quiet)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page that may ask nobody but this machine, and whose console stays empty."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    said, asked = [], []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("request", lambda request: asked.append(request.url))
-    yield opened
-    context.close()
-    assert said == []
-    assert all(url.startswith("http://127.0.0.1:") for url in asked)

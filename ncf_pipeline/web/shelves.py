@@ -4,8 +4,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ncf_pipeline.demo_shop.purchases import Product
 from ncf_pipeline.storefront import Reason, Recommendation
+from ncf_pipeline.web.purchases import Product
 
 HUES = 12
 """Colours of the tiles that stand for pictures; style.css has as many."""

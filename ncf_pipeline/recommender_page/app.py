@@ -1,0 +1,142 @@
+"""What the Recommender page answers. Who may ask is the business of whoever serves it."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from markupsafe import Markup
+
+from ncf_pipeline import web
+from ncf_pipeline.alerts.messages import duration, instant
+from ncf_pipeline.errors import DatabaseError, NcfError
+from ncf_pipeline.recommender_page.now import PATIENCE, now
+from ncf_pipeline.recommender_page.runbook import runbook
+from ncf_pipeline.recommender_page.sections import SECTIONS, Section, in_figures
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.web import purchases
+from ncf_pipeline.web.shelves import Shelf, codes_of, shelf
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = Path(__file__).parent
+_HEADERS = {
+    **web.HEADERS,
+    # Airflow's own UI has the page in a frame; nobody else may.
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+}
+_MAX_ID = 2**53
+
+_templates = web.templates(_FOLDER)
+_templates.env.filters.update(
+    figures=in_figures, instant=instant, day=lambda at: f"{at:%-d %b %Y}", ago=lambda then, at: duration(at - then)
+)
+
+
+def static_files() -> StaticFiles:
+    """The page's style and its few lines of script, to be served under `static`; nothing of a shop is in them."""
+    return web.static_files(_FOLDER)
+
+
+def of_this_site(request: Request) -> None:
+    """Lets nothing through that a page of another site makes a browser send.
+
+    The browser's own word counts, and where it gives none (Fetch Metadata is for HTTPS and for this machine), the
+    origin. A program that is no browser sends neither, and no cookie that somebody else could use.
+
+    Raises:
+        HTTPException: 403.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:
+        site = "same-origin" if urlsplit(origin).netloc == request.headers.get("host") else "cross-site"
+    if site not in (None, "same-origin"):
+        raise HTTPException(403, "Asked by another site.")
+
+
+def routes(
+    settings_of: Callable[[], Settings], *, seen_by: Sequence[Any] = (), customers_seen_by: Sequence[Any] = ()
+) -> APIRouter:
+    """The pages: all addresses in them are relative, so that they may be served under any path.
+
+    Args:
+        settings_of: the installation's settings, asked for each page.
+        seen_by: dependencies that let through who may see the page.
+        customers_seen_by: those that let through who may also look up a customer.
+    """
+    router = APIRouter(dependencies=list(seen_by))
+
+    @router.get("/")
+    def overview(request: Request) -> HTMLResponse:
+        """How things stand."""
+        settings = settings_of()
+        at = datetime.now(UTC)
+        top = now(settings, at)
+        shown = {} if top.serving is None else {section.name: _read(section, settings) for section in SECTIONS}
+        return _page(request, "overview", now=top, at=at, sections=SECTIONS, shown_sections=shown)
+
+    @router.get("/runbook")
+    def runbook_page(request: Request) -> HTMLResponse:
+        """What each alert means, and how to mend it."""
+        elsewhere = settings_of().runbook_url
+        is_this = elsewhere.rstrip("/").endswith("/recommender/runbook")
+        named = elsewhere if elsewhere.startswith("https://") and not is_this else None
+        return _page(request, "runbook", text=Markup(runbook()), elsewhere=named)  # noqa: S704 - made of our own file
+
+    @router.post("/customer", dependencies=[Depends(of_this_site), *customers_seen_by])
+    def customer(request: Request, number: Annotated[str, Form()] = "") -> HTMLResponse:
+        """One customer's lists. Their number comes in the body, so that no log of addresses has it."""
+        settings = settings_of()
+        digits = number.strip()
+        if not (re.fullmatch("[0-9]{1,16}", digits) and 0 < int(digits) <= _MAX_ID):
+            return _page(request, "customer", status=422, wrong="A customer's number has digits and nothing else.")
+        return _page(request, "customer", customer_id=int(digits), **_of_customer(settings, int(digits)))
+
+    @router.get("/customer")
+    def nobody() -> RedirectResponse:
+        """Whoever comes back to the address of a look-up: whom it was about is not in it."""
+        return RedirectResponse("./#customer", status_code=303)
+
+    return router
+
+
+def _read(section: Section, settings: Settings) -> Mapping[str, Any]:
+    """What a section shows; the others are shown without it."""
+    try:
+        return section.read(settings)
+    except NcfError as error:
+        logger.warning("%s", error)
+        return {"error": settings.without_secrets(str(error))}
+
+
+def _of_customer(settings: Settings, customer_id: int) -> dict[str, Any]:
+    """What is known of a customer, and their lists as the storefront reads them."""
+    known, names, error = None, {}, None
+    try:
+        known = purchases.customer(settings, customer_id)
+    except DatabaseError as problem:
+        error = settings.without_secrets(str(problem))
+    with Storefront(
+        settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=PATIENCE
+    ) as shop:
+        lists = shop.lists_of_customer(customer_id, country=known.country if known else None)
+    if error is None:
+        names = purchases.products(settings, codes_of(lists.values()))
+    shelves: list[Shelf] = [
+        shelf("for-you", "For you", lists["for_you"], names),
+        shelf("discover", "Discover", lists["discover"], names),
+        shelf("buy-again", "Buy again", lists["buy_again"], names, empty="Nothing was bought yet."),
+    ]
+    return {"customer": known, "shelves": shelves, "database_error": error}
+
+
+def _page(request: Request, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
+    return _templates.TemplateResponse(request, f"{name}.html", shown, status_code=status, headers=_HEADERS)
