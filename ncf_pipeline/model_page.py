@@ -14,7 +14,7 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem; font-siz
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 tr.candidate { font-weight: 600; } dt { color: #666; } dl { display: grid; grid-template-columns: 11rem 1fr; }
-dd { margin: 0; overflow-wrap: anywhere; } code { font-size: 12px; }
+dd { margin: 0; overflow-wrap: anywhere; } code { font-size: 12px; } a { color: inherit; }
 .mark { display: inline-block; border-radius: 3px; padding: 0 .5rem; }
 .promote { background: #dff3e0; } .hold { background: #fff0c2; } .none { background: #eee; }
 figure { margin: 1rem 0; background: #fff; padding: .5rem; } figure img { max-width: 100%; }
@@ -40,6 +40,7 @@ def page(summary: Mapping[str, Any], figures: Sequence[tuple[str, bytes]]) -> st
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>{_STYLE}</style></head><body>
+<p><a href="../">Recommender</a></p>
 <h1>{title}</h1>
 {_decision(decision)}
 {_facts(summary)}

@@ -10,6 +10,8 @@ select
     batch.reason,
     batch.created_at,
     batch.validated_at,
+    -- the same bytes were validated once
+    coalesce(batch.same_as, batch.batch_id) as validated_as,
     (
         select count(*)
         from raw.quarantined_line

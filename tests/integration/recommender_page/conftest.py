@@ -134,12 +134,13 @@ def make_batches(settings):
     """Batches as ingest leaves them: one whole, one with broken lines, one sent again, one refused."""
     now = datetime.now(UTC)
     rows = [
-        ("Online Retail.xlsx", "merged", 541909, 541907, 0, 2, None, now),
-        ("2011-12-08.csv", "merged", 2000, 1500, 100, 400, None, now),
-        ("2011-12-08.csv", "merged", 2000, 0, 2000, 0, "The same bytes as batch 2: it was not read again.", None),
-        ("<b>notes</b>.txt", "rejected", 0, 0, 0, 0, "It has no column InvoiceNo.", None),
+        ("Online Retail.xlsx", "merged", 541909, 541907, 0, 2, None, None, now),
+        ("2011-12-08.csv", "merged", 2000, 1500, 100, 400, None, None, now),
+        ("2011-12-08.csv", "merged", 2000, 0, 1600, 400, 2, "the same bytes as batch 2: nothing to change", now),
+        ("<b>notes</b>.txt", "rejected", 0, 0, 0, 0, None, "It has no column InvoiceNo.", None),
     ]
-    columns = "source, status, lines_read, lines_merged, lines_unchanged, lines_quarantined, reason, validated_at"
+    lines = "lines_read, lines_merged, lines_unchanged, lines_quarantined"
+    columns = f"source, status, {lines}, same_as, reason, validated_at"
     with transaction(settings) as connection, connection.cursor() as cursor:
         execute_values(
             cursor,
