@@ -199,9 +199,9 @@ def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else
     frame.get_by_role("button", name="Show lists").click()
     frame.get_by_text("France · 1 order").wait_for()
     assert "17850" not in page.url
-    frame.get_by_role("link", name="Overview").click()
-    frame.get_by_role("link", name="Data Docs").click()
-    frame.get_by_text("A quantity is not 0.").wait_for()
+    frame.get_by_role("link", name="Back to the overview").click()
+    frame.get_by_role("link", name="Data Docs").first.click()
+    frame.get_by_text("A quantity is not 0.").first.wait_for()
     context.close()
     log = (running.home / "logs" / "airflow-api-server.log").read_text()
     assert "/recommender/customer" in log
