@@ -145,7 +145,7 @@ class Rates:
         low, high = proportion_confint(round(rate * self.experiments), self.experiments, method="wilson")
         wanted = f"≥ {least:.1%}" if least is not None else f"≤ {most:.1%}" if most is not None else ""
         print(f"| {words} | {rate:.1%} | {low:.1%} to {high:.1%} | {wanted} |", flush=True)
-        if (least is not None and high < least) or (most is not None and low > most):
+        if (least is not None and high < least) or (most is not None and low > most + 1e-9):
             self.missed.append(words)
 
 

@@ -19,7 +19,7 @@ CAPTIONS = {
     RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline there",
 }
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, and found by a search
     "svg.hashsalt": "ncf",
     "font.family": "sans-serif",
@@ -30,16 +30,16 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#e5e7eb",
 }
-_BLUE, _ORANGE, _GREY = "#1d4ed8", "#c2410c", "#6b7280"
-_COLOURS = {CANDIDATE: _BLUE, INCUMBENT: _ORANGE}
+BLUE, ORANGE, GREY = "#1d4ed8", "#c2410c", "#6b7280"
+_COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE}
 
 
 def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
     """The loss of each epoch: of the search for their number, and of the model itself."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(5, 2.8), layout="constrained")
         axes = figure.subplots()
-        for stage, words, colour in ((SELECT, "search for the number of epochs", _GREY), (FIT, "the model", _BLUE)):
+        for stage, words, colour in ((SELECT, "search for the number of epochs", GREY), (FIT, "the model", BLUE)):
             reports = [report for report in history if report.stage == stage]
             axes.plot(
                 [report.epoch for report in reports],
@@ -53,17 +53,17 @@ def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
         axes.set_xticks(sorted({report.epoch for report in history}))
         if history:
             axes.legend(frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def precision_of_all(scores: Sequence[Scores]) -> bytes:
     """Precision@K of candidate, incumbent and baselines over everyone, with 95% intervals."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
             shown = [each for each in scores if each.question == question and each.cohort == EVERYONE][::-1]
             for place, each in enumerate(shown):
-                colour = _COLOURS.get(each.recommender, _GREY)
+                colour = _COLOURS.get(each.recommender, GREY)
                 axes.plot([each.precision_low, each.precision_high], [place, place], color=colour, linewidth=2)
                 axes.plot([each.precision_at_k], [place], "o", color=colour)
             axes.set_yticks(range(len(shown)), [each.recommender.replace("_", " ") for each in shown])
@@ -73,7 +73,7 @@ def precision_of_all(scores: Sequence[Scores]) -> bytes:
             axes.set_title(f"{question}{whose}", loc="left", fontweight="bold")
             if shown:
                 axes.set_xlabel(f"Precision@{shown[0].k}, 95% interval")
-        return _svg(figure)
+        return svg(figure)
 
 
 def precision_of_retrains(retrains: Sequence[dict[str, Any]]) -> bytes:
@@ -82,24 +82,24 @@ def precision_of_retrains(retrains: Sequence[dict[str, Any]]) -> bytes:
     Args:
         retrains: from `registry.recent_retrains`.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
             _trend(axes, [each for each in retrains if each["question"] == question])
             axes.set_title(question, loc="left", fontweight="bold")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _trend(axes: Axes, shown: Sequence[dict[str, Any]]) -> None:
     places = range(len(shown))
     best = [each["best_baseline"] for each in shown]
-    axes.plot(places, best, "--", color=_GREY, marker="_", label="best baseline")
+    axes.plot(places, best, "--", color=GREY, marker="_", label="best baseline")
     newest = len(shown) - 1
     kinds = [
         "this one" if place == newest else "served" if each["served"] else "never served"
         for place, each in enumerate(shown)
     ]
-    for words, marker, colour in (("served", "o", _BLUE), ("never served", "X", _ORANGE), ("this one", "D", "black")):
+    for words, marker, colour in (("served", "o", BLUE), ("never served", "X", ORANGE), ("this one", "D", "black")):
         chosen = [(place, each) for place, each in enumerate(shown) if kinds[place] == words]
         if chosen:
             means = [each["precision_at_k"] for _, each in chosen]
@@ -116,7 +116,8 @@ def _trend(axes: Axes, shown: Sequence[dict[str, Any]]) -> None:
         axes.legend(frameon=False, fontsize=7, loc="lower left")
 
 
-def _svg(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, without the date."""
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()

@@ -10,7 +10,7 @@ That what is written to the list store is what was given, and is a publication a
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 
@@ -51,6 +51,7 @@ def check_lists(
     *,
     top_n: int,
     today: date,
+    control: Collection[int] = (),
 ) -> Verdict:
     """Asks every rule about all lists of a publication. Whoever is second, waits.
 
@@ -62,6 +63,8 @@ def check_lists(
         as_of: first instant that the lists do not know.
         top_n: the most products in a list.
         today: the merchandiser's rules are those of this day.
+        control: customers who have best sellers in place of lists of their own; what is asked of all customers'
+            lists together is not asked of theirs.
 
     Raises:
         InputError: a row has no list of stock codes.
@@ -70,7 +73,7 @@ def check_lists(
     """
     with _alone(settings):
         try:
-            products = _fill(settings, lists, interactions, as_of, today)
+            products = _fill(settings, lists, interactions, as_of, today, control)
             return quality.check_table(
                 settings,
                 "checked_list",
@@ -94,7 +97,12 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def _fill(
-    settings: Settings, lists: Iterable[pd.DataFrame], interactions: pd.DataFrame, as_of: datetime, today: date
+    settings: Settings,
+    lists: Iterable[pd.DataFrame],
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    today: date,
+    control: Collection[int],
 ) -> int:
     """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
@@ -112,9 +120,12 @@ def _fill(
             _copy(connection, "given_pair", pairs)
             _copy(connection, "given_customer_country", customers)
         _copy(connection, "given_product", products)
+        _copy(connection, "given_control", pl.DataFrame({"key": [str(customer) for customer in sorted(control)]}))
         _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
         # Nobody else does it for temporary tables, and without it their joins are planned blindly.
-        cursor.execute("analyze given_list, given_pair, given_customer_country, given_product, given_country")
+        cursor.execute(
+            "analyze given_list, given_pair, given_customer_country, given_product, given_country, given_control"
+        )
         cursor.execute(query("fill_checked_products"))
         cursor.execute(
             query("fill_checked_lists"),

@@ -6,12 +6,19 @@ by which a period begins.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import fsspec
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.database import read_rows, transaction
+from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.files import store_errors
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 
@@ -30,6 +37,7 @@ class LivePeriod:
         began_at: on the wall.
         ended_at: likewise; None while it is live.
         answers_from: on the shop's clock: the first instant whose purchases these lists answer.
+        experiment: whose groups the lists were made for, if any.
         answers_until: the first that they do not answer any more; None while they are live.
     """
 
@@ -42,12 +50,29 @@ class LivePeriod:
     began_at: datetime
     ended_at: datetime | None
     answers_from: datetime
+    experiment: int | None
     answers_until: datetime | None
 
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
     """Who was live when, oldest first; without a gap."""
     return [LivePeriod(*row) for row in read_rows(settings, "live_periods")]
+
+
+def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
+    """The lists of some customers, as they were published.
+
+    Raises:
+        ArtifactError: they are no longer kept, or damaged.
+    """
+    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
+    columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
+    try:
+        with fsspec.open(period.url) as file:
+            lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
+    except store_errors() as error:
+        raise ArtifactError(f"the lists of p{period.number:06d} cannot be read: {error}") from error
+    return lists
 
 
 def record_flip(settings: Settings, number: int) -> None:

@@ -5,6 +5,7 @@ bought nothing is not asked. Whoever bought and had no list scores 0, but for cu
 were made: they saw the fallback, and are counted apart.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isfinite
@@ -58,7 +59,14 @@ class LiveScores:
         return np.column_stack(columns)
 
 
-def slice_of(interactions: pd.DataFrame, *, as_of: datetime, start: datetime, end: datetime) -> Slice:
+def slice_of(
+    interactions: pd.DataFrame,
+    *,
+    as_of: datetime,
+    start: datetime,
+    end: datetime,
+    left_out: Collection[int] = (),
+) -> Slice:
     """Who is asked about `[start, end)`, and what they bought.
 
     Args:
@@ -66,14 +74,15 @@ def slice_of(interactions: pd.DataFrame, *, as_of: datetime, start: datetime, en
         as_of: first instant whose purchases the lists do not know.
         start: first instant that the lists answer; not before `as_of`.
         end: first instant after the slice.
+        left_out: who is not asked: they were shown other lists than these.
     """
     truth = truth_of(interactions, start, end)
     before = interactions[interactions[Interactions.PURCHASED_AT] < as_of]
     known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
-    everyone = frozenset(customer for bought in truth.bought.values() for customer in bought)
+    everyone = frozenset(customer for bought in truth.bought.values() for customer in bought) - frozenset(left_out)
     newcomers = everyone - known
     bought = {
-        question: {customer: codes for customer, codes in of.items() if customer not in newcomers}
+        question: {customer: codes for customer, codes in of.items() if customer in everyone & known}
         for question, of in truth.bought.items()
     }
     return Slice(replace(truth, bought=bought), newcomers)

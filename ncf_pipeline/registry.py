@@ -59,6 +59,8 @@ class Publication:
     customers: int
     products: int
     published_at: datetime
+    experiment: int | None = None
+    """Whose groups its lists were made for."""
 
 
 def open_version(

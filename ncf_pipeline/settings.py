@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     drift_min_customers: int = Field(50, ge=1, description="customers below which no drift is told")
     ingest_schedule: str = Field("30 2 * * *", pattern=_SCHEDULE, description="of ingest_invoices, cron in UTC, or off")
     retrain_schedule: str = Field("0 4 * * 1", pattern=_SCHEDULE, description="of retrain_recommender, likewise")
+    uplift_schedule: str = Field("0 6 * * 1", pattern=_SCHEDULE, description="of measure_uplift, likewise")
     watch_schedule: str = Field("*/15 * * * *", pattern=_SCHEDULE, description="of watch_freshness, likewise")
     retrain_deadline_hours: float = Field(6, gt=0, description="a retrain that is not done by then is told to on-call")
     max_list_age_hours: float = Field(192, gt=0, description="lists that are older are told to on-call")

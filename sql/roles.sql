@@ -43,11 +43,12 @@ grant select, insert, update on ml.model_version, ml.gate_decision to ncf_traini
 grant select, insert on ml.model_event to ncf_training;
 grant select, insert, delete on ml.evaluation to ncf_training;
 grant execute on function ml.object_to_version to ncf_training;
-grant select on ml.publication, ml.live_period to ncf_training;
+grant select on ml.publication, ml.live_period, ml.experiment to ncf_training;
 grant select, insert, delete on ml.live_performance to ncf_training;
 grant select, insert, update on ml.drift_report to ncf_training;
 
--- Publishing: register, publish, refresh, rollback, bundles. It can neither open a version nor decide about one.
+-- Publishing: register, publish, refresh, rollback, bundles, experiments. It can neither open a version nor decide
+-- about one.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
@@ -60,6 +61,7 @@ grant select, insert on ml.model_event to ncf_publishing;
 grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
 grant execute on function ml.object_to_version to ncf_publishing;
 grant select, insert, update on ml.publication, ml.live_period to ncf_publishing;
+grant select, insert, update on ml.experiment, ml.experiment_report to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
 

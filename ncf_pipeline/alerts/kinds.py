@@ -115,6 +115,14 @@ REFRESH_FAILED = Kind(
     did="What was half-written was removed, or is by the next publication.",
     look="ncf-pipeline models",
 )
+UPLIFT_FAILED = Kind(
+    name="uplift_failed",
+    title="An experiment is not measured",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="The experiment goes on, and its groups see what they saw. The next look counts all that was bought.",
+    look="ncf-pipeline experiment list",
+)
 WATCH_FAILED = Kind(
     name="watch_failed",
     title="Nobody watches the lists",
@@ -174,6 +182,30 @@ DATA_DRIFT = Kind(
     did="The retrain that found it goes on and learns from the newer purchases; the gate judges it.",
     look="ncf-pipeline models",
 )
+SAMPLE_RATIO = Kind(
+    name="sample_ratio",
+    title="An experiment's groups are out of proportion",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="The report says that nothing of it can be believed. The experiment goes on.",
+    look="ncf-pipeline experiment report",
+)
+EXPERIMENT_HARM = Kind(
+    name="experiment_harm",
+    title="An experiment harms its share",
+    severity=Severity.WARN,
+    shoppers="some affected: the experiment's share sees lists that are surely worse than those of all others.",
+    did="Unless it was told to go on, the experiment has ended, and the next publication gives everybody their lists.",
+    look="ncf-pipeline experiment report",
+)
+LISTS_LOSE = Kind(
+    name="lists_lose",
+    title="The lists sell less than best sellers",
+    severity=Severity.WARN,
+    shoppers="affected: what nearly all of them see is worse than best sellers.",
+    did="Nothing: ending the experiment would show the lists to the rest as well.",
+    look="ncf-pipeline experiment report",
+)
 ATTENTION = Kind(
     name="attention",
     title="Something wants a look",
@@ -201,6 +233,7 @@ _OF_DAG = {
     "correct_quarantine": INGEST_FAILED,
     "retrain_recommender": RETRAIN_FAILED,
     "refresh_lists": REFRESH_FAILED,
+    "measure_uplift": UPLIFT_FAILED,
     "watch_freshness": WATCH_FAILED,
 }
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, forget, invoices, lists, models, services, storefront
+from ncf_pipeline.cli import alerts, experiments, forget, invoices, lists, models, services, storefront
 from ncf_pipeline.errors import NcfError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ services.register(app)
 invoices.register(app)
 models.register(app)
 lists.register(app)
+experiments.register(app)
 forget.register(app)
 storefront.register(app)
 alerts.register(app)

@@ -2,17 +2,15 @@
 
 import getpass
 import json
-import logging
 import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
 from ncf_pipeline.cli import tables
-from ncf_pipeline.cli.options import Json
+from ncf_pipeline.cli.options import Json, log_to_terminal
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -57,7 +55,7 @@ def retrain(
     from ncf_pipeline.stages.live_performance import live_performance
 
     with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
-        _log_to_terminal(quiet=as_json)
+        log_to_terminal(quiet=as_json)
         snapshot_id = stages.snapshot(settings, cutoff)
         live_performance(settings, snapshot_id)
         version = stages.backtest(settings, snapshot_id, run_key=f"command:{uuid.uuid4()}", requested_by=_user())
@@ -78,7 +76,7 @@ def refresh(as_json: Json = False) -> None:
     from ncf_pipeline.stages.publish import refresh as refresh_stage
 
     with serving(load_settings()) as settings:
-        _log_to_terminal(quiet=as_json)
+        log_to_terminal(quiet=as_json)
         number = refresh_stage(settings)
     if as_json:
         typer.echo(json.dumps({"publication": number}))
@@ -103,7 +101,7 @@ def evaluate(
     from ncf_pipeline.stages.evaluate import evaluate as evaluate_stage
 
     with serving(load_settings(**_given(holdout_days=holdout_days, seed=seed))) as settings:
-        _log_to_terminal(quiet=as_json)
+        log_to_terminal(quiet=as_json)
         result = evaluate_stage(settings, cutoff, peers=peers)
     if as_json:
         typer.echo(json.dumps(result))
@@ -155,7 +153,7 @@ def rollback(
     from ncf_pipeline.stages.rollback import rollback as rollback_stage
 
     with serving(load_settings()) as settings:
-        _log_to_terminal(quiet=as_json)
+        log_to_terminal(quiet=as_json)
         result = rollback_stage(settings, _version_number(version) if version is not None else None, actor=_user())
     if as_json:
         typer.echo(json.dumps(result))
@@ -168,7 +166,7 @@ def prune(as_json: Json = False) -> None:
     from ncf_pipeline.stages.prune import prune as prune_stage
 
     with serving(load_settings()) as settings:
-        _log_to_terminal(quiet=as_json)
+        log_to_terminal(quiet=as_json)
         removed = prune_stage(settings)
     if as_json:
         typer.echo(json.dumps(removed))
@@ -202,9 +200,3 @@ def _print_version(summary: dict[str, Any]) -> None:
     console.print(tables.decision_lines(summary["decision"], summary["version"]))
     if summary["live"]:
         console.print(tables.live_table(summary["live"]))
-
-
-def _log_to_terminal(*, quiet: bool) -> None:
-    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S", markup=False)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
-    logging.getLogger("ncf_pipeline").setLevel(logging.WARNING if quiet else logging.INFO)

@@ -55,6 +55,12 @@ class Design:
     @property
     def groups(self) -> dict[str, str]:
         """What the treated and the control group see, as people read it."""
-        if self.kind == "holdout":
-            return {"treated": "personal lists", "control": "best sellers"}
-        return {"treated": f"v{self.challenger}'s lists", "control": "the champion's lists"}
+        share = share_sees(self.kind, self.challenger)
+        if self.share_is_treated:
+            return {"treated": share, "control": "the champion's lists"}
+        return {"treated": "personal lists", "control": share}
+
+
+def share_sees(kind: Kind, challenger: int | None) -> str:
+    """What the share of an experiment sees, as people read it."""
+    return "best sellers" if kind == "holdout" else f"v{challenger}'s lists"

@@ -37,7 +37,8 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
         until: first instant excluded.
 
     Returns:
-        `until`, `weeks`, `groups`, `sample_ratio`, `measures`, `by_week`, `baskets`, and `verdict` with `more_weeks`.
+        `starts_at`, `until`, `weeks`, `groups`, `sample_ratio`, `measures`, `by_week`, `baskets`, and `verdict` with
+        `more_weeks`.
     """
     weeks = (until - design.starts_at) / timedelta(weeks=1)
     look = look_at(orders, entered_at, until)
@@ -48,6 +49,7 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
     share = int((treated if design.share_is_treated else ~treated).sum())
     decided, more = _decided(design, of_each[design.metric], path, until, weeks, tau)
     return {
+        "starts_at": design.starts_at.isoformat(),
         "until": until.isoformat(),
         "weeks": round(weeks, 2),
         "groups": {name: _group(look, member) for name, member in (("treated", treated), ("control", ~treated))},
@@ -71,7 +73,7 @@ def harm_to_share(design: Design, figures: dict[str, Any]) -> float | None:
     Sure by the interval that holds at all looks, at its nearer end.
     """
     row = next((row for row in figures["measures"] if row["measure"] == design.metric), None)
-    if row is None or not row["enough"] or figures["weeks"] < FEWEST_WEEKS:
+    if row is None or not row["enough"] or not _long_enough(figures["weeks"]):
         return None
     low, high = row["always"]["low"], row["always"]["high"]
     worse = -high if design.share_is_treated else 1 - 1 / (1 + low)
@@ -81,7 +83,7 @@ def harm_to_share(design: Design, figures: dict[str, Any]) -> float | None:
 def lists_lose(design: Design, figures: dict[str, Any]) -> bool:
     """Whether personal lists surely sell less than best sellers would."""
     row = next((row for row in figures["measures"] if row["measure"] == design.metric), None)
-    sure = row is not None and row["enough"] and figures["weeks"] >= FEWEST_WEEKS and row["always"]["high"] < 0
+    sure = row is not None and row["enough"] and _long_enough(figures["weeks"]) and row["always"]["high"] < 0
     return design.kind == "holdout" and bool(sure)
 
 
@@ -94,6 +96,11 @@ def _compared(look: Look, treated: Mask, name: str, *, uncut: bool = False) -> C
     if treated.sum() < 2 or (~treated).sum() < 2:
         return None
     return compare(look.samples[name], look.past, treated, 1.0 if uncut else MEASURES[name].quantile)
+
+
+def _long_enough(weeks: float) -> bool:
+    # The shop's clock stands at its newest invoice, a little before a week is full.
+    return round(weeks) >= FEWEST_WEEKS
 
 
 def _enough(found: Comparison) -> bool:
@@ -166,7 +173,7 @@ def _decided(
     tau: float,
 ) -> tuple[str, int | None]:
     """`more`, `less`, `none` (of a look that was the only one), `open` or `early`; and how many more weeks."""
-    if found is None or not _enough(found) or weeks < FEWEST_WEEKS:
+    if found is None or not _enough(found) or not _long_enough(weeks):
         return "early", None
     once = design.decides == "once"
     if once and (design.ends_at is None or until < design.ends_at):

@@ -47,7 +47,7 @@ def sentence(design: Design, figures: Mapping[str, Any]) -> str:
             f"(95% interval {interval['low']:+.1%} to {interval['high']:+.1%}), {over}."
         )
     if verdict == "none":
-        least = f"{design.minimum_effect:.0%}"
+        least = percent(design.minimum_effect)
         return f"No difference can be told apart from chance, {over}: {least} would probably have shown."
     if design.decides == "once":
         end = f"{design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "its end"
@@ -56,11 +56,46 @@ def sentence(design: Design, figures: Mapping[str, Any]) -> str:
     rest = (
         f"about {more_weeks} more {'week' if more_weeks == 1 else 'weeks'} needed"
         if more_weeks is not None
-        else f"for {design.minimum_effect:.0%} the groups are too small, however long it runs"
+        else f"for {percent(design.minimum_effect)} the groups are too small, however long it runs"
     )
     return f"No difference can be told apart from chance yet; {rest} ({over})."
+
+
+def percent(share: float) -> str:
+    """A share with three digits at most: 12%, 0.5%."""
+    return f"{100 * share:.3g}%"
 
 
 def _weeks(weeks: float) -> str:
     whole = round(weeks)
     return f"{whole} {'week' if whole == 1 else 'weeks'}" if whole >= 1 else "less than a week"
+
+
+def plan_in_words(found: Mapping[str, Any]) -> list[str]:
+    """What a plan means, plainly.
+
+    Args:
+        found: from `stages.experiments.plan`.
+    """
+    effect, power = f"{found['effect']:+.1%}", f"{found['power']:.0%}"
+    largest = max(found["shares"], key=lambda row: row["share"])
+    lines = []
+    for name, words in (("weekly", "looked at every week"), ("once", "looked at once, at the end")):
+        possible = [row for row in found["shares"] if row[name]["weeks"] is not None]
+        if possible:
+            row = min(possible, key=lambda row: row["share"])
+            drawn_on = ", longer than the past that tells it" if row[name]["weeks"] > found["seen_weeks"] else ""
+            lines.append(f"A share of {row['share']:.1%}, {words}: {_weeks(row[name]['weeks'])}{drawn_on}.")
+            continue
+        least = largest[name]["smallest_effect_in_half_a_year"]
+        would = f"half a year would find {least:+.1%} or more" if least is not None else "nothing would be found"
+        lines.append(
+            f"The shop is too small to find {effect} with a chance of {power}, {words}: not within "
+            f"{found['most_weeks']} weeks, even with {largest['share']:.1%} of the customers in the smaller group; "
+            f"{would}."
+        )
+    lines.append(
+        f"From {found['customers']:,} customers and {found['seen_weeks']:.0f} weeks of the past; customers' own past "
+        "(CUPED) is used."
+    )
+    return lines

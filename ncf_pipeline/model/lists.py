@@ -70,6 +70,11 @@ class ListMaker:
         """How many customers have lists."""
         return len(self.state.known_customers)
 
+    def countries(self) -> dict[int, str | None]:
+        """Who has lists, by customer id, with the country of their last invoice; None where it had none."""
+        customers = self.state.known_customers
+        return {int(self.state.events.customers[index]): _country_of(self.state, index) for index in customers.tolist()}
+
     def customers(
         self,
         top_n: int,

@@ -1,21 +1,21 @@
 """What the Recommender page answers. Who may ask is the business of whoever serves it."""
 
 import logging
+import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from markupsafe import Markup
 
-from ncf_pipeline import web
+from ncf_pipeline import experiment_registry, experiment_report, web
 from ncf_pipeline.alerts.messages import duration, instant
-from ncf_pipeline.errors import DatabaseError, NcfError
+from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfError
 from ncf_pipeline.recommender_page.now import PATIENCE, now
 from ncf_pipeline.recommender_page.runbook import runbook
 from ncf_pipeline.recommender_page.sections import SECTIONS, Section, in_figures
@@ -26,14 +26,21 @@ from ncf_pipeline.web.shelves import Shelf, codes_of, shelf
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = Path(__file__).parent
+_FOLDER = pathlib.Path(__file__).parent
 _HEADERS = {
     **web.HEADERS,
     # Airflow's own UI has the page in a frame; nobody else may.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
 }
+# An image of ours, whose style is its own; nothing in it may run, also for whoever opens it alone.
+_FIGURE_HEADERS = {
+    **web.HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
+}
 _MAX_ID = 2**53
+
+Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
 _templates = web.templates(_FOLDER)
 _templates.env.filters.update(
@@ -90,6 +97,27 @@ def routes(
         is_this = elsewhere.rstrip("/").endswith("/recommender/runbook")
         named = elsewhere if elsewhere.startswith("https://") and not is_this else None
         return _page(request, "runbook", text=Markup(runbook()), elsewhere=named)  # noqa: S704 - made of our own file
+
+    @router.get("/experiment-{name}")
+    def experiment(request: Request, name: Name) -> HTMLResponse:
+        """The newest report of an experiment."""
+        settings = settings_of()
+        try:
+            entry = experiment_registry.experiment(settings, name)
+        except InputError as error:
+            raise HTTPException(404, str(error)) from error
+        looks = experiment_registry.reports(settings, entry.number)
+        shown = experiment_report.shown(entry, looks[-1]) if looks else None
+        return _page(request, "experiment", entry=entry, looks=looks, shown=shown)
+
+    @router.get("/experiment-{name}/{figure}.svg")
+    def experiment_figure(name: Name, figure: Literal["effect", "baskets"]) -> Response:
+        """A figure of that report."""
+        try:
+            content = experiment_report.read_figure(settings_of(), name, f"{figure}.svg")
+        except ArtifactError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(content, media_type="image/svg+xml", headers=_FIGURE_HEADERS)
 
     @router.post("/customer", dependencies=[Depends(of_this_site), *customers_seen_by])
     def customer(request: Request, number: Annotated[str, Form()] = "") -> HTMLResponse:

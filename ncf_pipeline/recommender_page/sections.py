@@ -10,6 +10,7 @@ from typing import Any
 from ncf_pipeline import live_history, registry
 from ncf_pipeline.database import read_rows
 from ncf_pipeline.evaluation import QUESTIONS
+from ncf_pipeline.experiments.design import share_sees
 from ncf_pipeline.recommender_page.charts import Chart, Series, Value, chart
 from ncf_pipeline.settings import Settings
 
@@ -74,9 +75,16 @@ def batches(settings: Settings) -> Mapping[str, Any]:
     return {"rows": [_batch(row) for row in read_rows(settings, "recent_batches", count=MOST)]}
 
 
+def experiments(settings: Settings) -> Mapping[str, Any]:
+    """Whether the lists sell more, in the one sentence of each experiment's newest report."""
+    rows = read_rows(settings, "recent_experiments", count=MOST)
+    return {"rows": [{**row._asdict(), "seen": share_sees(row.kind, row.challenger)} for row in rows]}
+
+
 SECTIONS = (
     Section("retrains", "How good the models are", "Models", retrains),
     Section("live", "What the served lists did", "Live", live),
+    Section("experiments", "Whether they sell more", "Uplift", experiments),
     Section("decisions", "What the gate decided", "Gate", decisions),
     Section("batches", "What was loaded", "Batches", batches),
 )

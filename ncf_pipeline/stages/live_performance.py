@@ -10,15 +10,15 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-import fsspec
 import pandas as pd
-import pyarrow.parquet as pq
 
-from ncf_pipeline import live_history, registry
-from ncf_pipeline.columns import Lists
+from ncf_pipeline import experiment_registry, live_history, registry
+from ncf_pipeline.columns import Interactions
 from ncf_pipeline.drift import DriftThresholds, Shift, findings, mix, shift
+from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.evaluation import QUESTIONS
-from ncf_pipeline.files import store_errors
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.live_history import DriftReport, LivePeriod
 from ncf_pipeline.live_scores import LIVE, LiveScores, pooled, score_slice, slice_of, summary
 from ncf_pipeline.model.certainty import BINS
@@ -62,13 +62,17 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
     rows: list[dict[str, Any]] = []
     scored: list[LiveScores] = []
     newcomers = 0
+    designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
     in_window = [found for period in periods if (found := _in_window(period, start, frozen.cutoff)) is not None]
     for period, begin, end in in_window:
-        part = slice_of(frozen.interactions, as_of=period.as_of, start=begin, end=end)
+        left_out = _in_experiment(designs.get(period.experiment or 0), frozen.interactions)
+        part = slice_of(frozen.interactions, as_of=period.as_of, start=begin, end=end, left_out=left_out)
         newcomers += len(part.newcomers)
         asked = {customer for bought in part.truth.bought.values() for customer in bought}
-        lists = _shown(period, asked)
-        if lists is None:
+        try:
+            lists = live_history.shown(period, asked)
+        except ArtifactError as error:
+            logger.warning("Live: what p%06d did cannot be told: %s", period.number, error)
             continue
         answers = score_slice(part, lists, frozen.interactions, k=settings.k)
         scored += answers
@@ -103,17 +107,12 @@ def _in_window(period: LivePeriod, start: datetime, end: datetime) -> tuple[Live
     return (period, begin, until) if begin < until else None
 
 
-def _shown(period: LivePeriod, customers: set[int]) -> pd.DataFrame | None:
-    """The lists of some customers; None where a publication is no longer kept."""
-    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
-    columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
-    try:
-        with fsspec.open(period.url) as file:
-            lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
-    except store_errors() as error:
-        logger.warning("Live: what p%06d did cannot be told, its lists cannot be read: %s", period.number, error)
-        return None
-    return lists
+def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int]:
+    """Customers who were shown other lists than the version's, because an experiment said so."""
+    if design is None:
+        return set()
+    customers = interactions[Interactions.CUSTOMER_ID].dropna().astype("int64").unique()
+    return set(customers[chosen(design.salt, design.share, customers.tolist())].tolist())
 
 
 def _report(

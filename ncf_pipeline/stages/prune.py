@@ -1,8 +1,9 @@
 """What nobody needs any more leaves the artifact store. The registry keeps what it knows of it.
 
 Kept are the models of the champion, of versions that stopped serving within `keep_weeks`, of all whose lists the list
-store still holds, of the one to go back to, and of those that the next retrains will be compared with. A backtest's
-model is needed until its run has ended. A model's card and manifest stay: they are small, and people look.
+store still holds, of the one to go back to, of the challenger in an experiment, and of those that the next retrains
+will be compared with. A backtest's model is needed until its run has ended. A model's card and manifest stay: they are
+small, and people look.
 
 First the registry is told, then files go. So whoever asks in between is refused with a clear line, and a run that was
 killed in the middle is finished by the next one.
@@ -12,7 +13,7 @@ import logging
 import re
 from datetime import UTC, datetime, timedelta
 
-from ncf_pipeline import publication, registry, retention
+from ncf_pipeline import experiment_registry, publication, registry, retention
 from ncf_pipeline.artifacts import TENSORS, VOCABULARIES
 from ncf_pipeline.files import list_files, remove_file
 from ncf_pipeline.registry import ModelVersion
@@ -87,6 +88,9 @@ def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], 
         return {entry.version for entry in versions}  # nobody serves: a person is at work
     needed = {champion.version} | served
     needed |= {entry.version for entry in versions if _may_go_on(entry, now)}
+    running = experiment_registry.running(settings)
+    if running is not None and running.design.challenger is not None:
+        needed.add(running.design.challenger)
     since = now - timedelta(weeks=settings.keep_weeks)
     needed |= {entry.version for entry in promoted if entry.retired_at is None or entry.retired_at > since}
     if (before := version_before(settings, champion)) is not None:

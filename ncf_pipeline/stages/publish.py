@@ -6,7 +6,7 @@ list store, in batches again. So all lists are never in memory together, however
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -15,16 +15,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ncf_pipeline import artifacts, live_history, publication, quality, registry
-from ncf_pipeline.columns import DISCOVER, SIMILAR, Lists
+from ncf_pipeline import artifacts, experiment_registry, live_history, publication, quality, registry
+from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
 from ncf_pipeline.erased import kept_out
 from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
+from ncf_pipeline.experiment_registry import Experiment
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.lists import best_sellers
 from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.list_quality import check_lists
 from ncf_pipeline.list_rules import read_rule_tables, rules_for
 from ncf_pipeline.model.fallbacks import fallback_lists
 from ncf_pipeline.model.lists import ListMaker
 from ncf_pipeline.model.rules import Rules
+from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import ModelVersion, Publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import Snapshot, read_snapshot, take_snapshot
@@ -67,6 +71,8 @@ def refresh(settings: Settings) -> int | None:
 def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
     """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
+    While an experiment runs, the customers of its share get what it says in place of the version's lists.
+
     Args:
         settings: of this run.
         entry: whose model scores.
@@ -86,14 +92,25 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
+    running = experiment_registry.running(settings)
+    other = _challenger(settings, running)
     today, rules = _rules_now(settings, frozen)
     while True:
         maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
-        lists = _all_lists(maker, frozen, top_n, with_reasons=settings.reasons)
-        opened = _open(settings, lists, version=entry.version, as_of=frozen.cutoff)
+        share = _share(running, maker)
+        others = ListMaker(other, frozen.interactions, frozen.cutoff, rules) if other is not None else None
+        lists = _all_lists(maker, others, share, frozen, top_n, with_reasons=settings.reasons)
+        opened = _open(
+            settings,
+            lists,
+            version=entry.version,
+            as_of=frozen.cutoff,
+            experiment=running.number if running is not None else None,
+        )
         live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
         try:
-            _check(settings, opened, frozen, top_n=top_n, today=today)
+            control = share if others is None else ()
+            _check(settings, opened, frozen, top_n=top_n, today=today, control=control)
             break
         except QualityError:
             made_by, (today, rules) = rules, _rules_now(settings, frozen)
@@ -123,19 +140,58 @@ def republish(settings: Settings, earlier: Publication) -> int:
         ListStoreError: Redis refused. The lists before still serve.
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
-    opened = _open(settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of)
+    opened = _open(
+        settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of, experiment=earlier.experiment
+    )
     live_history.record_certainty(settings, opened.number, live_history.certainty(settings, earlier.number))
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 
-def _all_lists(maker: ListMaker, frozen: Snapshot, top_n: int, *, with_reasons: bool) -> Iterator[pd.DataFrame]:
-    for lists in maker.customers(top_n):
-        yield lists.assign(**{Lists.REASONS: maker.reasons(lists)}) if with_reasons else lists
+def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:
+    """The model whose lists an experiment's share sees; None where it sees best sellers."""
+    if running is None or running.design.challenger is None:
+        return None
+    entry = registry.model_version(settings, running.design.challenger)
+    if entry.url is None or entry.pruned_at is not None:
+        raise ArtifactError(f"{entry.name} has no model any more. Stop the experiment {running.design.name}.")
+    return artifacts.load_model(entry.url)
+
+
+def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None]:
+    """The customers of an experiment's share who are known, with their countries."""
+    if running is None:
+        return {}
+    countries = maker.countries()
+    inside = chosen(running.design.salt, running.design.share, countries)
+    return {customer: country for (customer, country), is_in in zip(countries.items(), inside, strict=True) if is_in}
+
+
+def _all_lists(
+    maker: ListMaker,
+    others: ListMaker | None,
+    share: Mapping[int, str | None],
+    frozen: Snapshot,
+    top_n: int,
+    *,
+    with_reasons: bool,
+) -> Iterator[pd.DataFrame]:
+    """All lists of a publication; the share's are of the other maker, or best sellers where there is none."""
+    fallbacks = fallback_lists(frozen.interactions, frozen.cutoff, top_n, maker.rules)
+    mine = [customer for customer in maker.countries() if customer not in share] if share else None
+    for of, customers in ((maker, mine), (others, list(share))):
+        if of is None:
+            continue
+        for lists in of.customers(top_n, chosen=customers):
+            yield lists.assign(**{Lists.REASONS: of.reasons(lists)}) if with_reasons else lists
+    if others is None:
+        yield from best_sellers(share, fallbacks)
     yield maker.products(top_n)
-    yield fallback_lists(frozen.interactions, frozen.cutoff, top_n, maker.rules)
+    yield fallbacks
 
 
-def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime) -> Publication:
+def _open(
+    settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime, experiment: int | None
+) -> Publication:
     """Keeps lists as they come, under a new number, and enters them in the registry."""
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
     url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
@@ -145,8 +201,10 @@ def _open(settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as
             whole = frame if Lists.REASONS in frame else frame.assign(**{Lists.REASONS: None})
             writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
             # Each has one of these lists.
-            counts.update(frame.loc[frame[Lists.LIST_NAME].isin([DISCOVER, SIMILAR]), Lists.AUDIENCE])
-    opened = Publication(number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC))
+            counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])
+    opened = Publication(
+        number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC), experiment
+    )
     registry.open_publication(settings, opened)
     return opened
 
@@ -165,9 +223,13 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
         raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
 
 
-def _check(settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int, today: date) -> None:
+def _check(
+    settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int, today: date, control: Collection[int]
+) -> None:
     name = publication.name_of(opened.number)
-    verdict = check_lists(settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n, today=today)
+    verdict = check_lists(
+        settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n, today=today, control=control
+    )
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
     if verdict.worst == "critical":

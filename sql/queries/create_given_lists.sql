@@ -27,6 +27,11 @@ create temporary table given_product (
     unit_price double precision not null
 ) on commit drop;
 
+-- who has best sellers in place of a list of their own, and no other list
+create temporary table given_control (
+    key text not null
+) on commit drop;
+
 create temporary table given_country (
     country text not null
 ) on commit drop;

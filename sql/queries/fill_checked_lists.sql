@@ -118,7 +118,10 @@ expected as (
         list_name
     from history
     cross join unnest(%(customer_lists)s) as list_name
-    where history.is_active
+    left join given_control on history.key = given_control.key
+    where
+        history.is_active
+        and (given_control.key is null or list_name = 'for_you')
     union all
     select
         'product' as audience,
@@ -263,6 +266,7 @@ select
         when
             listed.audience = 'customer'
             and listed.list_name = 'for_you'
+            and given_control.key is null
             then hashtextextended(listed.stock_codes::text, 0)
     end as digest
 from listed
@@ -276,6 +280,10 @@ left join history
         listed.key = history.key
         and listed.audience = 'customer'
         and listed.list_name = 'discover'
+left join given_control
+    on
+        listed.key = given_control.key
+        and listed.audience = 'customer'
 left join foreign_list
     on
         listed.audience = foreign_list.audience

@@ -4,10 +4,12 @@ with shown as (
         shown_product.stock_code,
         count(*) as customers
     from given_list
+    left join given_control on given_list.key = given_control.key
     cross join lateral unnest(given_list.stock_codes) as shown_product (stock_code)
     where
         given_list.audience = 'customer'
         and given_list.list_name = 'for_you'
+        and given_control.key is null
     group by shown_product.stock_code
 )
 

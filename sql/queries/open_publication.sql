@@ -5,6 +5,7 @@ insert into ml.publication (
     url,
     customers,
     products,
+    experiment,
     state,
     published_at
 )
@@ -15,6 +16,7 @@ values (
     %(url)s,
     %(customers)s,
     %(products)s,
+    %(experiment)s,
     'open',
     null
 )

@@ -5,7 +5,8 @@ select
     url,
     customers,
     products,
-    published_at
+    published_at,
+    experiment
 from ml.publication
 where state = 'published'
 order by number desc

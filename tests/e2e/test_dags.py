@@ -7,6 +7,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 
 PROJECT = Path(__file__).parents[2]
 EXPECTED = {
+    "measure_uplift": ["measure", "publish"],
     "ingest_invoices": ["discover", "land", "validate", "quarantine", "merge"],
     "retrain_recommender": [
         "snapshot",

@@ -15,10 +15,12 @@ def test_every_page_asks_who_somebody_is_before_anything_else(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 6
+    assert len(pages) == 8
     with TestClient(app, follow_redirects=False) as stranger:
         for method, path in pages:
-            asked = stranger.request(method, path.format(batch_id=1, version=1), data={"number": "14646"})
+            asked = stranger.request(
+                method, path.format(batch_id=1, version=1, name="spring", figure="effect"), data={"number": "14646"}
+            )
             assert (asked.status_code, asked.json()) == (401, {"detail": "Not authenticated"}), path
 
 

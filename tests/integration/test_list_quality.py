@@ -191,6 +191,41 @@ def test_one_bought_later_or_by_another_customer_may_be_discovered(settings, pro
     assert checked(settings, lists, pd.concat([purchases(), later], ignore_index=True)).worst is None
 
 
+CONTROL = CUSTOMERS[:20]  # of 30: most have the same list
+BEST = PRODUCTS[50 : 50 + TOP_N]
+
+
+def with_control(spoil=lambda lists: lists):
+    """Lists of which a control group has best sellers and no other."""
+    lists = put(BEST, rows=len(CONTROL))(good_lists())
+    theirs = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.KEY].isin(CONTROL)
+    return spoil(lists[~theirs | (lists[Lists.LIST_NAME] == "for_you")])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "broken"),
+    [
+        (lambda lists: lists, []),
+        (without("customer", CONTROL[3], "for_you"), ["customer_has_lists"]),
+        (without("customer", CUSTOMERS[25], "discover"), ["customer_has_lists"]),
+        (also("customer", CONTROL[3]), ["list_is_for_somebody"]),
+        (put([PRODUCTS[0], "HIDDEN1"], rows=1), ["product_is_not_unlisted"]),
+    ],
+)
+def test_of_a_control_group_one_list_is_expected_which_may_be_the_same_for_all(settings, products, spoil, broken):
+    verdict = check_lists(
+        settings,
+        [with_control(spoil)],
+        purchases(),
+        AS_OF,
+        top_n=TOP_N,
+        today=TODAY,
+        control=[int(customer) for customer in CONTROL],
+    )
+    assert [rule.rule_id for rule in verdict.failed if rule.severity == "critical"] == broken
+    assert not {"lists_differ", "no_product_is_everywhere"} & {rule.rule_id for rule in verdict.failed}
+
+
 def test_two_publications_at_once_are_checked_one_after_the_other(settings, products):
     verdicts = {}
 

@@ -5,6 +5,8 @@ import socket
 import threading
 from datetime import UTC, datetime, timedelta
 
+import buyers
+import numpy as np
 import pandas as pd
 import pytest
 import uvicorn
@@ -12,12 +14,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg2.extras import execute_values
 
-from ncf_pipeline import alerts, live_history, publication, registry
+from ncf_pipeline import alerts, experiment_registry, experiment_report, live_history, publication, registry
 from ncf_pipeline.alerts import Alert
 from ncf_pipeline.alerts.kinds import LINES_QUARANTINED
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.database import transaction
 from ncf_pipeline.evaluation import Scores
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.experiments.power import entered_at
+from ncf_pipeline.experiments.results import measure
+from ncf_pipeline.experiments.words import sentence
 from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.live_history import DriftReport
 from ncf_pipeline.recommender_page.app import routes, static_files
@@ -152,6 +159,26 @@ def make_batches(settings):
         execute_values(cursor, f"insert into raw.quarantined_line ({quarantined}) values %s", waiting)
 
 
+def make_experiments(settings):
+    """One that has ended before anybody looked, and one that runs, in which the treated buy half as much again."""
+    for name in ("winter", "spring"):
+        design = Design(
+            name, "Personal <lists> sell more.", "holdout", 0.5, "salt", SHOP - 12 * WEEK, minimum_effect=0.1
+        )
+        entry = experiment_registry.start(settings, design, by="test")
+        if name == "winter":
+            experiment_registry.end(settings, entry.number, by="test", why="nobody looked", stopped_at=SHOP)
+    shop = buyers.orders(start=pd.Timestamp(SHOP - 24 * WEEK))
+    treated = ~chosen(design.salt, design.share, shop["customer_id"]) & (shop["purchased_at"] >= design.starts_at)
+    shop["value"] *= np.where(treated, 1.5, 1)
+    entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), design.starts_at)
+    for weeks in (1, 0):
+        figures = measure(design, shop, entered, SHOP - weeks * WEEK)
+        text = sentence(design, figures)
+        experiment_registry.record_report(settings, entry.number, figures, text, SHOP - weeks * WEEK)
+    experiment_report.write(settings, entry, figures, text)
+
+
 @pytest.fixture(scope="module")
 def history(fresh_settings, tmp_path_factory):
     """A shop in which everything has happened; gives its settings."""
@@ -160,6 +187,7 @@ def history(fresh_settings, tmp_path_factory):
         make_lists(settings, version)
         make_measurements(settings)
         make_batches(settings)
+        make_experiments(settings)
         yield settings
 
 

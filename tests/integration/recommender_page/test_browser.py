@@ -37,7 +37,7 @@ def test_by_keyboard_alone_from_the_top_to_a_customers_lists(opened, page, tab_t
 @pytest.mark.parametrize("width", [390, 320])
 def test_a_phone_never_scrolls_sideways_and_labels_do_not_overlap(opened, page, width):
     page.set_viewport_size({"width": width, "height": 844})
-    for path in ("", "runbook", "customer"):
+    for path in ("", "runbook", "customer", "experiment-spring"):
         page.goto(opened + path)
         page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
@@ -54,7 +54,7 @@ def test_labels_do_not_overlap_however_wide_the_charts_are(opened, page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_and_the_page_has_what_a_screen_reader_needs(opened, page, faint, scheme):
     page.emulate_media(color_scheme=scheme)
-    for path in ("", "runbook"):
+    for path in ("", "runbook", "experiment-spring"):
         page.goto(opened + path)
         assert faint() == [], path
         assert page.locator("h1").count() == 1

@@ -17,7 +17,7 @@ def page(site, settings):
 def test_a_new_shop_is_told_what_to_do_first_and_what_is_done(page, settings):
     assert "<title>Nothing serves yet · Recommender</title>" in page()
     assert re.findall(r'<li class="(done|next|later)">', page()) == ["next", "later", "later"]
-    for section in ("retrains", "live", "decisions", "batches"):
+    for section in ("retrains", "live", "experiments", "decisions", "batches"):
         assert re.search(rf'id="{section}">[^<]*</h2>\s*<p class="empty">[^<]* yet', page())
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("insert into raw.batch (source, sha256, status, finished_at) values ('a', '0', 'merged', now())")

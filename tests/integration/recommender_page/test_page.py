@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
-from ncf_pipeline import alerts, database
+from ncf_pipeline import alerts, database, experiment_registry
 from ncf_pipeline.alerts import KINDS, Alert
 from ncf_pipeline.alerts.kinds import LINES_QUARANTINED, LISTS_OLD
 from ncf_pipeline.database import transaction
@@ -69,6 +69,40 @@ def test_what_the_served_lists_did_and_what_drifted(ask):
     assert "<title>2 Dec to 9 Dec, lists: 0.1700 [0.1500, 0.1900]</title>" in shown
     assert "<title>2 Dec to 9 Dec, instead: 0.1400</title>" in shown
     assert "12% of what was sold is of products that the champion has not learned." in shown
+
+
+def test_whether_the_lists_sell_more_is_said_in_one_sentence_with_the_report_behind_it(ask, shop):
+    shown = html.unescape(part(ask().get(""), "experiments"))
+    assert re.findall(r'class="name" href="(experiment-\w+)"', shown) == ["experiment-spring", "experiment-winter"]
+    (entry, _) = experiment_registry.experiments(shop)
+    newest = experiment_registry.reports(shop, entry.number)[-1]
+    assert newest.sentence in shown
+    assert newest.sentence.startswith("Customers with personal lists spent ")
+    assert "Nobody has looked yet" in shown
+
+    page = ask().get("experiment-spring")
+    said = words(page)
+    assert newest.sentence in said
+    assert "<h1>Experiment spring" in page.text
+    assert "Hypothesis: Personal &lt;lists&gt; sell more." in page.text
+    for measure in newest.figures["measures"]:
+        assert measure["words"] in said
+    assert f"{newest.figures['measures'][0]['ratio']['value']:+.1%}" in said
+    assert "2 looks" in said
+    for figure in re.findall(r'<img src="([^"]*)"', page.text):
+        image = ask().get(figure)
+        assert image.headers["content-type"] == "image/svg+xml"
+        assert image.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "</svg>" in image.text
+
+
+@pytest.mark.parametrize("path", ["experiment-summer", "experiment-winter/effect.svg", "experiment-..%2Fspring"])
+def test_a_report_that_is_not_there_is_not_found(ask, path):
+    assert ask().get(path).status_code in (404, 422)
+
+
+def test_an_experiment_that_nobody_looked_at_says_so(ask):
+    assert "Nobody has looked yet" in words(ask().get("experiment-winter"))
 
 
 def test_each_decision_has_its_reasons_and_a_link_to_its_model(ask):

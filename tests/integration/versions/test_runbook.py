@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from ncf_pipeline.alerts import KINDS
 from ncf_pipeline.cli import app
-from ncf_pipeline.stages import ingest, publish
+from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.stages import experiments, ingest, publish
+
+from .conftest import TODAY
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text()
 COMMANDS = list(
@@ -55,6 +58,7 @@ def test_each_command_runs(shop, candidate, serve, webhook, monkeypatch, tmp_pat
     publish.refresh(shop)
     (tmp_path / "broken.csv").write_text(BROKEN)
     ingest.ingest(shop, [str(tmp_path / "broken.csv")])
+    experiments.start(shop, Design("spring", "They sell more.", "holdout", 0.05, "salt", TODAY), by="test")
     monkeypatch.setenv("NCF_HOME", str(shop.home))
     monkeypatch.setenv("NCF_DATABASE_URL", shop.database())
     monkeypatch.setenv("NCF_REDIS_URL", shop.list_store())

@@ -1,0 +1,70 @@
+"""Look at the experiment that runs: whether lists sell more, by how much, and whether anybody is harmed.
+
+| it says | when |
+| --- | --- |
+| the groups are out of proportion | chance makes such groups less than once in a thousand times |
+| the experiment harms its share | the share is surely worse off than the others by more than its harm bound |
+| the lists sell less than best sellers | surely |
+
+The report, in the artifact store and in Airflow's UI under Recommender, says it in one sentence, with figures. Where
+the experiment has ended by this look, `publish` gives everybody lists of their own. Without one, nothing is done.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+from ncf_pipeline.airflow import alerts
+from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
+from ncf_pipeline.airflow.schedules import timetable
+from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.settings import Settings
+
+
+@dag(
+    description="Measure the experiment that runs: does it sell more?",
+    doc_md=__doc__,
+    schedule=timetable(Settings().uplift_schedule),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=timedelta(hours=6),
+    on_failure_callback=alerts.run_failed,
+    tags=["recommender", "merchandising"],
+)
+def measure_uplift() -> None:
+    @task.short_circuit
+    def measure() -> bool:
+        """Gives whether the experiment has ended by this look."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from ncf_pipeline import experiment_registry
+        from ncf_pipeline.stages import experiments
+
+        settings = task_settings()
+        running = experiment_registry.running(settings)
+        if running is None:
+            raise AirflowSkipException("No experiment runs: `ncf-pipeline experiment start` starts one.")
+        found = experiments.look(settings, running.design.name)
+        if found is None:
+            return False
+        look = f"ncf-pipeline experiment report {found.name}"
+        told = {"sample_ratio": found.mismatch, "experiment_harm": found.harm, "lists_lose": found.loss}
+        for kind, message in told.items():
+            if message is None:
+                alerts.over(kind, found.name)
+            else:
+                alerts.warn(f"{found.name}: {message}", kind=kind, key=found.name, look=look)
+        return found.ended is not None
+
+    @task
+    def publish() -> int | None:
+        """Makes everybody's own lists live; gives the publication's number."""
+        from ncf_pipeline.stages.publish import refresh
+
+        return refresh(task_settings())
+
+    measure() >> publish()
+
+
+measure_uplift()

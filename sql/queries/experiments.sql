@@ -1,0 +1,25 @@
+select
+    experiment,
+    name,
+    hypothesis,
+    kind,
+    share,
+    salt,
+    starts_at,
+    minimum_effect,
+    power,
+    metric,
+    decides,
+    harm_bound,
+    ends_on_harm,
+    challenger,
+    ends_at,
+    state,
+    started_by,
+    started_at,
+    ended_by,
+    ended_why,
+    ended_at,
+    stopped_at
+from ml.experiment
+order by experiment desc

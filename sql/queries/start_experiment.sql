@@ -1,0 +1,36 @@
+insert into ml.experiment (
+    name,
+    hypothesis,
+    kind,
+    challenger,
+    share,
+    salt,
+    minimum_effect,
+    power,
+    metric,
+    decides,
+    harm_bound,
+    ends_on_harm,
+    starts_at,
+    ends_at,
+    started_by
+)
+values (
+    %(called)s,
+    %(hypothesis)s,
+    %(kind)s,
+    %(challenger)s,
+    %(share)s,
+    %(salt)s,
+    %(minimum_effect)s,
+    %(power)s,
+    %(metric)s,
+    %(decides)s,
+    %(harm_bound)s,
+    %(ends_on_harm)s,
+    %(starts_at)s,
+    %(ends_at)s,
+    %(by)s
+)
+on conflict do nothing
+returning experiment

@@ -1,0 +1,49 @@
+"""The weekly look at an experiment, through its DAG."""
+
+import json
+
+import pytest
+
+from ncf_pipeline import experiment_registry, live_history, publication
+from ncf_pipeline.stages import experiments
+from ncf_pipeline.stages.publish import refresh
+
+from ..integration.conftest import admitted, promoted, untrained  # noqa: F401
+from ..integration.test_experiments import CUSTOMERS, DESIGN, share, shop  # noqa: F401
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+def states(run):
+    return {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
+
+
+def test_nothing_is_done_without_an_experiment_and_one_that_harms_ends(
+    dags,
+    connections,
+    shop,  # noqa: F811
+    webhook,
+    monkeypatch,
+):
+    config = json.dumps({"path": webhook.url, "tag": "warn"})
+    monkeypatch.setenv("AIRFLOW_CONN_ALERTS", json.dumps({"conn_type": "apprise", "extra": {"config": config}}))
+    assert states(dags["measure_uplift"].test()) == {"measure": "skipped", "publish": "skipped"}
+
+    experiments.start(connections, DESIGN, by="test")
+    number = refresh(connections)
+    start = live_history.live_periods(connections)[-1].answers_from
+    shop.sell(start, 1)
+    assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "skipped"}
+    (first,) = experiment_registry.reports(connections, 1)
+    assert first.sentence.startswith("It is too early")
+    assert webhook.got == []
+
+    shop.sell(start, 4, growth={customer: 1.6 for customer in CUSTOMERS if customer not in share()})
+    assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "success"}
+    assert experiment_registry.running(connections) is None
+    assert publication.live_publication(connections)["name"] == f"p{number + 1:06d}"
+    assert live_history.live_periods(connections)[-1].experiment is None
+    (told,) = webhook.got
+    assert told["title"].startswith("[warn] spring: customers with best sellers are worse off")
+    assert "docs/runbook.md#an-experiment-harms-its-share" in told["message"]
+    assert "ncf-pipeline experiment report spring" in told["message"]
