@@ -8,6 +8,7 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import polars as pl
 import pytest
@@ -59,6 +60,14 @@ def shop_lines():
 
 
 @pytest.fixture
+def settings(settings, request):
+    """Those of the test; with artifacts in an object store where it asks for that."""
+    if getattr(request, "param", "a folder") == "an object store":
+        return settings.model_copy(update={"artifacts_url": request.getfixturevalue("bucket")})
+    return settings
+
+
+@pytest.fixture
 def shop(settings, tmp_path, promoted):
     """A shop with a champion, two publications and broken lines in quarantine; gives the file that it came from."""
     file = tmp_path / f"export of {WHO}.csv"
@@ -96,11 +105,14 @@ def dump(settings):
 
 def decoded(settings):
     """Every file of the artifact store as text, Parquet and JSON decoded."""
-    for path in Path(settings.artifacts.removeprefix("file://")).rglob("*"):
-        if path.suffix == ".parquet":
-            yield path, str(pl.read_parquet(path).to_dicts())
-        elif path.is_file():
-            yield path, path.read_bytes().decode(errors="replace")
+    filesystem, root = fsspec.core.url_to_fs(settings.artifacts)
+    filesystem.invalidate_cache()
+    for path in filesystem.find(root):
+        content = filesystem.cat_file(path)
+        if path.endswith(".parquet"):
+            yield path, str(pl.read_parquet(content).to_dicts())
+        else:
+            yield path, content.decode(errors="replace")
 
 
 def everything(settings):
@@ -127,6 +139,7 @@ def lists_of(settings, customer):
         return client.lists_of_customer(customer, country="France")
 
 
+@pytest.mark.parametrize("settings", ["a folder", "an object store"], indirect=True)
 def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(settings, shop, caplog):
     caplog.set_level("INFO")
     assert len(everything(settings)) > 20
