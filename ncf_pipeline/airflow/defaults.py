@@ -5,6 +5,7 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from ncf_pipeline.airflow import lineage
 from ncf_pipeline.airflow.alerts import alert, recovered
 from ncf_pipeline.errors import DatabaseError, ListStoreError, NcfError
 
@@ -31,5 +32,5 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": _RETRIES,
     "on_failure_callback": alert,
-    "on_success_callback": recovered,
+    "on_success_callback": [recovered, lineage.succeeded],
 }

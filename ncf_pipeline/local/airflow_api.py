@@ -33,13 +33,16 @@ class TaskState:
         return self.state in FINISHED
 
 
+_PATIENCE = 120  # seconds for an answer: on a machine that trains, all of Airflow may share two cores with it
+
+
 class AirflowApi:
     """A logged-in connection to one Airflow."""
 
     def __init__(self, url: str, *, username: str, password: str) -> None:
         self._login = {"username": username, "password": password}
         # A proxy of the company has no business between two processes of this machine.
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=_PATIENCE)
 
     def __enter__(self) -> Self:
         return self

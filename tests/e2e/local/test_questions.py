@@ -1,5 +1,6 @@
 """What a person is asked in a real Airflow: one retrain is answered again and again, in the order of the tests."""
 
+import json
 import time
 
 import psycopg2
@@ -22,8 +23,11 @@ pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(9
 
 @pytest.fixture(scope="module")
 def running(home):
-    """Settings of a home in which everything runs."""
-    return up(Settings(home=home))
+    """Settings of a home in which everything runs, and OpenLineage's events go into a file."""
+    transport = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
+        return up(Settings(home=home))
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +162,28 @@ def test_a_rollback_without_a_version_shows_those_that_can_serve_and_waits(runni
     )
     assert "'version': 1" in str(given["value"]) or '"version": 1' in str(given["value"])
     assert live(running) == "p000001"
+
+
+def test_events_of_openlineage_name_the_tables_and_artifacts(running, retrain):
+    events = [json.loads(line) for line in (running.home / "lineage.jsonl").read_text().splitlines()]
+    flows = {}
+    for event in events:
+        if event["eventType"] == "COMPLETE":
+            flows[event["job"]["name"]] = tuple(
+                {f"{data['namespace']} {data['name']}" for data in event[side]} for side in ("inputs", "outputs")
+            )
+    port = read_services(running.home).ports["postgres"]
+    ncf, home = f"postgres://127.0.0.1:{port} ncf", running.artifacts.removeprefix("file:///")
+    assert flows["retrain_recommender.snapshot"] == (
+        {f"{ncf}.retail.invoice_line", f"{ncf}.retail.product", f"{ncf}.retail.excluded_stock_code"},
+        {f"{ncf}.ml.snapshot", f"file:// {home}/snapshots/s000001"},
+    )
+    reads, writes = flows["retrain_recommender.backtest"]
+    assert reads == {f"file:// {home}/snapshots/s000001"}
+    assert {f"file:// {home}/backtests/v000001", f"{ncf}.ml.evaluation"} <= writes
+    reads, writes = flows["retrain_recommender.publish"]
+    assert f"file:// {home}/models/v000001" in reads
+    assert f"file:// {home}/publications/p000001.parquet" in writes
+    secrets = [file.read_text().strip() for file in (running.home / "secrets").iterdir()]
+    assert len(secrets) > 5
+    assert not [secret for secret in secrets if secret in json.dumps(events)]

@@ -141,7 +141,6 @@ def cluster(home, object_store):
         wait_until_healthy(port, servers, since=since)
         with AirflowApi(airflow_url(port), username=ADMIN, password=admin_password(home)) as api:
             api.ensure_pool("gpu", slots=1, description="one at a time")
-            api._client.timeout = 120  # where all of it shares two cores with other tests
             cluster.api = api
             yield cluster
     finally:

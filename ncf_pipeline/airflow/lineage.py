@@ -1,0 +1,88 @@
+"""What each task reads and writes, for OpenLineage where its provider is installed and has somewhere to send events.
+
+A task that succeeded is given its tables, with the server that they are on, and its artifacts, by URL, as inlets and
+outlets; the provider makes its events of those.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ncf_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What goes in and out: tables as `schema.name`, else URLs.
+
+    In a URL, `{artifacts}` is the artifact store, `{lists}` the list store, `{given}` the task's first argument and
+    `{result}` what it gave; each of a list is one.
+    """
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+_SNAPSHOT, _BACKTEST, _MODEL = "{artifacts}/snapshots/%s", "{artifacts}/backtests/v%s", "{artifacts}/models/v%s"
+_INVOICES = ("retail.invoice_line", "retail.product", "retail.excluded_stock_code")
+_PUBLICATION = ("ml.publication", "{artifacts}/publications/p{result:06d}.parquet", "{lists}")
+_RULES = ("retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit")
+
+FLOWS: Final = {
+    "ingest_invoices.land": Flow(("{given}",), ("raw.batch", "raw.landed_line")),
+    "ingest_invoices.validate": Flow(("raw.landed_line",)),
+    "ingest_invoices.quarantine": Flow(("raw.landed_line",), ("raw.quarantined_line",)),
+    "ingest_invoices.merge": Flow(("raw.landed_line",), ("retail.invoice", "retail.invoice_line", "retail.product")),
+    "retrain_recommender.snapshot": Flow(_INVOICES, ("ml.snapshot", _SNAPSHOT % "{result}")),
+    "retrain_recommender.live_performance": Flow(
+        (_SNAPSHOT % "{given}", "ml.live_period"), ("ml.live_performance", "ml.drift_report")
+    ),
+    "retrain_recommender.backtest": Flow(
+        (_SNAPSHOT % "{given}",), ("ml.model_version", "ml.evaluation", _BACKTEST % "{result:06d}")
+    ),
+    "retrain_recommender.gate": Flow(("ml.evaluation", _BACKTEST % "{given:06d}"), ("ml.gate_decision",)),
+    "retrain_recommender.refit": Flow((_BACKTEST % "{given:06d}",), ("ml.model_version", _MODEL % "{given:06d}")),
+    "retrain_recommender.register": Flow(("ml.gate_decision",), ("ml.model_version", "ml.model_event")),
+    "retrain_recommender.publish": Flow((_MODEL % "{given:06d}", *_RULES), _PUBLICATION),
+    "refresh_lists.refresh": Flow((*_INVOICES, *_RULES), _PUBLICATION),
+    "find_bundles.find": Flow(_INVOICES, ("retail.bundle",)),
+}
+"""By DAG and task. What is not here has no lineage."""
+
+
+def succeeded(context: dict[str, Any]) -> None:
+    """Gives a task that succeeded its inlets and outlets; Airflow calls it (`on_success_callback`).
+
+    Args:
+        context: of the task.
+    """
+    instance = context["task_instance"]
+    flow = FLOWS.get(f"{instance.dag_id}.{instance.task_id}")
+    if flow is None or find_spec("airflow.providers.openlineage") is None:
+        return
+    from ncf_pipeline.airflow.settings import task_settings
+
+    settings, task = task_settings(), instance.task
+    given = next(iter(task.op_args), None)
+    result = instance.xcom_pull(task_ids=instance.task_id)
+    task.inlets.extend(_entities(flow.reads, settings, given, result))
+    task.outlets.extend(_entities(flow.writes, settings, given, result))
+
+
+def _entities(names: tuple[str, ...], settings: "Settings", given: Any, result: Any) -> Iterator[Any]:
+    from airflow.providers.common.compat.lineage.entities import File, Table
+
+    database = urlsplit(settings.database())
+    server = f"postgres://{database.hostname}:{database.port or 5432}"
+    store = urlsplit(settings.list_store())
+    lists = f"{store.scheme}://{store.hostname}:{store.port or 6379}/{settings.key_prefix}"
+    for name in names:
+        if "{" not in name:
+            yield Table(cluster=server, database=database.path.strip("/"), name=name)
+            continue
+        for one in given if isinstance(given, list) and "{given" in name else [given]:
+            url = name.format(artifacts=settings.artifacts, lists=lists, given=one, result=result)
+            yield File(url=url if "://" in url else f"file://{url}")
