@@ -62,6 +62,33 @@ DATA = {
         (number, version, as_of, url, customers, products, state, reason, published_at)
         values (nextval('ml.publication_number'), 2, '2010-12-02', 'file:///p3', 1, 2, 'refused', 'repeats', null);
     """,
+    9: """
+        select ml.begin_live_period(2, 'publication', now());
+        insert into ml.live_performance (
+            period, bought_from, bought_until, question, recommender, k, customers, without_list, newcomers,
+            precision_at_k, place
+        ) select min(period), '2010-12-02', '2010-12-09', 'for_you', 'live', 5, 10, 1, 2, 0.3, 0 from ml.live_period;
+        insert into ml.drift_report (snapshot_id, period, bought_from, bought_until, figures, findings)
+        select 's000001', min(period), '2010-12-02', '2010-12-09', '{"precision": {}}', '{"fell"}' from ml.live_period;
+    """,
+    10: """
+        insert into retail.unlisted_product values ('85123A', 'out of stock', '2026-12-01', 'on its way');
+        insert into retail.product_country values ('71053', 'France');
+        insert into retail.pinned_product (stock_code, country, position) values ('71053', 'France', 2);
+        update retail.list_limit set max_per_family = 2, min_price = 0.5;
+    """,
+    11: """
+        insert into retail.bundle values (1, '{71053,85123A}', 12, 0.02, 0.5, 3.5, 99.5, '2010-12-02');
+    """,
+    12: """
+        insert into retail.erasure
+        (customer_hash, key_check, until, without_country, state, requested_by, finished_at)
+        values (repeat('a', 64), 'b', '2010-12-02', true, 'done', 'a person', now());
+    """,
+    13: """
+        insert into ops.incident (kind, key, severity, lasts, title, body, since, told_at)
+        values ('lists_old', 'lists', 'page', true, 'Lists are old', 'Since: yesterday', now(), now());
+    """,
 }
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom
