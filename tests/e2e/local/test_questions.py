@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(9
 def running(home):
     """Settings of a home in which everything runs, and OpenLineage's events go into a file."""
     transport = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
-        return up(Settings(home=home))
+    (home / "airflow").mkdir(parents=True)
+    (home / "airflow" / "airflow.cfg").write_text(f"[openlineage]\ntransport = {json.dumps(transport)}\n")
+    return up(Settings(home=home))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from ncf_pipeline.local.services import up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.settings import Settings
 
-pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 
 PROJECT = Path(__file__).parents[3]
 WORKER, GPU_WORKER = "worker.shop.example", "gpu-worker.shop.example"
@@ -157,7 +157,7 @@ def wait(cluster, until, patience):
     return found
 
 
-def ended(cluster, dag_id, run_id, patience=240):
+def ended(cluster, dag_id, run_id, patience=600):
     """The tasks of a run that ended well."""
 
     def over():
