@@ -194,10 +194,8 @@ def real_data():
     return REAL_DATA
 
 
-@pytest.fixture
-def webhook():
-    """A web server that keeps what it is sent: `url` for Apprise, `got` as dictionaries; `broken` makes it refuse."""
-
+@contextmanager
+def _webhook():
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -214,10 +212,26 @@ def webhook():
     server.url = f"json://127.0.0.1:{server.server_address[1]}/hooks/a-token-of-42"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def webhook():
+    """A web server that keeps what it is sent: `url` for Apprise, `got` as dictionaries; `broken` makes it refuse."""
+    with _webhook() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def on_call():
+    """The same for all tests of a module."""
+    with _webhook() as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,13 +3,20 @@
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
+from pydantic import SecretStr
 
+from ncf_pipeline import publication, registry, synthetic
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.gate import GateDecision
 from ncf_pipeline.local import start_airflow
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
@@ -18,6 +25,9 @@ from ncf_pipeline.local.services import down, up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.local.status import status
 from ncf_pipeline.settings import Settings, load_settings
+from ncf_pipeline.snapshot import newest_cutoff
+from ncf_pipeline.stages.gate import thresholds
+from ncf_pipeline.stages.ingest import ingest
 
 pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 
@@ -31,8 +41,8 @@ ALL = {
 }
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
-GOOD = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,France"
-ZERO = "536365,71053,LANTERN,0,2010-12-01 08:26:00,3.39,17850,France"
+GOOD = "536365,85123A,HOLDER,6,2021-03-01 08:26:00,2.55,17850,France"
+ZERO = "536365,71053,LANTERN,0,2021-03-01 08:26:00,3.39,17850,France"
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +53,8 @@ def squatter():
 
 
 @pytest.fixture(scope="module")
-def running(home, squatter):
-    """Settings of a home in which everything runs, in spite of the squatter."""
+def running(home, squatter, on_call):
+    """Settings of a home in which everything runs, in spite of the squatter. A retrain has a second to be done."""
     started = start_airflow.start_component
 
     def start_and_take_the_port(name, environment, **options):
@@ -56,7 +66,7 @@ def running(home, squatter):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(start_airflow, "start_component", start_and_take_the_port)
-        return up(Settings(home=home))
+        return up(Settings(home=home, alerts=SecretStr(on_call.url), retrain_deadline_hours=1 / 3600))
 
 
 @pytest.fixture
@@ -206,6 +216,60 @@ def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else
     log = (running.home / "logs" / "airflow-api-server.log").read_text()
     assert "/recommender/customer" in log
     assert "17850" not in log
+
+
+@pytest.fixture
+def serving(running, tmp_path):
+    """A shop whose champion knows its newest purchases, and whose lists are live; gives their number."""
+    synthetic.write_workbook(tmp_path / "shop.xlsx", customers=150, products=100, days=150)
+    ingest(running, [str(tmp_path / "shop.xlsx")])
+    cutoff = newest_cutoff(running)
+    version = registry.open_version(
+        running,
+        run_key="serving",
+        snapshot_id="s000001",
+        cutoff=cutoff,
+        holdout_start=cutoff - timedelta(days=28),
+        config={},
+        requested_by="test",
+    )
+    registry.record_decision(running, version, GateDecision(True, (), thresholds(running), ()), details={})
+    registry.record_artifact(running, version, "memory://model")
+    assert registry.promote(running, version, actor="test", reason="test") == []
+    entry = registry.Publication(1, version, cutoff, "memory://lists", 0, 0, datetime.now(UTC))
+    registry.open_publication(running, entry)
+    lists = pd.DataFrame(
+        [("fallback", "*", name, ["71053"]) for name in ("for_you", "new_arrivals")], columns=Lists.ALL
+    )
+    meta = {"model_version": f"v{version}", "cutoff": cutoff.isoformat(), "top_n": 10}
+    publication.publish(running, [lists], number=1, meta=meta)
+    registry.record_publication(running, entry)
+    return status(running)["live_publication"]
+
+
+def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_hears_that_it_is_late(
+    running, api, serving, on_call
+):
+    dag_id = "retrain_recommender"
+    api.unpause(dag_id)
+    missed = {"from_date": "2021-04-18T00:00:00Z", "to_date": "2021-04-20T00:00:00Z"}  # the Monday between
+    api._ask("POST", "/api/v2/backfills", {"dag_id": dag_id, "run_backwards": False, "dag_run_conf": {}, **missed})
+    (run,) = api._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
+    assert (run["run_type"], run["logical_date"]) == ("backfill", "2021-04-19T04:00:00Z")
+    while api.run_state(dag_id, run["dag_run_id"]) not in ("success", "failed"):
+        time.sleep(1)
+    ended = {task.task_id: task.state for task in api.tasks(dag_id, run["dag_run_id"])}
+    assert (ended["refit"], ended["register"], ended["held"], ended["publish"]) == (*["success"] * 3, "skipped")
+    candidate = registry.model_versions(running)[0]
+    assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows nothing that came later
+    (reason,) = registry.gate_decision(running, candidate.version)["reasons"]
+    assert reason.endswith("an older model does not take a newer one's place.")
+    assert status(running)["live_publication"] == serving
+
+    late = f"The run {run['dag_run_id']} of {dag_id} was to be done by "
+    told = [message for message in on_call.got if late in message["title"]]
+    assert [message["title"].split()[0] for message in told] == ["[warn]", "[over]"]
+    assert "Runbook: docs/runbook.md#a-retrain-takes-too-long" in told[0]["message"]
 
 
 def test_down_stops_everything(running):
