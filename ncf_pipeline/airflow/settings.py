@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 from airflow.sdk import Connection
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 from airflow.sdk.log import mask_secret
 
 from ncf_pipeline.settings import Settings, load_settings
@@ -50,12 +50,24 @@ def requested_by(dag_run: Any) -> str:
     return f"{person} ({kind})" if person else kind
 
 
+def _connection(connection_id: str) -> Connection | None:
+    """A connection; None where there is none, or where Airflow gives none out.
+
+    What a missed deadline calls may not read those in Airflow's database, and falls back to variables.
+    """
+    try:
+        connection: Connection = Connection.get(connection_id)
+    except (AirflowNotFoundException, AirflowSecretsBackendAccessDenied):
+        return None
+    return connection
+
+
 def _channels() -> dict[str, str]:
     """The connection `alerts`, of the type Apprise, as the setting has it: a tag is the least severity."""
-    try:
-        config = Connection.get(ALERTS).extra_dejson.get("config")
-    except AirflowNotFoundException:
+    connection = _connection(ALERTS)
+    if connection is None:
         return {}
+    config = connection.extra_dejson.get("config")
     entries = json.loads(config) if isinstance(config, str) else config or []
     entries = entries if isinstance(entries, list) else [entries]
     written = (f"{entry['tag']}={entry['path']}" if entry.get("tag") else entry["path"] for entry in entries)
@@ -64,9 +76,8 @@ def _channels() -> dict[str, str]:
 
 def _connected(setting: str, connection_id: str) -> dict[str, Any]:
     """A setting that is a URL, from a connection, with what else the connection says; nothing where there is none."""
-    try:
-        connection = Connection.get(connection_id)
-    except AirflowNotFoundException:
+    connection = _connection(connection_id)
+    if connection is None:
         return {}
     extra = dict(connection.extra_dejson)
     database = connection.schema or str(extra.pop("db", "") or "")
