@@ -136,9 +136,9 @@ def facts(entry: Experiment, figures: Mapping[str, Any]) -> list[str]:
         + ("each week" if design.decides == "weekly" else "by one look at the end")
         + f"; {percent(design.minimum_effect)} is the least worth finding, with a chance of {design.power:.0%}",
         *(
-            f"{design.groups[name]}: {group['customers']:,} customers, of whom {group['buyers']:,} bought, "
-            f"{group['orders']:,} orders"
-            for name, group in groups.items()
+            f"{design.groups[name]}: {groups[name]['customers']:,} customers, of whom {groups[name]['buyers']:,} "
+            f"bought, {groups[name]['orders']:,} orders"
+            for name in ("treated", "control")
         ),
         f"{ratio['in_share']:,} of {ratio['of_all']:,} are in the share; chance is as far from {ratio['share']:.1%} in "
         f"{ratio['p']:.1%} of cases" + (", so something else did it" if ratio["p"] < UNLIKELY else ""),
@@ -168,16 +168,17 @@ def attribution(design: Design, figures: Mapping[str, Any]) -> str:
     """What was bought from lists, in words."""
     shares = figures.get("attribution", {})
     told = [
-        f"of what customers with {design.groups[name]} spent, {shares[name]:.1%}"
+        f"of what customers with {design.groups[name]} spent, {shares[name]:.1%} was for products on their lists at "
+        "the time"
         for name in ("treated", "control")
         if shares.get(name) is not None
     ]
     if not told:
         return "Nothing was bought yet while lists of the experiment were live."
-    words = " and ".join(told)
+    words = "; ".join(told)
     return (
-        f"{words[0].upper()}{words[1:]} was for products that were on their lists when they bought. That is an "
-        "association and no effect: who likes a product buys it without a list too. What lists add is said above."
+        f"{words[0].upper()}{words[1:]}. That is an association and no effect: who likes a product buys it without a "
+        "list too. What lists add is said above."
     )
 
 
