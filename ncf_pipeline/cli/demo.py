@@ -88,10 +88,10 @@ class _Watch(AbstractContextManager["_Watch"]):
     def task_ended(self, task: Any) -> None:
         mark, style = ("✓", "green") if task.state == "success" else ("-", "dim")
         took = f"{task.seconds:6.1f} s" if task.state == "success" and task.seconds is not None else " skipped"
-        self._console.print(Text(f"{mark} {task.dag_id:<20} {task.task_id:<12} {took}", style=style))
+        self._console.print(Text(f"{mark} {task.dag_id:<20} {task.task_id:<16} {took}", style=style))
 
     def task_tries_again(self, task: Any, error: str) -> None:
-        line = f"! {task.dag_id:<20} {task.task_id:<12} try {task.try_number} failed, tries again: {error}"
+        line = f"! {task.dag_id:<20} {task.task_id:<16} try {task.try_number} failed, tries again: {error}"
         self._console.print(Text(line, style="yellow"))
 
 
