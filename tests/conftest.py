@@ -3,6 +3,7 @@
 import email
 import email.policy
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -146,6 +147,15 @@ def fresh_settings(servers):
         _execute(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _level_of_the_log():
+    """A command that a test runs in this process may make the log quiet; the tests after it are to hear it."""
+    log = logging.getLogger("ncf_pipeline")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture
