@@ -4,8 +4,8 @@ A measure is a mean over values of which a customer has several, and those of on
 worked out from one number for each customer, the sum of what their values contribute to the mean: the delta method
 with the customer as the unit (Deng, Knoblich & Lu 2018, "Applying the Delta Method in Metric Analytics", section 3).
 
-Winsorised: a value counts as at most so many times the mean of its own group; how many times is the same for both
-groups, and such that a stated share of all values lies below. One order, however large, then moves nothing. An effect
+Winsorised: a value counts as at most so many times the mean of its own group, zeros aside; how many times is the same
+for both groups, and such that a stated share of all values above zero lies below. One order, however large, then moves nothing. An effect
 in percent is found as large as it is, which one cut in money for both groups would shrink: more of the better group
 would be cut.
 Such a mean solves an equation in which it stands itself, so it is an M-estimate of scale, with its error (Huber &
@@ -75,10 +75,10 @@ def compare(sample: Sample, past: FloatArray, treated: Mask, quantile: float) ->
     """What the treated do otherwise.
 
     Args:
-        sample: values of n customers, ascending.
+        sample: values of n customers, ascending, none below 0.
         past: (n, covariates) what customers did before.
         treated: (n,) who is treated; the others are control.
-        quantile: so much of all values lies below the cut; 1 cuts nothing.
+        quantile: so much of all values above 0 lies below the cut; 1 cuts nothing.
 
     Returns:
         None where a group has nothing to compare: no values, or none but 0.
@@ -137,7 +137,21 @@ def _group(sample: Sample, member: Mask, times: float | None) -> tuple[float, Fl
 
 
 def _mean(value: FloatArray, times: float | None) -> tuple[float, FloatArray]:
-    """The mean of ascending values none of which counts as more than so many means; and what each adds to its error."""
+    """The mean of ascending values, those above 0 winsorised; and what each adds to its error.
+
+    It is the share of values above 0 times the mean of these. So more buyers are found as just so many more: a cut at
+    so many means over all would rise with them, and show more than there is.
+    """
+    nothing = int(np.searchsorted(value, 0, side="right"))
+    share = 1 - nothing / len(value)
+    if share == 0:
+        return 0.0, np.zeros(len(value))
+    scale, part = _scale(value[nothing:], times)
+    return share * scale, np.concatenate([np.full(nothing, -share * scale), part + (1 - share) * scale])
+
+
+def _scale(value: FloatArray, times: float | None) -> tuple[float, FloatArray]:
+    """The mean of ascending values above 0, none of which counts as more than so many of it; and their parts."""
     mean = float(value.mean())
     if times is None:
         return mean, value - mean
@@ -153,12 +167,15 @@ def _mean(value: FloatArray, times: float | None) -> tuple[float, FloatArray]:
 
 
 def _times(value: FloatArray, quantile: float) -> float | None:
-    """How many times the mean a value may count, so that the quantile of ascending values just does; None for any."""
-    if quantile >= 1 or len(value) == 0:
+    """How many times the mean a value may count, so that the quantile of those above 0 just does; None for any.
+
+    Ascending. Where nearly all are alike, the quantile is the smallest of them, and to cut there would leave nothing.
+    """
+    positive = value[np.searchsorted(value, 0, side="right") :]
+    if quantile >= 1 or len(positive) == 0:
         return None
-    cap = float(value[int(np.ceil(quantile * len(value))) - 1])
-    mean = float(np.minimum(value, cap).mean())
-    return cap / mean if mean > 0 else None
+    cap = positive[int(np.ceil(quantile * len(positive))) - 1]
+    return float(cap / np.minimum(positive, cap).mean()) if cap > positive[0] else None
 
 
 def _slopes(parts: Sequence[FloatArray], past: Sequence[FloatArray]) -> FloatArray:

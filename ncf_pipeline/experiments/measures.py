@@ -31,7 +31,7 @@ class Measure:
         name: as it is kept.
         words: as people read it.
         of: what the mean is over: each `order`, each `customer`, or each order that can have been `followed` by now.
-        quantile: so much of all values lies below where they are cut (`inference`); 1 cuts nothing.
+        quantile: so much of all values above 0 lies below where they are cut (`inference`); 1 cuts nothing.
     """
 
     name: str

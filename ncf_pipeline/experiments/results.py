@@ -10,7 +10,7 @@ import pandas as pd
 
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.inference import Comparison, Mask, compare, sample_ratio
+from ncf_pipeline.experiments.inference import Comparison, Estimate, Mask, compare, sample_ratio
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, FloatArray, Look, look_at
 from ncf_pipeline.experiments.power import more_weeks, tau_for
 from ncf_pipeline.experiments.sequential import margin
@@ -25,6 +25,7 @@ UNLIKELY = 0.001
 """Groups that chance makes so rarely were not made by chance."""
 
 _BINS = 24
+_NO_ERROR = 1e-9  # of a log ratio: what rounding leaves
 
 
 def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> dict[str, Any]:
@@ -104,7 +105,12 @@ def _long_enough(weeks: float) -> bool:
 
 
 def _enough(found: Comparison) -> bool:
-    return min(found.treated_buyers, found.control_buyers) >= FEWEST_BUYERS
+    return min(found.treated_buyers, found.control_buyers) >= FEWEST_BUYERS and _differs(found.log_ratio)
+
+
+def _differs(estimate: Estimate) -> bool:
+    # Where all customers do the same, there is no error to go by.
+    return estimate.standard_error > _NO_ERROR
 
 
 def _row(look: Look, treated: Mask, name: str, found: Comparison, tau: float) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def _row(look: Look, treated: Mask, name: str, found: Comparison, tau: float) ->
 def _percent(found: Comparison, tau: float | None, *, plain: bool = False) -> dict[str, float]:
     """Treated over control, less one, with an interval: for one look, or for all of them where there is a tau."""
     estimate = found.plain_log_ratio if plain else found.log_ratio
-    margins = (margin(estimate.standard_error, tau),) if tau is not None else ()
+    margins = (margin(estimate.standard_error, tau),) if tau is not None and _differs(estimate) else ()
     low, high = estimate.interval(*margins)
     return {"value": _less_one(estimate.value), "low": _less_one(low), "high": _less_one(high)}
 
@@ -146,7 +152,7 @@ def _by_week(
     while (at := design.starts_at + timedelta(weeks=week)) <= until:
         look = look_at(orders, entered_at, at)
         found = _compared(look, _treated(design, look), design.metric)
-        if found is not None and found.log_ratio.standard_error > 0:
+        if found is not None and _differs(found.log_ratio):
             once, always = _percent(found, None), _percent(found, tau)
             rows.append(
                 {

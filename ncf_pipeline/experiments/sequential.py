@@ -31,7 +31,7 @@ def margin(standard_error: float, tau: float, *, alpha: float = ALPHA) -> float:
     """By how many standard errors the interval reaches to each side; an interval for one look has 1.96.
 
     Args:
-        standard_error: of the estimate at this look.
+        standard_error: of the estimate at this look, above 0.
         tau: of the mixture, chosen before the first look.
         alpha: the chance that the interval ever leaves the truth out.
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from buyers import START, orders
+from scipy.stats import lognorm, poisson
 
 from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio, spread
 from ncf_pipeline.experiments.measures import Sample, look_at
@@ -64,6 +65,37 @@ def test_an_effect_in_percent_is_found_as_large_as_it_is_however_much_is_cut(qua
     after = compare(changed(VALUES, treated, lambda value: 1.12 * value), NOBODY, treated, quantile)
     # The cut is at so many means, and how many is taken from both groups together.
     assert after.plain_log_ratio.value - before.plain_log_ratio.value == pytest.approx(np.log(1.12), abs=0.004)
+
+
+def ascending(value):
+    order = np.argsort(value, kind="stable")
+    return Sample(order, value[order].astype(float))
+
+
+@pytest.mark.parametrize("buying", [0.012, 0.05, 0.5])
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_tenth_more_buyers_is_a_tenth_more_however_few_buy_and_however_alike_they_are(buying, pieces):
+    customers, spent = 20_000, poisson(0.03, loc=1) if pieces else lognorm(0.8)
+    treated = np.arange(customers) % 2 == 0
+    value = np.zeros(customers)
+    for group, share in ((treated, 1.1 * buying), (~treated, buying)):
+        buyers = np.flatnonzero(group)[: round(share * customers / 2)]
+        value[buyers] = spent.ppf((np.arange(len(buyers)) + 0.5) / len(buyers))  # alike in both groups
+    found = compare(ascending(value), np.zeros((customers, 1)), treated, 0.99).log_ratio
+    assert found.value == pytest.approx(np.log(1.1), abs=0.005)
+    # Of buyers alone, the error of the ratio of two shares; what they spend comes on top.
+    of_shares = np.sqrt(2 / customers * ((1 - 1.1 * buying) / (1.1 * buying) + (1 - buying) / buying))
+    assert of_shares < found.standard_error < 1.5 * of_shares + 0.01
+
+
+def test_values_that_are_nearly_all_alike_are_not_cut():
+    value = np.ones(1000)
+    value[:8] = 2
+    treated = np.arange(1000) % 2 == 0
+    cut, uncut = (compare(ascending(value), np.zeros((1000, 1)), treated, quantile) for quantile in (0.99, 1.0))
+    assert cut == uncut
+    same = compare(ascending(np.full(100, 0.1)), np.zeros((100, 1)), np.arange(100) % 2 == 0, 0.95).log_ratio
+    assert (same.value, same.standard_error) == (pytest.approx(0), pytest.approx(0))
 
 
 def test_one_huge_order_moves_nothing():

@@ -126,6 +126,20 @@ def test_before_anybody_bought_there_is_nothing_to_compare():
     assert experiment_figures.baskets(figures["baskets"], DESIGN.groups).startswith(b"<?xml")
 
 
+def test_what_is_alike_for_all_decides_nothing():
+    """A shop in which each basket has one product, and each order the same value."""
+    shop = orders().assign(items=1, value=10.0, bought=10.0)
+    entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), MIDDLE)
+    for metric in ("items_per_basket", "average_order_value"):
+        design = replace(DESIGN, metric=metric)
+        figures = json.loads(json.dumps(measure(design, shop, entered, END), allow_nan=False))
+        row = next(row for row in figures["measures"] if row["measure"] == metric)
+        assert (row["ratio"]["low"], row["always"]["high"]) == (pytest.approx(0), pytest.approx(0))
+        assert not row["enough"]
+        assert sentence(design, figures).startswith("It is too early")
+        assert harm_to_share(design, figures) is None
+
+
 def test_the_same_figures_give_the_same_bytes():
     figures = report(0.2)
     drawn = [experiment_figures.baskets(figures["baskets"], DESIGN.groups) for _ in range(2)]
