@@ -6,7 +6,7 @@ import pandas as pd
 import polars as pl
 
 from ncf_pipeline.database import transaction
-from ncf_pipeline.experiments.purchases import Lines, kept_lines
+from ncf_pipeline.experiments.purchases import Lines, bought_and_kept
 from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import fetch
@@ -24,7 +24,7 @@ _EVENTS = pl.Schema(
 
 
 def customers_lines(settings: Settings, until: datetime) -> pd.DataFrame:
-    """Lines of customers' invoices before an instant, with what had come back by then taken off.
+    """What customers bought before an instant, and what of it had not come back by then.
 
     Returns:
         Columns of `experiments.purchases.Lines`, by time. Guests' lines are not among them.
@@ -34,4 +34,4 @@ def customers_lines(settings: Settings, until: datetime) -> pd.DataFrame:
     """
     with transaction(settings) as connection:
         events = fetch(connection, query("kept_and_returned"), _EVENTS, until=until)
-    return kept_lines(events.to_pandas())
+    return bought_and_kept(events.to_pandas())

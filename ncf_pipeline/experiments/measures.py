@@ -75,8 +75,9 @@ class Look:
 
     Attributes:
         customers: (n,) ids, ascending: all who have entered by then.
-        past: (n, 3) before they entered: what they spent in `PAST_DAYS`, their orders in these, and the mean value of
-            all their orders.
+        past: (n, 4) before they entered: what they spent in `PAST_DAYS`, their orders in these, and of all their orders
+            the mean value and the mean number of different products. As bought: what came back later may be an answer
+            to what they were given.
         samples: of each measure, by its name.
     """
 
@@ -99,18 +100,18 @@ def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Loo
     known = orders[orders[Orders.CUSTOMER_ID].isin(ids) & (orders[Orders.PURCHASED_AT] < until)]
     customer = np.searchsorted(ids, known[Orders.CUSTOMER_ID].to_numpy(np.int64))
     at = known[Orders.PURCHASED_AT].to_numpy("datetime64[us]")
-    value, items = known[Orders.VALUE].to_numpy(np.float64), known[Orders.ITEMS].to_numpy(np.float64)
-    after = at >= since[customer] if n else np.zeros(len(at), np.bool_)
-    recent = ~after & (at >= since[customer] - np.timedelta64(PAST_DAYS, "D"))
-    # Before, nobody was given anything: what is cut here is cut alike in all groups.
-    cut = np.minimum(value, np.quantile(value[~after], ORDER_QUANTILE)) if (~after).any() else value
-    spent = np.bincount(customer[~after], cut[~after], n)
-    ordered = np.bincount(customer[~after], minlength=n)
+    value, items = (known[name].to_numpy(np.float64) for name in (Orders.VALUE, Orders.ITEMS))
+    before = at < since[customer] if n else np.zeros(len(at), np.bool_)
+    after = ~before & (items > 0)
+    recent = before & (at >= since[customer] - np.timedelta64(PAST_DAYS, "D"))
+    spent, products = (_cut(known[name].to_numpy(np.float64), before) for name in (Orders.BOUGHT, Orders.BOUGHT_ITEMS))
+    ordered = np.maximum(np.bincount(customer[before], minlength=n), 1)
     past = np.column_stack(
         [
-            np.bincount(customer[recent], cut[recent], n),
+            np.bincount(customer[recent], spent[recent], n),
             np.bincount(customer[recent], minlength=n),
-            spent / np.maximum(ordered, 1),
+            np.bincount(customer[before], spent[before], n) / ordered,
+            np.bincount(customer[before], products[before], n) / ordered,
         ]
     )
     mine, each = customer[after], np.arange(n)
@@ -122,6 +123,11 @@ def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Loo
         "repeat_rate": _followed(mine, at[after], np.datetime64(until)),
     }
     return Look(ids, past, samples)
+
+
+def _cut(value: FloatArray, before: npt.NDArray[np.bool_]) -> FloatArray:
+    """Values none of which is above a quantile of those from before, when nobody was given anything yet."""
+    return np.minimum(value, np.quantile(value[before], ORDER_QUANTILE)) if before.any() else value
 
 
 def _sample(customer: IntArray, value: FloatArray) -> Sample:

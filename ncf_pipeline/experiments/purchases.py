@@ -1,4 +1,8 @@
-"""Money that stayed with the shop: lines of invoices with returns taken off, and the orders that they make up."""
+"""Money that stayed with the shop: lines of invoices with returns taken off, and the orders that they make up.
+
+What came back whole is still there, with nothing kept: that it was bought is known before anybody knows that it comes
+back, and may say who takes part in an experiment, and how much they bought before. What came back later may not.
+"""
 
 from typing import Final
 
@@ -15,21 +19,24 @@ class Lines:
     STOCK_CODE: Final = Interactions.STOCK_CODE
     INVOICE_NO: Final = Interactions.INVOICE_NO
     PURCHASED_AT: Final = Interactions.PURCHASED_AT  # datetime64, the shop's own clock
-    QUANTITY: Final = Interactions.QUANTITY  # pieces; negative where they came back
+    QUANTITY: Final = Interactions.QUANTITY  # pieces that were kept; of events, negative where they came back
     UNIT_PRICE: Final = Interactions.UNIT_PRICE  # the shop's currency
     VALUE: Final = "value"  # the shop's currency, of the pieces that were kept
+    BOUGHT: Final = "bought"  # the same of all pieces, whether they came back or not
 
 
 class Orders:
-    """Invoices of customers of which something was kept, by time."""
+    """Invoices of customers, by time."""
 
     CUSTOMER_ID: Final = Interactions.CUSTOMER_ID
     PURCHASED_AT: Final = Interactions.PURCHASED_AT
-    VALUE: Final = "value"  # the shop's currency
-    ITEMS: Final = "items"  # different products
+    VALUE: Final = "value"  # the shop's currency, of what was kept
+    BOUGHT: Final = "bought"  # of all that was bought
+    ITEMS: Final = "items"  # different products of which something was kept; 0 where all came back
+    BOUGHT_ITEMS: Final = "bought_items"  # different products
 
 
-def kept_lines(events: pd.DataFrame) -> pd.DataFrame:
+def bought_and_kept(events: pd.DataFrame) -> pd.DataFrame:
     """Takes each return off the same customer's earlier purchases of that product, latest first.
 
     The rule of `sql/queries/interactions.sql`, but for pieces and not for whole lines: of 10 bought and 4 that came
@@ -40,7 +47,7 @@ def kept_lines(events: pd.DataFrame) -> pd.DataFrame:
             on a return), `unit_price`; in the order in which they happened, purchases first at one instant.
 
     Returns:
-        Columns of `Lines`: purchases of which at least a piece was kept, in their order.
+        Columns of `Lines`: purchases, in their order.
     """
     quantity = events[Lines.QUANTITY].to_numpy(np.int64)
     left = np.maximum(quantity, 0)
@@ -59,21 +66,26 @@ def kept_lines(events: pd.DataFrame) -> pd.DataFrame:
             back -= taken
             if left[stack[-1]] == 0:
                 stack.pop()
-    value = left * events[Lines.UNIT_PRICE].to_numpy(np.float64)
-    kept: pd.DataFrame = events.assign(**{Lines.QUANTITY: left, Lines.VALUE: value})[left > 0]
-    return kept.reset_index(drop=True)
+    price = events[Lines.UNIT_PRICE].to_numpy(np.float64)
+    told = {Lines.QUANTITY: left, Lines.VALUE: left * price, Lines.BOUGHT: quantity * price}
+    purchases: pd.DataFrame = events.assign(**told)[quantity > 0]
+    return purchases.reset_index(drop=True)
 
 
 def orders_of(lines: pd.DataFrame) -> pd.DataFrame:
     """Columns of `Orders`, by time, then by customer."""
     by = [Lines.CUSTOMER_ID, Lines.INVOICE_NO]
+    kept = lines[Lines.STOCK_CODE].where(lines[Lines.QUANTITY] > 0)
     orders = (
-        lines.groupby(by, sort=False, observed=True)
+        lines.assign(kept=kept)
+        .groupby(by, sort=False, observed=True)
         .agg(
             **{
                 Orders.PURCHASED_AT: (Lines.PURCHASED_AT, "min"),
                 Orders.VALUE: (Lines.VALUE, "sum"),
-                Orders.ITEMS: (Lines.STOCK_CODE, "nunique"),
+                Orders.BOUGHT: (Lines.BOUGHT, "sum"),
+                Orders.ITEMS: ("kept", "nunique"),
+                Orders.BOUGHT_ITEMS: (Lines.STOCK_CODE, "nunique"),
             }
         )
         .reset_index()

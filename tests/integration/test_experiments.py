@@ -148,15 +148,18 @@ def failures(settings, number):
 
 def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, shop, monkeypatch):
     shop.sell(START, 1)  # the shop's clock goes on before the experiment starts
+    shop.add([("777777", 0, "22001", "A THING", 9, START, 5.0, 99_998, "France", 1)])
     experiments.start(settings, DESIGN, by="test")
     assert experiments.look(settings) is None  # its lists are not live yet
     refresh(settings)
     start = live_history.live_periods(settings)[-1].answers_from
     control = share()
     shop.sell(start, 5, growth={customer: 1.4 for customer in CUSTOMERS if customer not in control})
-    # A newcomer's first order moves nothing, and a return takes money off.
+    # A newcomer's first order moves nothing, a return takes money off, and whoever gives all back that they ever bought
+    # counts as one who buys nothing.
     shop.add(
         [
+            ("C77778", 0, "22001", "A THING", -9, start + timedelta(days=1), 5.0, 99_998, "France", 1),
             ("888888", 0, "22001", "A THING", 1, start + timedelta(days=30), 9.0, 99_999, "France", 1),
             ("888889", 0, "22001", "A THING", 100, start + timedelta(days=2), 1000.0, CUSTOMERS[0], "France", 1),
             ("C88890", 0, "22001", "A THING", -100, start + timedelta(days=3), 1000.0, CUSTOMERS[0], "France", 1),
@@ -169,14 +172,14 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     assert row["ratio"]["low"] < 0.4 < row["ratio"]["high"]
     assert row["always"]["low"] > 0.1
     groups = found.figures["groups"]
-    assert groups["treated"]["customers"] + groups["control"]["customers"] == len(CUSTOMERS)
-    assert groups["control"]["customers"] == len(control)
+    assert groups["treated"]["customers"] + groups["control"]["customers"] == len(CUSTOMERS) + 1
+    assert groups["control"]["customers"] == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
     lines = customers_lines(settings, datetime(2012, 1, 1))
-    orders = lines[lines["purchased_at"] >= start].drop_duplicates("invoice_no")
+    orders = lines[(lines["purchased_at"] >= start) & (lines["quantity"] > 0)].drop_duplicates("invoice_no")
     assert groups["treated"]["orders"] + groups["control"]["orders"] == len(orders) - 1  # but for the newcomer's
     assert found.sentence.startswith("Customers with personal lists spent ")
     assert "more per order than those with best sellers (95% interval +" in found.sentence
-    assert found.sentence.endswith("over 240 customers and 5 weeks.")
+    assert found.sentence.endswith("over 241 customers and 5 weeks.")
     assert [entry["week"] for entry in found.figures["by_week"]] == [1, 2, 3, 4]
     assert found.mismatch is None
     assert found.loss is None

@@ -17,5 +17,5 @@ def orders(customers=600, weeks=24, seed=0, start=START):
     value = level[customer] * np.exp(random.normal(0, 0.6, len(customer)))
     frame = pd.DataFrame(
         {"customer_id": customer + 10_000, "purchased_at": at, "value": value, "items": random.poisson(8, len(at)) + 1}
-    )
+    ).assign(bought=lambda frame: frame["value"], bought_items=lambda frame: frame["items"])
     return frame.sort_values("purchased_at", ignore_index=True)

@@ -31,9 +31,13 @@ ORDERS = pd.DataFrame(
         (ANNE, day(60), 1000.0, 5),  # at the end: not known yet
     ],
     columns=["customer_id", "purchased_at", "value", "items"],
-).sort_values("purchased_at", ignore_index=True)
+)
+ORDERS = ORDERS.assign(bought=ORDERS["value"], bought_items=ORDERS["items"]).sort_values(
+    "purchased_at", ignore_index=True
+)
 ENTERED = pd.Series({ANNE: day(0), BERT: day(0), CARL: day(0), DORA: day(4), 5: day(70)})
-LOOK = look_at(ORDERS, ENTERED, START + timedelta(days=60))
+UNTIL = ENTERED, START + timedelta(days=60)
+LOOK = look_at(ORDERS, *UNTIL)
 
 
 def values(name):
@@ -66,9 +70,20 @@ def test_values_ascend():
 
 
 def test_the_past_is_what_was_before_they_entered():
-    # Orders before are 10, 30, 50, 7 and 99; their 95% quantile cuts Dora's 99 alone.
-    cut = np.quantile([10, 30, 50, 7, 99], 0.95)
-    assert LOOK.past.tolist() == [[30, 1, 20], [50, 1, 50], [7, 1, 7], [pytest.approx(cut), 1, pytest.approx(cut)]]
+    # Orders before are of 10, 30, 50, 7 and 99, with 1, 2, 3, 1 and 9 products; 95% quantiles cut Dora's alone.
+    cut, items = np.quantile([10, 30, 50, 7, 99], 0.95), np.quantile([1, 2, 3, 1, 9], 0.95)
+    dora = [pytest.approx(cut), 1, pytest.approx(cut), pytest.approx(items)]
+    assert LOOK.past.tolist() == [[30, 1, 20, 1.5], [50, 1, 50, 3], [7, 1, 7, 1], dora]
+
+
+def test_what_comes_back_is_no_order_and_changes_neither_the_past_nor_who_counts():
+    """Carl's order from before comes back whole, later; so does Bert's first with lists."""
+    back = ORDERS["purchased_at"].isin([day(-5), day(2)])
+    look = look_at(ORDERS.assign(value=ORDERS["value"].where(~back, 0), items=ORDERS["items"].where(~back, 0)), *UNTIL)
+    assert look.customers.tolist() == LOOK.customers.tolist()
+    assert look.past.tolist() == LOOK.past.tolist()
+    assert sorted(look.samples["average_order_value"].value) == [5, 40, 60, 70]
+    assert sorted(look.samples["orders_per_customer"].value) == [0, 1, 1, 2]
 
 
 def test_a_look_before_anybody_bought_is_empty():

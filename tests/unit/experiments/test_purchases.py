@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from ncf_pipeline.experiments.purchases import kept_lines, orders_of
+from ncf_pipeline.experiments.purchases import bought_and_kept, orders_of
 
 ANNE, BERT = 1, 2
 
@@ -23,22 +23,24 @@ def events(*lines):
     ("lines", "kept"),
     [
         pytest.param([(0, ANNE, "a", 6)], [6], id="nothing comes back"),
-        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", -6)], [], id="all of it comes back"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", -6)], [0], id="all of it comes back"),
         pytest.param([(0, ANNE, "a", 10), (1, ANNE, "a", -4)], [6], id="a part comes back"),
         pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", -2), (2, ANNE, "a", -3)], [1], id="in two parts"),
-        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", 4), (2, ANNE, "a", -5)], [5], id="the latest goes first"),
+        pytest.param([(0, ANNE, "a", 6), (1, ANNE, "a", 4), (2, ANNE, "a", -5)], [5, 0], id="the latest goes first"),
         pytest.param([(0, ANNE, "a", -6), (1, ANNE, "a", 6)], [6], id="a return before the purchase"),
-        pytest.param([(0, ANNE, "a", 2), (1, ANNE, "a", -9), (2, ANNE, "a", 3)], [3], id="more than was bought"),
+        pytest.param([(0, ANNE, "a", 2), (1, ANNE, "a", -9), (2, ANNE, "a", 3)], [0, 3], id="more than was bought"),
         pytest.param([(0, ANNE, "a", 6), (1, BERT, "a", -6)], [6], id="somebody else's return"),
         pytest.param([(0, ANNE, "a", 6), (1, ANNE, "b", -6)], [6], id="another product's return"),
     ],
 )
 def test_a_return_takes_pieces_off_the_same_customers_purchases(lines, kept):
-    assert kept_lines(events(*lines))["quantity"].tolist() == kept
+    lines = bought_and_kept(events(*lines))
+    assert lines["quantity"].tolist() == kept
+    assert lines["value"].tolist() == kept  # a piece costs 1
 
 
 def test_an_order_is_an_invoice_with_what_was_kept_of_it():
-    lines = kept_lines(
+    lines = bought_and_kept(
         events(
             (5, ANNE, "a", 10, 2.0, "i1"),
             (5, ANNE, "b", 1, 5.0, "i1"),
@@ -50,4 +52,8 @@ def test_an_order_is_an_invoice_with_what_was_kept_of_it():
         ).sort_values("purchased_at", kind="stable")
     )
     orders = orders_of(lines)
-    assert orders[["customer_id", "value", "items"]].to_numpy().tolist() == [[BERT, 1.5, 1], [ANNE, 19.0, 2]]
+    assert orders[["customer_id", "value", "bought", "items", "bought_items"]].to_numpy().tolist() == [
+        [BERT, 1.5, 1.5, 1, 1],
+        [BERT, 0, 2, 0, 1],  # all of it came back
+        [ANNE, 19.0, 27, 2, 2],
+    ]

@@ -128,7 +128,7 @@ def test_before_anybody_bought_there_is_nothing_to_compare():
 
 def test_what_is_alike_for_all_decides_nothing():
     """A shop in which each basket has one product, and each order the same value."""
-    shop = orders().assign(items=1, value=10.0, bought=10.0)
+    shop = orders().assign(items=1, value=10.0)
     entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), MIDDLE)
     for metric in ("items_per_basket", "average_order_value"):
         design = replace(DESIGN, metric=metric)
