@@ -7,7 +7,8 @@
 | the lists sell less than best sellers | surely |
 
 The report, in the artifact store and in Airflow's UI under Recommender, says it in one sentence, with figures. Where
-the experiment has ended by this look, `publish` gives everybody lists of their own. Without one, nothing is done.
+the experiment has ended by this look, `publish` gives everybody lists of their own; so it does where whoever ended one
+was stopped before that. Without one, nothing is done.
 """
 
 from datetime import timedelta
@@ -35,7 +36,7 @@ from ncf_pipeline.settings import Settings
 def measure_uplift() -> None:
     @task.short_circuit
     def measure() -> bool:
-        """Gives whether the experiment has ended by this look."""
+        """Gives whether lists are live that were made for the groups of an experiment that has ended."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline import experiment_registry
@@ -44,10 +45,14 @@ def measure_uplift() -> None:
         settings = task_settings()
         running = experiment_registry.running(settings)
         if running is None:
+            for kind in ("sample_ratio", "experiment_harm", "lists_lose"):
+                alerts.over(kind)
+            if experiments.outlived(settings):  # whoever ended it was killed before the next publication
+                return True
             raise AirflowSkipException("No experiment runs: `ncf-pipeline experiment start` starts one.")
         found = experiments.look(settings, running.design.name)
         if found is None:
-            return False
+            return experiments.outlived(settings)
         look = f"ncf-pipeline experiment report {found.name}"
         told = {"sample_ratio": found.mismatch, "experiment_harm": found.harm, "lists_lose": found.loss}
         for kind, message in told.items():
@@ -55,7 +60,8 @@ def measure_uplift() -> None:
                 alerts.over(kind, found.name)
             else:
                 alerts.warn(f"{found.name}: {message}", kind=kind, key=found.name, look=look)
-        return found.ended is not None
+        experiments.conclude(settings, found)
+        return experiments.outlived(settings)
 
     @task
     def publish() -> int | None:

@@ -151,13 +151,14 @@ def report(name: Name = None, as_json: Json = False) -> None:
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=True)
         found = stages.look(settings, name)
-        number = _publish(settings, quiet=True) if found is not None and found.ended is not None else None
+        ended = found is not None and stages.conclude(settings, found)
+        number = _publish(settings, quiet=True) if ended else None
     if found is None:
         words = "Nothing was bought yet since its lists went live: there is nothing to measure."
         typer.echo(json.dumps({"figures": None})) if as_json else Console().print(words)
         return
     if as_json:
-        told = {**vars(found), "publication": number}
+        told = {**vars(found), "ended": ended, "publication": number}
         typer.echo(json.dumps(told))
         return
     console = Console()
@@ -170,8 +171,8 @@ def report(name: Name = None, as_json: Json = False) -> None:
     console.print(table, markup=False)
     for line in filter(None, (found.harm, found.loss, found.mismatch)):
         console.print(f"Mind: {line}", soft_wrap=True, highlight=False, markup=False)
-    if found.ended is not None:
-        console.print(f"The experiment has ended: {found.ended}", soft_wrap=True, highlight=False, markup=False)
+    if ended:
+        console.print(f"The experiment has ended: {found.ends}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"Report: {found.url}/{experiment_report.MARKDOWN}", soft_wrap=True, highlight=False, markup=False)
 
 

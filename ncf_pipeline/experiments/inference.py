@@ -5,9 +5,9 @@ worked out from one number for each customer, the sum of what their values contr
 with the customer as the unit (Deng, Knoblich & Lu 2018, "Applying the Delta Method in Metric Analytics", section 3).
 
 Winsorised: a value counts as at most so many times the mean of its own group, zeros aside; how many times is the same
-for both groups, and such that a stated share of all values above zero lies below. One order, however large, then moves nothing. An effect
-in percent is found as large as it is, which one cut in money for both groups would shrink: more of the better group
-would be cut.
+for both groups, and such that a stated share of all values above zero lies below. One order, however large, then moves
+nothing. An effect in percent is found as large as it is, which one cut in money for both groups would shrink: more of
+the better group would be cut.
 Such a mean solves an equation in which it stands itself, so it is an M-estimate of scale, with its error (Huber &
 Ronchetti 2009, "Robust Statistics", sections 3.2 and 5.1).
 

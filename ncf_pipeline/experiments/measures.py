@@ -41,6 +41,7 @@ class Measure:
 
 
 AVERAGE_ORDER_VALUE = "average_order_value"
+REVENUE_PER_CUSTOMER = "revenue_per_customer"
 ORDER_QUANTILE, CUSTOMER_QUANTILE = 0.95, 0.99
 
 MEASURES = {
@@ -49,7 +50,7 @@ MEASURES = {
         Measure(AVERAGE_ORDER_VALUE, "average order value", "order", ORDER_QUANTILE),
         Measure("items_per_basket", "different products per basket", "order", ORDER_QUANTILE),
         Measure("orders_per_customer", "orders per customer", "customer", CUSTOMER_QUANTILE),
-        Measure("revenue_per_customer", "revenue per customer", "customer", CUSTOMER_QUANTILE),
+        Measure(REVENUE_PER_CUSTOMER, "revenue per customer", "customer", CUSTOMER_QUANTILE),
         Measure("repeat_rate", f"orders followed by another within {REPEAT_DAYS} days", "followed", 1.0),
     )
 }
@@ -119,7 +120,7 @@ def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Loo
         AVERAGE_ORDER_VALUE: _sample(mine, value[after]),
         "items_per_basket": _sample(mine, items[after]),
         "orders_per_customer": _sample(each, np.bincount(mine, minlength=n).astype(np.float64)),
-        "revenue_per_customer": _sample(each, np.bincount(mine, value[after], n).astype(np.float64)),
+        REVENUE_PER_CUSTOMER: _sample(each, np.bincount(mine, value[after], n).astype(np.float64)),
         "repeat_rate": _followed(mine, at[after], np.datetime64(until)),
     }
     return Look(ids, past, samples)

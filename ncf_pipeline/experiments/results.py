@@ -11,7 +11,14 @@ import pandas as pd
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.inference import Comparison, Estimate, Mask, compare, sample_ratio
-from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, FloatArray, Look, look_at
+from ncf_pipeline.experiments.measures import (
+    AVERAGE_ORDER_VALUE,
+    MEASURES,
+    REVENUE_PER_CUSTOMER,
+    FloatArray,
+    Look,
+    look_at,
+)
 from ncf_pipeline.experiments.power import more_weeks, tau_for
 from ncf_pipeline.experiments.sequential import margin
 
@@ -68,24 +75,38 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
     }
 
 
-def harm_to_share(design: Design, figures: dict[str, Any]) -> float | None:
-    """By how much the share is surely worse off than the others; None while that is not more than the bound.
+def harm_to_share(design: Design, figures: dict[str, Any]) -> tuple[str, float] | None:
+    """By which measure, and by how much, the share is surely worse off; None while that is not more than the bound.
 
-    Sure by the interval that holds at all looks, at its nearer end.
+    Sure by the interval that holds at all looks, at its nearer end. Asked of the measure that decides, and of revenue
+    per customer: whoever orders less often is harmed, however large the orders are. By each of the two, chance alone
+    says so in at most 2.5 of 100 experiments without any harm, on one side of a 95% interval: in 5 together.
     """
-    row = next((row for row in figures["measures"] if row["measure"] == design.metric), None)
-    if row is None or not row["enough"] or not _long_enough(figures["weeks"]):
+    found = []
+    for row in _harm_rows(design, figures):
+        low, high = row["always"]["low"], row["always"]["high"]
+        found.append((row["measure"], -high if design.share_is_treated else 1 - 1 / (1 + low)))
+    measure, worse = max(found, key=lambda each: each[1], default=("", 0.0))
+    return (measure, worse) if worse > design.harm_bound else None
+
+
+def lists_lose(design: Design, figures: dict[str, Any]) -> tuple[str, float] | None:
+    """By which measure, and by how much, personal lists surely sell less than best sellers would; None if they do not.
+
+    As with `harm_to_share`, by the measure that decides or by revenue per customer.
+    """
+    if design.kind != "holdout":
         return None
-    low, high = row["always"]["low"], row["always"]["high"]
-    worse = -high if design.share_is_treated else 1 - 1 / (1 + low)
-    return worse if worse > design.harm_bound else None
+    found = [(row["measure"], -row["always"]["high"]) for row in _harm_rows(design, figures)]
+    measure, less = max(found, key=lambda each: each[1], default=("", 0.0))
+    return (measure, less) if less > 0 else None
 
 
-def lists_lose(design: Design, figures: dict[str, Any]) -> bool:
-    """Whether personal lists surely sell less than best sellers would."""
-    row = next((row for row in figures["measures"] if row["measure"] == design.metric), None)
-    sure = row is not None and row["enough"] and _long_enough(figures["weeks"]) and row["always"]["high"] < 0
-    return design.kind == "holdout" and bool(sure)
+def _harm_rows(design: Design, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    if not _long_enough(figures["weeks"]):
+        return []
+    asked = {design.metric, REVENUE_PER_CUSTOMER}
+    return [row for row in figures["measures"] if row["measure"] in asked and row["enough"]]
 
 
 def _treated(design: Design, look: Look) -> Mask:

@@ -51,7 +51,7 @@ class Look:
         figures: every number; see `experiments.results.measure`, with `attribution` and `other_lists` beside it.
         sentence: the outcome in plain words.
         url: the folder of the report in the artifact store.
-        ended: why the experiment ended by this look; None if it did not.
+        ends: why the experiment is to end by this look (`conclude`); None if it goes on, or has ended before.
         harm: what on-call should hear of the share's being worse off; None while it is not, surely.
         loss: what on-call should hear of lists that sell less than best sellers; likewise.
         mismatch: what on-call should hear of groups that are out of proportion; likewise.
@@ -61,7 +61,7 @@ class Look:
     figures: dict[str, Any]
     sentence: str
     url: str
-    ended: str | None
+    ends: str | None
     harm: str | None
     loss: str | None
     mismatch: str | None
@@ -145,7 +145,7 @@ def stop(settings: Settings, name: str | None, *, by: str, why: str) -> Experime
 
 
 def look(settings: Settings, name: str | None = None) -> Look | None:
-    """Measures an experiment until now, or until it ended, and keeps the report.
+    """Measures an experiment until now, or until it ended, and keeps the report. It goes on until `conclude`.
 
     Args:
         settings: of this run.
@@ -181,8 +181,29 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     url = experiment_report.write(settings, replace(entry, design=design), figures, text)
     logger.info("%s: %s", design.name, text)
     harm, loss, mismatch = _harm(design, figures), _loss(design, figures), _mismatch(design, figures)
-    ended = _end(settings, entry, harm, clock, until)
-    return Look(design.name, figures, text, url, ended, harm, loss, mismatch)
+    ends = _ends(settings, entry, harm, clock)
+    return Look(design.name, figures, text, url, ends, harm, loss, mismatch)
+
+
+def conclude(settings: Settings, found: Look) -> bool:
+    """Ends an experiment if the look says so; gives whether it ended now.
+
+    Apart from the look, so that on-call hears of why before it is over.
+    """
+    if found.ends is None:
+        return False
+    entry, until = experiment_registry.experiment(settings, found.name), datetime.fromisoformat(found.figures["until"])
+    if not experiment_registry.end(settings, entry.number, by=BY_ITSELF, why=found.ends, stopped_at=until):
+        return False
+    logger.warning("%s has ended: %s", found.name, found.ends)
+    return True
+
+
+def outlived(settings: Settings) -> bool:
+    """Whether the lists that are live were made for the groups of an experiment that has ended."""
+    periods, running = live_history.live_periods(settings), experiment_registry.running(settings)
+    groups = periods[-1].experiment if periods else None
+    return groups is not None and (running is None or running.number != groups)
 
 
 def _shown(period: LivePeriod, number: int, until: datetime) -> Shown:
@@ -190,34 +211,39 @@ def _shown(period: LivePeriod, number: int, until: datetime) -> Shown:
     return Shown(period.as_of, period.answers_from, end, is_ours=period.experiment == number)
 
 
-def _end(settings: Settings, entry: Experiment, harm: str | None, clock: datetime, until: datetime) -> str | None:
-    """Ends an experiment by itself; gives why, if it just did."""
-    why = None
-    if harm is not None and entry.design.ends_on_harm:
-        why = f"harm: {harm}"
-    elif entry.design.ends_at is not None and clock >= entry.design.ends_at:
-        why = "its planned end"
-    if why is None or not experiment_registry.end(settings, entry.number, by=BY_ITSELF, why=why, stopped_at=until):
+def _ends(settings: Settings, entry: Experiment, harm: str | None, clock: datetime) -> str | None:
+    """Why an experiment that runs is to end by itself; None if it is not."""
+    design = entry.design
+    if entry.state != "running":
         return None
-    logger.warning("%s has ended: %s", entry.design.name, why)
-    return why
+    if harm is not None and design.ends_on_harm:
+        return f"harm: {harm}"
+    if design.ends_at is not None and clock >= design.ends_at:
+        return "its planned end"
+    champion = registry.champion(settings)
+    if champion is not None and champion.version == design.challenger:
+        return f"{champion.name} is the champion by now, and all see its lists."
+    return None
 
 
 def _harm(design: Design, figures: dict[str, Any]) -> str | None:
-    worse = harm_to_share(design, figures)
-    if worse is None:
+    found = harm_to_share(design, figures)
+    if found is None:
         return None
+    measure, worse = found
     share, others = ("treated", "control") if design.share_is_treated else ("control", "treated")
     return (
         f"customers with {design.groups[share]} are worse off than those with {design.groups[others]} by {worse:.1%} "
-        f"at least ({MEASURES[design.metric].words}); the bound is {design.harm_bound:.0%}."
+        f"at least ({MEASURES[measure].words}); the bound is {design.harm_bound:.0%}."
     )
 
 
 def _loss(design: Design, figures: dict[str, Any]) -> str | None:
-    if not lists_lose(design, figures):
+    found = lists_lose(design, figures)
+    if found is None:
         return None
-    return f"Personal lists sell less than best sellers would. {sentence(design, figures)}"
+    measure, less = found
+    return f"Personal lists sell less than best sellers would, by {less:.1%} at least ({MEASURES[measure].words})."
 
 
 def _mismatch(design: Design, figures: dict[str, Any]) -> str | None:

@@ -92,10 +92,10 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     if entry.url is None:
         raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
     model = artifacts.load_model(entry.url)
-    running = experiment_registry.running(settings)
-    other = _challenger(settings, running)
     today, rules = _rules_now(settings, frozen)
     while True:
+        running = _experiment(settings, entry)
+        other = _challenger(settings, running)
         maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
         share = _share(running, maker)
         others = ListMaker(other, frozen.interactions, frozen.cutoff, rules) if other is not None else None
@@ -111,7 +111,9 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
         try:
             control = share if others is None else ()
             _check(settings, opened, frozen, top_n=top_n, today=today, control=control)
-            break
+            if _experiment(settings, entry) == running:
+                break
+            logger.info("An experiment began or ended while these lists were made. They are made again.")
         except QualityError:
             made_by, (today, rules) = rules, _rules_now(settings, frozen)
             if rules == made_by:
@@ -145,6 +147,12 @@ def republish(settings: Settings, earlier: Publication) -> int:
     )
     live_history.record_certainty(settings, opened.number, live_history.certainty(settings, earlier.number))
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
+
+
+def _experiment(settings: Settings, entry: ModelVersion) -> Experiment | None:
+    """The experiment whose groups a version's lists are made for; none where it would be compared with itself."""
+    running = experiment_registry.running(settings)
+    return None if running is not None and running.design.challenger == entry.version else running
 
 
 def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:

@@ -1,6 +1,7 @@
 """The weekly look at an experiment, through its DAG."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -47,3 +48,14 @@ def test_nothing_is_done_without_an_experiment_and_one_that_harms_ends(
     assert told["title"].startswith("[warn] spring: customers with best sellers are worse off")
     assert "docs/runbook.md#an-experiment-harms-its-share" in told["message"]
     assert "ncf-pipeline experiment report spring" in told["message"]
+
+    # A week later nobody is harmed any more, and on-call hears that too.
+    assert states(dags["measure_uplift"].test()) == {"measure": "skipped", "publish": "skipped"}
+    assert [each["title"][:6] for each in webhook.got] == ["[warn]", "[over]"]
+
+    # Whoever ends one may be killed before the next publication.
+    experiments.start(connections, replace(DESIGN, name="autumn"), by="test")
+    refresh(connections)
+    experiments.stop(connections, "autumn", by="test", why="enough")
+    assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "success"}
+    assert live_history.live_periods(connections)[-1].experiment is None

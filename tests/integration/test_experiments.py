@@ -19,7 +19,8 @@ from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.sales import customers_lines
 from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages import experiments
+from ncf_pipeline.stages import experiments, publish
+from ncf_pipeline.stages.forget import forget
 from ncf_pipeline.stages.live_performance import live_performance
 from ncf_pipeline.stages.prune import prune
 from ncf_pipeline.stages.publish import refresh
@@ -186,15 +187,20 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
 
     # Worse off than the bound allows: it ends by itself, once, and the next publication gives everybody their lists.
     assert found.harm.startswith("customers with best sellers are worse off than those with personal lists by")
-    assert found.ended == f"harm: {found.harm}"
+    assert found.ends == f"harm: {found.harm}"
+    assert experiment_registry.experiment(settings).state == "running"  # until that is told
+    assert experiments.conclude(settings, found)
+    assert not experiments.conclude(settings, found)
     entry = experiment_registry.experiment(settings, "spring")
     assert (entry.state, entry.ended_by) == ("ended", "measure_uplift")
+    assert experiments.outlived(settings)
     refresh(settings)
+    assert not experiments.outlived(settings)
     assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
     # What is bought after the end does not count, and a look again finds the same.
     shop.sell(start + timedelta(weeks=5), 1)
     again = experiments.look(settings, "spring")
-    assert (again.figures, again.ended) == (found.figures, None)
+    assert (again.figures, again.ends) == (found.figures, None)
     assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
 
     # What was bought from lists, counted again.
@@ -270,6 +276,47 @@ def test_a_challengers_lists_are_the_shares_and_its_model_is_kept(settings, shop
     prune(settings)
     assert registry.model_version(settings, challenger).pruned_at is None
 
+    # Once it is the champion, all see its lists, for no groups; the next look says so, and ends it.
+    registry.promote(settings, challenger, actor="test", reason="test")
+    refresh(settings)
+    assert read(settings) == challengers
+    assert live_history.live_periods(settings)[-1].experiment is None
+    shop.sell(START, 1)
+    found = experiments.look(settings)
+    assert found.ends == f"v{challenger} is the champion by now, and all see its lists."
+
+
+def test_lists_that_were_made_while_an_experiment_ended_are_made_again(settings, shop, monkeypatch):
+    experiments.start(settings, DESIGN, by="test")
+    check = publish._check
+
+    def checked(*args, **kwargs):
+        check(*args, **kwargs)
+        if experiment_registry.running(settings) is not None:  # the first time
+            experiments.stop(settings, None, by="test", why="enough")
+
+    monkeypatch.setattr(publish, "_check", checked)
+    refresh(settings)
+    assert live_history.live_periods(settings)[-1].experiment is None
+    assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
+
+
+def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(settings, shop):
+    experiments.start(settings, DESIGN, by="test")
+    refresh(settings)
+    start = live_history.live_periods(settings)[-1].answers_from
+    shop.sell(start, 3)
+    found = experiments.look(settings)
+    forget(settings, CUSTOMERS[0], requested_by="test")
+    assert [report.figures for report in experiment_registry.reports(settings, 1)] == [found.figures]
+    shop.add([("888888", 0, "22001", "A THING", 1, start + timedelta(weeks=3), 9.0, CUSTOMERS[1], "France", 1)])
+    later = experiments.look(settings)
+    before, after = (sum(each["customers"] for each in look.figures["groups"].values()) for look in (found, later))
+    assert (before, after) == (len(CUSTOMERS), len(CUSTOMERS) - 1)
+    first, second = experiment_registry.reports(settings, 1)
+    assert first.figures == found.figures
+    assert second.figures["attribution"]["slices"][:1] == found.figures["attribution"]["slices"]
+
 
 def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
     experiments.start(settings, DESIGN, by="test")
@@ -298,10 +345,10 @@ def test_an_experiment_ends_at_its_time_and_is_decided_by_that_look(settings, sh
     shop.sell(START, 2)
     early = experiments.look(settings)
     assert early.sentence.startswith(f"Nothing is decided before {end:%Y-%m-%d}")
-    assert early.ended is None
+    assert early.ends is None
     shop.sell(START + timedelta(weeks=2), 2)
     found = experiments.look(settings)
-    assert found.ended == "its planned end"
+    assert found.ends == "its planned end"
     assert found.figures["until"] == end.isoformat()
     assert found.figures["verdict"] in ("none", "more", "less")
 

@@ -91,19 +91,44 @@ def test_groups_out_of_proportion_say_nothing_else():
 
 def test_harm_is_what_the_share_surely_lacks():
     figures = report(0.6)
-    worse = harm_to_share(DESIGN, figures)
+    measure, worse = harm_to_share(DESIGN, figures)
+    assert measure == "average_order_value"
     assert 0.1 < worse < 0.6 / 1.6  # what 1 is less than 1.6
     assert harm_to_share(replace(DESIGN, harm_bound=worse + 0.01), figures) is None
     assert harm_to_share(DESIGN, report(0.0)) is None
     # Of a challenger the share is whom it was tried on.
     challenger = replace(DESIGN, kind="challenger", challenger=7)
-    assert harm_to_share(challenger, report(0.6, challenger)) > 0.1
+    assert harm_to_share(challenger, report(0.6, challenger))[1] > 0.1
     assert harm_to_share(challenger, report(-0.5, challenger)) is None
     assert not lists_lose(challenger, report(0.6, challenger))
 
 
+def test_whoever_orders_less_often_is_harmed_however_large_the_orders_are():
+    shop = orders(customers=2000)
+    entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), MIDDLE)
+    since, share = shop["purchased_at"] >= MIDDLE, chosen("salt", 0.5, shop["customer_id"])
+    stay_away = since & (np.random.default_rng(0).random(len(shop)) < 0.5)
+
+    def found(group, design):
+        figures = measure(design, shop[~(stay_away & group)], entered, END)
+        assert figures["verdict"] == "open"  # by the order value, which is what it was
+        return figures
+
+    figures = found(share, DESIGN)
+    measured, worse = harm_to_share(DESIGN, figures)
+    assert measured == "revenue_per_customer"
+    assert 0.1 < worse < 0.5
+    assert lists_lose(DESIGN, figures) is None
+    measured, less = lists_lose(DESIGN, found(~share, DESIGN))
+    assert measured == "revenue_per_customer"
+    assert 0.1 < less < 0.5
+    challenger = replace(DESIGN, kind="challenger", challenger=7)
+    assert harm_to_share(challenger, found(share, challenger))[0] == "revenue_per_customer"
+    assert harm_to_share(challenger, found(~share, challenger)) is None
+
+
 def test_lists_that_lose_are_noticed():
-    assert lists_lose(DESIGN, report(-0.5))
+    assert lists_lose(DESIGN, report(-0.5))[0] == "average_order_value"
     assert not lists_lose(DESIGN, report(0.5))
     assert not lists_lose(DESIGN, report(-0.5, until=MIDDLE + timedelta(days=7)))
 
