@@ -13,7 +13,7 @@ from ncf_pipeline.experiment_registry import Experiment, Report
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.measures import MEASURES, PAST_DAYS
 from ncf_pipeline.experiments.results import UNLIKELY
-from ncf_pipeline.experiments.words import percent
+from ncf_pipeline.experiments.words import FOLDER, percent
 from ncf_pipeline.files import new_file, store_errors
 from ncf_pipeline.settings import Settings
 
@@ -38,7 +38,7 @@ CAPTIONS = {
 
 def folder(settings: Settings, name: str) -> str:
     """Where the newest report of an experiment lies."""
-    return f"{settings.artifacts}/experiments/{name}"
+    return f"{settings.artifacts}/{FOLDER}/{name}"
 
 
 def write(settings: Settings, entry: Experiment, figures: Mapping[str, Any], sentence: str) -> str:

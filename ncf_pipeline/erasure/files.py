@@ -3,6 +3,7 @@
 import json
 import logging
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ncf_pipeline import artifacts
-from ncf_pipeline.columns import DISCOVER, Interactions, Lists
+from ncf_pipeline.columns import FOR_YOU, Interactions, Lists
 from ncf_pipeline.database import transaction
 from ncf_pipeline.erasure.words import mask, names_customer, pattern
 from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.experiments.words import FOLDER, PEOPLE_WROTE
 from ncf_pipeline.files import list_files, new_file, remove_file, store_errors
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.snapshot import erase_from_snapshots
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _TEXT = (".html", ".md", ".txt", ".csv")
 _ROWS_AT_ONCE = 100_000
+_WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
+"""What people wrote in an experiment's report. All other numbers in it are of groups."""
 
 
 def search(settings: Settings, customer_id: int) -> dict[str, int]:
@@ -69,6 +73,11 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
             text = _content(url).decode()
             with new_file(url) as file:
                 file.write(mask(text, customer_id, written=False).encode())
+        elif folder == FOLDER and _names(url, customer_id):
+            text = _content(url).decode()
+            masked = _WRITTEN.sub(lambda line: mask(line[0], customer_id, written=True), text)
+            with new_file(url) as file:
+                file.write(masked.encode())
     # They hold no ids, but a row for each customer of a snapshot that is another one now. They only save time.
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
         checkpoint.unlink(missing_ok=True)
@@ -97,7 +106,7 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
                 for batch in _batches(lists):
                     kept = pa.Table.from_batches([batch]).filter(~theirs)
                     of_customers = pc.field(Lists.AUDIENCE) == "customer"
-                    customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == DISCOVER)))
+                    customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == FOR_YOU)))
                     writer.write_table(kept)
     except store_errors() as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Remove it: its lists were live long ago.") from error
@@ -119,6 +128,8 @@ def _names(url: str, customer_id: int) -> bool:
             raise ArtifactError(f"{url} is no JSON: {error}. Repair or remove it.") from error
     if url.endswith(_TEXT):
         text = _content(url).decode(errors="replace")
+        if posixpath.basename(posixpath.dirname(posixpath.dirname(url))) == FOLDER:
+            return any(pattern(customer_id, written=True).search(line) for line in _WRITTEN.findall(text))
         return pattern(customer_id, written=False).search(text) is not None
     return False
 

@@ -28,9 +28,10 @@ _NO_CUSTOMER = frozenset(
         "customer_hash",
         "url",
         "snapshot_id",
+        "sentence",
     }
 )
-"""Text that is a code, a hash or the name of a product: a number in it is never a customer's."""
+"""Text that is a code, a hash, the name of a product or said of groups: a number in it is never a customer's."""
 
 _JSON = ("json", "jsonb")
 _WORDS = {
@@ -40,6 +41,8 @@ _WORDS = {
     ("raw", "batch_file", "location"),
     ("raw", "batch_file", "note"),
     ("raw", "quarantined_line", "note"),
+    ("ml", "experiment", "hypothesis"),
+    ("ml", "experiment", "ended_why"),
 }
 """What people wrote, or called a file: a number in it may well be a customer's, and is masked."""
 

@@ -6,6 +6,12 @@ from typing import Any
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.results import FEWEST_BUYERS, FEWEST_WEEKS, UNLIKELY
 
+FOLDER = "experiments"
+"""Of the reports, in the artifact store."""
+
+PEOPLE_WROTE = ("Hypothesis: ", "Ended by ")
+"""How the facts of a report begin in which people wrote as they like: all others are of groups."""
+
 _SPENT = {
     "average_order_value": ("spent {percent} {more} per order than", "more", "less"),
     "items_per_basket": ("had {percent} {more} different products in a basket than", "more", "fewer"),

@@ -1,6 +1,7 @@
 """Experiments on the customers of a small shop: what their groups read in Redis, and what is measured of them."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import fsspec
@@ -302,20 +303,31 @@ def test_lists_that_were_made_while_an_experiment_ended_are_made_again(settings,
 
 
 def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(settings, shop):
-    experiments.start(settings, DESIGN, by="test")
+    """Also who has a number that the report has too, and whom people named."""
+    erased, counted = CUSTOMERS[0], len(CUSTOMERS) + 1
+    shop.add([("777777", 0, "22001", "A THING", 1, START - timedelta(days=1), 5.0, counted, "France", 1)])
+    experiments.start(settings, replace(DESIGN, hypothesis=f"Lists sell more, not only to {erased}."), by="test")
     refresh(settings)
     start = live_history.live_periods(settings)[-1].answers_from
     shop.sell(start, 3)
+    experiments.stop(settings, None, by="test", why=f"{erased} complained")
     found = experiments.look(settings)
-    forget(settings, CUSTOMERS[0], requested_by="test")
-    assert [report.figures for report in experiment_registry.reports(settings, 1)] == [found.figures]
-    shop.add([("888888", 0, "22001", "A THING", 1, start + timedelta(weeks=3), 9.0, CUSTOMERS[1], "France", 1)])
+    assert f"over {counted} customers" in found.sentence
+    for customer in (erased, counted):
+        forget(settings, customer, requested_by="test")
+    (kept,) = experiment_registry.reports(settings, 1)
+    assert (kept.figures, kept.sentence) == (found.figures, found.sentence)
+    with fsspec.open(f"{found.url}/report.md", "rt") as file:
+        text = file.read()
+    assert found.sentence in text
+    design = experiment_registry.experiment(settings).design
+    assert f"- Hypothesis: {design.hypothesis}" in text
+    assert str(erased) not in text + design.hypothesis
+    assert [entry.customers for entry in registry.publications(settings)] == [len(CUSTOMERS) - 1]
+
     later = experiments.look(settings)
-    before, after = (sum(each["customers"] for each in look.figures["groups"].values()) for look in (found, later))
-    assert (before, after) == (len(CUSTOMERS), len(CUSTOMERS) - 1)
-    first, second = experiment_registry.reports(settings, 1)
-    assert first.figures == found.figures
-    assert second.figures["attribution"]["slices"][:1] == found.figures["attribution"]["slices"]
+    assert sum(each["customers"] for each in later.figures["groups"].values()) == len(CUSTOMERS) - 1
+    assert later.figures["attribution"] == found.figures["attribution"]
 
 
 def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
