@@ -27,9 +27,9 @@ from statsmodels.stats.proportion import proportion_confint
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, look_at
-from ncf_pipeline.experiments.power import chance_within, entered_at, past_curves, tau_for, weeks_needed
+from ncf_pipeline.experiments.power import FEWEST_WEEKS, chance_within, entered_at, past_curves, tau_for, weeks_needed
 from ncf_pipeline.experiments.purchases import Orders, orders_of
-from ncf_pipeline.experiments.results import FEWEST_BUYERS, FEWEST_WEEKS, UNLIKELY
+from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
 from ncf_pipeline.experiments.sequential import margin
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.sales import customers_lines

@@ -25,6 +25,9 @@ from ncf_pipeline.experiments.sequential import best_ratio, margin, smallest_mar
 MOST_WEEKS = 104
 """For longer nobody waits, and a shop is another one by then."""
 
+FEWEST_WEEKS = 2
+"""For as long nothing is decided: every day of the week counts, and twice."""
+
 SHORTEST, LONGEST = 3, 26  # weeks of the past that are laid over
 _LARGEST_EFFECT = 3.0
 _PATHS = 4000
@@ -127,7 +130,7 @@ def chances_by_week(effect: float, squared_errors: Sequence[float], tau: float) 
 
     Args:
         effect: as a share.
-        squared_errors: of the log ratio at each look.
+        squared_errors: of the log ratio at each look, the first after a week.
         tau: of the sequential interval.
     """
     information = 1 / np.asarray(squared_errors, np.float64)
@@ -136,6 +139,7 @@ def chances_by_week(effect: float, squared_errors: Sequence[float], tau: float) 
     walked = np.cumsum(np.log1p(effect) * steps + noise, axis=1)
     margins = np.array([margin(squared**0.5, tau) for squared in squared_errors])
     found = np.abs(walked) > margins * np.sqrt(information)
+    found[:, : FEWEST_WEEKS - 1] = False
     chances: npt.NDArray[np.float64] = np.logical_or.accumulate(found, axis=1).mean(axis=0)
     return chances
 
@@ -198,4 +202,5 @@ def _chances(
     squared = [curve.squared_error(week, share) for week in range(1, weeks + 1)]
     if every_week:
         return chances_by_week(effect, squared, tau_for(effect, power))
-    return np.array([chance_to_find(effect, each) for each in squared])
+    early = [0.0] * min(FEWEST_WEEKS - 1, weeks)
+    return np.array(early + [chance_to_find(effect, each) for each in squared[len(early) :]])

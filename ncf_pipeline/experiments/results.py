@@ -19,14 +19,11 @@ from ncf_pipeline.experiments.measures import (
     Look,
     look_at,
 )
-from ncf_pipeline.experiments.power import more_weeks, tau_for
+from ncf_pipeline.experiments.power import FEWEST_WEEKS, more_weeks, tau_for
 from ncf_pipeline.experiments.sequential import margin
 
 FEWEST_BUYERS = 30
 """So many customers of each group must have bought before anything is decided: means of fewer are not yet normal."""
-
-FEWEST_WEEKS = 2
-"""For as long nothing is decided either: every day of the week counts, and twice."""
 
 UNLIKELY = 0.001
 """Groups that chance makes so rarely were not made by chance."""

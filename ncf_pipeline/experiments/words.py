@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.results import FEWEST_BUYERS, FEWEST_WEEKS, UNLIKELY
+from ncf_pipeline.experiments.power import FEWEST_WEEKS, MOST_WEEKS
+from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
 
 FOLDER = "experiments"
 """Of the reports, in the artifact store."""
@@ -26,8 +27,9 @@ def sentence(design: Design, figures: Mapping[str, Any]) -> str:
 
     Args:
         design: of the experiment.
-        figures: from `results.measure`.
+        figures: from `results.measure`; `has_ended`, where nobody takes part any more.
     """
+    ended = figures.get("has_ended", False)
     customers = sum(group["customers"] for group in figures["groups"].values())
     over = f"over {customers:,} customers and {_weeks(figures['weeks'])}"
     if figures["sample_ratio"]["p"] < UNLIKELY:
@@ -57,14 +59,20 @@ def sentence(design: Design, figures: Mapping[str, Any]) -> str:
         return f"No difference can be told apart from chance, {over}: {least} would probably have shown."
     if design.decides == "once":
         end = f"{design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "its end"
+        if ended:
+            return f"Nothing was decided: this experiment ended before its one look, on {end} ({over})."
         return f"Nothing is decided before {end}: this experiment is looked at once, then. So far {over}."
-    more_weeks = figures["more_weeks"]
-    rest = (
-        f"about {more_weeks} more {'week' if more_weeks == 1 else 'weeks'} needed"
-        if more_weeks is not None
-        else f"for {percent(design.minimum_effect)} the groups are too small, however long it runs"
+    return f"No difference {'could' if ended else 'can'} be told apart from chance{'' if ended else ' yet'}; " + (
+        f"{_rest(design, figures['more_weeks'], ended=ended)} ({over})."
     )
-    return f"No difference can be told apart from chance yet; {rest} ({over})."
+
+
+def _rest(design: Design, more_weeks: int | None, *, ended: bool) -> str:
+    if more_weeks is None:
+        too = f"the groups {'were' if ended else 'are'} too small for {percent(design.minimum_effect)}"
+        return f"{too}, even in {MOST_WEEKS} more weeks"
+    weeks = f"about {more_weeks} more {'week' if more_weeks == 1 else 'weeks'}"
+    return f"{weeks} {'would have been ' if ended else ''}needed"
 
 
 def percent(share: float) -> str:

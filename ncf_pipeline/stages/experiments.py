@@ -172,6 +172,7 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     first = lines.groupby(Lines.CUSTOMER_ID)[Lines.PURCHASED_AT].min()
     entered = entries(first, shown)
     figures = measure(design, orders_of(lines), entered, until)
+    figures["has_ended"] = entry.state == "ended"
     figures["other_lists"] = time_of_others(shown, design.starts_at, until)
     before = experiment_registry.reports(settings, entry.number)
     earlier = before[-1].figures["attribution"]["slices"] if before else []

@@ -201,7 +201,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     # What is bought after the end does not count, and a look again finds the same.
     shop.sell(start + timedelta(weeks=5), 1)
     again = experiments.look(settings, "spring")
-    assert (again.figures, again.ends) == (found.figures, None)
+    assert (again.figures, again.ends) == ({**found.figures, "has_ended": True}, None)
     assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
 
     # What was bought from lists, counted again.

@@ -50,6 +50,15 @@ def test_weeks_by_hand():
     assert weeks_needed(NEVER, 0.05, share=0.5, power=0.8, every_week=False) is None
 
 
+def test_a_plan_never_promises_what_is_not_decided_yet():
+    """Nothing is decided before two weeks are over, however large the shop."""
+    huge = Curve(always=0.0, each_week=1e-6, customers=4_000_000, seen_weeks=8)
+    for every_week in (True, False):
+        how = {"share": 0.5, "power": 0.8, "every_week": every_week}
+        assert weeks_needed(huge, 0.5, **how) == 2
+        assert chance_within(huge, 0.5, 1, **how) == 0
+
+
 def test_the_smallest_effect_is_found_with_just_that_power():
     for every_week in (True, False):
         effect = smallest_effect(SOON, 10, share=0.2, power=0.8, every_week=every_week)
@@ -60,6 +69,7 @@ def test_the_smallest_effect_is_found_with_just_that_power():
 
 def test_looking_every_week_finds_nothing_where_there_is_nothing():
     chances = chances_by_week(0.0, [0.01 / week for week in range(1, 53)], tau_for(0.05, 0.8))
+    assert chances[0] == 0  # nothing is decided yet
     assert 0 < chances[-1] <= 0.05
 
 

@@ -50,7 +50,7 @@ def said(effect=0.0, design=DESIGN, **options):
             0.0,
             {"minimum_effect": 0.001},
             {},
-            "No difference can be told apart from chance yet; for 0.1% the groups",
+            "No difference can be told apart from chance yet; the groups are too small for 0.1%, even in 104",
         ),
     ],
 )
@@ -78,6 +78,18 @@ def test_a_running_experiment_says_how_many_more_weeks():
     figures = report(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
     assert f"about {figures['more_weeks']} more weeks needed" in sentence(DESIGN, figures)
     assert figures["more_weeks"] > 1
+
+
+def test_what_has_ended_promises_no_more():
+    weekly = report(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
+    more = weekly["more_weeks"]
+    assert sentence(DESIGN, {**weekly, "has_ended": True}) == (
+        f"No difference could be told apart from chance; about {more} more weeks would have been needed (over "
+        f"{sum(group['customers'] for group in weekly['groups'].values())} customers and 4 weeks)."
+    )
+    once = replace(DESIGN, decides="once", ends_at=END + timedelta(weeks=2))
+    told = sentence(once, {**report(0.5, once), "has_ended": True})
+    assert told.startswith("Nothing was decided: this experiment ended before its one look, on 2011-07-04 (over ")
 
 
 def test_groups_out_of_proportion_say_nothing_else():
