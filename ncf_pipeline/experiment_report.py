@@ -11,7 +11,7 @@ from ncf_pipeline import experiment_figures
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiment_registry import Experiment, Report
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.measures import MEASURES, PAST_DAYS
+from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.results import UNLIKELY
 from ncf_pipeline.experiments.words import FOLDER, percent
 from ncf_pipeline.files import new_file, store_errors
@@ -136,8 +136,8 @@ def facts(entry: Experiment, figures: Mapping[str, Any]) -> list[str]:
         + ("each week" if design.decides == "weekly" else "by one look at the end")
         + f"; {percent(design.minimum_effect)} is the least worth finding, with a chance of {design.power:.0%}",
         *(
-            f"{design.groups[name]}: {groups[name]['customers']:,} customers, of whom {groups[name]['buyers']:,} "
-            f"bought, {groups[name]['orders']:,} orders"
+            f"{name}, with {design.groups[name]}: {groups[name]['customers']:,} customers, of whom "
+            f"{groups[name]['buyers']:,} bought, {groups[name]['orders']:,} orders"
             for name in ("treated", "control")
         ),
         f"{ratio['in_share']:,} of {ratio['of_all']:,} are in the share; chance is as far from {ratio['share']:.1%} in "
@@ -157,8 +157,8 @@ def notes(figures: Mapping[str, Any]) -> list[str]:
     """How the table is to be read."""
     cuts = ", ".join(f"{row['words']} {row['quantile']:.0%}" for row in figures["measures"] if row["quantile"] < 1)
     return [
-        "Returns are taken off. The unit is the customer. Effects are with CUPED: what the groups differed by in the "
-        f"{PAST_DAYS} days before is taken off. Large values are cut, so that so many lie below: {cuts or 'none'}. "
+        "Returns are taken off. The unit is the customer. Effects are with CUPED: what the groups differed by before "
+        f"is taken off. Large values are cut, so that so many of those above 0, or more, lie below: {cuts or 'none'}. "
         "The interval for one look is right for whoever looks once, at a time that was set before; the other one "
         "however often anybody looks."
     ]

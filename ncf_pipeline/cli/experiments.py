@@ -169,6 +169,9 @@ def report(name: Name = None, as_json: Json = False) -> None:
         words, treated, control, _, percent, always, *_ = experiment_report.cells(row)
         table.add_row(words, treated, control, percent, always)
     console.print(table, markup=False)
+    if found.figures["measures"]:
+        words = "In percent, what the groups differed by before is taken off (CUPED), and the largest values are cut."
+        console.print(words, soft_wrap=True, highlight=False, markup=False)
     for line in filter(None, (found.harm, found.loss, found.mismatch)):
         console.print(f"Mind: {line}", soft_wrap=True, highlight=False, markup=False)
     if ended:

@@ -31,6 +31,9 @@ Mask = npt.NDArray[np.bool_]
 ONE_LOOK = float(stats.norm.ppf(1 - ALPHA / 2))
 """Standard errors to each side of a 95% interval that is looked at once."""
 
+_NEAR, _MOST_THAT_FOLLOWS = 0.8, 0.4
+"""Values from so much of the cut on may be as much of the mean as this, each counted as the cut."""
+
 _ROUNDS = 100  # more than a winsorised mean ever takes
 
 
@@ -167,15 +170,21 @@ def _scale(value: FloatArray, times: float | None) -> tuple[float, FloatArray]:
 
 
 def _times(value: FloatArray, quantile: float) -> float | None:
-    """How many times the mean a value may count, so that the quantile of those above 0 just does; None for any.
+    """How many times the mean a value may count, so that the quantile of ascending values above 0 does; None for any.
 
-    Ascending. Where nearly all are alike, the quantile is the smallest of them, and to cut there would leave nothing.
+    A cut follows the mean of its group, and all values near it follow the cut. Where these are many, such as counts
+    that are mostly alike, a small difference would grow by itself: there the cut is made higher, up to none at all.
     """
     positive = value[np.searchsorted(value, 0, side="right") :]
-    if quantile >= 1 or len(positive) == 0:
+    n = len(positive)
+    if quantile >= 1 or n == 0:
         return None
-    cap = positive[int(np.ceil(quantile * len(positive))) - 1]
-    return float(cap / np.minimum(positive, cap).mean()) if cap > positive[0] else None
+    caps = np.unique(positive[int(np.ceil(quantile * n)) - 1 :])[:-1]  # above the largest value, nothing is cut
+    below = np.searchsorted(positive, caps, side="right")
+    times = caps * n / (np.concatenate([[0.0], np.cumsum(positive)])[below] + caps * (n - below))
+    near = n - np.searchsorted(positive, _NEAR * caps)
+    calm = np.flatnonzero(times * near <= _MOST_THAT_FOLLOWS * n)
+    return float(times[calm[0]]) if len(calm) else None
 
 
 def _slopes(parts: Sequence[FloatArray], past: Sequence[FloatArray]) -> FloatArray:

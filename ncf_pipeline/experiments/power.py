@@ -30,6 +30,7 @@ FEWEST_WEEKS = 2
 
 SHORTEST, LONGEST = 3, 26  # weeks of the past that are laid over
 _LARGEST_EFFECT = 3.0
+_ITS_OWN_WEEKS = 6  # of fewer, a curve through an experiment's errors is mostly chance
 _PATHS = 4000
 
 
@@ -179,18 +180,26 @@ def smallest_effect(curve: Curve, weeks: int, *, share: float, power: float, eve
     return float(brentq(lacking, 1e-4, _LARGEST_EFFECT, xtol=1e-4)) if lacking(_LARGEST_EFFECT) > 0 else float("inf")
 
 
-def more_weeks(squared_errors: Mapping[float, float], effect: float, *, power: float) -> int | None:
-    """How many more weeks an experiment needs, by how its own error fell so far; None where no number is enough.
+def more_weeks(
+    squared_errors: Mapping[float, float], effect: float, *, power: float, past: Curve | None = None
+) -> int | None:
+    """How many more weeks an experiment needs; None where `MOST_WEEKS` more are not enough.
+
+    Its own error says so by how it fell so far; while that is only a few weeks, from where it is now on as it fell in
+    the shop's past.
 
     Args:
         squared_errors: of the log ratio, by weeks since the start; at least one.
         effect: the least that is worth finding.
         power: the chance with which a look then finds it.
+        past: of the shop, if it is long enough.
     """
-    curve = curve_through(list(squared_errors), list(squared_errors.values()), 0)
     now, tau = max(squared_errors), tau_for(effect, power)
+    curve, level = curve_through(list(squared_errors), list(squared_errors.values()), 0), 1.0
+    if past is not None and len(squared_errors) < _ITS_OWN_WEEKS:
+        curve, level = past, squared_errors[now] / (past.always + past.each_week / now)
     for more in range(1, MOST_WEEKS + 1):
-        error = (curve.always + curve.each_week / (now + more)) ** 0.5
+        error = (level * (curve.always + curve.each_week / (now + more))) ** 0.5
         if np.log1p(effect) >= (margin(error, tau) + norm.ppf(power)) * error:
             return more
     return None

@@ -19,7 +19,7 @@ from ncf_pipeline.experiments.measures import (
     Look,
     look_at,
 )
-from ncf_pipeline.experiments.power import FEWEST_WEEKS, more_weeks, tau_for
+from ncf_pipeline.experiments.power import FEWEST_WEEKS, more_weeks, past_curves, tau_for
 from ncf_pipeline.experiments.sequential import margin
 
 FEWEST_BUYERS = 30
@@ -29,6 +29,7 @@ UNLIKELY = 0.001
 """Groups that chance makes so rarely were not made by chance."""
 
 _BINS = 24
+_PART_OF_A_WEEK = 0.1  # since the last full one: less is no look of its own
 _NO_ERROR = 1e-9  # of a log ratio: what rounding leaves
 
 
@@ -52,7 +53,12 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
     of_each = {name: _compared(look, treated, name) for name in MEASURES}
     path = _by_week(design, orders, entered_at, until, tau)
     share = int((treated if design.share_is_treated else ~treated).sum())
-    decided, more = _decided(design, of_each[design.metric], path, until, weeks, tau)
+    decided, errors = _decided(design, of_each[design.metric], path, until, weeks, tau)
+    more = None
+    if errors:
+        curves = past_curves(orders, design.starts_at, MEASURES[design.metric])
+        past = curves[0] if curves is not None else None
+        more = more_weeks(errors, design.minimum_effect, power=design.power, past=past)
     return {
         "starts_at": design.starts_at.isoformat(),
         "until": until.isoformat(),
@@ -164,17 +170,21 @@ def _less_one(log_ratio: float) -> float:
 def _by_week(
     design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: datetime, tau: float
 ) -> list[dict[str, Any]]:
-    """The effect as each weekly look would have found it, by what is known of returns now."""
+    """The effect as each weekly look would have found it, and this one, by what is known of returns now."""
     rows = []
-    week = 1
-    while (at := design.starts_at + timedelta(weeks=week)) <= until:
+    weeks = (until - design.starts_at) / timedelta(weeks=1)
+    looks = [float(week) for week in range(1, int(weeks) + 1)]
+    if weeks - int(weeks) > _PART_OF_A_WEEK:
+        looks.append(weeks)
+    for week in looks:
+        at = min(design.starts_at + timedelta(weeks=week), until)
         look = look_at(orders, entered_at, at)
         found = _compared(look, _treated(design, look), design.metric)
         if found is not None and _differs(found.log_ratio):
             once, always = _percent(found, None), _percent(found, tau)
             rows.append(
                 {
-                    "week": week,
+                    "week": round(week, 2),
                     "ratio": once["value"],
                     "low": once["low"],
                     "high": once["high"],
@@ -184,7 +194,6 @@ def _by_week(
                     "enough": _enough(found),
                 }
             )
-        week += 1
     return rows
 
 
@@ -195,24 +204,24 @@ def _decided(
     until: datetime,
     weeks: float,
     tau: float,
-) -> tuple[str, int | None]:
-    """`more`, `less`, `none` (of a look that was the only one), `open` or `early`; and how many more weeks."""
+) -> tuple[str, dict[float, float]]:
+    """`more`, `less`, `none` (of a look that was the only one), `open` or `early`; errors by week if it goes on."""
     if found is None or not _enough(found) or not _long_enough(weeks):
-        return "early", None
+        return "early", {}
     once = design.decides == "once"
     if once and (design.ends_at is None or until < design.ends_at):
-        return "open", None
+        return "open", {}
     low, high = (
         found.log_ratio.interval() if once else found.log_ratio.interval(margin(found.log_ratio.standard_error, tau))
     )
     if low > 0 or high < 0:
-        return "more" if low > 0 else "less", None
+        return "more" if low > 0 else "less", {}
     if once:
-        return "none", None
+        return "none", {}
     errors = {row["week"]: row["squared_error"] for row in path if row["enough"]} or {
         weeks: found.log_ratio.standard_error**2
     }
-    return "open", more_weeks(errors, design.minimum_effect, power=design.power)
+    return "open", errors
 
 
 def _group(look: Look, member: Mask) -> dict[str, int]:

@@ -5,11 +5,13 @@ experiments. The interval here is wider by just what it takes: the chance that i
 until the end of time, is 5%.
 
 The estimate at information I (one over its squared standard error) is taken for a Brownian motion with drift, as sums
-over many customers are. Mixing the likelihood ratio over a normal prior N(0, tau²) of the effect gives a martingale;
-inverting Ville's inequality gives the interval. Robbins 1970 ("Statistical methods related to the law of the iterated
-logarithm"); Johari, Koomen, Pekelis & Walsh 2022 ("Always Valid Inference", Operations Research 70:3, mSPRT);
-Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024 ("Time-uniform central limit theory and asymptotic confidence
-sequences", Annals of Statistics 52:6, section 2, and for tau its appendix on tuning).
+over many customers are: two looks differ by what the later one knows more, and their covariance is the variance of the
+later. That holds for the same customers week after week if what they do lasts; `make bench-uplift` plays it on a shop.
+Mixing the likelihood ratio over a normal prior N(0, tau²) of the effect gives a martingale; inverting Ville's
+inequality gives the interval. Robbins 1970 ("Statistical methods related to the law of the iterated logarithm");
+Johari, Koomen, Pekelis & Walsh 2022 ("Always Valid Inference", Operations Research 70:3, mSPRT); Waudby-Smith, Arbour,
+Sinha, Kennedy & Ramdas 2024 ("Time-uniform central limit theory and asymptotic confidence sequences", Annals of
+Statistics 52:6, section 2, and for tau its appendix on tuning).
 """
 
 import numpy as np

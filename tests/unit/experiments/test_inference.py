@@ -98,6 +98,18 @@ def test_values_that_are_nearly_all_alike_are_not_cut():
     assert (same.value, same.standard_error) == (pytest.approx(0), pytest.approx(0))
 
 
+@pytest.mark.parametrize("shares", [[0.02, 0.05, 0.93], [0.8, 0.192, 0.006, 0.002], [0.1, 0.1, 0.1, 0.1, 0.6]])
+def test_where_many_values_are_alike_a_cut_makes_nothing_larger_than_it_is(shares):
+    """Counts, of which many are the largest, or just where a cut would be: it would follow the group's own mean."""
+    random, treated = np.random.default_rng(0), np.arange(4000) % 2 == 0
+    value = random.choice(np.arange(len(shares)) + 1, 4000, p=shares).astype(float)
+    value[treated] += random.random(2000) < 0.03  # one more, now and then
+    for quantile in (0.95, 0.99):
+        cut, uncut = (compare(ascending(value), np.zeros((4000, 1)), treated, q).log_ratio for q in (quantile, 1.0))
+        assert cut.value == pytest.approx(uncut.value, abs=0.003)
+        assert cut.standard_error == pytest.approx(uncut.standard_error, rel=0.2)
+
+
 def test_one_huge_order_moves_nothing():
     treated = groups(3)
     grown = changed(VALUES, treated, lambda value: 1.12 * value)

@@ -74,10 +74,21 @@ def test_looking_every_week_finds_nothing_where_there_is_nothing():
 
 
 def test_a_running_experiment_says_how_much_longer():
-    errors = {week: 0.004 / week for week in range(2, 7)}
+    errors = {week: 0.004 / week for week in range(2, 8)}
     more = more_weeks(errors, 0.05, power=0.8)
-    assert more_weeks({week: 0.004 / week for week in range(2, 11)}, 0.05, power=0.8) == more - 4
-    assert more_weeks(dict.fromkeys(range(2, 7), 0.04), 0.05, power=0.8) is None
+    assert more_weeks({week: 0.004 / week for week in range(2, 11)}, 0.05, power=0.8) == more - 3
+    assert more_weeks(dict.fromkeys(range(2, 8), 0.04), 0.05, power=0.8) is None
+
+
+def test_of_its_first_weeks_an_experiment_says_how_much_longer_by_the_shops_past():
+    """Two or three errors say nothing of how they go on: here by chance they did not fall."""
+    errors, past = {2: 0.002, 3: 0.002}, Curve(always=0.0, each_week=0.5, customers=100, seen_weeks=8)
+    assert more_weeks(errors, 0.05, power=0.8) is None
+    # As the past has it, and starting from where it is: from 3 weeks on, 0.006 / weeks.
+    expected = more_weeks({week: 0.006 / week for week in range(2, 8)}, 0.05, power=0.8) + 4
+    assert more_weeks(errors, 0.05, power=0.8, past=past) == expected
+    # Later its own weeks say more.
+    assert more_weeks(dict.fromkeys(range(2, 8), 0.04), 0.05, power=0.8, past=past) is None
 
 
 def test_a_past_that_is_too_short_plans_nothing():
