@@ -28,6 +28,9 @@ FEWEST_BUYERS = 30
 UNLIKELY = 0.001
 """Groups that chance makes so rarely were not made by chance."""
 
+MISMATCH = "mismatch"
+"""The verdict on such groups: nothing of what is measured can be believed, nor who is harmed."""
+
 _BINS = 24
 _PART_OF_A_WEEK = 0.1  # since the last full one: less is no look of its own
 _NO_ERROR = 1e-9  # of a log ratio: what rounding leaves
@@ -53,7 +56,10 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
     of_each = {name: _compared(look, treated, name) for name in MEASURES}
     path = _by_week(design, orders, entered_at, until, tau)
     share = int((treated if design.share_is_treated else ~treated).sum())
+    chance = sample_ratio(share, len(treated), design.share)
     decided, errors = _decided(design, of_each[design.metric], path, until, weeks, tau)
+    if chance < UNLIKELY:
+        decided, errors = MISMATCH, {}
     more = None
     if errors:
         curves = past_curves(orders, design.starts_at, MEASURES[design.metric])
@@ -68,7 +74,7 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
             "share": design.share,
             "in_share": share,
             "of_all": len(treated),
-            "p": sample_ratio(share, len(treated), design.share),
+            "p": chance,
         },
         "measures": [_row(look, treated, name, found, tau) for name, found in of_each.items() if found is not None],
         "by_week": path,
@@ -106,7 +112,7 @@ def lists_lose(design: Design, figures: dict[str, Any]) -> tuple[str, float] | N
 
 
 def _harm_rows(design: Design, figures: dict[str, Any]) -> list[dict[str, Any]]:
-    if not _long_enough(figures["weeks"]):
+    if not _long_enough(figures["weeks"]) or figures["verdict"] == MISMATCH:
         return []
     asked = {design.metric, REVENUE_PER_CUSTOMER}
     return [row for row in figures["measures"] if row["measure"] in asked and row["enough"]]

@@ -184,7 +184,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     assert found.sentence.endswith("over 241 customers and 5 weeks.")
     *weeks, newest = found.figures["by_week"]
     assert [entry["week"] for entry in weeks] == [1, 2, 3, 4]
-    assert 4.9 < newest["week"] < 5
+    assert 4.9 < newest["week"] <= 5
     assert (newest["ratio"], newest["always_low"]) == (row["ratio"]["value"], row["always"]["low"])
     assert found.mismatch is None
     assert found.loss is None

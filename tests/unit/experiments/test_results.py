@@ -96,9 +96,13 @@ def test_groups_out_of_proportion_say_nothing_else():
     def without_many(everybody):
         return everybody[~chosen("salt", 0.3, everybody.index)]
 
-    figures = report(0.5, entered=without_many)
+    figures = report(0.9, entered=without_many)
     assert figures["sample_ratio"]["p"] < 1e-6
     assert sentence(DESIGN, figures).startswith("Nothing can be said: ")
+    assert figures["verdict"] == "mismatch"
+    # So nobody is surely harmed either.
+    assert figures["measures"][0]["always"]["low"] > 0.12
+    assert harm_to_share(DESIGN, figures) is None
 
 
 def test_harm_is_what_the_share_surely_lacks():
