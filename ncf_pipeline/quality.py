@@ -303,7 +303,7 @@ def _address(settings: Settings) -> str:
 
 
 def _first_line(error: object) -> str:
-    return next(iter(str(error).strip().splitlines()), "no reason was given")
+    return next(iter(str(error).strip().splitlines()), "the library gave no reason")
 
 
 def _suite(suite: str) -> dict[str, Any]:
@@ -335,8 +335,8 @@ def _verdict(suite: str, result: Any) -> Verdict:
     broken, not_asked = [], []
     for each in result.results:
         rule = rules[each.expectation_config.meta["id"]]
-        if each.exception_info.get("raised_exception", True):
-            reason = _first_line(each.exception_info.get("exception_message") or "the library gave no reason")
+        reason = _why_not_asked(each.exception_info)
+        if reason is not None:
             not_asked.append(f"The rule {rule.rule_id} could not be asked: {reason}")
             continue
         rows = _rows(each)
@@ -362,6 +362,15 @@ def _verdict(suite: str, result: Any) -> Verdict:
     order = ("critical", "warning", "info")
     broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows))
     return Verdict(len(rules), worst.value if worst is not None else None, broken)
+
+
+def _why_not_asked(told: Mapping[str, Any]) -> str | None:
+    """None where a rule was asked. The library tells it flat, or by each metric that the rule needs."""
+    by_metric = [told] if "raised_exception" in told else [each for each in told.values() if isinstance(each, Mapping)]
+    raised = [each for each in by_metric if each.get("raised_exception")]
+    if raised or not by_metric:
+        return _first_line(raised[0].get("exception_message") if raised else "")
+    return None
 
 
 def _rows(result: Any) -> int:

@@ -58,7 +58,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def servers():
-    """Addresses of a Postgres (as superuser) and a Redis of this worker's own, stopped at the end."""
+    """Addresses of a Postgres (as superuser) and a Redis of this worker's own, stopped at the end.
+
+    `NCF_TEST_POSTGRES=/usr/lib/postgresql/15/bin` takes another release's programs than the embedded ones.
+    """
+    import ncf_pipeline.local.postgres
     from ncf_pipeline.local import ports
     from ncf_pipeline.local.postgres import SUPERUSER, database_url, start_postgres, stop_postgres
     from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
@@ -68,9 +72,17 @@ def servers():
     started = []
     try:
         port = ports.free_port()
-        postgres = start_postgres(
-            folder / "postgres", port=port, password="test", log=folder / "postgres.log", parameters={**FAST, **UNSAFE}
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            if "NCF_TEST_POSTGRES" in os.environ:
+                programs = Path(os.environ["NCF_TEST_POSTGRES"])
+                patch.setattr(ncf_pipeline.local.postgres, "_programs", lambda: programs)
+            postgres = start_postgres(
+                folder / "postgres",
+                port=port,
+                password="test",
+                log=folder / "postgres.log",
+                parameters={**FAST, **UNSAFE},
+            )
         started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid)))
         server_url = database_url(port, role=SUPERUSER, password="test", database="postgres")
         port = ports.free_port()

@@ -9,7 +9,7 @@ import pytest
 import redis
 from psycopg2.extras import execute_values
 
-from ncf_pipeline import quality, registry
+from ncf_pipeline import list_quality, quality, registry
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError, QualityError
@@ -246,6 +246,19 @@ def test_two_publications_at_once_are_checked_one_after_the_other(settings, prod
 def test_a_row_without_a_list_is_named(settings, products):
     with pytest.raises(InputError, match="no list of stock codes"):
         checked(settings, put(None)(good_lists()), purchases())
+
+
+def test_a_rule_that_cannot_be_asked_is_named_with_what_the_database_said(settings, products, monkeypatch):
+    fill = list_quality._fill
+
+    def fill_and_rename(*arguments):
+        products = fill(*arguments)
+        execute(settings, "alter table ml.checked_product rename column customers to buyers")
+        return products
+
+    monkeypatch.setattr(list_quality, "_fill", fill_and_rename)
+    with pytest.raises(QualityError, match=r"^The rule catalogue_is_covered could not be asked: .*does not exist"):
+        checked(settings, good_lists(), purchases())
 
 
 @pytest.fixture
