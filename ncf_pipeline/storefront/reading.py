@@ -109,21 +109,22 @@ class Reader:
 
     def _commands(self, question: Question, held: Held) -> list[Command]:
         """What goes out together: the fallbacks that are not known yet, and the own lists, last."""
+        names, source, key, fallback, country = question
         commands: list[Command] = []
-        if question.fallback is not None:
-            commands += [
-                ("HMGET", f"{held.start}fallback:{key}", *_OF_FALLBACK)
-                for key in (question.country, EVERYWHERE)
-                if key and key not in held.fallbacks
-            ]
-        if question.key is not None:
-            if self._reasons and question.source == "customer":
-                commands.append(("HMGET", held.start + question.key, *question.names, *map(reasons_of, question.names)))
-            elif len(question.names) == 1:
+        if fallback is not None:
+            known = held.fallbacks
+            if country and country not in known:
+                commands.append(("HMGET", f"{held.start}fallback:{country}", *_OF_FALLBACK))
+            if EVERYWHERE not in known and country != EVERYWHERE:
+                commands.append(("HMGET", f"{held.start}fallback:{EVERYWHERE}", *_OF_FALLBACK))
+        if key is not None:
+            if self._reasons and source == "customer":
+                commands.append(("HMGET", held.start + key, *names, *map(reasons_of, names)))
+            elif len(names) == 1:
                 # A single value is faster to parse than a list of one.
-                commands.append(("HGET", held.start + question.key, question.names[0]))
+                commands.append(("HGET", held.start + key, names[0]))
             else:
-                commands.append(("HMGET", held.start + question.key, *question.names))
+                commands.append(("HMGET", held.start + key, *names))
         return commands
 
     def _found(
@@ -133,7 +134,9 @@ class Reader:
             self._hold_fallbacks(held, commands, replies)
         if question.key is None:
             return [_instead(question, held)]
-        own = replies[-1] if commands[-1][0] == "HMGET" else replies[-1:]
+        if commands[-1][0] == "HGET":
+            return [_own(question, question.names[0], replies[-1], None, held.name) or _instead(question, held)]
+        own = replies[-1]
         why = own[len(question.names) :] or (None,) * len(own)
         return [
             _own(question, name, text, because, held.name) or _instead(question, held)
