@@ -35,7 +35,8 @@ def word_table(state: ShopState) -> sp.csr_array:
         events.described.tolist(), events.descriptions, events.described_since.tolist(), strict=True
     ):
         if since < state.at:
-            for word in words_of(description, str(events.products[product])):
+            # Sorted, for the order in which numbers are added up: that of a set is another in each process.
+            for word in sorted(words_of(description, str(events.products[product]))):
                 rows.append(product)
                 columns.append(numbers.setdefault(word, len(numbers)))
     table = sp.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(products, max(len(numbers), 1)))

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -94,3 +97,36 @@ def test_a_product_alike_to_what_was_bought_scores_above_others():
     assert scores["words"][0, 1] == pytest.approx(np.log1p(10 * 0.5**0.5))
     assert scores["words"][0, 4] == pytest.approx(np.log1p(10 * 0.5))
     assert scores["words"][0, [0, 2, 3]].tolist() == [0, 0, 0]
+
+
+PROGRAM = """
+import hashlib, sys
+import pandas as pd
+from ncf_pipeline.model.events import encode
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.state import ShopState
+from ncf_pipeline.model.words import alike, word_table
+events = encode(pd.read_parquet(sys.argv[1]), pd.Timestamp(sys.argv[2]).to_pydatetime())
+table = alike(word_table(ShopState(events, int(sys.argv[3]), Recipe())), 5)
+print(hashlib.sha256(table.indptr.tobytes() + table.indices.tobytes() + table.data.tobytes()).hexdigest())
+"""
+
+
+def test_another_process_finds_the_same_to_the_last_bit(tmp_path):
+    random = np.random.default_rng(0)
+    words = [f"w{'abcdefghij'[number // 10]}{'abcdefghij'[number % 10]}" for number in range(60)]
+    lines = frame([(1, f"P{number:03d}", f"{number}", 0) for number in range(100)])
+    lines = lines.assign(description=[" ".join(random.choice(words, 6, replace=False)) for _ in range(100)])
+    lines.to_parquet(tmp_path / "lines.parquet")
+    day = START + timedelta(days=50)
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, tmp_path / "lines.parquet", day.isoformat(), str(microseconds(day))],
+            env=os.environ | {"PYTHONHASHSEED": seed},  # which another process has at random
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
