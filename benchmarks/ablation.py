@@ -10,18 +10,18 @@ from datetime import timedelta
 import numpy as np
 import torch
 
-from ncf_pipeline.evaluation import score_by_customer, truth_of
+from ncf_pipeline.evaluation.scores import score_by_customer, truth_of
 from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.events import DAY, encode, microseconds
-from ncf_pipeline.model.features import CUSTOMER, FEATURES, TASTE
+from ncf_pipeline.model.features.events import DAY, encode, microseconds
+from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.tables import CUSTOMER, FEATURES, TASTE
+from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, inner_precision, warm_start
-from ncf_pipeline.model.queries import instants, queries_at
+from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.state import ShopState
-from ncf_pipeline.model.taste import Taste
 from ncf_pipeline.model.trained import new_network
-from ncf_pipeline.peers import PEERS
 
 EPOCHS = 3
 TIME = (

@@ -21,22 +21,24 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from ncf_pipeline.stages import retrain  # before torch, for its threads' sake
+from ncf_pipeline.training import retrain  # before torch, for its threads' sake
 
 import fastexcel  # isort: skip
 import numpy as np
 import torch
 
-from ncf_pipeline import live_history, registry, synthetic
+from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Interactions
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.local.services import serving
-from ncf_pipeline.model.features import FEATURES
-from ncf_pipeline.publication import live_publication
+from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.serving.publication import live_publication
+from ncf_pipeline.serving.publish import refresh
+from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.stages.ingest import ingest
-from ncf_pipeline.stages.live_performance import live_performance
-from ncf_pipeline.stages.publish import refresh
-from ncf_pipeline.stages.rollback import rollback
 
 SHUFFLED, ONE_LIST = "shuffled labels", "one list for everyone"
 

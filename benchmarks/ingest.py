@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.local import serving
-from ncf_pipeline.migrations import migrate
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.storage.migrations import migrate
 
 
 class Memory(threading.Thread):

@@ -26,19 +26,19 @@ import pandas as pd
 from ablation import ablate
 from quality_page import write_page
 
-from ncf_pipeline import registry
-from ncf_pipeline.artifacts import load_model
-from ncf_pipeline.baselines import BASELINES
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.evaluation import CANDIDATE, score, truth_of
+from ncf_pipeline.evaluation.baselines import BASELINES
+from ncf_pipeline.evaluation.scores import CANDIDATE, score, truth_of
+from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
-from ncf_pipeline.model.lists import customer_lists
+from ncf_pipeline.model.lists.assemble import customer_lists
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.artifacts import load_model
+from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages import retrain
-from ncf_pipeline.stages.evaluate import peer_lists
-from ncf_pipeline.stages.ingest import ingest
 from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.training import retrain
+from ncf_pipeline.training.evaluate import peer_lists
 
 CUTS = ("2011-09-16", "2011-10-14", "2011-11-11")
 DEVELOPMENT = ("2011-04-11", "2011-05-09", "2011-06-06", "2011-07-04")
@@ -97,7 +97,7 @@ def lists_in_redis(settings, customers):
 
 def cost(parquet, cutoff, answer):
     """Seconds and MB of a backtest, a refit and all lists; in a process of its own, so that its peak is its own."""
-    from ncf_pipeline.model.lists import customer_lists, product_lists
+    from ncf_pipeline.model.lists.assemble import customer_lists, product_lists
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 

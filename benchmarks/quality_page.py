@@ -35,7 +35,7 @@ no negatives are sampled, and every customer counts who bought something and was
 for all purchases, `discover` for those that were new to the customer. Precision@5 divides by five, always.
 Intervals are 95%, by bootstrap over customers; "ahead" is this model less the other, customer by customer.
 Baselines and peers are trained and scored on the same purchases and customers; LambdaRank sees this model's own
-candidates and features. Their settings are in `ncf_pipeline/peers/`, and were not tuned.
+candidates and features. Their settings are in `ncf_pipeline/model/peers/`, and were not tuned.
 
 {targets}
 
@@ -53,7 +53,7 @@ candidates and features. Their settings are in `ncf_pipeline/peers/`, and were n
 P@5, R@5: share of the five places that were bought; share of what was bought that is in them. NDCG@10, MAP@10: the same
 over ten places, where earlier places count more. Revenue@5: share of the customers' holdout spending that went to the
 five products. Coverage: share of the catalogue that is on somebody's list. Novelty, in bits: how few customers had
-bought the products that are recommended. Formulas and sources: `ncf_pipeline/metrics.py`, `ncf_pipeline/evaluation.py`.
+bought the products that are recommended. Formulas and sources: `ncf_pipeline/evaluation/`.
 """
 
 

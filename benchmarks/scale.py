@@ -91,7 +91,7 @@ def made_up_descriptions(products, random):
 
 def measure(customers, products, lines, *, epochs, train_on, score):
     """Seconds and MB of one size."""
-    from ncf_pipeline.model.lists import ListMaker
+    from ncf_pipeline.model.lists.assemble import ListMaker
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 

@@ -24,10 +24,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ncf_pipeline import publication
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
+from ncf_pipeline.serving import publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 

@@ -30,12 +30,12 @@ from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sam
 from ncf_pipeline.experiments.power import FEWEST_WEEKS, chance_within, entered_at, past_curves, tau_for, weeks_needed
 from ncf_pipeline.experiments.purchases import Orders, orders_of
 from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
+from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sequential import margin
+from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
-from ncf_pipeline.sales import customers_lines
+from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.snapshot import newest_cutoff
-from ncf_pipeline.stages.ingest import ingest
 
 MEASURE = MEASURES[AVERAGE_ORDER_VALUE]
 OUTLIER = 168_469.60  # one order of the real shop, in its currency

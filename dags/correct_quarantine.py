@@ -64,8 +64,8 @@ def correct_quarantine() -> None:
     @task(outlets=[INVOICE_LINES])
     def release(params: dict[str, Any]) -> int:
         """The lines through all checks, as a batch of their own; gives its id. Good ones join their invoices."""
+        from ncf_pipeline.ingest import stages as ingest
         from ncf_pipeline.ingest.corrections import changes_from
-        from ncf_pipeline.stages import ingest
 
         return ingest.release(task_settings(), _numbers(params), changes_from(params["set"])).batch_id
 

@@ -27,7 +27,7 @@ def find_bundles() -> None:
     @task
     def find() -> int:
         """Gives the number of bundles."""
-        from ncf_pipeline.stages.bundles import bundles
+        from ncf_pipeline.serving.bundles import bundles
 
         return len(bundles(task_settings()))
 

@@ -41,7 +41,7 @@ def forget_customer() -> None:
     @task
     def forget(params: dict[str, Any], dag_run: Any = None) -> dict[str, Any]:
         """Gives what was found where, without saying of whom."""
-        from ncf_pipeline.stages.forget import forget as erase
+        from ncf_pipeline.erasure.forget import forget as erase
 
         return erase(task_settings(), int(params["customer"]), requested_by=requested_by(dag_run)).as_dict()
 

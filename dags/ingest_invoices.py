@@ -43,28 +43,28 @@ def ingest_invoices() -> None:
     @task.short_circuit
     def discover(params: dict[str, Any]) -> list[str]:
         """The files to load. With none, the rest is skipped."""
-        from ncf_pipeline.stages import ingest
+        from ncf_pipeline.ingest import stages as ingest
 
         return ingest.discover(task_settings(), params["paths"] or None)
 
     @task
     def land(files: list[str]) -> int:
         """Every line of the files into the landing table, as one batch."""
-        from ncf_pipeline.stages import ingest
+        from ncf_pipeline.ingest import stages as ingest
 
         return ingest.land(task_settings(), files)
 
     @task
     def validate(batch_id: int) -> dict[str, Any]:
         """The rules of expectations/invoices.json on the batch."""
-        from ncf_pipeline.stages import ingest
+        from ncf_pipeline.ingest import stages as ingest
 
         return ingest.validate(task_settings(), batch_id)
 
     @task
     def quarantine(batch_id: int) -> dict[str, Any]:
         """Lines that break a critical rule wait, with the rule's name; on-call hears of them, and of refused files."""
-        from ncf_pipeline.stages import ingest
+        from ncf_pipeline.ingest import stages as ingest
 
         settings = task_settings()
         waiting = ingest.quarantine(settings, batch_id)
@@ -81,7 +81,7 @@ def ingest_invoices() -> None:
         """The rest into retail.invoice_line, by invoice; skipped when it was all there already."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from ncf_pipeline.stages import ingest
+        from ncf_pipeline.ingest import stages as ingest
 
         counts = ingest.merge(task_settings(), batch_id)
         metrics.ingested(counts)

@@ -39,8 +39,8 @@ def measure_uplift() -> None:
         """Gives whether lists are live that were made for the groups of an experiment that has ended."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from ncf_pipeline import experiment_registry
-        from ncf_pipeline.stages import experiments
+        from ncf_pipeline.experiments import records as experiment_registry
+        from ncf_pipeline.experiments import stages as experiments
 
         settings = task_settings()
         running = experiment_registry.running(settings)
@@ -66,7 +66,7 @@ def measure_uplift() -> None:
     @task
     def publish() -> int | None:
         """Makes everybody's own lists live; gives the publication's number."""
-        from ncf_pipeline.stages.publish import refresh
+        from ncf_pipeline.serving.publish import refresh
 
         return refresh(task_settings())
 

@@ -30,7 +30,7 @@ def prune_artifacts() -> None:
     @task
     def prune() -> dict[str, int]:
         """Gives how many of each were removed; the log names them."""
-        from ncf_pipeline.stages.prune import prune as prune_stage
+        from ncf_pipeline.serving.prune import prune as prune_stage
 
         return prune_stage(task_settings())
 

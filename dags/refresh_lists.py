@@ -31,7 +31,7 @@ def refresh_lists() -> None:
         """Gives the publication's number."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from ncf_pipeline.stages.publish import refresh as refresh_stage
+        from ncf_pipeline.serving.publish import refresh as refresh_stage
 
         number = refresh_stage(task_settings())
         if number is None:

@@ -83,7 +83,7 @@ def retrain_recommender() -> None:
     @task
     def snapshot(params: dict[str, Any], logical_date: datetime | None = None) -> str:
         """Freezes the interactions before the cutoff; gives the snapshot's id."""
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         cutoff = datetime.fromisoformat(params["cutoff"]) if params["cutoff"] else None
         # A backfilled run must not know what came after the day that it stands for.
@@ -93,7 +93,7 @@ def retrain_recommender() -> None:
     @task
     def live_performance(snapshot_id: str) -> None:
         """Scores the lists that were live since the last retrain; on-call hears of what has drifted."""
-        from ncf_pipeline.stages import live_performance
+        from ncf_pipeline.live import performance as live_performance
 
         report = live_performance.live_performance(task_settings(), snapshot_id)
         if report is None:
@@ -106,7 +106,7 @@ def retrain_recommender() -> None:
     @task(**GPU)
     def backtest(snapshot_id: str, params: dict[str, Any], dag_run: Any = None) -> int:
         """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed")}
         return retrain.backtest(
@@ -117,7 +117,7 @@ def retrain_recommender() -> None:
     def gate(version: int) -> str:
         """Decides by the evaluation; what follows is `refit`, or `held`."""
         from ncf_pipeline.airflow import alerts
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         settings = task_settings()
         decision = retrain.gate(settings, version)
@@ -128,7 +128,7 @@ def retrain_recommender() -> None:
     @task.branch(**GPU)
     def refit(version: int) -> str:
         """Trains the same recipe on everything before the cutoff; what follows is `approve`, or `held`."""
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         return "approve" if retrain.refit(task_settings(), version) else "held"
 
@@ -136,7 +136,7 @@ def retrain_recommender() -> None:
     def register(version: int, answer: dict[str, Any] | None) -> str:
         """Makes the version the champion, unless another came to serve meanwhile; then `held` follows."""
         from ncf_pipeline.airflow.questions import who_answered
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         approval = f"approved by {who_answered(answer)}" if answer else None
         return "publish" if retrain.register(task_settings(), version, approval=approval) else "held"
@@ -147,7 +147,7 @@ def retrain_recommender() -> None:
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.errors import SupersededError
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         try:
             return retrain.publish(task_settings(), version)
@@ -158,7 +158,7 @@ def retrain_recommender() -> None:
     def held(version: int, task_instance: Any = None) -> None:
         """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
         from ncf_pipeline.airflow.questions import who_answered
-        from ncf_pipeline.stages import retrain
+        from ncf_pipeline.training import retrain
 
         answer = task_instance.xcom_pull(task_ids="approve")
         if answer and answer["chosen_options"] == [Approval.REJECT]:

@@ -37,7 +37,7 @@ def watch_freshness() -> None:
     def look() -> list[str]:
         """Gives the kinds of what is broken; a broken thing does not fail the run, which did its work."""
         from ncf_pipeline.airflow import metrics
-        from ncf_pipeline.stages.watch import watch
+        from ncf_pipeline.serving.watch import watch
 
         settings = task_settings()
         found = watch(settings)

@@ -83,8 +83,8 @@ def init() -> None:
     import fsspec
 
     from ncf_pipeline.local.postgres import ensure_database
-    from ncf_pipeline.migrations import migrate
     from ncf_pipeline.settings import load_settings
+    from ncf_pipeline.storage.migrations import migrate
 
     for name in ("airflow", "ncf"):
         ensure_database(

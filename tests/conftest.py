@@ -112,7 +112,7 @@ def stopped_with_us():
 
 def _make_template(server_url):
     from ncf_pipeline.local.postgres import ensure_database
-    from ncf_pipeline.migrations import migrate
+    from ncf_pipeline.storage.migrations import migrate
 
     ensure_database(server_url, TEMPLATE, password="test")
     migrate(Settings(database_url=_database(server_url, TEMPLATE)))

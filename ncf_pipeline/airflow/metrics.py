@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ncf_pipeline.ingest.batches import BatchCounts
+    from ncf_pipeline.serving.watch import Freshness
     from ncf_pipeline.settings import Settings
-    from ncf_pipeline.stages.watch import Freshness
 
 STAGE_DURATION: Final = "ncf.stage.duration."  # ms; DAG, task
 LINES_READ: Final = "ncf.ingest.lines_read"  # counter
@@ -61,8 +61,9 @@ def ingested(counts: "BatchCounts") -> None:
 
 def watched(settings: "Settings", found: "Freshness") -> None:
     """What serves, how good the newest version is, and how much is broken."""
-    from ncf_pipeline import alerts, registry
-    from ncf_pipeline.evaluation import EVERYONE
+    from ncf_pipeline import alerts
+    from ncf_pipeline.evaluation.scores import EVERYONE
+    from ncf_pipeline.registry import versions as registry
 
     stats = _stats()
     if found.age is not None:

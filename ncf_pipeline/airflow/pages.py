@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from ncf_pipeline.airflow.settings import task_settings
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.recommender_page.app import routes, static_files
+from ncf_pipeline.pages.recommender.app import routes, static_files
 from ncf_pipeline.settings import load_settings
 
 # A page holds what files held: nothing in it may load or run anything. A figure is in the page, as an image.
@@ -42,7 +42,8 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
 @app.get("/models/v{version}", dependencies=[_SEES_MODELS])
 def model_page(version: Annotated[int, Path(ge=1)]) -> HTMLResponse:
     """What the gate decided about a version, and why."""
-    from ncf_pipeline import model_page, reports
+    from ncf_pipeline.pages import model_page
+    from ncf_pipeline.training import report as reports
 
     settings = task_settings()
     try:

@@ -30,7 +30,7 @@ class Approval(ApprovalOperator):
 
     def execute(self, context: Any) -> Any:
         """Waits for an answer; with approval off, goes on at once."""
-        from ncf_pipeline import registry
+        from ncf_pipeline.registry import versions as registry
 
         if not context["params"]["approval"]:
             self.log.info("Nobody has to approve.")
@@ -72,7 +72,7 @@ class ChooseVersion(HITLOperator):
 
     def execute(self, context: Any) -> Any:
         """Waits for an answer, unless the form has it."""
-        from ncf_pipeline.stages import rollback
+        from ncf_pipeline.serving import rollback
 
         if (version := context["params"]["version"]) is not None:
             return int(version)

@@ -12,10 +12,10 @@ from psycopg2.extras import RealDictCursor
 from ncf_pipeline.alerts.channels import deliver
 from ncf_pipeline.alerts.kinds import KINDS, LINES_QUARANTINED, Kind, Severity
 from ncf_pipeline.alerts.messages import Alert, recovery_body
-from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.errors import NcfError
-from ncf_pipeline.resources import query
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, experiments, forget, invoices, lists, models, services, storefront
+from ncf_pipeline.cli import alerts, experiments, forget, invoices, models, services, storefront
+from ncf_pipeline.cli import recommendations as lists
 from ncf_pipeline.errors import NcfError
 
 app = typer.Typer(
@@ -46,7 +47,7 @@ def main() -> None:
     """Entry point. Exit code 0, 1 (failed; one line says why and what to do) or 2 (usage)."""
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's
-            from ncf_pipeline import distributed
+            from ncf_pipeline.training import distributed
 
             distributed.run(app)
         else:

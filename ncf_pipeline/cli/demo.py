@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ncf_pipeline.cli import tables
+from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 
@@ -97,7 +97,7 @@ class _Watch(AbstractContextManager["_Watch"]):
 
 def _print_results(settings: Settings, console: Console) -> int | None:
     """Prints what came of it; gives the customer who spent most."""
-    from ncf_pipeline import reports
+    from ncf_pipeline.training import report as reports
 
     console.print()
     batch = reports.batch_summary(settings, None)
@@ -117,8 +117,8 @@ def _print_results(settings: Settings, console: Console) -> int | None:
 
 def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Table | str:
     """Who spent most, each with five products, read as the storefront reads them."""
-    from ncf_pipeline.reports import descriptions
     from ncf_pipeline.storefront import Storefront
+    from ncf_pipeline.training.report import descriptions
 
     url, cluster = settings.list_store(), settings.redis_cluster
     with Storefront(url, prefix=settings.key_prefix, cluster=cluster, raise_errors=True, timeout=5) as shop:

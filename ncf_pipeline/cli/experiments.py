@@ -58,8 +58,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say how many weeks, and what share of the customers, an effect needs to be found; changes nothing."""
-    from ncf_pipeline.experiments.words import plan_in_words
-    from ncf_pipeline.stages import experiments as stages
+    from ncf_pipeline.experiments import stages
+    from ncf_pipeline.experiments.sentences import plan_in_words
 
     with serving(load_settings()) as settings:
         found = stages.plan(settings, effect=effect, power=power, metric=str(metric), share=share)
@@ -90,10 +90,10 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start an experiment, and publish the lists of its groups at once."""
-    from ncf_pipeline import experiment_registry
+    from ncf_pipeline.experiments import records as experiment_registry
+    from ncf_pipeline.experiments import stages
     from ncf_pipeline.experiments.design import Design
-    from ncf_pipeline.snapshot import newest_cutoff
-    from ncf_pipeline.stages import experiments as stages
+    from ncf_pipeline.registry.snapshots import newest_cutoff
 
     if decides is Decides.ONCE and weeks is None:
         raise typer.BadParameter("one look needs its time: give --weeks.")
@@ -131,7 +131,7 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """End an experiment, and publish everybody's own lists at once. What was found is kept."""
-    from ncf_pipeline.stages import experiments as stages
+    from ncf_pipeline.experiments import stages
 
     with serving(load_settings()) as settings:
         entry = stages.stop(settings, name, by=_user(), why=reason)
@@ -145,8 +145,8 @@ def stop(
 @experiment_app.command()
 def report(name: Name = None, as_json: Json = False) -> None:
     """Measure an experiment until now, and write its report with figures to the artifact store."""
-    from ncf_pipeline import experiment_report
-    from ncf_pipeline.stages import experiments as stages
+    from ncf_pipeline.experiments import report as experiment_report
+    from ncf_pipeline.experiments import stages
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=True)
@@ -182,7 +182,7 @@ def report(name: Name = None, as_json: Json = False) -> None:
 @experiment_app.command("list")
 def list_(as_json: Json = False) -> None:
     """List all experiments, newest first."""
-    from ncf_pipeline import experiment_registry
+    from ncf_pipeline.experiments import records as experiment_registry
 
     with serving(load_settings()) as settings:
         found = [_as_row(settings, entry) for entry in experiment_registry.experiments(settings)]
@@ -199,7 +199,7 @@ def list_(as_json: Json = False) -> None:
 
 
 def _as_row(settings: Settings, entry: Any) -> dict[str, Any]:
-    from ncf_pipeline import experiment_registry
+    from ncf_pipeline.experiments import records as experiment_registry
 
     reports = experiment_registry.reports(settings, entry.number)
     design = entry.design
@@ -238,7 +238,7 @@ def _plan_table(found: dict[str, Any]) -> Table:
 
 
 def _publish(settings: Settings, *, quiet: bool) -> int | None:
-    from ncf_pipeline.stages.publish import refresh
+    from ncf_pipeline.serving.publish import refresh
 
     log_to_terminal(quiet=quiet)
     return refresh(settings)

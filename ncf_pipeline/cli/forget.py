@@ -25,8 +25,8 @@ def forget(
     """Erase a customer everywhere, for good, and prove it by a search of every place."""
     from getpass import getuser
 
-    from ncf_pipeline.quality import masked
-    from ncf_pipeline.stages.forget import forget as erase
+    from ncf_pipeline.erasure.forget import forget as erase
+    from ncf_pipeline.privacy import masked
 
     who = masked(str(customer))
     if not yes:

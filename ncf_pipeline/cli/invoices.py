@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ncf_pipeline.cli import quarantine, tables
+from ncf_pipeline.cli import quarantine
+from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
@@ -41,8 +42,8 @@ def ingest(
 
     A file that cannot be used is refused with the reason, and the others are loaded; the exit code is 1 then.
     """
-    from ncf_pipeline import reports
-    from ncf_pipeline.stages import ingest as stages
+    from ncf_pipeline.ingest import stages
+    from ncf_pipeline.training import report as reports
 
     progress = Progress(
         TextColumn("{task.description}"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ncf_pipeline.cli import tables
+from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.options import Json, log_to_terminal
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
@@ -50,9 +50,9 @@ def retrain(
     The stages of the `retrain_recommender` DAG: snapshot, backtest, gate, refit, register, publish; and beside them,
     what the lists that serve did since the last retrain.
     """
-    from ncf_pipeline import reports
-    from ncf_pipeline.stages import retrain as stages
-    from ncf_pipeline.stages.live_performance import live_performance
+    from ncf_pipeline.live.performance import live_performance
+    from ncf_pipeline.training import report as reports
+    from ncf_pipeline.training import retrain as stages
 
     with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
         log_to_terminal(quiet=as_json)
@@ -73,7 +73,7 @@ def retrain(
 
 def refresh(as_json: Json = False) -> None:
     """Score everybody with the champion on the newest purchases, and publish. No retrain."""
-    from ncf_pipeline.stages.publish import refresh as refresh_stage
+    from ncf_pipeline.serving.publish import refresh as refresh_stage
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)
@@ -98,7 +98,7 @@ def evaluate(
 
     It changes nothing. The peers take two or three minutes more. A wide terminal shows more metrics, --json all.
     """
-    from ncf_pipeline.stages.evaluate import evaluate as evaluate_stage
+    from ncf_pipeline.training.evaluate import evaluate as evaluate_stage
 
     with serving(load_settings(**_given(holdout_days=holdout_days, seed=seed))) as settings:
         log_to_terminal(quiet=as_json)
@@ -115,7 +115,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     """List all model versions, newest first."""
     if context.invoked_subcommand is not None:
         return
-    from ncf_pipeline import registry
+    from ncf_pipeline.registry import versions as registry
 
     with serving(load_settings()) as settings:
         versions = [_as_json(vars(entry)) for entry in registry.model_versions(settings)]
@@ -133,7 +133,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a version: its evaluation, the gate's decision with its reasons, and what it did while it served."""
-    from ncf_pipeline import reports
+    from ncf_pipeline.training import report as reports
 
     with serving(load_settings()) as settings:
         summary = reports.retrain_summary(settings, _version_number(version))
@@ -150,7 +150,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Serve an earlier version again, at once."""
-    from ncf_pipeline.stages.rollback import rollback as rollback_stage
+    from ncf_pipeline.serving.rollback import rollback as rollback_stage
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)
@@ -163,7 +163,7 @@ def rollback(
 
 def prune(as_json: Json = False) -> None:
     """Remove models, snapshots and lists that nobody needs any more from the artifact store."""
-    from ncf_pipeline.stages.prune import prune as prune_stage
+    from ncf_pipeline.serving.prune import prune as prune_stage
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)

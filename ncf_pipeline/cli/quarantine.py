@@ -112,8 +112,8 @@ def release(
     A line that is good now joins the other lines of its invoice; one that still breaks a rule waits under a new number.
     """
     from ncf_pipeline.errors import InputError
+    from ncf_pipeline.ingest import stages
     from ncf_pipeline.ingest.corrections import changes_from, quarantined_lines
-    from ncf_pipeline.stages import ingest as stages
 
     try:
         changes = changes_from(change or [])

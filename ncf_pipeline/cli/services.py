@@ -70,8 +70,8 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Bring the database to the newest schema."""
-    from ncf_pipeline.migrations import apply_roles
-    from ncf_pipeline.migrations import migrate as apply
+    from ncf_pipeline.storage.migrations import apply_roles
+    from ncf_pipeline.storage.migrations import migrate as apply
 
     with serving(load_settings(), list_store=False, migrated=False) as settings:
         applied = apply(settings)

@@ -26,7 +26,7 @@ def storefront(
     try:
         import uvicorn
 
-        from ncf_pipeline.demo_shop.app import create_app
+        from ncf_pipeline.pages.demo_shop.app import create_app
     except ImportError as error:
         raise SettingsError(
             f"{error.name} is not installed: `pip install 'ncf-pipeline[storefront,pipeline]'`."

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncf_pipeline import artifacts
 from ncf_pipeline.columns import FOR_YOU, Interactions, Lists
-from ncf_pipeline.database import transaction
-from ncf_pipeline.erasure.words import mask, names_customer, pattern
+from ncf_pipeline.erasure.masking import mask, names_customer, pattern
 from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.experiments.words import FOLDER, PEOPLE_WROTE
-from ncf_pipeline.files import list_files, new_file, remove_file, store_errors
+from ncf_pipeline.experiments.sentences import FOLDER, PEOPLE_WROTE
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry.snapshots import erase_from_snapshots
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.snapshot import erase_from_snapshots
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.files import list_files, new_file, remove_file, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def search(settings: Settings, customer_id: int) -> dict[str, int]:
 def erase(settings: Settings, customer_id: int, *, without_country: bool, lineage: dict[str, Any]) -> None:
     """Rewrites every file of the artifact store that names the customer, and removes all checkpoints.
 
-    Nobody may write there meanwhile: see `ncf_pipeline.erased.alone`. May be stopped at any point and called again.
+    Nobody may write there meanwhile: see `ncf_pipeline.privacy.alone`. May be stopped at any point and called again.
 
     Args:
         settings: whose artifact store and checkpoints.

@@ -6,10 +6,10 @@ from typing import Any
 
 from psycopg2.extras import Json
 
-from ncf_pipeline.database import Connection, transaction
-from ncf_pipeline.erased import check_key, customer_hash, key_check, key_of
-from ncf_pipeline.resources import query
+from ncf_pipeline.privacy import check_key, customer_hash, key_check, key_of
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.resources import query
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
-from ncf_pipeline.database import Connection
-from ncf_pipeline.erased import hold_off
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.resources import query
+from ncf_pipeline.privacy import hold_off
+from ncf_pipeline.storage.database import Connection
+from ncf_pipeline.storage.resources import query
 
 _LANDING = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
 

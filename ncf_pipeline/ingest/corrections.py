@@ -12,13 +12,13 @@ from openpyxl.styles import Alignment, Font
 from openpyxl.utils import get_column_letter
 from psycopg2.extras import RealDictCursor
 
-from ncf_pipeline import quality
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest.header import CORRECTS, people_say
-from ncf_pipeline.resources import query
+from ncf_pipeline.ingest.readers.header import CORRECTS, people_say
+from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.resources import query
 
 _REASON, _FROM, _LINE = "Reason", "From", "Line as it was"
 _WIDTHS = {_REASON: 60, _FROM: 30, "Description": 36}

@@ -6,11 +6,11 @@ from typing import Any
 
 import fsspec
 
-from ncf_pipeline import quality
 from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.files import new_file
 from ncf_pipeline.ingest.messages import example_line
+from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.files import new_file
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }

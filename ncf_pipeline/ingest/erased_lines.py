@@ -7,9 +7,8 @@ from typing import Any
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.erased import Erased, Mark
-from ncf_pipeline.ingest.cells import LINE, ORIGINAL
-from ncf_pipeline.quality import masked
+from ncf_pipeline.ingest.readers.cells import LINE, ORIGINAL
+from ncf_pipeline.privacy import Erased, Mark, masked
 
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,16}(?![0-9])")
 

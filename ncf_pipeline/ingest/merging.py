@@ -1,8 +1,8 @@
 """Good lines into `retail.invoice_line`, by invoice."""
 
-from ncf_pipeline.database import Connection
 from ncf_pipeline.ingest.batches import drop_landed_lines
-from ncf_pipeline.resources import query
+from ncf_pipeline.storage.database import Connection
+from ncf_pipeline.storage.resources import query
 
 
 def merge_good_lines(connection: Connection, batch_id: int) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 from psycopg2.extras import RealDictCursor
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.database import Connection, transaction
 from ncf_pipeline.ingest.batches import batch_record
-from ncf_pipeline.quality import masked
-from ncf_pipeline.resources import query
+from ncf_pipeline.privacy import masked
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.resources import query
 
 
 def example_lines(connection: Connection, batch_id: int) -> list[dict[str, Any]]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ncf_pipeline.database import Connection
 from ncf_pipeline.errors import QualityError
-from ncf_pipeline.resources import query
+from ncf_pipeline.storage.database import Connection
+from ncf_pipeline.storage.resources import query
 
 
 def quarantine_broken_lines(connection: Connection, batch_id: int, *, tomorrow: str) -> dict[str, int]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ncf_pipeline import quality
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.batches import batch_record, counts_of
-from ncf_pipeline.resources import query
+from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.resources import query
 
 
 def batch_summary(settings: Settings, batch_id: int | None = None) -> dict[str, Any]:

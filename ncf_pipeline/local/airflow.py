@@ -18,20 +18,12 @@ from typing import Any
 import httpx
 import psycopg2
 
-from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.airflow_environment import airflow_url, inherited_environment
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import is_free
-from ncf_pipeline.local.processes import (
-    ServerProcess,
-    find_strays,
-    is_alive,
-    last_words,
-    listens,
-    spawn,
-    stop_together,
-)
+from ncf_pipeline.local.processes import ServerProcess, find_strays, is_alive, last_words, listens, spawn, stop_together
+from ncf_pipeline.storage.database import one_line
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),

@@ -20,8 +20,8 @@ from ncf_pipeline.local.passwords import (
     write_private,
 )
 from ncf_pipeline.local.ports import LOOPBACK
-from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.resources import resource
 
 ADMIN = "admin"
 _ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name

@@ -20,10 +20,10 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from ncf_pipeline.database import one_line
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.ports import LOOPBACK
 from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
+from ncf_pipeline.storage.database import one_line
 
 SUPERUSER = "postgres"
 

@@ -30,8 +30,8 @@ from ncf_pipeline.local.state import (
     read_services,
     write_services,
 )
-from ncf_pipeline.migrations import migrate
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.migrations import migrate
 
 SHOP_DATABASE = "ncf"
 METADATA_DATABASE = "airflow"

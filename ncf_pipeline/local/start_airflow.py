@@ -14,13 +14,7 @@ from ncf_pipeline.local.airflow import (
     wait_until_healthy,
 )
 from ncf_pipeline.local.airflow_api import AirflowApi
-from ncf_pipeline.local.airflow_environment import (
-    ADMIN,
-    admin_password,
-    airflow_environment,
-    airflow_url,
-    fingerprint,
-)
+from ncf_pipeline.local.airflow_environment import ADMIN, admin_password, airflow_environment, airflow_url, fingerprint
 from ncf_pipeline.local.ports import LOOPBACK, is_free, remembered_port
 from ncf_pipeline.local.processes import ServerProcess, is_alive, stop_together
 from ncf_pipeline.local.state import AIRFLOW, Services, write_services

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ncf_pipeline.model.device import Placement
-from ncf_pipeline.model.events import FloatArray, IntArray
+from ncf_pipeline.model.features.events import FloatArray, IntArray
+from ncf_pipeline.model.features.queries import Chunk
 from ncf_pipeline.model.network import Batch
-from ncf_pipeline.model.queries import Chunk
 
 Item = TypeVar("Item")
 

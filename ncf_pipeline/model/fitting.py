@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model.batches import Batches, TrainingBatch, one_ahead
-from ncf_pipeline.model.copurchase import Weights, low_rank
-from ncf_pipeline.model.events import DAY, FloatArray
+from ncf_pipeline.model.features.copurchase import Weights, low_rank
+from ncf_pipeline.model.features.events import DAY, FloatArray
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF, listwise_loss
 from ncf_pipeline.model.recipe import Recipe
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ncf_pipeline.model.batches import Batches, TrainingBatch
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.events import encode, microseconds, rows_of
+from ncf_pipeline.model.features.events import encode, microseconds, rows_of
+from ncf_pipeline.model.features.queries import instants, queries_at
 from ncf_pipeline.model.network import FOR_YOU_HEAD, Batch
-from ncf_pipeline.model.queries import instants, queries_at
 from ncf_pipeline.model.trained import TrainedModel
 
 ORDERS = 20

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ncf_pipeline.errors import OutdatedModelError
-from ncf_pipeline.model.features import FEATURES
+from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.network import PurchaseNCF
 from ncf_pipeline.model.recipe import Recipe
 

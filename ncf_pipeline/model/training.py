@@ -20,12 +20,12 @@ from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.events import DAY, Events, encode, microseconds
+from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
+from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, Progress, inner_precision, warm_start
-from ncf_pipeline.model.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.state import ShopState
-from ncf_pipeline.model.taste import Taste
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport, TrainedModel, new_network
 
 MIN_QUERIES = 20

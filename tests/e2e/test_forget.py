@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ncf_pipeline.database import transaction
+from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
 

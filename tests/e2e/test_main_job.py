@@ -5,7 +5,8 @@ import json
 import pytest
 import redis
 
-from ncf_pipeline import registry, synthetic
+from ncf_pipeline import synthetic
+from ncf_pipeline.registry import versions as registry
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from ncf_pipeline.database import transaction
 from ncf_pipeline.ingest.corrections import quarantined_lines
+from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from ncf_pipeline import experiment_registry, live_history, publication
-from ncf_pipeline.stages import experiments
-from ncf_pipeline.stages.publish import refresh
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments import stages as experiments
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.publish import refresh
 
 from ..integration.conftest import admitted, promoted, untrained  # noqa: F401
-from ..integration.test_experiments import CUSTOMERS, DESIGN, share, shop  # noqa: F401
+from ..integration.experiments.test_experiments import CUSTOMERS, DESIGN, share, shop  # noqa: F401
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 

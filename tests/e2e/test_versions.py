@@ -1,12 +1,12 @@
 """Going back, and what nobody needs any more, through the DAGs; the versions have learned nothing."""
 
 import pytest
+from weekly_versions import TODAY, WEEK, candidate, live, serve, shop, store  # noqa: F401
 
-from ncf_pipeline import registry
-from ncf_pipeline.files import list_files
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.storage.files import list_files
 
 from ..integration.conftest import admitted, untrained  # noqa: F401
-from ..integration.versions.conftest import TODAY, WEEK, candidate, live, serve, shop, store  # noqa: F401
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 from psycopg2.extras import execute_values
 
-from ncf_pipeline import artifacts, registry
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.database import transaction
-from ncf_pipeline.gate import GateDecision
+from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
-from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages.gate import thresholds
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.training.decision import thresholds
 
 AS_OF = datetime(2011, 12, 9)
 

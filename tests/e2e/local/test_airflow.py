@@ -13,10 +13,11 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from ncf_pipeline import publication, registry, synthetic
+from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ServiceError
-from ncf_pipeline.gate import GateDecision
+from ncf_pipeline.evaluation.gate import GateDecision
+from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local import start_airflow
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
@@ -24,10 +25,11 @@ from ncf_pipeline.local.processes import is_alive
 from ncf_pipeline.local.services import down, up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.local.status import status
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import newest_cutoff
+from ncf_pipeline.serving import publication
 from ncf_pipeline.settings import Settings, load_settings
-from ncf_pipeline.snapshot import newest_cutoff
-from ncf_pipeline.stages.gate import thresholds
-from ncf_pipeline.stages.ingest import ingest
+from ncf_pipeline.training.decision import thresholds
 
 pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 

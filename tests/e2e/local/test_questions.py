@@ -7,7 +7,8 @@ import psycopg2
 import pytest
 import redis
 
-from ncf_pipeline import registry, synthetic
+from ncf_pipeline import synthetic
+from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
 from ncf_pipeline.local.passwords import password as kept
@@ -15,8 +16,8 @@ from ncf_pipeline.local.postgres import SUPERUSER, database_url
 from ncf_pipeline.local.services import METADATA_DATABASE, up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.local.status import status
+from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.stages.ingest import ingest
 
 pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 

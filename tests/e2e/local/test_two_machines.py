@@ -17,7 +17,7 @@ import pytest
 import redis
 from moto.server import ThreadedMotoServer
 
-from ncf_pipeline import registry, synthetic
+from ncf_pipeline import synthetic
 from ncf_pipeline.local.airflow import COMPONENTS, migrate_metadata, start_component, wait_until_healthy
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import (
@@ -33,6 +33,7 @@ from ncf_pipeline.local.postgres import SUPERUSER, database_url, ensure_database
 from ncf_pipeline.local.processes import is_alive, last_words, spawn, stop_together
 from ncf_pipeline.local.services import up
 from ncf_pipeline.local.state import read_services
+from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.settings import Settings
 
 pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]

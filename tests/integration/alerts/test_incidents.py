@@ -18,7 +18,7 @@ from ncf_pipeline.alerts.kinds import (
     RETRAIN_FAILED,
     RETRAIN_LATE,
 )
-from ncf_pipeline.database import transaction
+from ncf_pipeline.storage.database import transaction
 
 SINCE = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
 

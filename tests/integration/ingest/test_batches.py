@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import landing, merging
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.ingest import stages as ingest
+from ncf_pipeline.storage.database import transaction
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ncf_pipeline.errors import QualityError
+from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.messages import quality_message
-from ncf_pipeline.quality import masked
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.privacy import masked
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 GOOD = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,France"

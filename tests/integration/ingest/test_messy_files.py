@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.ingest import stages as ingest
+from ncf_pipeline.storage.database import transaction
 
 NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
 

@@ -3,10 +3,10 @@
 import openpyxl
 import pytest
 
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import DatabaseError, InputError
+from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import discard_lines, export_workbook, quarantined_lines
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.storage.database import transaction
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 

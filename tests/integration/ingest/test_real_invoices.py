@@ -3,10 +3,10 @@
 import pytest
 from recount import Facts, check_every_reason, with_reasons
 
-from ncf_pipeline.database import transaction
-from ncf_pipeline.model.lists import ListMaker
-from ncf_pipeline.snapshot import read_snapshot, take_snapshot
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.ingest import stages as ingest
+from ncf_pipeline.model.lists.assemble import ListMaker
+from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(900)]
 

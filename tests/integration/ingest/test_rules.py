@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ncf_pipeline import quality
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import QualityError
-from ncf_pipeline.stages import ingest
+from ncf_pipeline.ingest import stages as ingest
+from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.storage.database import transaction
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country,QuarantineID"
 USUAL = {

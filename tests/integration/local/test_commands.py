@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from ncf_pipeline.cli import app
 from ncf_pipeline.local.passwords import kept_password
 from ncf_pipeline.local.services import down
-from ncf_pipeline.migrations import migrations
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.migrations import migrations
 
 
 @pytest.fixture

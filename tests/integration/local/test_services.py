@@ -13,7 +13,6 @@ import psutil
 import pytest
 import redis
 
-from ncf_pipeline.database import transaction
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local import services, serving
 from ncf_pipeline.local.ports import PORTS_FILE, free_port
@@ -21,8 +20,9 @@ from ncf_pipeline.local.processes import is_alive
 from ncf_pipeline.local.services import down, up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.local.status import status
-from ncf_pipeline.migrations import migrations
 from ncf_pipeline.settings import SERVICES_FILE, Settings, load_settings
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.migrations import migrations
 
 
 @pytest.fixture(scope="module")

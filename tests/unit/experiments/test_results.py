@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from buyers import START, orders
 
-from ncf_pipeline import experiment_figures
+from ncf_pipeline.experiments import figures as experiment_figures
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.power import entered_at
 from ncf_pipeline.experiments.results import harm_to_share, lists_lose, measure
-from ncf_pipeline.experiments.words import plan_in_words, sentence
+from ncf_pipeline.experiments.sentences import plan_in_words, sentence
 
 MIDDLE = (START + pd.Timedelta(weeks=12)).to_pydatetime()
 END = MIDDLE + timedelta(weeks=12)

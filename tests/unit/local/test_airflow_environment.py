@@ -8,8 +8,8 @@ from ncf_pipeline.local.airflow_environment import (
     fingerprint,
     inherited_environment,
 )
-from ncf_pipeline.resources import resource
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.resources import resource
 
 
 def environment(home, **given):

@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model import fitting
 from ncf_pipeline.model.batches import one_ahead
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.training import train
-
-from .conftest import CUTOFF
 
 
 def test_the_cpu_gets_no_choice_that_pays_on_cuda_only():

@@ -1,11 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
+from shop_with_tastes import CUTOFF, START
 
 from ncf_pipeline.model.ids import worth_of_ids
 from ncf_pipeline.settings import Settings
-
-from .conftest import CUTOFF, START
 
 ASKED = Settings().gate_min_ids_worth
 

@@ -6,18 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shop_with_tastes import CUTOFF, frame
 
-from ncf_pipeline.baselines import BASELINES
-from ncf_pipeline.model.contexts import ContextMaker
-from ncf_pipeline.model.events import DAY, encode, microseconds
-from ncf_pipeline.model.fallbacks import fallback_lists
-from ncf_pipeline.model.lists import product_lists
-from ncf_pipeline.model.queries import instants, queries_at
-from ncf_pipeline.model.state import ShopState
-from ncf_pipeline.snapshot import Snapshot
-from ncf_pipeline.stages.retrain import train_and_recommend, truth_for
-
-from .conftest import CUTOFF, frame
+from ncf_pipeline.evaluation.baselines import BASELINES
+from ncf_pipeline.model.features.contexts import ContextMaker
+from ncf_pipeline.model.features.events import DAY, encode, microseconds
+from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.lists.assemble import product_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.registry.snapshots import Snapshot
+from ncf_pipeline.training.retrain import train_and_recommend, truth_for
 
 END = CUTOFF + timedelta(days=28)
 PLANTED, LATE = "PLANTED", 999_999

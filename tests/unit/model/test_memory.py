@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from ncf_pipeline.model.lists import ListMaker
+from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 

@@ -5,16 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shop_with_tastes import CUTOFF, START, frame
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.events import DAY, encode, microseconds
-from ncf_pipeline.model.lists import customer_lists
-from ncf_pipeline.model.queries import instants, queries_at
+from ncf_pipeline.model.features.events import DAY, encode, microseconds
+from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
-
-from .conftest import CUTOFF, START, frame
 
 
 def same_weights(one, other):

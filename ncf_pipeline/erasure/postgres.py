@@ -1,0 +1,158 @@
+"""A customer out of Postgres, and every column of every table searched."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extras import Json
+
+from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.erasure.masking import in_postgres, mask, names_customer, pattern, without_customer
+from ncf_pipeline.errors import DatabaseError
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import Connection, one_line
+from ncf_pipeline.storage.resources import query
+
+_NO_CUSTOMER = frozenset(
+    {
+        "stock_code",
+        "invoice_no",
+        "description",
+        "country",
+        "pattern",
+        "sha256",
+        "rules_sha256",
+        "customer_hash",
+        "url",
+        "snapshot_id",
+        "sentence",
+    }
+)
+"""Text that is a code, a hash, the name of a product or said of groups: a number in it is never a customer's."""
+
+_JSON = ("json", "jsonb")
+_WORDS = {
+    ("raw", "batch", "source"),
+    ("raw", "batch", "reason"),
+    ("raw", "batch_file", "name"),
+    ("raw", "batch_file", "location"),
+    ("raw", "batch_file", "note"),
+    ("raw", "quarantined_line", "note"),
+    ("ml", "experiment", "hypothesis"),
+    ("ml", "experiment", "ended_why"),
+}
+"""What people wrote, or called a file: a number in it may well be a customer's, and is masked."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    schema: str
+    table: str
+    name: str
+    type: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.schema}.{self.table}.{self.name}"
+
+    def statement(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(table=sql.Identifier(self.schema, self.table), column=sql.Identifier(self.name))
+
+
+def search(connection: Connection, customer_id: int) -> dict[str, int]:
+    """How many rows name the customer, for each column that could, of every table in the database.
+
+    A number in words counts only if it is no stock code too, unless people write in that column.
+    """
+    found: Counter[str] = Counter()
+    with connection.cursor() as cursor:
+        cursor.execute("select exists (select 1 from retail.invoice_line where stock_code = %s)", (str(customer_id),))
+        (is_product,) = cursor.fetchone() or (False,)
+        for column in _columns(connection):
+            if column.name == InvoiceLines.CUSTOMER_ID:
+                cursor.execute(column.statement("select count(*) from {table} where {column} = %s"), (customer_id,))
+                found[column.place] = (cursor.fetchone() or (0,))[0]
+            elif column.type in _JSON:
+                found[column.place] = sum(
+                    names_customer(value, customer_id) for _, value in _candidates(connection, column, customer_id)
+                )
+            else:
+                written = (column.schema, column.table, column.name) in _WORDS
+                number = pattern(customer_id, written=written)
+                in_words = sum(
+                    number.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
+                )
+                found[column.place] = in_words if written or not is_product else 0
+    return dict(found)
+
+
+def erase(connection: Connection, customer_id: int, *, without_country: bool) -> None:
+    """Makes the customer's lines a guest's, and takes them out of quarantine, reports and notes.
+
+    Args:
+        connection: whose transaction it is part of.
+        customer_id: who is erased.
+        without_country: whether the country of their lines goes too.
+    """
+    with connection.cursor() as cursor:
+        # As a merge does, and so one waits for the other.
+        cursor.execute("lock table retail.invoice in share row exclusive mode")
+        cursor.execute(query("erase_customer_lines"), {"customer_id": customer_id, "without_country": without_country})
+        # What a check of lists that was killed has left; nobody checks any now.
+        cursor.execute("truncate ml.checked_list, ml.checked_product")
+        for column in _columns(connection):
+            changed: list[tuple[Any, str]] = []
+            if column.type in _JSON:
+                changed = [
+                    (Json(without_customer(value, customer_id, without_country=without_country)), row)
+                    for row, value in _candidates(connection, column, customer_id)
+                    if names_customer(value, customer_id)
+                ]
+            elif (column.schema, column.table, column.name) in _WORDS:
+                changed = [
+                    (mask(value, customer_id, written=True), row)
+                    for row, value in _candidates(connection, column, customer_id)
+                ]
+            cursor.executemany(column.statement("update {table} set {column} = %s where ctid = %s::tid"), changed)
+
+
+def forget_old_rows(settings: Settings) -> None:
+    """Lets Postgres drop what the rows were before, and what its planner knows of frequent customers.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    try:
+        connection = psycopg2.connect(settings.database(), application_name="ncf-pipeline", connect_timeout=10)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "vacuum (analyze) retail.invoice_line, raw.landed_line, raw.quarantined_line, raw.batch, "
+                    "raw.batch_file"
+                )
+        finally:
+            connection.close()
+    except psycopg2.Error as error:
+        raise DatabaseError(f"Postgres: old rows were not dropped: {one_line(error)}.") from error
+
+
+def _columns(connection: Connection) -> list[_Column]:
+    """The columns in which a customer could stand: of their name, of text, or of JSON."""
+    with connection.cursor() as cursor:
+        cursor.execute(query("columns_for_people"))
+        columns = [_Column(*row) for row in cursor.fetchall()]
+    return [column for column in columns if column.name not in _NO_CUSTOMER]
+
+
+def _candidates(connection: Connection, column: _Column, customer_id: int) -> Iterator[tuple[str, Any]]:
+    """Rows whose text has the number, with their place: (ctid, value)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            column.statement("select ctid::text, {column} from {table} where {column}::text ~ %s"),
+            (in_postgres(customer_id),),
+        )
+        yield from cursor.fetchall()

@@ -1,0 +1,1 @@
+"""How good lists are, and whether a model may serve. Pure."""

@@ -1,0 +1,332 @@
+"""Scores lists against what was bought after them, per customer, over all, and by cohort."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
+from ncf_pipeline.evaluation.bootstrap import Interval, mean_intervals
+from ncf_pipeline.evaluation.metrics import average_precision_at_k, ndcg_at_k, precision_at_k, recall_at_k
+from ncf_pipeline.evaluation.splits import holdout, interactions_as_of
+
+NDCG_DEPTH = 10
+"""Depth of NDCG and of MAP."""
+
+QUESTIONS = (FOR_YOU, DISCOVER)
+CANDIDATE = "candidate"
+INCUMBENT = "incumbent"
+EVERYONE = "everyone"
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The truth of one backtest.
+
+    Attributes:
+        start: first instant of the holdout.
+        end: first instant after it.
+        bought: for each question, what each customer bought: everything (`for_you`), or what was new
+            to them (`discover`). Only customers who bought something that the question asks for.
+        known_customers: those of them with an interaction before `start`.
+        catalogue: stock codes with an interaction before `start`, guests' included.
+        cohorts: customers by name of a group; `everyone` is one.
+        spent: what each customer spent on each product in the holdout, in the shop's currency.
+        novelty: of each product of the catalogue, in bits: -log2((1 + n) / (1 + N)), where n of the N customers had
+            bought it before `start`.
+    """
+
+    start: datetime
+    end: datetime
+    bought: dict[str, dict[int, frozenset[str]]]
+    known_customers: tuple[int, ...]
+    catalogue: frozenset[str]
+    cohorts: dict[str, frozenset[int]]
+    spent: dict[int, dict[str, float]]
+    novelty: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One recommender's answer to one question, over the customers of one cohort.
+
+    Attributes:
+        recommender: `candidate`, `incumbent`, or a baseline's name.
+        question: `for_you` or `discover`.
+        cohort: `everyone`, or the name of a group of customers.
+        k: depth of everything but NDCG.
+        customers: over how many customers the means are.
+        precision_at_k: mean Precision@k, in [0, 1].
+        precision_low: lower end of its 95% interval over customers.
+        precision_high: upper end.
+        ahead: mean of the candidate's Precision@k minus this one's, customer by customer; None for the candidate.
+        ahead_low: lower end of its 95% interval.
+        ahead_high: upper end.
+        recall_at_k: mean Recall@k, in [0, 1].
+        ndcg_at_10: mean NDCG@10, in [0, 1].
+        catalog_coverage: distinct products among the first `k` of all lists, over the catalogue.
+        full_lists: share of the known customers whose list has at least `k` products.
+        overlap: mean share of the first `k` that two customers' lists have in common; 1 is one list for all.
+        map_at_10: mean of Average Precision@10, in [0, 1]; None where an earlier version evaluated.
+        revenue_at_k: share of what the customers spent in the holdout, on products that the question asks for, that
+            went to the first `k` of their lists; likewise.
+        novelty: mean self-information of the first `k` of all lists, in bits: higher is less obvious (Zhou et al. 2010,
+            "Solving the apparent diversity-accuracy dilemma of recommender systems"); likewise.
+    """
+
+    recommender: str
+    question: str
+    cohort: str
+    k: int
+    customers: int
+    precision_at_k: float
+    precision_low: float
+    precision_high: float
+    ahead: float | None
+    ahead_low: float | None
+    ahead_high: float | None
+    recall_at_k: float
+    ndcg_at_10: float
+    catalog_coverage: float
+    full_lists: float
+    overlap: float
+    map_at_10: float | None = None
+    revenue_at_k: float | None = None
+    novelty: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and the database."""
+        return asdict(self)
+
+
+def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Holdout:
+    """What customers bought in `[start, end)`, as the two questions ask for it.
+
+    Args:
+        interactions: columns of `columns.Interactions`, from the shop's first day to `end` or later.
+        start: first instant of the holdout.
+        end: first instant after it.
+    """
+    before = interactions_as_of(interactions, start)
+    held = holdout(interactions, start, end)
+    bought = _products_by_customer(held)
+    # "New to the customer" is judged by every purchase, the returned ones too: they have seen it.
+    ever = _products_by_customer(interactions[interactions[Interactions.PURCHASED_AT] < start])
+    new = {customer: codes - ever.get(customer, frozenset()) for customer, codes in bought.items()}
+    known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
+    return Holdout(
+        start=start,
+        end=end,
+        bought={FOR_YOU: bought, DISCOVER: {customer: codes for customer, codes in new.items() if codes}},
+        known_customers=tuple(sorted(known & set(bought))),
+        catalogue=frozenset(before[Interactions.STOCK_CODE]),
+        cohorts={EVERYONE: frozenset(bought), **_by_activity(before, bought), **_by_country(before, held)},
+        spent=_spent(held),
+        novelty=_novelty(before),
+    )
+
+
+def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k: int) -> list[Scores]:
+    """Scores of every recommender, on both questions, over everyone and each cohort.
+
+    A customer without a list scores 0. Differences are paired by customer.
+
+    Args:
+        lists_by_recommender: columns of `columns.Lists`; audience `customer`, lists `for_you` and
+            `discover`. Differences are to the recommender `candidate`, where it is there.
+        truth: what the customers bought.
+        k: depth of precision, recall, coverage, full lists and overlap.
+
+    Returns:
+        In the order question, cohort, recommender as given.
+    """
+    scores: list[Scores] = []
+    for question in QUESTIONS:
+        made = {name: _lists_by_customer(lists, question) for name, lists in lists_by_recommender.items()}
+        by_customer = {name: _score_by_customer(lists, truth, question, k) for name, lists in made.items()}
+        for cohort, members in truth.cohorts.items():
+            of_cohort = {name: frame.loc[frame.index.isin(members)] for name, frame in by_customer.items()}
+            lists_of_cohort = {
+                name: {customer: codes for customer, codes in lists.items() if customer in members}
+                for name, lists in made.items()
+            }
+            scores += _score_cohort(of_cohort, lists_of_cohort, truth, question=question, cohort=cohort, k=k)
+    return scores
+
+
+def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: int) -> pd.DataFrame:
+    """Metrics of each holdout customer, the index in ascending order of customer_id.
+
+    Returns:
+        Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`, `map_at_10`; and `spent`, `spent_at_k`: on all that the
+        question asks for, and on what is among the first `k`, in the shop's currency.
+    """
+    return _score_by_customer(_lists_by_customer(lists, question), truth, question, k)
+
+
+def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
+    """Mean over pairs of lists of the share of the first `k` that both have; 0 for fewer than two lists.
+
+    A product that is on c of n lists is shared by c(c-1)/2 of the n(n-1)/2 pairs, so no pair is ever formed.
+
+    >>> mean_overlap([["a", "b"], ["a", "c"]], 2)
+    0.5
+    """
+    if len(lists) < 2:
+        return 0.0
+    on_lists = Counter(code for codes in lists for code in set(codes[:k]))
+    shared = sum(count * (count - 1) for count in on_lists.values())
+    return shared / (len(lists) * (len(lists) - 1) * k)
+
+
+def agreement(lists: pd.DataFrame, others: pd.DataFrame, *, question: str, k: int) -> float:
+    """Mean share of the first `k` that both recommenders give the same customer; NaN without common customers.
+
+    Args:
+        lists: columns of `columns.Lists`.
+        others: likewise, of another recommender.
+        question: `for_you` or `discover`.
+        k: depth.
+    """
+    one, other = _lists_by_customer(lists, question), _lists_by_customer(others, question)
+    common = one.keys() & other.keys()
+    if not common:
+        return float("nan")
+    return sum(len(set(one[customer][:k]) & set(other[customer][:k])) for customer in common) / (k * len(common))
+
+
+def _score_cohort(
+    by_customer: Mapping[str, pd.DataFrame],
+    lists: Mapping[str, dict[int, list[str]]],
+    truth: Holdout,
+    *,
+    question: str,
+    cohort: str,
+    k: int,
+) -> list[Scores]:
+    names = list(by_customer)
+    precision = np.column_stack([by_customer[name]["precision_at_k"].to_numpy() for name in names])
+    means = mean_intervals(precision)
+    others = [name for name in names if name != CANDIDATE] if CANDIDATE in names else []
+    ahead: dict[str, Interval] = {}
+    if others:
+        candidate = precision[:, [names.index(CANDIDATE)]]
+        differences = mean_intervals(candidate - precision[:, [names.index(name) for name in others]])
+        ahead = dict(zip(others, differences, strict=True))
+    known = truth.cohorts[cohort] & set(truth.known_customers)
+    scores = []
+    for name, mean in zip(names, means, strict=True):
+        shown = {code for codes in lists[name].values() for code in codes[:k]}
+        full = sum(1 for customer in known if len(lists[name].get(customer, ())) >= k)
+        spent = float(by_customer[name]["spent"].sum())
+        scores.append(
+            Scores(
+                recommender=name,
+                question=question,
+                cohort=cohort,
+                k=k,
+                customers=len(by_customer[name]),
+                precision_at_k=mean.mean,
+                precision_low=mean.low,
+                precision_high=mean.high,
+                ahead=ahead[name].mean if name in ahead else None,
+                ahead_low=ahead[name].low if name in ahead else None,
+                ahead_high=ahead[name].high if name in ahead else None,
+                recall_at_k=float(by_customer[name]["recall_at_k"].mean()),
+                ndcg_at_10=float(by_customer[name]["ndcg_at_10"].mean()),
+                catalog_coverage=len(shown & truth.catalogue) / len(truth.catalogue) if truth.catalogue else 0.0,
+                full_lists=full / len(known) if known else 0.0,
+                overlap=mean_overlap(list(lists[name].values()), k),
+                map_at_10=float(by_customer[name]["map_at_10"].mean()),
+                revenue_at_k=float(by_customer[name]["spent_at_k"].sum()) / spent if spent else 0.0,
+                novelty=_mean_novelty(lists[name].values(), truth, k),
+            )
+        )
+    return scores
+
+
+def _score_by_customer(recommended: Mapping[int, list[str]], truth: Holdout, question: str, k: int) -> pd.DataFrame:
+    rows = []
+    for customer, bought in sorted(truth.bought[question].items()):
+        codes, spent = recommended.get(customer, []), truth.spent[customer]
+        rows.append(
+            (
+                precision_at_k(codes, bought=bought, k=k),
+                recall_at_k(codes, bought=bought, k=k),
+                ndcg_at_k(codes, bought=bought, k=NDCG_DEPTH),
+                average_precision_at_k(codes, bought=bought, k=NDCG_DEPTH),
+                sum(spent[code] for code in bought),
+                sum(spent[code] for code in bought & set(codes[:k])),
+            )
+        )
+    return pd.DataFrame(
+        rows,
+        columns=["precision_at_k", "recall_at_k", "ndcg_at_10", "map_at_10", "spent", "spent_at_k"],
+        index=pd.Index(sorted(truth.bought[question]), name=Interactions.CUSTOMER_ID),
+        dtype=float,
+    )
+
+
+def _mean_novelty(lists: Iterable[Sequence[str]], truth: Holdout, k: int) -> float:
+    known = [truth.novelty[code] for codes in lists for code in codes[:k] if code in truth.novelty]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> dict[str, frozenset[int]]:
+    """Customers by the number of invoices that they had before."""
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    invoices = of_customers.groupby(Interactions.CUSTOMER_ID)[Interactions.INVOICE_NO].nunique()
+    counts = {customer: int(invoices.get(customer, 0)) for customer in bought}
+    return {
+        "1 invoice": frozenset(customer for customer, count in counts.items() if count == 1),
+        "2-4 invoices": frozenset(customer for customer, count in counts.items() if 2 <= count <= 4),
+        "5+ invoices": frozenset(customer for customer, count in counts.items() if count >= 5),
+    }
+
+
+def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset[int]]:
+    """Customers of the country that most customers are from, and the others."""
+    country = held.groupby(Interactions.CUSTOMER_ID)[Interactions.COUNTRY].first()
+    if country.empty:
+        return {}
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    counts = of_customers.groupby(Interactions.COUNTRY)[Interactions.CUSTOMER_ID].nunique()
+    home = str(counts.index[counts.to_numpy() == counts.max()].min()) if len(counts) else str(country.min())
+    at_home = frozenset(int(customer) for customer in country.index[country == home])
+    return {home: at_home, f"outside {home}": frozenset(int(customer) for customer in country.index) - at_home}
+
+
+def _spent(held: pd.DataFrame) -> dict[int, dict[str, float]]:
+    value = held[Interactions.QUANTITY] * held[Interactions.UNIT_PRICE]
+    totals = value.groupby([held[Interactions.CUSTOMER_ID], held[Interactions.STOCK_CODE]]).sum()
+    spent: dict[int, dict[str, float]] = {}
+    for customer, code, amount in zip(
+        totals.index.get_level_values(0), totals.index.get_level_values(1), totals, strict=True
+    ):
+        spent.setdefault(int(customer), {})[str(code)] = float(amount)
+    return spent
+
+
+def _novelty(before: pd.DataFrame) -> dict[str, float]:
+    of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
+    customers = of_customers[Interactions.CUSTOMER_ID].nunique()
+    buyers = of_customers.groupby(Interactions.STOCK_CODE)[Interactions.CUSTOMER_ID].nunique()
+    codes = before[Interactions.STOCK_CODE].unique()
+    share: npt.NDArray[np.float64] = (1 + buyers.reindex(codes).fillna(0).to_numpy(np.float64)) / (1 + customers)
+    return dict(zip((str(code) for code in codes), (-np.log2(share)).tolist(), strict=True))
+
+
+def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str]]:
+    of_customers = interactions.dropna(subset=[Interactions.CUSTOMER_ID])
+    groups = of_customers.groupby(Interactions.CUSTOMER_ID, sort=True)[Interactions.STOCK_CODE]
+    return {int(str(customer)): frozenset(codes) for customer, codes in groups}
+
+
+def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[int, list[str]]:
+    chosen = lists[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question)]
+    return {int(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)}

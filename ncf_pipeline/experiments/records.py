@@ -1,0 +1,138 @@
+"""Experiments in Postgres: `ml.experiment` and what each look found, `ml.experiment_report`. One runs at a time."""
+
+import json
+import secrets
+import string
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import query_rows, read_rows, transaction
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of `ml.experiment`.
+
+    Attributes:
+        number: of the experiment.
+        design: what was decided before it started.
+        state: `running` or `ended`.
+        started_by: a person.
+        started_at: on the wall's clock.
+        ended_by: a person, or `measure_uplift` where it ended by itself.
+        ended_why: in words.
+        ended_at: on the wall's clock.
+        stopped_at: on the shop's.
+    """
+
+    number: int
+    design: Design
+    state: str
+    started_by: str
+    started_at: datetime
+    ended_by: str | None
+    ended_why: str | None
+    ended_at: datetime | None
+    stopped_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """One look at an experiment: `until` is on the shop's clock, `looked_at` on the wall's."""
+
+    until: datetime
+    figures: dict[str, Any]
+    sentence: str
+    looked_at: datetime
+
+
+def new_salt() -> str:
+    """A salt that was never used. Of letters alone: no number in it can be taken for somebody's."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
+
+
+def start(settings: Settings, design: Design, *, by: str) -> Experiment:
+    """Lets an experiment begin; the next publication makes its lists.
+
+    Args:
+        settings: whose database.
+        design: of the experiment.
+        by: who starts it.
+
+    Raises:
+        InputError: another one runs, the name was used before, or the challenger cannot serve.
+    """
+    if design.challenger is not None:
+        version = registry.model_version(settings, design.challenger)
+        serving = registry.champion(settings)
+        if version.url is None or version.pruned_at is not None or version.state == "held":
+            raise InputError(f"{version.name} cannot serve: it has no model (any more), or the gate held it.")
+        if serving is not None and serving.version == version.version:
+            raise InputError(f"{version.name} is the champion: compare it with another version.")
+    told = {name: value for name, value in vars(design).items() if name != "name"}
+    rows = read_rows(settings, "start_experiment", called=design.name, **told, by=by)
+    if not rows:
+        running_now = running(settings)
+        if running_now is not None:
+            raise InputError(f"The experiment {running_now.design.name} runs: one runs at a time. Stop it first.")
+        raise InputError(f"There was an experiment {design.name} before: choose another name.")
+    return experiment(settings, design.name)
+
+
+def end(settings: Settings, number: int, *, by: str, why: str, stopped_at: datetime) -> bool:
+    """Ends an experiment; gives whether it ran until now.
+
+    Args:
+        settings: whose database.
+        number: of the experiment.
+        by: who ends it.
+        why: in words.
+        stopped_at: now on the shop's clock.
+    """
+    return bool(read_rows(settings, "end_experiment", experiment=number, by=by, why=why, stopped_at=stopped_at))
+
+
+def experiments(settings: Settings) -> list[Experiment]:
+    """All of them, newest first."""
+    return [Experiment(row[0], Design(*row[1:15]), *row[15:]) for row in read_rows(settings, "experiments")]
+
+
+def experiment(settings: Settings, name: str | None = None) -> Experiment:
+    """One experiment: that of the name, or the newest.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [entry for entry in experiments(settings) if name is None or entry.design.name == name]
+    if not found:
+        which = f"no experiment {name}" if name else "no experiment yet"
+        raise InputError(f"There is {which}: `ncf-pipeline experiment list` shows all.")
+    return found[0]
+
+
+def running(settings: Settings) -> Experiment | None:
+    """The one that runs, if any."""
+    return next((entry for entry in experiments(settings) if entry.state == "running"), None)
+
+
+def record_report(settings: Settings, number: int, figures: dict[str, Any], sentence: str, until: datetime) -> None:
+    """Keeps what a look found, in place of an earlier look at the same instant."""
+    with transaction(settings) as connection:
+        query_rows(
+            connection,
+            "record_experiment_report",
+            experiment=number,
+            until=until,
+            figures=json.dumps(figures),
+            sentence=sentence,
+        )
+
+
+def reports(settings: Settings, number: int) -> list[Report]:
+    """All looks at an experiment, oldest first."""
+    return [Report(*row) for row in read_rows(settings, "experiment_reports", experiment=number)]

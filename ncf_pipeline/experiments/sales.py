@@ -1,0 +1,36 @@
+"""What customers bought and kept, in money, read from the shop's invoices."""
+
+from datetime import datetime
+
+import pandas as pd
+import polars as pl
+
+from ncf_pipeline.experiments.purchases import Lines, bought_and_kept
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import fetch, transaction
+from ncf_pipeline.storage.resources import query
+
+_EVENTS = pl.Schema(
+    {
+        Lines.CUSTOMER_ID: pl.Int64(),
+        Lines.STOCK_CODE: pl.String(),
+        Lines.INVOICE_NO: pl.String(),
+        Lines.PURCHASED_AT: pl.Datetime("us"),
+        Lines.QUANTITY: pl.Int64(),
+        Lines.UNIT_PRICE: pl.Float64(),
+    }
+)
+
+
+def customers_lines(settings: Settings, until: datetime) -> pd.DataFrame:
+    """What customers bought before an instant, and what of it had not come back by then.
+
+    Returns:
+        Columns of `experiments.purchases.Lines`, by time. Guests' lines are not among them.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    with transaction(settings) as connection:
+        events = fetch(connection, query("kept_and_returned"), _EVENTS, until=until)
+    return bought_and_kept(events.to_pandas())

@@ -1,0 +1,90 @@
+"""Any file that the shop may drop: what kind it is, and its tables."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.parquet_files import open_parquet
+from ncf_pipeline.ingest.readers.table import Table
+from ncf_pipeline.ingest.readers.text_files import open_text
+from ncf_pipeline.ingest.readers.workbooks import open_workbook
+
+Kind = Literal["workbook", "text", "packed text", "parquet"]
+
+SUFFIXES: dict[str, Kind] = {".xlsx": "workbook", ".csv": "text", ".csv.gz": "packed text", ".parquet": "parquet"}
+
+_PEOPLE_SAY: dict[Kind, str] = {
+    "workbook": "an .xlsx workbook",
+    "text": "CSV text",
+    "packed text": "gzipped CSV text",
+    "parquet": "a Parquet file",
+}
+_MARKS: dict[bytes, Kind] = {b"PK\x03\x04": "workbook", b"\x1f\x8b": "packed text", b"PAR1": "parquet"}
+_TEXT: Kind = "text"
+_SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that can be read.
+
+    Attributes:
+        tables: with the columns of an invoice; at least one.
+        note: what else a person should know, such as sheets that are left out.
+    """
+
+    tables: list[Table]
+    note: str | None
+
+
+@contextmanager
+def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFile]:
+    """Opens a file of invoices; its tables can be read until the block ends.
+
+    Args:
+        path: of the file, on this machine.
+        name: what people call it, for messages; its end says of what kind the file should be.
+        max_unpacked_mb: a packed file that holds more is refused.
+
+    Raises:
+        InputError: it cannot be used. The message says why and what to do.
+    """
+    kind = _kind_of(path, name)
+    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+        if kind == "workbook":
+            yield OpenFile(*open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb))
+        elif kind == "parquet":
+            yield OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], None)
+        else:
+            table = open_text(path, name, packed=kind == "packed text", max_unpacked_mb=max_unpacked_mb)
+            yield OpenFile([table], None)
+
+
+def _kind_of(path: Path, name: str) -> Kind:
+    expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
+    if expected is None:
+        raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices as one of these.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
+    if not start:
+        raise InputError(f"{name} is empty.")
+    if start.startswith(b"\xd0\xcf\x11\xe0"):
+        raise InputError(f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx without one.")
+    found = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
+    if found != expected:
+        raise InputError(
+            f"{name} is named as {_PEOPLE_SAY[expected]} but holds {_holds(start, found)}. "
+            f"Send the right file, or rename it so that it ends in {_SUFFIX_OF[found]}."
+        )
+    return expected
+
+
+def _holds(start: bytes, found: Kind) -> str:
+    return "something else" if found == "text" and b"\x00" in start[2:] else _PEOPLE_SAY[found]

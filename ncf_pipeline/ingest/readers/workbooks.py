@@ -1,0 +1,133 @@
+"""`.xlsx`: sheets as tables of text, unpacked by a process of its own."""
+
+import json
+import logging
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, shortened
+from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, Table, without_empty_rows
+
+logger = logging.getLogger(__name__)
+
+_UNPACKER = Path(__file__).with_name("unpack_workbook.py")
+_SECONDS = 1800
+
+
+def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) -> tuple[list[Table], str | None]:
+    """Unpacks a workbook.
+
+    Every sheet that has the columns is read: a workbook may hold a sheet for each year. The others are left out.
+
+    Args:
+        path: of the workbook.
+        name: what people call it, for messages.
+        folder: where the unpacked sheets go; the tables read from there.
+        max_unpacked_mb: a workbook that holds more is refused.
+
+    Returns:
+        A table for each sheet that has the columns, and a note that names the other sheets.
+
+    Raises:
+        InputError: it is no workbook, is damaged, asks for too much memory, or no sheet has the columns.
+    """
+    _check_archive(path, name, max_unpacked_mb)
+    # -P: nothing is imported from the folder that this happens to run in.
+    command = [sys.executable, "-P", str(_UNPACKER), str(path.resolve()), str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{name} could not be read within {_SECONDS // 60} minutes. Save it anew in Excel.") from error
+    logger.debug("%s: %s", name, done.stderr.decode(errors="replace"))
+    if done.returncode:
+        raise InputError(
+            f"{name} cannot be read: it asks for more memory or time than a workbook of its kind should. Is there a "
+            "cell far away from the others? Copy the lines into a new workbook, or save them as .csv."
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "error" in answer:
+        reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
+        raise InputError(f"{name} is no workbook that can be read ({reason}). Save it anew as .xlsx.")
+    return _tables_of(answer["sheets"], answer["all"], name, folder)
+
+
+def _tables_of(sheets: list[str], everything: list[str], name: str, folder: Path) -> tuple[list[Table], str | None]:
+    tables, refused = [], {}
+    for index, sheet in enumerate(sheets):
+        where = f"{name}, sheet {shortened(sheet, 40)!r},"
+        file = folder / f"{index}.arrow"
+        try:
+            header = find_header(_first_rows(file), where)
+        except InputError as error:
+            refused[sheet] = error
+            continue
+        chunks = partial(_chunks, file, header)
+        tables.append(Table(where, sheet, header.ignored, chunks, serial_dates=True))
+    if not tables and len(refused) == 1:
+        raise next(iter(refused.values()))
+    if not tables:
+        listed = ", ".join(repr(shortened(sheet, 40)) for sheet in everything) or "none"
+        raise InputError(f"{name} has no sheet with the columns of an invoice; its sheets: {listed}.")
+    left_out = [sheet for sheet in everything if sheet not in {table.sheet for table in tables}]
+    note = f"sheets left out: {', '.join(repr(shortened(sheet, 40)) for sheet in left_out)}" if left_out else None
+    return tables, note
+
+
+def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
+    """What can be known before anything is unpacked.
+
+    Raises:
+        InputError: it is no workbook, is cut off, or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{name} is no workbook, or it is cut off. Send it again.") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max_unpacked_mb << 20:
+        raise InputError(
+            f"{name} unpacks to {unpacked >> 20:,} MB, more than the {max_unpacked_mb:,} MB that are allowed. "
+            "If it is meant to be so large, raise NCF_MAX_UNPACKED_MB."
+        )
+    names = {member.filename.lower() for member in members}
+    if "xl/workbook.xml" not in names:
+        kind = "a .xlsb workbook" if "xl/workbook.bin" in names else "an archive of another kind"
+        raise InputError(f"{name} is {kind}, not a .xlsx workbook. Save it as .xlsx in Excel.")
+
+
+def _first_rows(file: Path) -> list[list[str | None]]:
+    with pa.OSFile(str(file)) as source:
+        reader = pa.ipc.open_file(source)
+        rows = reader.get_batch(0).slice(0, MAX_TITLE_ROWS)
+        return [list(row.values()) for row in rows.to_pylist()]
+
+
+def _chunks(file: Path, header: Header) -> Iterator[pl.DataFrame]:
+    first_row = 1
+    # Not memory-mapped: mapped pages would count as this process's memory.
+    with pa.OSFile(str(file)) as source:
+        reader = pa.ipc.open_file(source)
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            columns = {
+                name: pl.Series(name, batch.column(header.positions[name]), dtype=pl.String)
+                for name in CELLS
+                if name in header.positions
+            }
+            chunk = pl.DataFrame(columns).with_columns(
+                pl.int_range(first_row, first_row + batch.num_rows).alias(ROW),
+                *(pl.lit(None, pl.String).alias(name) for name in CHUNK_SCHEMA if name not in (*columns, ROW)),
+            )
+            first_row += batch.num_rows
+            yield without_empty_rows(chunk.filter(pl.col(ROW) > header.row + 1).select(CHUNK_SCHEMA.names()))

@@ -1,0 +1,1 @@
+"""What lists did while they were live, and what has drifted."""

@@ -1,0 +1,154 @@
+"""Lists that were live against what was bought meanwhile. Pure.
+
+Leak-free by itself: lists know purchases before their `as_of`, and are asked about purchases from then on. Whoever
+bought nothing is not asked. Whoever bought and had no list scores 0, but for customers who came only after the lists
+were made: they saw the fallback, and are counted apart.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ncf_pipeline.columns import Interactions, Lists
+from ncf_pipeline.evaluation.baselines import personal_frequency, recent_best_sellers
+from ncf_pipeline.evaluation.bootstrap import mean_intervals
+from ncf_pipeline.evaluation.scores import NDCG_DEPTH, QUESTIONS, Holdout, score_by_customer, truth_of
+
+LIVE = "live"
+INSTEAD = {"personal_frequency": personal_frequency, "recent_best_sellers": recent_best_sellers}
+"""What the shop could have shown instead; each knows what was bought up to the slice's start."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What customers bought while one publication was live.
+
+    Attributes:
+        truth: of the customers who are asked; `truth.start` and `truth.end` are the slice's, on the shop's clock.
+        newcomers: customers who bought and had bought nothing before the lists were made.
+    """
+
+    truth: Holdout
+    newcomers: frozenset[int]
+
+
+@dataclass(frozen=True)
+class LiveScores:
+    """One question's answers in a slice.
+
+    Attributes:
+        question: `for_you` or `discover`.
+        without_list: customers who were asked and had no list.
+        by_customer: for each recommender, `live` among them: columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`; one
+            row for each customer who was asked, the same for all.
+    """
+
+    question: str
+    without_list: int
+    by_customer: dict[str, pd.DataFrame]
+
+    def precision(self) -> npt.NDArray[np.float64]:
+        """(customers, recommenders) Precision@k."""
+        columns = [frame["precision_at_k"].to_numpy(np.float64) for frame in self.by_customer.values()]
+        return np.column_stack(columns)
+
+
+def slice_of(
+    interactions: pd.DataFrame,
+    *,
+    as_of: datetime,
+    start: datetime,
+    end: datetime,
+    left_out: Collection[int] = (),
+) -> Slice:
+    """Who is asked about `[start, end)`, and what they bought.
+
+    Args:
+        interactions: columns of `columns.Interactions`, from the shop's first day to `end` or later.
+        as_of: first instant whose purchases the lists do not know.
+        start: first instant that the lists answer; not before `as_of`.
+        end: first instant after the slice.
+        left_out: who is not asked: they were shown other lists than these.
+    """
+    truth = truth_of(interactions, start, end)
+    before = interactions[interactions[Interactions.PURCHASED_AT] < as_of]
+    known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
+    everyone = frozenset(customer for bought in truth.bought.values() for customer in bought) - frozenset(left_out)
+    newcomers = everyone - known
+    bought = {
+        question: {customer: codes for customer, codes in of.items() if customer in everyone & known}
+        for question, of in truth.bought.items()
+    }
+    return Slice(replace(truth, bought=bought), newcomers)
+
+
+def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *, k: int) -> list[LiveScores]:
+    """The live lists, and what could have been shown instead, customer by customer.
+
+    Args:
+        part: from `slice_of`.
+        lists: columns of `columns.Lists`: what the customers were shown.
+        interactions: as for `slice_of`.
+        k: depth of precision and recall.
+    """
+    customers = sorted({customer for bought in part.truth.bought.values() for customer in bought})
+    made = {LIVE: lists}
+    for name, baseline in INSTEAD.items():
+        made[name] = baseline(interactions, part.truth.start, max(k, NDCG_DEPTH), customers)
+    scores = []
+    for question in QUESTIONS:
+        had = lists.loc[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question), Lists.KEY]
+        found = {name: score_by_customer(of, part.truth, question=question, k=k) for name, of in made.items()}
+        without = len(part.truth.bought[question].keys() - {int(key) for key in had})
+        scores.append(LiveScores(question, without, found))
+    return scores
+
+
+def summary(scores: LiveScores) -> list[dict[str, Any]]:
+    """A row for each recommender, `live` first, with 95% intervals over customers; None where nobody was asked."""
+    precision = scores.precision()
+    means, leads = mean_intervals(precision), mean_intervals(precision[:, [0]] - precision)
+    rows = []
+    for place, (name, frame) in enumerate(scores.by_customer.items()):
+        mean, lead = means[place], leads[place]
+        row = {
+            "question": scores.question,
+            "recommender": name,
+            "customers": len(frame),
+            "without_list": scores.without_list,
+            "precision_at_k": mean.mean,
+            "precision_low": mean.low,
+            "precision_high": mean.high,
+            "ahead": None if name == LIVE else lead.mean,
+            "ahead_low": None if name == LIVE else lead.low,
+            "ahead_high": None if name == LIVE else lead.high,
+            "recall_at_k": float(frame["recall_at_k"].mean()),
+            "ndcg_at_10": float(frame["ndcg_at_10"].mean()),
+            "place": place,
+        }
+        rows.append({name: _number(value) for name, value in row.items()})
+    return rows
+
+
+def pooled(scores: list[LiveScores]) -> LiveScores:
+    """Slices of one question together: a customer counts once for each publication that answered them.
+
+    Args:
+        scores: at least one, all of the same question.
+    """
+    names = scores[0].by_customer
+    return LiveScores(
+        scores[0].question,
+        sum(entry.without_list for entry in scores),
+        {name: pd.concat([entry.by_customer[name] for entry in scores]) for name in names},
+    )
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value

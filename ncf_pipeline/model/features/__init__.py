@@ -1,0 +1,1 @@
+"""What a shop knew at an instant, as numbers. Pure."""

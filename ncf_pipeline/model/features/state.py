@@ -1,0 +1,198 @@
+"""What a shop knew at an instant: who had bought what, when, and on how many invoices. Pure."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ncf_pipeline.model.features.events import DAY, Events, FloatArray, IntArray
+from ncf_pipeline.model.recipe import Recipe
+
+Mask = npt.NDArray[np.bool_]
+
+HALF_LIVES = (30.0, 90.0)
+"""Days after which a purchase counts half, in the decayed counts."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Customers' histories at an instant, one row for each (customer, product), in that order; N rows.
+
+    Attributes:
+        start: (C + 1,) rows of customer c are start[c] to start[c + 1].
+        product: (N,) index into the events' products.
+        times: (N,) invoices with the product that are not returned; 0 where all are.
+        decayed: (N, 2) the same, each counted 2^(-age/30 days) and 2^(-age/90 days).
+        first, last: (N,) microseconds.
+        invoices_since_first, invoices_since_last: (N,) of the customer, the one itself included in the first.
+        pieces: (N,) total quantity.
+    """
+
+    start: IntArray
+    product: IntArray
+    times: FloatArray
+    decayed: FloatArray
+    first: IntArray
+    last: IntArray
+    invoices_since_first: FloatArray
+    invoices_since_last: FloatArray
+    pieces: FloatArray
+
+
+class ShopState:
+    """Everything the shop knew at one instant.
+
+    Args:
+        events: from `encode`; those from `at` on are ignored.
+        at: microseconds since 1970; first instant excluded.
+        recipe: its horizon says what is recent.
+    """
+
+    def __init__(self, events: Events, at: int, recipe: Recipe) -> None:
+        self.events, self.at, self.recipe = events, at, recipe
+        before = events.time < at
+        self.alive = before & (events.returned >= at)
+        self.seen_mask = before & (events.customer >= 0)
+        self.shape = (len(events.customers), len(events.products))
+        self._count_invoices()
+        self.pairs = self._count_pairs()
+        self.known_products = np.bincount(events.product[self.alive], minlength=self.shape[1]) > 0
+
+    def _count_invoices(self) -> None:
+        """Invoices of each customer, and each one's ordinal among them."""
+        events = self.events
+        mine = np.flatnonzero(self.alive & (events.customer >= 0))
+        invoice, first = np.unique(events.invoice[mine], return_index=True)  # ascending in time
+        owner, when = events.customer[mine[first]], events.time[mine[first]]
+        customers = self.shape[0]
+        self.invoices = np.bincount(owner, minlength=customers).astype(float)
+        order = np.argsort(owner, kind="stable")
+        begin = np.concatenate([[0], np.cumsum(self.invoices)]).astype(np.int64)
+        ordinal = np.empty(len(owner), np.int64)
+        ordinal[order] = np.arange(len(owner)) - begin[owner[order]]
+        self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int64)
+        self.ordinal_of_invoice[invoice] = ordinal
+        self.first_visit, self.last_visit = np.zeros(customers, np.int64), np.zeros(customers, np.int64)
+        self.first_visit[owner[::-1]] = when[::-1]
+        self.last_visit[owner] = when
+        age = (self.at - when) / DAY
+        self.decayed_invoices = np.stack(
+            [np.bincount(owner, 2.0 ** (-age / half_life), minlength=customers) for half_life in HALF_LIVES], axis=1
+        )
+        self.known_customers = np.flatnonzero(self.invoices > 0)
+
+    def _count_pairs(self) -> Pairs:
+        """The history of each customer, product by product."""
+        events = self.events
+        rows = np.flatnonzero(self.seen_mask)
+        code = events.customer[rows] * self.shape[1] + events.product[rows]
+        pair_code, pair = np.unique(code, return_inverse=True)
+        owner, product = np.divmod(pair_code, self.shape[1])
+        kept = self.alive[rows]
+        time, pair_kept = events.time[rows][kept], pair[kept]
+        ordinal = self.ordinal_of_invoice[events.invoice[rows][kept]]
+        age = (self.at - time) / DAY
+        count = len(pair_code)
+        first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        first_ordinal, last_ordinal = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        # Events are in order of time: of several assignments to one place, the last one stays.
+        first[pair_kept[::-1]], last[pair_kept] = time[::-1], time
+        first_ordinal[pair_kept[::-1]], last_ordinal[pair_kept] = ordinal[::-1], ordinal
+        invoices = self.invoices[owner]
+        return Pairs(
+            start=np.searchsorted(owner, np.arange(self.shape[0] + 1)),
+            product=product,
+            times=np.bincount(pair_kept, minlength=count).astype(float),
+            decayed=np.stack(
+                [np.bincount(pair_kept, 2.0 ** (-age / half_life), minlength=count) for half_life in HALF_LIVES],
+                axis=1,
+            ),
+            first=first,
+            last=last,
+            invoices_since_first=invoices - first_ordinal,
+            invoices_since_last=invoices - 1 - last_ordinal,
+            pieces=np.bincount(pair_kept, events.quantity[rows][kept], minlength=count).astype(float),
+        )
+
+    def ever_bought(self, customer: IntArray, product: IntArray) -> Mask:
+        """(N,) whether each customer bought each product before, returned or not."""
+        code = self.owner * self.shape[1] + self.pairs.product  # ascending
+        wanted = customer * self.shape[1] + product
+        place = np.minimum(np.searchsorted(code, wanted), len(code) - 1)
+        known: Mask = code[place] == wanted if len(code) else np.zeros(len(wanted), np.bool_)
+        return known
+
+    def products_seen_by(self, customer: int) -> IntArray:
+        """Indices of the products that a customer ever bought, returned or not."""
+        return self.pairs.product[self.pairs.start[customer] : self.pairs.start[customer + 1]]
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """(N,) the customer of each pair."""
+        return np.repeat(np.arange(self.shape[0]), np.diff(self.pairs.start))
+
+    def _history(self, values: FloatArray) -> sp.csr_array:
+        """Customers by products, with these values of pairs; returned ones left out."""
+        pairs = self.pairs
+        # Copied: eliminate_zeros works in place.
+        table = sp.csr_array((values.astype(np.float32), pairs.product, pairs.start), shape=self.shape, copy=True)
+        table.eliminate_zeros()
+        return table
+
+    @cached_property
+    def bought(self) -> sp.csr_array:
+        """(C, P) 1 where a customer bought a product."""
+        return self._history((self.pairs.times > 0).astype(float))
+
+    @cached_property
+    def decayed(self) -> sp.csr_array:
+        """(C, P) decayed frequency as a rate over the customer's decayed invoices (half-life 90 days)."""
+        rate = self.pairs.decayed[:, 1] / np.maximum(self.decayed_invoices[self.owner, 1], 1e-9)
+        return self._history(rate)
+
+    @cached_property
+    def recent(self) -> sp.csr_array:
+        """(C, P) 1 where a customer bought a product within the last horizon."""
+        since = self.at - self.recipe.horizon_days * DAY
+        return self._history(((self.pairs.times > 0) & (self.pairs.last >= since)).astype(float))
+
+    @cached_property
+    def last_basket(self) -> sp.csr_array:
+        """(C, P) 1 where a product is on the customer's last invoice."""
+        return self._history(((self.pairs.times > 0) & (self.pairs.invoices_since_last == 0)).astype(float))
+
+    @cached_property
+    def baskets(self) -> sp.csr_array:
+        """(invoices, P) w where an invoice of weight w² holds a product; guests' invoices too.
+
+        An order of hundreds of products says little of any two of them: together its pairs weigh like
+        those of a usual basket.
+        """
+        alive = np.flatnonzero(self.alive)
+        invoices = int(self.events.invoice.max(initial=-1)) + 1
+        table = sp.csr_array(
+            (np.ones(len(alive), np.float32), (self.events.invoice[alive], self.events.product[alive])),
+            shape=(invoices, self.shape[1]),
+        )
+        size = np.diff(table.indptr)
+        usual = np.median(size[size > 0]) if len(alive) else 1.0
+        table.data *= np.repeat(np.sqrt(np.minimum(1.0, usual / np.maximum(size, 1))), size).astype(np.float32)
+        return table
+
+    @cached_property
+    def ranking(self) -> IntArray:
+        """Products by their buyers in the last horizon, then by sales of all time; ties by stock code."""
+        recent = np.bincount(self.recent.indices, minlength=self.shape[1])
+        ever = np.bincount(self.events.product[self.alive], minlength=self.shape[1])
+        order = np.lexsort((np.arange(self.shape[1]), -ever, -recent))
+        return order[self.known_products[order]]
+
+
+def unit_rows(table: sp.csr_array) -> sp.csr_array:
+    """Rows scaled to length 1; empty ones stay empty."""
+    unit = table.copy()
+    norm = np.sqrt(np.asarray(unit.multiply(unit).sum(axis=1)).ravel())
+    unit.data /= np.repeat(np.maximum(norm, 1e-12), np.diff(unit.indptr))
+    return unit

@@ -1,0 +1,321 @@
+"""Top-N lists of customers and of products. Deterministic; ties by stock code."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from ncf_pipeline.columns import (
+    BOUGHT_TOGETHER,
+    BUY_AGAIN,
+    DISCOVER,
+    FOR_YOU,
+    PINNED,
+    REASONED_LISTS,
+    SIMILAR,
+    TASTE,
+    Lists,
+)
+from ncf_pipeline.model.batches import one_ahead
+from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
+from ncf_pipeline.model.features.copurchase import cosine_neighbours
+from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
+from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
+from ncf_pipeline.model.lists.certainty import Certainty
+from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons
+from ncf_pipeline.model.lists.rules import Rules
+from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
+from ncf_pipeline.model.trained import TrainedModel
+
+BATCH_CUSTOMERS = 2048
+
+FAMILY_MEMBERS = 4
+"""So many times the products of a product's list are looked at where there may not be too many of one family."""
+
+ROWS_AT_ONCE = 16_384
+"""Candidates for the network: few enough for its layers' outputs to stay in the processor's cache."""
+
+Row = tuple[str, str, str, list[str]]
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class ListMaker:
+    """All lists of a shop at an instant. What they share is made once, whatever the number of batches."""
+
+    def __init__(
+        self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
+    ) -> None:
+        """Takes what is known at `as_of`.
+
+        Args:
+            model: from `train`.
+            interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+            as_of: first instant excluded.
+            rules: what a merchandiser decided; nothing if None.
+        """
+        self.model, self.rules = model, rules or Rules()
+        self.certainty = Certainty()  # of all lists made so far
+        self.state = ShopState(encode(interactions, as_of), microseconds(as_of), model.recipe)
+
+    @property
+    def known(self) -> int:
+        """How many customers have lists."""
+        return len(self.state.known_customers)
+
+    def countries(self) -> dict[int, str | None]:
+        """Who has lists, by customer id, with the country of their last invoice; None where it had none."""
+        customers = self.state.known_customers
+        return {int(self.state.events.customers[index]): _country_of(self.state, index) for index in customers.tolist()}
+
+    def customers(
+        self,
+        top_n: int,
+        *,
+        chosen: Sequence[int] | None = None,
+        shard: tuple[int, int] = (0, 1),
+        batch_customers: int = BATCH_CUSTOMERS,
+    ) -> Iterator[pd.DataFrame]:
+        """`for_you`, `discover` and `buy_again`, a batch of customers at a time.
+
+        The memory of a batch does not grow with the number of customers. Machines that share a shop take a shard
+        each, of the same interactions: a customer's lists are the same in whichever shard they come.
+
+        Args:
+            top_n: length of a list; `buy_again` is shorter where less was bought.
+            chosen: only these; all who had bought something by then if None.
+            shard: (i, n) for the i-th of n equal parts of the customers, from 0, in order of their ids.
+            batch_customers: how many at a time.
+
+        Yields:
+            Columns of `columns.Lists`, three rows a customer, ascending by customer id.
+        """
+        customers = self.state.known_customers
+        if chosen is not None:
+            wanted = np.asarray(sorted(set(chosen)), np.int64)
+            customers = customers[np.isin(self.state.events.customers[customers], wanted)]
+        place, shards = shard
+        customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
+        for begin in range(0, len(customers), batch_customers):
+            part = customers[begin : begin + batch_customers]
+            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules, self.certainty))
+
+    def reasons(self, lists: pd.DataFrame) -> pd.Series:
+        """Why each product is on these lists: `columns.Lists.REASONS`, missing where a list has no reasons.
+
+        Args:
+            lists: as `customers` yields them; the memory needed grows with their number.
+        """
+        wanted = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.LIST_NAME].isin(REASONED_LISTS)
+        stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
+        length = stock_codes.map(len).to_numpy(np.int64)
+        events = self.state.events
+        customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
+        # -1 for what is pinned and was never sold
+        product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
+        found = iter(self._reasons.of(np.repeat(customer, length), product))
+        texts = []
+        for who, name, codes in zip(customer, lists.loc[wanted, Lists.LIST_NAME], stock_codes, strict=True):
+            pinned = {pin.stock_code for pin in self.rules.pinned(name, _country_of(self.state, who))}
+            mine = [(code, next(found)) for code in codes]
+            texts.append(
+                _encode([(PINNED,) if code in pinned and reason[0] == TASTE else reason for code, reason in mine])
+            )
+        return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
+
+    def products(self, top_n: int) -> pd.DataFrame:
+        """`bought_together` and `similar` of every product bought before the instant.
+
+        `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS`
+        baskets, `MIN_LIFT` times more than by chance, by shrunk cosine. `similar` comes from the embeddings;
+        a product that came after training has none and takes those of the same baskets.
+
+        Returns:
+            Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
+        """
+        state, codes = self.state, self.state.events.products
+        shown = self.rules.shown(codes, None)
+        count = top_n * (FAMILY_MEMBERS if self.rules.max_per_family else 1)
+        together = cosine_neighbours(state.baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT, among=shown)
+        known = rows_of(self.model.products, codes.tolist())
+        similar = _similar(self.model, known, state.known_products, shown, count)
+        rows: list[Row] = []
+        for index in np.flatnonzero(state.known_products):
+            code = str(codes[index])
+            companions = _stored_order(together, int(index))
+            for name, others in ((BOUGHT_TOGETHER, companions), (SIMILAR, similar.get(int(index), companions))):
+                found = (str(codes[other]) for other in others)
+                rows.append(("product", code, name, self.rules.arranged(found, top_n, list_name=name, country=None)))
+        return _table(rows)
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.state)
+
+    @cached_property
+    def _contexts(self) -> ContextMaker:
+        return ContextMaker(self.state)
+
+
+def customer_lists(
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    *,
+    customers: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """`for_you`, `discover` and `buy_again` of customers, from what is known at `as_of`.
+
+    A customer who came after training is scored by what they bought since; a product that came after
+    training by how it sells. Neither needs the model trained again.
+
+    Args:
+        model: from `train`.
+        interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+        as_of: first instant excluded.
+        top_n: length of a list; `buy_again` is shorter where less was bought.
+        customers: only these; all who had bought something by then if None.
+
+    Returns:
+        Columns of `columns.Lists`, three rows a customer, ascending by customer id.
+    """
+    batches = list(ListMaker(model, interactions, as_of).customers(top_n, chosen=customers))
+    return pd.concat(batches, ignore_index=True) if batches else _table([])
+
+
+def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+    """`bought_together` and `similar` of every product bought before `as_of`; see `ListMaker.products`."""
+    return ListMaker(model, interactions, as_of).products(top_n)
+
+
+@torch.no_grad()
+def _rows_of_customers(
+    model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules, certainty: Certainty
+) -> list[Row]:
+    state, events = maker.state, maker.state.events
+    customer_rows = rows_of(model.customers, events.customers.tolist())
+    product_rows = rows_of(model.products, events.products.tolist())
+    names = events.products
+    looked_at = None if rules.max_per_family else top_n  # of a family that is too large, the next ones are passed over
+    rows: list[Row] = []
+    for contexts in one_ahead(maker.contexts(customers)):
+        scores = np.concatenate(
+            [
+                _scores(model.network, state, contexts, part, customer_rows, product_rows)
+                for part in _parts(contexts.start, ROWS_AT_ONCE)
+            ]
+        )  # (R, 2)
+        for place_in_chunk, customer in enumerate(contexts.customer):
+            part = slice(contexts.start[place_in_chunk], contexts.start[place_in_chunk + 1])
+            product, seen, bought = contexts.product[part], contexts.seen[part], contexts.bought[part]
+            next_any, next_new = scores[part, FOR_YOU_HEAD], scores[part, DISCOVER_HEAD]
+            country = _country_of(state, customer)
+            shown = rules.shown(names, country)
+            ever = state.products_seen_by(int(customer))
+            certainty.add(next_any, top_n)
+            for name, best, fill, never in (
+                (FOR_YOU, _best(next_any, product, looked_at, shown[product]), state.ranking, ever[:0]),
+                (DISCOVER, _best(next_new, product, looked_at, shown[product] & ~seen), state.ranking, ever),
+                (BUY_AGAIN, _best(next_any, product, looked_at, shown[product] & bought), state.ranking[:0], ever[:0]),
+            ):
+                left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
+                found = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
+                stock_codes = rules.arranged(found, top_n, list_name=name, country=country, never=left_out)
+                rows.append(("customer", str(events.customers[customer]), name, stock_codes))
+    return rows
+
+
+def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
+    """What a list is made up to its length with; nothing is looked up where it is not short."""
+    taken = set(never.tolist())
+    yield from (index for index in ranking.tolist() if shown[index] and index not in taken)
+
+
+def _country_of(state: ShopState, customer: int) -> str | None:
+    """Of the customer's last invoice; None where it had none."""
+    return state.events.countries[state.events.country[customer]] or None
+
+
+def _scores(
+    network: PurchaseNCF,
+    state: ShopState,
+    contexts: Contexts,
+    part: slice,
+    customer_rows: IntArray,
+    product_rows: IntArray,
+) -> npt.NDArray[np.float32]:
+    """(r, 2) of the candidates of some of the customers."""
+    customers, start = contexts.customer[part], contexts.start[part.start : part.stop + 1]
+    history = unit_rows(state.decayed[customers])
+    batch = Batch(
+        customer=torch.from_numpy(customer_rows[customers]),
+        history=torch.from_numpy(product_rows[history.indices]),
+        history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
+        history_weight=torch.from_numpy(history.data),
+        product=torch.from_numpy(product_rows[contexts.product[start[0] : start[-1]]]),
+        query=torch.from_numpy(np.repeat(np.arange(len(customers)), np.diff(start))),
+        features=torch.from_numpy(contexts.features[start[0] : start[-1]]),
+    )
+    scores: npt.NDArray[np.float32] = network(batch).numpy()
+    return scores
+
+
+def _parts(start: IntArray, rows: int) -> Iterator[slice]:
+    """Customers one after the other, in parts of about so many candidates."""
+    begin = 0
+    while begin < len(start) - 1:
+        end = max(begin + 1, int(np.searchsorted(start, start[begin] + rows, side="right")) - 1)
+        yield slice(begin, end)
+        begin = end
+
+
+def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int | None, among: Mask) -> list[int]:
+    """Products by score, ties by their index, which is in order of stock code; all of them if `count` is None."""
+    scores, product = scores[among], product[among]
+    order = np.lexsort((product, -scores))[:count]
+    return [int(index) for index in product[order]]
+
+
+def _stored_order(table: sp.csr_array, row: int) -> IntArray:
+    part = slice(table.indptr[row], table.indptr[row + 1])
+    order = np.lexsort((table.indices[part], -table.data[part]))
+    return table.indices[part][order].astype(np.int64)
+
+
+@torch.no_grad()
+def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Mask, count: int) -> dict[int, list[int]]:
+    """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
+    network = model.network
+    trained = np.flatnonzero(known & (product_rows > 0))
+    block = model.recipe.rows_at_once(len(trained))
+    rows = torch.from_numpy(product_rows[trained])
+    parts = (network.product.weight[rows], network.bought.weight[rows])
+    vectors = torch.nn.functional.normalize(
+        torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
+    )  # (T, 2D)
+    count = min(count, len(trained) - 1)
+    hidden = torch.from_numpy(~shown[trained])
+    nearest: dict[int, list[int]] = {}
+    for begin in range(0, len(trained), block):
+        cosine = vectors[begin : begin + block] @ vectors.T  # (block, T)
+        cosine[torch.arange(len(cosine)), torch.arange(begin, begin + len(cosine))] = -torch.inf
+        cosine[:, hidden] = -torch.inf
+        least = cosine.topk(count, dim=1).values[:, -1:] if count else cosine.new_full((len(cosine), 1), torch.inf)
+        row, other = (part.numpy() for part in torch.nonzero((cosine >= least) & (cosine > -torch.inf), as_tuple=True))
+        order = np.lexsort((other, -cosine[row, other].numpy(), row))  # ties by stock code
+        start = np.searchsorted(row, np.arange(len(cosine)))
+        for index, at in enumerate(start):
+            nearest[int(trained[begin + index])] = [int(found) for found in trained[other[order[at : at + count]]]]
+    return nearest
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(Lists.ALL))

@@ -1,0 +1,61 @@
+"""Lists for anyone without one of their own: best sellers of late and new arrivals. Ties by stock code. Pure."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from ncf_pipeline.columns import EVERYWHERE, FOR_YOU, NEW_ARRIVALS, Interactions, Lists
+from ncf_pipeline.evaluation.baselines import RECENT_DAYS, popularity_ranking
+from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.model.lists.reasons import NEW_DAYS
+from ncf_pipeline.model.lists.rules import Rules
+
+_NO_RULES = Rules()
+
+
+def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rules: Rules = _NO_RULES) -> pd.DataFrame:
+    """For anyone without a list: best sellers of late and new arrivals, for each country and for everywhere.
+
+    A country that sells less than a list's length is filled up from everywhere. A purchase without a country counts
+    everywhere only.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        as_of: first instant excluded.
+        top_n: length of a list.
+        rules: what a merchandiser decided.
+
+    Returns:
+        Columns of `columns.Lists`; the keys are countries, and `*` for everywhere.
+    """
+    known = interactions_as_of(interactions, as_of)
+    best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
+    new_everywhere = _new_arrivals(known, known, as_of)
+    rows: list[tuple[str, str, str, list[str]]] = []
+    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
+        best, new = best_everywhere, new_everywhere
+        if country != EVERYWHERE:
+            here = known[known[Interactions.COUNTRY] == country]
+            best = _then(popularity_ranking(_since(here, as_of)), best)
+            new = _then(_new_arrivals(here, known, as_of), new)
+        place = None if country == EVERYWHERE else country
+        for name, codes in ((FOR_YOU, best), (NEW_ARRIVALS, new)):
+            shown = (code for code in codes if rules.shows(code, place))
+            rows.append(("fallback", country, name, rules.arranged(shown, top_n, list_name=name, country=place)))
+    return pd.DataFrame(rows, columns=list(Lists.ALL))
+
+
+def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:
+    """Products first sold anywhere within `NEW_DAYS`, by how they sell here; ties by stock code."""
+    first_sold = everywhere.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].min()
+    new = set(first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)])
+    return [code for code in popularity_ranking(here) if code in new]
+
+
+def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    return known[known[Interactions.PURCHASED_AT] >= as_of - timedelta(days=RECENT_DAYS)]
+
+
+def _then(first: list[str], rest: list[str]) -> list[str]:
+    taken = set(first)
+    return first + [code for code in rest if code not in taken]

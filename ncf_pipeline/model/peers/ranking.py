@@ -1,0 +1,84 @@
+"""Lists from tables of scores, the same way for every peer."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
+from ncf_pipeline.errors import SettingsError
+from ncf_pipeline.evaluation.baselines import recent_best_sellers
+from ncf_pipeline.model.features.events import IntArray, encode, microseconds
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.recipe import Recipe
+
+SEED = 0
+CHUNK_CUSTOMERS = 512
+
+Scorer = Callable[[IntArray], Float32]
+"""Indices (B,) of customers to their scores (B, P) of all products."""
+
+
+def library(name: str) -> ModuleType:
+    """A library of the `peers` extra.
+
+    Raises:
+        SettingsError: it is not installed, or lacks a library of the system, as LightGBM does without OpenMP.
+    """
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise SettingsError(
+            f"{name} is not here: {error}. Install it with `pip install 'ncf-pipeline[peers]'`, or leave the peers out."
+        ) from error
+
+
+def state_at(interactions: pd.DataFrame, as_of: datetime) -> ShopState:
+    """What the shop knew; nothing from `as_of` on."""
+    return ShopState(encode(interactions, as_of), microseconds(as_of), Recipe())
+
+
+def ranked_lists(
+    state: ShopState,
+    scores: Scorer,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[int],
+) -> pd.DataFrame:
+    """`for_you` and `discover` by score, ties by recent best sellers; those alone for customers nobody knows.
+
+    Args:
+        state: from `state_at`.
+        scores: of all products, higher first.
+        interactions: columns of `columns.Interactions`.
+        as_of: first instant excluded.
+        top_n: length of a list.
+        customers: whom to recommend to.
+
+    Returns:
+        Columns of `columns.Lists`.
+    """
+    events = state.events
+    wanted = np.asarray(customers, np.int64)
+    known = wanted[np.isin(wanted, events.customers[state.known_customers])]
+    index = np.searchsorted(events.customers, known)
+    place = np.full(state.shape[1], state.shape[1])
+    place[state.ranking] = np.arange(len(state.ranking))
+    rows = []
+    for begin in range(0, len(index), CHUNK_CUSTOMERS):
+        chunk = index[begin : begin + CHUNK_CUSTOMERS]
+        table = np.where(state.known_products, scores(chunk), -np.inf)
+        for customer, row in zip(chunk, table, strict=True):
+            order = np.lexsort((place, -row))[: len(state.ranking)]
+            new = order[~np.isin(order, state.products_seen_by(int(customer)))]
+            for name, codes in ((FOR_YOU, order), (DISCOVER, new)):
+                stock_codes = [str(events.products[product]) for product in codes[:top_n]]
+                rows.append(("customer", str(events.customers[customer]), name, stock_codes))
+    made = pd.DataFrame(rows, columns=list(Lists.ALL))
+    strangers = wanted[~np.isin(wanted, known)].tolist()
+    return pd.concat([made, recent_best_sellers(interactions, as_of, top_n, strangers)], ignore_index=True)

@@ -1,0 +1,1 @@
+"""The rules of `expectations/`, asked with Great Expectations."""

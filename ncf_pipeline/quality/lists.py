@@ -1,0 +1,203 @@
+"""The rules of `expectations/top_n_lists.json`, asked about lists before anybody reads them.
+
+A list breaks a rule only beside other things: what its customer bought, what is sold, what stands for no product, the
+lists of all others. So lists and purchases are copied into Postgres, a frame at a time, and each list becomes one
+row of a few flags, on which the rules are aggregates. Postgres spills to disk what it has no memory for; a data frame
+of a million customers, with every product in every list, would need tens of gigabytes or rules that see only a part.
+The tables are unlogged and hold something only while the rules are asked, one publication at a time.
+
+That what is written to the list store is what was given, and is a publication at all, is checked in `publication`.
+"""
+
+import io
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+
+import pandas as pd
+import polars as pl
+
+from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, Interactions, Lists
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.suites import Verdict
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.resources import query
+
+__all__ = ["SUITE", "check_lists"]
+
+SUITE = "top_n_lists"
+_LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
+_ROWS_AT_ONCE = 100_000
+_LINES_AT_ONCE = 1_000_000
+_PRICED = (Interactions.STOCK_CODE, Interactions.UNIT_PRICE, Interactions.PURCHASED_AT)
+_USED = (
+    Interactions.CUSTOMER_ID,
+    Interactions.STOCK_CODE,
+    Interactions.COUNTRY,
+    Interactions.UNIT_PRICE,
+    Interactions.PURCHASED_AT,
+    Interactions.RETURNED_AT,
+)
+
+
+def check_lists(
+    settings: Settings,
+    lists: Iterable[pd.DataFrame],
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    *,
+    top_n: int,
+    today: date,
+    control: Collection[int] = (),
+) -> Verdict:
+    """Asks every rule about all lists of a publication. Whoever is second, waits.
+
+    Args:
+        settings: whose database.
+        lists: frames with the columns of `columns.Lists`, taken one by one.
+        interactions: columns of `columns.Interactions`, what the lists were made of. Not what the database holds
+            now: an invoice that came meanwhile is no fault of theirs.
+        as_of: first instant that the lists do not know.
+        top_n: the most products in a list.
+        today: the merchandiser's rules are those of this day.
+        control: customers who have best sellers in place of lists of their own; what is asked of all customers'
+            lists together is not asked of theirs.
+
+    Raises:
+        InputError: a row has no list of stock codes.
+        DatabaseError: Postgres cannot be reached or refused.
+        QualityError: a rule could not be asked. That says nothing about the lists.
+    """
+    with _alone(settings):
+        try:
+            products = _fill(settings, lists, interactions, as_of, today, control)
+            return quality.check_table(
+                settings,
+                "checked_list",
+                SUITE,
+                index=(Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME),
+                parameters={"top_n": top_n, "full_length": min(top_n, products)},
+            )
+        finally:
+            with transaction(settings) as connection:
+                _empty(connection)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    with transaction(settings) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_lock(%s)", (_LOCK,))
+        # The connection keeps the lock, until it ends. A transaction open for minutes would be in the way of others.
+        connection.commit()
+        yield
+
+
+def _fill(
+    settings: Settings,
+    lists: Iterable[pd.DataFrame],
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    today: date,
+    control: Collection[int],
+) -> int:
+    """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
+    countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
+    for begin in range(0, len(interactions), _LINES_AT_ONCE):
+        known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
+        prices.append(_newest_price(pl.from_pandas(known[[*_PRICED]])))
+        countries.update(known[Interactions.COUNTRY].dropna().unique())
+    products = _newest_price(pl.concat(prices)).drop(Interactions.PURCHASED_AT) if prices else pl.DataFrame()
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        _empty(connection)
+        cursor.execute(query("create_given_lists"))
+        for frame in lists:
+            _copy(connection, "given_list", _as_text(frame))
+        for pairs, customers in _pairs(interactions, as_of):
+            _copy(connection, "given_pair", pairs)
+            _copy(connection, "given_customer_country", customers)
+        _copy(connection, "given_product", products)
+        _copy(connection, "given_control", pl.DataFrame({"key": [str(customer) for customer in sorted(control)]}))
+        _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
+        # Nobody else does it for temporary tables, and without it their joins are planned blindly.
+        cursor.execute(
+            "analyze given_list, given_pair, given_customer_country, given_product, given_country, given_control"
+        )
+        cursor.execute(query("fill_checked_products"))
+        cursor.execute(
+            query("fill_checked_lists"),
+            {"today": today, **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}},
+        )
+        cursor.execute("analyze ml.checked_list, ml.checked_product")
+    return products.height
+
+
+def _empty(connection: Connection) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("truncate ml.checked_list, ml.checked_product")
+
+
+def _copy(connection: Connection, table: str, frame: pl.DataFrame) -> None:
+    with connection.cursor() as cursor:
+        for rows in frame.iter_slices(_ROWS_AT_ONCE):
+            content = io.BytesIO()
+            rows.write_csv(content, include_header=False, quote_style="always")
+            content.seek(0)
+            cursor.copy_expert(f"copy {table} from stdin with (format csv)", content)
+
+
+def _as_text(lists: pd.DataFrame) -> pl.DataFrame:
+    """Columns of `columns.Lists`, the stock codes as Postgres writes an array."""
+    names = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME)
+    try:
+        arrays = [_array(stock_codes) for stock_codes in lists[Lists.STOCK_CODES]]
+    except TypeError as error:
+        raise InputError("A row of the lists has no list of stock codes. The lists before still serve.") from error
+    columns = {name: lists[name].astype(str).tolist() for name in names}
+    return pl.DataFrame({**columns, Lists.STOCK_CODES: arrays})
+
+
+def _array(stock_codes: Iterable[str]) -> str:
+    quoted = (str(code).replace("\\", "\\\\").replace('"', '\\"') for code in stock_codes)
+    return "{" + ",".join(f'"{code}"' for code in quoted) + "}"
+
+
+def _newest_price(sales: pl.DataFrame) -> pl.DataFrame:
+    """Each product once: its highest price at its newest sale."""
+    newest = pl.col(Interactions.PURCHASED_AT) == pl.col(Interactions.PURCHASED_AT).max()
+    return (
+        sales.group_by(Interactions.STOCK_CODE)
+        .agg(pl.col(Interactions.UNIT_PRICE).filter(newest).max(), pl.col(Interactions.PURCHASED_AT).max())
+        .sort(Interactions.STOCK_CODE)
+    )
+
+
+def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool).
+
+    And each customer with their country, or several where their newest invoices are of one moment: (C, country).
+    A part of the customers at a time: the lines of all of them together are as large as the interactions.
+    """
+    parts = len(interactions) // _LINES_AT_ONCE + 1
+    part_of = interactions[Interactions.CUSTOMER_ID].mod(parts)
+    for part in range(parts):
+        mine = interactions.loc[(part_of == part).fillna(False), list(_USED)]
+        lines = pl.from_pandas(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+        pairs = (
+            lines.lazy()
+            .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
+            .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
+            .agg(pl.col("is_kept").any())
+            .collect()
+        )
+        moment = pl.col(Interactions.PURCHASED_AT)
+        customers = (
+            lines.filter(moment == moment.max().over(Interactions.CUSTOMER_ID))
+            .select(Interactions.CUSTOMER_ID, Interactions.COUNTRY)
+            .drop_nulls()
+            .unique()
+        )
+        yield pairs, customers

@@ -1,0 +1,1 @@
+"""What is kept: snapshots, versions, artifacts, publications, and who was live when."""

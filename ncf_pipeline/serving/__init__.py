@@ -1,0 +1,1 @@
+"""From a model to the lists that shoppers see, and back."""

@@ -1,0 +1,93 @@
+"""The rules that a merchandiser keeps in Postgres, read once for each publication."""
+
+import logging
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pandas as pd
+
+from ncf_pipeline.columns import Interactions
+from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.model.lists.rules import Pin, Rules
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import query_rows, read_rows, transaction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RuleTables:
+    """What `retail` says on a day, as the merchandiser wrote it; stock codes in their one spelling.
+
+    Attributes:
+        unlisted: stock codes that no list shows.
+        only_in: stock codes with the countries that alone show them.
+        pins: by position, then by age.
+        undescribed: stock codes of pins that `retail.product` does not know.
+        max_per_family: variants of one product in a list; any number if None.
+        min_price: of the newest sale, in the shop's currency; any if None.
+    """
+
+    unlisted: frozenset[str]
+    only_in: dict[str, frozenset[str]]
+    pins: tuple[Pin, ...]
+    undescribed: frozenset[str]
+    max_per_family: int | None
+    min_price: float | None
+
+
+def read_rule_tables(settings: Settings, today: date) -> RuleTables:
+    """What is in force on a day.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    with transaction(settings) as connection:
+        unlisted = query_rows(connection, "unlisted_products", today=today)
+        only_in = query_rows(connection, "product_countries")
+        pins = query_rows(connection, "pinned_products", today=today)
+        # Without its row there is no limit.
+        max_per_family, min_price = next(iter(query_rows(connection, "list_limits")), (None, None))
+    return RuleTables(
+        unlisted=frozenset(code for (code,) in unlisted),
+        only_in={code: frozenset(countries) for code, countries in only_in},
+        pins=tuple(Pin(code, name, country, position) for name, country, position, code, _ in pins),
+        undescribed=frozenset(code for *_, code, is_described in pins if not is_described),
+        max_per_family=max_per_family,
+        min_price=min_price,
+    )
+
+
+def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame, as_of: datetime) -> Rules:
+    """What the tables, and `retail.excluded_stock_code`, mean for the lists of a shop at an instant.
+
+    A pin of a product that was neither sold nor described is left out with a warning: it may be a typing mistake.
+
+    Args:
+        settings: whose database.
+        tables: from `read_rule_tables`.
+        interactions: columns of `columns.Interactions`.
+        as_of: first instant excluded.
+    """
+    prices = newest_prices(interactions, as_of)
+    unknown = tables.undescribed - set(prices.index)
+    if unknown:
+        logger.warning("Not pinned, for want of a sale or a description: %s.", ", ".join(sorted(unknown)))
+    known = sorted({*prices.index, *(pin.stock_code for pin in tables.pins)})
+    excluded = {code for (code,) in read_rows(settings, "excluded_among", stock_codes=known)}
+    cheap = set() if tables.min_price is None else set(prices.index[prices < tables.min_price])
+    return Rules(
+        hidden=frozenset(tables.unlisted | excluded | cheap),
+        only_in=tables.only_in,
+        pins=tuple(pin for pin in tables.pins if pin.stock_code not in unknown),
+        max_per_family=tables.max_per_family,
+    )
+
+
+def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:
+    """What a piece of each product cost when it was last sold; the highest price of that moment, by stock code."""
+    columns = [Interactions.STOCK_CODE, Interactions.PURCHASED_AT, Interactions.UNIT_PRICE]
+    known = interactions_as_of(interactions, as_of)[columns]
+    newest = known.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].transform("max")
+    last = known[known[Interactions.PURCHASED_AT] == newest]
+    return last.groupby(Interactions.STOCK_CODE)[Interactions.UNIT_PRICE].max()

@@ -1,0 +1,148 @@
+"""What nobody needs any more leaves the artifact store. The registry keeps what it knows of it.
+
+Kept are the models of the champion, of versions that stopped serving within `keep_weeks`, of all whose lists the list
+store still holds, of the one to go back to, of the challenger in an experiment, and of those that the next retrains
+will be compared with. A backtest's model is needed until its run has ended. A model's card and manifest stay: they are
+small, and people look.
+
+First the registry is told, then files go. So whoever asks in between is refused with a clear line, and a run that was
+killed in the middle is finished by the next one.
+"""
+
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.registry import retention
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.artifacts import TENSORS, VOCABULARIES
+from ncf_pipeline.registry.snapshots import prune_snapshots
+from ncf_pipeline.registry.versions import ModelVersion
+from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.rollback import version_before
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.files import list_files, remove_file
+
+logger = logging.getLogger(__name__)
+
+ABANDONED = timedelta(days=7)
+"""After which a run that has not ended never will; as for checkpoints."""
+
+
+def prune(settings: Settings, *, now: datetime | None = None) -> dict[str, int]:
+    """Removes from the artifact store what nobody needs.
+
+    Args:
+        settings: `keep_weeks` and `holdout_days` count.
+        now: the present instant, with a zone; what the clock says if None.
+
+    Returns:
+        How many `models`, `backtests`, `snapshots`, `publications` and `unfinished` files were removed.
+
+    Raises:
+        ListStoreError: what Redis serves cannot be told, so nothing was removed.
+        ArtifactError: the artifact store refused. The next call removes what is left.
+    """
+    now = now or datetime.now(UTC)
+    served = set(publication.publications(settings))
+    kept = retention.kept_publications(settings)
+    versions = registry.model_versions(settings)
+    needed = _needed(settings, versions, {entry.version for entry in kept if entry.number in served}, now)
+    gone = [entry.version for entry in versions if entry.version not in needed]
+    retention.forget_models(settings, gone)
+
+    of_needed: dict[int, int] = {}
+    for entry in kept:
+        if entry.state == "published" and entry.version in needed:
+            of_needed.setdefault(entry.version, entry.number)  # its newest lists, to go back to
+    weeks, numbers = timedelta(weeks=settings.keep_weeks), served | set(of_needed.values())
+    retention.forget_publications(
+        settings,
+        [
+            entry.number
+            for entry in kept
+            if entry.number not in numbers and now - entry.at > (weeks if entry.state == "published" else ABANDONED)
+        ],
+    )
+    snapshots = prune_snapshots(
+        settings,
+        keep={entry.snapshot_id for entry in versions if entry.version in needed},
+        unused_since=now - ABANDONED,
+    )
+    for snapshot_id in snapshots:
+        logger.info("Removed snapshot %s.", snapshot_id)
+    versions = registry.model_versions(settings)
+    pruned = {entry.version for entry in versions if entry.pruned_at is not None}
+    running = {entry.version for entry in versions if _may_go_on(entry, now)}
+    return {
+        "models": _remove_models(settings, "models", pruned),
+        "backtests": _remove_models(settings, "backtests", {entry.version for entry in versions} - running),
+        "snapshots": len(snapshots),
+        "publications": _remove_publications(settings),
+        "unfinished": _remove_unfinished(settings, now),
+    }
+
+
+def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], now: datetime) -> set[int]:
+    promoted = [entry for entry in versions if entry.promoted_at is not None]
+    champion = next((entry for entry in versions if entry.state == "champion"), None)
+    if champion is None:
+        return {entry.version for entry in versions}  # nobody serves: a person is at work
+    needed = {champion.version} | served
+    needed |= {entry.version for entry in versions if _may_go_on(entry, now)}
+    running = experiment_registry.running(settings)
+    if running is not None and running.design.challenger is not None:
+        needed.add(running.design.challenger)
+    since = now - timedelta(weeks=settings.keep_weeks)
+    needed |= {entry.version for entry in promoted if entry.retired_at is None or entry.retired_at > since}
+    if (before := version_before(settings, champion)) is not None:
+        needed.add(before)
+    # The next holdout starts no earlier than this one's; its incumbent, and whoever is one in the weeks after.
+    start = champion.cutoff - timedelta(days=settings.holdout_days)
+    incumbent = registry.incumbent(settings, holdout_start=start, before_version=versions[0].version + 1)
+    needed |= {entry.version for entry in promoted if incumbent is None or entry.cutoff >= incumbent.cutoff}
+    return needed
+
+
+def _may_go_on(entry: ModelVersion, now: datetime) -> bool:
+    """Whether its run may be on its way, or be tried again."""
+    return entry.state in ("candidate", "held") and now - entry.created_at < ABANDONED and entry.pruned_at is None
+
+
+def _remove_models(settings: Settings, folder: str, versions: set[int]) -> int:
+    removed = set()
+    for name in list_files(f"{settings.artifacts}/{folder}"):
+        matched = re.fullmatch(rf"v(\d+)/(?:[0-9a-f]{{16}}-)?({re.escape(TENSORS)}|{re.escape(VOCABULARIES)})", name)
+        if matched and int(matched[1]) in versions:
+            _remove(f"{settings.artifacts}/{folder}/{name}")
+            removed.add(matched[1])
+    return len(removed)
+
+
+def _remove_publications(settings: Settings) -> int:
+    kept = {entry.number for entry in retention.kept_publications(settings)}
+    known = retention.publication_numbers(settings)
+    removed = 0
+    for name in list_files(f"{settings.artifacts}/publications"):
+        matched = re.fullmatch(r"p(\d+)\.parquet", name)
+        # One without a row is about to get it: the file is written first.
+        if matched and int(matched[1]) in known - kept:
+            _remove(f"{settings.artifacts}/publications/{name}")
+            removed += 1
+    return removed
+
+
+def _remove_unfinished(settings: Settings, now: datetime) -> int:
+    removed = 0
+    for folder in ("models", "backtests", "snapshots", "publications"):
+        for name, at in list_files(f"{settings.artifacts}/{folder}").items():
+            if re.search(r"\.tmp(/|$)", name) and at is not None and now - at > ABANDONED:
+                _remove(f"{settings.artifacts}/{folder}/{name}")
+                removed += 1
+    return removed
+
+
+def _remove(url: str) -> None:
+    remove_file(url)
+    logger.info("Removed %s.", url)

@@ -1,0 +1,243 @@
+"""The keys of one publication, a thousand at a time: written, read back, kept alive, removed.
+
+Each thousand is noted in the publication's index before it is written. So whatever a killed publisher left
+behind can be found without searching the whole of Redis, which may hold much more than lists.
+"""
+
+import json
+import random
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, REASONED_LISTS, Lists, reasons_of
+from ncf_pipeline.errors import InputError, ListStoreError
+from ncf_pipeline.serving.publication.store import Store
+
+KEYS_AT_ONCE = 1000
+COMPARED_CHUNKS = 50
+"""So many thousands are compared byte by byte: all of a publication that has no more, else a sample."""
+
+LOOKED_FOR_CHUNKS = 20
+"""So many thousands are looked for before a publication is made live again."""
+
+_LATER = 86_400  # seconds by which the index outlives the keys it tells of
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+Fields = dict[Any, str]  # redis-py takes keys of any type that it knows
+Hash = tuple[str, Fields]  # what follows `ncf:p000042:` in the key, and its fields
+
+
+@dataclass
+class Contents:
+    """What was written.
+
+    Attributes:
+        keys: how many, by audience.
+        fields: of each chunk, how many lists its keys hold together.
+        digests: of each chunk, over all its keys and lists.
+    """
+
+    keys: Counter[str] = field(default_factory=Counter)
+    fields: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+
+def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: Callable[[], None]) -> Contents:
+    """Writes all lists under a publication's name.
+
+    Args:
+        store: where.
+        name: of the publication.
+        lists: frames with the columns of `columns.Lists`, reasons or not; the rows of one key next to each other.
+        before_each: called before each chunk is written; raises to stop.
+
+    Raises:
+        InputError: the lists cannot be a publication.
+    """
+    contents = Contents()
+    everywhere = f"fallback:{EVERYWHERE}"
+    hashed = array("q")  # of all keys, for finding one that comes twice: 8 bytes each
+    for number, chunk in enumerate(_chunks(_hashes(lists))):
+        before_each()
+        _note(store, name, number, [suffix for suffix, _ in chunk])
+        pipeline = store.client.pipeline(transaction=False)
+        for suffix, fields in chunk:
+            key = store.key(name, suffix)
+            pipeline.hset(key, mapping=fields)
+            pipeline.expire(key, store.seconds_to_live)
+            contents.keys[suffix.partition(":")[0]] += 1
+            hashed.append(hash(suffix))
+        pipeline.execute()
+        contents.fields.append(sum(len(fields) for _, fields in chunk))
+        contents.digests.append(_digest(chunk))
+    if hash(everywhere) not in hashed:
+        raise InputError(f"The lists have no {everywhere}: whoever is unknown would see nothing.")
+    if len(np.unique(np.frombuffer(hashed, np.int64))) < len(hashed):
+        raise InputError("The lists have rows of one key in two places. Put them next to each other.")
+    return contents
+
+
+def write_meta(store: Store, name: str, meta: Fields) -> None:
+    """Writes what a publication says of itself."""
+    pipeline = store.client.pipeline(transaction=False)
+    pipeline.hset(store.key(name, "meta"), mapping=meta)
+    pipeline.expire(store.key(name, "meta"), store.seconds_to_live)
+    pipeline.execute()
+
+
+def check(store: Store, name: str, contents: Contents) -> None:
+    """Reads back: how many lists every key has, and of some thousands of keys each byte.
+
+    Raises:
+        ListStoreError: something is not there, or not as it was written.
+    """
+    count = len(contents.digests)
+    compared = set(random.sample(range(count), min(count, COMPARED_CHUNKS)))
+    for number in range(count):
+        suffixes = _noted(store, name, number)
+        pipeline = store.client.pipeline(transaction=False)
+        for suffix in suffixes:
+            key = store.key(name, suffix)
+            # The type checker does not know that both are told to a pipeline.
+            _ = pipeline.hgetall(key) if number in compared else pipeline.hlen(key)
+        found: list[Any] = pipeline.execute()
+        lost = next((suffix for suffix, reply in zip(suffixes, found, strict=True) if not reply), None)
+        if lost is not None or not suffixes:
+            raise ListStoreError(
+                f"{name} was not made live: {lost or 'part of its index'} is gone again; does Redis evict keys? "
+                "The lists before still serve."
+            )
+        if number in compared:
+            chunk = [
+                (suffix, {part.decode(): text.decode() for part, text in reply.items()})
+                for suffix, reply in zip(suffixes, found, strict=True)
+            ]
+            same = _digest(chunk) == contents.digests[number]
+        else:
+            same = sum(found) == contents.fields[number]
+        if not same:
+            raise ListStoreError(
+                f"{name} was not made live: keys from {suffixes[0]} to {suffixes[-1]} read back otherwise than "
+                "written. The lists before still serve."
+            )
+
+
+def missing(store: Store, name: str) -> int:
+    """How many of a sample of a publication's keys are gone; of all keys where there are few."""
+    numbers = _numbers(store, name)
+    if not numbers:
+        return 1
+    lost = 0
+    for number in random.sample(numbers, min(len(numbers), LOOKED_FOR_CHUNKS)):
+        keys = [store.key(name, suffix) for suffix in _noted(store, name, number)]
+        # One command for all: shoppers wait for a rollback that asks.
+        there: Any = store.client.exists(*keys) if keys else 0
+        lost += len(keys) - there
+    return lost
+
+
+def extend(store: Store, name: str) -> None:
+    """Lets all keys of a publication live as long as those of a new one."""
+    for number in _numbers(store, name):
+        pipeline = store.client.pipeline(transaction=False)
+        for suffix in _noted(store, name, number):
+            pipeline.expire(store.key(name, suffix), store.seconds_to_live)
+        pipeline.execute()
+    store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
+    # Last: whoever looks how old a publication is looks here.
+    store.client.expire(store.key(name, "meta"), store.seconds_to_live)
+
+
+def remove(store: Store, name: str) -> None:
+    """Removes all keys of a publication in small steps; may be stopped at any point and called again."""
+    for number in _numbers(store, name):
+        pipeline = store.client.pipeline(transaction=False)
+        for suffix in _noted(store, name, number):
+            pipeline.unlink(store.key(name, suffix))
+        pipeline.execute()
+        store.client.hdel(store.key(name, "index"), str(number))
+    store.client.unlink(store.key(name, "meta"))
+    store.client.unlink(store.key(name, "index"))
+
+
+def forget(store: Store, name: str, suffix: str) -> int:
+    """Takes a key out of a publication's index; gives how many customers it tells of then."""
+    customers = 0
+    for number in _numbers(store, name):
+        suffixes = _noted(store, name, number)
+        if suffix in suffixes:
+            suffixes.remove(suffix)
+            _note(store, name, number, suffixes)
+        customers += sum(each.startswith("customer:") for each in suffixes)
+    return customers
+
+
+def index(store: Store, name: str) -> Iterator[list[str]]:
+    """The keys that a publication has by its index, some at a time."""
+    return (_noted(store, name, number) for number in _numbers(store, name))
+
+
+def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
+    """One (key, fields) for each key, whatever the frames' borders."""
+    current: tuple[str, str] | None = None
+    fields: Fields = {}
+    for frame in lists:
+        columns = (frame[name] for name in Lists.ALL)
+        beside = frame[Lists.REASONS] if Lists.REASONS in frame else repeat(None, len(frame))
+        for audience, key, list_name, stock_codes, reasons in zip(*columns, beside, strict=True):
+            if current != (audience, key):
+                if current is not None:
+                    yield f"{current[0]}:{current[1]}", fields
+                current, fields = (audience, key), {}
+            if list_name not in LISTS_OF.get(audience, ()) or list_name in fields:
+                raise InputError(f"{audience} {key} has a list {list_name}, which it cannot have, or has twice.")
+            try:
+                fields[list_name] = _encode(list(stock_codes))
+            except TypeError as error:
+                raise InputError(f"{audience} {key}: {list_name} is no list of stock codes.") from error
+            if isinstance(reasons, str) and list_name in REASONED_LISTS:
+                fields[reasons_of(list_name)] = reasons
+    if current is not None:
+        yield f"{current[0]}:{current[1]}", fields
+
+
+def _chunks(hashes: Iterable[Hash]) -> Iterator[list[Hash]]:
+    chunk: list[Hash] = []
+    for entry in hashes:
+        chunk.append(entry)
+        if len(chunk) == KEYS_AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _digest(chunk: Iterable[Hash]) -> bytes:
+    parts = (f"{suffix}\0{name}\0{fields[name]}" for suffix, fields in chunk for name in sorted(fields))
+    return blake2b("\0".join(parts).encode(), digest_size=16).digest()
+
+
+def _note(store: Store, name: str, number: int, suffixes: list[str]) -> None:
+    index = store.key(name, "index")
+    store.client.hset(index, str(number), zlib.compress(_encode(suffixes).encode()))
+    store.client.expire(index, store.seconds_to_live + _LATER)
+
+
+def _noted(store: Store, name: str, number: int) -> list[str]:
+    packed: Any = store.client.hget(store.key(name, "index"), str(number))
+    return json.loads(zlib.decompress(packed)) if packed else []
+
+
+def _numbers(store: Store, name: str) -> list[int]:
+    found: Any = store.client.hkeys(store.key(name, "index"))
+    return sorted(map(int, found))

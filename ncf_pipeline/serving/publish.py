@@ -1,0 +1,291 @@
+"""From a model and a snapshot to the lists that the storefront reads.
+
+Lists are kept as they are made, a batch of customers at a time, and go on from that file, to the rules and to the
+list store, in batches again. So all lists are never in memory together, however many customers there are.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
+from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.group_lists import best_sellers
+from ncf_pipeline.experiments.records import Experiment
+from ncf_pipeline.model.lists.assemble import ListMaker
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.lists.rules import Rules
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.privacy import kept_out
+from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.lists import check_lists
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.registry.versions import ModelVersion, Publication
+from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.files import new_file, store_errors
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 50_000
+"""Lists in memory while they are checked and written."""
+
+_SCHEMA = pa.schema(
+    [
+        (Lists.AUDIENCE, pa.string()),
+        (Lists.KEY, pa.string()),
+        (Lists.LIST_NAME, pa.string()),
+        (Lists.STOCK_CODES, pa.list_(pa.string())),
+        (Lists.REASONS, pa.string()),
+    ]
+)
+
+
+def refresh(settings: Settings) -> int | None:
+    """Scores every customer and product with the champion, on the newest purchases, and publishes.
+
+    Returns:
+        The publication's number; None where there is no champion yet, and nothing was done.
+    """
+    entry = registry.champion(settings)
+    if entry is None:
+        logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
+        return None
+    try:
+        with kept_out(settings):
+            frozen = read_snapshot(settings, take_snapshot(settings, None))
+            return publish_lists(settings, entry, frozen, top_n=settings.top_n)
+    except SupersededError as error:
+        logger.info("%s So its lists are made instead.", error)
+        return refresh(settings)
+
+
+def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
+    """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
+
+    While an experiment runs, the customers of its share get what it says in place of the version's lists.
+
+    Args:
+        settings: of this run.
+        entry: whose model scores.
+        frozen: the purchases that the lists know; `frozen.cutoff` is their instant.
+        top_n: length of each list.
+
+    Returns:
+        The publication's number.
+
+    Raises:
+        ArtifactError: the model is missing or damaged. Nothing was published.
+        QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
+            list store, the lists before still serve, and the publication is kept as refused, with the reason.
+        SupersededError: the version does not serve, or no longer. The lists before still serve.
+        ListStoreError: Redis refused. The lists before still serve.
+    """
+    if entry.url is None:
+        raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
+    model = artifacts.load_model(entry.url)
+    today, rules = _rules_now(settings, frozen)
+    while True:
+        running = _experiment(settings, entry)
+        other = _challenger(settings, running)
+        maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
+        share = _share(running, maker)
+        others = ListMaker(other, frozen.interactions, frozen.cutoff, rules) if other is not None else None
+        lists = _all_lists(maker, others, share, frozen, top_n, with_reasons=settings.reasons)
+        opened = _open(
+            settings,
+            lists,
+            version=entry.version,
+            as_of=frozen.cutoff,
+            experiment=running.number if running is not None else None,
+        )
+        live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
+        try:
+            control = share if others is None else ()
+            _check(settings, opened, frozen, top_n=top_n, today=today, control=control)
+            if _experiment(settings, entry) == running:
+                break
+            logger.info("An experiment began or ended while these lists were made. They are made again.")
+        except QualityError:
+            made_by, (today, rules) = rules, _rules_now(settings, frozen)
+            if rules == made_by:
+                raise
+            logger.info("A merchandiser changed the rules while these lists were made. They are made again.")
+    return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
+
+
+def _rules_now(settings: Settings, frozen: Snapshot) -> tuple[date, Rules]:
+    """The day, and the merchandiser's rules that are in force on it."""
+    today = datetime.now(UTC).date()
+    return today, rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
+
+
+def republish(settings: Settings, earlier: Publication) -> int:
+    """Makes the lists of an earlier publication live again, under a new number.
+
+    The rules are not asked again: they let these lists serve once, and what the shop sells since must not be in the
+    way of whoever goes back in an emergency.
+
+    Returns:
+        The new publication's number.
+
+    Raises:
+        ArtifactError: its lists are no longer kept.
+        ListStoreError: Redis refused. The lists before still serve.
+    """
+    longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
+    opened = _open(
+        settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of, experiment=earlier.experiment
+    )
+    live_history.record_certainty(settings, opened.number, live_history.certainty(settings, earlier.number))
+    return _make_live(settings, opened, _kept(opened.url), top_n=longest)
+
+
+def _experiment(settings: Settings, entry: ModelVersion) -> Experiment | None:
+    """The experiment whose groups a version's lists are made for; none where it would be compared with itself."""
+    running = experiment_registry.running(settings)
+    return None if running is not None and running.design.challenger == entry.version else running
+
+
+def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:
+    """The model whose lists an experiment's share sees; None where it sees best sellers."""
+    if running is None or running.design.challenger is None:
+        return None
+    entry = registry.model_version(settings, running.design.challenger)
+    if entry.url is None or entry.pruned_at is not None:
+        raise ArtifactError(f"{entry.name} has no model any more. Stop the experiment {running.design.name}.")
+    return artifacts.load_model(entry.url)
+
+
+def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None]:
+    """The customers of an experiment's share who are known, with their countries."""
+    if running is None:
+        return {}
+    countries = maker.countries()
+    inside = chosen(running.design.salt, running.design.share, countries)
+    return {customer: country for (customer, country), is_in in zip(countries.items(), inside, strict=True) if is_in}
+
+
+def _all_lists(
+    maker: ListMaker,
+    others: ListMaker | None,
+    share: Mapping[int, str | None],
+    frozen: Snapshot,
+    top_n: int,
+    *,
+    with_reasons: bool,
+) -> Iterator[pd.DataFrame]:
+    """All lists of a publication; the share's are of the other maker, or best sellers where there is none."""
+    fallbacks = fallback_lists(frozen.interactions, frozen.cutoff, top_n, maker.rules)
+    mine = [customer for customer in maker.countries() if customer not in share] if share else None
+    for of, customers in ((maker, mine), (others, list(share))):
+        if of is None:
+            continue
+        for lists in of.customers(top_n, chosen=customers):
+            yield lists.assign(**{Lists.REASONS: of.reasons(lists)}) if with_reasons else lists
+    if others is None:
+        yield from best_sellers(share, fallbacks)
+    yield maker.products(top_n)
+    yield fallbacks
+
+
+def _open(
+    settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime, experiment: int | None
+) -> Publication:
+    """Keeps lists as they come, under a new number, and enters them in the registry."""
+    number = registry.next_publication_number(settings, live=publication.newest_number(settings))
+    url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
+    counts = Counter[str]()
+    with new_file(url, advice="The lists before still serve.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
+        for frame in lists:
+            whole = frame if Lists.REASONS in frame else frame.assign(**{Lists.REASONS: None})
+            writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
+            # Each has one of these lists.
+            counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])
+    opened = Publication(
+        number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC), experiment
+    )
+    registry.open_publication(settings, opened)
+    return opened
+
+
+def _kept(url: str) -> Iterator[pd.DataFrame]:
+    """The lists of a publication, some at a time.
+
+    Raises:
+        ArtifactError: they are no longer kept, or damaged.
+    """
+    try:
+        with fsspec.open(url) as file:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
+                yield batch.to_pandas()
+    except store_errors() as error:
+        raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
+
+
+def _check(
+    settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int, today: date, control: Collection[int]
+) -> None:
+    name = publication.name_of(opened.number)
+    verdict = check_lists(
+        settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n, today=today, control=control
+    )
+    registry.record_list_report(settings, opened.number, verdict.as_dict())
+    quality.log_failures(verdict, name)
+    if verdict.worst == "critical":
+        reason = quality.refusal(verdict, name, "The lists before still serve")
+        registry.refuse_publication(settings, opened.number, reason)
+        raise QualityError(reason)
+    logger.info("%s: %d rules asked of all lists.", name, verdict.rules)
+
+
+def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Lists, if their version serves when the first is asked for.
+
+    The list store knows by then that they are being written. So a rollback from now on calls them off, and one from
+    before is seen here.
+    """
+    serving = registry.champion(settings)
+    if serving is None or serving.version != version:
+        now = "no version serves" if serving is None else f"v{serving.version} serves"
+        raise SupersededError(f"The lists of v{version} were not published: {now} by now.")
+    yield from lists
+
+
+def _make_live(settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], *, top_n: int) -> int:
+    live = replace(opened, published_at=datetime.now(UTC))
+    publication.publish(
+        settings,
+        lists,
+        number=live.number,
+        meta={
+            "model_version": f"v{live.version}",
+            "cutoff": live.as_of.isoformat(),
+            "published_at": live.published_at.isoformat(timespec="seconds"),
+            "top_n": top_n,
+            "customers": live.customers,
+            "products": live.products,
+        },
+    )
+    registry.record_publication(settings, live)
+    logger.info(
+        "Publication p%06d is live: %d customers, %d products, by v%d.",
+        live.number,
+        live.customers,
+        live.products,
+        live.version,
+    )
+    return live.number

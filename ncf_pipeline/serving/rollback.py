@@ -1,0 +1,117 @@
+"""Back to an earlier version: a flip of the pointer where Redis still holds its lists, else a new publication."""
+
+import logging
+from typing import Any
+
+from ncf_pipeline.errors import GoneError, InputError
+from ncf_pipeline.privacy import kept_out
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.versions import ModelVersion, Publication
+from ncf_pipeline.serving import publication
+from ncf_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def candidates(settings: Settings) -> list[dict[str, Any]]:
+    """The versions that can serve again, newest first.
+
+    Returns:
+        Dicts of `version`, `state`, `cutoff`, `withdrawn` (whether people went back from it), `as_of` (the instant
+        of its newest lists) and `in_redis` (whether its lists are still there, so that going back takes a second).
+    """
+    held = set(publication.publications(settings))
+    published = _by_version(settings)
+    return [
+        {
+            "version": entry.version,
+            "state": entry.state,
+            "cutoff": entry.cutoff.isoformat(),
+            "withdrawn": entry.withdrawn_at is not None,
+            "as_of": published[entry.version][0].as_of.isoformat(),
+            "in_redis": any(of_version.number in held for of_version in published[entry.version]),
+        }
+        for entry in registry.model_versions(settings)
+        if entry.version in published and entry.pruned_at is None
+    ]
+
+
+def rollback(settings: Settings, version: int | None = None, *, actor: str) -> dict[str, Any]:
+    """Makes an earlier version serve again, and the champion.
+
+    It can be asked for again at any time, also after it was killed.
+
+    Args:
+        settings: of this run.
+        version: which, forward too; if None, the one before the champion that nobody has gone back from.
+        actor: who asks for it; kept in the registry.
+
+    Returns:
+        `version`, `publication` (its number), and `flipped`: whether the lists were still in the list store.
+
+    Raises:
+        InputError: there is no such version, or it never served.
+        ArtifactError: its lists are no longer kept. What served still serves.
+        ListStoreError: Redis refused; what served still serves.
+    """
+    published = _by_version(settings)
+    if version is None:
+        version = version_before(settings, registry.champion(settings))
+        if version is None:
+            raise InputError("No other version has served before, so there is nothing to roll back to.")
+    entry = registry.model_version(settings, version)
+    if version not in published:
+        raise InputError(f"{entry.name} never served: choose a version that `ncf-pipeline models` shows as promoted.")
+    if entry.pruned_at is not None:
+        raise InputError(f"{entry.name} is no longer kept, since {entry.pruned_at:%Y-%m-%d}. Choose a newer version.")
+    number, flipped = _make_live(settings, published[version])
+    registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
+    # Whoever asked the registry who serves just before that, and began to write after the flip, is called off here.
+    if publication.hold(settings, number):
+        live_history.record_flip(settings, number)
+    if flipped:
+        publication.renew(settings, number)  # last: neither shoppers nor the registry wait for it
+    logger.info("%s serves again, as publication p%06d.", entry.name, number)
+    return {"version": version, "publication": number, "flipped": flipped}
+
+
+def version_before(settings: Settings, serving: ModelVersion | None) -> int | None:
+    """The newest before a version that has served, was not gone back from, and is kept; None if there is none."""
+    published = {entry.version for entry in registry.publications(settings)}
+    return next(
+        (
+            entry.version
+            for entry in registry.model_versions(settings)
+            if entry.version in published
+            and entry.withdrawn_at is None
+            and entry.pruned_at is None
+            and (serving is None or entry.version < serving.version)
+        ),
+        None,
+    )
+
+
+def _by_version(settings: Settings) -> dict[int, list[Publication]]:
+    """All publications that were live, newest first, by version."""
+    found: dict[int, list[Publication]] = {}
+    for published in registry.publications(settings):
+        found.setdefault(published.version, []).append(published)
+    return found
+
+
+def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, bool]:
+    """One version's lists, newest first, live again: the number, and whether the list store still held them."""
+    held = set(publication.publications(settings))
+    for number in (of_version.number for of_version in published if of_version.number in held):
+        try:
+            publication.flip(settings, number)
+        except GoneError as error:
+            logger.warning("%s", error)
+            continue
+        live_history.record_flip(settings, number)
+        return number, True
+    from ncf_pipeline.serving.publish import republish  # it imports torch, and a flip should not wait for that
+
+    with kept_out(settings):
+        return republish(settings, published[0]), False

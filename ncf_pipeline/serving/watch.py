@@ -1,0 +1,163 @@
+"""What looks after the lists: reads them as the storefront does, and says what shoppers would miss."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import redis
+from redis.exceptions import RedisClusterException
+
+from ncf_pipeline import alerts
+from ncf_pipeline.alerts import Alert
+from ncf_pipeline.alerts.kinds import LIST_STORE_DOWN, LISTS_MISSING, LISTS_OLD, RETRAIN_MISSING, Kind
+from ncf_pipeline.alerts.messages import duration, instant
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import Storefront
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the storefront reads now, as it is in Redis.
+
+    Attributes:
+        publication: e.g. `p000042`; None where there is none, or Redis does not answer.
+        meta: what it says of itself; empty likewise.
+        shown: whether somebody unknown sees a list.
+        error: why Redis does not answer, without secrets.
+    """
+
+    publication: str | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    shown: bool = False
+    error: str | None = None
+
+    @property
+    def published_at(self) -> datetime | None:
+        """Since when it serves."""
+        return datetime.fromisoformat(self.meta["published_at"]) if "published_at" in self.meta else None
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What the storefront reads now.
+
+    Attributes:
+        publication: e.g. `p000042`; None where there is none, or Redis does not answer.
+        age: since it was published; likewise.
+        customers: with lists of their own.
+        products: likewise.
+        broken: kinds of what is broken, as `ncf_pipeline.alerts.kinds` names them.
+    """
+
+    publication: str | None
+    age: timedelta | None
+    customers: int
+    products: int
+    broken: tuple[str, ...]
+
+
+def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
+    """Looks at the live lists and the last retrain, tells on-call what is broken and what is well again.
+
+    Also sends what could not be delivered before, and closes batches whose lines were corrected.
+
+    Args:
+        settings: where the lists are, and how old they and the last retrain may be.
+        now: another instant, with its zone.
+
+    Raises:
+        DatabaseError: Postgres does not answer. What shoppers see was looked at before.
+    """
+    now = now or datetime.now(UTC)
+    live = look(settings)
+    broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=False)}
+    _tell(settings, broken, LIST_STORE_DOWN)
+    if live.error is None:
+        published = bool(registry.publications(settings))
+        broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=published)}
+        _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
+    _look_at_retrains(settings, now, broken)
+    _tell(settings, broken, RETRAIN_MISSING)
+    alerts.recover_quarantine(settings)
+    alerts.retell(settings)
+    age = now - live.published_at if live.published_at else None
+    if not broken:
+        said = f"{live.publication} is live, {duration(age)} old." if age is not None else "Nothing was published yet."
+        logger.info("%s", said)
+    return Freshness(
+        publication=live.publication,
+        age=age,
+        customers=int(live.meta.get("customers", 0)),
+        products=int(live.meta.get("products", 0)),
+        broken=tuple(kind.name for kind in broken),
+    )
+
+
+def look(settings: Settings, *, timeout: float = 5) -> Live:
+    """Reads the live lists as the storefront does.
+
+    Args:
+        settings: where the lists are.
+        timeout: seconds that Redis may take for an answer.
+    """
+    try:
+        with _storefront(settings, timeout) as shop:
+            meta = dict(shop.meta())
+            visitor = shop.for_visitor()
+    except (redis.RedisError, RedisClusterException) as error:
+        return Live(error=settings.without_secrets(str(error)).rstrip("."))
+    return Live(visitor.publication, meta, bool(visitor.stock_codes))
+
+
+def broken_lists(settings: Settings, live: Live, now: datetime, *, published: bool) -> list[Alert]:
+    """What shoppers miss.
+
+    Args:
+        settings: how old lists may be.
+        live: what the storefront reads.
+        now: the instant, with its zone.
+        published: whether any lists ever were; before that nothing is missing.
+    """
+    if live.error is not None:
+        return [Alert(LIST_STORE_DOWN, "redis", f"Redis does not answer: {live.error}.", since=now)]
+    found = []
+    name, limit = live.publication, timedelta(hours=settings.max_list_age_hours)
+    if live.published_at and now - live.published_at > limit:
+        what = f"The lists of {name} are {duration(now - live.published_at)} old, and may be {duration(limit)} old."
+        found.append(Alert(LISTS_OLD, "lists", what, since=live.published_at + limit))
+    if not (live.meta and live.shown) and published:
+        what = f"{name} is live and has no lists." if name else "Nothing is live, though lists were published."
+        found.append(Alert(LISTS_MISSING, "lists", what, since=now))
+    return found
+
+
+def _storefront(settings: Settings, timeout: float) -> Storefront:
+    return Storefront(
+        settings.list_store(),
+        prefix=settings.key_prefix,
+        cluster=settings.redis_cluster,
+        raise_errors=True,
+        timeout=timeout,
+    )
+
+
+def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Alert]) -> None:
+    versions = registry.model_versions(settings)
+    limit = timedelta(days=settings.max_retrain_age_days)
+    if versions and now - versions[0].created_at > limit:
+        last = versions[0]
+        what = f"The last retrain that got as far as a model, {last.name}, began on {instant(last.created_at)}."
+        broken[RETRAIN_MISSING] = Alert(RETRAIN_MISSING, "retrain", what, since=last.created_at + limit)
+
+
+def _tell(settings: Settings, broken: dict[Kind, Alert], *kinds: Kind) -> None:
+    for kind in kinds:
+        if kind in broken:
+            logger.error("ALERT %s", broken[kind].what)
+            alerts.tell(settings, broken[kind])
+        else:
+            alerts.recover(settings, kind)

@@ -1,0 +1,104 @@
+"""Figures of a model card, as SVG: the same figures give the same bytes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
+from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
+from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
+
+LOSS, PRECISION, RETRAINS = "loss.svg", "precision.svg", "retrains.svg"
+
+CAPTIONS = {
+    LOSS: "Loss by epoch",
+    PRECISION: "Precision@K of the candidate and of what it is compared with, with 95% intervals",
+    RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline there",
+}
+
+_COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE}
+
+
+def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
+    """The loss of each epoch: of the search for their number, and of the model itself."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5, 2.8), layout="constrained")
+        axes = figure.subplots()
+        for stage, words, colour in ((SELECT, "search for the number of epochs", GREY), (FIT, "the model", BLUE)):
+            reports = [report for report in history if report.stage == stage]
+            axes.plot(
+                [report.epoch for report in reports],
+                [report.loss for report in reports],
+                marker="o",
+                color=colour,
+                label=words if reports else None,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss of a query")
+        axes.set_xticks(sorted({report.epoch for report in history}))
+        if history:
+            axes.legend(frameon=False)
+        return svg(figure)
+
+
+def precision_of_all(scores: Sequence[Scores]) -> bytes:
+    """Precision@K of candidate, incumbent and baselines over everyone, with 95% intervals."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
+            shown = [each for each in scores if each.question == question and each.cohort == EVERYONE][::-1]
+            for place, each in enumerate(shown):
+                colour = _COLOURS.get(each.recommender, GREY)
+                axes.plot([each.precision_low, each.precision_high], [place, place], color=colour, linewidth=2)
+                axes.plot([each.precision_at_k], [place], "o", color=colour)
+            axes.set_yticks(range(len(shown)), [each.recommender.replace("_", " ") for each in shown])
+            axes.set_ylim(-0.6, len(shown) - 0.4)
+            axes.set_xlim(left=0)
+            whose = f", {shown[0].customers:,} customers" if shown else ""
+            axes.set_title(f"{question}{whose}", loc="left", fontweight="bold")
+            if shown:
+                axes.set_xlabel(f"Precision@{shown[0].k}, 95% interval")
+        return svg(figure)
+
+
+def precision_of_retrains(retrains: Sequence[dict[str, Any]]) -> bytes:
+    """Precision@K of each of the last candidates on its own holdout, beside the best baseline there.
+
+    Args:
+        retrains: from `registry.recent_retrains`.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
+            _trend(axes, [each for each in retrains if each["question"] == question])
+            axes.set_title(question, loc="left", fontweight="bold")
+        return svg(figure)
+
+
+def _trend(axes: Axes, shown: Sequence[dict[str, Any]]) -> None:
+    places = range(len(shown))
+    best = [each["best_baseline"] for each in shown]
+    axes.plot(places, best, "--", color=GREY, marker="_", label="best baseline")
+    newest = len(shown) - 1
+    kinds = [
+        "this one" if place == newest else "served" if each["served"] else "never served"
+        for place, each in enumerate(shown)
+    ]
+    for words, marker, colour in (("served", "o", BLUE), ("never served", "X", ORANGE), ("this one", "D", "black")):
+        chosen = [(place, each) for place, each in enumerate(shown) if kinds[place] == words]
+        if chosen:
+            means = [each["precision_at_k"] for _, each in chosen]
+            below = [each["precision_at_k"] - each["precision_low"] for _, each in chosen]
+            above = [each["precision_high"] - each["precision_at_k"] for _, each in chosen]
+            where = [place for place, _ in chosen]
+            axes.errorbar(where, means, [below, above], fmt=marker, color=colour, capsize=2, label=words)
+    axes.set_xticks(places, [f"v{each['version']}\n{each['cutoff']:%m-%d}" for each in shown], fontsize=6)
+    axes.set_xlim(-0.5, max(len(shown), 1) - 0.5)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("version, and month and day of its cutoff")
+    if shown:
+        axes.set_ylabel(f"Precision@{shown[-1]['k']}")
+        axes.legend(frameon=False, fontsize=7, loc="lower left")

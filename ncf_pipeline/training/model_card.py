@@ -1,0 +1,137 @@
+"""The model card of a version, in Markdown (Mitchell et al. 2019, "Model Cards for Model Reporting")."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores
+from ncf_pipeline.model.trained import EpochReport, TrainedModel
+from ncf_pipeline.registry.snapshots import Snapshot
+from ncf_pipeline.training import figures
+
+
+def render(
+    *,
+    version: int,
+    snapshot: Snapshot,
+    model: TrainedModel,
+    scores: Sequence[Scores],
+    decision: dict[str, Any] | None,
+    warning: str | None = None,
+) -> str:
+    """The card's text.
+
+    Args:
+        version: of the model.
+        snapshot: what it learned from.
+        model: the backtest's or the refit's.
+        scores: of the backtest: candidate, incumbent and baselines.
+        decision: the gate's, once there is one.
+        warning: what somebody should know who reads how it was trained.
+    """
+    bought = snapshot.interactions
+    parts = [
+        f"# Model v{version}",
+        "",
+        "Recommends what a customer of this shop buys next, from what customers bought before. "
+        "Neural collaborative filtering (He et al. 2017) with purchase context.",
+        "",
+        "## Learned from",
+        f"- Snapshot {snapshot.snapshot_id}, SHA-256 `{snapshot.sha256}`",
+        f"- Purchases before {model.cutoff}: {len(model.customers):,} customers, {len(model.products):,} products, "
+        f"{len(bought):,} lines in the snapshot",
+        "",
+        f"## Evaluation on the holdout before {snapshot.cutoff}",
+        "",
+        *_table(scores),
+        "",
+        "The whole catalogue is ranked; a customer without a list scores 0.",
+        "",
+        *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
+        "",
+        *_gate(decision),
+        "",
+        "## Training",
+        "",
+        *([f"**{warning}**", ""] if warning else []),
+        *[f"- {epoch_line(report)}" for report in model.history],
+        "",
+        _image(figures.LOSS),
+        "",
+        "## Not for",
+        "Anything but ranking this shop's products for this shop's customers. It knows purchases only: "
+        "no stock levels, margins or personal data.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The figures that a card shows, as SVG by file name.
+
+    Args:
+        model: whose card.
+        scores: as for the card.
+        retrains: the last ones, from `registry.recent_retrains`.
+    """
+    return {
+        figures.LOSS: figures.loss_by_epoch(model.history),
+        figures.PRECISION: figures.precision_of_all(scores),
+        figures.RETRAINS: figures.precision_of_retrains(retrains),
+    }
+
+
+def with_decision(card: str, decision: dict[str, Any]) -> str:
+    """A card whose gate has decided since it was written."""
+    section = "\n".join(_gate(decision))
+    return re.sub(r"^## Gate\n.*?(?=\n\n## )", lambda _: section, card, count=1, flags=re.DOTALL | re.MULTILINE)
+
+
+def epoch_line(report: EpochReport) -> str:
+    """One epoch in words, for logs and cards."""
+    line = f"{report.stage} epoch {report.epoch} of {report.of}: loss {report.loss:.4f}, {report.seconds:.1f} s"
+    if report.out_of_time:
+        line += ", after which the time for training was spent"
+    if report.for_you is None:
+        return line
+    return f"{line}, inner holdout Precision@5 {report.for_you:.4f} for_you, {report.discover:.4f} discover"
+
+
+def _table(scores: Sequence[Scores]) -> list[str]:
+    if not scores:
+        return ["No scores."]
+    k = scores[0].k
+    return [
+        f"| list | cohort | recommender | Precision@{k} | 95% interval | candidate ahead by | Recall@{k} "
+        f"| NDCG@{NDCG_DEPTH} | coverage | customers |",
+        "| --- " * 10 + "|",
+        *(
+            f"| {entry.question} | {entry.cohort} | {entry.recommender} | {entry.precision_at_k:.4f} "
+            f"| {entry.precision_low:.4f} to {entry.precision_high:.4f} "
+            f"| {'' if entry.ahead is None else f'{entry.ahead:+.4f}'} | {entry.recall_at_k:.4f} "
+            f"| {entry.ndcg_at_10:.4f} | {entry.catalog_coverage:.1%} | {entry.customers:,} |"
+            for entry in scores
+        ),
+    ]
+
+
+def _gate(decision: dict[str, Any] | None) -> list[str]:
+    if decision is None:
+        return ["## Gate", "Not decided yet: this is the backtest's model."]
+    outcome = "Let through" if decision["promote"] else "Held"
+    details = decision["details"]
+    incumbent = details.get("incumbent")
+    return [
+        "## Gate",
+        f"{outcome} at {decision['decided_at']:%Y-%m-%d %H:%M} UTC, compared with "
+        f"{f'v{incumbent}, the incumbent' if incumbent else 'the baselines alone'}. "
+        f"Asked for by {details.get('requested_by', 'nobody who left a name')}.",
+        "",
+        *(f"- {reason}" for reason in decision["reasons"]),
+        "",
+        "Thresholds: " + ", ".join(f"{name} {value}" for name, value in details.get("thresholds", {}).items()) + ".",
+    ]
+
+
+def _image(name: str) -> str:
+    return f"![{figures.CAPTIONS[name]}]({name})"

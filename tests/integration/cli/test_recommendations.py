@@ -1,0 +1,92 @@
+"""`recommend` and `similar` as a person or a program runs them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from ncf_pipeline.cli import app
+from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.storage.database import transaction
+
+NAMES = {"A1": "RED MUG", "É:1": "[bold] CANDLE"}
+
+
+@pytest.fixture
+def run(settings, monkeypatch):
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    monkeypatch.setenv("NCF_KEY_PREFIX", settings.key_prefix)
+    monkeypatch.setenv("COLUMNS", "120")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        for code, name in NAMES.items():
+            cursor.execute("insert into retail.product values (%s, %s, now())", (code, name))
+
+    def invoke(*arguments, fails=False):
+        done = CliRunner().invoke(app, arguments)
+        if fails:
+            assert isinstance(done.exception, ListStoreError)
+            return str(done.exception)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return invoke
+
+
+def test_a_customers_list_with_descriptions(run, publish):
+    publish("A1")
+    shown = run("recommend", "14646")
+    assert "for_you of customer 14646 (their own list; p000001)" in shown
+    assert "RED MUG" in shown
+
+
+def test_json_for_programs(run, publish):
+    publish("A1")
+    assert json.loads(run("recommend", "14646", "--list", "discover", "--json")) == {
+        "customer": 14646,
+        "list": "discover",
+        "publication": "p000001",
+        "source": "customer",
+        "products": [{"stock_code": "A1", "description": "RED MUG"}, {"stock_code": "0", "description": None}],
+    }
+    assert json.loads(run("similar", "85123a", "--json"))["products"] == [
+        {"stock_code": "A1", "description": "RED MUG"}
+    ]
+
+
+def test_an_unknown_customer_gets_best_sellers_and_is_told_so(run, publish):
+    publish("A1")
+    shown = run("recommend", "1", "--country", "Channel Islands")
+    assert "for_you of customer 1 (unknown customer: best sellers of Channel Islands; p000001)" in shown
+    assert "[bold] CANDLE" in shown
+    assert "unknown customer: best sellers everywhere" in run("recommend", "1", "--list", "buy_again")
+    assert json.loads(run("recommend", "1", "--json"))["source"] == "everywhere"
+
+
+def test_a_products_lists_in_any_case_and_an_unknown_product(run, publish):
+    publish("A1")
+    assert "similar of product 85123A (the product's own list; p000001)" in run("similar", " 85123a")
+    assert "bought_together of product 85123A" in run("similar", "85123A", "--list", "bought_together")
+    assert run("similar", "99999").strip() == "similar of product 99999: empty (unknown product; p000001)"
+
+
+def test_before_the_first_publication_it_says_what_to_do(run):
+    assert "ncf-pipeline retrain" in run("recommend", "14646", fails=True)
+
+
+def test_without_redis_it_says_so(run, monkeypatch):
+    monkeypatch.setenv("NCF_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert run("recommend", "14646", fails=True).startswith("Redis does not answer")
+
+
+def test_without_the_database_the_lists_are_shown_all_the_same(run, publish, monkeypatch):
+    publish("A1")
+    monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    done = CliRunner().invoke(app, ["recommend", "14646", "--json"])
+    assert json.loads(done.stdout)["products"][0] == {"stock_code": "A1", "description": None}
+    assert "No descriptions" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["recommend", "someone"], ["recommend", "1", "--list", "similar"], ["similar"]])
+def test_usage_errors_exit_with_2(run, arguments):
+    assert CliRunner().invoke(app, arguments).exit_code == 2

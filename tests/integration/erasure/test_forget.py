@@ -1,0 +1,336 @@
+"""A customer erased everywhere: from a real database, artifact store and Redis, after ingest, training and refresh."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import polars as pl
+import pytest
+import redis
+
+from ncf_pipeline import privacy as erased
+from ncf_pipeline.erasure import files
+from ncf_pipeline.erasure import forget as stage
+from ncf_pipeline.erasure.forget import forget
+from ncf_pipeline.errors import ErasureError, InputError, SettingsError
+from ncf_pipeline.ingest.corrections import discard_lines
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.training import train
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.serving.publication.erasing import keys_of_customer
+from ncf_pipeline.serving.publish import refresh
+from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.training import retrain
+
+WHO, OTHER = 14646, 14000
+CUTOFF = datetime(2011, 6, 1)
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+BROKEN = [
+    f"700001,22001,A GOOD THING,0,2011-05-20 10:00:00,1.5,{WHO},Iceland",
+    f"700002,22001,A GOOD THING,six,2011-05-20 10:00:00,1.5,{WHO}.0,Iceland",
+    f"700003,22001,A GOOD THING,6,2011-05-20 10:00:00,1.5,{WHO},Iceland,and,two,more",
+]
+
+
+def shop_lines():
+    """40 customers of four tastes, of whom one alone lives in Iceland, and some guests."""
+    random = np.random.default_rng(0)
+    lines, invoice = [], 600_000
+    for number, customer in enumerate([*range(14000, 14040), WHO, ""]):
+        for day in range(2, 140, 12):
+            invoice += 1
+            at = CUTOFF - timedelta(days=day + number % 7, hours=-9)
+            country = "Iceland" if customer == WHO else "France"
+            chosen = sorted({*random.choice(10, 4), *random.choice(10, 2)})
+            lines += [
+                f"{invoice},{22000 + 100 * (number % 4) + product},A GOOD THING,2,{at:%Y-%m-%d %H:%M:%S},1.5,"
+                f"{customer},{country}"
+                for product in chosen
+            ]
+    return lines
+
+
+@pytest.fixture
+def settings(settings, request):
+    """Those of the test; with artifacts in an object store where it asks for that."""
+    if getattr(request, "param", "a folder") == "an object store":
+        return settings.model_copy(update={"artifacts_url": request.getfixturevalue("bucket")})
+    return settings
+
+
+@pytest.fixture
+def shop(settings, tmp_path, promoted):
+    """A shop with a champion, two publications and broken lines in quarantine; gives the file that it came from."""
+    file = tmp_path / f"export of {WHO}.csv"
+    file.write_text("\n".join([HEADER, *shop_lines(), *BROKEN]) + "\n")
+    ingest(settings, [str(file)])
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select quarantine_id from raw.quarantined_line order by quarantine_id limit 1")
+        discard_lines(settings, [cursor.fetchone()[0]], note=f"customer {WHO} rang up")
+    recipe = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
+    promoted(
+        take_snapshot(settings, CUTOFF),
+        "champion",
+        lambda frozen, _: train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2),
+    )
+    refresh(settings)
+    refresh(settings)
+    return file
+
+
+def dump(settings):
+    """The whole database as text, as `pg_dump` or any person with a client would see it: columns of every table."""
+    rows = []
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select format('%I.%I', table_schema, table_name) from information_schema.tables "
+            "where table_type = 'BASE TABLE' and table_schema in ('raw', 'retail', 'ml', 'public')"
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"select t::text from {table} as t")
+            rows += [f"{table} {row}" for (row,) in cursor.fetchall()]
+        cursor.execute("select tablename, most_common_vals::text, histogram_bounds::text from pg_stats")
+        rows += [f"statistics {row}" for row in cursor.fetchall() if row[0] == "invoice_line"]
+    return rows
+
+
+def decoded(settings):
+    """Every file of the artifact store as text, Parquet and JSON decoded."""
+    filesystem, root = fsspec.core.url_to_fs(settings.artifacts)
+    filesystem.invalidate_cache()
+    for path in filesystem.find(root):
+        content = filesystem.cat_file(path)
+        if path.endswith(".parquet"):
+            yield path, str(pl.read_parquet(content).to_dicts())
+        else:
+            yield path, content.decode(errors="replace")
+
+
+def everything(settings):
+    """Where the number stands, by a search that knows nothing of the one that is tested."""
+    number = re.compile(rf"(?<![0-9]){WHO}(?![0-9])")
+    found = [f"database: {row}" for row in dump(settings) if number.search(row)]
+    found += [f"artifacts: {path}" for path, text in decoded(settings) if number.search(text)]
+    with redis.Redis.from_url(settings.list_store()) as client:
+        found += [f"redis: {key}" for key in client.scan_iter("*") if number.search(key.decode(errors="replace"))]
+    return found + [f"redis: {key}" for key in keys_of_customer(settings, WHO)]
+
+
+def lines_of(settings, where="true"):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"select count(*), sum(quantity * unit_price), count(distinct stock_code) from retail.invoice_line "
+            f"where {where}"
+        )
+        return cursor.fetchone()
+
+
+def lists_of(settings, customer):
+    with Storefront(settings.list_store(), prefix=settings.key_prefix) as client:
+        return client.lists_of_customer(customer, country="France")
+
+
+@pytest.mark.parametrize("settings", ["a folder", "an object store"], indirect=True)
+def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(settings, shop, caplog):
+    caplog.set_level("INFO")
+    assert len(everything(settings)) > 20
+    sold, served = lines_of(settings), lists_of(settings, OTHER)
+    settings.checkpoints_path.mkdir(parents=True)
+    (settings.checkpoints_path / "abc.safetensors").write_bytes(b"rows of customers")
+
+    done = forget(settings, WHO, requested_by="test")
+
+    assert everything(settings) == []
+    assert not any(done.left.values())
+    assert len(done.left) > 20
+    assert done.places["retail.invoice_line.customer_id"] > 40
+    assert done.places["raw.quarantined_line.original"] == 3
+    assert done.places["raw.quarantined_line.note"] == 1
+    assert done.places["artifacts: models"] == done.places["artifacts: backtests"] == 1
+    assert done.places["artifacts: publications"] == 2
+    assert done.places["artifacts: snapshots"] >= 1
+    assert done.places["Redis: keys"] == 4  # its hash, and the index, of each
+    assert not list(settings.checkpoints_path.iterdir())
+    assert str(WHO) not in caplog.text
+    assert str(WHO) not in json.dumps(done.as_dict())
+
+    assert lines_of(settings) == sold
+    assert lines_of(settings, "country = 'Iceland'")[0] == 0  # nobody else lives there: it would tell them apart
+    assert lists_of(settings, WHO)["for_you"].source == "country"
+    assert lists_of(settings, OTHER) == served
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select state, length(customer_hash), requested_by, report::text from retail.erasure")
+        assert [row[:3] for row in cursor.fetchall()] == [("done", 64, "test")]
+
+
+def test_the_champion_and_its_snapshot_stay_whole_and_say_what_was_taken_out(settings, shop):
+    champion = registry.champion(settings)
+    before, frozen = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
+
+    forget(settings, WHO, requested_by="test")
+
+    after, thawed = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
+    assert after.customers == [customer for customer in before.customers if customer != WHO]
+    rows = [before.customers.index(customer) + 1 for customer in after.customers]
+    assert after.network.customer.weight.equal(before.network.customer.weight[[0, *rows]])
+    (erasure,) = artifacts.read_manifest(champion.url)["erasures"]
+    assert erasure["erasure"] == 1
+    assert thawed.sha256 != frozen.sha256
+    assert len(thawed.interactions) == len(frozen.interactions)
+    assert thawed.interactions["customer_id"].isna().sum() > frozen.interactions["customer_id"].isna().sum()
+    assert refresh(settings) is not None
+    assert lists_of(settings, OTHER)["for_you"].source == "customer"
+    assert lists_of(settings, WHO)["for_you"].source == "country"
+    assert everything(settings) == []
+    # Also lists that were made before can serve again, from Redis or from their file.
+    assert rollback(settings, champion.version, actor="test")["version"] == champion.version
+    assert everything(settings) == []
+
+
+def test_an_old_file_brings_nobody_back_and_changes_nothing(settings, shop):
+    forget(settings, WHO, requested_by="test")
+    again = shop.with_name("again.csv")
+    again.write_text(shop.read_text() + f"{700004},22001,A GOOD THING,2,2011-05-21 10:00:00,1.5,{WHO},Iceland\n")
+    counts = ingest(settings, [str(again)])
+    assert (counts.merged, counts.quarantined) == (1, 3)  # all invoices but the one that is new are the same still
+    assert everything(settings) == []
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select customer_id, country from retail.invoice_line where invoice_no = '700004'")
+        assert cursor.fetchall() == [(None, None)]
+        # What a person had discarded is known again.
+        cursor.execute(
+            "select state, note from raw.quarantined_line where batch_id = %s order by 1", (counts.batch_id,)
+        )
+        assert cursor.fetchall()[0] == ("discarded", "discarded before, in batch 1")
+
+
+def test_who_buys_after_the_erasure_is_a_new_customer_and_can_be_erased_too(settings, shop, tmp_path):
+    first = forget(settings, WHO, requested_by="test")
+    tomorrow = datetime.now() + timedelta(hours=1)
+    new = tmp_path / "new.csv"
+    new.write_text(f"{HEADER}\n700009,22001,A GOOD THING,2,{tomorrow:%Y-%m-%d %H:%M:%S},1.5,{WHO},France\n")
+    ingest(settings, [str(new)])
+    assert lines_of(settings, f"customer_id = {WHO}")[0] == 1
+    again = forget(settings, WHO, requested_by="test")
+    assert again.erasure > first.erasure
+    assert again.places["retail.invoice_line.customer_id"] == 1
+    assert everything(settings) == []
+
+
+def test_an_erasure_that_was_killed_anywhere_goes_on_when_it_is_run_again(settings, shop, monkeypatch):
+    def killed(*_arguments, **_named):
+        raise KeyboardInterrupt
+
+    after_each_step = [
+        (files, "erase"),
+        (files, "erase_from_snapshots"),
+        (files.artifacts, "erase_customer"),
+        (artifacts, "_remove_older"),
+        (stage, "erase_customer"),
+        (stage.record, "finish_erasure"),
+    ]
+    for holder, step in after_each_step:
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                forget(settings, WHO, requested_by="test")
+        # The champion serves all the while.
+        assert artifacts.load_model(registry.champion(settings).url)
+        assert read_snapshot(settings, registry.champion(settings).snapshot_id)
+    assert forget(settings, WHO, requested_by="test").erasure == 1
+    assert everything(settings) == []
+
+
+def test_a_model_that_was_in_training_meanwhile_is_kept_without_the_customer(settings, shop):
+    champion = registry.champion(settings)
+    trained = artifacts.load_model(champion.url)
+    forget(settings, WHO, requested_by="test")
+    retrain._save(settings, trained, champion.url, lineage={}, card="# Card", figures={})
+    assert WHO not in artifacts.load_model(champion.url).customers
+    assert everything(settings) == []
+
+
+def test_what_is_left_in_a_place_that_nobody_knew_fails_loudly(settings, shop):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("create table retail.newsletter (customer_id bigint, words text)")
+        cursor.execute("insert into retail.newsletter values (%s, %s)", (WHO, f"Dear {WHO}"))
+    note = Path(settings.artifacts.removeprefix("file://")) / "notes" / "calls.txt"
+    note.parent.mkdir()
+    note.write_text(f"{WHO} rang up")
+    with pytest.raises(ErasureError) as failure:
+        forget(settings, WHO, requested_by="test")
+    assert "retail.newsletter.customer_id (1), retail.newsletter.words (1), artifacts: notes (1)" in str(failure.value)
+    assert str(WHO) not in str(failure.value)
+
+
+def test_models_that_no_longer_serve_are_no_obstacle(settings, shop):
+    folder = Path(settings.artifacts.removeprefix("file://"))
+    old = json.loads((folder / "backtests/v000001/manifest.json").read_text())
+    (folder / "backtests/v000001/manifest.json").write_text(json.dumps({**old, "format": 1}))
+    shutil.copytree(folder / "models/v000001", folder / "models/v000002")
+    for name in (artifacts.TENSORS, artifacts.VOCABULARIES):
+        (folder / "models/v000002" / name).unlink()  # as pruning leaves it
+    forget(settings, WHO, requested_by="test")
+    assert everything(settings) == []
+    assert artifacts.load_model(registry.champion(settings).url)
+
+
+def test_a_number_that_nothing_names_is_refused_and_leaves_no_trace(settings, shop):
+    with pytest.raises(InputError, match=r"Nothing names customer \*\*\*99"):
+        forget(settings, 99999, requested_by="test")
+    assert lines_of(settings, "true")[0] > 0
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from retail.erasure")
+        assert cursor.fetchone() == (0,)
+
+
+def test_without_the_key_or_with_another_nothing_is_taken_in(settings, shop, tmp_path):
+    forget(settings, WHO, requested_by="test")
+    again = tmp_path / "again.csv"
+    again.write_text(f"{HEADER}\n700004,22001,A GOOD THING,2,2011-05-21 10:00:00,1.5,{WHO},Iceland\n")
+    other = settings.model_copy(update={"erasure_key": type(settings.database_url)("another key, long enough")})
+    with pytest.raises(SettingsError, match="is not the key"):
+        ingest(other, [str(again)])
+    key = settings.home / "secrets" / "erasure-key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    with pytest.raises(SettingsError, match="put it back"):
+        ingest(settings, [str(again)])
+    assert everything(settings) == []
+
+
+def test_an_erasure_waits_for_whoever_writes_customers(settings, shop):
+    with erased.kept_out(settings):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAITING, settings.database()],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout.readline() == "waits\n"
+        # Whoever holds it may ask again: an erasure that waits does not stand in the way.
+        read_snapshot(settings, registry.champion(settings).snapshot_id)
+        assert process.poll() is None
+    assert process.stdout.readline() == "alone\n"
+    process.communicate()
+
+
+WAITING = """
+import sys
+from ncf_pipeline.privacy import alone
+from ncf_pipeline.settings import Settings
+print("waits", flush=True)
+with alone(Settings(database_url=sys.argv[1])):
+    print("alone", flush=True)
+"""

@@ -1,0 +1,390 @@
+"""Experiments on the customers of a small shop: what their groups read in Redis, and what is measured of them."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import fsspec
+import numpy as np
+import pytest
+import redis
+from psycopg2.extras import execute_values
+from typer.testing import CliRunner
+
+from ncf_pipeline.cli import app
+from ncf_pipeline.columns import LISTS_OF
+from ncf_pipeline.erasure.forget import forget
+from ncf_pipeline.errors import InputError
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments import stages as experiments
+from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.experiments.sales import customers_lines
+from ncf_pipeline.live.performance import live_performance
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.serving import publish
+from ncf_pipeline.serving.prune import prune
+from ncf_pipeline.serving.publish import refresh
+from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storefront import Storefront
+
+START = datetime(2011, 6, 1)
+CUSTOMERS = range(12_400, 12_640)
+DESIGN = Design(
+    "spring", "Personal lists sell more.", "holdout", 0.5, "salt", START, minimum_effect=0.12, challenger=None
+)
+
+
+class Shop:
+    """240 customers in two countries who differ for good in what they spend; 60 products."""
+
+    def __init__(self, settings):
+        self.settings, self.random, self.invoices = settings, np.random.default_rng(0), 0
+        self.level = dict(zip(CUSTOMERS, np.exp(self.random.normal(2, 0.5, len(CUSTOMERS))), strict=True))
+
+    def sell(self, start, weeks, growth=None, from_list=()):
+        """Each customer buys about every second week; `growth` says by how much more, by customer."""
+        rows = []
+        for customer in CUSTOMERS:
+            country = "France" if customer % 3 else "EIRE"
+            for _ in range(self.random.poisson(weeks / 2)):
+                at = start + timedelta(minutes=int(self.random.integers(0, weeks * 7 * 24 * 60)))
+                self.invoices += 1
+                price = self.level[customer] * (growth or {}).get(customer, 1) * np.exp(self.random.normal(0, 0.3))
+                price = round(float(price), 2)
+                popular = self.random.permutation(60)[:3] // (1 if customer % 2 else 2)
+                for line, product in enumerate(sorted(set(popular.tolist()))):
+                    code = f"{22000 + product}"
+                    rows.append(
+                        (
+                            f"{self.invoices:06d}",
+                            line,
+                            code,
+                            "A THING",
+                            1,
+                            at,
+                            price,
+                            customer,
+                            country,
+                            1,
+                        )
+                    )
+        self.add(rows)
+
+    def add(self, rows):
+        with transaction(self.settings) as connection, connection.cursor() as cursor:
+            execute_values(cursor, "insert into retail.invoice_line values %s", rows)
+            products = sorted({(row[2], row[3]) for row in rows})
+            statement = "insert into retail.product values %s on conflict do nothing"
+            execute_values(cursor, statement, [(*product, START) for product in products])
+
+
+@pytest.fixture
+def shop(settings, promoted):
+    made = Shop(settings)
+    made.sell(START - timedelta(weeks=16), 16)
+    made.add([("999999", 0, "22000", "A THING", 1, START - timedelta(seconds=1), 1.0, None, "France", 1)])
+    made.version = promoted(take_snapshot(settings, START), "first")
+    return made
+
+
+def read(settings):
+    """Every key of the live publication: {(audience, key): {field: list}}."""
+    found = {}
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
+        name = store.get(f"{settings.key_prefix}:current")
+        for audience in ("customer", "product", "fallback"):
+            for key in store.scan_iter(f"{settings.key_prefix}:{name}:{audience}:*", count=1000):
+                found[audience, key.split(":", 3)[3]] = {
+                    field: json.loads(text) for field, text in store.hgetall(key).items()
+                }
+    return found
+
+
+def share(design=DESIGN):
+    customers = np.array(CUSTOMERS)
+    return set(customers[chosen(design.salt, design.share, CUSTOMERS)].tolist())
+
+
+def test_the_share_reads_the_best_sellers_of_its_country_and_no_other_list(settings, shop):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.unlisted_product values ('22000', 'out of stock')")
+        cursor.execute("insert into retail.pinned_product (stock_code, country) values ('22059', 'EIRE')")
+    first = refresh(settings)
+    before = read(settings)
+    started = experiments.start(settings, DESIGN, by="test")
+    number = refresh(settings)
+    after = read(settings)
+
+    control = share()
+    assert 90 < len(control) < 150
+    assert after.keys() == before.keys()
+    for (audience, key), lists in after.items():
+        if audience == "customer" and int(key) in control:
+            country = "France" if int(key) % 3 else "EIRE"
+            assert lists == {"for_you": before["fallback", country]["for_you"]}
+        else:
+            assert lists == before[audience, key]
+    assert "22059" in after["fallback", "EIRE"]["for_you"]
+    assert [entry.experiment for entry in registry.publications(settings)] == [started.number, None]
+    assert failures(settings, number) == failures(settings, first)
+
+    # The storefront needs not know: what is not there, the country's best sellers stand in for.
+    with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
+        one = next(customer for customer in sorted(control) if customer % 3)
+        page = storefront.lists_of_customer(one, country="France")
+        assert {page[name].stock_codes for name in LISTS_OF["customer"]} == {
+            tuple(before["fallback", "France"]["for_you"])
+        }
+
+    experiments.stop(settings, None, by="test", why="enough")
+    refresh(settings)
+    assert read(settings) == before
+
+
+def failures(settings, number):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select report from ml.publication where number = %s", (number,))
+        return [rule["rule_id"] for rule in cursor.fetchone()[0]["broken"] if rule["failed"]]
+
+
+def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, shop, monkeypatch):
+    shop.sell(START, 1)  # the shop's clock goes on before the experiment starts
+    shop.add([("777777", 0, "22001", "A THING", 9, START, 5.0, 99_998, "France", 1)])
+    experiments.start(settings, DESIGN, by="test")
+    assert experiments.look(settings) is None  # its lists are not live yet
+    refresh(settings)
+    start = live_history.live_periods(settings)[-1].answers_from
+    control = share()
+    shop.sell(start, 5, growth={customer: 1.4 for customer in CUSTOMERS if customer not in control})
+    # A newcomer's first order moves nothing, a return takes money off, and whoever gives all back that they ever bought
+    # counts as one who buys nothing.
+    shop.add(
+        [
+            ("C77778", 0, "22001", "A THING", -9, start + timedelta(days=1), 5.0, 99_998, "France", 1),
+            ("888888", 0, "22001", "A THING", 1, start + timedelta(days=30), 9.0, 99_999, "France", 1),
+            ("888889", 0, "22001", "A THING", 100, start + timedelta(days=2), 1000.0, CUSTOMERS[0], "France", 1),
+            ("C88890", 0, "22001", "A THING", -100, start + timedelta(days=3), 1000.0, CUSTOMERS[0], "France", 1),
+        ]
+    )
+    found = experiments.look(settings)
+
+    row = found.figures["measures"][0]
+    assert row["measure"] == "average_order_value"
+    assert row["ratio"]["low"] < 0.4 < row["ratio"]["high"]
+    assert row["always"]["low"] > 0.1
+    groups = found.figures["groups"]
+    assert groups["treated"]["customers"] + groups["control"]["customers"] == len(CUSTOMERS) + 1
+    assert groups["control"]["customers"] == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
+    lines = customers_lines(settings, datetime(2012, 1, 1))
+    orders = lines[(lines["purchased_at"] >= start) & (lines["quantity"] > 0)].drop_duplicates("invoice_no")
+    assert groups["treated"]["orders"] + groups["control"]["orders"] == len(orders) - 1  # but for the newcomer's
+    assert found.sentence.startswith("Customers with personal lists spent ")
+    assert "more per order than those with best sellers (95% interval +" in found.sentence
+    assert found.sentence.endswith("over 241 customers and 5 weeks.")
+    *weeks, newest = found.figures["by_week"]
+    assert [entry["week"] for entry in weeks] == [1, 2, 3, 4]
+    assert 4.9 < newest["week"] <= 5
+    assert (newest["ratio"], newest["always_low"]) == (row["ratio"]["value"], row["always"]["low"])
+    assert found.mismatch is None
+    assert found.loss is None
+
+    # Worse off than the bound allows: it ends by itself, once, and the next publication gives everybody their lists.
+    assert found.harm.startswith("customers with best sellers are worse off than those with personal lists by")
+    assert found.ends == f"harm: {found.harm}"
+    assert experiment_registry.experiment(settings).state == "running"  # until that is told
+    assert experiments.conclude(settings, found)
+    assert not experiments.conclude(settings, found)
+    entry = experiment_registry.experiment(settings, "spring")
+    assert (entry.state, entry.ended_by) == ("ended", "measure_uplift")
+    assert experiments.outlived(settings)
+    refresh(settings)
+    assert not experiments.outlived(settings)
+    assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
+    # What is bought after the end does not count, and a look again finds the same.
+    shop.sell(start + timedelta(weeks=5), 1)
+    again = experiments.look(settings, "spring")
+    assert (again.figures, again.ends) == ({**found.figures, "has_ended": True}, None)
+    assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
+
+    # What was bought from lists, counted again.
+    period = next(period for period in live_history.live_periods(settings) if period.experiment == entry.number)
+    lists = live_history.shown(period, set(CUSTOMERS))
+    listed = {(int(key), code) for key, codes in zip(lists["key"], lists["stock_codes"], strict=True) for code in codes}
+    mine = lines[
+        (lines["purchased_at"] >= start) & ~lines["customer_id"].isin(control) & (lines["customer_id"] != 99_999)
+    ]
+    on = mine[[pair in listed for pair in zip(mine["customer_id"], mine["stock_code"], strict=True)]]
+    assert found.figures["attribution"]["treated"] == pytest.approx(on["value"].sum() / mine["value"].sum())
+    assert 0.1 < found.figures["attribution"]["treated"] < 1
+
+    # The report, and the commands.
+    with fsspec.open(f"{found.url}/report.md", "rt") as file:
+        text = file.read()
+    assert found.sentence in text
+    assert "![Effect by week, with its intervals](effect.svg)" in text
+    assert "association and no effect" in text
+    for figure in ("effect.svg", "baskets.svg"):
+        with fsspec.open(f"{found.url}/{figure}", "rb") as file:
+            assert file.read().startswith(b"<?xml")
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    monkeypatch.setenv("NCF_ARTIFACTS_URL", settings.artifacts)
+    monkeypatch.setenv("NCF_HOME", str(settings.home))
+    shown = CliRunner().invoke(app, ["experiment", "report"])
+    assert found.sentence in shown.stdout, shown.output
+    told = json.loads(CliRunner().invoke(app, ["experiment", "report", "spring", "--json"]).stdout)
+    assert told["sentence"] == found.sentence
+    listed = json.loads(CliRunner().invoke(app, ["experiment", "list", "--json"]).stdout)
+    assert [(entry["name"], entry["state"], entry["sentence"]) for entry in listed] == [
+        ("spring", "ended", found.sentence)
+    ]
+
+
+def test_what_live_lists_did_is_asked_of_those_who_saw_them(settings, shop):
+    experiments.start(settings, DESIGN, by="test")
+    refresh(settings)
+    start = live_history.live_periods(settings)[-1].answers_from
+    shop.sell(start, 2)
+    snapshot_id = take_snapshot(settings)
+    live_performance(settings, snapshot_id)
+    bought = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
+    asked = set(bought.loc[bought["purchased_at"] >= start, "customer_id"]) - share()
+    rows = [row for row in live_history.performance(settings) if row["question"] == "for_you"]
+    assert {(row["customers"], row["without_list"], row["newcomers"]) for row in rows} == {(len(asked), 0, 0)}
+
+
+def test_a_challengers_lists_are_the_shares_and_its_model_is_kept(settings, shop, admitted, untrained):
+    """Two versions side by side: each customer reads what they would if their version were the champion."""
+    snapshot_id = take_snapshot(settings, START)
+    challenger = admitted(snapshot_id, "other", lambda frozen, _: untrained(frozen, 7))
+    refresh(settings)
+    champions = read(settings)
+    registry.promote(settings, challenger, actor="test", reason="test")
+    refresh(settings)
+    challengers = read(settings)
+    rollback(settings, shop.version, actor="test")
+    assert champions != challengers
+
+    design = Design("recipe", "The other is better.", "challenger", 0.2, "salt", START, challenger=challenger)
+    experiments.start(settings, design, by="test")
+    refresh(settings)
+    inside = share(design)
+    for (audience, key), lists in read(settings).items():
+        if audience == "customer":
+            assert lists == (challengers if int(key) in inside else champions)[audience, key]
+    # Nobody needs its model but the experiment.
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("update ml.model_version set retired_at = now() - interval '1 year', cutoff = '2010-01-01'")
+        cursor.execute("update ml.model_version set withdrawn_at = now() where version = %s", (challenger,))
+    prune(settings)
+    assert registry.model_version(settings, challenger).pruned_at is None
+
+    # Once it is the champion, all see its lists, for no groups; the next look says so, and ends it.
+    registry.promote(settings, challenger, actor="test", reason="test")
+    refresh(settings)
+    assert read(settings) == challengers
+    assert live_history.live_periods(settings)[-1].experiment is None
+    shop.sell(START, 1)
+    found = experiments.look(settings)
+    assert found.ends == f"v{challenger} is the champion by now, and all see its lists."
+
+
+def test_lists_that_were_made_while_an_experiment_ended_are_made_again(settings, shop, monkeypatch):
+    experiments.start(settings, DESIGN, by="test")
+    check = publish._check
+
+    def checked(*args, **kwargs):
+        check(*args, **kwargs)
+        if experiment_registry.running(settings) is not None:  # the first time
+            experiments.stop(settings, None, by="test", why="enough")
+
+    monkeypatch.setattr(publish, "_check", checked)
+    refresh(settings)
+    assert live_history.live_periods(settings)[-1].experiment is None
+    assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
+
+
+def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(settings, shop):
+    """Also who has a number that the report has too, and whom people named."""
+    erased, counted = CUSTOMERS[0], len(CUSTOMERS) + 1
+    shop.add([("777777", 0, "22001", "A THING", 1, START - timedelta(days=1), 5.0, counted, "France", 1)])
+    experiments.start(settings, replace(DESIGN, hypothesis=f"Lists sell more, not only to {erased}."), by="test")
+    refresh(settings)
+    start = live_history.live_periods(settings)[-1].answers_from
+    shop.sell(start, 3)
+    experiments.stop(settings, None, by="test", why=f"{erased} complained")
+    found = experiments.look(settings)
+    assert f"over {counted} customers" in found.sentence
+    for customer in (erased, counted):
+        forget(settings, customer, requested_by="test")
+    (kept,) = experiment_registry.reports(settings, 1)
+    assert (kept.figures, kept.sentence) == (found.figures, found.sentence)
+    with fsspec.open(f"{found.url}/report.md", "rt") as file:
+        text = file.read()
+    assert found.sentence in text
+    design = experiment_registry.experiment(settings).design
+    assert f"- Hypothesis: {design.hypothesis}" in text
+    assert str(erased) not in text + design.hypothesis
+    assert [entry.customers for entry in registry.publications(settings)] == [len(CUSTOMERS) - 1]
+
+    later = experiments.look(settings)
+    assert sum(each["customers"] for each in later.figures["groups"].values()) == len(CUSTOMERS) - 1
+    assert later.figures["attribution"] == found.figures["attribution"]
+
+
+def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
+    experiments.start(settings, DESIGN, by="test")
+    with pytest.raises(InputError, match="The experiment spring runs"):
+        experiments.start(settings, Design(**{**vars(DESIGN), "name": "autumn"}), by="test")
+    experiments.stop(settings, "spring", by="test", why="enough")
+    with pytest.raises(InputError, match="has ended: enough"):
+        experiments.stop(settings, "spring", by="test", why="again")
+    with pytest.raises(InputError, match="an experiment spring before"):
+        experiments.start(settings, DESIGN, by="test")
+    with pytest.raises(InputError, match="is the champion"):
+        experiments.start(
+            settings,
+            Design("recipe", "It is better.", "challenger", 0.2, "salt", START, challenger=shop.version),
+            by="test",
+        )
+    with pytest.raises(InputError, match="no experiment nothing"):
+        experiments.look(settings, "nothing")
+
+
+def test_an_experiment_ends_at_its_time_and_is_decided_by_that_look(settings, shop):
+    end = START + timedelta(weeks=3)
+    design = Design(**{**vars(DESIGN), "decides": "once", "ends_at": end, "ends_on_harm": False})
+    experiments.start(settings, design, by="test")
+    refresh(settings)
+    shop.sell(START, 2)
+    early = experiments.look(settings)
+    assert early.sentence.startswith(f"Nothing is decided before {end:%Y-%m-%d}")
+    assert early.ends is None
+    shop.sell(START + timedelta(weeks=2), 2)
+    found = experiments.look(settings)
+    assert found.ends == "its planned end"
+    assert found.figures["until"] == end.isoformat()
+    assert found.figures["verdict"] in ("none", "more", "less")
+
+
+def test_a_plan_by_the_shops_past(settings, shop, monkeypatch):
+    found = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
+    (small, *_, half) = found["shares"]
+    assert (small["share"], half["share"]) == (0.05, 0.5)
+    assert half["once"]["weeks"] <= half["weekly"]["weeks"]
+    assert half["once"]["weeks"] <= half["once"]["weeks_without_cuped"]
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    told = CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.001"]).stdout
+    assert "The shop is too small to find +0.1% with a chance of 80%, looked at every week" in told
+
+
+def test_without_a_model_or_a_past_nothing_is_started(settings):
+    with pytest.raises(InputError, match="Run a retrain first"):
+        experiments.start(settings, DESIGN, by="test")
+    with pytest.raises(InputError, match="no invoices yet"):
+        experiments.plan(settings, effect=0.05, power=0.8, metric="average_order_value")

@@ -1,0 +1,178 @@
+"""Weeks of a small shop: what the live lists did, counted again from what was read in Redis and the invoices."""
+
+import json
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from ncf_pipeline import synthetic
+from ncf_pipeline.cli import app
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.live.performance import live_performance, message
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.training import train
+from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.serving.publish import refresh
+from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storefront import Storefront
+
+K = 5
+RECIPE = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
+
+
+def one_epoch(frozen, _):
+    return train(frozen.interactions, frozen.cutoff, RECIPE, device="cpu", epochs=1)
+
+
+@pytest.fixture
+def shop(settings, tmp_path, promoted):
+    """A shop of 17 weeks, of which 13 are loaded; `shop.week()` loads another. v1 and its lists serve."""
+    weeks = {}
+    for file in synthetic.write_day_files(tmp_path / "days", customers=120, products=80, days=120, seed=4):
+        day = (date.fromisoformat(file.name[:10]) - synthetic.START.date()).days
+        if 0 <= day < 120:  # not the lines whose date is broken
+            weeks.setdefault(max(day // 7, 12), []).append(str(file))
+    waiting = [weeks[number] for number in sorted(weeks)]
+
+    def week():
+        ingest(settings, waiting.pop(0))
+        return newest_cutoff(settings)
+
+    week()
+    snapshot_id = take_snapshot(settings)
+    assert live_performance(settings, snapshot_id) is None  # nothing has served yet
+    version = promoted(snapshot_id, "first", one_epoch, recipe=asdict(RECIPE))
+    refresh(settings)
+    return SimpleNamespace(week=week, version=version)
+
+
+def in_redis(settings, customers):
+    """The first K of each customer's for_you, as a storefront reads them; no entry for who has none."""
+    with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
+        found = {customer: storefront.for_customer(customer) for customer in customers}
+    return {customer: entry.stock_codes[:K] for customer, entry in found.items() if entry.source == "customer"}
+
+
+def bought(settings, snapshot_id, start, end):
+    """What each customer bought and kept in `[start, end)`, and who had ever bought before it, from the snapshot."""
+    lines = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
+    known = {int(customer) for customer in lines.loc[lines["purchased_at"] < start, "customer_id"]}
+    inside = lines[(lines["purchased_at"] >= start) & (lines["purchased_at"] < end) & ~(lines["returned_at"] < end)]
+    products = {int(customer): set(codes) for customer, codes in inside.groupby("customer_id")["stock_code"]}
+    return products, known
+
+
+def precision(lists, products, known):
+    asked = sorted(products.keys() & known)
+    hits = [len(set(lists.get(customer, ())) & products[customer]) / K for customer in asked]
+    return sum(hits) / len(hits), len(asked)
+
+
+def live_rows(settings, question="for_you"):
+    rows = live_history.performance(settings)
+    return [row for row in rows if row["question"] == question and row["recommender"] == "live"]
+
+
+def is_shown(settings, version, row, monkeypatch):
+    """`models show V` has it, as a table and as JSON."""
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["models", "show", str(version)])
+    assert shown.exit_code == 0, shown.output
+    assert "for_you: while it served" in shown.stdout
+    assert f"{row['precision_at_k']:.3f}" in shown.stdout
+    found = json.loads(CliRunner().invoke(app, ["models", "show", str(version), "--json"]).stdout)["live"]
+    assert [entry["recommender"] for entry in found][:3] == ["live", "personal_frequency", "recent_best_sellers"]
+    assert found[0]["precision_at_k"] == row["precision_at_k"]
+
+
+def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(settings, shop, monkeypatch):
+    start = newest_cutoff(settings)
+    expected = []
+    for _ in range(2):
+        end = shop.week()
+        snapshot_id = take_snapshot(settings)
+        products, known = bought(settings, snapshot_id, start, end)
+        shown = in_redis(settings, products)
+        report = live_performance(settings, snapshot_id)
+        assert (report.bought_from, report.bought_until) == (start, end)
+        mean, customers = precision(shown, products, known)
+        expected.append((start, end, customers, len(products.keys() - known), pytest.approx(mean)))
+        assert report.figures["precision"]["for_you"]["live"] == pytest.approx(mean)
+        # A second try, and the next retrain with nothing new, change nothing.
+        assert live_performance(settings, snapshot_id).figures == report.figures
+        refresh(settings)
+        start = end
+    rows = live_rows(settings)
+    assert [
+        (row["bought_from"], row["bought_until"], row["customers"], row["newcomers"], row["precision_at_k"])
+        for row in rows
+    ] == expected
+    assert all(customers > 5 for _, _, customers, _, _ in expected)
+    assert {row["version"] for row in rows} == {shop.version}
+    # What a day has not passed since is left to the next measurement.
+    assert live_performance(settings, take_snapshot(settings, start + timedelta(hours=23))) is None
+    # The second week is compared with the first, and certainty with that of the lists before.
+    last = live_history.drift_reports(settings)[-1].figures
+    assert last["expected"]["for_you"] == pytest.approx(rows[0]["precision_at_k"])
+    assert last["certainty"]["psi"] is not None
+    is_shown(settings, shop.version, rows[0], monkeypatch)
+
+
+def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_after_it(settings, shop, promoted):
+    old = shop.version
+    monday = shop.week()
+    new = promoted(take_snapshot(settings), "second", one_epoch, recipe=asdict(RECIPE))
+    refresh(settings)
+    friday = shop.week()
+    rollback(settings, actor="ops")
+    products_of_v1 = in_redis(settings, range(12_000, 13_000))
+    end = shop.week()
+    snapshot_id = take_snapshot(settings)
+    report = live_performance(settings, snapshot_id)
+    assert [(row["version"], row["bought_from"], row["bought_until"]) for row in live_rows(settings)] == [
+        (old, report.bought_from, monday),
+        (new, monday, friday),
+        (old, friday, end),
+    ]
+    assert report.figures["slices"] == 3
+    products, _ = bought(settings, snapshot_id, friday, end)
+    _, known = bought(settings, snapshot_id, live_history.live_periods(settings)[0].as_of, end)
+    mean, customers = precision(products_of_v1, products, known)
+    last = live_rows(settings)[-1]
+    assert (last["precision_at_k"], last["customers"]) == (pytest.approx(mean), customers)
+    # Who came while the other lists served had none in these.
+    assert last["newcomers"] == len(products.keys() - known) > 0
+
+
+def test_drift_is_told_in_words_a_calm_week_is_not_and_lists_that_are_gone_stop_nothing(settings, shop):
+    shop.week()
+    calm = live_performance(settings, take_snapshot(settings))
+    assert message(calm) is None
+    refresh(settings)
+    shop.week()
+    # A renumbering of products: everything that is sold now has another code.
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        renamed = "update retail.invoice_line set stock_code = '9' || stock_code where invoice_date >= %s"
+        cursor.execute(renamed, (calm.bought_until,))
+    report = live_performance(settings.model_copy(update={"drift_min_customers": 5}), take_snapshot(settings))
+    told = message(report)
+    assert "live Precision@5 was 0.0000" in told
+    assert "100% of" in told
+    assert "of products that the champion has not learned" in told
+    assert "ncf-pipeline rollback" in told
+
+    refresh(settings)
+    Path(live_history.live_periods(settings)[-1].url.removeprefix("file://")).unlink()
+    measured = len(live_rows(settings))
+    shop.week()
+    report = live_performance(settings, take_snapshot(settings))
+    assert report.figures["precision"] == {}
+    assert len(live_rows(settings)) == measured

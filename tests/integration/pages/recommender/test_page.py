@@ -1,0 +1,286 @@
+"""The Recommender page: what it says of a shop in which everything has happened, and when something is broken."""
+
+import html
+import re
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+import pytest
+from pydantic import SecretStr
+
+from ncf_pipeline import alerts
+from ncf_pipeline.alerts import KINDS, Alert
+from ncf_pipeline.alerts.kinds import LINES_QUARANTINED, LISTS_OLD
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.pages.recommender.now import now
+from ncf_pipeline.pages.recommender.sections import SECTIONS
+from ncf_pipeline.storage import database
+from ncf_pipeline.storage.database import transaction
+
+WHO = 14646
+
+pytestmark = pytest.mark.xdist_group("recommender page")
+
+
+def words(response):
+    """What a person reads: without tags, spaces as one."""
+    shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
+    return html.unescape(" ".join(shown.split()))
+
+
+def part(response, name):
+    """The markup of one section."""
+    return re.search(rf'<section [^>]*aria-labelledby="{name}">.*?</section>', response.text, re.DOTALL)[0]
+
+
+def sent(client, number, **headers):
+    return client.post("customer", data={"number": number}, headers=headers)
+
+
+def test_in_a_glance_it_says_that_all_is_well_and_what_serves_since_when(ask, shop):
+    page = ask().get("")
+    said = words(page)
+    assert "<title>All is well · Recommender</title>" in page.text
+    assert "v14 serves, and its lists are less than a minute old. Nothing is broken." in said
+    assert re.search(
+        r"Serves v14 since 20\d\d-\d\d-\d\d \d\d:\d\d UTC, by scheduled knows purchases before 9 Dec", said
+    )
+    assert "may be 8 d old; p000014: 1 customers" in said
+    assert "Last retrain v14 promoted" in said
+    # 0.31 + 13 weeks of 0.002; personal frequency had 0.85 of 0.31 and 0.01 more that week
+    assert "Precision@5 of v14 0.336 +0.062 against personal frequency, the best baseline 1,513 customers" in said
+
+
+def test_the_last_twelve_retrains_are_charted_with_intervals_and_what_was_held_is_marked(ask):
+    shown = part(ask().get(""), "retrains")
+    for_you, discover = re.findall(r"<figure.*?</figure>", shown, re.DOTALL)
+    for chart in (for_you, discover):
+        assert re.findall(r">(v\d+)</text>", chart) == [f"v{version}" for version in range(3, 15)]
+        assert chart.count('class="at promoted"') == 10
+        assert chart.count('class="at held"') == 2
+        assert chart.count(">held</text>") == 2
+        assert chart.count('class="whisker"') == 12 + 12 + 9  # candidates, baselines, and incumbents from the sixth on
+    assert "<title>v14 candidate promoted: 0.3360 [0.3210, 0.3510]</title>" in for_you
+    assert "<title>v14 personal frequency: 0.2735 [0.2585, 0.2885]</title>" in for_you
+    assert "<title>v14 incumbent: 0.3280 [0.3130, 0.3430]</title>" in for_you
+    assert '<a href="models/v14">v14</a>' in shown
+
+
+def test_what_the_served_lists_did_and_what_drifted(ask):
+    shown = part(ask().get(""), "live")
+    assert "<title>2 Dec to 9 Dec, lists: 0.1700 [0.1500, 0.1900]</title>" in shown
+    assert "<title>2 Dec to 9 Dec, instead: 0.1400</title>" in shown
+    assert "12% of what was sold is of products that the champion has not learned." in shown
+
+
+def test_whether_the_lists_sell_more_is_said_in_one_sentence_with_the_report_behind_it(ask, shop):
+    shown = html.unescape(part(ask().get(""), "experiments"))
+    assert re.findall(r'class="name" href="(experiment-\w+)"', shown) == ["experiment-spring", "experiment-winter"]
+    (entry, _) = experiment_registry.experiments(shop)
+    newest = experiment_registry.reports(shop, entry.number)[-1]
+    assert newest.sentence in shown
+    assert newest.sentence.startswith("Customers with personal lists spent ")
+    assert "Nobody has looked yet" in shown
+
+    page = ask().get("experiment-spring")
+    said = words(page)
+    assert newest.sentence in said
+    assert "<h1>Experiment spring" in page.text
+    assert "Hypothesis: Personal &lt;lists&gt; sell more." in page.text
+    for measure in newest.figures["measures"]:
+        assert measure["words"] in said
+    assert f"{newest.figures['measures'][0]['ratio']['value']:+.1%}" in said
+    assert "2 looks" in said
+    for figure in re.findall(r'<img src="([^"]*)"', page.text):
+        image = ask().get(figure)
+        assert image.headers["content-type"] == "image/svg+xml"
+        assert image.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "</svg>" in image.text
+
+
+@pytest.mark.parametrize("path", ["experiment-summer", "experiment-winter/effect.svg", "experiment-..%2Fspring"])
+def test_a_report_that_is_not_there_is_not_found(ask, path):
+    assert ask().get(path).status_code in (404, 422)
+
+
+def test_an_experiment_that_nobody_looked_at_says_so(ask):
+    assert "Nobody has looked yet" in words(ask().get("experiment-winter"))
+
+
+def test_each_decision_has_its_reasons_and_a_link_to_its_model(ask):
+    shown = part(ask().get(""), "decisions")
+    assert re.findall(r'class="name" href="(models/v\d+)"', shown) == [
+        f"models/v{version}" for version in range(14, 2, -1)
+    ]
+    assert "does not beat personal frequency (0.2735), -0.0035 [-0.0135, +0.0065]" in shown
+    assert shown.count(">serves now<") == 1
+
+
+def test_where_the_lines_of_batches_went_with_a_link_to_their_data_docs(ask):
+    shown = part(ask().get(""), "batches")
+    assert "2,000 read: 1,500 merged, 100 unchanged, 400 quarantined" in shown
+    assert "400 wait" in shown
+    bars = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', shown)
+    assert ("merged", "0.0", "75.0") in bars
+    assert ("quarantined", "80.0", "20.0") in bars
+    # Two of half a million lines can be seen.
+    assert bars[-1] == ("quarantined", "98.52", "1.48")
+    assert re.findall(r'href="(data-docs/[^"]*)"', shown) == [
+        "data-docs/invoices/batch-000002.html",  # of the third: the same bytes
+        "data-docs/invoices/batch-000002.html",
+        "data-docs/invoices/batch-000001.html",
+    ]
+    assert "refused</span> It has no column InvoiceNo." in shown
+    assert "&lt;b&gt;notes&lt;/b&gt;.txt" in shown
+
+
+def test_what_is_broken_is_on_top_with_the_runbook_one_click_away(ask, shop, quarantined):
+    page = ask().get("")
+    assert "<title>1 thing wants a look · Recommender</title>" in page.text
+    assert "warn 400 of 2,000 lines of 2011-12-08.csv wait in quarantine." in words(page)
+    (link,) = re.findall(r'href="(runbook#[^"]*)"', page.text)
+    assert f'id="{link.partition("#")[2]}"' in ask().get("runbook").text
+    alerts.tell(shop, Alert(KINDS["list_store_down"], "redis", "Redis does not answer: <refused>."))
+    page = ask().get("")
+    assert "<title>Shoppers may notice · Recommender</title>" in page.text
+    assert "Redis does not answer: &lt;refused&gt;." in page.text
+    assert page.text.index("chip page") < page.text.index("chip warn")
+
+
+def test_the_runbook_has_a_section_for_everything_that_can_break(ask):
+    page = ask().get("runbook").text
+    assert {kind.anchor for kind in KINDS.values()} <= set(re.findall(r'<h2 id="([^"]*)"', page))
+
+
+def test_old_lists_are_seen_before_on_call_is_told_and_said_once(shop):
+    later = datetime.now(UTC) + timedelta(days=9)
+    (seen,) = now(shop, later).broken
+    assert (seen.title, seen.severity, seen.incident) == (
+        "The lists of p000014 are 9 d old, and may be 8 d old.",
+        "warn",
+        None,
+    )
+    alerts.tell(shop, Alert(LISTS_OLD, "lists", "They are old."))
+    (told,) = now(shop, later).broken
+    assert told.title == "They are old."
+    assert told.incident
+    assert now(shop, later).freshness == 100
+
+
+def test_without_redis_it_says_so_and_all_the_rest_is_there(ask, shop):
+    gone = shop.model_copy(update={"redis_url": SecretStr("redis://:the-redis-password@127.0.0.1:1/0")})
+    page = ask(gone).get("")
+    assert "<title>Shoppers may notice · Recommender</title>" in page.text
+    assert "page Redis does not answer: " in words(page)
+    assert 'href="runbook#redis-does-not-answer"' in page.text
+    assert page.text.count("<figure") == 4
+    assert "the-redis-password" not in page.text
+    lists = words(sent(ask(gone), WHO))
+    assert "Netherlands · 3 orders" in lists
+    assert lists.count("Recommendations are away for a moment") == 3
+
+
+def test_without_postgres_it_says_so_and_what_serves_is_still_told(ask, shop):
+    gone = shop.model_copy(update={"database_url": SecretStr("postgresql://ncf:the-db-password@127.0.0.1:1/none")})
+    page = ask(gone).get("")
+    assert "Postgres does not answer" in words(page)
+    assert "Serves v14 by what Redis says" in words(page)
+    assert "p000014: 1 customers" in words(page)
+    assert "the-db-password" not in page.text
+    assert "made for this customer" in words(sent(ask(gone), WHO))
+
+
+def test_a_section_that_cannot_be_read_leaves_the_others_alone(ask, shop):
+    move = "alter table ml.{} rename to {}"
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute(move.format("drift_report", "away"))
+    page = ask().get("")
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute(move.format("away", "drift_report"))
+    assert 'relation "ml.drift_report" does not exist' in html.unescape(part(page, "live"))
+    assert part(page, "retrains").count("<figure") == 2
+    assert "All is well" in page.text
+
+
+def test_a_section_asks_once_however_much_there_is(ask, monkeypatch):
+    asked = []
+    connect = psycopg2.connect
+    monkeypatch.setattr(
+        database.psycopg2, "connect", lambda *args, **options: asked.append(1) or connect(*args, **options)
+    )
+    assert ask().get("").status_code == 200
+    assert len(asked) == len(SECTIONS) + 2  # what serves, and what is broken
+
+
+def test_a_customers_lists_with_names_and_reasons(ask):
+    page = sent(ask(), f" {WHO} ")
+    assert page.status_code == 200
+    said = words(page)
+    assert "Customer 14646 Netherlands · 3 orders, the last on 11 November 2011" in said
+    assert "Rabbit night light 23000 £1.25 You bought this 3 times" in said
+    assert "Spaceboy lunch box 23001 £2.25 Goes with Rabbit night light" in said
+    assert "&lt;script&gt;alert(&#39;a name&#39;)&lt;/script&gt;" in page.text
+    assert page.headers["cache-control"] == "no-store"
+
+
+def test_who_is_looked_up_is_in_no_address(ask):
+    client = ask()
+    page = sent(client, WHO)
+    assert str(WHO) not in str(page.request.url)
+    assert not re.search(rf'(?:href|src|action)="[^"]*{WHO}', page.text)
+    assert client.get("customer", params={"number": WHO}).headers["location"] == "./#customer"
+    assert '<form class="lookup" action="customer" method="post"' in client.get("").text
+
+
+@pytest.mark.parametrize("number", ["", "0", "x", "14646'", "-1", "9" * 17, "9" * 5000, "１４６４６"])
+def test_what_is_no_number_is_refused_in_words(ask, number):
+    page = sent(ask(), number)
+    assert page.status_code == 422
+    assert "A customer's number has digits and nothing else." in words(page)
+    assert 'aria-invalid="true"' in page.text
+
+
+def test_an_unknown_customer_sees_what_anybody_sees(ask):
+    said = words(sent(ask(), 999))
+    assert "Nobody bought anything under this number" in said
+    assert "best sellers everywhere" in said
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "same-origin", "origin": "http://behind.a.proxy"}, 200),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"origin": "http://shop.example"}, 200),
+        ({"origin": "http://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({}, 200),
+    ],
+)
+def test_another_site_cannot_make_a_browser_look_somebody_up(ask, headers, status):
+    assert sent(ask(), WHO, **headers).status_code == status
+
+
+def test_nothing_comes_from_elsewhere_and_nobody_else_may_frame_it(ask, shop, quarantined):
+    for page in (ask().get(""), ask().get("runbook"), sent(ask(), WHO)):
+        assert page.headers["content-security-policy"].startswith(
+            "default-src 'none'; style-src 'self'; script-src 'self'"
+        )
+        assert "frame-ancestors 'self'" in page.headers["content-security-policy"]
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="([^"]*)"', page.text)
+        assert loaded
+        assert all(address.startswith("static/") for address in loaded)
+        assert " style=" not in page.text
+    for name in ("style.css", "page.css", "theme.js", "icon.svg", "icon-dark.svg"):
+        assert ask().get(f"static/{name}").status_code == 200
+
+
+def test_an_incident_of_a_kind_that_is_no_more_is_shown_without_a_runbook(ask, shop):
+    alerts.tell(shop, Alert(LINES_QUARANTINED, "2", "Lines wait."))
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("update ops.incident set kind = 'of an earlier version'")
+    page = ask().get("")
+    assert "warn Lines wait." in words(page)
+    assert "runbook#" not in page.text

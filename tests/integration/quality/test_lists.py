@@ -1,0 +1,321 @@
+"""The rules of expectations/top_n_lists.json: each can fail, good lists pass all, and what is refused nobody reads."""
+
+import logging
+import threading
+from datetime import date, datetime, timedelta
+
+import pandas as pd
+import pytest
+import redis
+from psycopg2.extras import execute_values
+
+from ncf_pipeline.columns import LISTS_OF, Lists
+from ncf_pipeline.errors import InputError, QualityError
+from ncf_pipeline.quality import lists as list_quality
+from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.lists import SUITE, check_lists
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.serving.publish import refresh
+from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.training import retrain
+
+AS_OF = datetime(2011, 12, 9)
+CUSTOMERS = [str(14600 + number) for number in range(30)]
+PRODUCTS = [f'{22000 + number}"\\A' for number in range(60)]  # as awkward as a code may be
+TOP_N = 5
+TODAY = date(2026, 7, 1)
+RULED = ["9A", "9B", "9C", "CHEAP1", "FRENCH1", "HIDDEN1"]  # a merchandiser has something against each
+RULES = """
+insert into retail.unlisted_product values ('hidden1 ', 'out of stock', '2026-07-02');
+insert into retail.unlisted_product values ('9A', 'out of stock', '2026-07-01');
+insert into retail.product_country values ('French1', 'France');
+insert into retail.pinned_product (stock_code, list_name, country, starts_on, ends_on) values
+('comes1', 'new_arrivals', 'EIRE', '2026-07-01', '2026-07-02'),
+('hidden1', 'new_arrivals', null, '2026-07-01', null),
+('9a', 'new_arrivals', null, '2026-07-02', null),
+('9b', 'new_arrivals', null, '2026-06-01', '2026-07-01');
+update retail.list_limit set max_per_family = 2, min_price = 0.5;
+"""
+GONE = 99  # a customer who gave everything back
+
+
+def purchases():
+    """Each customer bought two products, and brought a third back; a product and a country come after `AS_OF`."""
+    rows = []
+    for place, customer in enumerate(CUSTOMERS):
+        for step, back in ((0, None), (1, None), (2, AS_OF - timedelta(days=1))):
+            rows.append((int(customer), PRODUCTS[2 * place + step - 60], "France", AS_OF - timedelta(days=9), back))
+    rows.append((None, PRODUCTS[0], "EIRE", AS_OF - timedelta(days=9), None))
+    rows.append((GONE, PRODUCTS[0], "EIRE", AS_OF - timedelta(days=9), AS_OF - timedelta(days=2)))
+    rows.append((GONE, "LATER1", "Iceland", AS_OF, None))
+    rows.extend((None, code, "EIRE", AS_OF - timedelta(days=9), None) for code in RULED)
+    columns = ["customer_id", "stock_code", "country", "purchased_at", "returned_at"]
+    sales = pd.DataFrame(rows, columns=columns)
+    return sales.assign(unit_price=sales["stock_code"].map({"CHEAP1": 0.49}).fillna(0.5)).astype(
+        {"customer_id": "Int64", "purchased_at": "datetime64[us]", "returned_at": "datetime64[us]"}
+    )
+
+
+def good_lists():
+    rows = []
+    for place, customer in enumerate(CUSTOMERS):
+        codes = [PRODUCTS[(2 * place + step) % 60] for step in range(20)]
+        rows.append(("customer", customer, "for_you", codes[:TOP_N]))
+        rows.append(("customer", customer, "discover", codes[3 : 3 + TOP_N]))
+        rows.append(("customer", customer, "buy_again", codes[:2]))
+    for place, product in enumerate(PRODUCTS):
+        rows.append(("product", product, "bought_together", []))
+        rows.append(("product", product, "similar", [PRODUCTS[place - 1]]))
+    for product in RULED:
+        rows.append(("product", product, "bought_together", []))
+        rows.append(("product", product, "similar", ["9A", "9B"]))
+    for country, new in (("*", []), ("France", ["FRENCH1"]), ("EIRE", ["COMES1", "9C"])):
+        rows.append(("fallback", country, "for_you", PRODUCTS[:TOP_N]))
+        rows.append(("fallback", country, "new_arrivals", new))
+    return pd.DataFrame(rows, columns=list(Lists.ALL))
+
+
+@pytest.fixture
+def products(settings):
+    """Descriptions of whatever is in a list below, but for one code, and a merchandiser's rules."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        rows = [(code, "A GOOD THING", AS_OF) for code in [*PRODUCTS, *RULED, "ELSEWHERE1", "POST", "LATER1", "COMES1"]]
+        execute_values(cursor, "insert into retail.product values %s", rows)
+        cursor.execute(RULES)
+
+
+def put(codes, *, audience="customer", list_name="for_you", rows=1):
+    """Gives the first lists of a name other stock codes."""
+
+    def spoil(lists):
+        chosen = lists.index[(lists[Lists.AUDIENCE] == audience) & (lists[Lists.LIST_NAME] == list_name)][:rows]
+        lists[Lists.STOCK_CODES] = [
+            codes if index in chosen else kept for index, kept in lists[Lists.STOCK_CODES].items()
+        ]
+        return lists
+
+    return spoil
+
+
+def without(audience, key, list_name):
+    def spoil(lists):
+        same = (lists[Lists.AUDIENCE] == audience) & (lists[Lists.KEY] == key) & (lists[Lists.LIST_NAME] == list_name)
+        return lists[~same]
+
+    return spoil
+
+
+def also(audience, key):
+    def spoil(lists):
+        rows = [(audience, key, name, PRODUCTS[30:33]) for name in LISTS_OF[audience]]
+        return pd.concat([lists, pd.DataFrame(rows, columns=list(Lists.ALL))])
+
+    return spoil
+
+
+SPOILT = {
+    "lists_are_there": lambda lists: lists.iloc[:0],
+    "customer_has_lists": without("customer", "14603", "buy_again"),
+    "product_has_lists": without("product", PRODUCTS[7], "similar"),
+    "fallback_is_there": without("fallback", "EIRE", "new_arrivals"),
+    "list_is_for_somebody": also("customer", str(GONE)),
+    "list_is_not_too_long": put(PRODUCTS[30 : 31 + TOP_N]),
+    "for_you_is_not_empty": put([], audience="fallback"),
+    "product_is_listed_once": put([PRODUCTS[1], PRODUCTS[2], PRODUCTS[1]]),
+    "product_is_sold": put(["ELSEWHERE1"]),
+    "product_is_not_excluded": put(["POST"]),
+    "discover_is_new": put([PRODUCTS[40], PRODUCTS[2 - 60]], list_name="discover"),
+    "lists_differ": put(PRODUCTS[:TOP_N], rows=16),
+    "catalogue_is_covered": put([PRODUCTS[0]], rows=30),
+    "catalogue_is_well_covered": put(PRODUCTS[:TOP_N], rows=30),
+    "no_product_is_everywhere": put(PRODUCTS[:TOP_N], rows=25),
+    "list_is_full": put(PRODUCTS[30:32], list_name="discover", rows=10),
+    "list_is_not_empty": put([], list_name="buy_again", rows=2),
+    "product_is_described": put(["NAMELESS1"]),
+    "product_is_not_unlisted": put(["HIDDEN1"], audience="product", list_name="similar"),
+    "product_is_for_the_country": put(["FRENCH1"], audience="fallback", list_name="new_arrivals"),
+    "product_is_dear_enough": put(["CHEAP1"]),
+    "family_is_not_too_large": put(["9A", "9B", "9C"], list_name="buy_again"),
+    "pin_is_shown": put([], audience="fallback", list_name="new_arrivals", rows=3),
+}
+
+
+def checked(settings, lists, interactions):
+    return check_lists(settings, [lists.iloc[:7], lists.iloc[7:]], interactions, AS_OF, top_n=TOP_N, today=TODAY)
+
+
+def test_every_rule_has_spoilt_lists():
+    assert set(SPOILT) == set(quality.rules_of(SUITE))
+
+
+def test_good_lists_pass_all_rules_and_nothing_of_them_stays_behind(settings, products):
+    verdict = checked(settings, good_lists(), purchases())
+    assert (verdict.rules, verdict.worst, verdict.broken) == (len(SPOILT), None, [])
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select (select count(*) from ml.checked_list) + (select count(*) from ml.checked_product)")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("rule_id", list(SPOILT))
+def test_spoilt_lists_break_the_rule(settings, products, rule_id):
+    verdict = checked(settings, SPOILT[rule_id](good_lists()), purchases())
+    failed = {rule.rule_id: rule for rule in verdict.failed}
+    assert rule_id in failed
+    if failed[rule_id].severity == "critical":
+        assert verdict.worst == "critical"
+    for rule in verdict.failed:
+        assert not any(customer in str(rule.example) for customer in CUSTOMERS)
+
+
+def test_an_example_names_the_list_and_not_the_customer(settings, products):
+    (broken,) = (
+        rule
+        for rule in checked(settings, put(["POST"])(good_lists()), purchases()).failed
+        if rule.rule_id == "product_is_not_excluded"
+    )
+    assert (broken.rows, broken.example) == (1, "for_you of customer ***00")
+
+
+def test_one_bought_later_or_by_another_customer_may_be_discovered(settings, products):
+    lists = put([PRODUCTS[40], PRODUCTS[41], PRODUCTS[42], PRODUCTS[43], PRODUCTS[44]], list_name="discover")(
+        good_lists()
+    )
+    later = pd.DataFrame(
+        {
+            "customer_id": pd.array([int(CUSTOMERS[0])], dtype="Int64"),
+            "stock_code": [PRODUCTS[40]],
+            "country": ["France"],
+            "purchased_at": pd.to_datetime([AS_OF]).astype("datetime64[us]"),
+            "returned_at": pd.to_datetime([None]).astype("datetime64[us]"),
+        }
+    )
+    assert checked(settings, lists, pd.concat([purchases(), later], ignore_index=True)).worst is None
+
+
+CONTROL = CUSTOMERS[:20]  # of 30: most have the same list
+BEST = PRODUCTS[50 : 50 + TOP_N]
+
+
+def with_control(spoil=lambda lists: lists):
+    """Lists of which a control group has best sellers and no other."""
+    lists = put(BEST, rows=len(CONTROL))(good_lists())
+    theirs = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.KEY].isin(CONTROL)
+    return spoil(lists[~theirs | (lists[Lists.LIST_NAME] == "for_you")])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "broken"),
+    [
+        (lambda lists: lists, []),
+        (without("customer", CONTROL[3], "for_you"), ["customer_has_lists"]),
+        (without("customer", CUSTOMERS[25], "discover"), ["customer_has_lists"]),
+        (also("customer", CONTROL[3]), ["list_is_for_somebody"]),
+        (put([PRODUCTS[0], "HIDDEN1"], rows=1), ["product_is_not_unlisted"]),
+    ],
+)
+def test_of_a_control_group_one_list_is_expected_which_may_be_the_same_for_all(settings, products, spoil, broken):
+    verdict = check_lists(
+        settings,
+        [with_control(spoil)],
+        purchases(),
+        AS_OF,
+        top_n=TOP_N,
+        today=TODAY,
+        control=[int(customer) for customer in CONTROL],
+    )
+    assert [rule.rule_id for rule in verdict.failed if rule.severity == "critical"] == broken
+    assert not {"lists_differ", "no_product_is_everywhere"} & {rule.rule_id for rule in verdict.failed}
+
+
+def test_two_publications_at_once_are_checked_one_after_the_other(settings, products):
+    verdicts = {}
+
+    def check(name, lists):
+        verdicts[name] = checked(settings, lists, purchases())
+
+    threads = [
+        threading.Thread(target=check, args=("good", good_lists())),
+        threading.Thread(target=check, args=("spoilt", put(["POST"])(good_lists()))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (verdicts["good"].worst, verdicts["spoilt"].worst) == (None, "critical")
+
+
+def test_a_row_without_a_list_is_named(settings, products):
+    with pytest.raises(InputError, match="no list of stock codes"):
+        checked(settings, put(None)(good_lists()), purchases())
+
+
+def test_a_rule_that_cannot_be_asked_is_named_with_what_the_database_said(settings, products, monkeypatch):
+    fill = list_quality._fill
+
+    def fill_and_rename(*arguments):
+        products = fill(*arguments)
+        execute(settings, "alter table ml.checked_product rename column customers to buyers")
+        return products
+
+    monkeypatch.setattr(list_quality, "_fill", fill_and_rename)
+    with pytest.raises(QualityError, match=r"^The rule catalogue_is_covered could not be asked: .*does not exist"):
+        checked(settings, good_lists(), purchases())
+
+
+@pytest.fixture
+def store(settings):
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as client:
+        yield client
+
+
+def execute(settings, statement):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def dump(store):
+    return {key: store.dump(key) for key in store.scan_iter()}
+
+
+def states(settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select number, state, reason, report ->> 'worst' from ml.publication order by number")
+        return cursor.fetchall()
+
+
+def test_refused_lists_leave_everything_as_it_is_for_shoppers(settings, store, version, caplog):
+    caplog.set_level(logging.INFO)
+    assert retrain.publish(settings, version) == 1
+    assert any("23 rules asked" in record.getMessage() for record in caplog.records)
+    before = dump(store)
+    assert f"{settings.key_prefix}:current" in before
+
+    # A slip of the keyboard, and nothing is dear enough.
+    execute(settings, "update retail.list_limit set min_price = 1000000")
+    with pytest.raises(QualityError, match=r"^p000002 is refused: .*for_you_is_not_empty.*still serve\.$") as raised:
+        retrain.publish(settings, version)
+
+    assert dump(store) == before
+    assert [(number, state, reason) for number, state, reason, _ in states(settings)] == [
+        (1, "published", None),
+        (2, "refused", str(raised.value)),
+    ]
+    assert states(settings)[1][-1] == "critical"
+    assert [entry.number for entry in registry.publications(settings)] == [1]
+    assert "146" not in str(raised.value)
+    execute(settings, "update retail.list_limit set min_price = 1")
+    assert refresh(settings) == 3
+    assert store.get(f"{settings.key_prefix}:current") == "p000003"
+
+
+def test_a_rollback_is_not_held_up_by_what_was_excluded_since(settings, store, version, promoted):
+    retrain.publish(settings, version)
+    other = promoted(registry.model_version(settings, version).snapshot_id, "b")
+    retrain.publish(settings, other)
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.excluded_stock_code values ('2205*', 'recalled')")
+    store.flushall()
+    assert rollback(settings, actor="ops")["version"] == version
+    assert store.get(f"{settings.key_prefix}:current") == "p000003"
+    assert [state for _, state, _, _ in states(settings)] == ["published"] * 3

@@ -1,0 +1,197 @@
+import json
+
+import fsspec
+import pytest
+import torch
+
+from ncf_pipeline.errors import ArtifactError, OutdatedModelError
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import TrainedModel, new_network
+from ncf_pipeline.registry import artifacts
+
+
+@pytest.fixture
+def model():
+    recipe = Recipe(embedding_dim=4, hidden=(8, 4))
+    torch.manual_seed(1)
+    return TrainedModel(
+        recipe=recipe,
+        cutoff=fixed("2011-11-11"),
+        customers=[12346, 12347],
+        products=["22423", "85123A", "POST CARD É"],
+        network=new_network(2, 3, recipe).eval(),
+        epochs=2,
+    )
+
+
+def fixed(day):
+    from datetime import datetime
+
+    return datetime.fromisoformat(day)
+
+
+@pytest.fixture(params=["file", "s3"])
+def url(request, tmp_path):
+    if request.param == "file":
+        return (tmp_path / "models" / "v000001").as_uri()
+    return request.getfixturevalue("bucket") + "/models/v000001"
+
+
+def flip_a_bit(content):
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 4
+    return bytes(damaged)
+
+
+def test_a_model_comes_back_as_it_was(model, url):
+    artifacts.save_model(model, url, lineage={"version": 1, "snapshot_id": "s000001"}, card="# Card")
+    back = artifacts.load_model(url)
+    assert (back.recipe, back.cutoff, back.customers, back.products, back.epochs) == (
+        model.recipe,
+        model.cutoff,
+        model.customers,
+        model.products,
+        model.epochs,
+    )
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(back.network.state_dict()[name], tensor)
+
+
+def test_the_folder_holds_what_the_design_names_and_no_pickle(model, url):
+    artifacts.save_model(model, url, lineage={"snapshot_id": "s000001", "cutoff": "2011-12-09"}, card="# Card")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    names = {entry.rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)}
+    assert names == {"model.safetensors", "manifest.json", "vocabularies.json", "model_card.md"}
+    manifest = json.loads(filesystem.cat_file(f"{path}/manifest.json"))
+    assert set(manifest["sha256"]) == names - {"manifest.json"}
+    assert manifest["snapshot_id"] == "s000001"
+    assert manifest["config"]["recipe"]["embedding_dim"] == 4
+    assert manifest["package_version"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabularies.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, lambda content: content[: len(content) // 2], lambda content: b""],
+    ids=["bit", "half", "empty"],
+)
+def test_a_damaged_file_is_refused(model, url, name, damage):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.pipe_file(f"{path}/{name}", damage(filesystem.cat_file(f"{path}/{name}")))
+    with pytest.raises(ArtifactError, match=f"{name} is damaged") as raised:
+        artifacts.load_model(url)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "written"), [(b"0.5", b"0.7"), (b'"format": 2', b'"format": 3'), (b"manifest_sha256", b"manifest_sha257")]
+)
+def test_a_manifest_that_is_still_json_but_says_something_else_is_refused(model, url, found, written):
+    artifacts.save_model(model, url, lineage={"rate": 0.5}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    content = filesystem.cat_file(f"{path}/manifest.json")
+    assert found in content
+    filesystem.pipe_file(f"{path}/manifest.json", content.replace(found, written))
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged"):
+        artifacts.load_model(url)
+
+
+def test_a_card_that_somebody_wrote_notes_into_stops_nothing(model, url):
+    artifacts.save_model(model, url, lineage={}, card="# Card")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.pipe_file(f"{path}/model_card.md", b"# Card\nSeen by us.")
+    assert artifacts.load_model(url).products == model.products
+
+
+def test_a_model_of_an_earlier_format_asks_for_a_retrain(model, url):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    manifest = artifacts.read_manifest(url)
+    filesystem.pipe_file(f"{path}/manifest.json", json.dumps({**manifest, "format": 1}).encode())
+    with pytest.raises(OutdatedModelError, match=r"earlier version.* Retrain"):
+        artifacts.load_model(url)
+
+
+def test_a_writer_that_is_killed_leaves_no_folder_that_looks_whole(model, url, monkeypatch):
+    filesystem, _path = fsspec.core.url_to_fs(url)
+    move, moved = type(filesystem).mv, []
+
+    def killed(self, *arguments, **options):
+        if "file" in self.protocol or len(moved) == 2:
+            raise KeyboardInterrupt
+        moved.append(move(self, *arguments, **options))
+
+    monkeypatch.setattr(type(filesystem), "mv", killed)
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.save_model(model, url, lineage={}, card="")
+    with pytest.raises(ArtifactError, match=r"manifest\.json is missing: the artifact is incomplete"):
+        artifacts.load_model(url)
+    monkeypatch.undo()
+    artifacts.save_model(model, url, lineage={}, card="")  # the next try
+    assert artifacts.load_model(url).products == model.products
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabularies.json", "manifest.json"])
+def test_an_incomplete_folder_is_refused(model, url, name):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.rm(f"{path}/{name}")
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        artifacts.load_model(url)
+
+
+def test_swapped_vocabularies_are_refused(model, url):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    swapped = {"customers": [12347, 12346], "products": model.products}
+    filesystem.pipe_file(f"{path}/vocabularies.json", json.dumps(swapped).encode())
+    with pytest.raises(ArtifactError, match="damaged"):
+        artifacts.load_model(url)
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b'{"format": 99, "sha256": {}}'])
+def test_a_manifest_that_makes_no_sense_is_refused(model, url, manifest):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.pipe_file(f"{path}/manifest.json", manifest)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        artifacts.load_model(url)
+
+
+def test_a_model_of_other_features_is_told_from_a_damaged_one(model, url):
+    artifacts.save_model(model, url, lineage={}, card="")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    manifest = artifacts.read_manifest(url)
+    manifest["config"]["features"].append("more")
+    filesystem.pipe_file(f"{path}/manifest.json", artifacts.sealed(manifest))
+    with pytest.raises(OutdatedModelError, match=r"trained with other features .* Retrain"):
+        artifacts.load_model(url)
+
+
+def test_writing_again_replaces_the_folder_whole(model, url):
+    artifacts.save_model(model, url, lineage={"version": 1}, card="first")
+    artifacts.save_model(model, url, lineage={"version": 2}, card="second")
+    assert artifacts.read_manifest(url)["version"] == 2
+    filesystem, path = fsspec.core.url_to_fs(url)
+    assert not [entry for entry in filesystem.ls(path.rsplit("/", 1)[0], detail=False) if entry.endswith(".tmp")]
+
+
+def test_a_store_that_refuses_leaves_nothing_behind(model, tmp_path):
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(ArtifactError, match="was not written"):
+        artifacts.save_model(model, (tmp_path / "models" / "v000001").as_uri(), lineage={}, card="")
+
+
+def test_an_object_store_that_is_away_is_said_in_one_line(model, bucket, monkeypatch):
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    with pytest.raises(ArtifactError, match="cannot be read") as raised:
+        artifacts.load_model(f"{bucket}/models/v000001")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ArtifactError, match="was not written"):
+        artifacts.save_model(model, f"{bucket}/models/v000001", lineage={}, card="")

@@ -1,0 +1,220 @@
+"""What counts as a purchase, on ledgers that a reader can check, and freezing it."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from psycopg2.extras import execute_values
+
+from ncf_pipeline.columns import Interactions
+from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.storage.database import transaction
+
+START = datetime(2011, 1, 1)
+ANNE, BERT, GUEST = 1, 2, None
+CUP, JAR = "22423", "23166"
+
+
+def at(minute):
+    return START + timedelta(minutes=minute)
+
+
+def sold(settings, *lines):
+    """Lines of (minute, customer, product, quantity[, price[, invoice]]); a negative quantity is a cancellation."""
+    rows = []
+    for number, line in enumerate(lines):
+        minute, customer, product, quantity, price, invoice = (*line, 1.0, None)[:6]
+        invoice = invoice or f"{'C' if quantity < 0 else ''}{number:06d}"
+        rows.append((invoice, number + 1, product, "A GOOD THING", quantity, at(minute), price, customer, "France", 1))
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        execute_values(cursor, "insert into retail.invoice_line values %s", rows)
+
+
+def ledger(settings, cutoff=None):
+    """Of each purchase: minute, customer, product, quantity, and the minute at which it was gone (or None)."""
+    frozen = read_snapshot(settings, take_snapshot(settings, cutoff)).interactions
+
+    def minute(instant):
+        return None if pd.isna(instant) else int((instant - START).total_seconds() // 60)
+
+    return [
+        (
+            minute(row[Interactions.PURCHASED_AT]),
+            None if pd.isna(row[Interactions.CUSTOMER_ID]) else row[Interactions.CUSTOMER_ID],
+            row[Interactions.STOCK_CODE],
+            row[Interactions.QUANTITY],
+            minute(row[Interactions.RETURNED_AT]),
+        )
+        for _, row in frozen.iterrows()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param([(0, ANNE, CUP, 6), (5, ANNE, CUP, -6)], [(0, ANNE, CUP, 6, 5)], id="all of it comes back"),
+        pytest.param([(0, ANNE, CUP, 6), (5, ANNE, CUP, -2)], [(0, ANNE, CUP, 6, None)], id="a part comes back"),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (5, ANNE, CUP, -2), (7, ANNE, CUP, -4)],
+            [(0, ANNE, CUP, 6, 7)],
+            id="the rest comes back later",
+        ),
+        pytest.param([(0, ANNE, CUP, -6), (5, ANNE, CUP, 6)], [(5, ANNE, CUP, 6, None)], id="return before purchase"),
+        pytest.param(
+            [(0, ANNE, CUP, 2), (5, ANNE, CUP, -6), (7, ANNE, CUP, 3)],
+            [(0, ANNE, CUP, 2, 5), (7, ANNE, CUP, 3, None)],
+            id="more comes back than was bought, and what is bought after stays",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (5, BERT, CUP, -6)], [(0, ANNE, CUP, 6, None)], id="someone else brings it back"
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (5, ANNE, JAR, -6)], [(0, ANNE, CUP, 6, None)], id="another product comes back"
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (3, ANNE, CUP, 4), (5, ANNE, CUP, -4)],
+            [(0, ANNE, CUP, 6, None), (3, ANNE, CUP, 4, 5)],
+            id="the latest goes first",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (3, ANNE, CUP, 4), (5, ANNE, CUP, -5), (9, ANNE, CUP, -5)],
+            [(0, ANNE, CUP, 6, 9), (3, ANNE, CUP, 4, 5)],
+            id="one return eats into the purchase before, and another finishes it",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 5), (1, ANNE, CUP, -3), (2, ANNE, CUP, 4), (3, ANNE, CUP, -4), (4, ANNE, CUP, -2)],
+            [(0, ANNE, CUP, 5, 4), (2, ANNE, CUP, 4, 3)],
+            id="a chain",
+        ),
+        pytest.param([(5, ANNE, CUP, 6), (5, ANNE, CUP, -6)], [(5, ANNE, CUP, 6, 5)], id="both at one instant"),
+        pytest.param(
+            [(0, ANNE, "15056bl", 6), (5, ANNE, "15056BL", -6)],
+            [(0, ANNE, "15056BL", 6, 5)],
+            id="two spellings are one product",
+        ),
+        pytest.param([(0, GUEST, CUP, 6), (5, GUEST, CUP, -6)], [(0, GUEST, CUP, 6, None)], id="a guest has no ledger"),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (1, ANNE, CUP, 1, 0.0)], [(0, ANNE, CUP, 6, None)], id="a gift is no purchase"
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (1, ANNE, "POST", 1), (1, ANNE, "m", 1), (1, ANNE, "gift_0001_20", 1)],
+            [(0, ANNE, CUP, 6, None)],
+            id="postage, manual entries and vouchers are no products",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (5, ANNE, CUP, -6, 1.0, "536365")],
+            [(0, ANNE, CUP, 6, 5)],
+            id="a return that is not marked as a cancellation",
+        ),
+        pytest.param(
+            [
+                (0, 12346, JAR, 74215),
+                (16, 12346, JAR, -74215),
+                (20, 16446, "23843", 80995),
+                (32, 16446, "23843", -80995),
+            ],
+            [(0, 12346, JAR, 74215, 16), (20, 16446, "23843", 80995, 32)],
+            id="the two largest orders of the real shop, which were cancelled within minutes",
+        ),
+    ],
+)
+def test_returns_take_their_quantity_off_earlier_purchases_latest_first(settings, lines, expected):
+    sold(settings, *lines)
+    assert ledger(settings) == expected
+
+
+def test_a_purchase_counts_until_the_instant_that_it_is_taken_back(settings):
+    sold(settings, (0, ANNE, CUP, 6), (60, ANNE, CUP, -6))
+    assert ledger(settings, at(60)) == [(0, ANNE, CUP, 6, None)]
+    assert ledger(settings, at(61)) == [(0, ANNE, CUP, 6, 60)]
+
+
+def test_the_cutoff_is_the_first_instant_excluded(settings):
+    sold(settings, (0, ANNE, CUP, 1), (10, ANNE, JAR, 1))
+    assert [line[0] for line in ledger(settings, at(10))] == [0]
+    assert newest_cutoff(settings) == at(10) + timedelta(seconds=1)
+    assert [line[0] for line in ledger(settings)] == [0, 10]
+
+
+def test_the_list_of_excluded_codes_can_be_edited_and_counts_from_the_next_snapshot_on(settings):
+    sold(settings, (0, ANNE, CUP, 1), (0, ANNE, "SAMPLE7", 1))
+    assert len(ledger(settings)) == 2
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.excluded_stock_code values ('sample*', 'samples')")
+    assert [line[2] for line in ledger(settings)] == [CUP]
+
+
+def test_the_same_content_is_the_same_snapshot_and_other_content_is_another(settings):
+    sold(settings, (0, ANNE, CUP, 1))
+    first = take_snapshot(settings, at(100))
+    assert first == take_snapshot(settings, at(100)) == "s000001"
+    sold(settings, (1, BERT, CUP, 1, 1.0, "900001"))
+    assert take_snapshot(settings, at(100)) != first
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select lines, customers, products from ml.snapshot order by snapshot_id")
+        assert cursor.fetchall() == [(1, 1, 1), (2, 2, 1)]
+
+
+def test_a_snapshot_that_lost_its_files_is_written_again(settings):
+    sold(settings, (0, ANNE, CUP, 1))
+    number = take_snapshot(settings)
+    _file_of(settings, number).unlink()
+    with pytest.raises(ArtifactError, match="missing"):
+        read_snapshot(settings, number)
+    assert take_snapshot(settings) == number
+    assert len(read_snapshot(settings, number).interactions) == 1
+
+
+def test_a_damaged_snapshot_is_not_read(settings):
+    sold(settings, (0, ANNE, CUP, 1))
+    number = take_snapshot(settings)
+    path = _file_of(settings, number)
+    good = path.read_bytes()
+    for damaged in (b"", good[:-20], b"nothing of use"):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=number) as raised:
+            read_snapshot(settings, number)
+        assert "\n" not in str(raised.value)
+    frame = pd.read_parquet(_write(path, good))
+    frame[Interactions.QUANTITY] += 1
+    frame.to_parquet(path)
+    with pytest.raises(ArtifactError, match=number):
+        read_snapshot(settings, number)
+
+
+@pytest.mark.parametrize("snapshot_id", ["s000009", "nonsense", "s1; drop table x", ""])
+def test_an_unknown_snapshot_is_named(settings, snapshot_id):
+    with pytest.raises(ArtifactError, match="no snapshot"):
+        read_snapshot(settings, snapshot_id)
+
+
+def test_without_purchases_there_is_no_snapshot(settings):
+    with pytest.raises(InputError, match="no invoices yet"):
+        take_snapshot(settings)
+    sold(settings, (10, ANNE, CUP, 1))
+    with pytest.raises(InputError, match="no purchases before"):
+        take_snapshot(settings, at(5))
+
+
+def test_the_types_are_those_that_training_expects(settings):
+    sold(settings, (0, ANNE, CUP, 1), (0, GUEST, CUP, 2))
+    frozen = read_snapshot(settings, take_snapshot(settings))
+    assert list(frozen.interactions.columns) == [
+        "customer_id", "stock_code", "invoice_no", "purchased_at", "quantity", "unit_price", "country", "description",
+        "returned_at",
+    ]  # fmt: skip
+    assert [str(kind) for kind in frozen.interactions.dtypes] == [
+        "Int64", "str", "str", "datetime64[us]", "int64", "float64", "str", "str", "datetime64[us]",
+    ]  # fmt: skip
+    assert list(frozen.products.columns) == ["stock_code", "description"]
+
+
+def _file_of(settings, number):
+    return Path(settings.artifacts.removeprefix("file://")) / "snapshots" / number / "interactions.parquet"
+
+
+def _write(path, content):
+    path.write_bytes(content)
+    return path

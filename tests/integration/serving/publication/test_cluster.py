@@ -1,0 +1,234 @@
+"""The same on three real nodes of a Redis Cluster, which share the keys out among them."""
+
+import asyncio
+import subprocess
+import time
+
+import pytest
+import redis
+from published import META, make_lists
+from redis.exceptions import RedisClusterException
+
+from ncf_pipeline.errors import ListStoreError, SettingsError
+from ncf_pipeline.local.ports import LOOPBACK, free_port, is_free
+from ncf_pipeline.local.redis import redis_program
+from ncf_pipeline.local.status import status
+from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import AsyncStorefront, Storefront
+
+pytestmark = pytest.mark.xdist_group("cluster")  # one cluster is enough
+
+BUS = 10_000  # a node talks to the others on a port that is so much higher
+CONFIGURATION = """
+bind {host}
+port {port}
+requirepass test
+masterauth test
+cluster-enabled yes
+cluster-node-timeout 2000
+save ""
+dir {folder}
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory, stopped_with_us):
+    """Three masters of one cluster, by port."""
+    started = {}
+    guards = []
+    try:
+        while len(started) < 3:
+            port = free_port()
+            if not is_free(port + BUS):
+                continue
+            folder = tmp_path_factory.mktemp(f"node{port}")
+            (folder / "redis.conf").write_text(CONFIGURATION.format(host=LOOPBACK, port=port, folder=folder))
+            with (folder / "log").open("w") as log:
+                command = [redis_program("redis-server"), folder / "redis.conf"]
+                started[port] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            guards.append(stopped_with_us(started[port].pid))
+        for port in started:
+            wait_until(lambda port=port: answers(port))
+        addresses = [f"{LOOPBACK}:{port}" for port in started]
+        cli = [redis_program("redis-cli"), "-a", "test", "--no-auth-warning"]
+        subprocess.run([*cli, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        for port in started:
+            wait_until(lambda port=port: "cluster_state:ok" in ask(port, "CLUSTER", "INFO"))
+        yield started
+    finally:
+        for process, guard in zip(started.values(), guards, strict=False):
+            process.kill()
+            process.wait()
+            guard.kill()
+            guard.wait()
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def ask(port, *command):
+    with redis.Redis(LOOPBACK, port, password="test", decode_responses=True, socket_timeout=5) as client:
+        return str(client.execute_command(*command))
+
+
+def answers(port):
+    try:
+        return bool(ask(port, "PING"))
+    except redis.ConnectionError:
+        return False
+
+
+def keys_of(port, pattern):
+    with redis.Redis(LOOPBACK, port, password="test", decode_responses=True) as client:
+        return sorted(client.scan_iter(pattern, count=10_000))
+
+
+def url_of(port, user="default:test"):
+    return f"redis://{user}@{LOOPBACK}:{port}"
+
+
+@pytest.fixture
+def shop(nodes):
+    for port in nodes:
+        ask(port, "FLUSHALL")
+    return Settings(redis_url=url_of(next(iter(nodes))), redis_cluster=True)
+
+
+def all_keys(nodes, pattern="*"):
+    return sorted(key for port in nodes for key in keys_of(port, pattern))
+
+
+def test_lists_are_spread_over_the_nodes_and_read_from_any_of_them(shop, nodes):
+    done = publication.publish(shop, [make_lists("p000001", customers=300)], meta=META)
+    assert (done.number, done.keys) == (1, {"customer": 300, "product": 1, "fallback": 5})
+    shares = [len(keys_of(port, "ncf:p000001:customer:*")) for port in nodes]
+    assert sum(shares) == 300
+    assert min(shares) > 50
+    for port in nodes:
+        with Storefront(url_of(port), cluster=True, raise_errors=True, timeout=5) as reader:
+            assert {reader.for_customer(14646 + number).source for number in range(300)} == {"customer"}
+            assert reader.for_customer(1, country="EIRE").source == "country"
+            assert reader.for_customer(1).source == "everywhere"
+            assert reader.for_visitor(list_name="new_arrivals").stock_codes == ("p000001", "É:1")
+            assert reader.for_product("85123A").publication == "p000001"
+            assert {name: found.source for name, found in reader.lists_of_customer(14646, country="EIRE").items()} == {
+                "for_you": "customer",
+                "discover": "customer",
+                "buy_again": "customer",
+            }
+            assert reader.meta()["customers"] == "300"
+
+
+def test_the_async_client_reads_the_same(shop, nodes):
+    publication.publish(shop, [make_lists("p000001")], meta=META)
+
+    async def ask_all():
+        async with AsyncStorefront(url_of(list(nodes)[1]), cluster=True, raise_errors=True, timeout=5) as reader:
+            lists = await reader.lists_of_customer(14646, country="EIRE")
+            unknown = await reader.for_customer(1, country="EIRE")
+            return [found.source for found in lists.values()], unknown.source, await reader.meta()
+
+    sources, unknown, meta = asyncio.run(ask_all())
+    assert (sources, unknown, meta["model_version"]) == (["customer"] * 3, "country", "v1")
+
+
+def test_a_flip_a_removal_and_what_is_known_of_publications(shop, nodes, without_grace):
+    for number in (1, 2, 3):
+        publication.publish(shop, [make_lists(f"{number}", customers=20)], meta=META)
+    assert publication.publications(shop) == [3, 2]
+    assert all_keys(nodes, "ncf:p000001:*") == []
+    assert publication.newest_number(shop) == 3
+    for port in nodes:
+        for key in keys_of(port, "ncf:p000002:*"):
+            ask(port, "EXPIRE", key, "1000")
+    publication.flip(shop, 2)
+    assert publication.live_publication(shop)["name"] == "p000002"
+    with Storefront(url_of(next(iter(nodes))), cluster=True, raise_errors=True) as reader:
+        assert reader.for_customer(14646).stock_codes[0] == "2"
+    assert status(shop.model_copy(update={"home": shop.home / "none"}))["live_publication"] == "p000002"
+    publication.renew(shop, 2)
+    lives = [int(ask(port, "TTL", key)) for port in nodes for key in keys_of(port, "ncf:p000002:*")]
+    assert min(lives) > 34 * 86_400
+
+
+def test_lists_that_read_back_otherwise_are_removed_from_every_node(shop, nodes, monkeypatch):
+    publication.publish(shop, [make_lists("before", customers=20)], meta=META)
+    held = all_keys(nodes)
+    check = contents.check
+
+    def damaged(*arguments):
+        (port, key) = next((port, key) for port in nodes for key in keys_of(port, "ncf:p000002:customer:*"))
+        ask(port, "DEL", key)
+        return check(*arguments)
+
+    monkeypatch.setattr(contents, "check", damaged)
+    with pytest.raises(ListStoreError, match="p000002 was not made live"):
+        publication.publish(shop, [make_lists("after", customers=20)], meta=META)
+    assert all_keys(nodes) == held
+
+
+def test_a_slot_that_moves_to_another_node_is_followed_by_publisher_and_readers(shop, nodes):
+    publication.publish(shop, [make_lists("p000001", customers=300)], meta=META)
+    first, second, _ = nodes
+    with Storefront(url_of(first), cluster=True, raise_errors=True, timeout=5) as reader:
+        before = [reader.for_customer(14646 + number) for number in range(300)]
+        identity = ask(second, "CLUSTER", "MYID")
+        command = [
+            redis_program("redis-cli"),
+            *("-a", "test", "--no-auth-warning", "--cluster", "reshard", f"{LOOPBACK}:{first}"),
+            *("--cluster-from", ask(first, "CLUSTER", "MYID"), "--cluster-to", identity),
+            *("--cluster-slots", "1000", "--cluster-yes"),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        assert [reader.for_customer(14646 + number) for number in range(300)] == before
+    publication.publish(shop, [make_lists("p000002", customers=300)], meta=META)
+    assert publication.live_publication(shop)["customers"] == "300"
+
+
+def test_a_reader_needs_no_right_but_to_get_and_to_learn_where_keys_are(shop, nodes):
+    publication.publish(shop, [make_lists("p000001", customers=50)], meta=META)
+    for port in nodes:
+        rights = ["on", ">secret", "~ncf:*", "+get", "+hget", "+hmget", "+hgetall", "+command", "+cluster|slots"]
+        ask(port, "ACL", "SETUSER", "reader", *rights)
+    try:
+        with Storefront(url_of(port, "reader:secret"), cluster=True, raise_errors=True, timeout=5) as reader:
+            assert {reader.for_customer(14646 + number).source for number in range(50)} == {"customer"}
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                reader._redis.set("ncf:current", "p000666")
+    finally:
+        for port in nodes:
+            ask(port, "ACL", "DELUSER", "reader")
+
+
+AWAY = "redis://127.0.0.1:1"
+
+
+def test_a_cluster_that_is_away_stops_neither_shop_nor_page():
+    with Storefront(AWAY, cluster=True) as reader:
+        assert reader.for_customer(14646).source == "unavailable"
+        assert reader.meta() == {}
+    with Storefront(AWAY, cluster=True, raise_errors=True) as reader, pytest.raises(RedisClusterException):
+        reader.for_customer(14646)
+
+    async def ask_for_one():
+        async with AsyncStorefront(AWAY, cluster=True) as reader:
+            return await reader.for_customer(14646)
+
+    assert asyncio.run(ask_for_one()).source == "unavailable"
+    with pytest.raises(ListStoreError, match="The lists before still serve"):
+        publication.newest_number(Settings(redis_url=AWAY, redis_cluster=True))
+
+
+def test_a_url_that_is_none_of_a_cluster_is_said_at_once():
+    for url in ("redis://127.0.0.1/3", "unix:///tmp/redis.sock", "http://127.0.0.1"):
+        for client in (Storefront, AsyncStorefront):
+            with pytest.raises(ValueError, match=r"Redis URL|database but 0"):
+                client(url, cluster=True)
+        with pytest.raises(SettingsError, match="NCF_REDIS_URL"):
+            publication.newest_number(Settings(redis_url=url, redis_cluster=True))

@@ -1,0 +1,170 @@
+"""From every older schema to the newest, with data in it: nothing is lost, and everything goes on."""
+
+import json
+import uuid
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage import migrations
+from ncf_pipeline.storage.migrations import migrate
+from ncf_pipeline.training import report as reports
+
+MIGRATIONS = migrations.migrations()
+
+# What a database may hold from the migration of that number on, in columns that every later version still has.
+DATA = {
+    1: """
+        insert into raw.batch (source, sha256, status, lines_read, lines_merged, lines_quarantined, finished_at)
+        values ('a day.csv', 'a', 'merged', 3, 2, 1, now());
+        insert into raw.batch (source, sha256, status, reason, finished_at)
+        values ('letters.csv', 'b', 'rejected', 'no column InvoiceNo', now());
+        insert into raw.batch (source, sha256) values ('on its way.csv', 'c');
+        insert into raw.batch_file (batch_id, file_number, name, location, sha256, bytes, lines_read)
+        values (1, 1, 'a day.csv', '/inbox/a day.csv', 'a', 99, 3);
+        insert into raw.landed_line (batch_id, line_number, file_number, sheet_number, row_number, invoice_no, quantity)
+        values (3, 1, 1, 0, 2, '536366', 6);
+        insert into raw.quarantined_line
+        (batch_id, line_number, file_number, sheet_number, row_number, invoice_no, original, rule_ids)
+        values (1, 3, 1, 0, 4, '536365', '{"quantity": "0"}', '{quantity_is_not_zero}');
+        insert into retail.invoice values ('536365', 2, 'abc', 1);
+        insert into retail.invoice_line values
+        ('536365', 1, '85123A', 'HOLDER', 6, '2010-12-01 08:26', 2.55, 17850, 'United Kingdom', 1),
+        ('536365', 2, '71053', null, 6, '2010-12-01 08:26', 3.39, null, 'United Kingdom', 1);
+        insert into retail.product values ('85123A', 'HOLDER', '2010-12-01 08:26');
+        insert into retail.excluded_stock_code values ('SAMPLE*', 'samples of this shop');
+        insert into ml.snapshot (cutoff, lines, customers, products, sha256, url)
+        values ('2010-12-02', 2, 1, 2, 'def', 'file:///artifacts/snapshots/s000001');
+    """,
+    2: """
+        insert into ml.model_version (run_key, snapshot_id, cutoff, holdout_start, config, requested_by, url)
+        select 'run ' || i, 's000001', '2010-12-02', '2010-11-04', '{"k": 5}', 'a person', 'file:///models/' || i
+        from generate_series(1, 3) as i;
+        update ml.model_version set state = 'champion', promoted_at = now(), retired_at = null where version = 1;
+        update ml.model_version set state = 'retired', retired_at = now() where version = 1;
+        update ml.model_version set state = 'champion', promoted_at = now() where version = 2;
+        update ml.model_version set state = 'held' where version = 3;
+        insert into ml.gate_decision (version, promote, reasons, details) values (3, false, '{"too few"}', '{}');
+        insert into ml.evaluation (
+            version, recommender, question, cohort, k, customers, precision_at_k, precision_low, precision_high,
+            recall_at_k, ndcg_at_10, catalog_coverage, full_lists, overlap, place
+        ) values (2, 'candidate', 'for_you', 'everyone', 5, 10, 0.3, 0.2, 0.4, 0.1, 0.3, 0.2, 1, 0.1, 0);
+        insert into ml.publication (number, version, as_of, url, customers, products, published_at)
+        select
+            nextval('ml.publication_number'), i, '2010-12-02', 'file:///publications/' || i, 1, 2,
+            '2026-01-01'::timestamptz + i * interval '1 day'
+        from generate_series(1, 2) as i;
+    """,
+    6: """
+        insert into ml.publication
+        (number, version, as_of, url, customers, products, state, reason, published_at)
+        values (nextval('ml.publication_number'), 2, '2010-12-02', 'file:///p3', 1, 2, 'refused', 'repeats', null);
+    """,
+    9: """
+        select ml.begin_live_period(2, 'publication', now());
+        insert into ml.live_performance (
+            period, bought_from, bought_until, question, recommender, k, customers, without_list, newcomers,
+            precision_at_k, place
+        ) select min(period), '2010-12-02', '2010-12-09', 'for_you', 'live', 5, 10, 1, 2, 0.3, 0 from ml.live_period;
+        insert into ml.drift_report (snapshot_id, period, bought_from, bought_until, figures, findings)
+        select 's000001', min(period), '2010-12-02', '2010-12-09', '{"precision": {}}', '{"fell"}' from ml.live_period;
+    """,
+    10: """
+        insert into retail.unlisted_product values ('85123A', 'out of stock', '2026-12-01', 'on its way');
+        insert into retail.product_country values ('71053', 'France');
+        insert into retail.pinned_product (stock_code, country, position) values ('71053', 'France', 2);
+        update retail.list_limit set max_per_family = 2, min_price = 0.5;
+    """,
+    11: """
+        insert into retail.bundle values (1, '{71053,85123A}', 12, 0.02, 0.5, 3.5, 99.5, '2010-12-02');
+    """,
+    12: """
+        insert into retail.erasure
+        (customer_hash, key_check, until, without_country, state, requested_by, finished_at)
+        values (repeat('a', 64), 'b', '2010-12-02', true, 'done', 'a person', now());
+    """,
+    13: """
+        insert into ops.incident (kind, key, severity, lasts, title, body, since, told_at)
+        values ('lists_old', 'lists', 'page', true, 'Lists are old', 'Since: yesterday', now(), now());
+    """,
+}
+CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom
+536370,22728,ALARM CLOCK,24,2010-12-01 08:45:00,3.75,12583,France
+"""
+
+
+@pytest.fixture
+def empty(settings, servers):
+    """Settings of a database without a schema."""
+    name = f"upgrade_{uuid.uuid4().hex[:12]}"
+    connection = psycopg2.connect(servers[0])
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("create database {} owner ncf").format(sql.Identifier(name)))
+        url = f"{settings.database().rpartition('/')[0]}/{name}"
+        yield Settings(**{**settings.model_dump(), "database_url": url})
+        cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    connection.close()
+
+
+def rows(settings):
+    """Every row of every table, as JSON."""
+    found = {}
+    with psycopg2.connect(settings.database()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select table_schema || '.' || table_name from information_schema.tables "
+            "where table_type = 'BASE TABLE' and table_schema !~ '^(pg_|information_schema|public)'"
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"select to_jsonb(t) from {table} as t")
+            found[table] = [row for (row,) in cursor.fetchall()]
+    connection.close()
+    return found
+
+
+def lost(before, after):
+    """Rows that do not hold any more what they held; what has come beside it does not count."""
+    newer = [_as_text(row).items() for row in after]
+    return [row for row in before if not any(_as_text(row).items() <= items for items in newer)]
+
+
+def _as_text(row):
+    return {column: json.dumps(value, sort_keys=True) for column, value in row.items()}
+
+
+@pytest.mark.parametrize("newest", MIGRATIONS[:-1], ids=lambda migration: migration.name)
+def test_an_older_database_with_data_in_it_becomes_the_newest(empty, monkeypatch, tmp_path, newest):
+    known = MIGRATIONS[: MIGRATIONS.index(newest) + 1]
+    version = int(newest.name[:4])
+    monkeypatch.setattr(migrations, "migrations", lambda: known)
+    assert migrate(empty) == [migration.name for migration in known]
+    with psycopg2.connect(empty.database()) as connection, connection.cursor() as cursor:
+        for since, statements in DATA.items():
+            if since <= version:
+                cursor.execute(statements)
+    connection.close()
+    before = rows(empty)
+    monkeypatch.undo()
+
+    assert migrate(empty) == [migration.name for migration in MIGRATIONS[len(known) :]]
+
+    after = rows(empty)
+    for table, old in before.items():
+        assert lost(old, after[table]) == [], table
+    assert migrate(empty) == []
+    if version >= 2:
+        assert registry.champion(empty).version == 2
+        assert [entry.number for entry in registry.publications(empty)] == [2, 1]
+        assert reports.retrain_summary(empty, 2)["evaluation"][0]["precision_at_k"] == 0.3
+        assert reports.retrain_summary(empty, 3)["decision"]["reasons"] == ["too few"]
+        assert [event["to_state"] for event in registry.model_events(empty, 2)] == ["candidate", "champion"]
+    assert reports.batch_summary(empty, 1)["merged"] == 2
+    if version == 1:
+        (tmp_path / "next.csv").write_text(CSV)
+        # The line that waited, and the invoice that it came with, as ever.
+        assert ingest(empty, [str(tmp_path / "next.csv")]).merged == 2

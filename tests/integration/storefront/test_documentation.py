@@ -1,0 +1,104 @@
+"""The examples of docs/storefront.md, run as a reader would."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import redis
+
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.local.redis import redis_program
+from ncf_pipeline.serving import publication
+
+TEXT = (Path(__file__).parents[3] / "docs" / "storefront.md").read_text()
+URL = "redis://reader:secret@127.0.0.1:6379/0"
+
+REASONS = {"for_you": '[["new"],["bought",3],["popular"]]', "discover": '[["goes_with","22423"]]'}
+LISTS = [
+    ("customer", "14646", "for_you", ["23084", "22423", "20725"]),
+    ("customer", "14646", "discover", ["23843"]),
+    ("customer", "14646", "buy_again", ["22423"]),
+    ("product", "85123A", "bought_together", ["21733"]),
+    ("product", "85123A", "similar", ["22804"]),
+    ("fallback", "Channel Islands", "for_you", ["22423"]),
+    ("fallback", "Channel Islands", "new_arrivals", ["23843", "23084"]),
+    ("fallback", "*", "for_you", ["22423"]),
+    ("fallback", "*", "new_arrivals", ["23843"]),
+]
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+@pytest.fixture
+def published(settings, store):
+    shop = settings.model_copy(update={"key_prefix": "ncf"})
+    lists = pd.DataFrame(LISTS, columns=list(Lists.ALL))
+    lists[Lists.REASONS] = [REASONS.get(name) if audience == "customer" else None for audience, _, name, _ in LISTS]
+    meta = {"model_version": "v7", "cutoff": "2011-12-09T12:51:00", "top_n": 3}
+    publication.publish(shop, [lists], number=42, meta=meta)
+    for line in re.findall(r"ACL SETUSER .*", TEXT):
+        store.execute_command(*line.split())
+    yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
+    store.execute_command("ACL", "DELUSER", "reader", "writer")
+
+
+@pytest.mark.parametrize("example", blocks("python"))
+def test_a_python_example_runs(published, example):
+    assert URL in example
+    subprocess.run([sys.executable, "-c", example.replace(URL, published)], check=True, timeout=60)
+
+
+def test_the_redis_cli_examples_print_what_is_shown(published):
+    (session,) = blocks("console")
+    examples = re.findall(r"\$ redis-cli (.*)\n((?:[^$].*\n)+)", session)
+    assert len(examples) == session.count("$ ")
+    program = redis_program("redis-cli")
+    for command, shown in examples:
+        ran = subprocess.run(
+            [program, "-u", published, "--no-auth-warning", "--no-raw", *shlex.split(command)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout == shown, command
+
+
+def test_the_php_example_finds_the_list(published):
+    php = shutil.which("php")
+    if php is None or "redis" not in subprocess.run([php, "-m"], capture_output=True, text=True).stdout.split():
+        pytest.skip("no php with the redis extension here")
+    (example,) = blocks("php")
+    assert '"127.0.0.1", 6379' in example
+    port = redis.connection.parse_url(published)["port"]
+    program = example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode($stockCodes);"
+    ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ran.stdout) == ["23084", "22423", "20725"]
+
+
+def test_the_node_example_finds_lists(published, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("no Node.js here")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", tmp_path, "redis@6"]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("npm cannot install redis here")
+    (example,) = blocks("js")
+    assert URL in example
+    # The process ends when the connection does.
+    (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
+    ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "20725", "22423"]
+
+
+def test_every_setting_that_is_named_is_one(settings):
+    for name in set(re.findall(r"NCF_([A-Z_]+)", TEXT)):
+        assert name.lower() in type(settings).model_fields

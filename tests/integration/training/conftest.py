@@ -1,0 +1,42 @@
+"""A small shop in which a model serves, and a sound candidate: both made once for all tests here."""
+
+from datetime import timedelta
+
+import pytest
+
+from ncf_pipeline import synthetic
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.model import training
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import newest_cutoff
+from ncf_pipeline.training import retrain
+
+
+@pytest.fixture(scope="session")
+def shop(fresh_settings, tmp_path_factory):
+    """Settings of a shop in which a model serves that was trained on all that lies before the holdout."""
+    folder = tmp_path_factory.mktemp("sabotage")
+    with fresh_settings(folder) as settings:
+        synthetic.write_workbook(folder / "shop.xlsx", customers=400, products=300, days=210)
+        ingest(settings, [str(folder / "shop.xlsx")])
+        earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=settings.holdout_days))
+        serving = retrain.backtest(settings, earlier, run_key="serving", requested_by="test")
+        assert retrain.gate(settings, serving).promote, registry.gate_decision(settings, serving)["reasons"]
+        assert retrain.refit(settings, serving), registry.gate_decision(settings, serving)["reasons"]
+        retrain.register(settings, serving)
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def honest(shop):
+    """The version of a sound candidate, and its model."""
+    kept = []
+
+    def train(*arguments, **options):
+        kept.append(training.train(*arguments, **options))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrain, "train", train)
+        version = retrain.backtest(shop, retrain.snapshot(shop), run_key="honest", requested_by="test")
+    return version, kept[0]

@@ -1,0 +1,115 @@
+"""A version's card and its page, of a candidate that was let through and of one that was held."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import fsspec
+import pytest
+
+from ncf_pipeline.pages import model_page
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.training import report as reports
+from ncf_pipeline.training import retrain
+from ncf_pipeline.training.figures import CAPTIONS, precision_of_retrains
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("gate")]
+
+
+def card_of(settings, version, *, backtest):
+    url = artifacts.version_url(settings.artifacts, version, backtest=backtest)
+    return url, artifacts.read_file(url, artifacts.CARD).decode()
+
+
+def assert_shows_its_figures(url, card):
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card)
+    assert sorted(shown) == sorted(CAPTIONS)
+    assert set(artifacts.read_manifest(url)["sha256"]) >= {artifacts.CARD, *shown}
+    for name in shown:
+        assert ElementTree.fromstring(artifacts.read_file(url, name)).tag.endswith("svg")
+
+
+def test_the_card_of_the_model_that_serves_tells_the_decision_and_shows_figures(shop):
+    serving = registry.champion(shop).version
+    url, card = card_of(shop, serving, backtest=False)
+    assert "## Gate\nLet through at" in card
+    assert "compared with the baselines alone. Asked for by test." in card
+    assert "beats personal frequency" in card
+    assert "max_overlap 0.5" in card
+    assert_shows_its_figures(url, card)
+
+
+def test_the_card_of_a_candidate_that_was_held_says_why(shop, honest):
+    version, _ = honest
+    strict = shop.model_copy(update={"gate_min_catalog_coverage": 0.99})
+    retrain.gate(strict, version)
+    url, card = card_of(shop, version, backtest=True)
+    assert f"compared with v{registry.champion(shop).version}, the incumbent" in card
+    assert "of the catalogue is recommended; more than 99% is asked" in card
+    assert_shows_its_figures(url, card)
+    assert artifacts.load_model(url).customers
+    # Decided again, it says what was decided last.
+    retrain.gate(shop, version)
+    _, card = card_of(shop, version, backtest=True)
+    assert "Let through at" in card
+    assert card.count("## Gate") == 1
+    assert "99%" not in card
+
+
+def test_the_page_shows_decision_reasons_evaluation_and_figures_and_loads_nothing(shop, honest):
+    version, _ = honest
+    retrain.gate(shop, version)
+    summary = reports.retrain_summary(shop, version)
+    assert json.loads(json.dumps(summary)) == summary
+    page = model_page.page(summary, reports.figures(shop, version))
+    assert f"<h1>Model v{version}</h1>" in page
+    assert "Gate: may serve" in page
+    assert "beats personal frequency" in page
+    assert page.count("<figure>") == len(CAPTIONS)
+    assert re.findall(r'<a [^>]*href="([^"]*)', page) == ["../"]  # followed when it is clicked, as on all of our pages
+    loaded = re.findall(r'(?:src|href)="([^"]*)', re.sub("<a [^>]*>", "", page))
+    assert len(loaded) == len(CAPTIONS)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in loaded)
+    assert "<script" not in page
+
+
+def test_what_a_page_shows_of_a_name_is_text(shop, honest):
+    summary = reports.retrain_summary(shop, honest[0])
+    summary["decision"] = None
+    summary["snapshot_id"] = "<script>alert(1)</script>"
+    page = model_page.page(summary, [])
+    assert "<script" not in page
+    assert "has not decided yet" in page
+
+
+def test_a_version_whose_artifact_is_gone_has_a_page_without_figures(shop, honest):
+    nowhere = shop.model_copy(update={"artifacts_url": "memory://nothing"})
+    assert reports.figures(nowhere, honest[0]) == []
+
+
+def test_the_last_retrains_are_oldest_first_beside_the_best_baseline(shop, honest):
+    version, _ = honest
+    rows = registry.recent_retrains(shop, version)
+    assert [(row["version"], row["question"]) for row in rows[-2:]] == [(version, "for_you"), (version, "discover")]
+    assert [row["served"] for row in rows if row["version"] == registry.champion(shop).version] == [True, True]
+    baselines = [
+        score.precision_at_k
+        for score in registry.evaluation(shop, version)
+        if (score.question, score.cohort) == ("for_you", "everyone")
+        and score.recommender not in ("candidate", "incumbent")
+    ]
+    assert rows[-2]["best_baseline"] == max(baselines)
+    assert len(registry.recent_retrains(shop, version, count=1)) == 2
+    assert precision_of_retrains(rows) == precision_of_retrains(rows)
+
+
+def test_a_card_that_is_damaged_is_not_shown(shop, honest):
+    url, card = card_of(shop, honest[0], backtest=True)
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.pipe_file(f"{path}/{artifacts.CARD}", b"something else")
+    try:
+        with pytest.raises(artifacts.ArtifactError, match="damaged"):
+            artifacts.read_file(url, artifacts.CARD)
+    finally:
+        filesystem.pipe_file(f"{path}/{artifacts.CARD}", card.encode())

@@ -1,0 +1,71 @@
+"""Stages of a retrain on a small shop, with a real Postgres."""
+
+import json
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ncf_pipeline import synthetic
+from ncf_pipeline.evaluation.gate import GateDecision
+from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot
+from ncf_pipeline.training import retrain
+from ncf_pipeline.training.decision import thresholds
+
+
+@pytest.fixture
+def champion(settings, tmp_path):
+    """A version that serves, of five weeks ago; its worker was promised a GPU."""
+    settings = settings.model_copy(update={"gpu_promised": True, "device": "cpu"})
+    synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
+    ingest(settings, [str(tmp_path / "shop.xlsx")])
+    earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=35))
+    version = retrain.backtest(settings, earlier, run_key="champion", requested_by="test")
+    decision = GateDecision(True, ("because",), thresholds(settings), ())
+    registry.record_decision(settings, version, decision, details={})
+    retrain.refit(settings, version)
+    registry.promote(settings, version, actor="test", reason="test")
+    return version
+
+
+@pytest.mark.timeout(600)
+def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_retrain(settings, champion, caplog):
+    snapshot = retrain.snapshot(settings)
+    compared = retrain.backtest(settings, snapshot, run_key="before the upgrade", requested_by="test")
+    assert "incumbent" in {entry.recommender for entry in registry.evaluation(settings, compared)}
+    # It has not seen the holdout: its artifact says how much it learned from, and that is all that lay before.
+    holdout_start = registry.model_version(settings, compared).holdout_start
+    manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, champion))
+    bought = read_snapshot(settings, snapshot).interactions["purchased_at"]
+    given = read_snapshot(settings, manifest["snapshot_id"]).interactions["purchased_at"]
+    assert given.max() < datetime.fromisoformat(manifest["cutoff"]) <= holdout_start
+    assert manifest["training"]["lines"] == len(given) < (bought < holdout_start).sum()
+
+    folder = Path(artifacts.version_url(settings.artifacts, champion).removeprefix("file://"))
+    assert "**NO GPU: NCF_GPU_PROMISED is set" in (folder / "model_card.md").read_text()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["trained_on"] == "cpu"
+    manifest["config"]["features"].append("a feature of another version")
+    (folder / "manifest.json").write_bytes(artifacts.sealed(manifest))
+    caplog.set_level(logging.WARNING)
+    alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
+    assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}
+    told = f"NO COMPARISON with the incumbent, v{champion}, only with the baselines: "
+    assert told in caplog.text
+    decision = retrain.gate(settings, alone)
+    assert decision.reasons[-1].startswith(told)
+    assert registry.gate_decision(settings, alone)["details"]["not_compared"] == decision.reasons[-1]
+    assert retrain.not_compared(settings, alone) == decision.reasons[-1]
+    retrain.gate(settings, compared)
+    assert retrain.not_compared(settings, compared) is None
+
+
+@pytest.mark.parametrize(("promised", "device", "told"), [(True, "cpu", True), (False, "cpu", False)])
+def test_a_promised_gpu_that_is_missing_is_told_loudly(settings, caplog, promised, device, told):
+    missing = retrain.missing_gpu(settings.model_copy(update={"gpu_promised": promised, "device": device}))
+    assert (missing is not None) == told
+    assert ("NO GPU" in caplog.text) == told

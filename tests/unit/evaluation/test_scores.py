@@ -1,0 +1,156 @@
+import numpy as np
+import pandas as pd
+import pytest
+from ledger import interactions, january
+
+from ncf_pipeline.evaluation.scores import agreement, mean_overlap, score, score_by_customer, truth_of
+
+LEDGER = interactions(
+    (1, "a", 1),
+    (1, "b", 2),
+    (2, "a", 3),
+    (None, "d", 3),
+    # the holdout: day 10 to 20
+    (1, "a", 10),
+    (1, "c", 11),
+    (2, "a", 12),
+    (3, "b", 13),  # a customer who is new
+    (2, "e", 20),  # after the end
+)
+TRUTH = truth_of(LEDGER, january(10), january(20))
+
+
+def customer_lists(**by_list):
+    return pd.DataFrame(
+        [
+            ("customer", str(customer), name, codes)
+            for name, lists in by_list.items()
+            for customer, codes in lists.items()
+        ],
+        columns=["audience", "key", "list_name", "stock_codes"],
+    )
+
+
+def scored(k, truth=TRUTH, cohort="everyone", **recommenders):
+    return {
+        (entry.recommender, entry.question): entry
+        for entry in score(recommenders, truth, k=k)
+        if entry.cohort == cohort
+    }
+
+
+def test_the_truth_by_hand():
+    assert TRUTH.bought["for_you"] == {1: {"a", "c"}, 2: {"a"}, 3: {"b"}}
+    assert TRUTH.bought["discover"] == {1: {"c"}, 3: {"b"}}  # customer 2 bought nothing new
+    assert TRUTH.known_customers == (1, 2)
+    assert TRUTH.catalogue == {"a", "b", "d"}
+
+
+def test_a_product_that_was_bought_and_returned_is_not_new_to_the_customer():
+    ledger = interactions((1, "a", 1, 2), (1, "b", 1), (1, "a", 10), (1, "c", 10))
+    assert truth_of(ledger, january(10), january(20)).bought["discover"] == {1: {"c"}}
+
+
+def test_a_customer_without_a_list_scores_zero_and_counts():
+    lists = customer_lists(for_you={1: ["a", "c"], 2: ["b", "a"]}, discover={1: ["x", "c"]})
+    of = scored(2, candidate=lists)
+    for_you, discover = of["candidate", "for_you"], of["candidate", "discover"]
+    assert for_you.customers == 3
+    assert for_you.precision_at_k == pytest.approx((2 / 2 + 1 / 2 + 0) / 3)
+    assert for_you.recall_at_k == pytest.approx((1 + 1 + 0) / 3)
+    assert for_you.ndcg_at_10 == pytest.approx((1 + 0.6309297535714575 + 0) / 3)
+    assert for_you.full_lists == 1.0  # of the two known customers
+    assert discover.customers == 2
+    assert discover.precision_at_k == pytest.approx((1 / 2 + 0) / 2)
+    assert discover.full_lists == 0.5
+
+
+def test_map_is_the_mean_precision_at_the_places_of_the_hits():
+    lists = customer_lists(for_you={1: ["a", "x", "c"], 2: ["x", "a"]}, discover={})
+    for_you = scored(2, candidate=lists)["candidate", "for_you"]
+    assert for_you.map_at_10 == pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 2 + 0) / 3)
+
+
+def test_revenue_is_the_share_of_spending_that_the_lists_foresaw():
+    ledger = LEDGER.assign(quantity=[1, 1, 1, 1, 10, 2, 3, 1, 1], unit_price=[1, 1, 1, 1, 2.0, 5.0, 1.0, 7.0, 1])
+    truth = truth_of(ledger, january(10), january(20))
+    assert truth.spent == {1: {"a": 20.0, "c": 10.0}, 2: {"a": 3.0}, 3: {"b": 7.0}}
+    lists = customer_lists(for_you={1: ["a", "x", "c"], 2: ["a"]}, discover={1: ["c"]})
+    of = scored(2, truth=truth, candidate=lists)
+    assert of["candidate", "for_you"].revenue_at_k == pytest.approx((20 + 3) / 40)
+    # New to their customers were c and b, for 10 and 7.
+    assert of["candidate", "discover"].revenue_at_k == pytest.approx(10 / 17)
+
+
+def test_novelty_is_in_bits_and_higher_where_fewer_had_bought_it():
+    # Of two customers, two had bought a, one b, and only a guest d.
+    assert TRUTH.novelty == pytest.approx({"a": 0.0, "b": -np.log2(2 / 3), "d": -np.log2(1 / 3)})
+    lists = customer_lists(for_you={1: ["a", "d", "b"], 2: ["b", "unknown"]}, discover={})
+    assert scored(2, candidate=lists)["candidate", "for_you"].novelty == pytest.approx(
+        (0 - np.log2(1 / 3) - np.log2(2 / 3)) / 3
+    )
+
+
+def test_differences_are_paired_and_to_the_candidate():
+    better = customer_lists(for_you={1: ["a", "c"], 2: ["a", "b"]}, discover={})
+    worse = customer_lists(for_you={1: ["a", "x"], 2: ["x", "y"]}, discover={})
+    of = scored(2, candidate=better, best_sellers=worse)
+    assert of["candidate", "for_you"].ahead is None
+    # 1 - 1/2, 1/2 - 0, and 0 - 0 for the customer whom neither knows
+    assert of["best_sellers", "for_you"].ahead == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert 0 <= of["best_sellers", "for_you"].ahead_low <= of["best_sellers", "for_you"].ahead
+    assert of["best_sellers", "for_you"].ahead_high == pytest.approx(0.5)
+
+
+def test_coverage_counts_only_the_first_k_and_only_the_catalogue():
+    lists = customer_lists(for_you={1: ["a", "x", "b"], 2: ["a", "d", "b"]}, discover={})
+    assert scored(2, candidate=lists)["candidate", "for_you"].catalog_coverage == pytest.approx(
+        2 / 3
+    )  # a, d of a, b, d
+
+
+def test_scores_by_customer_are_in_order_of_customer_id():
+    lists = customer_lists(for_you={2: ["a"], 1: ["a"]}, discover={})
+    assert score_by_customer(lists, TRUTH, question="for_you", k=1)["precision_at_k"].to_dict() == {1: 1, 2: 1, 3: 0}
+
+
+@pytest.mark.parametrize(
+    ("lists", "k", "expected"),
+    [
+        ([["a", "b"], ["a", "b"], ["a", "b"]], 2, 1.0),  # one list for everyone
+        ([["a", "b"], ["c", "d"]], 2, 0.0),
+        ([["a", "b"], ["b", "c"], ["c", "d"]], 2, (1 + 0 + 1) / 2 / 3),
+        ([["a", "x"], ["a", "y"]], 1, 1.0),  # only the first k
+        ([["a"]], 1, 0.0),
+    ],
+)
+def test_overlap_by_hand(lists, k, expected):
+    assert mean_overlap(lists, k) == pytest.approx(expected)
+
+
+def test_cohorts_are_by_invoices_before_the_holdout_and_by_country():
+    assert TRUTH.cohorts == {
+        "everyone": {1, 2, 3},
+        "1 invoice": {2},
+        "2-4 invoices": {1},
+        "5+ invoices": frozenset(),
+        "United Kingdom": {1, 2, 3},
+        "outside United Kingdom": frozenset(),
+    }
+    lists = customer_lists(for_you={1: ["a"], 2: ["x"]}, discover={})
+    assert scored(1, cohort="2-4 invoices", candidate=lists)["candidate", "for_you"].precision_at_k == 1.0
+
+
+def test_an_empty_holdout_has_no_means():
+    truth = truth_of(LEDGER, january(25), january(30))
+    nothing = customer_lists(for_you={}, discover={})
+    for_you = scored(5, truth=truth, candidate=nothing)["candidate", "for_you"]
+    assert for_you.customers == 0
+    assert for_you.precision_at_k != for_you.precision_at_k  # NaN
+
+
+def test_agreement_is_the_share_of_the_first_k_over_common_customers():
+    one = customer_lists(for_you={1: ["a", "b", "c"], 2: ["a", "b"], 3: ["z"]})
+    other = customer_lists(for_you={1: ["b", "a", "x"], 2: ["c", "b"]})
+    assert agreement(one, other, question="for_you", k=2) == pytest.approx((2 + 1) / (2 * 2))
+    assert agreement(one, customer_lists(for_you={9: ["a"]}), question="for_you", k=2) != 0  # NaN: nothing to compare

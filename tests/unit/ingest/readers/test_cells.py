@@ -1,0 +1,156 @@
+"""From text to values: every way of writing that a shop's files use, and what is no value."""
+
+import json
+from datetime import datetime
+
+import polars as pl
+import pytest
+
+from ncf_pipeline.ingest.readers.cells import ambiguous_at, as_instants, as_typed, examples_of_order
+from ncf_pipeline.ingest.readers.table import CHUNK_SCHEMA
+
+LINE = {
+    "invoice_no": "536365",
+    "stock_code": "85123A",
+    "description": "HOLDER",
+    "quantity": "6",
+    "invoice_date": "2010-12-01 08:26:00",
+    "unit_price": "2.55",
+    "customer_id": "17850",
+    "country": "United Kingdom",
+}
+
+
+def typed(order=None, serial_dates=False, decimal_comma=False, **cells):
+    row = dict.fromkeys(CHUNK_SCHEMA) | LINE | {"row_number": 2} | cells
+    chunk = pl.DataFrame([row], schema=CHUNK_SCHEMA)
+    return as_typed(chunk, order=order, serial_dates=serial_dates, decimal_comma=decimal_comma).row(0, named=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "written", "value"),
+    [
+        ("invoice_no", " C536379 ", "C536379"),
+        ("invoice_no", "536365.0", "536365"),
+        ("invoice_no", "000123", "000123"),
+        ("stock_code", "15056bl", "15056bl"),
+        ("stock_code", "71053.00", "71053"),
+        ("stock_code", "1.5", "1.5"),
+        ("description", "  white  \n", "white"),
+        ("description", "", None),
+        ("quantity", "6", 6),
+        ("quantity", "+6", 6),
+        ("quantity", "-80995", -80995),
+        ("quantity", "6.0", 6),
+        ("unit_price", "2.55", 2.55),
+        ("unit_price", "-11062.06", -11062.06),
+        ("unit_price", ".5", 0.5),
+        ("unit_price", "1e-2", 0.01),
+        ("unit_price", "-0", 0.0),
+        ("customer_id", "17850.0", 17850),
+        ("customer_id", "", None),
+        ("country", None, None),
+    ],
+)
+def test_a_cell_is_read(column, written, value):
+    row = typed(**{column: written})
+    assert row[column] == value
+    assert row["unreadable"] is None
+    assert row["original"] is None
+
+
+@pytest.mark.parametrize(
+    ("column", "written"),
+    [
+        ("quantity", "six"),
+        ("quantity", "6.5"),
+        ("quantity", "1,000"),
+        ("quantity", "99999999999"),
+        ("quantity", "1" * 400),
+        ("quantity", "NaN"),
+        ("quantity", "٣"),
+        ("unit_price", "£2.55"),
+        ("unit_price", "2,55"),
+        ("unit_price", "nan"),
+        ("unit_price", "inf"),
+        ("unit_price", "-Infinity"),
+        ("unit_price", "1e300"),
+        ("unit_price", "1e999"),
+        ("customer_id", "0"),
+        ("customer_id", "-5"),
+        ("customer_id", "guest"),
+        ("customer_id", "17850.5"),
+        ("invoice_date", "yesterday"),
+        ("invoice_date", "2011-02-30"),
+        ("invoice_date", "0000-01-01"),
+        ("invoice_date", "40513.35"),
+        ("invoice_no", "5363\x0065"),
+        ("invoice_no", "5" * 101),
+        ("stock_code", "a\nb"),
+        ("description", "x\x00y"),
+        ("description", "x" * 5001),
+    ],
+)
+def test_what_is_no_value_of_its_column_is_kept_as_it_was_and_named(column, written):
+    row = typed(**{column: written})
+    assert row[column] is None
+    assert row["unreadable"] == [column]
+    kept = json.loads(row["original"])
+    assert kept[column][:50] == written[:50].replace("\x00", "␀")
+    assert kept["country"] == "United Kingdom"
+
+
+def test_a_cell_that_is_far_too_long_is_cut_and_says_so():
+    kept = json.loads(typed(description="x" * 100_000_000)["original"])
+    assert kept["description"].endswith("… (100,000,000 characters)")
+    assert len(kept["description"]) < 2_000
+
+
+def test_a_line_that_cannot_be_divided_is_kept_whole():
+    row = typed(**dict.fromkeys(LINE), broken='536365,"85123A"x,6')
+    assert row["unreadable"] == ["line"]
+    assert json.loads(row["original"]) == {"line": '536365,"85123A"x,6'}
+
+
+def test_a_decimal_comma_is_read_where_the_semicolon_divides_cells():
+    assert typed(unit_price="2,55", decimal_comma=True)["unit_price"] == 2.55
+    assert typed(unit_price="1.234,55", decimal_comma=True)["unreadable"] == ["unit_price"]
+
+
+@pytest.mark.parametrize(
+    ("written", "order", "instant"),
+    [
+        ("2010-12-01 08:26:00", None, datetime(2010, 12, 1, 8, 26)),
+        ("2010-12-01 08:26", None, datetime(2010, 12, 1, 8, 26)),
+        ("2010-12-01T08:26:00.123456", None, datetime(2010, 12, 1, 8, 26, 0, 123000)),
+        ("2010/12/1", None, datetime(2010, 12, 1)),
+        ("25/12/2010 08:26", "day first", datetime(2010, 12, 25, 8, 26)),
+        ("12/25/2010 8:26", "month first", datetime(2010, 12, 25, 8, 26)),
+        ("1/2/2011", "day first", datetime(2011, 2, 1)),
+        ("1/2/2011", "month first", datetime(2011, 1, 2)),
+        ("1/2/2011", None, None),
+        ("5/5/2011 2:07 PM", None, datetime(2011, 5, 5, 14, 7)),
+        ("5/5/2011 12:07 am", None, datetime(2011, 5, 5, 0, 7)),
+        ("5/5/2011 14:07 PM", None, None),
+        ("1.2.2011 23:59:59", None, datetime(2011, 2, 1, 23, 59, 59)),
+        ("31/02/2011", "day first", None),
+        ("2010-12-01T00:00:00Z", None, None),
+        ("2010-12-01 24:00:00", None, None),
+        ("", None, None),
+    ],
+)
+def test_a_date_is_read(written, order, instant):
+    assert as_instants(pl.Series([written]), order).to_list() == [instant]
+
+
+def test_a_spreadsheets_count_of_days_is_a_date_only_in_a_spreadsheet():
+    series = pl.Series(["40513.351388889", "2010-12-01 08:26:00"])
+    assert as_instants(series, None, serial=True).to_list() == [datetime(2010, 12, 1, 8, 26)] * 2
+    assert as_instants(series, None).to_list() == [None, datetime(2010, 12, 1, 8, 26)]
+
+
+def test_some_dates_prove_which_comes_first_the_day_or_the_month():
+    dates = pl.Series(["2011-01-13", "5/5/2011", "1/2/2011", "13/2/2011 8:00", "2/14/2011", None])
+    assert examples_of_order(dates) == {"day first": 3, "month first": 4}
+    assert ambiguous_at(dates) == 2
+    assert ambiguous_at(pl.Series(["5/5/2011", "13/2/2011"])) is None

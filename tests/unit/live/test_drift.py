@@ -1,0 +1,150 @@
+from dataclasses import replace
+from math import log
+
+import pytest
+from ledger import interactions, january
+
+from ncf_pipeline.live.drift import DriftThresholds, Mix, Shift, findings, mix, shift
+
+NOTHING = shift([], [], [])
+
+
+def test_psi_by_hand():
+    """Counts 30 of 100 and 60 of 100; half a count is added to each: shares 30.5/101 and 60.5/101."""
+    found = shift([30, 70], [60, 40], ["a", "b"])
+    e, a = 30.5 / 101, 60.5 / 101
+    assert found.psi == pytest.approx((a - e) * log(a / e) + (e - a) * log((1 - a) / (1 - e)))
+    assert found.before == {"a": 0.3, "b": 0.7}
+    assert found.now == {"a": 0.6, "b": 0.4}
+
+
+def test_what_chance_gives_falls_with_the_samples():
+    # (1/100 + 1/50) times the 99% point of chi-square with two degrees of freedom, 9.2103
+    assert shift([40, 30, 30], [20, 20, 10], ["a", "b", "c"]).by_chance == pytest.approx(0.03 * 9.21034, rel=1e-5)
+
+
+def test_a_large_psi_of_a_small_sample_is_no_drift():
+    small, large = shift([8, 2], [2, 4], ["a", "b"]), shift([800, 200], [200, 400], ["a", "b"])
+    assert small.psi > 0.25 < large.psi
+    assert not small.exceeds(0.25)
+    assert large.exceeds(0.25)
+    assert not large.exceeds(5)
+
+
+def test_nothing_to_compare_with_is_no_drift():
+    assert NOTHING.psi is None
+    assert not NOTHING.exceeds(0.01)
+    assert not shift([1], [5], ["only one bin"]).exceeds(0.01)
+
+
+LEDGER = interactions(
+    (1, "too early to count", 2),
+    (1, "a", 10),
+    (1, "a", 11),
+    (2, "a", 12),
+    (None, "b", 12),
+    # the champion was trained here: day 15
+    (3, "c", 16),
+    # the window: day 20 to 30
+    (1, "a", 20),
+    (2, "b", 21),
+    (3, "c", 22),
+    (4, "a", 23),
+    (None, "d", 24),
+    (4, "too early to count", 25),
+    (5, "a", 30),
+)
+
+
+def test_the_mix_by_hand():
+    countries = ["Spain"] * len(LEDGER)
+    countries[6], countries[9] = "France", "Malta"  # customer 1 has moved, customer 4 is new
+    ledger = LEDGER.assign(country=countries)
+    found = mix(ledger, learned_until=january(15), start=january(20), end=january(30), days=7)
+    assert (found.customers, found.newcomers, found.lines) == (4, 1, 6)
+    assert found.new_products == pytest.approx(2 / 6)  # c and d
+    assert found.unsold_before == pytest.approx(3 / 6)  # c, d, and what sold only long before
+    # a fills the first three quarters of what sold, b the last; halves of them lie at 0.375 and 0.875
+    assert found.catalogue.before == {"tenth 4": 0.75, "tenth 9": 0.25}
+    assert found.catalogue.now == {"tenth 4": pytest.approx(2 / 3), "tenth 9": pytest.approx(1 / 3)}
+    # Customer 4 bought in Malta and in Spain.
+    assert found.countries.before == {"Spain": 1.0, "others": 0.0}
+    assert found.countries.now == {"Spain": pytest.approx(3 / 5), "others": pytest.approx(2 / 5)}
+
+
+def test_an_empty_window_tells_nothing():
+    found = mix(LEDGER, learned_until=january(15), start=january(40), end=january(50), days=7)
+    assert (found.customers, found.lines, found.new_products, found.unsold_before) == (0, 0, 0.0, 0.0)
+    assert findings({"precision": {}, "expected": {}}, found, NOTHING, DriftThresholds()) == []
+
+
+CALM = Mix(500, 50, 9000, 0.02, NOTHING, NOTHING, 0.05)
+WEEK = {
+    "k": 5,
+    "customers": 400,
+    "live": 0.20,
+    "low": 0.18,
+    "high": 0.22,
+    "instead": 0.17,
+    "ahead": 0.03,
+    "ahead_low": 0.01,
+    "ahead_high": 0.05,
+}
+
+
+def told(week=None, expected=0.21, found=CALM, certainty=NOTHING, **thresholds):
+    figures = {
+        "precision": {"for_you": {**WEEK, **(week or {})}},
+        "expected": {"for_you": expected} if expected else {},
+    }
+    return findings(figures, found, certainty, replace(DriftThresholds(), **thresholds))
+
+
+def test_a_week_like_those_before_is_no_news():
+    assert told() == []
+    assert told(expected=None) == []
+
+
+def test_a_drop_is_told_with_its_figures_when_chance_does_not_explain_it():
+    (line,) = told({"live": 0.12, "high": 0.14}, expected=0.24)
+    assert line.startswith(
+        "for_you: live Precision@5 was 0.1200 over 400 customers, 50% below the 0.2400 of the windows before (30% are"
+    )
+    assert "ncf-pipeline rollback" in line
+    assert told({"live": 0.12, "high": 0.17}, expected=0.24) == []  # 70% of 0.24 is 0.168
+    assert told({"live": 0.12, "high": 0.14}, expected=0.24, precision_drop=0.6) == []
+    assert told({"live": 0.12, "high": 0.14, "customers": 49}, expected=0.24) == []
+
+
+def test_lists_that_are_clearly_worse_than_what_each_bought_most_often_do_harm():
+    (line,) = told({"live": 0.15, "high": 0.17, "instead": 0.19, "ahead": -0.04, "ahead_high": -0.01}, expected=None)
+    assert "would have had 0.1900. These lists do harm" in line
+    assert told({"ahead": -0.04, "ahead_high": 0.001}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"new_products": 0.11}, "11% of 9,000 sold lines are of products that the champion has not learned"),
+        ({"newcomers": 251}, "50% of 500 buying customers are new"),
+        (
+            {
+                "countries": Shift(
+                    0.4, 0.1, {"France": 0.1, "EIRE": 0.4, "Spain": 0.5}, {"France": 0.3, "EIRE": 0.3, "Spain": 0.4}
+                )
+            },
+            "other countries: PSI 0.40, more than 0.25; France 30%, before 10%",
+        ),
+        ({"catalogue": Shift(0.3, 0.1, {}, {})}, "Other products sell than when the champion learned: PSI 0.30"),
+    ],
+)
+def test_each_change_of_who_buys_what_is_told(changed, words):
+    (line,) = told(found=replace(CALM, **changed))
+    assert words in line
+    few = replace(CALM, **changed, customers=49) if "newcomers" not in changed else replace(CALM, customers=49)
+    assert told(found=few) == []
+
+
+def test_a_change_of_how_sure_the_model_is_is_told():
+    (line,) = told(certainty=Shift(0.5, 0.1, {}, {}))
+    assert "How sure the model is of its lists has shifted: PSI 0.50" in line

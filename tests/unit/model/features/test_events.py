@@ -1,0 +1,46 @@
+from datetime import timedelta
+
+from shop_with_tastes import START, frame
+
+from ncf_pipeline.model.features.events import NEVER, encode, microseconds, rows_of
+
+
+def test_lines_of_one_invoice_with_the_same_product_are_one_event():
+    events = encode(frame([(7, "A", "1", 0), (7, "A", "1", 0), (7, "B", "1", 0)]), START + timedelta(days=1))
+    assert list(events.products[events.product]) == ["A", "B"]
+    assert list(events.quantity) == [4, 2]
+    assert list(events.price) == [1.5, 1.5]
+
+
+def test_nothing_from_the_cutoff_on_is_encoded_not_even_an_id():
+    events = encode(frame([(7, "A", "1", 0), (8, "B", "2", 5)]), START + timedelta(days=5))
+    assert list(events.customers) == [7]
+    assert list(events.products) == ["A"]
+
+
+def test_a_return_counts_only_once_it_has_happened():
+    rows = frame([(7, "A", "1", 0, 3), (7, "B", "1", 0, 9)])
+    events = encode(rows, START + timedelta(days=9))
+    assert list(events.returned) == [microseconds(START + timedelta(days=3)), NEVER]
+
+
+def test_guests_have_no_customer():
+    events = encode(frame([(None, "A", "1", 0), (7, "A", "2", 1)]), START + timedelta(days=9))
+    assert list(events.customer) == [-1, 0]
+    assert list(events.customers) == [7]
+
+
+def test_the_order_of_rows_does_not_matter(shop):
+    cutoff = START + timedelta(days=100)
+    one, other = encode(shop, cutoff), encode(shop.sample(frac=1, random_state=1), cutoff)
+    for name in ("customers", "products", "customer", "product", "invoice", "time", "returned", "quantity", "country"):
+        assert (getattr(one, name) == getattr(other, name)).all(), name
+
+
+def test_an_empty_shop_encodes_to_nothing():
+    assert len(encode(frame([]), START)) == 0
+
+
+def test_unknown_values_have_row_zero():
+    assert list(rows_of(["A", "C"], ["C", "B", "A"])) == [2, 0, 1]
+    assert list(rows_of([5, 9], [9, 4])) == [2, 0]

@@ -1,0 +1,131 @@
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from shop_with_tastes import START, frame
+
+from ncf_pipeline.model.features.contexts import ContextMaker
+from ncf_pipeline.model.features.events import encode, microseconds
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.tables import CUSTOMER, FEATURES, PRODUCT, customer_table, product_table
+from ncf_pipeline.model.recipe import Recipe
+
+# Customer 7 has three invoices, on days 0, 30 and 60; A is on the first two, B on the last, C was returned.
+ROWS = [
+    (7, "A", "1", 0),
+    (7, "A", "2", 30),
+    (7, "B", "3", 60),
+    (7, "C", "3", 60, 70),
+    (8, "B", "4", 89),
+    (None, "A", "5", 88),
+    (7, "D", "6", 95),  # after the instant
+]
+AT = START + timedelta(days=90)
+
+
+@pytest.fixture
+def state():
+    return ShopState(encode(frame(ROWS), START + timedelta(days=200)), microseconds(AT), Recipe())
+
+
+@pytest.fixture
+def value(state):
+    contexts = next(iter(ContextMaker(state).contexts(np.array([0]))))
+    codes = state.events.products[contexts.product]
+
+    def look_up(code, name):
+        return float(contexts.features[list(codes).index(code), FEATURES.index(name)])
+
+    look_up.codes = list(codes)
+    look_up.contexts = contexts
+    return look_up
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "expected"),
+    [
+        ("A", "times_bought", np.log1p(2)),
+        ("A", "rate", np.sqrt(2 / 3)),
+        ("A", "rate_since_first", np.sqrt(2 / 3)),
+        ("B", "rate_since_first", 1.0),
+        ("A", "days_since_bought", np.log1p(60)),
+        ("A", "invoices_since_bought", np.log1p(1)),
+        ("B", "invoices_since_bought", 0.0),
+        ("A", "in_last_invoice", 0.0),
+        ("B", "in_last_invoice", 1.0),
+        ("A", "decayed_30", np.log1p(2**-3 + 2**-2)),
+        ("A", "decayed_90", np.log1p(2**-1 + 2 ** (-2 / 3))),
+        ("A", "gap_ratio", np.log(63 / 33)),
+        ("A", "days_since_first_bought", np.log1p(90)),
+        ("A", "pieces", np.log1p(4)),
+        ("A", "bought_before", 1.0),
+        ("A", "sales_7", np.log1p(1)),  # the guest's
+        ("A", "guest_share", 1 / 3),
+        ("B", "sales_28", np.log1p(1)),
+        ("B", "sales_90", np.log1p(2)),
+        ("A", "product_age", np.log1p(90)),
+        ("B", "days_since_sold", np.log1p(1)),
+        ("A", "invoices", np.log1p(3)),
+        ("A", "days_since_invoice", np.log1p(30)),
+        ("A", "distinct_products", np.log1p(2)),
+        ("A", "repeat_share", 1 - 2 / 3),
+        ("A", "tenure", np.log1p(90)),
+        ("A", "basket_size", np.log1p(1)),
+        ("A", "price_gap", 0.0),
+    ],
+)
+def test_features_by_hand(value, code, name, expected):
+    assert value(code, name) == pytest.approx(expected, abs=2e-3)
+
+
+def test_what_comes_after_the_instant_is_no_candidate_and_what_was_returned_is_not_owned(state, value):
+    assert "D" not in value.codes
+    assert "C" not in value.codes  # returned, and nobody else sells it on
+    assert list(state.events.products[state.products_seen_by(0)]) == ["A", "B", "C"]
+    assert value.contexts.bought.tolist() == [True, True]
+
+
+def test_the_future_changes_no_feature(shop):
+    at = START + timedelta(days=100)
+    tables = []
+    for until in (at, START + timedelta(days=500)):
+        events = encode(shop, until)
+        state = ShopState(events, microseconds(at), Recipe())
+        for contexts in ContextMaker(state).contexts(state.known_customers):
+            owner = events.customers[np.repeat(contexts.customer, np.diff(contexts.start))]
+            tables.append((owner.tolist(), events.products[contexts.product].tolist(), contexts.features))
+    (owner, product, features), (owner_later, product_later, features_later) = tables
+    assert owner == owner_later
+    assert product == product_later
+    np.testing.assert_array_equal(features, features_later)
+
+
+def test_chunks_give_what_one_pass_gives(shop):
+    events = encode(shop, START + timedelta(days=100))
+    at = microseconds(START + timedelta(days=100))
+    whole, parts = (
+        list(ContextMaker(ShopState(events, at, Recipe(chunk_mb=mb))).contexts(np.arange(20))) for mb in (16, 0)
+    )
+    assert (len(whole), len(parts)) == (1, 20)
+    np.testing.assert_allclose(whole[0].features, np.concatenate([part.features for part in parts]), atol=2e-3)
+    assert whole[0].product.tolist() == np.concatenate([part.product for part in parts]).tolist()
+
+
+def test_every_feature_is_finite(shop):
+    state = ShopState(encode(shop, START + timedelta(days=60)), microseconds(START + timedelta(days=60)), Recipe())
+    for contexts in ContextMaker(state).contexts(state.known_customers):
+        assert np.isfinite(contexts.features).all()
+    assert np.isfinite(product_table(state)).all()
+    assert product_table(state).shape[1] == len(PRODUCT)
+    assert customer_table(state).shape[1] == len(CUSTOMER)
+
+
+def test_the_history_that_is_scored_is_bounded(shop):
+    at = START + timedelta(days=120)
+    state = ShopState(
+        encode(shop, at),
+        microseconds(at),
+        Recipe(max_history_candidates=4, popular_candidates=0, taste_candidates=0),
+    )
+    for contexts in ContextMaker(state).contexts(state.known_customers):
+        assert np.diff(contexts.start).max() == 4

@@ -1,0 +1,222 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from shop_with_tastes import CUTOFF, START, frame
+
+from ncf_pipeline.columns import LISTS_OF, Lists
+from ncf_pipeline.model.features.events import encode
+from ncf_pipeline.model.lists import assemble as lists_module
+from ncf_pipeline.model.lists.assemble import ListMaker, customer_lists, product_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.trained import TrainedModel, new_network
+
+
+def of(lists, key, name):
+    return lists[(lists[Lists.KEY] == key) & (lists[Lists.LIST_NAME] == name)][Lists.STOCK_CODES].iloc[0]
+
+
+@pytest.fixture(scope="session")
+def lists(model, shop):
+    return customer_lists(model, shop, CUTOFF, 10)
+
+
+def bought_before(shop, customer, at=CUTOFF):
+    mine = shop[(shop["customer_id"] == customer) & (shop["purchased_at"] < at)]
+    return set(mine["stock_code"])
+
+
+def test_every_known_customer_has_three_lists(lists, shop):
+    known = shop[(shop["purchased_at"] < CUTOFF) & shop["customer_id"].notna()]["customer_id"].unique()
+    assert list(lists.columns) == list(Lists.ALL)
+    assert set(lists[Lists.AUDIENCE]) == {"customer"}
+    assert sorted(lists[Lists.KEY].unique()) == sorted(str(customer) for customer in known)
+    assert lists.groupby(Lists.KEY)[Lists.LIST_NAME].agg(list).map(tuple).unique().tolist() == [
+        ("for_you", "discover", "buy_again")
+    ]
+
+
+def test_lists_have_no_duplicates_and_keep_their_promise(lists, shop):
+    for row in lists.itertuples():
+        before = bought_before(shop, int(row.key))
+        assert len(set(row.stock_codes)) == len(row.stock_codes) <= 10
+        if row.list_name == "discover":
+            assert not before & set(row.stock_codes)
+        if row.list_name == "buy_again":
+            assert set(row.stock_codes) <= before
+        if row.list_name == "for_you":
+            assert len(row.stock_codes) == 10
+
+
+def test_different_customers_get_different_lists(lists):
+    chosen = lists[lists[Lists.LIST_NAME] == "for_you"]
+    assert chosen[Lists.STOCK_CODES].map(tuple).nunique() > len(chosen) / 2
+
+
+def test_customers_get_what_their_group_buys(lists):
+    # Products come in four groups of ten, and so do tastes: P000-P009 for customers 100, 104, ...
+    hits = [
+        int(code[1:]) // 10 == (int(row.key) - 100) % 4
+        for row in lists.itertuples()
+        if row.list_name == "for_you"
+        for code in row.stock_codes[:5]
+    ]
+    assert sum(hits) / len(hits) > 0.8
+
+
+def test_a_returned_product_is_neither_discovered_nor_bought_again(model, shop):
+    rows = pd.concat([shop, frame([(100, "P039", "R1", 140, 145)])])
+    rows = rows[~((rows["customer_id"] == 100) & (rows["stock_code"] == "P039") & (rows["invoice_no"] != "R1"))]
+    lists = customer_lists(model, rows, CUTOFF, 40, customers=[100])
+    assert "P039" not in of(lists, "100", "discover")
+    assert "P039" not in of(lists, "100", "buy_again")
+
+
+def test_a_customer_who_came_after_training_gets_personal_lists(model, shop):
+    later = CUTOFF + timedelta(days=7)
+    rows = pd.concat(
+        [shop, frame([(1, code, f"N{day}", day) for day in (151, 153, 155) for code in ("P011", "P012", "P013")])]
+    )
+    lists = customer_lists(model, rows, later, 5, customers=[1])
+    assert lists[Lists.KEY].unique().tolist() == ["1"]
+    assert set(of(lists, "1", "buy_again")) == {"P011", "P012", "P013"}
+    assert set(of(lists, "1", "for_you")) & {"P011", "P012", "P013"}
+    # The group that they bought from: P010-P019.
+    assert sum(code.startswith("P01") for code in of(lists, "1", "discover")) >= 3
+
+
+def test_a_product_that_came_after_training_can_be_recommended(model, shop):
+    later = CUTOFF + timedelta(days=10)
+    group = [customer for customer in range(100, 160) if customer % 4 == 0]
+    rows = pd.concat([shop, frame([(customer, "NEW", f"N{customer}", 153) for customer in group[:-3]])])
+    lists = customer_lists(model, rows, later, 10)
+    assert any("NEW" in of(lists, str(customer), "discover") for customer in group[-3:])
+
+
+def test_batches_are_the_whole_in_parts(model, shop, lists):
+    parts = list(ListMaker(model, shop, CUTOFF).customers(10, batch_customers=7))
+    assert len(parts) > 5
+    assert pd.concat(parts, ignore_index=True).equals(lists)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_shards_are_disjoint_and_together_the_whole(model, shop, lists, shards):
+    maker = ListMaker(model, shop, CUTOFF)
+    parts = [pd.concat(maker.customers(10, shard=(place, shards))) for place in range(shards)]
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= len(LISTS_OF["customer"])
+    assert pd.concat(parts, ignore_index=True).equals(lists)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(5, [(0, 2), (2, 4)]), (2, [(0, 1), (1, 2), (2, 3), (3, 4)]), (99, [(0, 4)])]
+)
+def test_candidates_are_scored_in_parts_of_whole_customers(rows, expected):
+    # Four customers with 3, 2, 4 and no candidates.
+    parts = list(lists_module._parts(np.array([0, 3, 5, 9, 9]), rows))
+    assert [(part.start, part.stop) for part in parts] == expected
+
+
+def test_the_size_of_the_parts_changes_no_list(model, shop, lists, monkeypatch):
+    monkeypatch.setattr(lists_module, "ROWS_AT_ONCE", 50)
+    assert customer_lists(model, shop, CUTOFF, 10).equals(lists)
+
+
+def test_only_some_customers_get_the_lists_that_they_get_among_all(model, shop, lists):
+    some = customer_lists(model, shop, CUTOFF, 10, customers=[104, 101, 777])
+    assert some[Lists.KEY].unique().tolist() == ["101", "104"]
+    for row in some.itertuples():
+        assert of(lists, row.key, row.list_name) == row.stock_codes
+
+
+def test_nobody_known_gives_an_empty_table(model, shop):
+    assert list(customer_lists(model, shop, START, 10).columns) == list(Lists.ALL)
+    assert len(customer_lists(model, shop, CUTOFF, 10, customers=[])) == 0
+
+
+def test_lists_are_filled_up_with_best_sellers_to_any_length(model, shop):
+    lists = customer_lists(model, shop, CUTOFF, 40, customers=[100])
+    assert len(of(lists, "100", "for_you")) == 40
+    assert len(of(lists, "100", "discover")) == 40 - len(bought_before(shop, 100))
+
+
+def test_bought_together_is_by_shared_baskets_not_by_sales(model):
+    # A and B always go together, S sells with everything.
+    baskets = [("A", "B", "S"), ("A", "B"), ("A", "B", "S"), ("A", "B")] + [("S", f"F{i}") for i in range(40)]
+    rows = [(None, code, f"B{number}", number) for number, basket in enumerate(baskets) for code in basket]
+    lists = product_lists(model, frame(rows), CUTOFF, 5)
+    assert of(lists, "A", "bought_together") == ["B"]
+    assert of(lists, "F1", "bought_together") == []  # once is no pattern
+
+
+@pytest.mark.parametrize(("baskets", "expected"), [(54, ["B", "C"]), (53, ["B"])])
+def test_bought_together_asks_for_three_baskets_and_one_and_a_half_times_chance(model, baskets, expected):
+    # A is in 9 baskets. B: 4 of its 4 with A, lift 4 * 54 / (9 * 4) = 6. C: 3 of its 12, lift 3 * 54 / (9 * 12) = 1.5,
+    # and 1.47 of 53 baskets. D: 2 of its 2, too few. All baskets are of two products, so each weighs 1.
+    pairs = [("A", "B")] * 4 + [("A", "C")] * 3 + [("A", "D")] * 2 + [("C", f"F{i}") for i in range(9)]
+    pairs += [(f"X{i}", f"Y{i}") for i in range(baskets - len(pairs))]
+    rows = [(None, code, f"N{number}", number) for number, pair in enumerate(pairs) for code in pair]
+    assert of(product_lists(model, frame(rows), CUTOFF, 5), "A", "bought_together") == expected
+
+
+# Cosine with P of the first table: Q 0.8, S -0.8, R -1. Of both tables, each of length 1: R (-1 + 1) / 2 = 0,
+# Q (0.8 - 1) / 2 = -0.1, S (-0.8 - 1) / 2 = -0.9.
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, ["Q", "S", "R"]), (1.0, ["R", "Q", "S"])])
+def test_similar_is_by_cosine_of_both_embeddings_about_their_mean(recipe, weight, expected):
+    small = replace(recipe, embedding_dim=2)
+    network = new_network(1, 4, small).eval()
+    with torch.no_grad():
+        network.product.weight[1:] = 5 + torch.tensor([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, -0.6]])
+        network.bought.weight[1:] = 7 + weight * torch.tensor([[0.0, 1], [0, -1], [0, 1], [0, -1]])
+    trained = TrainedModel(small, CUTOFF, [1], list("PQRS"), network, epochs=1)
+    # N came after training: it has no embedding and takes what its baskets have, which S has not.
+    rows = [(1, code, f"i{code}", 1) for code in "PQRS"] + [
+        (1, code, f"n{day}", day) for day in (2, 3, 4) for code in "NS"
+    ]
+    rows += [(1, f"{code}{day}", f"z{day}", day) for day in range(10, 20) for code in "YZ"]
+    lists = product_lists(trained, frame(rows), CUTOFF, 3)
+    assert of(lists, "P", "similar") == expected
+    assert of(lists, "N", "similar") == of(lists, "N", "bought_together") == ["S"]
+
+
+def test_product_lists_cover_the_catalogue_without_the_product_itself(model, shop):
+    lists = product_lists(model, shop, CUTOFF, 5)
+    assert sorted(lists[Lists.KEY].unique()) == sorted(shop[shop["purchased_at"] < CUTOFF]["stock_code"].unique())
+    for row in lists.itertuples():
+        assert row.key not in row.stock_codes
+        assert len(set(row.stock_codes)) == len(row.stock_codes) <= 5
+    assert set(lists[lists[Lists.LIST_NAME] == "similar"][Lists.STOCK_CODES].map(len)) == {5}
+
+
+def test_fallbacks_by_hand():
+    rows = frame(
+        [
+            (1, "OLD", "1", 0),
+            (1, "A", "2", 140),
+            (2, "A", "3", 141),
+            (1, "B", "4", 142),
+            (3, "C", "5", 143),
+            (1, "Z", "6", 151),
+        ]
+    )
+    rows.loc[rows["stock_code"] == "C", "country"] = "France"
+    lists = fallback_lists(rows, CUTOFF, 3)
+    assert set(lists[Lists.AUDIENCE]) == {"fallback"}
+    assert lists[Lists.KEY].unique().tolist() == ["*", "France", "United Kingdom"]
+    assert of(lists, "*", "for_you") == ["A", "B", "C"]
+    assert of(lists, "France", "for_you") == ["C", "A", "B"]
+    assert of(lists, "*", "new_arrivals") == ["A", "B", "C"]
+    assert of(lists, "France", "new_arrivals") == ["C", "A", "B"]
+
+
+def test_a_purchase_without_a_country_counts_everywhere(shop):
+    rows = shop.copy()
+    rows.loc[rows.index % 7 == 0, "country"] = None
+    lists = fallback_lists(rows, CUTOFF, 3)
+    assert set(lists[Lists.KEY]) == {"*", *shop["country"].unique()}
+    assert of(lists, "*", "for_you") == of(fallback_lists(shop, CUTOFF, 3), "*", "for_you")
+    events = encode(rows, CUTOFF)
+    assert set(events.countries) <= {"", *shop["country"].unique()}

@@ -1,0 +1,164 @@
+"""What the peers recommend on shops where the answer is known."""
+
+import sys
+import warnings
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from ledger import interactions, january
+
+from ncf_pipeline.errors import SettingsError
+from ncf_pipeline.evaluation.scores import mean_overlap
+from ncf_pipeline.model.features import copurchase
+from ncf_pipeline.model.peers import PEERS
+from ncf_pipeline.model.peers.neighbours import ease, item_knn
+from ncf_pipeline.model.peers.neural import neumf, plain_ncf
+from ncf_pipeline.model.recipe import Recipe
+
+# Two tastes: three customers buy a and b, three c and d, and one of each half only the first.
+TASTES = interactions(
+    *((customer, code, 1) for customer in (1, 2, 3) for code in ("a", "b")),
+    *((customer, code, 2) for customer in (4, 5, 6) for code in ("c", "d")),
+    (7, "a", 3),
+    (8, "c", 3),
+    (None, "e", 3),
+)
+AS_OF = january(10)
+
+# Of four buyers of x, two bought y, as twelve others did, and one bought z, as two others did.
+THREE = interactions(
+    *((customer, "x", 1) for customer in (1, 2, 3, 9)),
+    *((customer, "y", 2) for customer in (1, 2, *range(20, 32))),
+    *((customer, "z", 2) for customer in (3, 10, 11)),
+)
+
+
+def lists_of(made, name):
+    chosen = made[made["list_name"] == name]
+    return dict(zip(chosen["key"].astype(int), chosen["stock_codes"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """Customers of two tastes who come every week and buy three of ten products of theirs."""
+    random = np.random.default_rng(0)
+    return interactions(
+        *(
+            (100 + customer, f"P{code + 10 * (customer % 2):02d}", 1 + 7 * week, None, f"{customer}-{week}")
+            for customer in range(40)
+            for week in range(16)
+            for code in random.choice(10, 3, replace=False)
+        )
+    )
+
+
+@pytest.fixture(autouse=True)
+def many_epochs(monkeypatch):
+    """A shop of 400 pairs is passed over more often than one of 200,000."""
+    monkeypatch.setattr("ncf_pipeline.model.peers.neural.EPOCHS", 60)
+    monkeypatch.setattr("ncf_pipeline.model.peers.neural.BATCH", 64)
+
+
+@pytest.mark.parametrize("peer", [item_knn, ease])
+def test_neighbours_know_what_goes_together(peer):
+    made = peer(TASTES, AS_OF, 2, [7, 8, 1])
+    assert lists_of(made, "discover")[7][0] == "b"
+    assert lists_of(made, "discover")[8][0] == "d"
+    # Customer 1 has both of their taste already.
+    assert not {"a", "b"} & set(lists_of(made, "discover")[1])
+    assert set(lists_of(made, "for_you")[1]) == {"a", "b"}
+
+
+def test_item_knn_goes_by_cosine():
+    # x and y: 2/sqrt(4 * 14) = 0.27; x and z: 1/sqrt(4 * 3) = 0.29.
+    assert lists_of(item_knn(THREE, AS_OF, 2, [9]), "discover")[9] == ["z", "y"]
+
+
+def test_ease_trusts_what_is_shared_often():
+    # Weights of x for y and z by the closed form, ridge 300: 2 * 303 / (304 * 303 - 1²) and 1 * 314 / (304 * 314 - 2²).
+    assert lists_of(ease(THREE, AS_OF, 2, [9]), "discover")[9] == ["y", "z"]
+
+
+def test_ease_of_a_large_catalogue_knows_only_what_most_bought(monkeypatch):
+    fitted, fit = [], copurchase.ease
+
+    def watched(bought, ridge):
+        fitted.append(bought.shape)
+        return fit(bought, ridge)
+
+    monkeypatch.setattr(copurchase, "ease", watched)
+    monkeypatch.setattr("ncf_pipeline.model.peers.ranking.Recipe", lambda: Recipe(max_dense_products=2))
+    for_you = lists_of(ease(THREE, AS_OF, 3, [1, 10]), "for_you")
+    assert fitted == [(18, 2)]  # all customers; y and x, but not z
+    assert for_you[1] == ["y", "x", "z"]  # 2/304 for y, 2/314 for x
+    assert for_you[10] == ["y", "x", "z"]  # nothing of theirs is known: what sells
+
+
+def test_a_conversion_in_the_library_is_no_warning_to_the_user():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        item_knn(TASTES, AS_OF, 2, [1])
+
+
+def test_equal_scores_are_in_order_of_recent_sales():
+    ledger = interactions((1, "a", 1), (2, "z", 2), (3, "z", 2), (4, "m", 2), (5, "m", 2), (6, "m", 2), (7, "k", 2))
+    assert lists_of(item_knn(ledger, AS_OF, 4, [1]), "discover")[1] == ["m", "z", "k"]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_knows_nothing_of_the_future_and_gives_everybody_lists(shop, name):
+    as_of = january(99)
+    future = interactions(*((customer, "PLANTED", 100) for customer in range(100, 140)), (999, "PLANTED", 101))
+    both = pd.concat([shop, future], ignore_index=True)
+    customers = [100, 101, 999, 139]
+    made = PEERS[name](both, as_of, 3, customers)
+    assert not any("PLANTED" in codes for codes in made["stock_codes"])
+    pd.testing.assert_frame_equal(made, PEERS[name](shop, as_of, 3, customers))
+    for_you, discover = lists_of(made, "for_you"), lists_of(made, "discover")
+    assert for_you.keys() == discover.keys() == set(customers)
+    assert all(len(set(codes)) == 3 for codes in for_you.values())
+    bought = shop[shop["purchased_at"] < as_of].groupby("customer_id")["stock_code"].agg(set)
+    assert all(not set(discover[customer]) & bought[customer] for customer in (100, 101, 139))
+    # Somebody whom nobody knows sees what sells.
+    assert for_you[999] == discover[999]
+
+
+@pytest.mark.parametrize("name", ["item_knn", "ease", "ials", "bpr", "lambdarank", "neumf"])
+def test_a_peer_tells_two_tastes_apart(shop, name):
+    for_you = lists_of(PEERS[name](shop, january(113), 5, list(range(100, 140))), "for_you")
+    own = np.mean(
+        [sum((int(code[1:]) >= 10) == customer % 2 for code in for_you[customer]) / 5 for customer in for_you]
+    )
+    assert own > 0.9
+
+
+def test_without_negatives_everybody_gets_the_same(shop):
+    customers = list(range(100, 140))
+    same, different = (
+        mean_overlap(list(lists_of(peer(shop, january(113), 5, customers), "for_you").values()), 5)
+        for peer in (plain_ncf, neumf)
+    )
+    assert same > 0.9
+    assert different < 0.6
+
+
+def test_a_missing_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit.als", None)
+    with pytest.raises(SettingsError, match=r"pip install 'ncf-pipeline\[peers\]'"):
+        PEERS["ials"](TASTES, AS_OF, 2, [1])
+
+
+def test_a_library_without_its_system_library_is_one_line_too(monkeypatch):
+    def refuse(name):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("ncf_pipeline.model.peers.ranking.importlib.import_module", refuse)
+    with pytest.raises(SettingsError, match=r"libgomp.so.1: cannot open"):
+        PEERS["ials"](TASTES, AS_OF, 2, [1])
+
+
+def test_a_shop_too_young_for_a_ranker_gets_its_best_sellers():
+    made = PEERS["lambdarank"](TASTES, AS_OF + timedelta(days=1), 2, [1])
+    assert lists_of(made, "for_you")[1] == ["a", "c"]
