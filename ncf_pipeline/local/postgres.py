@@ -4,6 +4,7 @@ Started directly and not through `pg_ctl`, which puts paths into a shell's comma
 Unix socket, whose path may not be longer than about 100 characters.
 """
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -145,21 +146,35 @@ def _account(folder: Path) -> pwd.struct_passwd | None:
         return None
     if folder.exists() and folder.stat().st_uid != 0:
         return pwd.getpwuid(folder.stat().st_uid)
+    account = _made_account() or _account_named("nobody")
+    if account is None:
+        raise ServiceError(f"Postgres cannot run as root, and user {_ACCOUNT} cannot be made: run as another user.")
+    return account
+
+
+def _made_account() -> pwd.struct_passwd | None:
+    """The user `pgserver`, made where it is missing. None if it cannot be made.
+
+    If two processes make it at once, useradd may write it twice, and the number that one of them read is gone a moment
+    later. So they take turns, by a lock on the folder that the file of users is in.
+    """
+    folder = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return pwd.getpwnam(_ACCOUNT)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        useradd = shutil.which("useradd")
+        if _account_named(_ACCOUNT) is None and useradd is not None:
+            command = [useradd, "--system", "--shell", "/usr/sbin/nologin", _ACCOUNT]
+            subprocess.run(command, capture_output=True, check=False)
+        return _account_named(_ACCOUNT)
+    finally:
+        os.close(folder)
+
+
+def _account_named(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
     except KeyError:
-        pass
-    useradd = shutil.which("useradd")
-    if useradd is not None:
-        subprocess.run(
-            [useradd, "--system", "--shell", "/usr/sbin/nologin", _ACCOUNT], capture_output=True, check=False
-        )
-    for name in (_ACCOUNT, "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise ServiceError(f"Postgres cannot run as root, and user {_ACCOUNT} cannot be made: run as another user.")
+        return None
 
 
 def _let_pass(folder: Path, account: pwd.struct_passwd) -> None:

@@ -218,3 +218,26 @@ def test_stopping_ends_open_transactions_at_once(folder):
         stop_postgres(process)
         assert time.monotonic() - before < 10
         assert not is_alive(process)
+
+
+def _account_made_by(barrier, name, numbers):
+    postgres._ACCOUNT = name
+    barrier.wait()
+    numbers.put(postgres._made_account().pw_uid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
+def test_servers_that_start_at_once_make_one_user_to_run_as():
+    name = f"ncf-test-{os.getpid()}"
+    context = multiprocessing.get_context("fork")
+    barrier, numbers = context.Barrier(6), context.Queue()
+    makers = [context.Process(target=_account_made_by, args=(barrier, name, numbers)) for _ in range(6)]
+    try:
+        for maker in makers:
+            maker.start()
+        found = {numbers.get(timeout=60) for _ in makers}
+        assert found == {pwd.getpwnam(name).pw_uid}
+    finally:
+        for maker in makers:
+            maker.join()
+        subprocess.run(["userdel", name], check=True)
