@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import fsspec
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.file_kinds import SUFFIXES
 from ncf_pipeline.ingest.readers.header import shortened
-from ncf_pipeline.ingest.readers.reading import SUFFIXES
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.batches import called, lock_landing
 from ncf_pipeline.ingest.erased_lines import without_erased
+from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, DateOrder, ambiguous_at, as_typed, examples_of_order
+from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
-from ncf_pipeline.ingest.readers.reading import open_file
-from ncf_pipeline.ingest.readers.sources import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.readers.table import ROW, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings

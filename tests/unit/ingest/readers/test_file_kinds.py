@@ -18,7 +18,7 @@ import pytest
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.landing import date_order
-from ncf_pipeline.ingest.readers.reading import open_file
+from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 LINE = "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom"
