@@ -104,7 +104,7 @@ def _print_results(settings: Settings, console: Console) -> int | None:
     console.print(tables.batch_lines(batch))
     if not batch["merged"]:
         console.print("Nothing changed: these invoices were all there already.")
-    retrained = reports.retrain_summary(settings, None)
+    retrained = reports.retrain_summary(settings).as_dict()
     title = f"v{retrained['version']}, evaluated on {retrained['holdout_start'][:10]} to {retrained['cutoff'][:10]}"
     console.print()
     console.print(tables.evaluation_table(retrained["evaluation"], title=title), soft_wrap=False)

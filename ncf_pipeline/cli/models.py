@@ -63,11 +63,11 @@ def retrain(
         may_serve = stages.gate(settings, version).promote and stages.refit(settings, version)
         if may_serve and stages.register(settings, version):
             number = stages.publish(settings, version)
-        summary = {**reports.retrain_summary(settings, version), "publication": number}
+        summary = reports.retrain_summary(settings, version)
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps({**summary.as_dict(), "publication": number}))
         return
-    _print_version(summary)
+    _print_version(summary.as_dict())
     Console().print(f"Publication p{number:06d} is live." if number else "Nothing was published.")
 
 
@@ -104,10 +104,11 @@ def evaluate(
         log_to_terminal(quiet=as_json)
         result = evaluate_stage(settings, cutoff, peers=peers)
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(result.as_dict()))
         return
-    title = f"Holdout {result['holdout_start'][:10]} to {result['cutoff'][:10]}, 95% intervals over customers"
-    Console().print(tables.evaluation_table(result["evaluation"], title=title, cohorts=cohorts, intervals=True))
+    title = f"Holdout {result.holdout_start:%Y-%m-%d} to {result.cutoff:%Y-%m-%d}, 95% intervals over customers"
+    scores = [each.as_dict() for each in result.scores]
+    Console().print(tables.evaluation_table(scores, title=title, cohorts=cohorts, intervals=True))
 
 
 @models_app.callback(invoke_without_command=True)
@@ -138,9 +139,9 @@ def show(
     with serving(load_settings()) as settings:
         summary = reports.retrain_summary(settings, _version_number(version))
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary.as_dict()))
     else:
-        _print_version(summary)
+        _print_version(summary.as_dict())
 
 
 def rollback(

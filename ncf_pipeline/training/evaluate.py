@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.evaluation.scores import NDCG_DEPTH, score
+from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores, score
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
@@ -17,34 +18,52 @@ from ncf_pipeline.training.retrain import train_and_recommend, truth_for
 logger = logging.getLogger(__name__)
 
 
-def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool = True) -> dict[str, Any]:
-    """Backtests the recipe and says how sure the figures are.
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a recipe, of the baselines and of the peers on one holdout.
+
+    Attributes:
+        snapshot_id: of the snapshot that was evaluated on.
+        cutoff: end of the holdout, excluded.
+        holdout_start: its first instant.
+        scores: for each question, cohort and recommender.
+    """
+
+    snapshot_id: str
+    cutoff: datetime
+    holdout_start: datetime
+    scores: tuple[Scores, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "snapshot_id": self.snapshot_id,
+            "cutoff": self.cutoff.isoformat(),
+            "holdout_start": self.holdout_start.isoformat(),
+            "evaluation": [scores.as_dict() for scores in self.scores],
+        }
+
+
+def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool = True) -> Evaluation:
+    """Trains the recipe as a backtest, and scores it beside the baselines and the peers.
 
     Args:
-        settings: `holdout_days`, `k`, `seed` and `device` count.
-        cutoff: end of the holdout; just after the newest invoice line if None.
-        peers: whether other models are trained and compared too.
-
-    Returns:
-        `snapshot_id`, `cutoff`, `holdout_start`, and `evaluation`: the fields of `evaluation.Scores` for
-        each question, cohort and recommender.
+        settings: `holdout_days`, `k`, `seed` and `device` are used.
+        cutoff: end of the holdout, excluded; None for just after the newest invoice line.
+        peers: also train and score other models.
 
     Raises:
-        TrainingError: there is too little to learn from or to evaluate on.
-        SettingsError: a peer's library is not installed.
+        InputError: there are no purchases before the cutoff.
+        TrainingError: there are too few interactions to train on or to evaluate on.
+        SettingsError: the library of a peer is not installed.
     """
-    frozen = read_snapshot(settings, take_snapshot(settings, cutoff))
-    truth = truth_for(frozen, frozen.cutoff - timedelta(days=settings.holdout_days))
-    # They come first: a library that is missing is told before minutes of training.
-    made = peer_lists(frozen.interactions, truth.start, settings.k, truth.known_customers) if peers else {}
-    _, lists = train_and_recommend(frozen, Recipe(seed=settings.seed), truth, k=settings.k, device=settings.device)
-    lists |= made
-    return {
-        "snapshot_id": frozen.snapshot_id,
-        "cutoff": frozen.cutoff.isoformat(),
-        "holdout_start": truth.start.isoformat(),
-        "evaluation": [entry.as_dict() for entry in score(lists, truth, k=settings.k)],
-    }
+    snapshot = read_snapshot(settings, take_snapshot(settings, cutoff))
+    truth = truth_for(snapshot, snapshot.cutoff - timedelta(days=settings.holdout_days))
+    # The peers come first, so that a missing library is reported before minutes of training.
+    of_peers = peer_lists(snapshot.interactions, truth.start, settings.k, truth.known_customers) if peers else {}
+    _, lists = train_and_recommend(snapshot, Recipe(seed=settings.seed), truth, k=settings.k, device=settings.device)
+    scores = score(lists | of_peers, truth, k=settings.k)
+    return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores))
 
 
 def peer_lists(

@@ -1,35 +1,79 @@
-"""What people are shown after a run, read from the database: plain dictionaries, so that `--json` prints them."""
+"""What people are shown after a run, read from the registry and the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.ingest.summary import batch_summary
-from ncf_pipeline.registry import artifacts
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.resources import query
 from ncf_pipeline.training import figures as drawn
 
-__all__ = ["batch_summary", "descriptions", "figures", "retrain_summary", "top_spenders"]
+__all__ = ["RetrainSummary", "batch_summary", "descriptions", "figures", "retrain_summary", "top_spenders"]
 
 
-def retrain_summary(settings: Settings, version: int | None = None) -> dict[str, Any]:
-    """A version with its evaluation and the gate's decision.
+@dataclass(frozen=True)
+class RetrainSummary:
+    """A model version and everything that is stored about it.
+
+    Attributes:
+        model: the version's row in the registry.
+        batches: ids of the batches whose lines its snapshot holds; None if they were not recorded.
+        evaluation: scores of the backtest, for each question, cohort and recommender.
+        decision: the gate's: `promote`, `reasons`, `details`, `decided_at`; None before the gate has decided.
+        events: each change of its state: `from_state`, `to_state`, `actor`, `reason`, `at`; oldest first.
+        live: how its lists performed while they were live: a row of `ml.live_performance` for each publication,
+            window, recommender and question.
+    """
+
+    model: ModelVersion
+    batches: list[int] | None
+    evaluation: tuple[Scores, ...]
+    decision: dict[str, Any] | None
+    events: tuple[dict[str, Any], ...]
+    live: tuple[dict[str, Any], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--json` prints; instants as ISO 8601 text."""
+        model = self.model
+        summary = {
+            "version": model.version,
+            "state": model.state,
+            "snapshot_id": model.snapshot_id,
+            "cutoff": model.cutoff,
+            "holdout_start": model.holdout_start,
+            "created_at": model.created_at,
+            "promoted_at": model.promoted_at,
+            "withdrawn_at": model.withdrawn_at,
+            "pruned_at": model.pruned_at,
+            "url": model.url,
+            "parent": model.parent,
+            "batches": self.batches,
+            "code": model.code,
+            "config": model.config,
+            "evaluation": [scores.as_dict() for scores in self.evaluation],
+            "decision": _with_text(self.decision) if self.decision else None,
+            "events": [_with_text(event) for event in self.events],
+            "live": [_with_text(row) for row in self.live],
+        }
+        return _with_text(summary)
+
+
+def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSummary:
+    """Reads a version with its evaluation, the gate's decision, its lineage and its live performance.
 
     Args:
-        settings: whose registry.
-        version: the newest if None.
-
-    Returns:
-        `version`, `state`, `snapshot_id`, `cutoff`, `holdout_start`, `url`, `config`, `evaluation` (a
-        dict for each recommender and question), `decision` (None before the gate), its lineage (`parent`, `batches`,
-        `code`), `events`, each change of its state with actor and reason, and `live`: what its lists did while they
-        served, a dict for each publication, window, recommender and question (see `ml.live_performance`).
+        settings: of the registry to read.
+        version: its number; None for the newest.
 
     Raises:
         InputError: there is no such version.
@@ -37,33 +81,15 @@ def retrain_summary(settings: Settings, version: int | None = None) -> dict[str,
     versions = registry.model_versions(settings)
     if not versions:
         raise InputError("There is no model version yet: `ncf-pipeline retrain` makes the first.")
-    entry = registry.model_version(settings, version) if version is not None else versions[0]
-    decision = registry.gate_decision(settings, entry.version)
-    return {
-        "version": entry.version,
-        "state": entry.state,
-        "snapshot_id": entry.snapshot_id,
-        "cutoff": entry.cutoff.isoformat(),
-        "holdout_start": entry.holdout_start.isoformat(),
-        "created_at": entry.created_at.isoformat(),
-        "promoted_at": entry.promoted_at.isoformat() if entry.promoted_at else None,
-        "withdrawn_at": entry.withdrawn_at.isoformat() if entry.withdrawn_at else None,
-        "pruned_at": entry.pruned_at.isoformat() if entry.pruned_at else None,
-        "url": entry.url,
-        "parent": entry.parent,
-        "batches": registry.batches(settings, entry.version),
-        "code": entry.code,
-        "config": entry.config,
-        "evaluation": [score.as_dict() for score in registry.evaluation(settings, entry.version)],
-        "decision": {**decision, "decided_at": decision["decided_at"].isoformat()} if decision else None,
-        "events": [
-            {**event, "at": event["at"].isoformat()} for event in registry.model_events(settings, entry.version)
-        ],
-        "live": [
-            {**row, **{name: row[name].isoformat() for name in ("bought_from", "bought_until")}}
-            for row in live_history.performance(settings, entry.version)
-        ],
-    }
+    model = registry.model_version(settings, version) if version is not None else versions[0]
+    return RetrainSummary(
+        model=model,
+        batches=registry.batches(settings, model.version),
+        evaluation=tuple(registry.evaluation(settings, model.version)),
+        decision=registry.gate_decision(settings, model.version),
+        events=tuple(registry.model_events(settings, model.version)),
+        live=tuple(live_periods.performance(settings, model.version)),
+    )
 
 
 def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
@@ -88,3 +114,8 @@ def descriptions(settings: Settings, stock_codes: Sequence[str]) -> dict[str, st
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("descriptions"), {"stock_codes": list(stock_codes)})
         return dict(cursor.fetchall())
+
+
+def _with_text(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with ISO 8601 text for each instant, as JSON needs it."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}

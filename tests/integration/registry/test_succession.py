@@ -133,12 +133,13 @@ def test_a_version_tells_where_it_comes_from(shop, serve, candidate):
     first = serve("a", TODAY - WEEK)
     sell(shop, TODAY, TODAY + timedelta(days=1), batch=9)
     version = candidate("b", TODAY + timedelta(days=1))
-    told = reports.retrain_summary(shop, version)
-    assert (told["parent"], told["batches"]) == (first, [BATCH, 9])
+    summary = reports.retrain_summary(shop, version)
+    assert (summary.model.parent, summary.batches) == (first, [BATCH, 9])
+    told = summary.as_dict()
     assert told["code"]["package_version"] == __version__
     assert told["code"] == provenance.code()
     assert len(told["code"]["sha256"]) == len(hashlib.sha256().hexdigest())
-    assert reports.retrain_summary(shop, first)["batches"] == [BATCH]
+    assert reports.retrain_summary(shop, first).batches == [BATCH]
     assert [event["to_state"] for event in told["events"]] == ["candidate"]
 
 

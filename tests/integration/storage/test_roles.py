@@ -126,7 +126,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert rollback(publishing, version, actor="test")["version"] == version
     assert bundles(publishing) == bundles(publishing)
 
-    assert reports.retrain_summary(reading)["state"] == "champion"
+    assert reports.retrain_summary(reading).model.state == "champion"
     assert reports.batch_summary(reading, counts.batch_id)["read"] == counts.read
     assert len(reports.top_spenders(reading)) == 10
     assert len(registry.publications(reading)) == 2

@@ -4,6 +4,7 @@ import pytest
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.evaluation.baselines import BASELINES
+from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.registry import versions as registry
@@ -15,7 +16,8 @@ def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registe
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
     ingest(settings, [str(tmp_path / "shop.xlsx")])
     result = evaluate(settings)
-    everyone = [score for score in result["evaluation"] if score["cohort"] == "everyone"]
+    everyone = [scores for scores in result.as_dict()["evaluation"] if scores["cohort"] == "everyone"]
+    assert [Scores(**scores) for scores in result.as_dict()["evaluation"]] == list(result.scores)
     for question in ("for_you", "discover"):
         of = {score["recommender"]: score for score in everyone if score["question"] == question}
         assert list(of) == ["candidate", *BASELINES, *PEERS]

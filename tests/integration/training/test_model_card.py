@@ -60,7 +60,7 @@ def test_the_card_of_a_candidate_that_was_held_says_why(shop, honest):
 def test_the_page_shows_decision_reasons_evaluation_and_figures_and_loads_nothing(shop, honest):
     version, _ = honest
     retrain.gate(shop, version)
-    summary = reports.retrain_summary(shop, version)
+    summary = reports.retrain_summary(shop, version).as_dict()
     assert json.loads(json.dumps(summary)) == summary
     page = model_page.page(summary, reports.figures(shop, version))
     assert f"<h1>Model v{version}</h1>" in page
@@ -75,7 +75,7 @@ def test_the_page_shows_decision_reasons_evaluation_and_figures_and_loads_nothin
 
 
 def test_what_a_page_shows_of_a_name_is_text(shop, honest):
-    summary = reports.retrain_summary(shop, honest[0])
+    summary = reports.retrain_summary(shop, honest[0]).as_dict()
     summary["decision"] = None
     summary["snapshot_id"] = "<script>alert(1)</script>"
     page = model_page.page(summary, [])
