@@ -57,12 +57,12 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
 )
 def correct_quarantine() -> None:
     @task.branch
-    def choose(params: dict[str, Any]) -> str:
+    def choose(params: Any = None) -> str:
         """What was asked for."""
         return str(params["action"])
 
     @task(outlets=[INVOICE_LINES])
-    def release(params: dict[str, Any]) -> int:
+    def release(params: Any = None) -> int:
         """The lines through all checks, as a batch of their own; gives its id. Good ones join their invoices."""
         from ncf_pipeline.ingest import stages as ingest
         from ncf_pipeline.ingest.corrections import changes_from
@@ -77,14 +77,14 @@ def correct_quarantine() -> None:
         corrections.check_released(task_settings(), batch_id)
 
     @task
-    def discard(params: dict[str, Any], dag_run: Any = None) -> list[int]:
+    def discard(params: Any = None, dag_run: Any = None) -> list[int]:
         """The lines will not be corrected. They are kept, with the note."""
         from ncf_pipeline.ingest import corrections
 
         note = params["note"] or f"discarded by {requested_by(dag_run)}"
         return corrections.discard_lines(task_settings(), _numbers(params), note=note)
 
-    released = release()
+    released: Any = release()
     choose() >> [released, discard()]
     check(released)
 

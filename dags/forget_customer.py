@@ -39,7 +39,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
 )
 def forget_customer() -> None:
     @task
-    def forget(params: dict[str, Any], dag_run: Any = None) -> dict[str, Any]:
+    def forget(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
         """Gives what was found where, without saying of whom."""
         from ncf_pipeline.erasure.forget import forget as erase
 

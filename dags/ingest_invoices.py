@@ -41,7 +41,7 @@ from ncf_pipeline.settings import Settings
 )
 def ingest_invoices() -> None:
     @task.short_circuit
-    def discover(params: dict[str, Any]) -> list[str]:
+    def discover(params: Any = None) -> list[str]:
         """The files to load. With none, the rest is skipped."""
         from ncf_pipeline.ingest import stages as ingest
 
@@ -64,6 +64,7 @@ def ingest_invoices() -> None:
     @task
     def quarantine(batch_id: int) -> dict[str, Any]:
         """Lines that break a critical rule wait, with the rule's name; on-call hears of them, and of refused files."""
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.ingest import stages as ingest
 
         settings = task_settings()
@@ -71,9 +72,9 @@ def ingest_invoices() -> None:
         if message := ingest.quality_message(settings, batch_id):
             if waiting["lines"]:
                 look = f"ncf-pipeline quarantine list --batch {batch_id}"
-                alerts.warn(message, kind="lines_quarantined", key=f"batch {batch_id}", look=look)
+                alerts.warn(message, kind=kinds.LINES_QUARANTINED, key=f"batch {batch_id}", look=look)
             else:
-                alerts.warn(message, kind="files_refused", key=f"batch {batch_id}")
+                alerts.warn(message, kind=kinds.FILES_REFUSED, key=f"batch {batch_id}")
         return waiting
 
     @task(outlets=[INVOICE_LINES])
@@ -90,7 +91,8 @@ def ingest_invoices() -> None:
             raise AirflowSkipException(f"Nothing changed: {counts}")
         return counts.as_dict()
 
-    batch_id = land(discover())
+    files: Any = discover()
+    batch_id: Any = land(files)
     checked, waiting = validate(batch_id), quarantine(batch_id)
     checked >> waiting >> merge(batch_id)
     add_data_docs(checked, waiting)

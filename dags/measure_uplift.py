@@ -39,13 +39,14 @@ def measure_uplift() -> None:
         """Gives whether lists are live that were made for the groups of an experiment that has ended."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.experiments import records as experiment_registry
         from ncf_pipeline.experiments import stages as experiments
 
         settings = task_settings()
         running = experiment_registry.running(settings)
         if running is None:
-            for kind in ("sample_ratio", "experiment_harm", "lists_lose"):
+            for kind in (kinds.SAMPLE_RATIO, kinds.EXPERIMENT_HARM, kinds.LISTS_LOSE):
                 alerts.over(kind)
             if experiments.outlived(settings):  # whoever ended it was killed before the next publication
                 return True
@@ -54,8 +55,12 @@ def measure_uplift() -> None:
         if found is None:
             return experiments.outlived(settings)
         look = f"ncf-pipeline experiment report {found.name}"
-        told = {"sample_ratio": found.mismatch, "experiment_harm": found.harm, "lists_lose": found.loss}
-        for kind, message in told.items():
+        messages = {
+            kinds.SAMPLE_RATIO: found.mismatch,
+            kinds.EXPERIMENT_HARM: found.harm,
+            kinds.LISTS_LOSE: found.loss,
+        }
+        for kind, message in messages.items():
             if message is None:
                 alerts.over(kind, found.name)
             else:

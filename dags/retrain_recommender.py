@@ -24,7 +24,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
 from ncf_pipeline.settings import Settings
 
 DEFAULTS = Settings()
-GPU = {"queue": "gpu", "pool": "gpu"}
+GPU = "gpu"  # the name of the queue, and of the pool
 
 
 @dag(
@@ -81,7 +81,7 @@ GPU = {"queue": "gpu", "pool": "gpu"}
 )
 def retrain_recommender() -> None:
     @task
-    def snapshot(params: dict[str, Any], logical_date: datetime | None = None) -> str:
+    def snapshot(params: Any = None, logical_date: datetime | None = None) -> str:
         """Freezes the interactions before the cutoff; gives the snapshot's id."""
         from ncf_pipeline.training import retrain
 
@@ -93,18 +93,19 @@ def retrain_recommender() -> None:
     @task
     def live_performance(snapshot_id: str) -> None:
         """Scores the lists that were live since the last retrain; on-call hears of what has drifted."""
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.live import performance as live_performance
 
         report = live_performance.live_performance(task_settings(), snapshot_id)
         if report is None:
             return
         if message := live_performance.message(report):
-            alerts.warn(message, kind="data_drift")
+            alerts.warn(message, kind=kinds.DATA_DRIFT)
         else:
-            alerts.over("data_drift")
+            alerts.over(kinds.DATA_DRIFT)
 
-    @task(**GPU)
-    def backtest(snapshot_id: str, params: dict[str, Any], dag_run: Any = None) -> int:
+    @task(queue=GPU, pool=GPU)
+    def backtest(snapshot_id: str, params: Any = None, dag_run: Any = None) -> int:
         """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
         from ncf_pipeline.training import retrain
 
@@ -116,16 +117,16 @@ def retrain_recommender() -> None:
     @task.branch
     def gate(version: int) -> str:
         """Decides by the evaluation; what follows is `refit`, or `held`."""
-        from ncf_pipeline.airflow import alerts
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.training import retrain
 
         settings = task_settings()
         decision = retrain.gate(settings, version)
         if message := retrain.not_compared(settings, version):
-            alerts.warn(message)
+            alerts.warn(message, kind=kinds.ATTENTION)
         return "refit" if decision.promote else "held"
 
-    @task.branch(**GPU)
+    @task.branch(queue=GPU, pool=GPU)
     def refit(version: int) -> str:
         """Trains the same recipe on everything before the cutoff; what follows is `approve`, or `held`."""
         from ncf_pipeline.training import retrain
@@ -158,6 +159,7 @@ def retrain_recommender() -> None:
     def held(version: int, task_instance: Any = None) -> None:
         """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
         from ncf_pipeline.airflow.questions import who_answered
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.training import retrain
 
         answer = task_instance.xcom_pull(task_ids="approve")
@@ -167,15 +169,16 @@ def retrain_recommender() -> None:
         reasons = retrain.log_decision(task_settings(), version)
         what = f"v{version} is held: {reasons[0] if reasons else 'another came to serve meanwhile'}."
         look = f"ncf-pipeline models show {version}"
-        alerts.warn("\n".join([what, *reasons[1:]]), kind="model_held", key=f"v{version}", look=look)
+        alerts.warn("\n".join([what, *reasons[1:]]), kind=kinds.MODEL_HELD, key=f"v{version}", look=look)
 
-    frozen = snapshot()
-    live_performance(frozen)  # nothing waits for it
-    version = backtest(frozen)
+    snapshot_id: Any = snapshot()
+    live_performance(snapshot_id)  # nothing waits for it
+    version: Any = backtest(snapshot_id)
     approved = Approval(
         task_id="approve", version=version, params=REASON, doc="A person's yes or no, where one is asked."
     )
-    refitted, registered = refit(version), register(version, approved.output)
+    answer: Any = approved.output
+    refitted, registered = refit(version), register(version, answer)
     published, end = publish(version), held(version)
     gated = gate(version)
     add_model_page(gated, refitted, registered, published, end)

@@ -46,7 +46,8 @@ def rollback_model() -> None:
 
         return rollback(task_settings(), int(version), actor=requested_by(dag_run))
 
-    roll_back(choose.output)
+    chosen: Any = choose.output
+    roll_back(chosen)
 
 
 rollback_model()

@@ -4,9 +4,10 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 
-def needed(project: dict, extras: list[str]) -> list[str]:
+def needed(project: dict[str, Any], extras: list[str]) -> list[str]:
     """The requirements of the project and these extras, extras of extras among them."""
     found = list(project["dependencies"])
     for extra in extras:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,13 +38,13 @@ def compose(*arguments: str, output: bool = False) -> str:
 
 
 @contextmanager
-def measured(what: str):
+def measured(what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     print(f"{what:<44}{time.monotonic() - started:7.0f} s", flush=True)
 
 
-def wait_until(done, what: str) -> None:
+def wait_until(done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > deadline:
@@ -67,7 +68,7 @@ def unhealthy() -> list[str]:
     return found
 
 
-def run(api: AirflowApi, dag_id: str, conf: dict) -> dict[str, str | None]:
+def run(api: AirflowApi, dag_id: str, conf: dict[str, int]) -> dict[str, str | None]:
     """A run by hand, to its end; gives the machine of each task that succeeded."""
     api.unpause(dag_id)
     run_id = api.trigger(dag_id, conf)

@@ -1,22 +1,30 @@
 """What on-call hears from tasks and runs: of a failure, of data that a person must look at, and when it is over.
 
-Nothing here raises: a message that cannot be sent must not fail a task, nor hide why one failed.
+Nothing here raises when a message cannot be sent: that must not fail a task, nor hide why one failed. Only a kind that
+does not exist raises, since it is a mistake in the code.
 """
 
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ncf_pipeline.settings import Settings
 
+if TYPE_CHECKING:  # at run time they bring along more than a DAG file needs
+    from airflow.sdk import Context
+
+    from ncf_pipeline.alerts import Alert, Kind
+
 logger = logging.getLogger(__name__)
 
+_P = ParamSpec("_P")
 
-def _never_raises(function: Callable[..., None]) -> Callable[..., None]:
+
+def _never_raises(function: Callable[_P, None]) -> Callable[_P, None]:
     @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> None:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             function(*args, **kwargs)
         except Exception:
@@ -26,7 +34,7 @@ def _never_raises(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_never_raises
-def alert(context: dict[str, Any]) -> None:
+def alert(context: "Context") -> None:
     """Says which task failed, why, and that shoppers keep the last good lists.
 
     Airflow calls it after the last try of a task (`on_failure_callback`).
@@ -55,7 +63,7 @@ def alert(context: dict[str, Any]) -> None:
 
 
 @_never_raises
-def recovered(context: dict[str, Any]) -> None:
+def recovered(context: "Context") -> None:
     """Says what the success of a task says is over, and measures it; Airflow calls it (`on_success_callback`).
 
     Args:
@@ -70,7 +78,7 @@ def recovered(context: dict[str, Any]) -> None:
 
 
 @_never_raises
-def run_failed(context: dict[str, Any]) -> None:
+def run_failed(context: "Context") -> None:
     """Says that Airflow stopped a run for its time. Of a failed task the task itself tells.
 
     Args:
@@ -101,41 +109,58 @@ def retrain_late(context: dict[str, Any]) -> None:
     _tell(Alert(RETRAIN_LATE, key=run["dag_id"], what=what))
 
 
-@_never_raises
-def warn(message: str, *, kind: str = "attention", key: str | None = None, look: str | None = None) -> None:
+def warn(message: str, *, kind: "Kind", key: str | None = None, look: str | None = None) -> None:
     """Says what a person must look at, although the run goes on.
 
     Args:
         message: one line or more; the first says what it is about.
-        kind: of `ncf_pipeline.alerts.kinds`; one that lasts is told once, until `over` is called.
+        kind: a constant of `ncf_pipeline.alerts.kinds`; one that lasts is told once, until `over` is called.
         key: tells two incidents of the kind apart; by default the kind is one incident, and what just happens is one
             in each run.
         look: the one command or link to look further, where there is a better one than the kind's own.
-    """
-    from ncf_pipeline.alerts import KINDS, Alert
 
-    what, _, details = message.partition("\n")
-    chosen = KINDS[kind]
-    if key is None:
-        key = kind if chosen.lasts else f"{_run()} {what}"
-    _tell(Alert(chosen, key=key, what=what, details=details or None, look=look))
+    Raises:
+        InputError: there is no such kind.
+    """
+    from ncf_pipeline.alerts.kinds import check_kind
+
+    _warn(message, check_kind(kind), key, look)
 
 
 @_never_raises
-def over(kind: str, key: str | None = None) -> None:
+def _warn(message: str, kind: "Kind", key: str | None, look: str | None) -> None:
+    from ncf_pipeline.alerts import Alert
+
+    what, _, details = message.partition("\n")
+    if key is None:
+        key = kind.name if kind.lasts else f"{_run()} {what}"
+    _tell(Alert(kind, key=key, what=what, details=details or None, look=look))
+
+
+def over(kind: "Kind", key: str | None = None) -> None:
     """Says that what `warn` told of is well again; does nothing if it was.
 
     Args:
         kind: as given to `warn`.
         key: as given to `warn`; every open incident of the kind if None.
-    """
-    from ncf_pipeline.alerts import KINDS, recover
 
-    for title in recover(_settings(), KINDS[kind], key):
+    Raises:
+        InputError: there is no such kind.
+    """
+    from ncf_pipeline.alerts.kinds import check_kind
+
+    _over(check_kind(kind), key)
+
+
+@_never_raises
+def _over(kind: "Kind", key: str | None) -> None:
+    from ncf_pipeline.alerts import recover
+
+    for title in recover(_settings(), kind, key):
         logger.info("OVER %s", title)
 
 
-def _tell(alert: Any) -> None:
+def _tell(alert: "Alert") -> None:
     from ncf_pipeline.alerts import tell
 
     settings = _settings()

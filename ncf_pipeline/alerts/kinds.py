@@ -1,8 +1,11 @@
 """Everything that on-call can hear of, in one place. Each kind has its section in docs/runbook.md."""
 
+import difflib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ncf_pipeline.errors import InputError
 
 
 class Severity(StrEnum):
@@ -227,6 +230,22 @@ TRY_OUT = Kind(
 
 KINDS = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 """All of them, by name."""
+
+
+def check_kind(kind: Kind) -> Kind:
+    """Returns the kind. The type checker rejects anything else; so does this, for code that it has not seen.
+
+    Raises:
+        InputError: it is no constant of this module.
+    """
+    if isinstance(kind, Kind):
+        return kind
+    names = {name.upper() for name in KINDS}
+    close = difflib.get_close_matches(str(kind).upper(), names, n=1, cutoff=0)
+    raise InputError(
+        f"{kind!r} is not an alert kind: pass a constant of ncf_pipeline.alerts.kinds. The closest is kinds.{close[0]}."
+    )
+
 
 _OF_DAG = {
     "ingest_invoices": INGEST_FAILED,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from ncf_pipeline.alerts.kinds import Kind
+from ncf_pipeline.alerts.kinds import Kind, check_kind
 
 RUNBOOK = "docs/runbook.md"
 
@@ -31,6 +31,10 @@ class Alert:
     shoppers: str | None = None
     did: str | None = None
     look: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a kind that is none."""
+        check_kind(self.kind)
 
     def body(self, runbook: str = RUNBOOK) -> str:
         """All but what broke.

@@ -1,0 +1,28 @@
+"""What the type checker must not let through."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+IMPORTS = "from ncf_pipeline.airflow import alerts; from ncf_pipeline.alerts import kinds\n"
+
+
+def check(path, *lines):
+    """What mypy says of a file with these lines, with the settings of the project."""
+    path.write_text(IMPORTS + "\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml", "--no-error-summary", path]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT).stdout
+
+
+@pytest.mark.timeout(600)  # without its cache, mypy reads every library
+def test_mypy_sees_a_typing_mistake_in_the_kind_of_an_alert(tmp_path):
+    file = tmp_path / "mistaken.py"
+    assert '"warn" has incompatible type "str"; expected "Kind"  [arg-type]' in check(
+        file, 'alerts.warn("v7 is held.", kind="model_hold", key="v7")'
+    )
+    assert '"over" has incompatible type "str"; expected "Kind"  [arg-type]' in check(file, 'alerts.over("model_hold")')
+    assert 'Module has no attribute "MODEL_HOLD"' in check(file, 'alerts.warn("", kind=kinds.MODEL_HOLD)')
+    assert check(file, 'alerts.warn("v7 is held.", kind=kinds.MODEL_HELD, key="v7")') == ""
