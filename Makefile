@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+# How many tests run at once.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill lint format lock
+.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill lint format lock
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -32,9 +35,12 @@ down: install  ## stop what `make up` started
 	$(BIN)/ncf-pipeline down
 
 test: install  ## every test
-	$(BIN)/python -m pytest tests/unit tests/integration tests/lint
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/integration tests/lint
 	# One after the other: each of these has an Airflow of its own, and two at once would share the cores.
-	$(BIN)/python -m pytest tests/e2e -n 0
+	$(BIN)/python -m pytest tests/e2e
+
+test-fast: install  ## the tests that need no training, no Airflow and no browser
+	$(BIN)/python -m pytest $(PARALLEL) -m "not trains and not airflow and not browser" tests
 
 docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 	$(BIN)/python docker/make_secrets.py
