@@ -13,6 +13,7 @@
      │    ├── DamagedModelError    a part of it is missing, or is not what was written
      │    └── OutdatedModelError   it is whole, but this version of the package computes other features
      ├── SupersededError    another version was made to serve meanwhile
+     ├── ChangedMeanwhileError   what the lists depend on changed during every try
      ├── ErasureError       something still names an erased customer
      └── TrainingError      training cannot give a usable model
 
@@ -80,6 +81,10 @@ class OutdatedModelError(ArtifactError):
 
 class SupersededError(NcfError):
     """Another version was made to serve meanwhile, so that this one's lists must not be published."""
+
+
+class ChangedMeanwhileError(NcfError):
+    """What the lists depend on, such as a merchandiser's rules, changed during every try to make them."""
 
 
 class ErasureError(NcfError):

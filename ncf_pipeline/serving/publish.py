@@ -7,7 +7,7 @@ list store, in batches again. So all lists are never in memory together, however
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import fsspec
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
-from ncf_pipeline.errors import ArtifactError, QualityError, SupersededError
+from ncf_pipeline.errors import ArtifactError, ChangedMeanwhileError, QualityError, SupersededError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
@@ -40,6 +40,9 @@ from ncf_pipeline.storage.files import new_file, store_errors
 
 logger = logging.getLogger(__name__)
 
+MAX_TRIES = 5
+"""Tries before a publisher gives up, if what its lists depend on changes during each of them."""
+
 ROWS_AT_ONCE = 50_000
 """Lists in memory while they are checked and written."""
 
@@ -55,33 +58,45 @@ _SCHEMA = pa.schema(
 
 
 def refresh(settings: Settings) -> int | None:
-    """Scores every customer and product with the champion, on the newest purchases, and publishes.
+    """Scores every customer and product with the champion, on the newest purchases, and publishes the lists.
+
+    If another version is made to serve meanwhile, starts again with that one.
 
     Returns:
-        The publication's number; None where there is no champion yet, and nothing was done.
+        The publication's number; None if there is no champion yet, so nothing was done.
+
+    Raises:
+        SupersededError: another version was made to serve during each of `MAX_TRIES` tries.
+        ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `publish_lists`.
     """
-    entry = registry.champion(settings)
-    if entry is None:
-        logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
-        return None
-    try:
-        with kept_out(settings):
-            frozen = read_snapshot(settings, take_snapshot(settings, None))
-            return publish_lists(settings, entry, frozen, top_n=settings.top_n)
-    except SupersededError as error:
-        logger.info("%s So its lists are made instead.", error)
-        return refresh(settings)
+    tried: list[str] = []
+    while len(tried) < MAX_TRIES:
+        champion = registry.champion(settings)
+        if champion is None:
+            logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
+            return None
+        try:
+            with kept_out(settings):
+                snapshot = read_snapshot(settings, take_snapshot(settings, None))
+                return publish_lists(settings, champion, snapshot, top_n=settings.top_n)
+        except SupersededError as error:
+            logger.info("%s The refresh starts again with the version that serves now.", error)
+            tried.append(champion.name)
+    raise SupersededError(
+        f"refresh_lists published nothing: another version was made to serve during each of {MAX_TRIES} tries "
+        f"({', '.join(tried)}). The previous lists stay live. Run it again when promotions and rollbacks are done."
+    )
 
 
-def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, top_n: int) -> int:
+def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int) -> int:
     """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
-    While an experiment runs, the customers of its share get what it says in place of the version's lists.
+    While an experiment runs, the customers in its share get the experiment's lists instead of the version's.
 
     Args:
         settings: of this run.
-        entry: whose model scores.
-        frozen: the purchases that the lists know; `frozen.cutoff` is their instant.
+        model_version: whose model scores.
+        snapshot: the purchases that the lists know; its cutoff is the first instant that they do not know.
         top_n: length of each list.
 
     Returns:
@@ -90,47 +105,88 @@ def publish_lists(settings: Settings, entry: ModelVersion, frozen: Snapshot, *, 
     Raises:
         ArtifactError: the model is missing or damaged. Nothing was published.
         QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
-            list store, the lists before still serve, and the publication is kept as refused, with the reason.
-        SupersededError: the version does not serve, or no longer. The lists before still serve.
-        ListStoreError: Redis refused. The lists before still serve.
+            list store, the previous lists stay live, and the registry keeps the publication as refused, with the
+            reason.
+        ChangedMeanwhileError: rules or experiments changed during each of `MAX_TRIES` tries. The previous lists stay
+            live.
+        SupersededError: the version does not serve, or no longer. The previous lists stay live.
+        ListStoreError: Redis refused. The previous lists stay live.
     """
-    if entry.url is None:
-        raise ArtifactError(f"v{entry.version} has no artifact: it was never refitted. Retrain, or choose another.")
-    model = artifacts.load_model(entry.url)
-    today, rules = _rules_now(settings, frozen)
-    while True:
-        running = _experiment(settings, entry)
-        other = _challenger(settings, running)
-        maker = ListMaker(model, frozen.interactions, frozen.cutoff, rules)
-        share = _share(running, maker)
-        others = ListMaker(other, frozen.interactions, frozen.cutoff, rules) if other is not None else None
-        lists = _all_lists(maker, others, share, frozen, top_n, with_reasons=settings.reasons)
-        opened = _open(
-            settings,
-            lists,
-            version=entry.version,
-            as_of=frozen.cutoff,
-            experiment=running.number if running is not None else None,
+    if model_version.url is None:
+        raise ArtifactError(
+            f"v{model_version.version} has no artifact: it was never refitted. Retrain, or choose another."
         )
-        live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
-        try:
-            control = share if others is None else ()
-            _check(settings, opened, frozen, top_n=top_n, today=today, control=control)
-            if _experiment(settings, entry) == running:
-                break
-            logger.info("An experiment began or ended while these lists were made. They are made again.")
-        except QualityError:
-            made_by, (today, rules) = rules, _rules_now(settings, frozen)
-            if rules == made_by:
-                raise
-            logger.info("A merchandiser changed the rules while these lists were made. They are made again.")
-    return _make_live(settings, opened, _while_champion(settings, entry.version, _kept(opened.url)), top_n=top_n)
+    model = artifacts.load_model(model_version.url)
+    opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n)
+    lists = _while_champion(settings, model_version.version, _kept(opened.url))
+    return _make_live(settings, opened, lists, top_n=top_n)
 
 
-def _rules_now(settings: Settings, frozen: Snapshot) -> tuple[date, Rules]:
-    """The day, and the merchandiser's rules that are in force on it."""
+@dataclass(frozen=True)
+class _Basis:
+    """What lists depend on besides the model and the snapshot. People may change it while lists are made."""
+
+    today: date
+    rules: Rules
+    experiment: Experiment | None
+
+
+def _basis_now(settings: Settings, model_version: ModelVersion, snapshot: Snapshot) -> _Basis:
     today = datetime.now(UTC).date()
-    return today, rules_for(settings, read_rule_tables(settings, today), frozen.interactions, frozen.cutoff)
+    rules = rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
+    return _Basis(today, rules, _experiment(settings, model_version))
+
+
+def _make_lists(
+    settings: Settings, model_version: ModelVersion, model: TrainedModel, snapshot: Snapshot, *, top_n: int
+) -> Publication:
+    """Lists that are kept and have passed every rule; made again if what they depend on changed meanwhile."""
+    for _ in range(MAX_TRIES):
+        basis = _basis_now(settings, model_version, snapshot)
+        opened, control = _keep_lists(settings, model_version, model, snapshot, basis, top_n=top_n)
+        try:
+            _check(settings, opened, snapshot, top_n=top_n, today=basis.today, control=control)
+        except QualityError:
+            if _basis_now(settings, model_version, snapshot).rules == basis.rules:
+                raise
+            changed = "a merchandiser changed the rules"
+        else:
+            if _experiment(settings, model_version) == basis.experiment:
+                return opened
+            changed = "an experiment began or ended"
+        logger.info("While these lists were made, %s. They are made again.", changed)
+    raise ChangedMeanwhileError(
+        f"The lists of {model_version.name} were not published: during each of {MAX_TRIES} tries their rules or the "
+        f"experiment changed; last, {changed}. The previous lists stay live. Run refresh_lists when the changes are "
+        "done."
+    )
+
+
+def _keep_lists(
+    settings: Settings,
+    model_version: ModelVersion,
+    model: TrainedModel,
+    snapshot: Snapshot,
+    basis: _Basis,
+    *,
+    top_n: int,
+) -> tuple[Publication, Collection[int]]:
+    """Makes all lists and keeps them under a new number; also returns who gets best sellers as a control group."""
+    challenger = _challenger(settings, basis.experiment)
+    maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules)
+    others = (
+        ListMaker(challenger, snapshot.interactions, snapshot.cutoff, basis.rules) if challenger is not None else None
+    )
+    share = _share(basis.experiment, maker)
+    opened = _open(
+        settings,
+        _all_lists(maker, others, share, snapshot, top_n, with_reasons=settings.reasons),
+        version=model_version.version,
+        as_of=snapshot.cutoff,
+        experiment=basis.experiment.number if basis.experiment is not None else None,
+    )
+    live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
+    return opened, share if others is None else ()
 
 
 def republish(settings: Settings, earlier: Publication) -> int:
@@ -154,10 +210,10 @@ def republish(settings: Settings, earlier: Publication) -> int:
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 
-def _experiment(settings: Settings, entry: ModelVersion) -> Experiment | None:
-    """The experiment whose groups a version's lists are made for; none where it would be compared with itself."""
+def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment | None:
+    """The experiment whose groups a version's lists are made for; None if the version is the challenger itself."""
     running = experiment_registry.running(settings)
-    return None if running is not None and running.design.challenger == entry.version else running
+    return None if running is not None and running.design.challenger == model_version.version else running
 
 
 def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:
@@ -183,13 +239,13 @@ def _all_lists(
     maker: ListMaker,
     others: ListMaker | None,
     share: Mapping[int, str | None],
-    frozen: Snapshot,
+    snapshot: Snapshot,
     top_n: int,
     *,
     with_reasons: bool,
 ) -> Iterator[pd.DataFrame]:
     """All lists of a publication; the share's are of the other maker, or best sellers where there is none."""
-    fallbacks = fallback_lists(frozen.interactions, frozen.cutoff, top_n, maker.rules)
+    fallbacks = fallback_lists(snapshot.interactions, snapshot.cutoff, top_n, maker.rules)
     mine = [customer for customer in maker.countries() if customer not in share] if share else None
     for of, customers in ((maker, mine), (others, list(share))):
         if of is None:
@@ -237,11 +293,11 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
 
 
 def _check(
-    settings: Settings, opened: Publication, frozen: Snapshot, *, top_n: int, today: date, control: Collection[int]
+    settings: Settings, opened: Publication, snapshot: Snapshot, *, top_n: int, today: date, control: Collection[int]
 ) -> None:
     name = publication.name_of(opened.number)
     verdict = check_lists(
-        settings, _kept(opened.url), frozen.interactions, opened.as_of, top_n=top_n, today=today, control=control
+        settings, _kept(opened.url), snapshot.interactions, opened.as_of, top_n=top_n, today=today, control=control
     )
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
