@@ -117,7 +117,7 @@ def timed_rollback(settings, version=None):
     started = time.perf_counter()
     result = rollback(settings, version, actor="gate drill")
     took = 1000 * (time.perf_counter() - started)
-    assert live_publication(settings)["model_version"] == f"v{result['version']}"
+    assert live_publication(settings)["model_version"] == f"v{result.version}"
     return took, result
 
 
@@ -180,8 +180,8 @@ def go_back_and_forth(settings, weeks):
     serving_now = registry.champion(settings).version
     for name, version in (("rollback", None), ("roll-forward", serving_now)):
         took, result = timed_rollback(settings, version)
-        how = "the lists were still in Redis" if result["flipped"] else "its lists were published again"
-        print(f"{name} to v{result['version']}: {took:.0f} ms, {how}")
+        how = "the lists were still in Redis" if result.flipped else "its lists were published again"
+        print(f"{name} to v{result.version}: {took:.0f} ms, {how}")
 
 
 def sabotage_served(settings, weeks):

@@ -30,9 +30,11 @@ def prune_artifacts() -> None:
     @task
     def prune() -> dict[str, int]:
         """Gives how many of each were removed; the log names them."""
+        from dataclasses import asdict
+
         from ncf_pipeline.serving.prune import prune as prune_stage
 
-        return prune_stage(task_settings())
+        return asdict(prune_stage(task_settings()))
 
     prune()
 

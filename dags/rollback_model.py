@@ -42,9 +42,11 @@ def rollback_model() -> None:
     @task
     def roll_back(version: int, dag_run: Any = None) -> dict[str, Any]:
         """Makes the version serve; gives it with the publication's number, and whether a flip was enough."""
+        from dataclasses import asdict
+
         from ncf_pipeline.serving.rollback import rollback
 
-        return rollback(task_settings(), int(version), actor=requested_by(dag_run))
+        return asdict(rollback(task_settings(), int(version), actor=requested_by(dag_run)))
 
     chosen: Any = choose.output
     roll_back(chosen)

@@ -76,19 +76,19 @@ class ChooseVersion(HITLOperator):
 
         if (version := context["params"]["version"]) is not None:
             return int(version)
-        found = rollback.candidates(task_settings())
-        if not found:
+        servable = rollback.servable_versions(task_settings())
+        if not servable:
             raise AirflowFailException("No version has served yet, so there is none to go back to.")
-        self.options = [f"v{entry['version']}" for entry in found]
+        self.options = [f"v{entry.version}" for entry in servable]
         self.body = "\n".join(
             [
                 "| version | state | learned from purchases before | its lists know until | takes |",
                 "| --- | --- | --- | --- | --- |",
                 *(
-                    f"| v{entry['version']} | {entry['state']}{', gone back from' if entry['withdrawn'] else ''} "
-                    f"| {entry['cutoff'][:10]} | {entry['as_of'][:16]} "
-                    f"| {'a second' if entry['in_redis'] else 'longer: its lists are written again'} |"
-                    for entry in found
+                    f"| v{entry.version} | {entry.state}{', gone back from' if entry.withdrawn else ''} "
+                    f"| {entry.cutoff:%Y-%m-%d} | {entry.as_of:%Y-%m-%dT%H:%M} "
+                    f"| {'a second' if entry.in_redis else 'longer: its lists are written again'} |"
+                    for entry in servable
                 ),
             ]
         )

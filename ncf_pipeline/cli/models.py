@@ -3,6 +3,7 @@
 import getpass
 import json
 import uuid
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -157,9 +158,9 @@ def rollback(
         log_to_terminal(quiet=as_json)
         result = rollback_stage(settings, _version_number(version) if version is not None else None, actor=_user())
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(asdict(result)))
     else:
-        Console().print(f"v{result['version']} serves again, as publication p{result['publication']:06d}.")
+        Console().print(f"v{result.version} serves again, as publication p{result.publication:06d}.")
 
 
 def prune(as_json: Json = False) -> None:
@@ -170,9 +171,9 @@ def prune(as_json: Json = False) -> None:
         log_to_terminal(quiet=as_json)
         removed = prune_stage(settings)
     if as_json:
-        typer.echo(json.dumps(removed))
+        typer.echo(json.dumps(asdict(removed)))
     else:
-        Console().print("Removed: " + ", ".join(f"{count} {name}" for name, count in removed.items()) + ".")
+        Console().print("Removed: " + ", ".join(f"{count} {name}" for name, count in asdict(removed).items()) + ".")
 
 
 def _version_number(text: str) -> int:

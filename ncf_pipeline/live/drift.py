@@ -8,7 +8,7 @@ of 100 cases is never told as drift.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,21 +33,21 @@ _OTHERS = "others"
 
 @dataclass(frozen=True)
 class DriftThresholds:
-    """Beyond what on-call hears of it.
+    """On-call hears of what exceeds these. The settings `drift_...` hold the numbers.
 
     Attributes:
         precision_drop: share of the live Precision@K of earlier windows that may be lost.
         psi: of certainty, customers' countries, and the catalogue.
         new_products: share of sold lines whose products the champion has not learned.
         newcomers: share of buying customers who had no list because they came after it was made.
-        min_customers: asked or buying, below which nothing is told.
+        min_customers: with fewer who were asked or bought, nothing is reported.
     """
 
-    precision_drop: float = 0.3
-    psi: float = 0.25
-    new_products: float = 0.1
-    newcomers: float = 0.5
-    min_customers: int = 50
+    precision_drop: float
+    psi: float
+    new_products: float
+    newcomers: float
+    min_customers: int
 
 
 @dataclass(frozen=True)
@@ -183,44 +183,102 @@ def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
     return shift(before[used].tolist(), after[used].tolist(), names), unsold
 
 
-def findings(figures: dict[str, Any], found: Mix, certainty: Shift, thresholds: DriftThresholds) -> list[str]:
-    """What is beyond a threshold: a sentence with its figures and what to do, for each; nothing, normally.
+@dataclass(frozen=True)
+class LivePrecision:
+    """Precision@k of one question in a window, with 95% intervals; None if nobody was asked.
 
-    Args:
-        figures: `precision`: by question, `k`, `customers`, `live`, `high`, `instead` (personal frequency), `ahead`,
-            `ahead_high`; and `expected`: by question, the mean live precision of earlier windows of about this length,
-            missing where there are none.
-        found: from `mix`.
-        certainty: of the newest lists against those of the window before.
-        thresholds: what to compare with.
+    Attributes:
+        k: depth.
+        customers: who were asked.
+        without_list: of them, those who had no list.
+        live: of the lists that were live.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        instead: of personal frequency, on the same purchases.
+        ahead: `live` minus `instead`, customer by customer.
+        ahead_low: lower end of its interval.
+        ahead_high: upper end of its interval.
     """
-    told = []
-    for question, of in figures["precision"].items():
-        if of["customers"] < thresholds.min_customers:
-            continue
-        expected = figures["expected"].get(question)
-        at = f"{question}: live Precision@{of['k']} was {of['live']:.4f} over {of['customers']:,} customers"
-        least = (1 - thresholds.precision_drop) * expected if expected is not None else 0.0
-        if expected is not None and of["high"] < least:
-            told.append(
-                f"{at}, {1 - of['live'] / expected:.0%} below the {expected:.4f} of the windows before "
-                f"({thresholds.precision_drop:.0%} are allowed). See what changed with `ncf-pipeline models show`, and "
-                "go back with `ncf-pipeline rollback` if it began with a new version."
-            )
-        # What is new to customers, frequency does not know.
-        if question == "for_you" and of["ahead_high"] < 0:
-            told.append(
-                f"{at}; what each customer bought most often would have had {of['instead']:.4f}. These lists do harm: "
-                "go back with `ncf-pipeline rollback`, then look at the newest invoices."
-            )
-    if found.customers >= thresholds.min_customers:
-        told += _mix_findings(found, thresholds)
+
+    k: int
+    customers: int
+    without_list: int
+    live: float | None
+    low: float | None
+    high: float | None
+    instead: float | None
+    ahead: float | None
+    ahead_low: float | None
+    ahead_high: float | None
+
+
+@dataclass(frozen=True)
+class DriftFigures:
+    """Every number of a window, and the thresholds; kept as JSON in `ml.drift_report.figures`.
+
+    Attributes:
+        thresholds: that the numbers were compared with.
+        publication: the number of the one that was live at the window's end.
+        slices: parts of the window in which one publication was live.
+        days_of_a_slice: their mean length.
+        precision: by question; a question is missing if no lists could be read.
+        expected: by question, the mean live precision of earlier windows of about this length; missing if there are
+            none.
+        mix: who bought what.
+        certainty: of the newest lists, against those of the window before.
+    """
+
+    thresholds: DriftThresholds
+    publication: int
+    slices: int
+    days_of_a_slice: float
+    precision: dict[str, LivePrecision]
+    expected: dict[str, float]
+    mix: Mix
+    certainty: Shift
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def findings(figures: DriftFigures) -> list[str]:
+    """One sentence for each number beyond its threshold, with the figures and what to do; normally there is none."""
+    thresholds, certainty = figures.thresholds, figures.certainty
+    sentences = []
+    for question, precision in figures.precision.items():
+        sentences += _precision_findings(question, precision, figures.expected.get(question), thresholds)
+    if figures.mix.customers >= thresholds.min_customers:
+        sentences += _mix_findings(figures.mix, thresholds)
     if certainty.exceeds(thresholds.psi):
-        told.append(
+        sentences.append(
             f"How sure the model is of its lists has shifted: PSI {certainty.psi:.2f}, more than {thresholds.psi:g}. "
             "Something in its features has changed: look at the rules of the newest snapshot, then retrain."
         )
-    return told
+    return sentences
+
+
+def _precision_findings(
+    question: str, precision: LivePrecision, expected: float | None, thresholds: DriftThresholds
+) -> list[str]:
+    if precision.live is None or precision.customers < thresholds.min_customers:
+        return []
+    sentences = []
+    at = f"{question}: live Precision@{precision.k} was {precision.live:.4f} over {precision.customers:,} customers"
+    least = (1 - thresholds.precision_drop) * expected if expected is not None else 0.0
+    if expected is not None and precision.high is not None and precision.high < least:
+        sentences.append(
+            f"{at}, {1 - precision.live / expected:.0%} below the {expected:.4f} of the windows before "
+            f"({thresholds.precision_drop:.0%} are allowed). See what changed with `ncf-pipeline models show`, and "
+            "go back with `ncf-pipeline rollback` if it began with a new version."
+        )
+    # Only for_you: personal frequency cannot name products that are new to a customer.
+    if question == "for_you" and precision.ahead_high is not None and precision.ahead_high < 0:
+        sentences.append(
+            f"{at}; what each customer bought most often would have had {precision.instead:.4f}. These lists do harm: "
+            "go back with `ncf-pipeline rollback`, then look at the newest invoices."
+        )
+    return sentences
 
 
 def _mix_findings(found: Mix, thresholds: DriftThresholds) -> list[str]:

@@ -18,7 +18,7 @@ from ncf_pipeline.evaluation.scores import QUESTIONS
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.live.drift import DriftThresholds, Shift, findings, mix, shift
+from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Shift, findings, mix, shift
 from ncf_pipeline.live.scores import LIVE, LiveScores, pooled, score_slice, slice_of, summary
 from ncf_pipeline.model.lists.certainty import BINS
 from ncf_pipeline.registry import live_periods as live_history
@@ -85,10 +85,19 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
             "k": settings.k,
             "newcomers": len(part.newcomers),
         }
-        rows += [{**shared, **row} for scores in answers for row in summary(scores)]
-    report = _report(settings, frozen, earlier, in_window[-1][0], start, scored)
+        rows += [{**shared, **asdict(row)} for scores in answers for row in summary(scores)]
+    last = in_window[-1][0]
+    figures = _figures(settings, frozen, earlier, last, start, scored)
+    report = DriftReport(
+        snapshot_id=frozen.snapshot_id,
+        period=last.period,
+        bought_from=start,
+        bought_until=frozen.cutoff,
+        figures=figures.as_dict(),
+        findings=tuple(findings(figures)),
+    )
     live_history.record_measurement(settings, report, rows)
-    _log(report, newcomers)
+    _log(report, figures, newcomers)
     return report
 
 
@@ -117,15 +126,14 @@ def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int
     return set(customers[chosen(design.salt, design.share, customers.tolist())].tolist())
 
 
-def _report(
+def _figures(
     settings: Settings,
     frozen: Snapshot,
     earlier: Sequence[DriftReport],
     last: LivePeriod,
     start: datetime,
     scored: Sequence[LiveScores],
-) -> DriftReport:
-    thresholds = settings.of_prefix("drift", DriftThresholds)
+) -> DriftFigures:
     precision = {}
     for question in QUESTIONS:
         of_question = [entry for entry in scored if entry.question == question]
@@ -133,58 +141,52 @@ def _report(
             precision[question] = _precision(pooled(of_question), settings.k)
     slices = len(scored) // len(QUESTIONS)
     length = (frozen.cutoff - start) / max(slices, 1)
-    found = mix(
-        frozen.interactions,
-        learned_until=min(registry.model_version(settings, last.version).cutoff, last.as_of),
-        start=start,
-        end=frozen.cutoff,
-        days=settings.holdout_days,
+    return DriftFigures(
+        thresholds=settings.of_prefix("drift", DriftThresholds),
+        publication=last.number,
+        slices=slices,
+        days_of_a_slice=length / timedelta(days=1),
+        precision=precision,
+        expected=_expected(earlier, settings.k, length),
+        mix=mix(
+            frozen.interactions,
+            learned_until=min(registry.model_version(settings, last.version).cutoff, last.as_of),
+            start=start,
+            end=frozen.cutoff,
+            days=settings.holdout_days,
+        ),
+        certainty=_certainty(settings, earlier, last),
     )
-    sure = _certainty(settings, earlier, last)
-    figures = {
-        "thresholds": asdict(thresholds),
-        "publication": last.number,
-        "slices": slices,
-        "days_of_a_slice": length / timedelta(days=1),
-        "precision": precision,
-        "expected": _expected(earlier, settings.k, length),
-        "mix": asdict(found),
-        "certainty": asdict(sure),
-    }
-    told = findings(figures, found, sure, thresholds)
-    return DriftReport(frozen.snapshot_id, last.period, start, frozen.cutoff, figures, tuple(told))
 
 
-def _precision(scores: LiveScores, k: int) -> dict[str, Any]:
-    of = {row["recommender"]: row for row in summary(scores)}
-    live, instead = of[LIVE], of["personal_frequency"]
-    return {
-        "k": k,
-        "customers": live["customers"],
-        "without_list": live["without_list"],
-        "live": live["precision_at_k"],
-        "low": live["precision_low"],
-        "high": live["precision_high"],
-        "instead": instead["precision_at_k"],
-        "ahead": instead["ahead"],
-        "ahead_low": instead["ahead_low"],
-        "ahead_high": instead["ahead_high"],
-    }
+def _precision(scores: LiveScores, k: int) -> LivePrecision:
+    by_recommender = {row.recommender: row for row in summary(scores)}
+    live, instead = by_recommender[LIVE], by_recommender["personal_frequency"]
+    return LivePrecision(
+        k=k,
+        customers=live.customers,
+        without_list=live.without_list,
+        live=live.precision_at_k,
+        low=live.precision_low,
+        high=live.precision_high,
+        instead=instead.precision_at_k,
+        ahead=instead.ahead,
+        ahead_low=instead.ahead_low,
+        ahead_high=instead.ahead_high,
+    )
 
 
 def _expected(earlier: Sequence[DriftReport], k: int, length: timedelta) -> dict[str, float]:
     """Mean live precision of the last windows whose slices are about as long, by question."""
     days = length / timedelta(days=1)
-    alike = [report for report in earlier if 0.5 <= report.figures["days_of_a_slice"] / days <= 2]
+    similar = [report.figures for report in earlier if 0.5 <= report.figures["days_of_a_slice"] / days <= 2]
     expected = {}
     for question in QUESTIONS:
-        found = [
-            of["live"]
-            for report in alike
-            if (of := report.figures["precision"].get(question)) and of["k"] == k and of["live"] is not None
+        measured = [
+            LivePrecision(**figures["precision"][question]) for figures in similar if question in figures["precision"]
         ]
-        if found:
-            last = found[-EARLIER_WINDOWS:]
+        last = [each.live for each in measured if each.k == k and each.live is not None][-EARLIER_WINDOWS:]
+        if last:
             expected[question] = sum(last) / len(last)
     return expected
 
@@ -200,24 +202,24 @@ def _certainty(settings: Settings, earlier: Sequence[DriftReport], last: LivePer
     return shift([before[place] for place in used], [now[place] for place in used], [names[place] for place in used])
 
 
-def _log(report: DriftReport, newcomers: int) -> None:
-    for question, of in report.figures["precision"].items():
-        if of["live"] is None:
+def _log(report: DriftReport, figures: DriftFigures, newcomers: int) -> None:
+    for question, precision in figures.precision.items():
+        if precision.live is None:
             logger.info("Live: %s was not asked: nobody who was known bought anything.", question)
             continue
         logger.info(
             "Live: %s P@%d %.4f [%.4f, %.4f] over %d customers from %s to %s, %d of them without a list; "
             "personal frequency would have had %.4f.",
             question,
-            of["k"],
-            of["live"],
-            of["low"],
-            of["high"],
-            of["customers"],
+            precision.k,
+            precision.live,
+            precision.low,
+            precision.high,
+            precision.customers,
             report.bought_from,
             report.bought_until,
-            of["without_list"],
-            of["instead"],
+            precision.without_list,
+            precision.instead,
         )
     logger.info("Live: %d buying customers came after the lists were made and are not counted.", newcomers)
     for finding in report.findings:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isfinite
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,29 +109,64 @@ def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *,
     return scores
 
 
-def summary(scores: LiveScores) -> list[dict[str, Any]]:
-    """A row for each recommender, `live` first, with 95% intervals over customers; None where nobody was asked."""
+@dataclass(frozen=True)
+class RecommenderScores:
+    """One recommender's means over the customers who were asked, with 95% intervals; None if nobody was asked.
+
+    Attributes:
+        question: `for_you` or `discover`.
+        recommender: `live`, or one of `INSTEAD`.
+        customers: who were asked.
+        without_list: of them, those who had no live list.
+        precision_at_k: mean Precision@k.
+        precision_low: lower end of its interval.
+        precision_high: upper end of its interval.
+        ahead: by how much the live lists are ahead of this recommender, customer by customer; None for `live`.
+        ahead_low: lower end of its interval.
+        ahead_high: upper end of its interval.
+        recall_at_k: mean recall@k.
+        ndcg_at_10: mean NDCG@10.
+        place: order of the rows, from 0.
+    """
+
+    question: str
+    recommender: str
+    customers: int
+    without_list: int
+    precision_at_k: float | None
+    precision_low: float | None
+    precision_high: float | None
+    ahead: float | None
+    ahead_low: float | None
+    ahead_high: float | None
+    recall_at_k: float | None
+    ndcg_at_10: float | None
+    place: int
+
+
+def summary(scores: LiveScores) -> list[RecommenderScores]:
+    """One row for each recommender, `live` first."""
     precision = scores.precision()
     means, leads = mean_intervals(precision), mean_intervals(precision[:, [0]] - precision)
     rows = []
     for place, (name, frame) in enumerate(scores.by_customer.items()):
         mean, lead = means[place], leads[place]
-        row = {
-            "question": scores.question,
-            "recommender": name,
-            "customers": len(frame),
-            "without_list": scores.without_list,
-            "precision_at_k": mean.mean,
-            "precision_low": mean.low,
-            "precision_high": mean.high,
-            "ahead": None if name == LIVE else lead.mean,
-            "ahead_low": None if name == LIVE else lead.low,
-            "ahead_high": None if name == LIVE else lead.high,
-            "recall_at_k": float(frame["recall_at_k"].mean()),
-            "ndcg_at_10": float(frame["ndcg_at_10"].mean()),
-            "place": place,
-        }
-        rows.append({name: _number(value) for name, value in row.items()})
+        row = RecommenderScores(
+            question=scores.question,
+            recommender=name,
+            customers=len(frame),
+            without_list=scores.without_list,
+            precision_at_k=_finite(mean.mean),
+            precision_low=_finite(mean.low),
+            precision_high=_finite(mean.high),
+            ahead=None if name == LIVE else _finite(lead.mean),
+            ahead_low=None if name == LIVE else _finite(lead.low),
+            ahead_high=None if name == LIVE else _finite(lead.high),
+            recall_at_k=_finite(float(frame["recall_at_k"].mean())),
+            ndcg_at_10=_finite(float(frame["ndcg_at_10"].mean())),
+            place=place,
+        )
+        rows.append(row)
     return rows
 
 
@@ -150,5 +184,5 @@ def pooled(scores: list[LiveScores]) -> LiveScores:
     )
 
 
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not isfinite(value) else value
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -33,14 +33,14 @@ def publication_numbers(settings: Settings) -> set[int]:
         return {number for (number,) in cursor.fetchall()}
 
 
-def forget_models(settings: Settings, versions: Sequence[int]) -> None:
+def discard_models(settings: Settings, versions: Sequence[int]) -> None:
     """Notes, in the audit table too, that these versions can no longer serve; never of the champion."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("set_actor"), {"actor": "prune", "reason": "nobody needs its model any more"})
         cursor.execute(query("prune_versions"), {"versions": list(versions)})
 
 
-def forget_publications(settings: Settings, numbers: Sequence[int]) -> None:
+def discard_publications(settings: Settings, numbers: Sequence[int]) -> None:
     """Notes that the lists of these publications cannot be published again."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("prune_publications"), {"numbers": list(numbers)})

@@ -46,15 +46,17 @@ def read_rule_tables(settings: Settings, today: date) -> RuleTables:
         unlisted = query_rows(connection, "unlisted_products", today=today)
         only_in = query_rows(connection, "product_countries")
         pins = query_rows(connection, "pinned_products", today=today)
-        # Without its row there is no limit.
-        max_per_family, min_price = next(iter(query_rows(connection, "list_limits")), (None, None))
+        limits = query_rows(connection, "list_limits")  # one row; without it there is no limit
     return RuleTables(
-        unlisted=frozenset(code for (code,) in unlisted),
-        only_in={code: frozenset(countries) for code, countries in only_in},
-        pins=tuple(Pin(code, name, country, position) for name, country, position, code, _ in pins),
-        undescribed=frozenset(code for *_, code, is_described in pins if not is_described),
-        max_per_family=max_per_family,
-        min_price=min_price,
+        unlisted=frozenset(row.stock_code for row in unlisted),
+        only_in={row.stock_code: frozenset(row.countries) for row in only_in},
+        pins=tuple(
+            Pin(stock_code=row.stock_code, list_name=row.list_name, country=row.country, position=row.position)
+            for row in pins
+        ),
+        undescribed=frozenset(row.stock_code for row in pins if not row.is_described),
+        max_per_family=limits[0].max_per_family if limits else None,
+        min_price=limits[0].min_price if limits else None,
     )
 
 
@@ -74,7 +76,7 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
     if unknown:
         logger.warning("Not pinned, for want of a sale or a description: %s.", ", ".join(sorted(unknown)))
     known = sorted({*prices.index, *(pin.stock_code for pin in tables.pins)})
-    excluded = {code for (code,) in read_rows(settings, "excluded_among", stock_codes=known)}
+    excluded = {row.stock_code for row in read_rows(settings, "excluded_among", stock_codes=known)}
     cheap = set() if tables.min_price is None else set(prices.index[prices < tables.min_price])
     return Rules(
         hidden=frozenset(tables.unlisted | excluded | cheap),

@@ -11,6 +11,7 @@ killed in the middle is finished by the next one.
 
 import logging
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ncf_pipeline.experiments import records as experiment_registry
@@ -30,15 +31,31 @@ ABANDONED = timedelta(days=7)
 """After which a run that has not ended never will; as for checkpoints."""
 
 
-def prune(settings: Settings, *, now: datetime | None = None) -> dict[str, int]:
+@dataclass(frozen=True)
+class Pruned:
+    """How many of each were removed from the artifact store.
+
+    Attributes:
+        models: tensors and vocabularies of refitted versions.
+        backtests: the same of versions as they were evaluated.
+        snapshots: of interactions and products.
+        publications: files of lists.
+        unfinished: files that a killed writer left.
+    """
+
+    models: int = 0
+    backtests: int = 0
+    snapshots: int = 0
+    publications: int = 0
+    unfinished: int = 0
+
+
+def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
     """Removes from the artifact store what nobody needs.
 
     Args:
         settings: `keep_weeks` and `holdout_days` count.
         now: the present instant, with a zone; what the clock says if None.
-
-    Returns:
-        How many `models`, `backtests`, `snapshots`, `publications` and `unfinished` files were removed.
 
     Raises:
         ListStoreError: what Redis serves cannot be told, so nothing was removed.
@@ -50,14 +67,14 @@ def prune(settings: Settings, *, now: datetime | None = None) -> dict[str, int]:
     versions = registry.model_versions(settings)
     needed = _needed(settings, versions, {entry.version for entry in kept if entry.number in served}, now)
     gone = [entry.version for entry in versions if entry.version not in needed]
-    retention.forget_models(settings, gone)
+    retention.discard_models(settings, gone)
 
     of_needed: dict[int, int] = {}
     for entry in kept:
         if entry.state == "published" and entry.version in needed:
             of_needed.setdefault(entry.version, entry.number)  # its newest lists, to go back to
     weeks, numbers = timedelta(weeks=settings.keep_weeks), served | set(of_needed.values())
-    retention.forget_publications(
+    retention.discard_publications(
         settings,
         [
             entry.number
@@ -75,13 +92,13 @@ def prune(settings: Settings, *, now: datetime | None = None) -> dict[str, int]:
     versions = registry.model_versions(settings)
     pruned = {entry.version for entry in versions if entry.pruned_at is not None}
     running = {entry.version for entry in versions if _may_go_on(entry, now)}
-    return {
-        "models": _remove_models(settings, "models", pruned),
-        "backtests": _remove_models(settings, "backtests", {entry.version for entry in versions} - running),
-        "snapshots": len(snapshots),
-        "publications": _remove_publications(settings),
-        "unfinished": _remove_unfinished(settings, now),
-    }
+    return Pruned(
+        models=_remove_models(settings, "models", pruned),
+        backtests=_remove_models(settings, "backtests", {entry.version for entry in versions} - running),
+        snapshots=len(snapshots),
+        publications=_remove_publications(settings),
+        unfinished=_remove_unfinished(settings, now),
+    )
 
 
 def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], now: datetime) -> set[int]:

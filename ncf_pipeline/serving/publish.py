@@ -70,7 +70,7 @@ def refresh(settings: Settings) -> int | None:
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `publish_lists`.
     """
     tried: list[str] = []
-    while len(tried) < MAX_TRIES:
+    for _ in range(MAX_TRIES):
         champion = registry.champion(settings)
         if champion is None:
             logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")

@@ -1,7 +1,8 @@
 """Back to an earlier version: a flip of the pointer where Redis still holds its lists, else a new publication."""
 
 import logging
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from ncf_pipeline.errors import GoneError, InputError
 from ncf_pipeline.privacy import kept_out
@@ -14,30 +15,61 @@ from ncf_pipeline.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def candidates(settings: Settings) -> list[dict[str, Any]]:
-    """The versions that can serve again, newest first.
+@dataclass(frozen=True)
+class ServableVersion:
+    """A version that can serve again.
 
-    Returns:
-        Dicts of `version`, `state`, `cutoff`, `withdrawn` (whether people went back from it), `as_of` (the instant
-        of its newest lists) and `in_redis` (whether its lists are still there, so that going back takes a second).
+    Attributes:
+        version: its number.
+        state: in the registry.
+        cutoff: first instant whose purchases the model does not know.
+        withdrawn: whether it was rolled back.
+        as_of: first instant whose purchases its newest lists do not know.
+        in_redis: whether Redis still holds its lists, so that a rollback takes a second.
     """
+
+    version: int
+    state: str
+    cutoff: datetime
+    withdrawn: bool
+    as_of: datetime
+    in_redis: bool
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What a rollback did.
+
+    Attributes:
+        version: the champion now.
+        publication: the number of the live publication.
+        flipped: whether Redis still held the lists, so that moving the pointer was enough.
+    """
+
+    version: int
+    publication: int
+    flipped: bool
+
+
+def servable_versions(settings: Settings) -> list[ServableVersion]:
+    """The versions that can serve again, newest first."""
     held = set(publication.publications(settings))
     published = _by_version(settings)
     return [
-        {
-            "version": entry.version,
-            "state": entry.state,
-            "cutoff": entry.cutoff.isoformat(),
-            "withdrawn": entry.withdrawn_at is not None,
-            "as_of": published[entry.version][0].as_of.isoformat(),
-            "in_redis": any(of_version.number in held for of_version in published[entry.version]),
-        }
+        ServableVersion(
+            version=entry.version,
+            state=entry.state,
+            cutoff=entry.cutoff,
+            withdrawn=entry.withdrawn_at is not None,
+            as_of=published[entry.version][0].as_of,
+            in_redis=any(of_version.number in held for of_version in published[entry.version]),
+        )
         for entry in registry.model_versions(settings)
         if entry.version in published and entry.pruned_at is None
     ]
 
 
-def rollback(settings: Settings, version: int | None = None, *, actor: str) -> dict[str, Any]:
+def rollback(settings: Settings, version: int | None = None, *, actor: str) -> Rollback:
     """Makes an earlier version serve again, and the champion.
 
     It can be asked for again at any time, also after it was killed.
@@ -46,9 +78,6 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
         settings: of this run.
         version: which, forward too; if None, the one before the champion that nobody has gone back from.
         actor: who asks for it; kept in the registry.
-
-    Returns:
-        `version`, `publication` (its number), and `flipped`: whether the lists were still in the list store.
 
     Raises:
         InputError: there is no such version, or it never served.
@@ -73,7 +102,7 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> d
     if flipped:
         publication.renew(settings, number)  # last: neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
-    return {"version": version, "publication": number, "flipped": flipped}
+    return Rollback(version, number, flipped)
 
 
 def version_before(settings: Settings, serving: ModelVersion | None) -> int | None:

@@ -170,8 +170,8 @@ def remove(store: Store, name: str) -> None:
     store.client.unlink(store.key(name, "index"))
 
 
-def forget(store: Store, name: str, suffix: str) -> int:
-    """Takes a key out of a publication's index; gives how many customers it tells of then."""
+def remove_from_index(store: Store, name: str, suffix: str) -> int:
+    """Removes a key from a publication's index; returns how many customers the index has left."""
     customers = 0
     for number in _numbers(store, name):
         suffixes = _noted(store, name, number)

@@ -26,7 +26,7 @@ def erase_customer(settings: Settings, customer_id: int) -> int:
         found = 0
         for name in sorted(names):
             # First the index, which a rollback compares with the keys: what it does not tell of is not missed.
-            counted = contents.forget(store, name, suffix)
+            counted = contents.remove_from_index(store, name, suffix)
             if store.client.unlink(store.key(name, suffix)):
                 found += 1
             if store.client.exists(store.key(name, "meta")):

@@ -194,7 +194,7 @@ def test_the_champion_and_its_snapshot_stay_whole_and_say_what_was_taken_out(set
     assert lists_of(settings, WHO)["for_you"].source == "country"
     assert everything(settings) == []
     # Also lists that were made before can serve again, from Redis or from their file.
-    assert rollback(settings, champion.version, actor="test")["version"] == champion.version
+    assert rollback(settings, champion.version, actor="test").version == champion.version
     assert everything(settings) == []
 
 

@@ -316,6 +316,6 @@ def test_a_rollback_is_not_held_up_by_what_was_excluded_since(settings, store, v
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("insert into retail.excluded_stock_code values ('2205*', 'recalled')")
     store.flushall()
-    assert rollback(settings, actor="ops")["version"] == version
+    assert rollback(settings, actor="ops").version == version
     assert store.get(f"{settings.key_prefix}:current") == "p000003"
     assert [state for _, state, _, _ in states(settings)] == ["published"] * 3

@@ -13,14 +13,14 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving import prune as prune_stage
 from ncf_pipeline.serving import publication
-from ncf_pipeline.serving.prune import prune
+from ncf_pipeline.serving.prune import Pruned, prune
 from ncf_pipeline.serving.publication import publishing
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.storage.files import list_files, new_file
 
 WEEK = timedelta(days=7)
-NOTHING = dict.fromkeys(("models", "backtests", "snapshots", "publications", "unfinished"), 0)
+NOTHING = Pruned()
 ENDED = datetime.now(UTC) + timedelta(days=8)  # every run of these tests has ended by then
 LATER = datetime.now(UTC) + timedelta(weeks=9)
 
@@ -47,7 +47,7 @@ def test_nothing_that_a_run_may_need_goes(shop, serve, candidate):
     serve("b")
     candidate("running")
     before = files(shop)
-    assert prune(shop) == {**NOTHING, "backtests": 2}  # of the two whose runs have ended
+    assert prune(shop) == Pruned(backtests=2)  # of the two whose runs have ended
     assert len(files(shop)) == len(before) - 4
     assert whole(shop, "backtests") == {3}
 
@@ -62,7 +62,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
     # Of the champion's holdout the fourth has not seen anything, and the fifth comes next; the rest is old.
     assert whole(shop) == {4, 5, 6}
     assert whole(shop, "backtests") == set()
-    assert removed["models"] == 4
+    assert removed.models == 4
     assert all(
         (entry.pruned_at is not None) == (entry.version not in (4, 5, 6)) for entry in registry.model_versions(shop)
     )
@@ -83,7 +83,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
     with pytest.raises(InputError, match="v1 is no longer kept, since"):
         rollback(shop, versions[0], actor="ops")
     store.flushall()
-    assert rollback(shop, actor="ops")["version"] == versions[-2]
+    assert rollback(shop, actor="ops").version == versions[-2]
     assert refresh(shop) is not None
 
 
@@ -131,7 +131,7 @@ def test_a_model_that_redis_still_serves_stays_however_old(shop, serve):
 def test_what_went_back_comes_back_when_the_same_purchases_are_frozen_again(shop, serve):
     other = take_snapshot(shop, TODAY - 3 * WEEK)
     serve("a")
-    assert prune(shop, now=ENDED)["snapshots"] == 1
+    assert prune(shop, now=ENDED).snapshots == 1
     assert take_snapshot(shop, TODAY - 3 * WEEK) == other
     assert read_snapshot(shop, other).cutoff == TODAY - 3 * WEEK
 
@@ -139,7 +139,7 @@ def test_what_went_back_comes_back_when_the_same_purchases_are_frozen_again(shop
 def test_a_snapshot_that_somebody_has_just_asked_for_stays(shop, serve):
     serve("a")
     read_snapshot(shop, take_snapshot(shop, TODAY - 3 * WEEK))
-    assert prune(shop)["snapshots"] == 0
+    assert prune(shop).snapshots == 0
 
 
 def test_what_a_killed_writer_left_goes_and_what_is_not_ours_stays(shop, serve):
@@ -150,8 +150,8 @@ def test_what_a_killed_writer_left_goes_and_what_is_not_ours_stays(shop, serve):
     for name in left + theirs:
         filesystem.makedirs(name.rpartition("/")[0], exist_ok=True)
         filesystem.pipe_file(name, b"x")
-    assert prune(shop)["unfinished"] == 0  # somebody may be writing
-    assert prune(shop, now=ENDED)["unfinished"] == 2
+    assert prune(shop).unfinished == 0  # somebody may be writing
+    assert prune(shop, now=ENDED).unfinished == 2
     assert not any(map(filesystem.exists, left))
     assert all(map(filesystem.exists, theirs))
 

@@ -14,7 +14,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving import publish as publish_stage
 from ncf_pipeline.serving.publish import refresh
-from ncf_pipeline.serving.rollback import candidates, rollback
+from ncf_pipeline.serving.rollback import Rollback, rollback, servable_versions
 from ncf_pipeline.storefront import Storefront
 from ncf_pipeline.training import retrain
 
@@ -25,7 +25,7 @@ def test_while_redis_holds_the_lists_before_the_pointer_alone_moves(shop, serve,
     first, second = serve("a", TODAY - WEEK), serve("b")
     assert live() == ("p000002", f"v{second}")
     keys = set(store.scan_iter())
-    assert rollback(shop, actor="ops") == {"version": first, "publication": 1, "flipped": True}
+    assert rollback(shop, actor="ops") == Rollback(version=first, publication=1, flipped=True)
     assert live() == ("p000001", f"v{first}")
     assert states() == {first: "champion", second: "retired"}
     assert set(store.scan_iter()) == keys
@@ -38,7 +38,7 @@ def test_once_redis_has_dropped_them_the_kept_lists_are_published_again(shop, se
     serve("b")
     store.flushall()
     result = rollback(shop, actor="ops")
-    assert result == {"version": first, "publication": 3, "flipped": False}
+    assert result == Rollback(version=first, publication=3, flipped=False)
     assert live() == ("p000003", f"v{first}")
     with Storefront(shop.list_store(), prefix=shop.key_prefix) as storefront:
         assert storefront.for_customer(14601).stock_codes == before
@@ -48,7 +48,7 @@ def test_forward_again_works_and_forgets_that_it_was_withdrawn(shop, serve, live
     first, second = serve("a", TODAY - WEEK), serve("b")
     rollback(shop, actor="ops")
     assert registry.model_version(shop, second).withdrawn_at is not None
-    assert rollback(shop, second, actor="ops")["flipped"]
+    assert rollback(shop, second, actor="ops").flipped
     assert live() == ("p000002", f"v{second}")
     assert states() == {first: "retired", second: "champion"}
     assert [registry.model_version(shop, version).withdrawn_at for version in (first, second)] == [None, None]
@@ -56,18 +56,18 @@ def test_forward_again_works_and_forgets_that_it_was_withdrawn(shop, serve, live
 
 def test_asked_again_it_goes_one_further_back_and_never_to_what_was_found_bad(shop, serve):
     first, second, third = (serve(key, TODAY - weeks * WEEK) for weeks, key in ((2, "a"), (1, "b"), (0, "c")))
-    assert [rollback(shop, actor="ops")["version"] for _ in range(2)] == [second, first]
+    assert [rollback(shop, actor="ops").version for _ in range(2)] == [second, first]
     with pytest.raises(InputError, match="nothing to roll back to"):
         rollback(shop, actor="ops")
-    assert [entry["version"] for entry in candidates(shop)] == [third, second, first]
-    assert [entry["withdrawn"] for entry in candidates(shop)] == [True, True, False]
+    assert [entry.version for entry in servable_versions(shop)] == [third, second, first]
+    assert [entry.withdrawn for entry in servable_versions(shop)] == [True, True, False]
 
 
 def test_the_same_version_again_changes_nothing(shop, serve, live):
     first, _ = serve("a", TODAY - WEEK), serve("b")
     rollback(shop, first, actor="ops")
     seen, events = live(), registry.model_events(shop, first)
-    assert rollback(shop, first, actor="ops")["version"] == first
+    assert rollback(shop, first, actor="ops").version == first
     assert (live(), registry.model_events(shop, first)) == (seen, events)
 
 
@@ -189,7 +189,7 @@ def test_lists_of_which_redis_has_lost_a_part_are_published_again(shop, serve, l
     first, _ = serve("a", TODAY - WEEK), serve("b")
     store.delete(f"{shop.key_prefix}:p000001:customer:14601")
     result = rollback(shop, actor="ops")
-    assert result == {"version": first, "publication": 3, "flipped": False}
+    assert result == Rollback(version=first, publication=3, flipped=False)
     assert store.exists(f"{shop.key_prefix}:p000003:customer:14601")
 
 

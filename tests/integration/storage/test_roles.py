@@ -123,7 +123,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     second = publish.refresh(publishing)
     assert second > first
     assert publication.live_publication(publishing)["name"] == f"p{second:06d}"
-    assert rollback(publishing, version, actor="test")["version"] == version
+    assert rollback(publishing, version, actor="test").version == version
     assert bundles(publishing) == bundles(publishing)
 
     assert reports.retrain_summary(reading).model.state == "champion"

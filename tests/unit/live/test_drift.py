@@ -1,12 +1,15 @@
+import json
 from dataclasses import replace
 from math import log
 
 import pytest
 from ledger import interactions, january
 
-from ncf_pipeline.live.drift import DriftThresholds, Mix, Shift, findings, mix, shift
+from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Mix, Shift, findings, mix, shift
+from ncf_pipeline.settings import Settings
 
 NOTHING = shift([], [], [])
+THRESHOLDS = DriftThresholds(precision_drop=0.3, psi=0.25, new_products=0.1, newcomers=0.5, min_customers=50)
 
 
 def test_psi_by_hand():
@@ -75,29 +78,54 @@ def test_the_mix_by_hand():
 def test_an_empty_window_tells_nothing():
     found = mix(LEDGER, learned_until=january(15), start=january(40), end=january(50), days=7)
     assert (found.customers, found.lines, found.new_products, found.unsold_before) == (0, 0, 0.0, 0.0)
-    assert findings({"precision": {}, "expected": {}}, found, NOTHING, DriftThresholds()) == []
+    assert findings(replace(figures(found=found), precision={}, expected={})) == []
 
 
 CALM = Mix(500, 50, 9000, 0.02, NOTHING, NOTHING, 0.05)
-WEEK = {
-    "k": 5,
-    "customers": 400,
-    "live": 0.20,
-    "low": 0.18,
-    "high": 0.22,
-    "instead": 0.17,
-    "ahead": 0.03,
-    "ahead_low": 0.01,
-    "ahead_high": 0.05,
-}
+WEEK = LivePrecision(
+    k=5,
+    customers=400,
+    without_list=7,
+    live=0.20,
+    low=0.18,
+    high=0.22,
+    instead=0.17,
+    ahead=0.03,
+    ahead_low=0.01,
+    ahead_high=0.05,
+)
 
 
-def told(week=None, expected=0.21, found=CALM, certainty=NOTHING, **thresholds):
-    figures = {
-        "precision": {"for_you": {**WEEK, **(week or {})}},
-        "expected": {"for_you": expected} if expected else {},
-    }
-    return findings(figures, found, certainty, replace(DriftThresholds(), **thresholds))
+def figures(week=None, expected=0.21, found=CALM, certainty=NOTHING, **thresholds):
+    return DriftFigures(
+        thresholds=replace(THRESHOLDS, **thresholds),
+        publication=7,
+        slices=1,
+        days_of_a_slice=7.0,
+        precision={"for_you": replace(WEEK, **(week or {}))},
+        expected={"for_you": expected} if expected else {},
+        mix=found,
+        certainty=certainty,
+    )
+
+
+def told(*arguments, **options):
+    return findings(figures(*arguments, **options))
+
+
+def test_the_thresholds_are_the_settings():
+    settings = Settings(drift_psi=0.3, drift_min_customers=7)
+    assert settings.of_prefix("drift", DriftThresholds) == replace(THRESHOLDS, psi=0.3, min_customers=7)
+
+
+def test_figures_as_json_read_back_the_same():
+    kept = json.loads(json.dumps(figures(certainty=Shift(0.5, 0.1, {"a": 1.0}, {"a": 1.0})).as_dict()))
+    assert LivePrecision(**kept["precision"]["for_you"]) == WEEK
+    assert kept["thresholds"]["psi"] == 0.25
+    assert kept["certainty"]["before"] == {"a": 1.0}
+    assert set(kept) == {
+        "thresholds", "publication", "slices", "days_of_a_slice", "precision", "expected", "mix", "certainty"
+    }  # fmt: skip
 
 
 def test_a_week_like_those_before_is_no_news():

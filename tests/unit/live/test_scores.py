@@ -28,7 +28,7 @@ PART = slice_of(LEDGER, as_of=january(10), start=january(12), end=january(20))
 
 def row(question, recommender="live", part=PART, lists=LISTS):
     scores = {entry.question: entry for entry in score_slice(part, lists, LEDGER, k=2)}[question]
-    return next(entry for entry in summary(scores) if entry["recommender"] == recommender)
+    return next(entry for entry in summary(scores) if entry.recommender == recommender)
 
 
 def test_who_is_asked():
@@ -40,29 +40,29 @@ def test_who_is_asked():
 def test_live_precision_by_hand():
     """Customer 1 has a of (a, c), 2 has c, and 6 who had no list 0; of the first two places."""
     live = row("for_you")
-    assert live["precision_at_k"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
-    assert live["recall_at_k"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-    assert (live["customers"], live["without_list"], live["ahead"]) == (3, 1, None)
-    assert row("discover")["precision_at_k"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert live.precision_at_k == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert live.recall_at_k == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert (live.customers, live.without_list, live.ahead) == (3, 1, None)
+    assert row("discover").precision_at_k == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
 
 
 def test_what_each_bought_most_often_is_known_up_to_the_slice():
     """On day 12 best sellers are b (twice sold) and a: for all of them a, b in some order, and c for nobody."""
     instead = row("for_you", "personal_frequency")
-    assert instead["precision_at_k"] == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
-    assert instead["ahead"] == pytest.approx((0 + 1 / 2 - 1 / 2) / 3)
+    assert instead.precision_at_k == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
+    assert instead.ahead == pytest.approx((0 + 1 / 2 - 1 / 2) / 3)
 
 
 def test_a_slice_in_which_nobody_bought_has_no_figures():
     empty = slice_of(LEDGER, as_of=january(10), start=january(25), end=january(30))
     live = row("for_you", part=empty)
-    assert live["customers"] == 0
-    assert (live["precision_at_k"], live["precision_low"], live["ndcg_at_10"]) == (None, None, None)
+    assert live.customers == 0
+    assert (live.precision_at_k, live.precision_low, live.ndcg_at_10) == (None, None, None)
 
 
 def test_slices_together_count_each_answer_once():
     first = score_slice(PART, LISTS, LEDGER, k=2)[0]
     later = slice_of(LEDGER, as_of=january(20), start=january(20), end=january(30))
     both = summary(pooled([first, score_slice(later, LISTS, LEDGER, k=2)[0]]))[0]
-    assert both["customers"] == 4
-    assert both["precision_at_k"] == pytest.approx((1 / 2 + 1 / 2 + 0 + 0) / 4)
+    assert both.customers == 4
+    assert both.precision_at_k == pytest.approx((1 / 2 + 1 / 2 + 0 + 0) / 4)
