@@ -4,17 +4,22 @@ All variants have the same candidates, from all sources; what goes is what the n
 mean Precision@5 over customers who bought one of their candidates, so it lies somewhat above that of all customers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 
 from ncf_pipeline.evaluation.scores import score_by_customer, truth_of
 from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.features.events import DAY, encode, microseconds
-from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.copurchase import Weights
+from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
+from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import CUSTOMER, FEATURES, TASTE
 from ncf_pipeline.model.features.taste import Taste
@@ -72,7 +77,7 @@ PLAIN = {
 }
 
 
-def ablate(interactions, cuts):
+def ablate(interactions: pd.DataFrame, cuts: Sequence[datetime]) -> list[dict[str, Any]]:
     """Mean figures over the cuts: a row for each variant, `name`, `for_you`, `discover`."""
     rows = [ablate_at(interactions, cut) for cut in cuts]
     return [
@@ -85,7 +90,7 @@ def ablate(interactions, cuts):
     ]
 
 
-def ablate_at(interactions, cut):
+def ablate_at(interactions: pd.DataFrame, cut: datetime) -> dict[str, tuple[float, float]]:
     """(for_you, discover) of each variant at a cut; queries are built once for all."""
     recipe, until = Recipe(), microseconds(cut)
     # The holdout's answers need its events; features and answers of the past look at none of them.
@@ -98,27 +103,33 @@ def ablate_at(interactions, cut):
     known_customers = np.isin(np.arange(len(events.customers)), events.customer[before])
     known_products = np.isin(np.arange(len(events.products)), events.product[before])
     start = Taste(ShopState(events, until, recipe)).by_customers
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for variant in VARIANTS:
         found[variant.name] = train_variant(variant, recipe, past, held, until, known_customers, known_products, start)
         print(f"{cut:%Y-%m-%d} {variant.name}: {found[variant.name][0]:.4f} {found[variant.name][1]:.4f}", flush=True)
     truth = truth_of(interactions, cut, cut + timedelta(days=recipe.horizon_days))
     for name, peer in PLAIN.items():
         lists = PEERS[peer](interactions, cut, 10, truth.known_customers)
-        found[name] = tuple(
-            float(
-                table.loc[
-                    table.index.isin(answered(held, events, new_only=question == "discover")), "precision_at_k"
-                ].mean()
-            )
-            for question in ("for_you", "discover")
+        for_you, discover = (
+            float(table["precision_at_k"][table.index.isin(list(answered(held, events, new_only=new_only)))].mean())
+            for question, new_only in (("for_you", False), ("discover", True))
             for table in [score_by_customer(lists, truth, question=question, k=5)]
         )
+        found[name] = for_you, discover
         print(f"{cut:%Y-%m-%d} {name}: {found[name][0]:.4f} {found[name][1]:.4f}", flush=True)
     return found
 
 
-def train_variant(variant, recipe, past, held, until, known_customers, known_products, start):
+def train_variant(
+    variant: Variant,
+    recipe: Recipe,
+    past: Sequence[tuple[int, Chunk]],
+    held: Sequence[Chunk],
+    until: int,
+    known_customers: npt.NDArray[np.bool_],
+    known_products: npt.NDArray[np.bool_],
+    start: Weights,
+) -> tuple[float, float]:
     """(for_you, discover) on the holdout after the cut."""
     recipe = replace(recipe, seed=variant.seed)
     if variant.discover_weight is not None:
@@ -146,7 +157,7 @@ def train_variant(variant, recipe, past, held, until, known_customers, known_pro
     return inner_precision(fit.averaged, test)
 
 
-def without(chunk, hidden):
+def without(chunk: Chunk, hidden: Sequence[int]) -> Chunk:
     """The chunk with these columns of features zero; a feature that never varies says nothing."""
     if not hidden:
         return chunk
@@ -155,9 +166,9 @@ def without(chunk, hidden):
     return replace(chunk, contexts=replace(chunk.contexts, features=features))
 
 
-def answered(chunks, events, *, new_only):
+def answered(chunks: Sequence[Chunk], events: Events, *, new_only: bool) -> set[int]:
     """Ids of the customers over whom the figures are."""
-    ids = set()
+    ids: set[int] = set()
     for chunk in chunks:
         owner = np.repeat(chunk.contexts.customer, np.diff(chunk.contexts.start))
         hit = chunk.positive & ~chunk.contexts.seen if new_only else chunk.positive

@@ -14,8 +14,10 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pandas as pd
@@ -40,7 +42,7 @@ NASTY = [
 ]  # fmt: skip
 
 
-def seeds():
+def seeds() -> dict[str, list[bytes]]:
     """Good files, by the end of their names."""
     frame = pd.DataFrame(ROWS, columns=NAMES).astype({"InvoiceNo": str, "StockCode": str})
     text = frame.to_csv(index=False)
@@ -107,7 +109,7 @@ def read(path: Path) -> int:
     return lines
 
 
-def check(row):
+def check(row: Mapping[str, Any]) -> None:
     for name, limit in (
         ("invoice_no", MAX_CODE),
         ("stock_code", MAX_CODE),
@@ -124,12 +126,13 @@ def check(row):
     assert row["original"] is None or ("\x00" not in row["original"] and json.loads(row["original"]))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    dice, found, outcomes = random.Random(options.seed), seeds(), Counter()
+    dice, found = random.Random(options.seed), seeds()
+    outcomes: Counter[str] = Counter()
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(prefix="ncf-fuzz-") as folder:
         while time.monotonic() < end:

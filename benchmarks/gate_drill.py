@@ -17,14 +17,18 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from ncf_pipeline.training import retrain  # before torch, for its threads' sake
 
 import fastexcel  # isort: skip
 import numpy as np
+import pandas as pd
 import torch
 
 from ncf_pipeline import synthetic
@@ -33,27 +37,30 @@ from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import live_periods as live_history
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving.publication import live_publication
 from ncf_pipeline.serving.publish import refresh
-from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.serving.rollback import Rollback, rollback
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.training.distributed import train as honest_train
 
 SHUFFLED, ONE_LIST = "shuffled labels", "one list for everyone"
 
+Week = dict[str, Any]  # of the history, as it is kept in JSON
+
 
 @contextmanager
-def sabotaged(kind):
+def sabotaged(kind: str | None) -> Iterator[None]:
     """Training goes wrong in a way that raises nothing."""
-    honest = retrain.train
 
-    def train(interactions, *arguments, **options):
+    def train(interactions: pd.DataFrame, *arguments: Any, **options: Any) -> TrainedModel:
         if kind == SHUFFLED:
             codes = interactions[Interactions.STOCK_CODE].to_numpy(copy=True)
             np.random.default_rng(0).shuffle(codes)
             interactions = interactions.assign(**{Interactions.STOCK_CODE: codes})
-        model = honest(interactions, *arguments, **options)
+        model = honest_train(interactions, *arguments, **options)
         if kind == ONE_LIST:
             with torch.no_grad():
                 for parameter in model.network.parameters():
@@ -61,15 +68,14 @@ def sabotaged(kind):
                 model.network.linear.weight[:, FEATURES.index("buyer_share")] = 1
         return model
 
-    if kind is not None:
-        retrain.train = train
-    try:
+    if kind is None:
         yield
-    finally:
-        retrain.train = honest
+        return
+    with patch.object(retrain, "train", train):
+        yield
 
 
-def weekly_retrain(settings, week, kind):
+def weekly_retrain(settings: Settings, week: int, kind: str | None) -> tuple[int, bool]:
     """One week's run, in the order of `retrain_recommender`; its version, and whether it serves."""
     snapshot_id = retrain.snapshot(settings)
     live_performance(settings, snapshot_id)
@@ -83,7 +89,7 @@ def weekly_retrain(settings, week, kind):
     return version, False
 
 
-def by_week(days, weeks):
+def by_week(days: Sequence[tuple[date, Path]], weeks: int) -> list[list[str]]:
     """Files (day, path) as one list for the beginning and one for each week: the last days are for measuring."""
     last = max(day for day, _ in days)
     groups = defaultdict(list)
@@ -92,7 +98,7 @@ def by_week(days, weeks):
     return [groups[number] for number in sorted(groups, reverse=True)]
 
 
-def day_files(data, folder, options):
+def day_files(data: Path | None, folder: Path, options: argparse.Namespace) -> list[tuple[date, Path]]:
     """Invoices as (day, file): those of a folder, a workbook's, or a synthetic shop's."""
     if data is None:
         size = {"customers": options.customers, "products": options.products, "days": options.days}
@@ -112,16 +118,20 @@ def day_files(data, folder, options):
     return [(day, path) for day, path in days if 0 <= (day - first).days < past]
 
 
-def timed_rollback(settings, version=None):
+def timed_rollback(settings: Settings, version: int | None = None) -> tuple[float, Rollback]:
     """Milliseconds until shoppers see it, and what they see."""
     started = time.perf_counter()
     result = rollback(settings, version, actor="gate drill")
     took = 1000 * (time.perf_counter() - started)
-    assert live_publication(settings)["model_version"] == f"v{result.version}"
+    live = live_publication(settings)
+    assert live is not None
+    assert live["model_version"] == f"v{result.version}"
     return took, result
 
 
-def drill(settings, groups, sabotage, say):
+def drill(
+    settings: Settings, groups: Sequence[Sequence[str]], sabotage: Mapping[int, str], say: Callable[[str], None]
+) -> list[Week]:
     """All weeks; the history as plain dictionaries."""
     ingest(settings, groups[0])
     weeks = []
@@ -129,6 +139,8 @@ def drill(settings, groups, sabotage, say):
         started = time.perf_counter()
         kind = sabotage.get(week)
         version, promoted = weekly_retrain(settings, week, kind)
+        decision = registry.gate_decision(settings, version)
+        assert decision is not None
         weeks.append(
             {
                 "week": week,
@@ -136,7 +148,7 @@ def drill(settings, groups, sabotage, say):
                 "cutoff": registry.model_version(settings, version).cutoff,
                 "sabotage": kind,
                 "promoted": promoted,
-                "reasons": registry.gate_decision(settings, version)["reasons"],
+                "reasons": decision["reasons"],
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -146,7 +158,7 @@ def drill(settings, groups, sabotage, say):
     return weeks
 
 
-def show(settings, weeks):
+def show(settings: Settings, weeks: Sequence[Week]) -> None:
     """Prints who served when, what was bought meanwhile, and what was refused and why."""
     rows = live_history.performance(settings)
     print("\nWho served when (the shop's clock), and Precision@K of what the live lists really did")
@@ -172,25 +184,26 @@ def show(settings, weeks):
             print(f"drift, {report.bought_from:%Y-%m-%d} to {report.bought_until:%m-%d}: {finding}")
 
 
-def go_back_and_forth(settings, weeks):
+def go_back_and_forth(settings: Settings, weeks: Sequence[Week]) -> None:
     """Prints how long a rollback takes, and the way forward again."""
     if sum(week["promoted"] for week in weeks) < 2:
         print("\nFewer than two versions have served: there is nothing to go back to.")
         return
-    serving_now = registry.champion(settings).version
-    for name, version in (("rollback", None), ("roll-forward", serving_now)):
+    champion = registry.champion(settings)
+    assert champion is not None
+    for name, version in (("rollback", None), ("roll-forward", champion.version)):
         took, result = timed_rollback(settings, version)
         how = "the lists were still in Redis" if result.flipped else "its lists were published again"
         print(f"{name} to v{result.version}: {took:.0f} ms, {how}")
 
 
-def sabotage_served(settings, weeks):
+def sabotage_served(settings: Settings, weeks: Sequence[Week]) -> list[int]:
     """Sabotaged versions that shoppers ever saw."""
     served = {period.version for period in live_history.live_periods(settings)}
     return sorted(week["version"] for week in weeks if week["sabotage"] and week["version"] in served)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook; else a synthetic shop")
     parser.add_argument("--weeks", type=int, default=8, help="retrains")

@@ -8,6 +8,7 @@ import argparse
 import tempfile
 import threading
 import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,11 +24,11 @@ from ncf_pipeline.storage.migrations import migrate
 class Memory(threading.Thread):
     """Looks at the memory of this process and its children, ten times a second."""
 
-    def __init__(self, but=()):
+    def __init__(self, but: Collection[int] = ()) -> None:
         super().__init__(daemon=True)
         self.but, self.peak, self.done = set(but), 0, threading.Event()
 
-    def run(self):
+    def run(self) -> None:
         this = psutil.Process()
         while not self.done.wait(0.1):
             total = 0
@@ -39,7 +40,7 @@ class Memory(threading.Thread):
 
 
 @contextmanager
-def shop():
+def shop() -> Iterator[Settings]:
     """A database of its own, in a folder that is gone afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder,
@@ -49,13 +50,14 @@ def shop():
         yield settings
 
 
-def load(settings, paths, what):
+def load(settings: Settings, paths: Sequence[str], what: str) -> float:
     servers = [process.pid for process in psutil.Process().children()]
     memory = Memory(servers)
     memory.start()
-    seconds, begun = {}, time.perf_counter()
+    seconds: dict[str, float] = {}
+    begun = time.perf_counter()
 
-    def ended(stage):
+    def ended(stage: str) -> None:
         seconds[stage] = time.perf_counter() - begun - sum(seconds.values())
 
     batch_id = ingest.land(settings, ingest.discover(settings, paths))
@@ -73,7 +75,7 @@ def load(settings, paths, what):
     return sum(seconds.values())
 
 
-def write_csv(path, lines):
+def write_csv(path: Path, lines: int) -> None:
     """A shop's lines, four to an invoice, ten thousand invoices a day."""
     begin = datetime(2020, 1, 1)
     with path.open("w") as file:
@@ -85,7 +87,7 @@ def write_csv(path, lines):
             file.write(f"{10000 + invoice % 5000},United Kingdom\n")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("workbook").add_argument("file")

@@ -18,9 +18,12 @@ import platform
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 from ablation import ablate
@@ -28,13 +31,13 @@ from quality_page import write_page
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.baselines import BASELINES
-from ncf_pipeline.evaluation.scores import CANDIDATE, score, truth_of
+from ncf_pipeline.evaluation.scores import CANDIDATE, Holdout, score, truth_of
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import load_model
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 from ncf_pipeline.training import retrain
@@ -45,8 +48,11 @@ DEVELOPMENT = ("2011-04-11", "2011-05-09", "2011-06-06", "2011-07-04")
 HOLDOUT = timedelta(days=28)
 K, TOP_N = 5, 10
 
+Figures = dict[str, Any]  # kept as JSON
+Result = TypeVar("Result")
 
-def look(settings, interactions, cut, peers):
+
+def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) -> Figures:
     """A retrain at the cut, its lists from Redis, and the scores of all."""
     cutoff = datetime.fromisoformat(cut)
     started = time.perf_counter()
@@ -60,29 +66,33 @@ def look(settings, interactions, cut, peers):
         retrain.publish(settings, version)
         lists = {CANDIDATE: lists_in_redis(settings, truth.known_customers)}
     else:
-        model = load_model(registry.model_version(settings, version).url)
+        url = registry.model_version(settings, version).url
+        assert url is not None  # `refit` wrote it
+        model = load_model(url)
         lists = {CANDIDATE: customer_lists(model, interactions, cutoff, TOP_N, customers=truth.known_customers)}
     seconds = time.perf_counter() - started
     for name, baseline in BASELINES.items():
         lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
     if peers:
         lists |= peer_lists(interactions, cutoff, K, truth.known_customers)
+    decision = registry.gate_decision(settings, version)
+    assert decision is not None
     return {
         "cut": cut,
         "retrain_seconds": seconds,
-        "held": [] if promoted else registry.gate_decision(settings, version)["reasons"],
+        "held": [] if promoted else decision["reasons"],
         "scores": [asdict(entry) for entry in score(lists, truth, k=K)],
     }
 
 
-def of_known(truth):
+def of_known(truth: Holdout) -> Holdout:
     """The same truth, without customers whom nobody knew at the cut."""
     known = frozenset(truth.known_customers)
     bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
     return replace(truth, bought=bought, cohorts={name: group & known for name, group in truth.cohorts.items()})
 
 
-def lists_in_redis(settings, customers):
+def lists_in_redis(settings: Settings, customers: Sequence[int]) -> pd.DataFrame:
     """What a storefront reads, in the columns of `columns.Lists`."""
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as storefront:
         found = {customer: storefront.lists_of_customer(customer) for customer in customers}
@@ -95,16 +105,16 @@ def lists_in_redis(settings, customers):
     return pd.DataFrame(rows, columns=list(Lists.ALL))
 
 
-def cost(parquet, cutoff, answer):
+def cost(parquet: Path, cutoff: datetime, answer: "Connection[Any, Any]") -> None:
     """Seconds and MB of a backtest, a refit and all lists; in a process of its own, so that its peak is its own."""
     from ncf_pipeline.model.lists.assemble import customer_lists, product_lists
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
     interactions = pd.read_parquet(parquet).astype({"customer_id": pd.Int64Dtype()})
-    found = {"cutoff": str(cutoff), "lines": len(interactions)}
+    found: Figures = {"cutoff": str(cutoff), "lines": len(interactions)}
 
-    def timed(name, function):
+    def timed(name: str, function: Callable[[], Result]) -> Result:
         started = time.perf_counter()
         result = function()
         found[f"{name}_seconds"] = time.perf_counter() - started
@@ -119,7 +129,7 @@ def cost(parquet, cutoff, answer):
     answer.send(found)
 
 
-def cost_in_its_own_process(frozen, folder):
+def cost_in_its_own_process(frozen: Snapshot, folder: Path) -> Figures:
     """See `cost`."""
     parquet = folder / "interactions.parquet"
     frozen.interactions.to_parquet(parquet)
@@ -128,12 +138,12 @@ def cost_in_its_own_process(frozen, folder):
     process = spawn.Process(target=cost, args=(parquet, frozen.cutoff, sender))
     process.start()
     sender.close()
-    found = receiver.recv()
+    found: Figures = receiver.recv()
     process.join()
     return found
 
 
-def measure(options):
+def measure(options: argparse.Namespace) -> Figures:
     """Everything that the page tells, as JSON-able figures."""
     import torch
 
@@ -143,7 +153,7 @@ def measure(options):
     with tempfile.TemporaryDirectory() as home, serving(Settings(home=Path(home), k=K, top_n=TOP_N)) as settings:
         ingest(settings, [str(options.data)])
         everything = read_snapshot(settings, take_snapshot(settings))
-        found = {
+        found: Figures = {
             "date": f"{datetime.now():%Y-%m-%d}",
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             "versions": f"ncf-pipeline {__version__}, torch {torch.__version__}",
@@ -161,7 +171,7 @@ def measure(options):
     return found
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="the workbook")

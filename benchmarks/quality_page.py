@@ -1,8 +1,12 @@
 """`docs/quality.md` and its plot, from the figures of `quality.py`; every number on the page is from one run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-TARGETS = {
+Figures = Mapping[str, Any]  # as `quality.py` keeps them in JSON
+
+TARGETS: dict[str, dict[str, float]] = {
     "2011-09-16": {"for_you": 0.345, "discover": 0.130},
     "2011-10-14": {"for_you": 0.345, "discover": 0.130},
     "2011-11-11": {"for_you": 0.400, "discover": 0.150},
@@ -57,7 +61,7 @@ bought the products that are recommended. Formulas and sources: `ncf_pipeline/ev
 """
 
 
-def write_page(found, output):
+def write_page(found: Figures, output: Path) -> None:
     """Writes the page, and the plot beside it."""
     plot = output.with_suffix(".svg")
     draw(found["cuts"], plot)
@@ -76,13 +80,13 @@ def write_page(found, output):
     output.write_text(page)
 
 
-def table(header, rows):
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def targets_table(cuts):
+def targets_table(cuts: Sequence[Figures]) -> str:
     """What was aimed at, met or not."""
     rows = []
     for cut in cuts:
@@ -108,7 +112,7 @@ def targets_table(cuts):
     return f"## Targets\n{table(header, rows)}"
 
 
-def cut_tables(cut):
+def cut_tables(cut: Figures) -> str:
     """All recommenders and metrics at a cut."""
     parts = [f"## Cut {cut['cut']}"]
     if cut["held"]:
@@ -137,7 +141,7 @@ def cut_tables(cut):
     return "\n\n".join(parts)
 
 
-def cohort_table(cut):
+def cohort_table(cut: Figures) -> str:
     """The model and the shop's best rule without one, by kind of customer."""
     cohorts = list(dict.fromkeys(entry["cohort"] for entry in cut["scores"]))
     rows = []
@@ -160,7 +164,7 @@ def cohort_table(cut):
     return f"At cut {cut['cut']}.\n\n{table(header, rows)}"
 
 
-def ablation_table(found):
+def ablation_table(found: Figures) -> str:
     """What goes, and how much."""
     if not found["ablation"]:
         return ""
@@ -185,7 +189,7 @@ line shows how much of a difference is chance.
 """
 
 
-def cost_lines(found):
+def cost_lines(found: Figures) -> str:
     """Time and memory of training and scoring, alone in a process."""
     cost = found["cost"]
     training, scoring = (
@@ -200,7 +204,7 @@ def cost_lines(found):
 A whole retrain with its checks and its publication took {retrains}."""  # noqa: E501
 
 
-def draw(cuts, path):
+def draw(cuts: Sequence[Figures], path: Path) -> None:
     """Precision@5 with intervals: a panel for each list, a row for each recommender, a colour for each cut."""
     import matplotlib as mpl
 
@@ -236,7 +240,7 @@ def draw(cuts, path):
     Path(path).write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n")
 
 
-def of(cut, question, cohort="everyone"):
+def of(cut: Figures, question: str, cohort: str = "everyone") -> dict[str, Figures]:
     """Scores by recommender."""
     return {
         entry["recommender"]: entry
@@ -245,6 +249,6 @@ def of(cut, question, cohort="everyone"):
     }
 
 
-def interval(entry, name):
+def interval(entry: Figures, name: str) -> str:
     """Both ends."""
     return f"[{entry[f'{name}_low']:.4f}, {entry[f'{name}_high']:.4f}]"

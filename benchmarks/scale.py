@@ -14,11 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 # Customers, products, lines. The usual shop is about half as large as the real one; each of the others differs in one.
@@ -35,8 +38,13 @@ START, DAYS = datetime(2021, 1, 4), 360
 BASKET, FAVOURITES, GROUP = 15, 30, 50
 CUTOFF = START + timedelta(days=DAYS)
 
+Size = tuple[int, int, int]  # customers, products, lines
+Figures = dict[str, Any]  # seconds, megabytes and counts by name: printed as JSON by one process, read by another
+IntArray = npt.NDArray[np.integer[Any]]
+Result = TypeVar("Result")
 
-def make_interactions(customers, products, lines, seed=0):
+
+def make_interactions(customers: int, products: int, lines: int, seed: int = 0) -> pd.DataFrame:
     """Lines of customers who buy favourites of theirs, products of three groups that they like, and best sellers."""
     random = np.random.default_rng(seed)
     groups = max(products // GROUP, 3)
@@ -44,11 +52,12 @@ def make_interactions(customers, products, lines, seed=0):
     popularity = 1.0 / (random.permutation(products) + 10.0) ** 0.8
     running = np.cumsum(popularity) / popularity.sum()
 
-    def of_liked(customer):
-        group = liked[customer, random.integers(3, size=len(customer))]
-        return np.minimum(group * GROUP + random.integers(GROUP, size=len(customer)), products - 1)
+    def of_liked(customer: IntArray) -> IntArray:
+        group: IntArray = liked[customer, random.integers(3, size=len(customer))]
+        product: IntArray = np.minimum(group * GROUP + random.integers(GROUP, size=len(customer)), products - 1)
+        return product
 
-    def anything(count):
+    def anything(count: int) -> IntArray:
         return np.minimum(np.searchsorted(running, random.random(count)), products - 1)
 
     owner = np.repeat(np.arange(customers), FAVOURITES)
@@ -81,7 +90,7 @@ def make_interactions(customers, products, lines, seed=0):
     )
 
 
-def made_up_descriptions(products, random):
+def made_up_descriptions(products: int, random: np.random.Generator) -> npt.NDArray[np.str_]:
     """Four words of two thousand, some of them everywhere, and one that its group of products shares."""
     words = np.array(["".join(letters) for letters in itertools.product("abcdefghijklm", repeat=3)])[:2000]
     chosen = np.minimum(random.zipf(1.3, size=(products, 4)) - 1, len(words) - 1)
@@ -89,17 +98,19 @@ def made_up_descriptions(products, random):
     return np.array([f"{' '.join(words[row])} {group}" for row, group in zip(chosen, groups, strict=True)])
 
 
-def measure(customers, products, lines, *, epochs, train_on, score):
+def measure(
+    customers: int, products: int, lines: int, *, epochs: int | None, train_on: int | None, score: int | None
+) -> Figures:
     """Seconds and MB of one size."""
     from ncf_pipeline.model.lists.assemble import ListMaker
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
-    figures = {"customers": customers, "products": products, "lines": lines}
+    figures: Figures = {"customers": customers, "products": products, "lines": lines}
     interactions = make_interactions(customers, products, lines)
     figures["data_mb"] = _resident_mb()
 
-    def timed(name, function):
+    def timed(name: str, function: Callable[[], Result]) -> Result:
         wall, cpu = time.perf_counter(), time.process_time()
         result = function()
         figures[f"{name}_s"] = round(time.perf_counter() - wall, 1)
@@ -121,25 +132,25 @@ def measure(customers, products, lines, *, epochs, train_on, score):
     return figures
 
 
-def _forget_peak():
+def _forget_peak() -> None:
     """Peaks from here on are of what comes; Linux only."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _resident_mb():
+def _resident_mb() -> int:
     return _status_mb("VmRSS")
 
 
-def _peak_mb():
+def _peak_mb() -> int:
     return _status_mb("VmHWM")
 
 
-def _status_mb(name):
+def _status_mb(name: str) -> int:
     return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) // 1024
 
 
-def in_a_process(size, options):
+def in_a_process(size: Size, options: Mapping[str, int | None]) -> Figures:
     """Figures of one size, in a process of its own."""
     command = [sys.executable, __file__, "--here", "--only", ",".join(map(str, size))]
     for name, value in options.items():
@@ -148,7 +159,7 @@ def in_a_process(size, options):
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise SystemExit(f"{size} failed:\n{done.stderr}")
-    figures = json.loads(done.stdout)
+    figures: Figures = json.loads(done.stdout)
     print(json.dumps(figures), file=sys.stderr, flush=True)
     return figures
 
@@ -159,7 +170,7 @@ HEAD = (
 )
 
 
-def row(f):
+def row(f: Figures) -> str:
     """One size as a row of the table."""
     scoring, cpu = (round(f[f"state{unit}"] + f[f"first{unit}"] + f[f"score{unit}"], 1) for unit in ("_s", "_cpu_s"))
     return (
@@ -169,7 +180,7 @@ def row(f):
     )
 
 
-def growth(name, figures):
+def growth(name: str, figures: Sequence[Figures]) -> str:
     """How much more the largest of three sizes takes than the smallest."""
     small, large = figures[0], figures[-1]
     times = large[name] / small[name]
@@ -184,11 +195,11 @@ def growth(name, figures):
     )
 
 
-def _shape(ratio, times):
+def _shape(ratio: float, times: float) -> str:
     return "more than linear" if ratio > 1.15 * times else "linear" if ratio > 0.85 * times else "less than linear"
 
 
-def report(epochs):
+def report(epochs: int | None) -> None:
     """All sizes, as docs/scale.md."""
     # Of a fixed number of epochs: what an inner holdout chooses differs from shop to shop.
     sizes = dict.fromkeys(itertools.chain.from_iterable(GROWTH.values()))
@@ -230,7 +241,7 @@ def report(epochs):
     print(path.read_text())
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="one size: customers,products,lines")
     parser.add_argument(
@@ -243,7 +254,8 @@ def main():
     if options.only is None:
         report(options.epochs)
         return
-    size = tuple(int(part) for part in options.only.split(","))
+    customers, products, lines = (int(part) for part in options.only.split(","))
+    size = (customers, products, lines)
     if options.here:
         print(json.dumps(measure(*size, epochs=options.epochs, train_on=options.train_on, score=options.score)))
     else:

@@ -15,10 +15,16 @@ import tempfile
 import threading
 import time
 from array import array
+from collections.abc import Iterator, Sequence
 from datetime import date
+from multiprocessing.queues import Queue
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import redis
 from redis.backoff import NoBackoff
@@ -38,8 +44,10 @@ READ = 100_000  # customers who are read, in no order
 PHASE, PHASES = 1.0, 20  # seconds, and how many, half of them of each kind
 META = {"model_version": "v1", "cutoff": "2011-12-09T12:51:00", "top_n": TOP_N}
 
+Figures = dict[str, Any]
 
-def made_up_codes(products):
+
+def made_up_codes(products: int) -> npt.NDArray[np.object_]:
     """Five digits, some with a letter behind, as in the shop that this project learned from."""
     codes = np.char.mod("%05d", 10_000 + np.arange(products) % 90_000)
     lettered = np.random.default_rng(0).random(products) < LETTERED
@@ -47,7 +55,7 @@ def made_up_codes(products):
     return np.char.add(codes, letters).astype(object)
 
 
-def made_up_lists(customers, products):
+def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataFrame, float]]:
     """Three full lists for each customer, two for each product, two for each country; how long it took, too."""
     random = np.random.default_rng(1)
     codes = made_up_codes(products)
@@ -74,11 +82,12 @@ def made_up_lists(customers, products):
             yield audience, frame, made
 
 
-def publish(settings, store, customers, products):
+def publish(settings: Settings, store: redis.Redis, customers: int, products: int) -> Figures:
     """Publishes, and measures time and memory."""
-    memory, made = {}, 0.0
+    memory: dict[str, int] = {}
+    made = 0.0
 
-    def lists():
+    def lists() -> Iterator[pd.DataFrame]:
         nonlocal made
         for audience, frame, seconds in made_up_lists(customers, products):
             if audience not in memory:
@@ -98,19 +107,18 @@ def publish(settings, store, customers, products):
     }
 
 
-def memory_of_keys(store, settings, number, customers):
+def memory_of_keys(store: redis.Redis, settings: Settings, number: int, customers: int) -> float:
     """What Redis itself says of a customer's key, without the table of what expires."""
     name = publication.name_of(number)
     sample = np.random.default_rng(2).integers(customers, size=2000)
-    return statistics.mean(
-        store.execute_command("MEMORY", "USAGE", f"{settings.key_prefix}:{name}:customer:{key}") for key in sample
-    )
+    used: list[Any] = [store.memory_usage(f"{settings.key_prefix}:{name}:customer:{key}") for key in sample]
+    return float(statistics.mean(used))
 
 
-def copy_plainly(store, settings, customers):
+def copy_plainly(store: redis.Redis, settings: Settings, customers: int) -> list[int]:
     """The bytes of `for_you` once more, as strings, for a plain GET."""
-    live = store.get(f"{settings.key_prefix}:current")
-    chosen = np.random.default_rng(3).permutation(customers)[:READ].tolist()
+    live: Any = store.get(f"{settings.key_prefix}:current")
+    chosen: list[int] = np.random.default_rng(3).permutation(customers)[:READ].tolist()
     for start in range(0, len(chosen), 1000):
         some = chosen[start : start + 1000]
         pipeline = store.pipeline(transaction=False)
@@ -121,7 +129,15 @@ def copy_plainly(store, settings, customers):
     return chosen
 
 
-def reader(url, prefix, chosen, seed, ready, begin, answers):
+def reader(
+    url: str,
+    prefix: str,
+    chosen: Sequence[int],
+    seed: int,
+    ready: Semaphore,
+    begin: "Synchronized[float]",
+    answers: "Queue[Any]",
+) -> None:
     """One client process: the client in even seconds, a plain GET in odd ones."""
     order = np.random.default_rng(seed).permutation(chosen).tolist()
     # With the options that the client has.
@@ -148,7 +164,7 @@ def reader(url, prefix, chosen, seed, ready, begin, answers):
     answers.put(figures)
 
 
-def read(url, prefix, chosen, processes):
+def read(url: str, prefix: str, chosen: Sequence[int], processes: int) -> Figures:
     """Reads a second and latencies of so many client processes, of the client and of a plain GET."""
     context = multiprocessing.get_context("spawn")
     ready, begin, answers = context.Semaphore(0), context.Value("d", 0.0), context.Queue()
@@ -171,7 +187,7 @@ def read(url, prefix, chosen, processes):
         )
         for phase in range(PHASES)
     ]
-    told = {}
+    told: Figures = {}
     for name, of_kind in (("client", phases[0::2]), ("plain", phases[1::2])):
         took = np.concatenate([took for took, _ in of_kind])
         told[name] = {
@@ -187,12 +203,12 @@ def read(url, prefix, chosen, processes):
     return told
 
 
-def roll_back(settings, store, number):
+def roll_back(settings: Settings, store: redis.Redis, number: int) -> tuple[float, float]:
     """Seconds until readers see a former publication, and until that is made to live as long as a new one."""
     pointer, name, seen = f"{settings.key_prefix}:current", publication.name_of(number), []
     began = time.perf_counter()
 
-    def watch():
+    def watch() -> None:
         while store.get(pointer) != name:
             time.sleep(0.001)
         seen.append(time.perf_counter() - began)
@@ -205,7 +221,7 @@ def roll_back(settings, store, number):
     return seen[0], done
 
 
-def measure(customers, products):
+def measure(customers: int, products: int) -> Figures:
     """All figures, on an embedded Redis of its own."""
     folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
     port = free_port()
@@ -214,7 +230,7 @@ def measure(customers, products):
         url = redis_url(port, password="bench")
         settings = Settings(redis_url=url, home=folder)
         with redis.Redis.from_url(url, decode_responses=True) as store:
-            figures = {"redis": store.info("server")["redis_version"], "load": os.getloadavg()[0]}
+            figures: Figures = {"redis": store.info("server")["redis_version"], "load": os.getloadavg()[0]}
             figures["first"] = publish(settings, store, customers, products)
             print(figures, file=sys.stderr, flush=True)
             figures["usage"] = memory_of_keys(store, settings, 1, customers)
@@ -230,7 +246,7 @@ def measure(customers, products):
     return figures
 
 
-def report(customers, products, f):
+def report(customers: int, products: int, f: Figures) -> list[str]:
     """The figures, as docs/serving.md."""
     one = f["first"]
     rows = [
@@ -278,7 +294,7 @@ def report(customers, products, f):
     ]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=100_000)

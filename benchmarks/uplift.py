@@ -15,18 +15,20 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from gate_drill import day_files
 from statsmodels.stats.proportion import proportion_confint
 
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio
-from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, look_at
+from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Look, Sample, look_at
 from ncf_pipeline.experiments.power import FEWEST_WEEKS, chance_within, entered_at, past_curves, tau_for, weeks_needed
 from ncf_pipeline.experiments.purchases import Orders, orders_of
 from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
@@ -41,17 +43,20 @@ MEASURE = MEASURES[AVERAGE_ORDER_VALUE]
 OUTLIER = 168_469.60  # one order of the real shop, in its currency
 SHARE, POWER = 0.5, 0.8
 
+FloatArray = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Found:
     """Of each experiment and look: (experiments, looks)."""
 
-    value: np.ndarray  # log ratio
-    error: np.ndarray
-    enough: np.ndarray  # whether a look may decide already
+    value: FloatArray  # log ratio
+    error: FloatArray
+    enough: Mask  # whether a look may decide already
 
 
-def orders_from(options):
+def orders_from(options: argparse.Namespace) -> tuple[pd.DataFrame, datetime]:
     """A shop's orders, and the first instant after them."""
     with (
         tempfile.TemporaryDirectory(prefix="ncf-uplift-") as home,
@@ -63,25 +68,27 @@ def orders_from(options):
         return orders_of(customers_lines(settings, until)), until
 
 
-def twice(orders):
+def twice(orders: pd.DataFrame) -> pd.DataFrame:
     """A shop in which each customer is there twice."""
     others = orders.assign(**{Orders.CUSTOMER_ID: orders[Orders.CUSTOMER_ID] + 10_000_000})
     return pd.concat([orders, others]).sort_values(Orders.PURCHASED_AT, kind="stable", ignore_index=True)
 
 
-def planted(sample, treated, effect):
+def planted(sample: Sample, treated: Mask, effect: float) -> Sample:
     """Values of the treated, larger by the effect."""
     value = np.where(treated[sample.customer], sample.value * (1 + effect), sample.value)
     order = np.argsort(value, kind="stable")
     return Sample(sample.customer[order], value[order])
 
 
-def with_outlier(sample, customer):
+def with_outlier(sample: Sample, customer: int) -> Sample:
     """One more order, of a customer."""
     return Sample(np.append(sample.customer, customer), np.append(sample.value, OUTLIER))
 
 
-def simulate(looks, weeks, options, effect, share=SHARE):
+def simulate(
+    looks: Sequence[Look], weeks: Sequence[int], options: argparse.Namespace, effect: float, share: float = SHARE
+) -> Found:
     """Experiments with this effect, each looked at every week."""
     shape = (options.experiments, len(looks))
     value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
@@ -102,7 +109,7 @@ def simulate(looks, weeks, options, effect, share=SHARE):
     return Found(value, error, enough)
 
 
-def other_measures(look, options):
+def other_measures(look: Look, options: argparse.Namespace) -> tuple[dict[str, float], float]:
     """How often each measure finds an effect where there is none, at the last look; and how often the groups alarm."""
     hits, alarms = dict.fromkeys(MEASURES, 0), 0
     for number in range(options.experiments):
@@ -114,34 +121,38 @@ def other_measures(look, options):
     return {name: count / options.experiments for name, count in hits.items()}, alarms / options.experiments
 
 
-def signs(look, options):
+def signs(look: Look, options: argparse.Namespace) -> FloatArray:
     """How often one huge order of a control customer turns the sign of what is found: as measured, and uncut.
 
     The first of effects that were told apart from chance, the others of all.
     """
-    turned, told = np.zeros(3), 0
+    turned, told = np.zeros(3, np.float64), 0
     for number in range(options.experiments):
         treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
         sample = planted(look.samples[MEASURE.name], treated, options.effect)
         spoilt = with_outlier(sample, int(np.flatnonzero(~treated)[number % int((~treated).sum())]))
         for place, quantile in ((1, MEASURE.quantile), (2, 1.0)):
-            before, after = (compare(each, look.past, treated, quantile).log_ratio for each in (sample, spoilt))
+            plain, with_order = (compare(each, look.past, treated, quantile) for each in (sample, spoilt))
+            assert plain is not None
+            assert with_order is not None
+            before, after = plain.log_ratio, with_order.log_ratio
             turned[place] += (before.value > 0) != (after.value > 0)
             if place == 1 and abs(before.value) > ONE_LOOK * before.standard_error:
                 told += 1
                 turned[0] += (before.value > 0) != (after.value > 0)
-    return turned / [max(told, 1), options.experiments, options.experiments]
+    return turned / np.array([max(told, 1), options.experiments, options.experiments], np.float64)
 
 
 class Rates:
     """The table, and whether all is as it must be."""
 
-    def __init__(self, experiments):
-        self.experiments, self.missed = experiments, []
+    def __init__(self, experiments: int) -> None:
+        self.experiments = experiments
+        self.missed: list[str] = []
         print(f"| over {experiments} simulated experiments | rate | its own 95% interval | must be |")
         print("| --- | --- | --- | --- |")
 
-    def row(self, words, rate, *, least=None, most=None):
+    def row(self, words: str, rate: float, *, least: float | None = None, most: float | None = None) -> None:
         low, high = proportion_confint(round(rate * self.experiments), self.experiments, method="wilson")
         wanted = f"≥ {least:.1%}" if least is not None else f"≤ {most:.1%}" if most is not None else ""
         print(f"| {words} | {rate:.1%} | {low:.1%} to {high:.1%} | {wanted} |", flush=True)
@@ -149,21 +160,25 @@ class Rates:
             self.missed.append(words)
 
 
-def any_look(found, margins, truth):
+def any_look(found: Found, margins: FloatArray | float, truth: float) -> Mask:
     """Whether an interval leaves the truth out, at any look that may decide."""
-    return ((np.abs(found.value - truth) > margins * found.error) & found.enough).any(axis=1)
+    outside = (np.abs(found.value - truth) > margins * found.error) & found.enough
+    return np.asarray(outside.any(axis=1), np.bool_)
 
 
-def planned(orders, start, weeks_left, options, *, every_week):
+def planned(
+    orders: pd.DataFrame, start: datetime, weeks_left: int, options: argparse.Namespace, *, every_week: bool
+) -> tuple[int, float]:
     """The plan from the past before the start: after how many weeks, and with what chance."""
-    curve, _ = past_curves(orders, start, MEASURE)
-    how = {"share": SHARE, "power": POWER, "every_week": every_week}
-    weeks = weeks_needed(curve, options.effect, **how)
+    curves = past_curves(orders, start, MEASURE)
+    assert curves is not None
+    curve, _ = curves
+    weeks = weeks_needed(curve, options.effect, share=SHARE, power=POWER, every_week=every_week)
     within = min(weeks or weeks_left, weeks_left)
-    return within, chance_within(curve, options.effect, within, **how)
+    return within, chance_within(curve, options.effect, within, share=SHARE, power=POWER, every_week=every_week)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook; else a synthetic shop")
     parser.add_argument("--experiments", type=int, default=500, help="simulated, of each kind")

@@ -26,3 +26,11 @@ def test_mypy_sees_a_typing_mistake_in_the_kind_of_an_alert(tmp_path):
     assert '"over" has incompatible type "str"; expected "Kind"  [arg-type]' in check(file, 'alerts.over("model_hold")')
     assert 'Module has no attribute "MODEL_HOLD"' in check(file, 'alerts.warn("", kind=kinds.MODEL_HOLD)')
     assert check(file, 'alerts.warn("v7 is held.", kind=kinds.MODEL_HELD, key="v7")') == ""
+
+
+def test_mypy_checks_every_folder_with_code_that_runs():
+    import tomllib
+
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert set(settings["files"]) == {"ncf_pipeline", "dags", "benchmarks", "docker"}
+    assert settings["strict"]
