@@ -1,45 +1,45 @@
-"""A page for each validated batch: every rule in words, what broke it, examples. One file, readable offline."""
+"""The page of a validated batch: every rule in words, and lines that broke it. One HTML file, readable offline."""
 
-import html
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.html import render_file
 from ncf_pipeline.ingest.messages import example_line
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.files import new_file
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; table-layout: fixed; width: 100%; margin: 1rem 0; }
-th:nth-child(2) { width: 9rem; } th:nth-child(3) { width: 6rem; text-align: right; }
-th, td { text-align: left; padding: .45rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.n { text-align: right; white-space: nowrap; }
-code { font-size: 12px; color: #666; }
-pre { background: #f6f6f6; padding: .6rem; white-space: pre-wrap; font-size: 12px; margin: .3rem 0 0; }
-.mark { display: inline-block; border-radius: 3px; padding: 0 .45rem; font-size: 12px; white-space: nowrap; }
-.passed { background: #dff3e0; } .tolerated { background: #eef; }
-.warning, .info { background: #fff0c2; } .critical { background: #ffd7d3; }
-@media (prefers-color-scheme: dark) {
-  body { background: #1b1b1b; color: #ddd; } th, td { border-color: #444; } pre { background: #2a2a2a; }
-  .mark { color: #111; }
-}
-"""
+_FOLDER = Path(__file__).parent / "templates"
+_TONES = {"critical": "bad", "warning": "warn", "info": "warn"}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A rule as the page shows it: its result in words, the result's tone, and how many rows broke it."""
+
+    sentence: str
+    rule_id: str
+    result: str
+    tone: str
+    rows: int
+    examples: str
 
 
 def link(settings: Settings, batch_id: int) -> str:
-    """Where a person opens the page of a batch."""
+    """Returns the address at which a person opens the page of a batch."""
     return f"{(settings.data_docs_url or _store(settings)).rstrip('/')}/{_name(batch_id)}"
 
 
 def read_page(settings: Settings, batch_id: int) -> str:
-    """The page of a batch, as it was written.
+    """Reads the page of a batch from the artifact store.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: the batch has no page, or the store cannot be read.
     """
     url = f"{_store(settings)}/{_name(batch_id)}"
     try:
@@ -52,48 +52,39 @@ def read_page(settings: Settings, batch_id: int) -> str:
 def write_page(
     settings: Settings, record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]
 ) -> None:
-    """Writes the page of a batch.
+    """Writes the page of a batch to the artifact store.
 
     Args:
-        settings: whose artifact store.
-        record: of the batch.
-        report: of its validation.
-        examples: lines, each with `rule_id`, `file`, `row_number` and `original`.
+        settings: of the installation whose artifact store is written to.
+        record: the batch's row in `raw.batch`.
+        report: of its validation: `rules`, how many were asked, and `broken`, those that rows broke.
+        examples: lines that broke a rule, each with `rule_id`, `file`, `row_number` and `original`.
 
     Raises:
-        ArtifactError: the artifact store refused.
+        ArtifactError: the artifact store refused the write.
     """
     with new_file(f"{_store(settings)}/{_name(record['batch_id'])}") as file:
         file.write(page(record, report, examples).encode())
 
 
 def page(record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]) -> str:
-    """The page as HTML, without anything from elsewhere; see `write_page`."""
+    """The page as one HTML file that loads nothing; see `write_page`."""
     broken = {rule["rule_id"]: rule for rule in report["broken"]}
     rules = quality.rules_of("invoices")
     ordered = [*broken, *(rule_id for rule_id in rules if rule_id not in broken)]
-    rows = "\n".join(
-        _row(rules[rule_id], broken.get(rule_id), [line for line in examples if line["rule_id"] == rule_id])
-        for rule_id in ordered
-        if rule_id in rules
+    return render_file(
+        _FOLDER,
+        "batch.html",
+        title=f"Batch {record['batch_id']}: {record['source']}",
+        record=record,
+        report=report,
+        failed=sum(rule["failed"] for rule in report["broken"]),
+        rules=[
+            _shown(rules[rule_id], broken.get(rule_id), [line for line in examples if line["rule_id"] == rule_id])
+            for rule_id in ordered
+            if rule_id in rules
+        ],
     )
-    title = html.escape(f"Batch {record['batch_id']}: {record['source']}")
-    failed = sum(rule["failed"] for rule in report["broken"])
-    verdict = "Every rule passed." if not failed else f"{failed} of {report['rules']} rules failed."
-    reason = f"<p>{html.escape(record['reason'])}</p>" if record["reason"] else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>{_STYLE}</style></head><body>
-<h1>{title}</h1>
-<p>{record["lines_read"]:,} lines, landed {record["created_at"]:%Y-%m-%d %H:%M}. {verdict}</p>
-{reason}
-<table><thead><tr><th>Rule</th><th>Result</th><th>Rows</th></tr></thead><tbody>
-{rows}
-</tbody></table>
-<p>A line that breaks a critical rule waits in quarantine: <code>ncf-pipeline quarantine list --batch \
-{record["batch_id"]}</code></p>
-</body></html>
-"""
 
 
 def _store(settings: Settings) -> str:
@@ -104,16 +95,12 @@ def _name(batch_id: int) -> str:
     return f"invoices/batch-{batch_id:06d}.html"
 
 
-def _row(rule: quality.Rule, broken: dict[str, Any] | None, examples: Sequence[dict[str, Any]]) -> str:
+def _shown(rule: quality.Rule, broken: dict[str, Any] | None, examples: Sequence[dict[str, Any]]) -> _Shown:
     if broken is None:
-        mark, words = "passed", "passed"
+        result, tone = "passed", "good"
     elif broken["failed"]:
-        mark, words = rule.severity, f"{rule.severity}: failed"
+        result, tone = f"{rule.severity}: failed", _TONES[rule.severity]
     else:
-        mark, words = "tolerated", "within tolerance"
-    lines = html.escape("\n".join(example_line(line) for line in examples))
-    shown = f"<pre>{lines}</pre>" if lines else ""
-    return (
-        f"<tr><td>{html.escape(rule.sentence)}<br><code>{rule.rule_id}</code>{shown}</td>"
-        f'<td><span class="mark {mark}">{words}</span></td><td class="n">{broken["rows"] if broken else 0:,}</td></tr>'
-    )
+        result, tone = "within tolerance", ""
+    lines = "\n".join(example_line(line) for line in examples)
+    return _Shown(rule.sentence, rule.rule_id, result, tone, broken["rows"] if broken else 0, lines)

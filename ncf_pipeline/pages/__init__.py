@@ -1,6 +1,6 @@
-"""What the pages have in common: names, shelves, style, and what a browser may do with them.
+"""What the pages of the Recommender and of the demo shop share.
 
-Nothing on a page comes from another host, and what it holds of others is text.
+A page loads nothing from another host, and shows names from invoices as text.
 """
 
 from pathlib import Path
@@ -8,21 +8,23 @@ from pathlib import Path
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
+from ncf_pipeline import html
+
 _FOLDER = Path(__file__).parent
 
 HEADERS = {
     "Cache-Control": "no-store",
-    # To itself a page says where it comes from, so that a form's origin can be told; to others nothing.
+    # A page names its origin to its own site, so that a form can be checked, and names nothing to others.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def templates(folder: Path) -> Jinja2Templates:
-    """A page's own templates, and those that all share; everything in them is escaped."""
-    return Jinja2Templates([folder / "templates", _FOLDER / "templates"])
+    """Finds templates in `folder`, among those that both sites share, and then the base of all pages."""
+    return Jinja2Templates(env=html.environment(folder / "templates", _FOLDER / "templates"))
 
 
 def static_files(folder: Path) -> StaticFiles:
-    """A page's own files, and the style that all share."""
-    return StaticFiles(directory=folder / "static", packages=[(__name__, "static")])
+    """Serves the style sheets and scripts of `folder`, those that both sites share, and the style of all pages."""
+    return StaticFiles(directory=folder / "static", packages=[(__name__, "static"), html.STATIC])

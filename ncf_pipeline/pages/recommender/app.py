@@ -127,8 +127,10 @@ def routes(
         settings = settings_of()
         digits = number.strip()
         if not (re.fullmatch("[0-9]{1,16}", digits) and 0 < int(digits) <= _MAX_ID):
-            return _page(request, "customer", status=422, wrong="A customer's number has digits and nothing else.")
-        return _page(request, "customer", customer_id=int(digits), **_of_customer(settings, int(digits)))
+            wrong = "A customer's number has digits and nothing else."
+            nobody = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
+            return _page(request, "customer", status=422, wrong=wrong, **nobody)
+        return _page(request, "customer", customer_id=int(digits), wrong=None, **_of_customer(settings, int(digits)))
 
     @router.get("/customer")
     def nobody() -> RedirectResponse:
