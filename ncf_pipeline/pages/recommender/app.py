@@ -128,7 +128,7 @@ def routes(
         digits = number.strip()
         if not (re.fullmatch("[0-9]{1,16}", digits) and 0 < int(digits) <= _MAX_ID):
             wrong = "A customer's number has digits and nothing else."
-            nobody = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
+            nobody: dict[str, Any] = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
             return _page(request, "customer", status=422, wrong=wrong, **nobody)
         return _page(request, "customer", customer_id=int(digits), wrong=None, **_of_customer(settings, int(digits)))
 
