@@ -148,7 +148,7 @@ def drill(
                 "cutoff": registry.model_version(settings, version).cutoff,
                 "sabotage": kind,
                 "promoted": promoted,
-                "reasons": decision["reasons"],
+                "reasons": decision.reasons,
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -163,14 +163,14 @@ def show(settings: Settings, weeks: Sequence[Week]) -> None:
     rows = live_history.performance(settings)
     print("\nWho served when (the shop's clock), and Precision@K of what the live lists really did")
     print(f"{'bought':<22} {'served':<8} {'asked':>6} {'for_you':>8} {'95%':>15} {'frequency':>10} {'discover':>9}")
-    of = {(row["bought_from"], row["question"], row["recommender"]): row for row in rows}
-    for start in sorted({row["bought_from"] for row in rows}):
+    of = {(row.bought_from, row.question, row.recommender): row for row in rows}
+    for start in sorted({row.bought_from for row in rows}):
         live, instead = of[start, "for_you", "live"], of[start, "for_you", "personal_frequency"]
-        new = of[start, "discover", "live"]["precision_at_k"]
-        interval = f"{live['precision_low']:.3f} to {live['precision_high']:.3f}"
+        new = of[start, "discover", "live"].precision_at_k
+        interval = f"{live.precision_low:.3f} to {live.precision_high:.3f}"
         print(
-            f"{start:%Y-%m-%d} to {live['bought_until']:%m-%d}    v{live['version']:<7} {live['customers']:>6}"
-            f" {live['precision_at_k']:>8.3f} {interval:>15} {instead['precision_at_k']:>10.3f} {new:>9.3f}"
+            f"{start:%Y-%m-%d} to {live.bought_until:%m-%d}    v{live.version:<7} {live.customers:>6}"
+            f" {live.precision_at_k:>8.3f} {interval:>15} {instead.precision_at_k:>10.3f} {new:>9.3f}"
         )
     print("\nEach week's candidate")
     for week in weeks:

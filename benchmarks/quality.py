@@ -80,7 +80,7 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
     return {
         "cut": cut,
         "retrain_seconds": seconds,
-        "held": [] if promoted else decision["reasons"],
+        "held": [] if promoted else list(decision.reasons),
         "scores": [asdict(entry) for entry in score(lists, truth, k=K)],
     }
 

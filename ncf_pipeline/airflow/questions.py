@@ -38,7 +38,8 @@ class Approval(ApprovalOperator):
         settings = task_settings()
         self.response_timeout = timedelta(hours=settings.approval_hours)
         self.defaults = [self.APPROVE if settings.approval_default == "approve" else self.REJECT]
-        reasons = (registry.gate_decision(settings, int(self.version)) or {}).get("reasons", [])
+        decision = registry.gate_decision(settings, int(self.version))
+        reasons = decision.reasons if decision else ()
         self.subject = f"May v{self.version} serve?"
         self.body = "\n".join(
             [

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 
 import pandas as pd
 
@@ -23,7 +22,7 @@ from ncf_pipeline.live.scores import LIVE, LiveScores, pooled, score_slice, slic
 from ncf_pipeline.model.lists.certainty import BINS
 from ncf_pipeline.registry import live_periods as live_history
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.live_periods import DriftReport, LivePeriod
+from ncf_pipeline.registry.live_periods import DriftReport, LivePeriod, PeriodPerformance
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
 from ncf_pipeline.settings import Settings
 
@@ -61,7 +60,7 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
     if frozen.cutoff - start < SHORTEST:
         logger.info("Live: what was bought until %s is measured, or by the next retrain.", start)
         return None
-    rows: list[dict[str, Any]] = []
+    rows: list[PeriodPerformance] = []
     scored: list[LiveScores] = []
     newcomers = 0
     designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
@@ -78,14 +77,18 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
             continue
         answers = score_slice(part, lists, frozen.interactions, k=settings.k)
         scored += answers
-        shared = {
-            "period": period.period,
-            "bought_from": begin,
-            "bought_until": end,
-            "k": settings.k,
-            "newcomers": len(part.newcomers),
-        }
-        rows += [{**shared, **asdict(row)} for scores in answers for row in summary(scores)]
+        rows += [
+            PeriodPerformance(
+                period=period.period,
+                bought_from=begin,
+                bought_until=end,
+                k=settings.k,
+                newcomers=len(part.newcomers),
+                **asdict(row),
+            )
+            for scores in answers
+            for row in summary(scores)
+        ]
     last = in_window[-1][0]
     figures = _figures(settings, frozen, earlier, last, start, scored)
     report = DriftReport(

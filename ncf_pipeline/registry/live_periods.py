@@ -7,7 +7,7 @@ by which a period begins.
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import read_rows, transaction
+from ncf_pipeline.storage.database import execute, read_records, read_rows, transaction, write
 from ncf_pipeline.storage.files import store_errors
 from ncf_pipeline.storage.resources import query
 
@@ -56,7 +56,7 @@ class LivePeriod:
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
     """Who was live when, oldest first; without a gap."""
-    return [LivePeriod(*row) for row in read_rows(settings, "live_periods")]
+    return read_records(settings, LivePeriod, "live_periods")
 
 
 def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
@@ -83,12 +83,12 @@ def record_flip(settings: Settings, number: int) -> None:
     Raises:
         DatabaseError: there is no such publication.
     """
-    read_rows(settings, "record_flip", number=number)
+    write(settings, "record_flip", number=number)
 
 
 def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:
     """Keeps `model.certainty.Certainty.counts` of a publication's lists; None where nobody counted."""
-    read_rows(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
+    write(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
 
 
 def certainty(settings: Settings, number: int) -> list[int] | None:
@@ -118,37 +118,107 @@ class DriftReport:
     findings: tuple[str, ...]
 
 
-def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[dict[str, Any]]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class LivePerformance:
+    """What one recommender's lists did in a slice of a live period, on one question; from `ml.live_performance`.
+
+    Attributes:
+        bought_from: the slice, on the shop's clock: what was bought in `[bought_from, bought_until)`.
+        bought_until: see `bought_from`.
+        question: `for_you` or `discover`.
+        recommender: `live`, or what the shop could have shown instead.
+        k: depth of everything but NDCG.
+        customers: known customers who bought something that the question asks for; the means are over them.
+        without_list: those of them who had no list; they score 0.
+        newcomers: customers who first bought after the lists were made; they do not count.
+        precision_at_k: mean Precision@k; None, as all below, if there were no customers.
+        precision_low: lower end of its 95% interval over customers.
+        precision_high: upper end.
+        ahead: mean of the live lists' Precision@k minus this one's, customer by customer; None for the live lists.
+        ahead_low: lower end of its 95% interval.
+        ahead_high: upper end.
+        recall_at_k: mean Recall@k.
+        ndcg_at_10: mean NDCG@10.
+    """
+
+    bought_from: datetime
+    bought_until: datetime
+    question: str
+    recommender: str
+    k: int
+    customers: int
+    without_list: int
+    newcomers: int
+    precision_at_k: float | None
+    precision_low: float | None
+    precision_high: float | None
+    ahead: float | None
+    ahead_low: float | None
+    ahead_high: float | None
+    recall_at_k: float | None
+    ndcg_at_10: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeriodPerformance(LivePerformance):
+    """As it is recorded.
+
+    Attributes:
+        period: see `LivePeriod`.
+        place: among the rows of its slice, in the order in which they are shown.
+    """
+
+    period: int
+    place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicationPerformance(LivePerformance):
+    """As it is read.
+
+    Attributes:
+        version: whose lists were live.
+        number: of their publication.
+    """
+
+    version: int
+    number: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {
+            "bought_from": self.bought_from.isoformat(),
+            "bought_until": self.bought_until.isoformat(),
+        }
+
+
+def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[PeriodPerformance]) -> None:
     """Keeps a report, and what the lists of its window did, in place of an earlier try's; in one transaction.
 
     Args:
         settings: whose registry.
         report: of the window.
-        rows: the columns of `ml.live_performance`.
+        rows: what the lists of the window did.
     """
-    window = {"bought_from": report.bought_from, "bought_until": report.bought_until}
     kept = {**vars(report), "figures": json.dumps(report.figures), "findings": list(report.findings)}
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("lock table ml.drift_report in share row exclusive mode")
-        cursor.execute(query("delete_live_performance"), window)
-        cursor.executemany(query("insert_live_performance"), rows)
-        cursor.execute(query("record_drift_report"), kept)
+        execute(connection, "delete_live_performance", bought_from=report.bought_from, bought_until=report.bought_until)
+        cursor.executemany(query("insert_live_performance"), [asdict(row) for row in rows])
+        execute(connection, "record_drift_report", **kept)
 
 
 def drift_reports(settings: Settings) -> list[DriftReport]:
     """What was found so far, oldest window first."""
-    return [
-        DriftReport(**{**row._asdict(), "findings": tuple(row.findings)})
-        for row in read_rows(settings, "drift_reports")
-    ]
+    return read_records(settings, DriftReport, "drift_reports")
 
 
-def performance(settings: Settings, version: int | None = None) -> list[dict[str, Any]]:
+def performance(settings: Settings, version: int | None = None) -> list[PublicationPerformance]:
     """What lists did while they were live: a row for each slice, question and recommender, oldest first.
 
     Args:
         settings: whose registry.
         version: only lists of this one.
     """
-    rows = [dict(row._asdict()) for row in read_rows(settings, "live_performance")]
-    return [row for row in rows if version is None or row["version"] == version]
+    rows = read_records(settings, PublicationPerformance, "live_performance")
+    return [row for row in rows if version is None or row.version == version]

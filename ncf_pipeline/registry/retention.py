@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import execute, read_records, transaction, write
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,7 @@ class KeptPublication:
 
 def kept_publications(settings: Settings) -> list[KeptPublication]:
     """Those whose files are kept, newest first."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("kept_publications"))
-        return [KeptPublication(*row) for row in cursor.fetchall()]
+    return read_records(settings, KeptPublication, "kept_publications")
 
 
 def publication_numbers(settings: Settings) -> set[int]:
@@ -34,13 +31,12 @@ def publication_numbers(settings: Settings) -> set[int]:
 
 
 def discard_models(settings: Settings, versions: Sequence[int]) -> None:
-    """Notes, in the audit table too, that these versions can no longer serve; never of the champion."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("set_actor"), {"actor": "prune", "reason": "nobody needs its model any more"})
-        cursor.execute(query("prune_versions"), {"versions": list(versions)})
+    """Notes, in the audit table too, that these versions can no longer serve. The champion is left out."""
+    with transaction(settings) as connection:
+        execute(connection, "set_actor", actor="prune", reason="nobody needs its model any more")
+        execute(connection, "prune_versions", versions=list(versions))
 
 
 def discard_publications(settings: Settings, numbers: Sequence[int]) -> None:
     """Notes that the lists of these publications cannot be published again."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("prune_publications"), {"numbers": list(numbers)})
+    write(settings, "prune_publications", numbers=list(numbers))

@@ -4,8 +4,8 @@ Every change is one transaction. At most one version is champion, by a unique in
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,15 @@ from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import provenance
-from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.database import (
+    Connection,
+    execute,
+    query_rows,
+    read_records,
+    read_rows,
+    transaction,
+    write,
+)
 from ncf_pipeline.storage.resources import query
 
 
@@ -63,6 +71,100 @@ class Publication:
     """Whose groups its lists were made for."""
 
 
+@dataclass(frozen=True)
+class StoredDecision:
+    """What the gate decided about a version; one row of `ml.gate_decision`.
+
+    Attributes:
+        promote: whether the version may serve.
+        reasons: for a yes as for a no, in words.
+        details: JSON: the thresholds, how the candidate was trained, what it was compared with, who asked for it.
+        decided_at: when.
+    """
+
+    promote: bool
+    reasons: tuple[str, ...]
+    details: Mapping[str, Any]
+    decided_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "promote": self.promote,
+            "reasons": list(self.reasons),
+            "details": dict(self.details),
+            "decided_at": self.decided_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True)
+class ModelEvent:
+    """One change of a version's state; one row of `ml.model_event`.
+
+    Attributes:
+        version: whose state.
+        from_state: None where the version was opened.
+        to_state: `candidate`, `champion`, `retired` or `held`.
+        actor: a person, or what triggered the run.
+        reason: in the actor's words, if there were any.
+        at: when.
+    """
+
+    version: int
+    from_state: str | None
+    to_state: str
+    actor: str
+    reason: str | None
+    at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"at": self.at.isoformat()}
+
+
+@dataclass(frozen=True)
+class RecentRetrain:
+    """A candidate's answer to one question on its own holdout, beside the best baseline and the incumbent there.
+
+    Attributes:
+        version: the candidate.
+        cutoff: the first instant that the served model has not seen.
+        question: `for_you` or `discover`.
+        k: depth of the precisions.
+        customers: over how many customers the means are.
+        precision_at_k: the candidate's mean Precision@k.
+        precision_low: lower end of its 95% interval.
+        precision_high: upper end.
+        baseline: name of the best baseline; None, as the next three, if no baseline was evaluated.
+        best_baseline: its mean Precision@k.
+        baseline_low: lower end of its 95% interval.
+        baseline_high: upper end.
+        incumbent: the incumbent's mean Precision@k; None, as the next two, if there was no incumbent.
+        incumbent_low: lower end of its 95% interval.
+        incumbent_high: upper end.
+        may_serve: the gate's decision; None before there is one.
+        served: whether the version ever served.
+    """
+
+    version: int
+    cutoff: datetime
+    question: str
+    k: int
+    customers: int
+    precision_at_k: float
+    precision_low: float
+    precision_high: float
+    baseline: str | None
+    best_baseline: float | None
+    baseline_low: float | None
+    baseline_high: float | None
+    incumbent: float | None
+    incumbent_low: float | None
+    incumbent_high: float | None
+    may_serve: bool | None
+    served: bool
+
+
 def open_version(
     settings: Settings,
     *,
@@ -76,19 +178,18 @@ def open_version(
     """A version for this run: a new one, or the one that an earlier try of the same run opened."""
     with transaction(settings) as connection:
         _set_actor(connection, requested_by, f"run {run_key}")
-        return int(
-            _one(
-                connection,
-                "open_model_version",
-                run_key=run_key,
-                snapshot_id=snapshot_id,
-                cutoff=cutoff,
-                holdout_start=holdout_start,
-                config=json.dumps(config),
-                requested_by=requested_by,
-                code=json.dumps(provenance.code()),
-            ).version
+        (opened,) = query_rows(
+            connection,
+            "open_model_version",
+            run_key=run_key,
+            snapshot_id=snapshot_id,
+            cutoff=cutoff,
+            holdout_start=holdout_start,
+            config=json.dumps(config),
+            requested_by=requested_by,
+            code=json.dumps(provenance.code()),
         )
+        return int(opened.version)
 
 
 def model_version(settings: Settings, version: int) -> ModelVersion:
@@ -105,8 +206,7 @@ def model_version(settings: Settings, version: int) -> ModelVersion:
 
 def model_versions(settings: Settings) -> list[ModelVersion]:
     """All versions, newest first."""
-    with transaction(settings) as connection:
-        return [ModelVersion(*row) for row in query_rows(connection, "model_versions")]
+    return read_records(settings, ModelVersion, "model_versions")
 
 
 def champion(settings: Settings) -> ModelVersion | None:
@@ -141,8 +241,7 @@ def incumbent(settings: Settings, *, holdout_start: datetime, before_version: in
 
 def batches(settings: Settings, version: int) -> list[int] | None:
     """Ids of the batches whose lines a version's snapshot has; None if nobody noted them."""
-    with transaction(settings) as connection:
-        rows = query_rows(connection, "model_batches", version=version)
+    rows = read_rows(settings, "model_batches", version=version)
     return rows[0].batches if rows else None
 
 
@@ -156,36 +255,33 @@ def record_evaluation(settings: Settings, version: int, scores: list[Scores]) ->
 
 def evaluation(settings: Settings, version: int) -> list[Scores]:
     """The scores of a version's backtest: candidate, incumbent and baselines."""
-    with transaction(settings) as connection:
-        return [Scores(*row) for row in query_rows(connection, "evaluation", version=version)]
+    return read_records(settings, Scores, "evaluation", version=version)
 
 
-def recent_retrains(settings: Settings, version: int | None = None, *, count: int = 12) -> list[dict[str, Any]]:
-    """The candidates of the last retrains, up to a version if one is named, oldest first, a row for each question.
+def recent_retrains(settings: Settings, version: int | None = None, *, count: int = 12) -> list[RecentRetrain]:
+    """The candidates of the last retrains, oldest first, one entry for each question.
 
-    Returns:
-        `version`, `cutoff`, `served`, `may_serve` (what the gate said, if it did), `question`, `k`, `customers`,
-        `precision_at_k` with `precision_low` and `precision_high`, and of the same holdout `best_baseline`, its name
-        in `baseline`, and `incumbent`, where there is one, each with `_low` and `_high`.
+    Args:
+        settings: whose registry.
+        version: the last candidate to return; the newest one if None.
+        count: of candidates.
     """
-    with transaction(settings) as connection:
-        return [dict(row._asdict()) for row in query_rows(connection, "recent_retrains", version=version, count=count)]
+    return read_records(settings, RecentRetrain, "recent_retrains", version=version, count=count)
 
 
 def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
     """Stores the gate's decision and marks the version `held` on a no."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection:
         _set_actor(connection, "gate", "; ".join(decision.reasons))
-        cursor.execute(
-            query("record_gate_decision"),
-            {
-                "version": version,
-                "promote": decision.promote,
-                "reasons": list(decision.reasons),
-                "details": json.dumps(details),
-            },
+        execute(
+            connection,
+            "record_gate_decision",
+            version=version,
+            promote=decision.promote,
+            reasons=list(decision.reasons),
+            details=json.dumps(details),
         )
-        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": decision.promote})
+        execute(connection, "mark_gate_outcome", version=version, promote=decision.promote)
 
 
 def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: str = "gate") -> None:
@@ -194,17 +290,14 @@ def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: 
         _hold(connection, version, objections, actor=actor)
 
 
-def gate_decision(settings: Settings, version: int) -> dict[str, Any] | None:
-    """The stored decision: `promote`, `reasons`, `details`, `decided_at`; None before there is one."""
-    with transaction(settings) as connection:
-        rows = query_rows(connection, "gate_decision", version=version)
-    return dict(rows[0]._asdict()) if rows else None
+def gate_decision(settings: Settings, version: int) -> StoredDecision | None:
+    """The stored decision about a version; None before there is one."""
+    return next(iter(read_records(settings, StoredDecision, "gate_decision", version=version)), None)
 
 
 def record_artifact(settings: Settings, version: int, url: str) -> None:
     """Stores where the refit of a version lies."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("record_artifact"), {"version": version, "url": url})
+    write(settings, "record_artifact", version=version, url=url)
 
 
 def promote(settings: Settings, version: int, *, actor: str, reason: str) -> list[str]:
@@ -261,44 +354,44 @@ def next_publication_number(settings: Settings, *, live: int) -> int:
         settings: whose registry.
         live: the newest number in the list store, 0 if it has none.
     """
-    with transaction(settings) as connection:
-        return int(_one(connection, "next_publication_number", live=live).number)
+    (following,) = read_rows(settings, "next_publication_number", live=live)
+    return int(following.number)
 
 
-def model_events(settings: Settings, version: int) -> list[dict[str, Any]]:
-    """Every change of a version's state, oldest first: `from_state`, `to_state`, `actor`, `reason`, `at`."""
-    with transaction(settings) as connection:
-        return [dict(row._asdict()) for row in query_rows(connection, "model_events", version=version)]
+def model_events(settings: Settings, version: int) -> list[ModelEvent]:
+    """Every change of a version's state, oldest first."""
+    return read_records(settings, ModelEvent, "model_events", version=version)
 
 
 def open_publication(settings: Settings, publication: Publication) -> None:
     """Stores a publication before it is checked and written. It counts as one only once it is live."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("open_publication"), vars(publication))
+    write(settings, "open_publication", **vars(publication))
 
 
 def record_list_report(settings: Settings, number: int, report: dict[str, Any]) -> None:
     """Keeps what the rules say of a publication's lists."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("record_list_report"), {"number": number, "report": json.dumps(report)})
+    write(settings, "record_list_report", number=number, report=json.dumps(report))
 
 
 def refuse_publication(settings: Settings, number: int, reason: str) -> None:
     """Notes that a publication will never be live, and why."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("refuse_publication"), {"number": number, "reason": reason})
+    write(settings, "refuse_publication", number=number, reason=reason)
 
 
 def record_publication(settings: Settings, publication: Publication) -> None:
-    """Notes that an opened publication is live, and since when."""
-    with transaction(settings) as connection:
-        _one(connection, "record_publication", number=publication.number, published_at=publication.published_at)
+    """Notes that an opened publication is live, and since when.
+
+    Raises:
+        InputError: the publication was never opened.
+    """
+    number = publication.number
+    if not read_rows(settings, "record_publication", number=number, published_at=publication.published_at):
+        raise InputError(f"Publication {number} is not in the registry: open it before it goes live.")
 
 
 def publications(settings: Settings) -> list[Publication]:
     """All publications that were live, newest first."""
-    with transaction(settings) as connection:
-        return [Publication(*row) for row in query_rows(connection, "publications")]
+    return read_records(settings, Publication, "publications")
 
 
 def _serialise(connection: Connection) -> None:
@@ -333,21 +426,15 @@ def _objections(connection: Connection, version: int) -> list[str]:
 
 def _hold(connection: Connection, version: int, objections: Sequence[str], *, actor: str) -> None:
     _set_actor(connection, actor, "; ".join(objections))
-    with connection.cursor() as cursor:
-        cursor.execute(query("object_to_version"), {"version": version, "objections": list(objections)})
-        cursor.execute(query("mark_gate_outcome"), {"version": version, "promote": False})
+    execute(connection, "object_to_version", version=version, objections=list(objections))
+    execute(connection, "mark_gate_outcome", version=version, promote=False)
 
 
 def _make_champion(connection: Connection, version: int, *, actor: str, reason: str) -> None:
     _set_actor(connection, actor, reason)
-    with connection.cursor() as cursor:
-        cursor.execute(query("retire_champion"), {"version": version})
-        cursor.execute(query("promote"), {"version": version})
+    execute(connection, "retire_champion", version=version)
+    execute(connection, "promote", version=version)
 
 
 def _set_actor(connection: Connection, actor: str, reason: str) -> None:
-    query_rows(connection, "set_actor", actor=actor, reason=reason)
-
-
-def _one(connection: Connection, name: str, **parameters: Any) -> Any:
-    return query_rows(connection, name, **parameters)[0]
+    execute(connection, "set_actor", actor=actor, reason=reason)

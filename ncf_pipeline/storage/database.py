@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import psycopg2
@@ -14,7 +14,20 @@ from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.resources import query
 
-__all__ = ["Connection", "query_rows", "read_rows", "transaction"]
+__all__ = [
+    "Connection",
+    "execute",
+    "fetch",
+    "one_line",
+    "query_records",
+    "query_rows",
+    "read_records",
+    "read_rows",
+    "transaction",
+    "write",
+]
+
+Record = TypeVar("Record")
 
 
 @contextmanager
@@ -43,22 +56,91 @@ def transaction(settings: Settings) -> Iterator[Connection]:
         connection.close()
 
 
-def query_rows(connection: Connection, name: str, **parameters: Any) -> list[Any]:
-    """What `sql/queries/NAME.sql` gives in a transaction that is open, as named tuples."""
+def query_rows(connection: Connection, name: str, /, **parameters: Any) -> list[Any]:
+    """The rows of `sql/queries/NAME.sql`, as named tuples, in a transaction that the caller opened.
+
+    Args:
+        connection: of the open transaction.
+        name: of the query.
+        parameters: its placeholders.
+
+    Returns:
+        A named tuple for each row, with a field for each column.
+    """
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(query(name), parameters)  # type: ignore[no-untyped-call]
         return list(cursor.fetchall())
 
 
-def read_rows(settings: Settings, name: str, **parameters: Any) -> list[Any]:
-    """What `sql/queries/NAME.sql` gives in a transaction of its own, as named tuples.
+def query_records(connection: Connection, kind: type[Record], name: str, /, **parameters: Any) -> list[Record]:
+    """The rows of `sql/queries/NAME.sql` as dataclasses, in a transaction that the caller opened.
+
+    Each column fills the field of its name, whatever the order; a column without a field, or a field without a column,
+    is a `TypeError`. An array becomes a tuple.
+
+    Args:
+        connection: of the open transaction.
+        kind: the dataclass.
+        name: of the query.
+        parameters: its placeholders.
+    """
+    return [_record(kind, row) for row in query_rows(connection, name, **parameters)]
+
+
+def read_rows(settings: Settings, name: str, /, **parameters: Any) -> list[Any]:
+    """The rows of `sql/queries/NAME.sql`, as named tuples, in a transaction of its own.
 
     Raises:
-        SettingsError: no database is set and the embedded one does not run.
-        DatabaseError: Postgres cannot be reached or refused.
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached, or refused the query.
     """
     with transaction(settings) as connection:
         return query_rows(connection, name, **parameters)
+
+
+def read_records(settings: Settings, kind: type[Record], name: str, /, **parameters: Any) -> list[Record]:
+    """The rows of `sql/queries/NAME.sql` as dataclasses (see `query_records`), in a transaction of its own.
+
+    Args:
+        settings: of the database.
+        kind: the dataclass.
+        name: of the query.
+        parameters: its placeholders.
+
+    Raises:
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached, or refused the query.
+    """
+    with transaction(settings) as connection:
+        return query_records(connection, kind, name, **parameters)
+
+
+def execute(connection: Connection, name: str, /, **parameters: Any) -> None:
+    """Runs `sql/queries/NAME.sql` for what it changes, in a transaction that the caller opened.
+
+    Args:
+        connection: of the open transaction.
+        name: of the query.
+        parameters: its placeholders.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query(name), parameters)
+
+
+def write(settings: Settings, name: str, /, **parameters: Any) -> None:
+    """Runs `sql/queries/NAME.sql` for what it changes, in a transaction of its own.
+
+    Raises:
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached, or refused the statement.
+    """
+    with transaction(settings) as connection:
+        execute(connection, name, **parameters)
+
+
+def _record(kind: type[Record], row: Any) -> Record:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row._asdict().items()}
+    return kind(**fields)
 
 
 def one_line(error: Exception) -> str:

@@ -76,7 +76,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
 def not_compared(settings: Settings, version: int) -> str | None:
     """What on-call should hear of a decision: that an incumbent could not be compared with, and why; else None."""
     decision = registry.gate_decision(settings, version)
-    return decision["details"].get(NOT_COMPARED) if decision else None
+    return decision.details.get(NOT_COMPARED) if decision else None
 
 
 def log_decision(settings: Settings, version: int) -> list[str]:
@@ -85,10 +85,10 @@ def log_decision(settings: Settings, version: int) -> list[str]:
     if decision is None:
         logger.info("Gate: v%d was not decided yet.", version)
         return []
-    logger.info("Gate: v%d %s.", version, "may serve" if decision["promote"] else "is held; what serves stays")
-    for reason in decision["reasons"]:
+    logger.info("Gate: v%d %s.", version, "may serve" if decision.promote else "is held; what serves stays")
+    for reason in decision.reasons:
         logger.info("Gate: %s", reason)
-    return list(decision["reasons"])
+    return list(decision.reasons)
 
 
 def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent_lines: int | None) -> TrainingFacts:

@@ -1,7 +1,7 @@
 """Figures of a model card, as SVG: the same figures give the same bytes."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import nan
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
 from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
+from ncf_pipeline.registry.versions import RecentRetrain
 
 LOSS, PRECISION, RETRAINS = "loss.svg", "precision.svg", "retrains.svg"
 
@@ -64,7 +65,7 @@ def precision_of_all(scores: Sequence[Scores]) -> bytes:
         return svg(figure)
 
 
-def precision_of_retrains(retrains: Sequence[dict[str, Any]]) -> bytes:
+def precision_of_retrains(retrains: Sequence[RecentRetrain]) -> bytes:
     """Precision@K of each of the last candidates on its own holdout, beside the best baseline there.
 
     Args:
@@ -73,32 +74,32 @@ def precision_of_retrains(retrains: Sequence[dict[str, Any]]) -> bytes:
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
-            _trend(axes, [each for each in retrains if each["question"] == question])
+            _trend(axes, [each for each in retrains if each.question == question])
             axes.set_title(question, loc="left", fontweight="bold")
         return svg(figure)
 
 
-def _trend(axes: Axes, shown: Sequence[dict[str, Any]]) -> None:
+def _trend(axes: Axes, shown: Sequence[RecentRetrain]) -> None:
     places = range(len(shown))
-    best = [each["best_baseline"] for each in shown]
+    best = [nan if each.best_baseline is None else each.best_baseline for each in shown]
     axes.plot(places, best, "--", color=GREY, marker="_", label="best baseline")
     newest = len(shown) - 1
     kinds = [
-        "this one" if place == newest else "served" if each["served"] else "never served"
+        "this one" if place == newest else "served" if each.served else "never served"
         for place, each in enumerate(shown)
     ]
     for words, marker, colour in (("served", "o", BLUE), ("never served", "X", ORANGE), ("this one", "D", "black")):
         chosen = [(place, each) for place, each in enumerate(shown) if kinds[place] == words]
         if chosen:
-            means = [each["precision_at_k"] for _, each in chosen]
-            below = [each["precision_at_k"] - each["precision_low"] for _, each in chosen]
-            above = [each["precision_high"] - each["precision_at_k"] for _, each in chosen]
+            means = [each.precision_at_k for _, each in chosen]
+            below = [each.precision_at_k - each.precision_low for _, each in chosen]
+            above = [each.precision_high - each.precision_at_k for _, each in chosen]
             where = [place for place, _ in chosen]
             axes.errorbar(where, means, [below, above], fmt=marker, color=colour, capsize=2, label=words)
-    axes.set_xticks(places, [f"v{each['version']}\n{each['cutoff']:%m-%d}" for each in shown], fontsize=6)
+    axes.set_xticks(places, [f"v{each.version}\n{each.cutoff:%m-%d}" for each in shown], fontsize=6)
     axes.set_xlim(-0.5, max(len(shown), 1) - 0.5)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("version, and month and day of its cutoff")
     if shown:
-        axes.set_ylabel(f"Precision@{shown[-1]['k']}")
+        axes.set_ylabel(f"Precision@{shown[-1].k}")
         axes.legend(frameon=False, fontsize=7, loc="lower left")

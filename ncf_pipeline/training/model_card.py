@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.registry.snapshots import Snapshot
+from ncf_pipeline.registry.versions import RecentRetrain, StoredDecision
 from ncf_pipeline.training import figures
 
 
@@ -16,7 +16,7 @@ def render(
     snapshot: Snapshot,
     model: TrainedModel,
     scores: Sequence[Scores],
-    decision: dict[str, Any] | None,
+    decision: StoredDecision | None,
     warning: str | None = None,
 ) -> str:
     """The card's text.
@@ -66,7 +66,7 @@ def render(
     return "\n".join(parts)
 
 
-def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[RecentRetrain]) -> dict[str, bytes]:
     """The figures that a card shows, as SVG by file name.
 
     Args:
@@ -81,7 +81,7 @@ def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[dict
     }
 
 
-def with_decision(card: str, decision: dict[str, Any]) -> str:
+def with_decision(card: str, decision: StoredDecision) -> str:
     """A card whose gate has decided since it was written."""
     section = "\n".join(_gate(decision))
     return re.sub(r"^## Gate\n.*?(?=\n\n## )", lambda _: section, card, count=1, flags=re.DOTALL | re.MULTILINE)
@@ -115,19 +115,19 @@ def _table(scores: Sequence[Scores]) -> list[str]:
     ]
 
 
-def _gate(decision: dict[str, Any] | None) -> list[str]:
+def _gate(decision: StoredDecision | None) -> list[str]:
     if decision is None:
         return ["## Gate", "Not decided yet: this is the backtest's model."]
-    outcome = "Let through" if decision["promote"] else "Held"
-    details = decision["details"]
+    outcome = "Let through" if decision.promote else "Held"
+    details = decision.details
     incumbent = details.get("incumbent")
     return [
         "## Gate",
-        f"{outcome} at {decision['decided_at']:%Y-%m-%d %H:%M} UTC, compared with "
+        f"{outcome} at {decision.decided_at:%Y-%m-%d %H:%M} UTC, compared with "
         f"{f'v{incumbent}, the incumbent' if incumbent else 'the baselines alone'}. "
         f"Asked for by {details.get('requested_by', 'nobody who left a name')}.",
         "",
-        *(f"- {reason}" for reason in decision["reasons"]),
+        *(f"- {reason}" for reason in decision.reasons),
         "",
         "Thresholds: " + ", ".join(f"{name} {value}" for name, value in details.get("thresholds", {}).items()) + ".",
     ]

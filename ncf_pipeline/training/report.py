@@ -12,7 +12,8 @@ from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.versions import ModelVersion
+from ncf_pipeline.registry.live_periods import PublicationPerformance
+from ncf_pipeline.registry.versions import ModelEvent, ModelVersion, StoredDecision
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.resources import query
@@ -29,18 +30,17 @@ class RetrainSummary:
         model: the version's row in the registry.
         batches: ids of the batches whose lines its snapshot holds; None if they were not recorded.
         evaluation: scores of the backtest, for each question, cohort and recommender.
-        decision: the gate's: `promote`, `reasons`, `details`, `decided_at`; None before the gate has decided.
-        events: each change of its state: `from_state`, `to_state`, `actor`, `reason`, `at`; oldest first.
-        live: how its lists performed while they were live: a row of `ml.live_performance` for each publication,
-            window, recommender and question.
+        decision: the gate's; None before the gate has decided.
+        events: each change of its state, oldest first.
+        live: how its lists performed while they were live, for each publication, window, recommender and question.
     """
 
     model: ModelVersion
     batches: list[int] | None
     evaluation: tuple[Scores, ...]
-    decision: dict[str, Any] | None
-    events: tuple[dict[str, Any], ...]
-    live: tuple[dict[str, Any], ...]
+    decision: StoredDecision | None
+    events: tuple[ModelEvent, ...]
+    live: tuple[PublicationPerformance, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints; instants as ISO 8601 text."""
@@ -61,9 +61,9 @@ class RetrainSummary:
             "code": model.code,
             "config": model.config,
             "evaluation": [scores.as_dict() for scores in self.evaluation],
-            "decision": _with_text(self.decision) if self.decision else None,
-            "events": [_with_text(event) for event in self.events],
-            "live": [_with_text(row) for row in self.live],
+            "decision": self.decision.as_dict() if self.decision else None,
+            "events": [event.as_dict() for event in self.events],
+            "live": [row.as_dict() for row in self.live],
         }
         return _with_text(summary)
 

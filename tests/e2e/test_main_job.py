@@ -83,8 +83,8 @@ def test_a_held_run_ends_green_with_held_and_shoppers_keep_their_lists(dags, con
     version = registry.model_versions(settings)[0]
     assert version.state == "held"
     decision = registry.gate_decision(settings, version.version)
-    assert decision["promote"] is False
-    assert any("of the catalogue" in reason for reason in decision["reasons"])
+    assert decision.promote is False
+    assert any("of the catalogue" in reason for reason in decision.reasons)
     assert store.get(f"{settings.key_prefix}:current") is None
 
 

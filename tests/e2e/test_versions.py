@@ -23,9 +23,9 @@ def test_a_rollback_to_the_version_in_the_form(dags, connections, serve, live): 
     assert live() == ("p000001", f"v{first}")
     assert registry.champion(connections).version == first
     event = registry.model_events(connections, first)[-1]
-    assert event["to_state"] == "champion"
-    assert event["actor"].endswith("(manual)") or event["actor"] == "manual"
-    assert event["reason"] == "rolled back to publication p000001"
+    assert event.to_state == "champion"
+    assert event.actor.endswith("(manual)") or event.actor == "manual"
+    assert event.reason == "rolled back to publication p000001"
 
 
 def test_a_rollback_to_a_version_that_never_served_fails_and_changes_nothing(

@@ -4,7 +4,7 @@ Each function asks the database one question, and gives what its template shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf_pipeline.evaluation.scores import QUESTIONS
@@ -41,7 +41,7 @@ class Section:
 def retrains(settings: Settings) -> Mapping[str, Any]:
     """Precision@K of the last candidates on their holdouts, beside the best baseline and the incumbent there."""
     rows = registry.recent_retrains(settings, count=MOST)
-    shown = [{**row, "outcome": _outcome(row)} for row in rows]
+    shown = [{**asdict(row), "outcome": _outcome(row)} for row in rows]
     charts = [_of_retrains(question, found) for question, found in _by_question(shown)]
     newest = next((row for row in reversed(shown) if row["question"] == QUESTIONS[0]), None)
     return {"charts": charts, "rows": shown[::-1], "newest": newest}
@@ -134,10 +134,10 @@ def _kind(row: dict[str, Any]) -> str:
     return str(row["outcome"])
 
 
-def _outcome(row: dict[str, Any]) -> str:
-    if row["served"]:
+def _outcome(row: registry.RecentRetrain) -> str:
+    if row.served:
         return "promoted"
-    return "undecided" if row["may_serve"] is None else "let through" if row["may_serve"] else "held"
+    return "undecided" if row.may_serve is None else "let through" if row.may_serve else "held"
 
 
 def _of_live(question: str, rows: Sequence[dict[str, Any]]) -> Chart:

@@ -273,7 +273,7 @@ def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_he
     candidate = registry.model_version(running, 2)
     assert candidate.requested_by.endswith("(backfill)")
     assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows nothing that came later
-    (reason,) = registry.gate_decision(running, candidate.version)["reasons"]
+    (reason,) = registry.gate_decision(running, candidate.version).reasons
     assert reason.endswith("an older model does not take a newer one's place.")
     assert status(running)["live_publication"] == serving
 

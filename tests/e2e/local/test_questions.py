@@ -88,7 +88,7 @@ def pass_the_deadline(running):
 
 def last_event(running):
     event = registry.model_events(running, 1)[-1]
-    return event["from_state"], event["to_state"], event["actor"], event["reason"]
+    return event.from_state, event.to_state, event.actor, event.reason
 
 
 def live(running):
@@ -123,7 +123,7 @@ def test_a_version_that_a_person_rejects_is_held_with_who_and_why(running, api, 
     }
     reason = "rejected by admin (approval): too many umbrellas"
     assert last_event(running) == ("candidate", "held", "admin (approval)", reason)
-    assert registry.gate_decision(running, 1)["reasons"][-1] == reason
+    assert registry.gate_decision(running, 1).reasons[-1] == reason
     assert live(running) is None
 
 

@@ -253,8 +253,8 @@ def test_what_live_lists_did_is_asked_of_those_who_saw_them(settings, shop):
     live_performance(settings, snapshot_id)
     bought = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
     asked = set(bought.loc[bought["purchased_at"] >= start, "customer_id"]) - share()
-    rows = [row for row in live_history.performance(settings) if row["question"] == "for_you"]
-    assert {(row["customers"], row["without_list"], row["newcomers"]) for row in rows} == {(len(asked), 0, 0)}
+    rows = [row for row in live_history.performance(settings) if row.question == "for_you"]
+    assert {(row.customers, row.without_list, row.newcomers) for row in rows} == {(len(asked), 0, 0)}
 
 
 def test_a_challengers_lists_are_the_shares_and_its_model_is_kept(settings, shop, admitted, untrained):

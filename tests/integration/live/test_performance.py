@@ -76,7 +76,7 @@ def precision(lists, products, known):
 
 def live_rows(settings, question="for_you"):
     rows = live_history.performance(settings)
-    return [row for row in rows if row["question"] == question and row["recommender"] == "live"]
+    return [row for row in rows if row.question == question and row.recommender == "live"]
 
 
 def is_shown(settings, version, row, monkeypatch):
@@ -87,10 +87,10 @@ def is_shown(settings, version, row, monkeypatch):
     shown = CliRunner().invoke(app, ["models", "show", str(version)])
     assert shown.exit_code == 0, shown.output
     assert "for_you: while it served" in shown.stdout
-    assert f"{row['precision_at_k']:.3f}" in shown.stdout
+    assert f"{row.precision_at_k:.3f}" in shown.stdout
     found = json.loads(CliRunner().invoke(app, ["models", "show", str(version), "--json"]).stdout)["live"]
     assert [entry["recommender"] for entry in found][:3] == ["live", "personal_frequency", "recent_best_sellers"]
-    assert found[0]["precision_at_k"] == row["precision_at_k"]
+    assert found[0]["precision_at_k"] == row.precision_at_k
 
 
 def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(settings, shop, monkeypatch):
@@ -112,11 +112,10 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
         start = end
     rows = live_rows(settings)
     assert [
-        (row["bought_from"], row["bought_until"], row["customers"], row["newcomers"], row["precision_at_k"])
-        for row in rows
+        (row.bought_from, row.bought_until, row.customers, row.newcomers, row.precision_at_k) for row in rows
     ] == expected
     assert all(customers > 5 for _, _, customers, _, _ in expected)
-    assert {row["version"] for row in rows} == {shop.version}
+    assert {row.version for row in rows} == {shop.version}
     # What a day has not passed since is left to the next measurement.
     assert live_performance(settings, take_snapshot(settings, start + timedelta(hours=23))) is None
     # The second week is compared with the first, and certainty with that of the lists before.
@@ -137,7 +136,7 @@ def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_aft
     end = shop.week()
     snapshot_id = take_snapshot(settings)
     report = live_performance(settings, snapshot_id)
-    assert [(row["version"], row["bought_from"], row["bought_until"]) for row in live_rows(settings)] == [
+    assert [(row.version, row.bought_from, row.bought_until) for row in live_rows(settings)] == [
         (old, report.bought_from, monday),
         (new, monday, friday),
         (old, friday, end),

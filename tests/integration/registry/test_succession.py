@@ -47,7 +47,7 @@ def test_of_two_retrains_that_end_at_once_in_two_processes_one_is_promoted(shop,
     assert sorted(said) == ["False", "True"]
     winner, loser = (versions[said.index(answer)] for answer in ("True", "False"))
     assert states() == {before: "retired", winner: "champion", loser: "held"}
-    (reason,) = registry.gate_decision(shop, loser)["reasons"]
+    (reason,) = registry.gate_decision(shop, loser).reasons
     assert reason.startswith(f"v{winner} was made to serve at ")
     assert "(the gate let it through)" in reason
 
@@ -66,7 +66,7 @@ def test_a_missed_week_that_is_run_later_does_not_follow_a_newer_version(shop, s
     missed = candidate("last week", TODAY - WEEK)
     assert not retrain.register(shop, missed)
     assert states() == {newer: "champion", missed: "held"}
-    (reason,) = registry.gate_decision(shop, missed)["reasons"]
+    (reason,) = registry.gate_decision(shop, missed).reasons
     assert reason == (
         f"v{newer} serves and has learned from purchases until 2011-12-09 00:00:00, this version only until "
         "2011-12-02 00:00:00: an older model does not take a newer one's place."

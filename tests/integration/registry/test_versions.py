@@ -61,7 +61,7 @@ def test_every_change_of_state_is_kept_with_who_and_why(settings):
     with transaction(settings) as connection:
         connection.cursor().execute("update ml.model_version set state = 'retired' where version = %s", (first,))
     events = registry.model_events(settings, first)
-    assert [(event["from_state"], event["to_state"], event["actor"], event["reason"]) for event in events] == [
+    assert [(event.from_state, event.to_state, event.actor, event.reason) for event in events] == [
         (None, "candidate", "admin (manual)", "run a"),
         ("candidate", "champion", "admin (manual)", "test"),
         ("champion", "retired", "admin (manual)", "test"),
@@ -146,7 +146,7 @@ def test_a_decision_is_kept_with_its_reasons(settings):
     assert registry.gate_decision(settings, version) is None
     pass_gate(settings, version, promote=False)
     decision = registry.gate_decision(settings, version)
-    assert (decision["promote"], decision["reasons"], decision["details"]) == (False, ["because"], {"incumbent": None})
+    assert (decision.promote, decision.reasons, decision.details) == (False, ("because",), {"incumbent": None})
 
 
 def test_publication_numbers_only_rise_even_when_the_list_store_is_ahead(settings):

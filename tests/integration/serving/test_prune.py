@@ -78,7 +78,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
     assert "Removed snapshot s000001." in caplog.messages
     assert "models/v000001/model_card.md" in files(shop)
     event = registry.model_events(shop, versions[0])[-1]
-    assert (event["actor"], event["reason"]) == ("prune", "nobody needs its model any more")
+    assert (event.actor, event.reason) == ("prune", "nobody needs its model any more")
     # The way back is still there, and what is gone says so before anything changes.
     with pytest.raises(InputError, match="v1 is no longer kept, since"):
         rollback(shop, versions[0], actor="ops")

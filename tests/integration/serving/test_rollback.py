@@ -75,7 +75,7 @@ def test_every_step_is_in_the_audit_table_with_who_and_why(shop, serve):
     first, second = serve("a", TODAY - WEEK), serve("b")
     rollback(shop, actor="ops")
     assert [
-        (event["from_state"], event["to_state"], event["actor"], event["reason"])
+        (event.from_state, event.to_state, event.actor, event.reason)
         for version in (first, second)
         for event in registry.model_events(shop, version)
     ] == [
@@ -200,10 +200,10 @@ def test_a_retrain_that_ran_meanwhile_does_not_undo_it(shop, serve, candidate, s
     seen = live()
     assert not retrain.register(shop, running)
     assert states() == {first: "champion", second: "retired", running: "held"}
-    (reason,) = registry.gate_decision(shop, running)["reasons"]
+    (reason,) = registry.gate_decision(shop, running).reasons
     assert f"v{first} was made to serve at" in reason
     assert f"by ops (rolled back to publication p000001), after this run had begun under v{second}" in reason
-    assert registry.model_events(shop, running)[-1]["reason"] == reason
+    assert registry.model_events(shop, running)[-1].reason == reason
     with pytest.raises(SupersededError, match=f"v{running} were not published: v{first} serves"):
         retrain.publish(shop, running)
     assert live() == seen

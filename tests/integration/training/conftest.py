@@ -24,8 +24,8 @@ def shop(fresh_settings, tmp_path_factory):
         ingest(settings, [str(folder / "shop.xlsx")])
         earlier = retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=settings.holdout_days))
         serving = retrain.backtest(settings, earlier, run_key="serving", requested_by="test")
-        assert retrain.gate(settings, serving).promote, registry.gate_decision(settings, serving)["reasons"]
-        assert retrain.refit(settings, serving), registry.gate_decision(settings, serving)["reasons"]
+        assert retrain.gate(settings, serving).promote, registry.gate_decision(settings, serving).reasons
+        assert retrain.refit(settings, serving), registry.gate_decision(settings, serving).reasons
         retrain.register(settings, serving)
         yield settings
 

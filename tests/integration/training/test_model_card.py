@@ -91,15 +91,15 @@ def test_a_version_whose_artifact_is_gone_has_a_page_without_figures(shop, hones
 def test_the_last_retrains_are_oldest_first_beside_the_best_baseline(shop, honest):
     version, _ = honest
     rows = registry.recent_retrains(shop, version)
-    assert [(row["version"], row["question"]) for row in rows[-2:]] == [(version, "for_you"), (version, "discover")]
-    assert [row["served"] for row in rows if row["version"] == registry.champion(shop).version] == [True, True]
+    assert [(row.version, row.question) for row in rows[-2:]] == [(version, "for_you"), (version, "discover")]
+    assert [row.served for row in rows if row.version == registry.champion(shop).version] == [True, True]
     baselines = [
         score.precision_at_k
         for score in registry.evaluation(shop, version)
         if (score.question, score.cohort) == ("for_you", "everyone")
         and score.recommender not in ("candidate", "incumbent")
     ]
-    assert rows[-2]["best_baseline"] == max(baselines)
+    assert rows[-2].best_baseline == max(baselines)
     assert len(registry.recent_retrains(shop, version, count=1)) == 2
     assert precision_of_retrains(rows) == precision_of_retrains(rows)
 

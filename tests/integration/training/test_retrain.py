@@ -58,7 +58,7 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     assert told in caplog.text
     decision = retrain.gate(settings, alone)
     assert decision.reasons[-1].startswith(told)
-    assert registry.gate_decision(settings, alone)["details"]["not_compared"] == decision.reasons[-1]
+    assert registry.gate_decision(settings, alone).details["not_compared"] == decision.reasons[-1]
     assert retrain.not_compared(settings, alone) == decision.reasons[-1]
     retrain.gate(settings, compared)
     assert retrain.not_compared(settings, compared) is None

@@ -58,7 +58,7 @@ def test_a_sound_candidate_may_serve(shop, honest):
     version, _ = honest
     decision = retrain.gate(shop, version)
     assert decision.promote, decision.reasons
-    details = registry.gate_decision(shop, version)["details"]
+    details = registry.gate_decision(shop, version).details
     assert details["incumbent"] == registry.champion(shop).version
     assert details["requested_by"] == "test"
     assert details["training"]["lines"] == details["training"]["lines_there"] > 1000
@@ -127,7 +127,7 @@ def test_a_refit_on_a_tenth_of_the_data(shop, honest, monkeypatch):
     monkeypatch.setattr(retrain, "train", a_tenth)
     assert not retrain.refit(shop, version)
     stored = registry.gate_decision(shop, version)
-    assert stored["promote"] is False
-    assert any("the refit learned from" in reason for reason in stored["reasons"])
-    assert any("with the model that was evaluated" in reason for reason in stored["reasons"])
+    assert stored.promote is False
+    assert any("the refit learned from" in reason for reason in stored.reasons)
+    assert any("with the model that was evaluated" in reason for reason in stored.reasons)
     assert registry.model_version(shop, version).state == "held"
