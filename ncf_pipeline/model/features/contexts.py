@@ -11,13 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.state import Mask, ShopState
+from ncf_pipeline.model.features.state import Mask, ShopState, rank_in_group
 from ncf_pipeline.model.features.tables import (
+    CROSS,
+    CUSTOMER,
+    PAIR,
     PRODUCT,
     TASTE,
     Float32,
     country_table,
     customer_table,
+    feature_rows,
+    filled_table,
     first_and_last_sale,
     never_bought,
     pair_table,
@@ -90,23 +95,27 @@ class ContextMaker:
         copurchase = tastes["copurchase"]
         highest = np.maximum(copurchase.max(axis=1, initial=0), 1e-6)
         cross = (
-            copurchase[owner, product] / highest[owner],
-            self.log_price[product] - self.usual_price[who],
-            self.first_sold[product] > state.last_visit[who],
-            self.country_table[self.country_row[state.events.country[who]], product],
+            ("copurchase_relative", copurchase[owner, product] / highest[owner]),
+            ("price_gap", self.log_price[product] - self.usual_price[who]),
+            ("new_since_visit", self.first_sold[product] > state.last_visit[who]),
+            ("country_share", self.country_table[self.country_row[state.events.country[who]], product]),
         )
-        columns = (
-            of_pairs,
-            self.product_table[product],
-            self.customer_table[who],
-            *(tastes[name][owner, product][:, None] for name in TASTE),
-            *(np.asarray(values, np.float32)[:, None] for values in cross),
+        features = feature_rows(
+            {
+                PAIR: of_pairs,
+                PRODUCT: self.product_table[product],
+                CUSTOMER: self.customer_table[who],
+                TASTE: filled_table(
+                    TASTE, len(pair), ((name, table[owner, product]) for name, table in tastes.items())
+                ),
+                CROSS: filled_table(CROSS, len(pair), cross),
+            }
         )
         return Contexts(
             customer=customers,
             start=np.searchsorted(owner, np.arange(len(customers) + 1)),
             product=product.astype(np.int64),
-            features=np.concatenate(columns, axis=1, dtype=np.float16, casting="same_kind"),
+            features=features,
             bought=bought,
             seen=seen,
         )
@@ -127,9 +136,7 @@ class ContextMaker:
         """Which pairs are candidates: not returned, and among the customer's last bought."""
         pairs = self.state.pairs
         kept = pairs.times[pair] > 0
-        order = np.lexsort((-pairs.last[pair], ~kept, owner))
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order)) - np.searchsorted(owner, owner)
+        rank = rank_in_group(owner, ~kept, -pairs.last[pair])
         chosen: Mask = kept & (rank < self.state.recipe.max_history_candidates)
         return chosen
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,12 +69,8 @@ class ShopState:
         owner, when = events.customer[mine[first]], events.time[mine[first]]
         customers = self.shape[0]
         self.invoices = np.bincount(owner, minlength=customers).astype(float)
-        order = np.argsort(owner, kind="stable")
-        begin = np.concatenate([[0], np.cumsum(self.invoices)]).astype(np.int64)
-        ordinal = np.empty(len(owner), np.int64)
-        ordinal[order] = np.arange(len(owner)) - begin[owner[order]]
         self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int64)
-        self.ordinal_of_invoice[invoice] = ordinal
+        self.ordinal_of_invoice[invoice] = rank_in_group(owner)
         self.first_visit, self.last_visit = np.zeros(customers, np.int64), np.zeros(customers, np.int64)
         self.first_visit[owner[::-1]] = when[::-1]
         self.last_visit[owner] = when
@@ -188,6 +185,26 @@ class ShopState:
         ever = np.bincount(self.events.product[self.alive], minlength=self.shape[1])
         order = np.lexsort((np.arange(self.shape[1]), -ever, -recent))
         return order[self.known_products[order]]
+
+
+def rank_in_group(group: IntArray, *keys: npt.NDArray[Any]) -> IntArray:
+    """Each element's place among those of its group, from 0.
+
+    Args:
+        group: (N,) the group of each element.
+        keys: (N,) each; order within a group is by the first key, then by the next. Ties keep their order.
+
+    Returns:
+        (N,) ranks.
+
+    >>> rank_in_group(np.array([7, 3, 7, 7]), np.array([5, 9, 2, 5])).tolist()
+    [1, 0, 0, 2]
+    """
+    order = np.lexsort((*reversed(keys), group))
+    in_order = group[order]
+    rank = np.zeros(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(in_order, in_order)
+    return rank
 
 
 def unit_rows(table: sp.csr_array) -> sp.csr_array:

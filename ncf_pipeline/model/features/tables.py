@@ -5,7 +5,8 @@ decayed frequencies as in Hu et al. 2020, "Modeling Personalized Item Frequency 
 Recommendation" (TIFU-KNN). Counts and days are log(1 + x), rates are square roots, so that all have a similar spread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import DAY, IntArray
-from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.state import ShopState, rank_in_group
 
 Float32 = npt.NDArray[np.float32]
 
@@ -76,47 +77,98 @@ YEAR = 365.0
 """Days: what never happened counts as this long ago."""
 
 
+Column = tuple[str, npt.NDArray[Any]]
+"""The name of a feature and its values, one for each row."""
+
+
+def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> Float32:
+    """A table whose columns are filled by name, each exactly once.
+
+    Args:
+        names: of the table's columns, in order.
+        rows: how many there are.
+        columns: in any order, each of `rows` values. They are taken one by one: as float64 side by side, they would be
+            the largest thing in memory.
+
+    Returns:
+        (rows, len(names)).
+
+    Raises:
+        ValueError: a column is missing, unknown or filled twice, or has another length.
+
+    >>> filled_table(("a", "b"), 2, [("b", np.array([3, 4])), ("a", np.array([1, 2]))]).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
+    table = np.full((rows, len(names)), np.nan, np.float32)
+    open_places = {name: place for place, name in enumerate(names)}
+    for name, values in columns:
+        place = open_places.pop(name, None)
+        if place is None:
+            raise ValueError(f"the table has no column {name}, or it is filled twice; its columns are {names}")
+        if values.shape != (rows,):
+            raise ValueError(f"column {name} has shape {values.shape} instead of {(rows,)}")
+        table[:, place] = values
+    if open_places:
+        raise ValueError(f"there are no values for {', '.join(open_places)}")
+    return table
+
+
+def feature_rows(blocks: Mapping[tuple[str, ...], Float32]) -> npt.NDArray[np.float16]:
+    """The features of R candidates, from the columns of each group of features.
+
+    Args:
+        blocks: (R, len(names)) for each group's names: `PAIR`, `PRODUCT`, `CUSTOMER`, `TASTE`, `CROSS`.
+
+    Returns:
+        (R, F), columns as in `FEATURES`.
+
+    Raises:
+        ValueError: a group is missing, out of order, or not as wide as its names.
+    """
+    names = tuple(chain.from_iterable(blocks))
+    if names != FEATURES:
+        raise ValueError(f"features are not in the order of FEATURES: {names}")
+    for group, block in blocks.items():
+        if block.shape[1] != len(group):
+            raise ValueError(f"a table has {block.shape[1]} columns for {len(group)} names: {group}")
+    return np.concatenate(list(blocks.values()), axis=1, dtype=np.float16, casting="same_kind")
+
+
 def pair_table(state: ShopState) -> Float32:
     """(N, len(PAIR)) of all pairs of `state.pairs`; those returned in full are as never bought."""
-    pairs = state.pairs
-    table = np.empty((len(pairs.product), len(PAIR)), np.float32)
-    # One after the other: as float64 side by side they would be the largest thing that there is.
-    for place, values in enumerate(_pair_columns(state)):
-        table[:, place] = values
-    returned = pairs.times == 0
+    table = filled_table(PAIR, len(state.pairs.product), _pair_columns(state))
+    returned = state.pairs.times == 0
     table[returned] = never_bought(state)[state.owner[returned]]
     return table
 
 
-def _pair_columns(state: ShopState) -> Iterator[npt.NDArray[Any]]:
+def _pair_columns(state: ShopState) -> Iterator[Column]:
     pairs, owner = state.pairs, state.owner
     invoices, decayed_invoices = np.maximum(state.invoices[owner], 1), state.decayed_invoices[owner]
     since, first = (state.at - pairs.last) / DAY, (state.at - pairs.first) / DAY
     most = np.zeros(state.shape[0])
     np.maximum.at(most, owner, pairs.decayed[:, 1])
-    order = np.lexsort((pairs.product, -pairs.last, -pairs.decayed[:, 1], owner))
-    rank = np.empty(len(order))
-    rank[order] = np.arange(len(order)) - pairs.start[owner[order]]
+    rank = rank_in_group(owner, -pairs.decayed[:, 1], -pairs.last, pairs.product)
     size = np.diff(pairs.start)[owner]
     # Days from one purchase to the next; after a single one, nobody knows: at least a month.
     between = (pairs.last - pairs.first) / DAY / np.maximum(pairs.times - 1, 1)
     gap = np.where(pairs.times > 1, between, np.maximum(first, 30))
-    yield np.log1p(pairs.times)
-    yield np.sqrt(pairs.times / invoices)
-    yield np.sqrt(pairs.times / np.maximum(pairs.invoices_since_first, 1))
-    yield np.log1p(pairs.decayed[:, 0])
-    yield np.log1p(pairs.decayed[:, 1])
-    yield np.sqrt(pairs.decayed[:, 1] / np.maximum(decayed_invoices[:, 1], 1e-9))
-    yield np.sqrt(pairs.decayed[:, 0] / np.maximum(decayed_invoices[:, 0], 1e-9))
-    yield np.log1p(since)
-    yield np.log1p(np.maximum(pairs.invoices_since_last, 0))
-    yield pairs.invoices_since_last == 0
-    yield pairs.decayed[:, 1] / np.maximum(most[owner], 1e-9)
-    yield np.log1p(rank) / np.log1p(np.maximum(size, 2))
-    yield np.log1p(first)
-    yield np.log((since + 3) / (np.maximum(gap, 0) + 3)).clip(-4, 4)
-    yield np.log1p(pairs.pieces)
-    yield np.ones(len(rank))
+    yield "times_bought", np.log1p(pairs.times)
+    yield "rate", np.sqrt(pairs.times / invoices)
+    yield "rate_since_first", np.sqrt(pairs.times / np.maximum(pairs.invoices_since_first, 1))
+    yield "decayed_30", np.log1p(pairs.decayed[:, 0])
+    yield "decayed_90", np.log1p(pairs.decayed[:, 1])
+    yield "decayed_rate_90", np.sqrt(pairs.decayed[:, 1] / np.maximum(decayed_invoices[:, 1], 1e-9))
+    yield "decayed_rate_30", np.sqrt(pairs.decayed[:, 0] / np.maximum(decayed_invoices[:, 0], 1e-9))
+    yield "days_since_bought", np.log1p(since)
+    yield "invoices_since_bought", np.log1p(np.maximum(pairs.invoices_since_last, 0))
+    yield "in_last_invoice", pairs.invoices_since_last == 0
+    yield "share_of_most_bought", pairs.decayed[:, 1] / np.maximum(most[owner], 1e-9)
+    yield "rank_in_history", np.log1p(rank) / np.log1p(np.maximum(size, 2))
+    yield "days_since_first_bought", np.log1p(first)
+    yield "gap_ratio", np.log((since + 3) / (np.maximum(gap, 0) + 3)).clip(-4, 4)
+    yield "pieces", np.log1p(pairs.pieces)
+    yield "bought_before", np.ones(len(rank))
 
 
 def never_bought(state: ShopState) -> Float32:
@@ -147,19 +199,22 @@ def product_table(state: ShopState) -> Float32:
     active = max(int((np.diff(state.recent.indptr) > 0).sum()), 1)
     guests = np.bincount(product[events.customer[alive] < 0], minlength=products)
     first, _ = first_and_last_sale(state)
-    columns = (
-        (again + 10 * overall) / (buyers + 10),
-        np.log1p(100 * recent / active),
-        np.log1p(sales[7]),
-        np.log1p(sales[28]),
-        np.log1p(sales[90]),
-        np.log((sales[28] / 4 + 0.5) / (sales[90] * 7 / 90 + 0.5)),
-        np.log1p(price),
-        np.log1p((state.at - first) / DAY),
-        np.log1p(np.minimum((state.at - last) / DAY, YEAR)),
-        guests / total,
+    return filled_table(
+        PRODUCT,
+        products,
+        (
+            ("rebuy_share", (again + 10 * overall) / (buyers + 10)),
+            ("buyer_share", np.log1p(100 * recent / active)),
+            ("sales_7", np.log1p(sales[7])),
+            ("sales_28", np.log1p(sales[28])),
+            ("sales_90", np.log1p(sales[90])),
+            ("trend", np.log((sales[28] / 4 + 0.5) / (sales[90] * 7 / 90 + 0.5))),
+            ("log_price", np.log1p(price)),
+            ("product_age", np.log1p((state.at - first) / DAY)),
+            ("days_since_sold", np.log1p(np.minimum((state.at - last) / DAY, YEAR))),
+            ("guest_share", guests / total),
+        ),
     )
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def first_and_last_sale(state: ShopState) -> tuple[IntArray, IntArray]:
@@ -176,16 +231,19 @@ def customer_table(state: ShopState) -> Float32:
     distinct = np.bincount(state.owner[pairs.times > 0], minlength=customers)
     lines = np.bincount(state.owner, pairs.times, minlength=customers)
     tenure = (state.at - state.first_visit) / DAY
-    columns = (
-        np.log1p(state.invoices),
-        np.log1p((state.at - state.last_visit) / DAY),
-        np.log1p(distinct),
-        1 - distinct / np.maximum(lines, 1),
-        np.log1p(tenure),
-        np.log1p(tenure / invoices),
-        np.log1p(lines / invoices),
+    return filled_table(
+        CUSTOMER,
+        customers,
+        (
+            ("invoices", np.log1p(state.invoices)),
+            ("days_since_invoice", np.log1p((state.at - state.last_visit) / DAY)),
+            ("distinct_products", np.log1p(distinct)),
+            ("repeat_share", 1 - distinct / np.maximum(lines, 1)),
+            ("tenure", np.log1p(tenure)),
+            ("days_per_invoice", np.log1p(tenure / invoices)),
+            ("basket_size", np.log1p(lines / invoices)),
+        ),
     )
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def country_table(state: ShopState) -> tuple[Float32, IntArray]:

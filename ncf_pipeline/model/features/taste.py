@@ -13,7 +13,7 @@ import torch
 from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.state import ShopState, unit_rows
-from ncf_pipeline.model.features.tables import TASTE, Float32
+from ncf_pipeline.model.features.tables import Float32
 from ncf_pipeline.model.features.words import alike, word_table
 
 
@@ -35,19 +35,18 @@ class Taste:
         decayed = state.decayed[customers]
         neighbours, neighbours_recent = self._neighbours(customers)
         followed_new, followed_all = self._followed(customers)
-        tables = (
-            4 * scores_from(state.bought[customers], self.by_customers),
-            10 * scores_from(decayed, self.by_customers),
-            4 * scores_from(state.last_basket[customers], self.by_customers),
-            4 * scores_from(state.last_basket[customers], self.by_baskets),
-            10 * scores_from(decayed, self.by_baskets),
-            np.log1p(100 * neighbours),
-            np.log1p(100 * neighbours_recent),
-            10 * followed_new,
-            10 * followed_all,
-            np.log1p(10 * scores_from(unit_rows(decayed), self.by_words)),
-        )
-        return dict(zip(TASTE, tables, strict=True))
+        return {
+            "copurchase": 4 * scores_from(state.bought[customers], self.by_customers),
+            "copurchase_decayed": 10 * scores_from(decayed, self.by_customers),
+            "copurchase_last": 4 * scores_from(state.last_basket[customers], self.by_customers),
+            "basket_last": 4 * scores_from(state.last_basket[customers], self.by_baskets),
+            "basket_decayed": 10 * scores_from(decayed, self.by_baskets),
+            "neighbours": np.log1p(100 * neighbours),
+            "neighbours_recent": np.log1p(100 * neighbours_recent),
+            "followed_new": 10 * followed_new,
+            "followed_all": 10 * followed_all,
+            "words": np.log1p(10 * scores_from(unit_rows(decayed), self.by_words)),
+        }
 
     @cached_property
     def by_customers(self) -> Weights:

@@ -4,10 +4,24 @@ import numpy as np
 import pytest
 from shop_with_tastes import START, frame
 
+from ncf_pipeline.model.features import contexts as contexts_module
+from ncf_pipeline.model.features import tables as tables_module
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.events import encode, microseconds
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import CUSTOMER, FEATURES, PRODUCT, customer_table, product_table
+from ncf_pipeline.model.features.state import ShopState, rank_in_group
+from ncf_pipeline.model.features.tables import (
+    CROSS,
+    CUSTOMER,
+    FEATURES,
+    PAIR,
+    PRODUCT,
+    TASTE,
+    customer_table,
+    feature_rows,
+    filled_table,
+    pair_table,
+    product_table,
+)
 from ncf_pipeline.model.recipe import Recipe
 
 # Customer 7 has three invoices, on days 0, 30 and 60; A is on the first two, B on the last, C was returned.
@@ -129,3 +143,72 @@ def test_the_history_that_is_scored_is_bounded(shop):
     )
     for contexts in ContextMaker(state).contexts(state.known_customers):
         assert np.diff(contexts.start).max() == 4
+
+
+def test_a_table_is_filled_by_name_whatever_the_order_of_its_columns():
+    columns = [("b", np.array([3, 4])), ("a", np.array([True, False]))]
+    assert filled_table(("a", "b"), 2, columns).tolist() == [[1, 3], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": 2}, "no values for b"),
+        ({"a": 2, "b": 2, "c": 2}, "no column c, or it is filled twice"),
+        ([("a", 2), ("a", 2), ("b", 2)], "no column a, or it is filled twice"),
+        ({"a": 2, "b": 3}, r"column b has shape \(3,\) instead of \(2,\)"),
+        ({"a": 2, "b": 1}, r"column b has shape \(1,\) instead of \(2,\)"),  # which NumPy would repeat
+    ],
+)
+def test_a_table_with_a_column_missing_unknown_twice_or_of_another_length_is_refused(columns, message):
+    named = columns.items() if isinstance(columns, dict) else columns
+    with pytest.raises(ValueError, match=message):
+        filled_table(("a", "b"), 2, ((name, np.ones(length)) for name, length in named))
+
+
+@pytest.mark.parametrize("change", ["one name more", "one name less", "another name"])
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (tables_module, "PAIR"),
+        (tables_module, "PRODUCT"),
+        (tables_module, "CUSTOMER"),
+        (contexts_module, "TASTE"),
+        (contexts_module, "CROSS"),
+    ],
+)
+def test_a_feature_without_values_and_values_without_a_feature_are_refused(state, monkeypatch, module, names, change):
+    before = getattr(module, names)
+    after = {"one name more": (*before, "new"), "one name less": before[1:], "another name": (*before[1:], "new")}
+    monkeypatch.setattr(module, names, after[change])
+    with pytest.raises(ValueError, match=r"no column|no values for"):
+        next(ContextMaker(state).contexts(state.known_customers))
+
+
+def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
+    blocks = {
+        names: np.full((2, len(names)), number, np.float32)
+        for number, names in enumerate((PAIR, PRODUCT, CUSTOMER, TASTE, CROSS))
+    }
+    assert feature_rows(blocks).shape == (2, len(FEATURES))
+    with pytest.raises(ValueError, match="not in the order of FEATURES"):
+        feature_rows(dict(reversed(blocks.items())))
+    with pytest.raises(ValueError, match="not in the order of FEATURES"):
+        feature_rows({names: block for names, block in blocks.items() if names != PRODUCT})
+    with pytest.raises(ValueError, match="15 columns for 16 names"):
+        feature_rows(blocks | {PAIR: blocks[PAIR][:, 1:]})
+
+
+def test_no_table_of_features_has_an_empty_place(shop):
+    at = START + timedelta(days=60)
+    state = ShopState(encode(shop, at), microseconds(at), Recipe())
+    assert pair_table(state).shape == (len(state.pairs.product), len(PAIR))
+    assert np.isfinite(pair_table(state)).all()
+
+
+def test_every_element_has_a_rank_in_its_group():
+    group, key = np.array([7, 3, 7, 7]), np.array([5, 9, 2, 5])
+    assert rank_in_group(group).tolist() == [0, 0, 1, 2]
+    assert rank_in_group(group, key).tolist() == [1, 0, 0, 2]
+    assert rank_in_group(group, -key, -np.arange(4)).tolist() == [1, 0, 2, 0]
+    assert rank_in_group(group[:0]).tolist() == []
