@@ -131,7 +131,7 @@ def _visits(random: np.random.Generator, catalogue: Catalogue, tastes: Ints, day
     minute = np.clip(random.normal(13 * 60, 120, len(day)), 7 * 60, 20 * 60 - 1).astype(np.int64)
     order = np.lexsort((minute, day))
     order = order[comes[order]]
-    return _Visits(day[order], minute[order], buyer[order], size[order], taste[order])
+    return _Visits(day=day[order], minute=minute[order], buyer=buyer[order], size=size[order], taste=taste[order])
 
 
 def _months(start: datetime, days: int) -> Ints:
@@ -148,7 +148,7 @@ def _finds(random: np.random.Generator, catalogue: Catalogue, taste: Ints, month
     off = random.random(lines) < _OFF_TASTE
     begin, end = catalogue.group_start[group], catalogue.group_start[group + 1]
     begin, end = np.where(off, 0, begin), np.where(off, len(catalogue.price), end)
-    drawn = np.empty(lines, dtype=np.int64)
+    drawn = np.full(lines, -1, dtype=np.int64)
     for number, weights in enumerate(catalogue.cumulative):
         here = month == number
         low = np.where(begin[here] > 0, weights[begin[here] - 1], 0.0)

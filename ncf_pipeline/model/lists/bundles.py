@@ -93,7 +93,7 @@ def find_bundles(
     found = hmine(held, min_support=least / len(held), max_len=LARGEST)
     counts = {
         frozenset(int(item) for item in items): round(support * len(held))
-        for support, items in found.itertuples(index=False)
+        for support, items in zip(found["support"], found["itemsets"], strict=True)
         if len(items) > 1
     }
     counts |= {frozenset({item}): int(count) for item, count in enumerate(alone)}
