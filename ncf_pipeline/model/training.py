@@ -82,7 +82,10 @@ def train(
 
     Raises:
         TrainingError: there is too little to learn from, the loss is not finite, or there is no such device.
+        ValueError: `epochs` is below 1: a network without an epoch is not a model.
     """
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs is {epochs}: train for at least 1")
     placement = place(device)
     events = encode(interactions, cutoff)
     until = microseconds(cutoff)
@@ -118,7 +121,11 @@ def train(
     while fit.epoch < epochs and not (fit.epoch and course.is_out_of_time()):
         started = time.perf_counter()
         loss = fit.run_epoch()
-        course.add(EpochReport(FIT, fit.epoch, epochs, loss, None, None, fit.seconds_since(started)), fit)
+        seconds = fit.seconds_since(started)
+        course.add(
+            EpochReport(stage=FIT, epoch=fit.epoch, of=epochs, loss=loss, for_you=None, discover=None, seconds=seconds),
+            fit,
+        )
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
@@ -182,8 +189,16 @@ def _select(fit: Fit, held: Batches, recipe: Recipe, course: _Course) -> None:
         started = time.perf_counter()
         loss = fit.run_epoch()
         for_you, discover = inner_precision(fit.averaged, held)
-        seconds = fit.seconds_since(started)
-        course.add(EpochReport(SELECT, fit.epoch, recipe.max_epochs, loss, for_you, discover, seconds), fit)
+        report = EpochReport(
+            stage=SELECT,
+            epoch=fit.epoch,
+            of=recipe.max_epochs,
+            loss=loss,
+            for_you=for_you,
+            discover=discover,
+            seconds=fit.seconds_since(started),
+        )
+        course.add(report, fit)
 
 
 def _all_queries(events: Events, until: int, recipe: Recipe) -> list[Chunk]:

@@ -159,6 +159,12 @@ def test_training_ends_when_its_time_is_spent_and_says_so(shop, recipe, model):
     assert same_weights(model, in_time)
 
 
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_a_network_without_an_epoch_is_no_model(shop, recipe, epochs):
+    with pytest.raises(ValueError, match="train for at least 1"):
+        train(shop, CUTOFF, recipe, device="cpu", epochs=epochs)
+
+
 def test_a_model_knows_on_how_many_lines_it_was_trained(shop, model):
     assert model.lines == (shop["purchased_at"] < CUTOFF).sum() < len(shop)
     assert TrainedModel.from_state(model.state()).lines == model.lines
