@@ -23,8 +23,8 @@ import openpyxl
 import pandas as pd
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.landing import date_order
 from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_PRICE, MAX_TEXT, as_typed
+from ncf_pipeline.ingest.readers.date_order import date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]

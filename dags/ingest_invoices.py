@@ -59,7 +59,7 @@ def ingest_invoices() -> None:
         """The rules of expectations/invoices.json on the batch."""
         from ncf_pipeline.ingest import stages as ingest
 
-        return ingest.validate(task_settings(), batch_id)
+        return ingest.validate(task_settings(), batch_id).as_dict()
 
     @task
     def quarantine(batch_id: int) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def ingest_invoices() -> None:
         settings = task_settings()
         waiting = ingest.quarantine(settings, batch_id)
         if message := ingest.quality_message(settings, batch_id):
-            if waiting["lines"]:
+            if waiting.lines:
                 look = f"ncf-pipeline quarantine list --batch {batch_id}"
                 alerts.warn(message, kind=kinds.LINES_QUARANTINED, key=f"batch {batch_id}", look=look)
             else:
                 alerts.warn(message, kind=kinds.FILES_REFUSED, key=f"batch {batch_id}")
-        return waiting
+        return waiting.as_dict()
 
     @task(outlets=[INVOICE_LINES])
     def merge(batch_id: int) -> dict[str, Any]:

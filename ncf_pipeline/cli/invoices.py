@@ -64,17 +64,17 @@ def ingest(
             counts = stages.ingest(settings, paths, show)
         batch = reports.batch_summary(settings, counts.batch_id)
     if as_json:
-        typer.echo(json.dumps(batch))
+        typer.echo(json.dumps(batch.as_dict()))
     else:
         console = Console()
         console.print(tables.batch_lines(batch))
-        if batch["reason"]:
-            console.print(batch["reason"], markup=False, highlight=False)
-        for refused in batch["rejected_files"]:
-            console.print(f"Refused: {refused['reason']}", markup=False, highlight=False)
-        if not batch["merged"] and not batch["quarantined"]:
+        if counts.reason:
+            console.print(counts.reason, markup=False, highlight=False)
+        for refused in counts.rejected_files:
+            console.print(f"Refused: {refused.reason}", markup=False, highlight=False)
+        if not counts.merged and not counts.quarantined:
             console.print("Nothing changed: these invoices were all there already.")
-        if batch["quarantined"]:
+        if counts.quarantined:
             console.print("`ncf-pipeline quarantine list` shows the lines that wait.", highlight=False)
-    if batch["rejected_files"]:
+    if counts.rejected_files:
         raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from ncf_pipeline.cli.options import Json
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
+
+if TYPE_CHECKING:  # `--help` should not wait for the import
+    from ncf_pipeline.ingest.corrections import QuarantinedLine
 
 Ids = Annotated[
     list[int], typer.Argument(help="Numbers of the lines, as `quarantine list` shows them.", metavar="ID...")
@@ -48,7 +51,7 @@ def list_(
             settings, state=None if state == "all" else state, rule_id=rule, batch_id=batch, limit=limit + 1
         )
     if as_json:
-        typer.echo(json.dumps(lines[:limit]))
+        typer.echo(json.dumps([line.as_dict() for line in lines[:limit]]))
         return
     if not lines:
         Console().print("No lines: nothing is in quarantine that was asked for.")
@@ -56,11 +59,11 @@ def list_(
     table = Table("ID", "where", "invoice", "rules broken", *([] if state == "waiting" else ["state"]))
     for line in lines[:limit]:
         table.add_row(
-            str(line["quarantine_id"]),
+            str(line.quarantine_id),
             Text(_where(line)),
-            Text(line["invoice_no"] or "-"),
-            "\n".join(line["rule_ids"]),
-            *([] if state == "waiting" else [line["state"]]),
+            Text(line.invoice_no or "-"),
+            "\n".join(line.rule_ids),
+            *([] if state == "waiting" else [line.state]),
         )
     Console().print(table)
     if len(lines) > limit:
@@ -83,19 +86,19 @@ def show(
         raise InputError(f"There is no line {quarantine_id} in quarantine. `ncf-pipeline quarantine list` shows them.")
     (line,) = lines
     if as_json:
-        typer.echo(json.dumps(line))
+        typer.echo(json.dumps(line.as_dict()))
         return
     console = Console()
-    console.print(f"Line {quarantine_id}, {line['state']}: {_where(line)}", markup=False, highlight=False)
-    for rule, reason in zip(line["rule_ids"], line["reasons"], strict=True):
+    console.print(f"Line {quarantine_id}, {line.state}: {_where(line)}", markup=False, highlight=False)
+    for rule, reason in zip(line.rule_ids, line.reasons, strict=True):
         console.print(f"  {reason} ({rule})", markup=False, highlight=False)
-    table = Table("column", "cell", *(["corrected to"] if line["corrected"] else []))
-    for column in [*InvoiceLines.ALL, *(name for name in line["original"] if name not in InvoiceLines.ALL)]:
-        corrected = [_text((line["corrected"] or {}).get(column))] if line["corrected"] else []
-        table.add_row(column, _text(line["original"].get(column)), *corrected)
+    table = Table("column", "cell", *(["corrected to"] if line.corrected else []))
+    for column in [*InvoiceLines.ALL, *(name for name in line.original if name not in InvoiceLines.ALL)]:
+        corrected = [_text((line.corrected or {}).get(column))] if line.corrected else []
+        table.add_row(column, _text(line.original.get(column)), *corrected)
     console.print(table)
-    if line["note"]:
-        console.print(f"Note: {line['note']}", markup=False, highlight=False)
+    if line.note:
+        console.print(f"Note: {line.note}", markup=False, highlight=False)
 
 
 @quarantine_app.command()
@@ -121,7 +124,7 @@ def release(
         raise typer.BadParameter(str(error), param_hint="--set") from error
     with serving(load_settings(), list_store=False) as settings:
         counts = stages.release(settings, quarantine_ids, changes)
-        waiting = [line["quarantine_id"] for line in quarantined_lines(settings, batch_id=counts.batch_id)]
+        waiting = [line.quarantine_id for line in quarantined_lines(settings, batch_id=counts.batch_id)]
     if as_json:
         typer.echo(json.dumps({**counts.as_dict(), "waiting": waiting}))
     else:
@@ -172,9 +175,9 @@ def export(
         Console().print(f"{written:,} lines written to {file}.", markup=False, highlight=False)
 
 
-def _where(line: dict[str, Any]) -> str:
-    sheet = f", sheet {line['sheet']}" if line["sheet"] else ""
-    return f"{line['file']}{sheet}, row {line['row_number']:,}"
+def _where(line: "QuarantinedLine") -> str:
+    sheet = f", sheet {line.sheet}" if line.sheet else ""
+    return f"{line.file}{sheet}, row {line.row_number:,}"
 
 
 def _text(cell: object) -> Text:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:  # `--help` should not wait for the import
+    from ncf_pipeline.ingest.summary import BatchSummary
 
 _SLICES = 12
 """Of a version's time as the one that serves, the last ones that are shown."""
@@ -16,15 +19,15 @@ _WIDE, _WIDER = 100, 135
 """Columns of a terminal from which on there is room for more."""
 
 
-def batch_lines(batch: dict[str, Any]) -> RenderableType:
+def batch_lines(batch: "BatchSummary") -> RenderableType:
     """Lines read, merged, unchanged and quarantined, with a row for each reason."""
-    table = Table(title=f"Batch {batch['batch_id']}: {batch['source']}", title_justify="left", show_header=False)
+    table = Table(title=f"Batch {batch.counts.batch_id}: {batch.source}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("read", "merged", "unchanged", "quarantined"):
-        table.add_row(f"lines {name}", f"{batch[name]:,}")
-    for rule, (sentence, rows) in batch["reasons"].items():
-        table.add_row(Text(f"  {sentence} [{rule}]", style="dim"), f"{rows:,}")
+        table.add_row(f"lines {name}", f"{getattr(batch.counts, name):,}")
+    for reason in batch.reasons:
+        table.add_row(Text(f"  {reason.sentence} [{reason.rule_id}]", style="dim"), f"{reason.lines:,}")
     return table
 
 

@@ -1,17 +1,18 @@
-"""A batch's record: what it is made of, how far it is, and where its lines went."""
+"""A batch's record: its files, how far it has come, and where its lines went."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from psycopg2.extras import RealDictCursor
+from datetime import datetime
+from typing import Any, Literal
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.privacy import hold_off
-from ncf_pipeline.storage.database import Connection
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import Connection, query_rows
 
-_LANDING = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
+_LANDING_LOCK = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
+
+Status = Literal["landed", "merged", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,18 @@ class BatchCounts:
 
     Attributes:
         batch_id: of the batch.
-        status: landed, merged or rejected.
+        status: landed (not finished), merged or rejected.
         read: lines in its files.
         merged: lines of invoices that were new or had changed.
-        unchanged: lines that were there already.
+        unchanged: lines that the database already had.
         quarantined: lines that broke a critical rule.
-        replaced: lines of earlier batches that gave way.
-        reason: what else a person should know.
-        rejected_files: files that were refused when the batch was landed.
+        replaced: lines of earlier batches that this one replaced.
+        reason: why the batch was rejected, or a note for people.
+        rejected_files: files that were offered with the batch and refused.
     """
 
     batch_id: int
-    status: str
+    status: Status
     read: int
     merged: int
     unchanged: int
@@ -49,7 +50,7 @@ class BatchCounts:
     rejected_files: tuple[RejectedFile, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that it travels as JSON."""
+        """Plain values, ready for JSON."""
         return {**asdict(self), "rejected_files": [asdict(file) for file in self.rejected_files]}
 
     def __str__(self) -> str:
@@ -60,59 +61,107 @@ class BatchCounts:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-def locked_batch(connection: Connection, batch_id: int) -> dict[str, Any]:
-    """The record of a batch, held until the transaction ends, so that one stage runs once at a time.
+@dataclass(frozen=True)
+class Batch:
+    """A batch's record in `raw.batch`.
+
+    Attributes:
+        source: what people call its files.
+        counts: where its lines went.
+        locations: paths or URLs of its files, in the order in which they were read.
+        same_as: the earlier batch with the same bytes, if the files were not read again.
+        report: result of validation; None before.
+        created_at: when it was landed.
+        validated_at: when its rules were checked; None before.
+        quarantined_at: when its broken lines were put into quarantine; None before.
+    """
+
+    source: str
+    counts: BatchCounts
+    locations: tuple[str, ...]
+    same_as: int | None
+    report: ValidationReport | None
+    created_at: datetime
+    validated_at: datetime | None
+    quarantined_at: datetime | None
+
+    @property
+    def batch_id(self) -> int:
+        """Its number."""
+        return self.counts.batch_id
+
+    @property
+    def read_as(self) -> int:
+        """The batch whose lines were read: the one with the same bytes, or this one."""
+        return self.same_as or self.batch_id
+
+
+def locked_batch(connection: Connection, batch_id: int) -> Batch:
+    """The record of a batch, locked until the transaction ends, so that a stage runs once at a time.
 
     Raises:
         InputError: there is no such batch.
     """
     hold_off(connection)
-    return _batch(connection, f"{query('batch').rstrip()}\nfor update", batch_id)
+    with connection.cursor() as cursor:
+        cursor.execute("select from raw.batch where batch_id = %s for update", (batch_id,))
+    return batch_record(connection, batch_id)
 
 
-def batch_record(connection: Connection, batch_id: int) -> dict[str, Any]:
+def batch_record(connection: Connection, batch_id: int) -> Batch:
     """The record of a batch.
 
     Raises:
         InputError: there is no such batch.
     """
-    return _batch(connection, query("batch"), batch_id)
-
-
-def counts_of(record: dict[str, Any]) -> BatchCounts:
-    """The counts in a batch's record."""
-    return BatchCounts(
-        batch_id=record["batch_id"],
-        status=record["status"],
-        read=record["lines_read"],
-        merged=record["lines_merged"],
-        unchanged=record["lines_unchanged"],
-        quarantined=record["lines_quarantined"],
-        replaced=record["lines_replaced"],
-        reason=record["reason"],
-        rejected_files=tuple(RejectedFile(**file) for file in record["rejected_files"] or ()),
+    rows = query_rows(connection, "batch", batch_id=batch_id)
+    if not rows:
+        raise InputError(f"There is no batch {batch_id}. `ncf-pipeline ingest FILE` makes one.")
+    (row,) = rows
+    counts = BatchCounts(
+        batch_id=row.batch_id,
+        status=row.status,
+        read=row.lines_read,
+        merged=row.lines_merged,
+        unchanged=row.lines_unchanged,
+        quarantined=row.lines_quarantined,
+        replaced=row.lines_replaced,
+        reason=row.reason,
+        rejected_files=tuple(
+            RejectedFile(name=file["name"], reason=file["reason"]) for file in row.rejected_files or ()
+        ),
+    )
+    return Batch(
+        source=row.source,
+        counts=counts,
+        locations=tuple(row.locations or ()),
+        same_as=row.same_as,
+        report=ValidationReport.from_dict(row.report) if row.report is not None else None,
+        created_at=row.created_at,
+        validated_at=row.validated_at,
+        quarantined_at=row.quarantined_at,
     )
 
 
 def lock_landing(connection: Connection) -> None:
-    """Waits until no other run lands files, and lets none until the transaction ends."""
+    """Waits until no other run lands files, and keeps others from it until the transaction ends."""
     hold_off(connection)
     with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s)", (_LANDING,))
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_LANDING_LOCK,))
 
 
 def drop_landed_lines(connection: Connection, batch_id: int) -> None:
-    """Removes the landed lines of a batch that is finished.
+    """Removes the landed lines of a finished batch.
 
-    Where no other batch has any, the table is emptied instead: that takes no time and leaves no dead rows behind,
-    which every later batch would have to read past.
+    If no other batch has landed lines, the table is truncated: that takes no time and leaves no dead rows, which every
+    later batch would have to read past.
     """
     with connection.cursor() as cursor:
-        # Only while nobody lands: rows of a transaction that has not ended are not seen, and would be lost.
+        # Only while no run lands: the rows of its open transaction cannot be seen, and would be lost.
         cursor.execute(
             "select pg_try_advisory_xact_lock(%s) "
             "and not exists (select 1 from raw.batch where status = 'landed' and batch_id <> %s)",
-            (_LANDING, batch_id),
+            (_LANDING_LOCK, batch_id),
         )
         (alone,) = cursor.fetchone() or (False,)
         if alone:
@@ -121,22 +170,12 @@ def drop_landed_lines(connection: Connection, batch_id: int) -> None:
             cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
 
 
-def locations(connection: Connection, batch_id: int) -> list[str]:
-    """Where the files of a batch were found."""
-    with connection.cursor() as cursor:
-        cursor.execute("select location from raw.batch_file where batch_id = %s order by file_number", (batch_id,))
-        return [row[0] for row in cursor.fetchall()]
-
-
 def called(names: Sequence[str]) -> str:
-    """What people call a set of files."""
+    """What people call a set of files.
+
+    >>> called(["a.csv"])
+    'a.csv'
+    >>> called(["a.csv", "b.csv", "c.csv"])
+    '3 files: a.csv … c.csv'
+    """
     return names[0] if len(names) == 1 else f"{len(names)} files: {names[0]} … {names[-1]}"
-
-
-def _batch(connection: Connection, statement: str, batch_id: int) -> dict[str, Any]:
-    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(statement, {"batch_id": batch_id})
-        row = cursor.fetchone()
-    if row is None:
-        raise InputError(f"There is no batch {batch_id}. `ncf-pipeline ingest FILE` makes one.")
-    return dict(row)

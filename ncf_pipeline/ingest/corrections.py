@@ -1,29 +1,79 @@
-"""What waits in quarantine: look at it, discard it, or hand it to a person who corrects it in a spreadsheet."""
+"""Lines in quarantine: list them, discard them, release them corrected, or export them for correction in Excel."""
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.styles import Alignment, Font
 from openpyxl.utils import get_column_letter
-from psycopg2.extras import RealDictCursor
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest.readers.header import CORRECTS, people_say
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import query_rows, read_rows, transaction
 
 _REASON, _FROM, _LINE = "Reason", "From", "Line as it was"
-_WIDTHS = {_REASON: 60, _FROM: 30, "Description": 36}
+_WIDTHS = {_REASON: 60, "Description": 36}
+_MIN_WIDTH = 14
 _NONE_NAMED = "No line was named. `ncf-pipeline quarantine list` shows their numbers."
-_MOST = 1_048_000  # rows of a sheet
+_MAX_SHEET_ROWS = 1_048_000
+
+State = Literal["waiting", "released", "discarded"]
+
+
+@dataclass(frozen=True)
+class QuarantinedLine:
+    """A line in quarantine.
+
+    Attributes:
+        quarantine_id: its number.
+        batch_id: the batch that brought it.
+        file: name of its file.
+        sheet: of a workbook; None otherwise.
+        row_number: as a spreadsheet counts: the header is row 1.
+        invoice_no: None if it is missing or unreadable.
+        original: column to cell, as the file has it; `line` alone if the line could not be divided into cells.
+        rule_ids: the rules that it broke.
+        reasons: the same rules in words.
+        state: whether it waits, was released (corrected) or was discarded.
+        note: why it was discarded.
+        corrected: column to cell, as it was released.
+        resolved_by: the batch that brought the correction, or newer lines of the invoice.
+        created_at: when it was put into quarantine.
+        resolved_at: when it was released or discarded.
+    """
+
+    quarantine_id: int
+    batch_id: int
+    file: str
+    sheet: str | None
+    row_number: int
+    invoice_no: str | None
+    original: dict[str, Any]
+    rule_ids: tuple[str, ...]
+    reasons: tuple[str, ...]
+    state: State
+    note: str | None
+    corrected: dict[str, Any] | None
+    resolved_by: int | None
+    created_at: datetime
+    resolved_at: datetime | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; times in ISO 8601, to the second."""
+        times = {
+            "created_at": self.created_at.isoformat(timespec="seconds"),
+            "resolved_at": self.resolved_at.isoformat(timespec="seconds") if self.resolved_at else None,
+        }
+        return {**asdict(self), "rule_ids": list(self.rule_ids), "reasons": list(self.reasons), **times}
 
 
 def quarantined_lines(
@@ -34,99 +84,106 @@ def quarantined_lines(
     batch_id: int | None = None,
     quarantine_ids: Sequence[int] | None = None,
     limit: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[QuarantinedLine]:
     """Lines in quarantine, the oldest first.
 
     Args:
         settings: whose database.
-        state: waiting, released or discarded; None for all.
+        state: only lines in this state: waiting, released or discarded; None for all.
         rule_id: only lines that broke this rule.
         batch_id: only lines of this batch.
-        quarantine_ids: only these.
-        limit: not more than so many.
-
-    Returns:
-        For each: `quarantine_id`, `batch_id`, `file`, `sheet`, `row_number`, `invoice_no`, `original` (its cells as
-        they were), `rule_ids`, `reasons` (the rules in words), `state`, `note`, `corrected`, `resolved_by`, and two
-        times.
+        quarantine_ids: only these lines.
+        limit: the most lines to return; None for all.
     """
-    asked = {
-        "state": state,
-        "rule_id": rule_id,
-        "batch_id": batch_id,
-        "quarantine_ids": list(quarantine_ids) if quarantine_ids is not None else None,
-        "most": limit,
-    }
-    with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(query("quarantined_lines"), asked)
-        lines = [dict(row) for row in cursor.fetchall()]
+    rows = read_rows(
+        settings,
+        "quarantined_lines",
+        state=state,
+        rule_id=rule_id,
+        batch_id=batch_id,
+        quarantine_ids=list(quarantine_ids) if quarantine_ids is not None else None,
+        most=limit,
+    )
     rules = quality.rules_of("invoices")
-    for line in lines:
-        line["reasons"] = [rules[rule].sentence if rule in rules else rule for rule in line["rule_ids"]]
-        for name in ("created_at", "resolved_at"):
-            line[name] = line[name].isoformat(timespec="seconds") if line[name] else None
-    return lines
+    return [
+        QuarantinedLine(
+            quarantine_id=row.quarantine_id,
+            batch_id=row.batch_id,
+            file=row.file,
+            sheet=row.sheet,
+            row_number=row.row_number,
+            invoice_no=row.invoice_no,
+            original=row.original,
+            rule_ids=tuple(row.rule_ids),
+            reasons=tuple(rules[rule].sentence if rule in rules else rule for rule in row.rule_ids),
+            state=row.state,
+            note=row.note,
+            corrected=row.corrected,
+            resolved_by=row.resolved_by,
+            created_at=row.created_at,
+            resolved_at=row.resolved_at,
+        )
+        for row in rows
+    ]
 
 
 def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: str) -> list[int]:
-    """Says that lines will not be corrected. They stay in quarantine, and do not wait again when they are read again.
+    """Records that lines will not be corrected. They stay in quarantine; the same lines, read again, do not wait.
 
     Args:
         settings: whose database.
-        quarantine_ids: of lines that wait.
-        note: why, for those who look later.
+        quarantine_ids: of waiting lines.
+        note: why, for later readers.
 
     Returns:
-        The ids that were discarded.
+        The discarded lines' ids, ascending.
 
     Raises:
-        InputError: none is given, or one of them does not wait; nothing was discarded.
+        InputError: no line is named, or one of them does not wait. Nothing is discarded then.
     """
     if not quarantine_ids:
         raise InputError(_NONE_NAMED)
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("discard_lines"), {"quarantine_ids": list(quarantine_ids), "note": note})
-        discarded = sorted(row[0] for row in cursor.fetchall())
-        if missing := sorted(set(quarantine_ids) - set(discarded)):
-            raise InputError(f"{_listed(missing)} not in quarantine, or settled already: nothing was discarded.")
+    with transaction(settings) as connection:
+        rows = query_rows(connection, "discard_lines", quarantine_ids=list(quarantine_ids), note=note)
+        discarded = sorted(row.quarantine_id for row in rows)
+        _check_all_wait(quarantine_ids, discarded, "Nothing was discarded.")
     return discarded
 
 
 def write_corrections(
     settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[str, str], path: Path
 ) -> None:
-    """Writes lines as they should be into a CSV file, ready to be loaded.
+    """Writes corrected lines into a CSV file, ready to be loaded.
 
     Args:
         settings: whose database.
-        quarantine_ids: of lines that wait.
-        changes: column to the text that its cell should hold, in each of the lines.
+        quarantine_ids: of waiting lines.
+        changes: column to the new text of its cell, in each of the lines.
         path: of the file.
 
     Raises:
-        InputError: none is given, or one of them does not wait.
+        InputError: no line is named, or one of them does not wait.
     """
     if not quarantine_ids:
         raise InputError(_NONE_NAMED)
     lines = quarantined_lines(settings, quarantine_ids=quarantine_ids)
-    if missing := sorted(set(quarantine_ids) - {line["quarantine_id"] for line in lines}):
-        raise InputError(f"{_listed(missing)} not in quarantine, or settled already: nothing was released.")
+    _check_all_wait(quarantine_ids, [line.quarantine_id for line in lines], "Nothing was released.")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([people_say(CORRECTS), *(people_say(column) for column in InvoiceLines.ALL)])
         for line in lines:
-            cells = {**line["original"], **changes}
-            writer.writerow([line["quarantine_id"], *(cells.get(column, "") for column in InvoiceLines.ALL)])
+            cells = {**line.original, **changes}
+            writer.writerow([line.quarantine_id, *(cells.get(column, "") for column in InvoiceLines.ALL)])
 
 
 def changes_from(written: Sequence[str]) -> dict[str, str]:
-    """Column to the text that its cell should hold.
+    """Column to the new text of its cell.
 
-    Args:
-        written: as people write it: `quantity=6`.
+    >>> changes_from(["quantity=6"])
+    {'quantity': '6'}
 
     Raises:
-        InputError: one has no equals sign.
+        InputError: an entry has no equals sign.
     """
     changes = {}
     for change in written:
@@ -138,26 +195,22 @@ def changes_from(written: Sequence[str]) -> dict[str, str]:
 
 
 def check_released(settings: Settings, batch_id: int) -> None:
-    """Looks whether a batch of released lines has some that wait again.
-
-    Args:
-        settings: whose database.
-        batch_id: of the batch that a release made.
+    """Checks that no line of a batch of released lines is back in quarantine.
 
     Raises:
         QualityError: some lines are still broken; the message has their new numbers and the rules.
     """
     lines = quarantined_lines(settings, batch_id=batch_id)
     if lines:
-        rules = sorted({rule for line in lines for rule in line["rule_ids"]})
+        rules = sorted({rule for line in lines for rule in line.rule_ids})
         raise QualityError(
-            f"{_listed([line['quarantine_id'] for line in lines])} still broken ({', '.join(rules)}), and waiting "
-            "under these numbers. Correct them and release them again."
+            f"{_listed([line.quarantine_id for line in lines])} still broken ({', '.join(rules)}). These are the new "
+            "numbers in quarantine. Correct the lines and release them again."
         )
 
 
 def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = None) -> int:
-    """Writes the lines that wait, with their reasons, as a workbook that a person corrects and drops into the inbox.
+    """Writes the waiting lines, with the reasons, as a workbook. A person corrects it and drops it into the inbox.
 
     Args:
         settings: whose database.
@@ -165,43 +218,48 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
         rule_id: only lines that broke this rule.
 
     Returns:
-        How many lines were written.
+        The number of lines written.
 
     Raises:
-        InputError: the name ends otherwise, or it cannot be written.
+        InputError: the name has another ending, or the file cannot be written.
     """
     if path.suffix.lower() != ".xlsx":
-        raise InputError(f"{path.name} does not end in .xlsx: the lines are written as a workbook.")
-    lines = quarantined_lines(settings, rule_id=rule_id, limit=_MOST)
+        raise InputError(f"{path.name} does not end in .xlsx: the lines are written as a workbook. Name it so.")
+    lines = quarantined_lines(settings, rule_id=rule_id, limit=_MAX_SHEET_ROWS)
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Quarantine")
     names = [people_say(CORRECTS), *(people_say(column) for column in InvoiceLines.ALL), _REASON, _FROM, _LINE]
     for position, name in enumerate(names, 1):
-        sheet.column_dimensions[get_column_letter(position)].width = max(
-            14, {_REASON: 60, "Description": 36}.get(name, 0)
-        )
+        sheet.column_dimensions[get_column_letter(position)].width = _WIDTHS.get(name, _MIN_WIDTH)
     sheet.freeze_panes = "B2"
     sheet.append([_cell(sheet, name, bold=True) for name in names])
     for line in lines:
-        where = f"{line['file']}{', ' + line['sheet'] if line['sheet'] else ''}, row {line['row_number']}"
         cells = [
-            str(line["quarantine_id"]),
-            *(line["original"].get(column, "") for column in InvoiceLines.ALL),
-            " ".join(line["reasons"]),
-            where,
-            line["original"].get("line", ""),
+            str(line.quarantine_id),
+            *(line.original.get(column, "") for column in InvoiceLines.ALL),
+            " ".join(line.reasons),
+            f"{line.file}{', ' + line.sheet if line.sheet else ''}, row {line.row_number}",
+            line.original.get("line", ""),
         ]
         sheet.append([_cell(sheet, cell) for cell in cells])
     try:
         book.save(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise InputError(f"{path} cannot be written: {error.strerror or error}. May this user write there?") from error
     return len(lines)
+
+
+def _check_all_wait(quarantine_ids: Sequence[int], waiting: Sequence[int], consequence: str) -> None:
+    if missing := sorted(set(quarantine_ids) - set(waiting)):
+        raise InputError(
+            f"{_listed(missing)} not in quarantine, or settled already. {consequence} "
+            "`ncf-pipeline quarantine list` shows the lines that wait."
+        )
 
 
 def _cell(sheet: Any, text: str, *, bold: bool = False) -> Any:
     cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", text)[:32_000])
-    # Always text: a cell that begins with = must not become a formula on somebody's desk, nor a code a number.
+    # Always text: Excel must not run a cell that begins with = as a formula, nor turn a code into a number.
     cell.data_type = "s"
     cell.number_format = "@"
     cell.font = Font(bold=bold)
@@ -210,6 +268,11 @@ def _cell(sheet: Any, text: str, *, bold: bool = False) -> Any:
 
 
 def _listed(numbers: Sequence[int]) -> str:
+    """Numbers as the subject of a sentence.
+
+    >>> _listed([7]), _listed([7, 9])
+    ('7 is', '7, 9 are')
+    """
     shown = ", ".join(str(number) for number in numbers[:10])
     more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
     return f"{shown}{more} {'is' if len(numbers) == 1 else 'are'}"

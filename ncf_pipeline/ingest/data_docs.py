@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.html import render_file
+from ncf_pipeline.ingest.batches import Batch
 from ncf_pipeline.ingest.messages import example_line
+from ncf_pipeline.ingest.validation_report import ExampleLine, ValidationReport
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.files import new_file
@@ -49,38 +50,36 @@ def read_page(settings: Settings, batch_id: int) -> str:
         raise ArtifactError(f"Batch {batch_id} has no page: {url} cannot be read ({error}).") from error
 
 
-def write_page(
-    settings: Settings, record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]
-) -> None:
+def write_page(settings: Settings, record: Batch, report: ValidationReport, examples: Sequence[ExampleLine]) -> None:
     """Writes the page of a batch to the artifact store.
 
     Args:
         settings: of the installation whose artifact store is written to.
-        record: the batch's row in `raw.batch`.
-        report: of its validation: `rules`, how many were asked, and `broken`, those that rows broke.
-        examples: lines that broke a rule, each with `rule_id`, `file`, `row_number` and `original`.
+        record: of the batch.
+        report: of its validation.
+        examples: lines that broke a rule.
 
     Raises:
         ArtifactError: the artifact store refused the write.
     """
-    with new_file(f"{_store(settings)}/{_name(record['batch_id'])}") as file:
+    with new_file(f"{_store(settings)}/{_name(record.batch_id)}") as file:
         file.write(page(record, report, examples).encode())
 
 
-def page(record: dict[str, Any], report: dict[str, Any], examples: Sequence[dict[str, Any]]) -> str:
+def page(record: Batch, report: ValidationReport, examples: Sequence[ExampleLine]) -> str:
     """The page as one HTML file that loads nothing; see `write_page`."""
-    broken = {rule["rule_id"]: rule for rule in report["broken"]}
+    broken = {rule.rule_id: rule for rule in report.broken}
     rules = quality.rules_of("invoices")
     ordered = [*broken, *(rule_id for rule_id in rules if rule_id not in broken)]
     return render_file(
         _FOLDER,
         "batch.html",
-        title=f"Batch {record['batch_id']}: {record['source']}",
+        title=f"Batch {record.batch_id}: {record.source}",
         record=record,
         report=report,
-        failed=sum(rule["failed"] for rule in report["broken"]),
+        failed=len(report.failed),
         rules=[
-            _shown(rules[rule_id], broken.get(rule_id), [line for line in examples if line["rule_id"] == rule_id])
+            _shown(rules[rule_id], broken.get(rule_id), [line for line in examples if line.rule_id == rule_id])
             for rule_id in ordered
             if rule_id in rules
         ],
@@ -95,12 +94,12 @@ def _name(batch_id: int) -> str:
     return f"invoices/batch-{batch_id:06d}.html"
 
 
-def _shown(rule: quality.Rule, broken: dict[str, Any] | None, examples: Sequence[dict[str, Any]]) -> _Shown:
+def _shown(rule: quality.Rule, broken: quality.BrokenRule | None, examples: Sequence[ExampleLine]) -> _Shown:
     if broken is None:
         result, tone = "passed", "good"
-    elif broken["failed"]:
+    elif broken.failed:
         result, tone = f"{rule.severity}: failed", _TONES[rule.severity]
     else:
         result, tone = "within tolerance", ""
     lines = "\n".join(example_line(line) for line in examples)
-    return _Shown(rule.sentence, rule.rule_id, result, tone, broken["rows"] if broken else 0, lines)
+    return _Shown(rule.sentence, rule.rule_id, result, tone, broken.rows if broken else 0, lines)

@@ -1,4 +1,4 @@
-"""Files into `raw.landed_line`: every line of them, or none."""
+"""Files into `raw.landed_line`: every line of a file, or none."""
 
 import hashlib
 import io
@@ -18,28 +18,38 @@ from ncf_pipeline.ingest.batches import called, lock_landing
 from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
-from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, DateOrder, ambiguous_at, as_typed, examples_of_order
+from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
+from ncf_pipeline.ingest.readers.date_order import DateOrder, ambiguous_at, date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 if unknown)."""
+"""Called with the name of the current step, how many are done, and how many there are (0 if unknown)."""
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A file that cannot be used; `sha256` is empty if it could not even be read."""
+
+    location: str
+    sha256: str
+    reason: str
 
 
 @dataclass
 class _Offer:
-    """The files that a run was offered, as they turn out."""
+    """The files of a run, sorted by what can be done with them."""
 
     readable: list[Source] = field(default_factory=list)
-    refused: list[tuple[str, str, str]] = field(default_factory=list)  # location, SHA-256, reason
-    left: list[str] = field(default_factory=list)  # why a file is neither
+    refused: list[_Refused] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # why a file is left for the next run
 
 
 @dataclass(frozen=True)
@@ -50,45 +60,55 @@ class _Landed:
     note: str | None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a table's lines belong: batch, file (from 1), and sheet (from 1; 0 if the file is no workbook)."""
+
+    batch_id: int
+    file_number: int
+    sheet_number: int
+
+
 def land_files(
     settings: Settings, files: Sequence[str], *, rules_sha256: str, on_progress: Progress | None = None
 ) -> int:
     """Lands files as one batch.
 
-    A file that cannot be used is refused alone, recorded, and moved out of the inbox; the others are landed.
-    Files that an unfinished batch holds are not taken again: that batch is given back, so that a run which was
-    killed goes on where it stopped. Bytes that were merged before are recognised and not read again.
+    A file that cannot be used is refused alone: it is recorded and moved out of the inbox, and the others are landed.
+    Files of an unfinished batch are not landed again. If there are no others, the unfinished batch is returned, so that
+    a run that was killed continues where it stopped. Bytes that were merged before are recognised and not read again.
 
     Args:
-        settings: of this run.
+        settings: whose database and inbox; `max_unpacked_mb` limits a file.
         files: paths or URLs.
         rules_sha256: of the rules that the lines will be checked with.
-        on_progress: is told about each file.
+        on_progress: called before each file.
 
     Returns:
         The batch's id.
 
     Raises:
-        InputError: no file could be used.
+        InputError: there are no files, or none can be used.
+        SettingsError: customers were erased, and their key is missing or wrong.
     """
     if not files:
         raise InputError("There are no files to load. Drop some into the inbox, or name them.")
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
-        offer = _look_at(files, Path(folder))
+        offer = _fetch_all(files, Path(folder))
         with transaction(settings) as connection:
             batch_id = _land(connection, settings, offer, rules_sha256, on_progress)
-            rejected = _record_refused(connection, offer, batch_id)
-    for location, reason, its_batch in rejected:
-        logger.warning("Refused: %s", reason)
-        move_to_rejected(settings, location, reason, its_batch)
+            rejected = _record_refused(connection, offer.refused, batch_id)
+    for rejected_batch, file in rejected.items():
+        logger.warning("Refused: %s", file.reason)
+        move_to_rejected(settings, file.location, file.reason, rejected_batch)
     if batch_id is None:
-        reasons = [reason for _, reason, _ in rejected] + offer.left
+        reasons = [file.reason for file in offer.refused] + offer.left
         more = f" ({len(reasons) - 1} more files could not be used either)" if len(reasons) > 1 else ""
         raise InputError(f"{reasons[0]}{more}")
     return batch_id
 
 
-def _look_at(files: Sequence[str], folder: Path) -> _Offer:
+def _fetch_all(files: Sequence[str], folder: Path) -> _Offer:
     offer = _Offer()
     for location in files:
         try:
@@ -97,7 +117,7 @@ def _look_at(files: Sequence[str], folder: Path) -> _Offer:
             logger.info("%s", error)
             offer.left.append(str(error))
         except InputError as error:
-            offer.refused.append((location, "", str(error)))
+            offer.refused.append(_Refused(location, "", str(error)))
     return offer
 
 
@@ -105,43 +125,48 @@ def _land(
     connection: Connection, settings: Settings, offer: _Offer, rules_sha256: str, on_progress: Progress | None
 ) -> int | None:
     lock_landing(connection)
-    with connection.cursor() as cursor:
-        cursor.execute(query("open_files"), {"sha256": [source.sha256 for source in offer.readable]})
-        taken: dict[str, int] = dict(cursor.fetchall())
-    free = [source for source in offer.readable if source.sha256 not in taken]
+    rows = query_rows(connection, "open_files", sha256=[source.sha256 for source in offer.readable])
+    unfinished: dict[str, int] = {row.sha256: row.batch_id for row in rows}
+    free = [source for source in offer.readable if source.sha256 not in unfinished]
     if not free:
-        # Nothing but files of unfinished batches: go on with the oldest of them.
-        return min(taken.values(), default=None)
+        # Only files of unfinished batches: continue with the oldest of these.
+        return min(unfinished.values(), default=None)
     for source in offer.readable:
-        if source.sha256 in taken:
-            logger.info("%s is in batch %d, which is not finished: left to it.", source.name, taken[source.sha256])
+        if source.sha256 in unfinished:
+            logger.info(
+                "%s belongs to batch %d, which is not finished: it stays there.",
+                source.name,
+                unfinished[source.sha256],
+            )
     recognised = _recognise(connection, free, rules_sha256)
     return recognised if recognised is not None else _land_batch(connection, settings, offer, free, on_progress)
 
 
 def _recognise(connection: Connection, sources: Sequence[Source], rules_sha256: str) -> int | None:
-    with connection.cursor() as cursor:
-        cursor.execute(query("same_bytes"), {"sha256": _sha256_of(sources), "rules_sha256": rules_sha256})
-        known = cursor.fetchone()
-        if known is None:
-            return None
-        names = [source.name for source in sources]
-        reason = f"the same bytes as batch {known[0]} ({known[1]}): nothing to change"
-        cursor.execute(
-            query("insert_recognised_batch"), {"source": called(names), "reason": reason, "same_as": known[0]}
-        )
-        batch_id = int(cursor.fetchone()[0])  # type: ignore[index]
+    """Records a batch of bytes that were merged before; returns its id, or None if the files must be read."""
+    merged_before = query_rows(connection, "same_bytes", sha256=_sha256_of(sources), rules_sha256=rules_sha256)
+    if not merged_before:
+        return None
+    (earlier,) = merged_before
+    reason = f"the same bytes as batch {earlier.batch_id} ({earlier.source}): nothing to change"
+    (recognised,) = query_rows(
+        connection,
+        "insert_recognised_batch",
+        source=called([source.name for source in sources]),
+        reason=reason,
+        same_as=earlier.batch_id,
+    )
     for number, source in enumerate(sources, 1):
-        _record_file(connection, batch_id, number, source, _Landed(0, [], [], reason))
-    return batch_id
+        _record_file(connection, recognised.batch_id, number, source, _Landed(0, [], [], reason))
+    return int(recognised.batch_id)
 
 
 def _land_batch(
     connection: Connection, settings: Settings, offer: _Offer, sources: Sequence[Source], on_progress: Progress | None
 ) -> int | None:
-    with connection.cursor() as cursor:
-        cursor.execute(query("insert_batch"), {"source": "", "sha256": ""})
-        batch_id = int(cursor.fetchone()[0])  # type: ignore[index]
+    """Lands the sources as a new batch; returns its id, or None if none of them could be read."""
+    (batch,) = query_rows(connection, "insert_batch", source="", sha256="")
+    batch_id = int(batch.batch_id)
     landed: dict[str, Source] = {}
     copies = []
     lines = 0
@@ -159,7 +184,7 @@ def _land_batch(
             logger.info("%s", error)
             offer.left.append(str(error))
         except InputError as error:
-            offer.refused.append((source.location, source.sha256, str(error)))
+            offer.refused.append(_Refused(source.location, source.sha256, str(error)))
         else:
             landed[source.sha256] = source
             _record_file(connection, batch_id, len(landed), source, result)
@@ -178,9 +203,9 @@ def _land_batch(
         )
         cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
         if cursor.rowcount:
-            known = f"{cursor.rowcount} broken lines were read as they were corrected before"
-            cursor.execute("update raw.batch set reason = %s where batch_id = %s", (known, batch_id))
-        # The table was empty a moment ago: without a look at it, joins would be planned for no rows at all.
+            note = f"{cursor.rowcount} broken lines were read as they were corrected before"
+            cursor.execute("update raw.batch set reason = %s where batch_id = %s", (note, batch_id))
+        # The table was empty a moment ago. Without fresh statistics, joins would be planned for no rows at all.
         cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
     return batch_id
 
@@ -189,11 +214,11 @@ def _land_file(
     connection: Connection, settings: Settings, source: Source, batch_id: int, file_number: int, lines_before: int
 ) -> _Landed:
     lines = lines_before
-    take_out = partial(without_erased, erased=known_erased(connection, settings))
+    take_out_erased = partial(without_erased, erased=known_erased(connection, settings))
     with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb) as opened:
         for number, table in enumerate(opened.tables, 1):
-            place = (batch_id, file_number, 0 if table.sheet is None else number)
-            lines = _land_table(connection, table, place, lines, take_out)
+            place = _Place(batch_id, file_number, 0 if table.sheet is None else number)
+            lines = _land_table(connection, table, place, lines, take_out_erased)
         if lines == lines_before:
             raise InputError(f"{source.name} has a header but no lines: there is nothing to load.")
         return _Landed(
@@ -207,12 +232,11 @@ def _land_file(
 def _land_table(
     connection: Connection,
     table: Table,
-    place: tuple[int, int, int],
+    place: _Place,
     lines: int,
-    take_out: Callable[[pl.DataFrame], pl.DataFrame],
+    take_out_erased: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> int:
-    """Copies a table; gives the number of the batch's last line."""
-    batch_id, file_number, sheet_number = place
+    """Copies a table's lines, after `lines` earlier ones of the batch; returns how many the batch has then."""
     order: DateOrder | None = None
     statement = query("copy_landed_lines")
     with connection.cursor() as cursor:
@@ -220,11 +244,11 @@ def _land_table(
             if order is None and ambiguous_at(chunk[InvoiceLines.INVOICE_DATE]) is not None:
                 order = date_order(table)
             typed = as_typed(chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma)
-            landed = take_out(typed).select(
-                pl.lit(batch_id).alias("batch_id"),
+            landed = take_out_erased(typed).select(
+                pl.lit(place.batch_id).alias("batch_id"),
                 pl.int_range(lines + 1, lines + 1 + pl.len()).alias("line_number"),
-                pl.lit(file_number).alias("file_number"),
-                pl.lit(sheet_number).alias("sheet_number"),
+                pl.lit(place.file_number).alias("file_number"),
+                pl.lit(place.sheet_number).alias("sheet_number"),
                 ROW,
                 *InvoiceLines.ALL,
                 pl.format("{{{}}}", pl.col(UNREADABLE).list.join(",")).alias(UNREADABLE),
@@ -234,36 +258,6 @@ def _land_table(
             cursor.copy_expert(statement, io.BytesIO(landed.write_csv(include_header=False).encode()))
             lines += len(typed)
     return lines
-
-
-def date_order(table: Table) -> DateOrder | None:
-    """Whether dates such as 01/02/2011 have the day or the month first in a table: what its other dates prove.
-
-    Raises:
-        InputError: nothing proves it, or both are proved; the message names a row.
-    """
-    proved: dict[DateOrder, tuple[int, str]] = {}
-    unclear: tuple[int, str] | None = None
-    for chunk in table.chunks():
-        dates, rows = chunk[InvoiceLines.INVOICE_DATE], chunk[ROW]
-        for order, at in examples_of_order(dates).items():
-            proved.setdefault(order, (rows[at], dates[at]))
-        if unclear is None and (at_unclear := ambiguous_at(dates)) is not None:
-            unclear = rows[at_unclear], dates[at_unclear]
-    if len(proved) == 1:
-        return next(iter(proved))
-    if proved:
-        (first, first_text), (second, second_text) = proved.values()
-        raise InputError(
-            f"{table.where} mixes two ways to write dates: row {first:,} has {shortened(first_text, 40)} and row "
-            f"{second:,} has {shortened(second_text, 40)}. Write all of them as 2011-12-25."
-        )
-    if unclear is not None:
-        raise InputError(
-            f"{table.where} row {unclear[0]:,}: {shortened(unclear[1], 40)} could have the day or the month first, and "
-            "no other date in the file tells. Write dates as 2011-12-25."
-        )
-    return None
 
 
 def _record_file(connection: Connection, batch_id: int, number: int, source: Source, landed: _Landed) -> None:
@@ -285,25 +279,25 @@ def _record_file(connection: Connection, batch_id: int, number: int, source: Sou
         )
 
 
-def _record_refused(connection: Connection, offer: _Offer, batch_id: int | None) -> list[tuple[str, str, int]]:
-    """Each refused file is a rejected batch of its own; gives location, reason and batch of each."""
-    rejected = []
-    with connection.cursor() as cursor:
-        for location, sha256, reason in offer.refused:
-            told = {
-                "source": name_of(location),
-                "sha256": sha256,
-                "reason": shortened(reason, 2_000),
-                "offered_with": batch_id,
-            }
-            cursor.execute(query("insert_rejected_batch"), told)
-            rejected.append((location, reason, int(cursor.fetchone()[0])))  # type: ignore[index]
+def _record_refused(connection: Connection, refused: Sequence[_Refused], batch_id: int | None) -> dict[int, _Refused]:
+    """Records each refused file as a rejected batch of its own; returns the file by that batch's id."""
+    rejected = {}
+    for file in refused:
+        (row,) = query_rows(
+            connection,
+            "insert_rejected_batch",
+            source=name_of(file.location),
+            sha256=file.sha256,
+            reason=shortened(file.reason, 2_000),
+            offered_with=batch_id,
+        )
+        rejected[int(row.batch_id)] = file
     return rejected
 
 
 @contextmanager
 def _savepoint(connection: Connection) -> Iterator[None]:
-    """What the block wrote is taken back if it fails; the rest of the transaction stays."""
+    """Undoes what the block wrote if it raises InputError; the rest of the transaction stays."""
     with connection.cursor() as cursor:
         cursor.execute("savepoint file")
         try:
@@ -315,5 +309,5 @@ def _savepoint(connection: Connection) -> Iterator[None]:
 
 
 def _sha256_of(sources: Sequence[Source]) -> str:
-    """Of a set of files, whatever their order."""
+    """Of a set of files, in any order."""
     return hashlib.sha256("\n".join(sorted({source.sha256 for source in sources})).encode()).hexdigest()

@@ -1,43 +1,75 @@
-"""What became of a batch, for people."""
+"""Where a batch's lines went and why, for people."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import batch_record, counts_of
+from ncf_pipeline.ingest.batches import BatchCounts, batch_record
+from ncf_pipeline.ingest.quarantine import lines_by_rule
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import query_rows, transaction
 
 
-def batch_summary(settings: Settings, batch_id: int | None = None) -> dict[str, Any]:
-    """Where the lines of a batch went, and why.
+@dataclass(frozen=True)
+class BrokenBy:
+    """A rule that put lines into quarantine.
+
+    Attributes:
+        rule_id: of the rule.
+        sentence: the rule in words; the id if the rule is no longer in the suite.
+        lines: number of lines that broke it.
+    """
+
+    rule_id: str
+    sentence: str
+    lines: int
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What became of a batch.
+
+    Attributes:
+        counts: where its lines went.
+        source: what people call its files.
+        reasons: the rules that put lines into quarantine, by id.
+    """
+
+    counts: BatchCounts
+    source: str
+    reasons: tuple[BrokenBy, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as `--json` prints them: the counts, `source`, and `reasons` as rule to [sentence, lines]."""
+        reasons = {reason.rule_id: [reason.sentence, reason.lines] for reason in self.reasons}
+        return {**self.counts.as_dict(), "source": self.source, "reasons": reasons}
+
+
+def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSummary:
+    """What became of a batch.
 
     Args:
         settings: whose database.
-        batch_id: the newest if None.
-
-    Returns:
-        The fields of `BatchCounts`, `source`, and `reasons`: for each rule that put lines into quarantine
-        its sentence and their number.
+        batch_id: of the batch; the newest one if None.
 
     Raises:
         InputError: there is no such batch, or none at all.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection:
         if batch_id is None:
-            cursor.execute(query("newest_batch"))
-            newest = cursor.fetchone()
-            if newest is None:
-                raise InputError("No invoices were loaded yet: `ncf-pipeline ingest PATH` loads them.")
-            (batch_id,) = newest
-        record = batch_record(connection, batch_id)
-        # The same bytes again are not read again: what they brought into quarantine is with the first batch.
-        cursor.execute(query("quarantined_by_rule"), {"batch_id": record["same_as"] or batch_id})
-        lines = dict(cursor.fetchall())
+            newest = query_rows(connection, "newest_batch")
+            if not newest:
+                raise InputError("No invoices have been loaded yet: `ncf-pipeline ingest PATH` loads some.")
+            batch_id = newest[0].batch_id
+        batch = batch_record(connection, batch_id)
+        lines = lines_by_rule(connection, batch.read_as)
     rules = quality.rules_of("invoices")
-    return {
-        **counts_of(record).as_dict(),
-        "source": record["source"],
-        "reasons": {rule: [rules[rule].sentence if rule in rules else rule, lines[rule]] for rule in sorted(lines)},
-    }
+    return BatchSummary(
+        counts=batch.counts,
+        source=batch.source,
+        reasons=tuple(
+            BrokenBy(rule_id, rules[rule_id].sentence if rule_id in rules else rule_id, lines[rule_id])
+            for rule_id in sorted(lines)
+        ),
+    )

@@ -4,6 +4,11 @@ select
         select jsonb_agg(jsonb_build_object('name', refused.source, 'reason', refused.reason) order by refused.batch_id)
         from raw.batch as refused
         where refused.offered_with = batch.batch_id
-    ) as rejected_files
+    ) as rejected_files,
+    (
+        select array_agg(batch_file.location order by batch_file.file_number)
+        from raw.batch_file
+        where batch_file.batch_id = batch.batch_id
+    ) as locations
 from raw.batch
 where batch.batch_id = %(batch_id)s

@@ -56,7 +56,7 @@ def test_broken_lines_wait_and_on_call_hears_of_them_once(dags, connections, dro
     drop(GOOD, ZERO)
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
     (told,) = alerts()
-    assert told.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; the rest goes on.")
+    assert told.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; its other lines are merged.")
     assert "- A quantity is not 0. Broken by 1 rows (quantity_is_not_zero).\n    day.csv row 3:" in told
     assert "/recommender/data-docs/invoices/batch-000001.html" in told
     assert "ncf-pipeline quarantine list --batch 1" in told
@@ -90,7 +90,7 @@ def test_good_files_wake_nobody(dags, connections, drop, alerts):
 def test_a_corrected_line_joins_its_invoice(dags, connections, drop):
     drop(GOOD, ZERO, NOT_EVEN_A_NUMBER)
     dags["ingest_invoices"].test()
-    ids = [line["quarantine_id"] for line in quarantined_lines(connections)]
+    ids = [line.quarantine_id for line in quarantined_lines(connections)]
     run = correct(dags, lines=[str(number) for number in ids], set=["quantity=4"])
     assert states(run) == {"choose": "success", "release": "success", "check": "success", "discard": "skipped"}
     assert quantities(connections) == {"85123A": 6, "71053": 4, "84406B": 4}
@@ -103,7 +103,7 @@ def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, con
     run = correct(dags, lines=["1"])
     assert states(run)["check"] == "failed"
     (line,) = quarantined_lines(connections)
-    assert f"{line['quarantine_id']} is still broken (quantity_is_not_zero)" in alerts()[-1]
+    assert f"{line.quarantine_id} is still broken (quantity_is_not_zero)" in alerts()[-1]
 
 
 def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
@@ -112,7 +112,7 @@ def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
     run = correct(dags, action="discard", lines=["1"], note="a test order")
     assert states(run) == {"choose": "success", "release": "skipped", "check": "skipped", "discard": "success"}
     (line,) = quarantined_lines(connections, state="discarded")
-    assert line["note"] == "a test order"
+    assert line.note == "a test order"
 
 
 def test_without_lines_nothing_happens_and_the_run_says_so(dags, connections, alerts):

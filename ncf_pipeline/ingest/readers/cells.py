@@ -1,15 +1,13 @@
 """From text to typed values, a chunk at a time. What is not of its column's type is kept, and named."""
 
 import json
-from typing import Literal
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.ingest.readers.date_order import DateOrder
 from ncf_pipeline.ingest.readers.header import CORRECTS
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, ROW
-
-DateOrder = Literal["day first", "month first"]
 
 UNREADABLE = "unreadable"
 """List of column names, or null: the cells that are not of their column's type."""
@@ -48,7 +46,6 @@ _SLASHED = (
     r"(?:,?\s+(?<its_hour>\d{1,2}):(?<its_minute>\d{2})(?::(?<its_second>\d{2}(?:\.\d{1,9})?))?"
     r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?)?$"
 )
-_ORDERED = r"^(?<first>\d{1,2})[/-](?<second>\d{1,2})[/-]\d{4}(?:\D|$)"
 _SERIAL = r"^\d{4,5}(?:\.\d+)?$"
 """A spreadsheet's date without its format: days since the end of 1899."""
 
@@ -125,37 +122,6 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
     # A spreadsheet keeps time in binary fractions: 08:25:59.9999995 is 08:26.
     rarely = frame.select(parsed.dt.round("1ms").alias("instant"))["instant"]
     return usual.zip_with(~rare, _in_range(rarely)).alias(InvoiceLines.INVOICE_DATE)
-
-
-def examples_of_order(dates: pl.Series) -> dict[DateOrder, int]:
-    """Which orders the dates of a chunk prove, each with the position of the first that does.
-
-    25/12/2011 has the day first, 12/25/2011 the month; 05/05/2011 is the same day either way.
-    """
-    parts = pl.DataFrame({"text": dates.str.strip_chars()}).select(
-        pl.col("text").str.extract_groups(_ORDERED).struct.unnest().cast(pl.Int64, strict=False)
-    )
-    found: dict[DateOrder, int] = {}
-    proofs: tuple[tuple[DateOrder, str, str], ...] = (
-        ("day first", "first", "second"),
-        ("month first", "second", "first"),
-    )
-    for order, day, month in proofs:
-        position = parts.select((pl.col(day).is_between(13, 31) & pl.col(month).is_between(1, 12)).arg_true().first())
-        if (at := position.item()) is not None:
-            found[order] = at
-    return found
-
-
-def ambiguous_at(dates: pl.Series) -> int | None:
-    """The position of the first date that is one day with the day first, and another with the month first."""
-    parts = pl.DataFrame({"text": dates.str.strip_chars()}).select(
-        pl.col("text").str.extract_groups(_ORDERED).struct.unnest().cast(pl.Int64, strict=False)
-    )
-    first, second = pl.col("first"), pl.col("second")
-    unclear = first.is_between(1, 12) & second.is_between(1, 12) & (first != second)
-    position: int | None = parts.select(unclear.arg_true().first()).item()
-    return position
 
 
 def _in_range(instants: pl.Series) -> pl.Series:

@@ -29,7 +29,7 @@ def page(settings, batch_id):
 def test_a_broken_rule_is_told_in_words_with_rows_examples_a_link_and_a_command(settings):
     load(settings, GOOD, *[ZERO] * 7)
     message = quality_message(settings, 1)
-    assert message.splitlines()[0] == "Batch 1 (day.csv) has lines in quarantine; the rest goes on."
+    assert message.splitlines()[0] == "Batch 1 (day.csv) has lines in quarantine; its other lines are merged."
     assert "- A quantity is not 0. Broken by 7 rows (quantity_is_not_zero)." in message
     assert message.count("day.csv row ") == 5
     assert "day.csv row 3: invoice_no 536365, stock_code 85123A" in message
@@ -43,7 +43,7 @@ def test_a_rejected_batch_is_told_with_examples_too(settings):
     with pytest.raises(QualityError):
         load(settings, *[GOOD.replace(",6,", ",six,")] * 1200)
     message = quality_message(settings, 1)
-    assert "was rejected, and nothing of it was loaded" in message
+    assert "was rejected: none of its lines was loaded" in message
     assert "quantity six" in message
     assert "17850" not in message
 

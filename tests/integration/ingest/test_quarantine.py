@@ -27,17 +27,17 @@ def stored(settings):
 
 
 def states(settings):
-    return [(waiting["quarantine_id"], waiting["state"]) for waiting in quarantined_lines(settings, state=None)]
+    return [(waiting.quarantine_id, waiting.state) for waiting in quarantined_lines(settings, state=None)]
 
 
 def test_a_waiting_line_tells_where_it_came_from_what_it_held_and_which_rules_it_broke(settings, tmp_path):
     load(settings, tmp_path, line(), line(quantity="six"), line(quantity=0, price=-1))
     first, second = quarantined_lines(settings)
-    assert (first["file"], first["row_number"], first["invoice_no"]) == ("a.csv", 3, "536365")
-    assert first["rule_ids"] == ["cells_are_readable"]
-    assert first["original"]["quantity"] == "six"
-    assert second["rule_ids"] == ["quantity_is_not_zero", "unit_price_is_not_negative"]
-    assert second["reasons"][0] == "A quantity is not 0."
+    assert (first.file, first.row_number, first.invoice_no) == ("a.csv", 3, "536365")
+    assert first.rule_ids == ("cells_are_readable",)
+    assert first.original["quantity"] == "six"
+    assert second.rule_ids == ("quantity_is_not_zero", "unit_price_is_not_negative")
+    assert second.reasons[0] == "A quantity is not 0."
     assert quarantined_lines(settings, rule_id="quantity_is_not_zero") == [second]
 
 
@@ -94,7 +94,7 @@ def test_a_discarded_line_does_not_wait_again_when_it_is_read_again(settings, tm
     again = load(settings, tmp_path, *lines, line(invoice="536366"), name="b.csv")
     assert again.quarantined == 1
     assert states(settings) == [(1, "discarded"), (2, "discarded")]
-    with pytest.raises(InputError, match="nothing was discarded"):
+    with pytest.raises(InputError, match="Nothing was discarded"):
         discard_lines(settings, [1, 2], note="again")
 
 
@@ -136,7 +136,7 @@ def test_a_correction_of_a_line_that_is_not_there_waits_itself(settings, tmp_pat
     content = f"Quarantine ID,{HEADER}\n77,{line()}\n"
     (tmp_path / "a.csv").write_text(content)
     assert ingest.ingest(settings, [str(tmp_path / "a.csv")]).quarantined == 1
-    assert quarantined_lines(settings)[0]["rule_ids"] == ["correction_is_known"]
+    assert quarantined_lines(settings)[0].rule_ids == ("correction_is_known",)
 
 
 def test_a_line_that_is_in_two_files_of_a_batch_waits_once(settings, tmp_path):

@@ -33,7 +33,7 @@ def file(tmp_path, lines, name="day.csv"):
 def broken(settings, *paths):
     """Rule to number of rows, of the rules that failed."""
     batch_id = ingest.land(settings, list(paths))
-    return {rule["rule_id"]: rule["rows"] for rule in ingest.validate(settings, batch_id)["broken"] if rule["failed"]}
+    return {rule.rule_id: rule.rows for rule in ingest.validate(settings, batch_id).failed}
 
 
 OF_ROWS = {

@@ -73,9 +73,9 @@ def test_a_broken_line_waits_in_quarantine_with_the_rules_name_and_the_others_ar
     counts = load(settings, tmp_path / "day.csv")
     assert (counts.read, counts.merged, counts.quarantined) == (61, 60, 1)
     summary = batch_summary(settings)
-    assert summary["reasons"]
-    assert all(sentence and rows == 1 for sentence, rows in summary["reasons"].values())
-    json.dumps(summary)
+    assert summary.reasons
+    assert all(reason.sentence and reason.lines == 1 for reason in summary.reasons)
+    json.dumps(summary.as_dict())
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     counts = ingest.ingest(ingesting, [str(tmp_path / "shop.xlsx"), str(tmp_path / "broken.csv")])
     assert counts.merged > 0
     waiting = quarantined_lines(ingesting, batch_id=counts.batch_id)
-    broken = next(line["quarantine_id"] for line in waiting if line["invoice_no"] == "999999")
+    broken = next(line.quarantine_id for line in waiting if line.invoice_no == "999999")
     (tmp_path / "letters.csv").write_text("Dear,Sir\n1,2\n")
     with pytest.raises(InputError):
         ingest.ingest(ingesting, [str(tmp_path / "letters.csv")])
@@ -127,7 +127,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert bundles(publishing) == bundles(publishing)
 
     assert reports.retrain_summary(reading).model.state == "champion"
-    assert reports.batch_summary(reading, counts.batch_id)["read"] == counts.read
+    assert reports.batch_summary(reading, counts.batch_id).counts.read == counts.read
     assert len(reports.top_spenders(reading)) == 10
     assert len(registry.publications(reading)) == 2
 

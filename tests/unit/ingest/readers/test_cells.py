@@ -6,7 +6,8 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from ncf_pipeline.ingest.readers.cells import ambiguous_at, as_instants, as_typed, examples_of_order
+from ncf_pipeline.ingest.readers.cells import as_instants, as_typed
+from ncf_pipeline.ingest.readers.date_order import ambiguous_at, proofs_of_order
 from ncf_pipeline.ingest.readers.table import CHUNK_SCHEMA
 
 LINE = {
@@ -151,6 +152,6 @@ def test_a_spreadsheets_count_of_days_is_a_date_only_in_a_spreadsheet():
 
 def test_some_dates_prove_which_comes_first_the_day_or_the_month():
     dates = pl.Series(["2011-01-13", "5/5/2011", "1/2/2011", "13/2/2011 8:00", "2/14/2011", None])
-    assert examples_of_order(dates) == {"day first": 3, "month first": 4}
+    assert proofs_of_order(dates) == {"day first": 3, "month first": 4}
     assert ambiguous_at(dates) == 2
     assert ambiguous_at(pl.Series(["5/5/2011", "13/2/2011"])) is None

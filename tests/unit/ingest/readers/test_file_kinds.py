@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.landing import date_order
+from ncf_pipeline.ingest.readers.date_order import date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
