@@ -1,1 +1,1 @@
-"""The rules of `expectations/`, asked with Great Expectations."""
+"""The rules of `expectations/`, checked by Great Expectations on batches, snapshots and lists."""

@@ -1,12 +1,12 @@
-"""The rules of `expectations/top_n_lists.json`, asked about lists before anybody reads them.
+"""The rules of `expectations/top_n_lists.json`, checked on lists before a shopper sees them.
 
-A list breaks a rule only beside other things: what its customer bought, what is sold, what stands for no product, the
-lists of all others. So lists and purchases are copied into Postgres, a frame at a time, and each list becomes one
-row of a few flags, on which the rules are aggregates. Postgres spills to disk what it has no memory for; a data frame
-of a million customers, with every product in every list, would need tens of gigabytes or rules that see only a part.
-The tables are unlogged and hold something only while the rules are asked, one publication at a time.
+Whether a list breaks a rule depends on other data: its customer's purchases, the products that are sold, the excluded
+stock codes, all other lists. So lists and purchases are copied into Postgres, a frame at a time. There each list is one
+row of a few flags, and the rules are aggregates of these rows. Postgres spills to disk what does not fit into memory; a
+data frame of a million customers, with every product in every list, would need tens of gigabytes, or rules that see
+only a part. The tables are unlogged, and hold rows only during a check, of one publication at a time.
 
-That what is written to the list store is what was given, and is a publication at all, is checked in `publication`.
+`serving/publication` checks that the list store holds what was written.
 """
 
 import io
@@ -29,7 +29,7 @@ from ncf_pipeline.storage.resources import query
 __all__ = ["SUITE", "check_lists"]
 
 SUITE = "top_n_lists"
-_LOCK = 0x6C697374  # "list": the lists of one publication are checked at a time
+_LOCK = 0x6C697374  # "list": one publication is checked at a time
 _ROWS_AT_ONCE = 100_000
 _LINES_AT_ONCE = 1_000_000
 _PRICED = (Interactions.STOCK_CODE, Interactions.UNIT_PRICE, Interactions.PURCHASED_AT)
@@ -53,23 +53,26 @@ def check_lists(
     today: date,
     control: Collection[int] = (),
 ) -> Verdict:
-    """Asks every rule about all lists of a publication. Whoever is second, waits.
+    """Checks every rule on all lists of a publication. If two publications are checked at once, the second waits.
 
     Args:
         settings: whose database.
-        lists: frames with the columns of `columns.Lists`, taken one by one.
-        interactions: columns of `columns.Interactions`, what the lists were made of. Not what the database holds
-            now: an invoice that came meanwhile is no fault of theirs.
-        as_of: first instant that the lists do not know.
+        lists: frames with the columns of `columns.Lists`; read one by one.
+        interactions: columns of `columns.Interactions`, from which the lists were made. They are passed because the
+            database may hold newer invoices, which the lists cannot know.
+        as_of: the lists know only interactions before this instant.
         top_n: the most products in a list.
-        today: the merchandiser's rules are those of this day.
-        control: customers who have best sellers in place of lists of their own; what is asked of all customers'
-            lists together is not asked of theirs.
+        today: the day whose merchandising rules apply.
+        control: customers with best sellers in place of lists of their own. Rules on all customers' lists together
+            leave theirs out.
+
+    Returns:
+        The broken rules; none is raised as an error.
 
     Raises:
         InputError: a row has no list of stock codes.
-        DatabaseError: Postgres cannot be reached or refused.
-        QualityError: a rule could not be asked. That says nothing about the lists.
+        DatabaseError: Postgres cannot be reached or refused a statement.
+        QualityError: a rule could not be checked. That says nothing about the lists.
     """
     with _alone(settings):
         try:
@@ -91,7 +94,7 @@ def _alone(settings: Settings) -> Iterator[None]:
     with transaction(settings) as connection:
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_lock(%s)", (_LOCK,))
-        # The connection keeps the lock, until it ends. A transaction open for minutes would be in the way of others.
+        # The connection keeps the lock until it is closed. A transaction open for minutes would hold up others.
         connection.commit()
         yield
 
@@ -104,7 +107,7 @@ def _fill(
     today: date,
     control: Collection[int],
 ) -> int:
-    """Fills `ml.checked_list` and `ml.checked_product`; gives the number of products that are sold."""
+    """Fills `ml.checked_list` and `ml.checked_product`; returns the number of products that are sold."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
     for begin in range(0, len(interactions), _LINES_AT_ONCE):
         known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
@@ -122,7 +125,7 @@ def _fill(
         _copy(connection, "given_product", products)
         _copy(connection, "given_control", pl.DataFrame({"key": [str(customer) for customer in sorted(control)]}))
         _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
-        # Nobody else does it for temporary tables, and without it their joins are planned blindly.
+        # Postgres does not do this by itself for temporary tables, and without it plans their joins blindly.
         cursor.execute(
             "analyze given_list, given_pair, given_customer_country, given_product, given_country, given_control"
         )
@@ -150,12 +153,12 @@ def _copy(connection: Connection, table: str, frame: pl.DataFrame) -> None:
 
 
 def _as_text(lists: pd.DataFrame) -> pl.DataFrame:
-    """Columns of `columns.Lists`, the stock codes as Postgres writes an array."""
+    """The lists, with the stock codes as an array in Postgres' notation."""
     names = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME)
     try:
         arrays = [_array(stock_codes) for stock_codes in lists[Lists.STOCK_CODES]]
     except TypeError as error:
-        raise InputError("A row of the lists has no list of stock codes. The lists before still serve.") from error
+        raise InputError("A row of the lists has no list of stock codes. The previous lists stay live.") from error
     columns = {name: lists[name].astype(str).tolist() for name in names}
     return pl.DataFrame({**columns, Lists.STOCK_CODES: arrays})
 
@@ -166,7 +169,7 @@ def _array(stock_codes: Iterable[str]) -> str:
 
 
 def _newest_price(sales: pl.DataFrame) -> pl.DataFrame:
-    """Each product once: its highest price at its newest sale."""
+    """One row for each product: its highest price at its newest sale."""
     newest = pl.col(Interactions.PURCHASED_AT) == pl.col(Interactions.PURCHASED_AT).max()
     return (
         sales.group_by(Interactions.STOCK_CODE)
@@ -176,10 +179,13 @@ def _newest_price(sales: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Each customer and product once, with whether a purchase of it counts still at that instant: (C, P, bool).
+    """Pairs of customer and product, and the customers' countries; for a part of the customers at a time.
 
-    And each customer with their country, or several where their newest invoices are of one moment: (C, country).
-    A part of the customers at a time: the lines of all of them together are as large as the interactions.
+    The lines of all customers together would be as large as the interactions.
+
+    Yields:
+        One row for each customer and product, `is_kept` if a purchase of it is not returned by `as_of`; and one row
+        for each customer and country: the country of their newest invoice, or several if these are of one instant.
     """
     parts = len(interactions) // _LINES_AT_ONCE + 1
     part_of = interactions[Interactions.CUSTOMER_ID].mod(parts)
@@ -193,9 +199,9 @@ def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.Dat
             .agg(pl.col("is_kept").any())
             .collect()
         )
-        moment = pl.col(Interactions.PURCHASED_AT)
+        purchased_at = pl.col(Interactions.PURCHASED_AT)
         customers = (
-            lines.filter(moment == moment.max().over(Interactions.CUSTOMER_ID))
+            lines.filter(purchased_at == purchased_at.max().over(Interactions.CUSTOMER_ID))
             .select(Interactions.CUSTOMER_ID, Interactions.COUNTRY)
             .drop_nulls()
             .unique()

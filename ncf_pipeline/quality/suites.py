@@ -1,7 +1,7 @@
-"""Rules on data, by Great Expectations: suites in `expectations/`, run on Postgres or on a data frame.
+"""The suites of rules in `expectations/`, checked by Great Expectations on a table in Postgres or on a data frame.
 
-The only module that imports great_expectations, and only inside the functions: it takes three seconds
-and 250 MB.
+This is the only module that imports great_expectations, and only inside functions: the import takes three seconds and
+250 MB.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from ncf_pipeline.privacy import masked
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.resources import resource
 
-if TYPE_CHECKING:  # stages that need no frame should not wait for it
+if TYPE_CHECKING:  # stages that need no data frame should not wait for the import
     import pandas as pd
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ class Rule:
     """One rule of a suite.
 
     Attributes:
-        rule_id: names it everywhere: in quarantine, in alerts, on the command line.
-        severity: what breaking it means.
-        breaks: whether a row breaks it, or only a batch as a whole.
-        sentence: what it asks for, for people.
+        rule_id: its name everywhere: in quarantine, in alerts, on the command line.
+        severity: critical refuses the row or the batch; warning and info are only reported.
+        breaks: whether a single row breaks it, or only the batch as a whole.
+        sentence: what it requires, in words.
     """
 
     rule_id: str
@@ -49,12 +49,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """A rule that data broke, or that some rows broke within what is tolerated.
+    """A rule that rows broke, whether or not within its tolerance.
 
     Attributes:
-        rows: how many rows broke it (or groups of rows, for a rule on a batch).
+        rule_id: of the rule.
+        severity: of the rule.
+        breaks: of the rule.
+        sentence: the rule in words, as it was when the data were checked.
+        rows: how many rows broke it; for a rule on a batch, how many groups of rows.
         failed: whether that is more than the rule tolerates.
-        example: a value or a list that broke it, where the rule is on such; no customer can be told from it.
+        example: a value or a list that broke it, if the rule is on one; it never names a customer.
     """
 
     rule_id: str
@@ -68,11 +72,11 @@ class BrokenRule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a suite says about data.
+    """Result of a suite on some data.
 
     Attributes:
-        rules: how many rules were asked: all of the file.
-        worst: the highest severity among the rules that failed; None if none did.
+        rules: number of rules that were checked: all of the suite.
+        worst: highest severity among the rules that failed; None if none failed.
         broken: the rules that rows broke, the worst first.
     """
 
@@ -86,7 +90,7 @@ class Verdict:
         return [rule for rule in self.broken if rule.failed]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that it travels and is kept as JSON."""
+        """Plain values, ready for JSON."""
         return asdict(self)
 
 
@@ -95,13 +99,15 @@ def rules_of(suite: str) -> dict[str, Rule]:
     """The rules of `expectations/SUITE.json`, by id.
 
     Raises:
-        QualityError: a rule lacks its id, its sentence or its severity, or two have one id.
+        QualityError: the file cannot be read, a rule lacks its id, severity, kind or sentence, or two have the same id.
     """
     rules: dict[str, Rule] = {}
     for written in _suite(suite)["expectations"]:
         meta = written.get("meta", {})
         try:
-            rule = Rule(meta["id"], written["severity"], meta["breaks"], meta["sentence"])
+            rule = Rule(
+                rule_id=meta["id"], severity=written["severity"], breaks=meta["breaks"], sentence=meta["sentence"]
+            )
         except KeyError as error:
             raise QualityError(f"expectations/{suite}.json: {written.get('type')} has no {error}. Add it.") from error
         if rule.rule_id in rules:
@@ -111,26 +117,27 @@ def rules_of(suite: str) -> dict[str, Rule]:
 
 
 def sha256_of(suite: str) -> str:
-    """Of the suite's text: other rules give another value."""
+    """SHA-256 of the suite's text, so that it changes with the rules."""
     return hashlib.sha256(resource("expectations", f"{suite}.json").read_bytes()).hexdigest()
 
 
 def tomorrow() -> str:
-    """From when on a date is in the future; a day from now, for clocks and time zones that differ."""
+    """The instant after which a date is in the future: a day from now, because clocks and time zones differ."""
     return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
 
 
 def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorrow: str) -> Verdict:
-    """Asks every rule of a suite about one batch of `raw.landed_line`.
+    """Checks every rule of a suite on one batch of `raw.landed_line`.
 
     Args:
         settings: whose database.
-        batch_id: of the batch; only its rows are looked at.
-        suite: name of the file in `expectations/`.
-        tomorrow: from when on a date is in the future.
+        batch_id: of the batch; no other rows are read.
+        suite: name of the file in `expectations/`, without `.json`.
+        tomorrow: a later date is in the future; ISO 8601.
 
     Raises:
-        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+        QualityError: a rule could not be loaded or checked. That says nothing about the data.
+        SettingsError: `NCF_DATABASE_URL` is not a Postgres URL.
     """
     context = _context()
     from great_expectations.core.partitioners import PartitionerColumnValue
@@ -140,11 +147,11 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
         batch = table.add_batch_definition(
             "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
         )
-        return _asked(
+        return _checked(
             context,
             suite,
             batch,
-            # Without the parameter, the newest batch would be validated instead, in silence.
+            # Without the parameter, the library would silently check the newest batch instead.
             batch_parameters={"batch_id": batch_id},
             parameters={"tomorrow": tomorrow},
             result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
@@ -152,20 +159,20 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
 
 
 def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, Any]) -> Verdict:
-    """Asks every rule of a suite about a data frame, all rows at once.
+    """Checks every rule of a suite on a data frame, all rows at once.
 
     Args:
         frame: with the columns that the rules name.
-        suite: name of the file in `expectations/`.
-        parameters: what the suite's `$PARAMETER`s stand for.
+        suite: name of the file in `expectations/`, without `.json`.
+        parameters: value of each `$PARAMETER` of the suite.
 
     Raises:
-        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+        QualityError: a rule could not be loaded or checked. That says nothing about the data.
     """
     context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("whole")
-    return _asked(
+    return _checked(
         context,
         suite,
         batch,
@@ -178,24 +185,25 @@ def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, A
 def check_table(
     settings: Settings, table: str, suite: str, *, index: Sequence[str], parameters: Mapping[str, Any]
 ) -> Verdict:
-    """Asks every rule of a suite about a table in schema `ml`, all rows at once.
+    """Checks every rule of a suite on a table in schema `ml`, all rows at once.
 
     Args:
         settings: whose database.
         table: its name.
-        suite: name of the file in `expectations/`.
-        index: columns that name a row in an example.
-        parameters: what the suite's `$PARAMETER`s stand for.
+        suite: name of the file in `expectations/`, without `.json`.
+        index: columns that identify a row in an example.
+        parameters: value of each `$PARAMETER` of the suite.
 
     Raises:
-        QualityError: a rule could not be loaded or asked. That says nothing about the data.
+        QualityError: a rule could not be loaded or checked. That says nothing about the data.
+        SettingsError: `NCF_DATABASE_URL` is not a Postgres URL.
     """
     context = _context()
     with _tables(context, settings) as shop:
         batch = shop.add_table_asset(table, table_name=table, schema_name="ml").add_batch_definition_whole_table(
             "whole"
         )
-        return _asked(
+        return _checked(
             context,
             suite,
             batch,
@@ -211,36 +219,36 @@ def check_table(
 
 
 def log_failures(verdict: Verdict, name: str) -> None:
-    """Writes the rules that failed to the log, each in one line.
+    """Logs a warning for each rule that failed.
 
     Args:
         verdict: of a suite.
-        name: of what it is about, e.g. s000001.
+        name: of what was checked, e.g. s000001.
     """
     for rule in verdict.failed:
         logger.warning("%s: %s: %s", name, rule.severity, _in_words(rule))
 
 
 def refusal(verdict: Verdict, name: str, consequence: str) -> str:
-    """One line for people: the critical rules that failed, the first in words.
+    """The message of a refusal, in one line: the critical rules that failed, the first of them in words.
 
     Args:
-        verdict: with at least one of them.
-        name: of what was refused.
-        consequence: what did not happen, and what goes on.
+        verdict: in which at least one critical rule failed.
+        name: of what was refused, e.g. s000001.
+        consequence: what did not happen and what stays live; without its full stop.
     """
     first, *others = (rule for rule in verdict.failed if rule.severity == "critical")
-    also = f" It breaks {', '.join(rule.rule_id for rule in others)}, too." if others else ""
+    also = f" It also breaks {', '.join(rule.rule_id for rule in others)}." if others else ""
     return f"{name} is refused: {_in_words(first)}{also} {consequence}."
 
 
 def _in_words(rule: BrokenRule) -> str:
-    found = [rule.rule_id]
+    details = [rule.rule_id]
     if rule.breaks == "row":
-        found.append(f"broken {rule.rows:,} times")
+        details.append(f"broken {rule.rows:,} times")
     if rule.example is not None:
-        found.append(f"such as {rule.example}")
-    return f"{rule.sentence.rstrip('.')} ({', '.join(found)})."
+        details.append(f"such as {rule.example}")
+    return f"{rule.sentence.rstrip('.')} ({', '.join(details)})."
 
 
 def _context() -> Any:
@@ -252,7 +260,7 @@ def _context() -> Any:
 @contextmanager
 def _tables(context: Any, settings: Settings) -> Iterator[Any]:
     with warnings.catch_warnings():
-        # Not add_postgres, which is advised: it insists on a host name, and a Unix socket has none.
+        # Not add_postgres, as the warning advises: it requires a host name, and a Unix socket has none.
         warnings.simplefilter("ignore")
         shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
     try:
@@ -261,7 +269,7 @@ def _tables(context: Any, settings: Settings) -> Iterator[Any]:
         shop.get_execution_engine().engine.dispose()
 
 
-def _asked(
+def _checked(
     context: Any,
     suite: str,
     batch: Any,
@@ -280,15 +288,17 @@ def _asked(
     try:
         results = checkpoint.run(batch_parameters=batch_parameters, expectation_parameters=dict(parameters))
     except Exception as error:
-        raise QualityError(f"{suite}: the rules could not be asked: {_first_line(error)}") from error
+        raise QualityError(
+            f"expectations/{suite}.json: the rules could not be checked: {_first_line(error)}"
+        ) from error
     (result,) = results.run_results.values()
     return _verdict(suite, result)
 
 
 def _great_expectations() -> Any:
-    # Read when the library is imported. Nothing about the shop's data goes anywhere.
+    # The library reads it at import. Nothing about the shop's data is sent anywhere.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    # Before the import, which alone logs two hundred lines.
+    # Before the import, which logs two hundred lines.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations
 
@@ -298,8 +308,8 @@ def _great_expectations() -> Any:
 def _address(settings: Settings) -> str:
     scheme, _, rest = settings.database().partition("://")
     if scheme not in {"postgresql", "postgres"} or not rest:
-        raise SettingsError("NCF_DATABASE_URL is no postgresql:// URL. Correct it and try again.")
-    # The driver is written out, or the newest one would be looked for. A bare $ would stand for a variable.
+        raise SettingsError("NCF_DATABASE_URL is not a postgresql:// URL. Correct it and try again.")
+    # Without the driver's name, the library would look for the newest one. It would read a bare $ as a variable.
     return f"postgresql+psycopg2://{rest}".replace("$", r"\$")
 
 
@@ -321,53 +331,61 @@ def _loaded(context: Any, suite: str) -> Any:
 
     written = _suite(suite)
     loaded = context.suites.add(ExpectationSuite(**written))
-    # An unknown type or severity is dropped by the library with no more than a log line.
+    # The library drops a rule of an unknown type or severity, with no more than a log line.
     missing = set(rules_of(suite)) - {expectation.meta["id"] for expectation in loaded.expectations}
     if missing or len(loaded.expectations) != len(written["expectations"]):
         raise QualityError(
-            f"expectations/{suite}.json has {len(written['expectations'])} rules, but {len(loaded.expectations)} could "
-            f"be loaded; not {', '.join(sorted(missing))}. Correct their type, severity or arguments."
+            f"expectations/{suite}.json has {len(written['expectations'])} rules, but only {len(loaded.expectations)} "
+            f"could be loaded. Correct the type, severity or arguments of {', '.join(sorted(missing))}."
         )
     return loaded
 
 
 def _verdict(suite: str, result: Any) -> Verdict:
     rules = rules_of(suite)
-    broken, not_asked = [], []
+    broken, not_checked = [], []
     for each in result.results:
         rule = rules[each.expectation_config.meta["id"]]
-        reason = _why_not_asked(each.exception_info)
+        reason = _why_not_checked(each.exception_info)
         if reason is not None:
-            not_asked.append(f"The rule {rule.rule_id} could not be asked: {reason}")
+            not_checked.append(f"The rule {rule.rule_id} could not be checked: {reason}")
             continue
         rows = _rows(each)
         if rows or not each.success:
             broken.append(
                 BrokenRule(
-                    rule.rule_id,
-                    rule.severity,
-                    rule.breaks,
-                    rule.sentence,
-                    rows,
-                    not each.success,
-                    _example(each.result),
+                    rule_id=rule.rule_id,
+                    severity=rule.severity,
+                    breaks=rule.breaks,
+                    sentence=rule.sentence,
+                    rows=rows,
+                    failed=not each.success,
+                    example=_example(each.result),
                 )
             )
-    # Where a column is missing, the rules on that column cannot be asked; the rule that says so can.
-    if not_asked and not any(each.failed and each.breaks == "batch" and each.severity == "critical" for each in broken):
-        raise QualityError(not_asked[0])
+    # If a column is missing, the rules on it cannot be checked, but the rule on columns can: it says so better.
+    if not_checked and not any(
+        rule.failed and rule.breaks == "batch" and rule.severity == "critical" for rule in broken
+    ):
+        raise QualityError(not_checked[0])
     if len(result.results) != len(rules):
-        raise QualityError(f"{len(rules)} rules were to be asked, {len(result.results)} were. See the log.")
-    # Not `success`: a failure that is only for information makes that false, too.
+        raise QualityError(
+            f"expectations/{suite}.json has {len(rules)} rules, but {len(result.results)} were checked. See the log."
+        )
+    # Not `success`: it is also false if a rule failed that is only for information.
     worst = result.get_max_severity_failure()
     order = ("critical", "warning", "info")
     broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows))
-    return Verdict(len(rules), worst.value if worst is not None else None, broken)
+    return Verdict(rules=len(rules), worst=worst.value if worst is not None else None, broken=broken)
 
 
-def _why_not_asked(told: Mapping[str, Any]) -> str | None:
-    """None where a rule was asked. The library tells it flat, or by each metric that the rule needs."""
-    by_metric = [told] if "raised_exception" in told else [each for each in told.values() if isinstance(each, Mapping)]
+def _why_not_checked(exception_info: Mapping[str, Any]) -> str | None:
+    """None if the rule was checked. The library reports exceptions flat, or under each metric that the rule needs."""
+    by_metric = (
+        [exception_info]
+        if "raised_exception" in exception_info
+        else [each for each in exception_info.values() if isinstance(each, Mapping)]
+    )
     raised = [each for each in by_metric if each.get("raised_exception")]
     if raised or not by_metric:
         return _first_line(raised[0].get("exception_message") if raised else "")
@@ -375,12 +393,12 @@ def _why_not_asked(told: Mapping[str, Any]) -> str | None:
 
 
 def _rows(result: Any) -> int:
-    found = result.result.get("unexpected_count")
-    if found is None and result.expectation_config.type == "unexpected_rows_expectation":
-        found = result.result["observed_value"]
-    if found is None:
-        found = 0 if result.success else 1
-    return int(found)
+    rows = result.result.get("unexpected_count")
+    if rows is None and result.expectation_config.type == "unexpected_rows_expectation":
+        rows = result.result["observed_value"]
+    if rows is None:
+        rows = 0 if result.success else 1
+    return int(rows)
 
 
 def _example(result: dict[str, Any]) -> str | None:

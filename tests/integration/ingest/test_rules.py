@@ -121,7 +121,7 @@ def test_a_batch_of_which_most_lines_are_unreadable_is_rejected(settings, tmp_pa
     ("spoil", "noticed"),
     [
         ("alter table raw.landed_line rename column country to land", "columns_are_there"),
-        ("delete from raw.landed_line", "the rules could not be asked"),
+        ("delete from raw.landed_line", "the rules could not be checked"),
     ],
 )
 def test_a_landing_table_that_was_tampered_with_is_noticed(settings, tmp_path, spoil, noticed):

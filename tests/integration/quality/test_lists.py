@@ -250,7 +250,7 @@ def test_a_row_without_a_list_is_named(settings, products):
         checked(settings, put(None)(good_lists()), purchases())
 
 
-def test_a_rule_that_cannot_be_asked_is_named_with_what_the_database_said(settings, products, monkeypatch):
+def test_a_rule_that_cannot_be_checked_is_named_with_what_the_database_said(settings, products, monkeypatch):
     fill = list_quality._fill
 
     def fill_and_rename(*arguments):
@@ -259,7 +259,7 @@ def test_a_rule_that_cannot_be_asked_is_named_with_what_the_database_said(settin
         return products
 
     monkeypatch.setattr(list_quality, "_fill", fill_and_rename)
-    with pytest.raises(QualityError, match=r"^The rule catalogue_is_covered could not be asked: .*does not exist"):
+    with pytest.raises(QualityError, match=r"^The rule catalogue_is_covered could not be checked: .*does not exist"):
         checked(settings, good_lists(), purchases())
 
 

@@ -44,7 +44,7 @@ def report_of(settings, snapshot_id):
 
 
 @pytest.fixture
-def frozen(settings):
+def snapshot(settings):
     """A good snapshot, and one a week before it that was checked."""
     sold(settings)
     check_snapshot(settings, read_snapshot(settings, take_snapshot(settings, BEFORE)))
@@ -102,18 +102,18 @@ def test_every_rule_has_a_spoilt_snapshot():
     assert set(SPOILT) == set(quality.rules_of(SUITE))
 
 
-def test_a_good_snapshot_passes_all_rules_and_its_record_says_so(settings, frozen):
-    report = check_snapshot(settings, frozen)
-    assert report == report_of(settings, frozen.snapshot_id)
-    assert (report["rules"], report["worst"]) == (len(SPOILT), None)
-    assert (report["lines"], report["active_days"]) == (87 * 26, 28)
-    assert not [rule for rule in report["broken"] if rule["failed"]]
+def test_a_good_snapshot_passes_all_rules_and_its_record_says_so(settings, snapshot):
+    report = check_snapshot(settings, snapshot)
+    assert report.as_dict() == report_of(settings, snapshot.snapshot_id)
+    assert (report.rules, report.worst) == (len(SPOILT), None)
+    assert (report.lines, report.active_days) == (87 * 26, 28)
+    assert not [rule for rule in report.broken if rule.failed]
 
 
 @pytest.mark.parametrize("rule_id", list(SPOILT))
-def test_a_spoilt_snapshot_breaks_the_rule(settings, frozen, caplog, rule_id):
+def test_a_spoilt_snapshot_breaks_the_rule(settings, snapshot, caplog, rule_id):
     rule = quality.rules_of(SUITE)[rule_id]
-    spoilt = dataclasses.replace(frozen, interactions=SPOILT[rule_id](frozen.interactions))
+    spoilt = dataclasses.replace(snapshot, interactions=SPOILT[rule_id](snapshot.interactions))
     if rule_id == "stock_code_has_a_digit":  # nobody knows yet that it is none
         spoilt.products.loc[len(spoilt.products)] = ("CARRIAGE", "CARRIAGE")
     if rule.severity == "critical":
@@ -123,20 +123,20 @@ def test_a_spoilt_snapshot_breaks_the_rule(settings, frozen, caplog, rule_id):
         assert "\n" not in str(raised.value)
     else:
         check_snapshot(settings, spoilt)
-    report = report_of(settings, frozen.snapshot_id)
+    report = report_of(settings, snapshot.snapshot_id)
     assert report["worst"] == rule.severity
     assert rule_id in {broken["rule_id"] for broken in report["broken"] if broken["failed"]}
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any(rule_id in line and rule.sentence.rstrip(".") in line for line in said)
 
 
-def test_a_later_snapshot_is_compared_with_the_newest_one_before_that_was_good(settings, frozen):
-    half = dataclasses.replace(frozen, interactions=half_of(frozen.interactions))
-    assert check_snapshot(settings, half)["worst"] == "warning"
+def test_a_later_snapshot_is_compared_with_the_newest_one_before_that_was_good(settings, snapshot):
+    half = dataclasses.replace(snapshot, interactions=half_of(snapshot.interactions))
+    assert check_snapshot(settings, half).worst == "warning"
     # Now that is what is usual for snapshots after it; not for this one, and not for earlier ones.
-    assert check_snapshot(settings, half)["worst"] == "warning"
+    assert check_snapshot(settings, half).worst == "warning"
     later = dataclasses.replace(half, snapshot_id="s000009", cutoff=CUTOFF + timedelta(days=1))
-    assert check_snapshot(settings, later)["worst"] is None
+    assert check_snapshot(settings, later).worst is None
 
 
 def test_the_snapshot_of_a_retrain_is_checked_before_anything_is_trained_on_it(settings):
