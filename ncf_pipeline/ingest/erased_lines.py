@@ -1,4 +1,4 @@
-"""Lines of customers who were erased, as they come in again: a guest's."""
+"""Lines of erased customers that come in again: they become a guest's."""
 
 import json
 import re
@@ -14,11 +14,14 @@ _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,16}(?![0-9])")
 
 
 def without_erased(typed: pl.DataFrame, erased: Erased) -> pl.DataFrame:
-    """Takes erased customers off lines from before their erasure; who buys after it is a new customer.
+    """Takes erased customers off lines from before their erasure. A later line is a new customer's.
 
     Args:
-        typed: as `cells.as_typed` gives it.
+        typed: a chunk, as `cells.as_typed` returns it.
         erased: everybody who was erased.
+
+    Returns:
+        The same lines; on those of an erased customer, `customer_id` (and the country, if it was erased) is null.
     """
     if not erased:
         return typed
@@ -37,7 +40,7 @@ def without_erased(typed: pl.DataFrame, erased: Erased) -> pl.DataFrame:
 
 
 def _cells_without(text: str | None, bought_at: Any, erased: Erased) -> str | None:
-    """The cells of an unreadable line, where a customer may stand as 14646.0, or anywhere in an undivided line."""
+    """The cells of an unreadable line, in which a customer may be written as 14646.0 or be anywhere in the line."""
     if text is None:
         return None
     cells: dict[str, Any] = json.loads(text)
@@ -51,11 +54,14 @@ def _cells_without(text: str | None, bought_at: Any, erased: Erased) -> str | No
 
 
 def taken_out(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str, Any]:
-    """Cells without some customers.
+    """The cells without erased customers.
 
     Args:
-        cells: by column; `line` alone where a line could not be divided.
-        gone: who, and whether their country goes too.
+        cells: column to text; `line` alone if the line could not be divided.
+        gone: customer to whether their country goes too.
+
+    Returns:
+        A copy without the customer's cells; in an undivided line, the customer is masked.
     """
     kept = dict(cells)
     for number in map(int, _NUMBER.findall(str(cells.get(InvoiceLines.CUSTOMER_ID) or ""))):
@@ -65,6 +71,6 @@ def taken_out(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str, Any]:
                 kept.pop(InvoiceLines.COUNTRY, None)
     if cells.get(LINE):
         kept[LINE] = _NUMBER.sub(
-            lambda found: masked(str(int(found[0]))) if int(found[0]) in gone else found[0], cells[LINE]
+            lambda number: masked(str(int(number[0]))) if int(number[0]) in gone else number[0], cells[LINE]
         )
     return kept

@@ -1,4 +1,4 @@
-"""A file on this machine, wherever it came from, with the hash of its bytes."""
+"""Brings a file onto this machine, from a path or a URL, and hashes its bytes."""
 
 import hashlib
 import shutil
@@ -13,11 +13,11 @@ from ncf_pipeline.ingest.readers.header import shortened
 
 
 class FileChangedError(InputError):
-    """A file that somebody is writing. It is not refused, but left for the next round."""
+    """A file changed while it was read. It is not refused, but left for the next run."""
 
 
 class FileGoneError(InputError):
-    """A file that was there a moment ago: another run took it."""
+    """A file has disappeared since it was discovered; another run may have taken it."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Source:
     """A file that can be opened.
 
     Attributes:
-        location: where it was found: a path or a URL.
+        location: path or URL where it was found.
         name: what people call it.
         path: of the file, or of its copy on this machine.
         sha256: of its bytes.
         bytes: its size.
-        state: size and time of the last change when the bytes were read.
+        state: its size, and the time of its last change in nanoseconds, when it was hashed.
     """
 
     location: str
@@ -42,14 +42,14 @@ class Source:
 
 
 def fetch(location: str, folder: Path) -> Source:
-    """Makes a file readable here, and reads its bytes once for their hash.
+    """Copies a remote file onto this machine; hashes the file.
 
     Args:
         location: a path or a URL.
-        folder: where a copy goes, if it lies elsewhere.
+        folder: where the copy of a remote file goes.
 
     Raises:
-        FileGoneError: there is no such file any more.
+        FileGoneError: the file has disappeared.
         InputError: it cannot be read.
     """
     name = name_of(location)
@@ -59,21 +59,21 @@ def fetch(location: str, folder: Path) -> Source:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise FileGoneError(f"{name} is gone: it was moved, or another run has taken it.") from error
+        raise FileGoneError(f"{name} is gone: somebody moved it, or another run has taken it.") from error
     except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shortened(str(error))
         raise InputError(f"{name} cannot be read: {reason}. May this user read it?") from error
-    return Source(location, name, path, sha256, state[0], state)
+    return Source(location=location, name=name, path=path, sha256=sha256, bytes=state[0], state=state)
 
 
 def check_unchanged(source: Source) -> None:
-    """Makes sure that the bytes that were parsed are those that were hashed.
+    """Checks that the bytes that were parsed are those that were hashed.
 
     Raises:
-        FileChangedError: it was written to in between.
+        FileChangedError: the file was written to in between.
     """
     if not source.path.exists() or _state(source.path) != source.state:
-        raise FileChangedError(f"{source.name} changed while it was read: it is left for the next round.")
+        raise FileChangedError(f"{source.name} changed while it was read. It is left for the next run.")
 
 
 def _copy(location: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Where files come from and where they go: inbox → processed or rejected."""
+"""Finds the files to load, in the inbox or elsewhere, and moves them from the inbox to `processed` or `rejected`."""
 
 import json
 import logging
@@ -24,48 +24,54 @@ _GLOB = frozenset("*?[")
 
 
 def files_in_inbox(settings: Settings) -> list[str]:
-    """The files that are there and have stopped growing, by name. Hidden and temporary ones are left alone.
+    """The files in the inbox that have stopped growing, by name; hidden and temporary ones are left out.
 
-    A file of another kind is given too: it is refused with a reason, instead of lying there unseen.
+    A file of another kind is included, so that it is refused with a reason instead of lying there unseen.
+
+    Returns:
+        Locations, as `location_of` writes them. Waits up to `inbox_settle_seconds` for a file that has just changed.
     """
     folder = settings.inbox_path.resolve()
     if not folder.is_dir():
         return []
     waiting = {path: _state(path) for path in sorted(folder.iterdir()) if path.is_file() and _is_finished_name(path)}
-    # Seconds since its last change, by a clock that a copying tool cannot turn back.
+    # Seconds since the last change; the time of the inode counts too, because a copying tool cannot set it back.
     youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settings.inbox_settle_seconds)
     if (left := settings.inbox_settle_seconds - youngest) > 0:
         time.sleep(min(left, settings.inbox_settle_seconds))
     settled = [path for path, state in waiting.items() if path.exists() and _state(path) == state]
     for path in sorted(set(waiting) - set(settled)):
-        logger.info("%s is still growing: left for the next round.", shortened(path.name))
+        logger.info("%s is still growing. It is left for the next run.", shortened(path.name))
     return [location_of(path) for path in settled]
 
 
 def files_at(paths: Sequence[str]) -> list[str]:
-    """The files that paths, folders, globs and URLs stand for, each once, in the order given.
+    """The files that match paths, folders, globs and URLs, each once, in the order given.
 
     Raises:
-        InputError: one of them stands for nothing; the message names it.
+        InputError: an entry matches no file, or cannot be looked up; the message names it.
     """
-    found: list[str] = []
+    locations: list[str] = []
     for given in paths:
         files = list(_remote(given) if "://" in given else _local(given))
         if not files:
-            raise InputError(f"{shortened(given)}: there is no such file, and no file of {', '.join(SUFFIXES)} in it.")
-        found += files
-    return list(dict.fromkeys(found))
+            raise InputError(
+                f"{shortened(given)}: there is no such file, and no folder with a file of {', '.join(SUFFIXES)}. "
+                "Correct the path."
+            )
+        locations += files
+    return list(dict.fromkeys(locations))
 
 
 def location_of(path: Path) -> str:
-    """Names a file from anywhere: its absolute path; as a URL where the path is no Unicode text."""
-    # The parent alone: a link in the inbox is moved itself, not what it points to.
+    """The name of a local file in records: its absolute path, or a URL if the path is not Unicode text."""
+    # Only the parent is resolved: a link in the inbox is moved itself, not its target.
     path = path.parent.resolve() / path.name
     return path.as_uri() if _is_bytes(str(path)) else str(path)
 
 
 def local_path(location: str) -> Path | None:
-    """The path of a location on this machine; None for one that lies elsewhere."""
+    """The path of a location on this machine; None for a remote one."""
     if location.startswith("file://"):
         return Path(os.fsdecode(unquote_to_bytes(urlsplit(location).path)))
     return None if "://" in location else Path(location)
@@ -77,22 +83,29 @@ def name_of(location: str) -> str:
 
 
 def move_to_processed(settings: Settings, location: str, batch_id: int) -> None:
-    """Takes a merged file out of the inbox; does nothing with a file from elsewhere, or one that is gone."""
+    """Moves a merged file out of the inbox. Leaves a file from elsewhere where it is."""
     _move(settings, location, "processed", batch_id)
 
 
 def move_to_rejected(settings: Settings, location: str, reason: str, batch_id: int) -> None:
-    """Takes a refused file out of the inbox and writes the reason beside it, as `NAME.reason.json`."""
+    """Moves a refused file out of the inbox and writes the reason beside it, as `NAME.reason.json`.
+
+    Args:
+        settings: whose inbox; `rejected` is the folder beside it.
+        location: of the file; a file from elsewhere stays where it is.
+        reason: why it was refused.
+        batch_id: of the rejected batch.
+    """
     moved = _move(settings, location, "rejected", batch_id)
     if moved is not None:
-        told = {
+        record = {
             "file": moved.name,
             "reason": reason,
             "batch": batch_id,
             "rejected_at": datetime.now().isoformat(timespec="seconds"),
         }
         beside = moved.with_name(f"{moved.name}.reason.json")
-        beside.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _move(settings: Settings, location: str, folder_name: str, batch_id: int) -> Path | None:
@@ -107,10 +120,14 @@ def _move(settings: Settings, location: str, folder_name: str, batch_id: int) ->
             target = folder / f"{path.stem}-batch{batch_id:06d}{path.suffix}"
         shutil.move(path, target)
     except FileNotFoundError:
-        # Moved by a run that was killed right after, or by another run.
+        # Another run has moved it, or this one did before it was killed.
         return None
     except OSError as error:
-        logger.warning("%s stays in the inbox: %s. Its lines are safe; move it by hand.", name_of(location), error)
+        logger.warning(
+            "%s stays in the inbox: %s. Its batch is recorded; move it by hand.",
+            name_of(location),
+            error,
+        )
         return None
     return target
 
@@ -161,4 +178,6 @@ def _remote(given: str) -> Iterator[str]:
         elif filesystem.exists(path):
             yield given
     except (OSError, ImportError, ValueError) as error:
-        raise InputError(f"{shortened(given)} cannot be looked up: {shortened(str(error))}.") from error
+        raise InputError(
+            f"{shortened(given)} cannot be looked up: {shortened(str(error))}. Is the address right?"
+        ) from error

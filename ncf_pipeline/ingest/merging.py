@@ -1,4 +1,4 @@
-"""Good lines into `retail.invoice_line`, by invoice."""
+"""Merges good lines into `retail.invoice_line`, by invoice."""
 
 from ncf_pipeline.ingest.batches import drop_landed_lines
 from ncf_pipeline.storage.database import Connection
@@ -8,12 +8,8 @@ from ncf_pipeline.storage.resources import query
 def merge_good_lines(connection: Connection, batch_id: int) -> None:
     """Merges a landed batch whose broken lines are in quarantine, and closes its record.
 
-    A newer load of an invoice replaces its lines; the same content changes nothing. All of it is one transaction,
-    and two merges wait for each other, so that the newer batch is the one that stays.
-
-    Args:
-        connection: whose transaction it is part of.
-        batch_id: of the batch.
+    An invoice's new lines replace its earlier ones; the same content changes nothing. If two batches are merged at
+    once, the second waits, so that the newer batch's lines stay.
     """
     with connection.cursor() as cursor:
         cursor.execute("lock table retail.invoice in share row exclusive mode")

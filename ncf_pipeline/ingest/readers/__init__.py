@@ -1,1 +1,1 @@
-"""Files of any kind as tables of text."""
+"""Readers: each turns one kind of file into tables of text cells; `cells` gives the cells their types."""

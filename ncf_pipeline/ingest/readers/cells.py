@@ -1,4 +1,4 @@
-"""From text to typed values, a chunk at a time. What is not of its column's type is kept, and named."""
+"""Text cells to typed values, a chunk at a time. A cell that is not of its column's type is kept and named."""
 
 import json
 
@@ -10,17 +10,17 @@ from ncf_pipeline.ingest.readers.header import CORRECTS
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, ROW
 
 UNREADABLE = "unreadable"
-"""List of column names, or null: the cells that are not of their column's type."""
+"""The columns whose cell is not of the column's type: a list of names, or null."""
 
 ORIGINAL = "original"
-"""The cells as they were, as a JSON object; only where one is unreadable."""
+"""The cells as the file has them, as a JSON object; null if every cell is readable."""
 
 LINE = "line"
-"""Stands in `unreadable` for a line that could not be divided into cells."""
+"""The entry in `unreadable` of a line that could not be divided into cells."""
 
 MAX_CODE = 100
 MAX_TEXT = 5_000
-"""Characters. A database refuses an index entry that is much longer than a code."""
+"""Characters. Postgres refuses an index entry that is much longer than a code."""
 
 MAX_PRICE = 1e9
 MAX_ID = 2**53
@@ -47,7 +47,7 @@ _SLASHED = (
     r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?)?$"
 )
 _SERIAL = r"^\d{4,5}(?:\.\d+)?$"
-"""A spreadsheet's date without its format: days since the end of 1899."""
+"""A spreadsheet's date without its format: days since 1899-12-30."""
 
 
 def as_typed(
@@ -56,8 +56,8 @@ def as_typed(
     """Types a chunk of text cells.
 
     Args:
-        chunk: of `tables.CHUNK_SCHEMA`.
-        order: how to read 01/02/2011; None if the chunk has no such date.
+        chunk: with `table.CHUNK_SCHEMA`.
+        order: how to read 01/02/2011; None if the table has no such date.
         serial_dates: whether 40513.35 in the date column is a date.
         decimal_comma: whether 2,55 is a number.
 
@@ -84,12 +84,15 @@ def as_typed(
 
 
 def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = False) -> pl.Series:
-    """Dates and times from text, to the millisecond; null where there is none, or no such day.
+    """Dates and times from text, to the millisecond.
 
     Args:
-        text: stripped; null where the cell is empty.
-        order: how to read 01/02/2011. With dots the day always comes first.
+        text: stripped; null for an empty cell.
+        order: how to read 01/02/2011. In 01.02.2011 the day always comes first.
         serial: whether a bare number is a spreadsheet's count of days.
+
+    Returns:
+        Datetimes in microseconds; null if the text is no date, or there is no such day.
     """
     usual = _in_range(text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us"))
     rare = text.is_not_null() & usual.is_null()
@@ -105,7 +108,7 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
     day_first = (part("mark") == ".") | pl.lit(order == "day first")
     day = pl.when(day_first).then(part("first")).otherwise(part("second"))
     month = pl.when(day_first).then(part("second")).otherwise(part("first"))
-    # Every way of writing becomes one, so that one conversion, which knows the calendar, decides.
+    # Every spelling is brought into one, so that a single conversion, which knows the calendar, decides.
     written = pl.coalesce(
         _written(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("second_")),
         pl.when(day_first | pl.lit(order is not None) | (part("first") == part("second"))).then(
@@ -125,7 +128,7 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
 
 
 def _in_range(instants: pl.Series) -> pl.Series:
-    """Without years that a database or Python has no date for."""
+    """The instants, null outside the years that Python's dates have."""
     return instants.set(~instants.dt.year().is_between(1, 9999), None)
 
 
@@ -136,7 +139,7 @@ def _written(year: pl.Expr, month: pl.Expr, day: pl.Expr, hour: pl.Expr, minute:
 
 
 def _hour_of_day() -> pl.Expr:
-    """02 PM is 14, 12 AM is 00; 14 PM is no hour, so it becomes one that no clock shows."""
+    """02 PM is 14 and 12 AM is 00. 14 PM is no hour, so it becomes 99, which no conversion accepts."""
     hour = pl.col("its_hour").cast(pl.Int64, strict=False)
     afternoon = pl.col("half").str.to_lowercase() == "p"
     of_day = pl.when(hour.is_between(1, 12)).then(hour % 12 + pl.when(afternoon).then(12).otherwise(0)).otherwise(99)
@@ -146,7 +149,7 @@ def _hour_of_day() -> pl.Expr:
 def _text(name: str, limit: int) -> pl.Expr:
     text = pl.col(name)
     if name in _CODES:
-        # 71053.0 is what a spreadsheet or pandas makes of the code 71053.
+        # A spreadsheet or pandas turns the code 71053 into 71053.0.
         text = text.str.replace(r"^(\d+)\.0+$", "${1}")
         fits = ~text.str.contains(r"[\x00-\x1f\x7f]")
     else:
@@ -166,7 +169,7 @@ def _price(*, decimal_comma: bool) -> pl.Expr:
     if decimal_comma:
         text = text.str.replace(r"^([+-]?\d+),(\d+)$", "${1}.${2}")
     number = pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False).round(6)
-    # + 0.0: minus zero is zero.
+    # + 0.0 turns minus zero into zero.
     return pl.when(number.abs() < MAX_PRICE).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
 
 
@@ -179,6 +182,6 @@ def _originals(chunk: pl.DataFrame, wanted: pl.Series) -> pl.Series:
 
 
 def _storable(cell: str) -> str:
-    """A cell as a database can keep it: a NUL byte is shown, and what is far too long is cut and says so."""
+    """The cell as Postgres can store it: NUL bytes become a symbol, and a far too long text is cut with a note."""
     shown = cell.replace("\x00", "\N{SYMBOL FOR NULL}")
     return shown if len(shown) <= _KEPT else f"{shown[:_KEPT]}… ({len(shown):,} characters)"

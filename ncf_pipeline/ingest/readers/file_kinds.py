@@ -1,4 +1,4 @@
-"""Any file that the shop may drop: what kind it is, and its tables."""
+"""Which kind of file it is, and which reader opens it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that can be read.
+    """An opened file of invoices.
 
     Attributes:
-        tables: with the columns of an invoice; at least one.
-        note: what else a person should know, such as sheets that are left out.
+        tables: the tables that have the columns of an invoice; at least one.
+        note: a note for people, such as which sheets are left out.
     """
 
     tables: list[Table]
@@ -43,15 +43,15 @@ class OpenFile:
 
 @contextmanager
 def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFile]:
-    """Opens a file of invoices; its tables can be read until the block ends.
+    """Opens a file of invoices. Its tables can be read until the block ends.
 
     Args:
         path: of the file, on this machine.
-        name: what people call it, for messages; its end says of what kind the file should be.
-        max_unpacked_mb: a packed file that holds more is refused.
+        name: what people call it, for messages; its suffix says which kind the file should be.
+        max_unpacked_mb: a packed file that holds more megabytes is refused.
 
     Raises:
-        InputError: it cannot be used. The message says why and what to do.
+        InputError: the file cannot be used. The message says why and what to do.
     """
     kind = _kind_of(path, name)
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
@@ -67,24 +67,26 @@ def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFi
 def _kind_of(path: Path, name: str) -> Kind:
     expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
     if expected is None:
-        raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices as one of these.")
+        raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices in one of these formats.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
     if not start:
-        raise InputError(f"{name} is empty.")
+        raise InputError(f"{name} is empty. Send it again.")
     if start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise InputError(f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx without one.")
-    found = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
-    if found != expected:
         raise InputError(
-            f"{name} is named as {_PEOPLE_SAY[expected]} but holds {_holds(start, found)}. "
-            f"Send the right file, or rename it so that it ends in {_SUFFIX_OF[found]}."
+            f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx, without a password."
+        )
+    actual = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
+    if actual != expected:
+        raise InputError(
+            f"{name} has the name of {_PEOPLE_SAY[expected]} but holds {_content_of(start, actual)}. "
+            f"Send the right file, or rename it so that it ends in {_SUFFIX_OF[actual]}."
         )
     return expected
 
 
-def _holds(start: bytes, found: Kind) -> str:
-    return "something else" if found == "text" and b"\x00" in start[2:] else _PEOPLE_SAY[found]
+def _content_of(start: bytes, actual: Kind) -> str:
+    return "something else" if actual == "text" and b"\x00" in start[2:] else _PEOPLE_SAY[actual]

@@ -1,4 +1,4 @@
-"""Which column of a file is which: by name, in any order, case and spelling."""
+"""Finds a file's columns by name, in any order, case and spelling."""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 
 CORRECTS = "corrects"
-"""The column by which a corrected line names the line in quarantine that it replaces."""
+"""The column in which a corrected line names the line in quarantine that it replaces."""
 
 MAX_TITLE_ROWS = 20
-"""How many rows may stand above the header: a title, an empty row."""
+"""The header must be among this many first rows; a title or an empty row may stand above it."""
 
-# Lower case, letters and digits only. Also the names of "Online Retail II" and of our own exports.
+# In lower case, letters and digits only. Includes the names of "Online Retail II" and of our own exports.
 _NAMES = {
     "invoiceno": InvoiceLines.INVOICE_NO,
     "invoice": InvoiceLines.INVOICE_NO,
@@ -46,10 +46,10 @@ class Header:
     """Where a table's columns are.
 
     Attributes:
-        row: index of the header among the rows that were looked at.
-        width: number of columns, ignored and unnamed ones included.
-        positions: column name of ours to its position in the file, from 0.
-        ignored: names of the columns that nothing is read from.
+        row: index of the header in the table, from 0.
+        width: number of columns, including ignored and unnamed ones.
+        positions: our column name to its position in the file, from 0.
+        ignored: names of the columns that are not read.
     """
 
     row: int
@@ -59,12 +59,20 @@ class Header:
 
 
 def column_of(name: str) -> str | None:
-    """Our name for a file's column; None for one that is not read. `Invoice No` gives `invoice_no`."""
+    """Our name for a file's column; None if the column is not read.
+
+    >>> column_of("Invoice No"), column_of("Shop")
+    ('invoice_no', None)
+    """
     return _NAMES.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def people_say(column: str) -> str:
-    """A column as it stands in a file. `invoice_no` gives `InvoiceNo`."""
+    """The name that a file has for our column.
+
+    >>> people_say("invoice_no")
+    'InvoiceNo'
+    """
     return _PEOPLE_SAY[column]
 
 
@@ -72,19 +80,19 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
     """Finds the header among the first rows of a table.
 
     Args:
-        rows: the first rows; at most `MAX_TITLE_ROWS` are looked at.
-        where: the file (and sheet), for the message.
+        rows: the first rows; at most `MAX_TITLE_ROWS` of them are searched.
+        where: what people call the file (and sheet), for the message.
 
     Raises:
-        InputError: a column is missing, or there twice; the message names it.
+        InputError: there is no header, or a column is missing or occurs twice; the message names it.
     """
     candidates = rows[:MAX_TITLE_ROWS]
     known = [len({column_of(cell or "") for cell in row} - {None}) for row in candidates]
     most = max(known, default=0)
     if not most:
         raise InputError(
-            f"{where} has no header: a row with the names {', '.join(_PEOPLE_SAY[name] for name in InvoiceLines.ALL)} "
-            "is expected at the top."
+            f"{where} has no header. Add a first row with the names "
+            f"{', '.join(_PEOPLE_SAY[name] for name in InvoiceLines.ALL)}."
         )
     best = known.index(most)
     positions: dict[str, int] = {}
@@ -100,12 +108,19 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
             positions[column] = position
     missing = [_PEOPLE_SAY[column] for column in InvoiceLines.ALL if column not in positions]
     if missing:
-        found = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
-        raise InputError(f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(found)}.")
+        names = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
+        raise InputError(
+            f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(names)}. "
+            "Add or rename the column."
+        )
     return Header(best, len(candidates[best]), positions, tuple(ignored))
 
 
 def shortened(text: str, length: int = 200) -> str:
-    """A text that fits into a message: one line, printable, not longer than `length`."""
+    r"""The text as it fits into a message: one line, printable, at most `length` characters.
+
+    >>> shortened("two\nlines", 8)
+    'two�lin…'
+    """
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"

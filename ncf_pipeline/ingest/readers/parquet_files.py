@@ -1,4 +1,4 @@
-"""`.parquet`: columns of any type, read in row groups, as text like every other file."""
+"""`.parquet`: columns of any plain type, read in batches, as text like every other file."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,27 +20,29 @@ def open_parquet(path: Path, name: str, *, max_unpacked_mb: int) -> Table:
     Args:
         path: of the file.
         name: what people call it, for messages.
-        max_unpacked_mb: a file that holds more is refused.
+        max_unpacked_mb: a file that unpacks to more megabytes is refused.
 
     Raises:
-        InputError: it is damaged, unpacks to too much, has not the columns, or one of them holds no plain values.
+        InputError: the file is damaged, unpacks to too much, lacks a column, or a column holds no plain values.
     """
     try:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{name} is no Parquet file that can be read ({shortened(str(error), 120)}).") from error
+        raise InputError(
+            f"{name} is no Parquet file that can be read ({shortened(str(error), 120)}). Send it again."
+        ) from error
     unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     if unpacked > max_unpacked_mb << 20:
         raise InputError(
             f"{name} unpacks to {unpacked >> 20:,} MB, more than the {max_unpacked_mb:,} MB that are allowed. "
-            "If it is meant to be so large, raise NCF_MAX_UNPACKED_MB."
+            "If it should be so large, raise NCF_MAX_UNPACKED_MB."
         )
     header = find_header([schema.names], name)
     for column, position in header.positions.items():
         kind = schema.field(position).type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise InputError(f"{name}: the column {column} is of type {kind}, which is no text, number or date.")
+            raise InputError(f"{name}: the column {column} has the type {kind}. Save it as text, numbers or dates.")
     return Table(name, None, header.ignored, partial(_chunks, path, name, schema.names, header))
 
 
@@ -50,7 +52,7 @@ def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
-                batch.validate(full=True)  # text that is no UTF-8 would only be found by the database
+                batch.validate(full=True)  # otherwise only the database would notice text that is not UTF-8
                 columns = {
                     column: pl.Series(column, _as_text(batch.column(its)), dtype=pl.String)
                     for column, its in wanted.items()
@@ -69,6 +71,6 @@ def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-        # The shop's own clock: what its people would read off the wall there.
+        # The shop's own clock, which the time zone of the column names.
         column = pc.local_timestamp(column)
     return pc.cast(column, pa.string())

@@ -1,4 +1,4 @@
-"""What every reader gives: tables of text cells, in chunks, that can be read again from the start."""
+"""What every reader returns: tables of text cells, in chunks, which can be read again from the start."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.readers.header import CORRECTS
 
 ROW = "row_number"
-"""Int64: where the line begins, as a spreadsheet or an editor counts: the first row is 1."""
+"""Int64: the row in which the line begins, as a spreadsheet or an editor counts; the first row is 1."""
 
 BROKEN = "broken"
-"""String: the text of a line that could not be divided into cells; null where it could."""
+"""String: the text of a line that could not be divided into cells; null for every other line."""
 
 CHUNK_ROWS = 50_000
 
@@ -22,13 +22,13 @@ CHUNK_SCHEMA = pl.Schema({ROW: pl.Int64, **dict.fromkeys(CELLS, pl.String), BROK
 
 @dataclass(frozen=True)
 class Table:
-    """One table of invoice lines: a sheet of a workbook, or the whole of another file.
+    """One table of invoice lines: a sheet of a workbook, or another file as a whole.
 
     Attributes:
-        where: the file (and sheet) as people call it, for messages.
-        sheet: name of the sheet; None elsewhere.
-        ignored: names of the columns that nothing is read from.
-        chunks: reads it from the start; each chunk is of `CHUNK_SCHEMA` and has no empty rows.
+        where: what people call the file (and sheet), for messages.
+        sheet: name of the sheet; None if the file is no workbook.
+        ignored: names of the columns that are not read.
+        chunks: reads the table from the start; each chunk has `CHUNK_SCHEMA` and no empty rows.
         serial_dates: whether a number in the date column is a spreadsheet's count of days.
         decimal_comma: whether 2,55 is a number.
     """
@@ -42,6 +42,6 @@ class Table:
 
 
 def without_empty_rows(chunk: pl.DataFrame) -> pl.DataFrame:
-    """The rows of which at least one cell holds more than white space."""
+    """The rows in which at least one cell holds more than white space."""
     filled = [pl.col(name).str.strip_chars().str.len_bytes().fill_null(0) > 0 for name in (*InvoiceLines.ALL, BROKEN)]
     return chunk.filter(pl.any_horizontal(filled))

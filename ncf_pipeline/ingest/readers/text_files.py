@@ -1,4 +1,4 @@
-"""`.csv` and `.csv.gz`: any usual encoding, delimiter and line end, read as a stream."""
+"""`.csv` and `.csv.gz`: any common encoding, delimiter and line end, read as a stream."""
 
 import codecs
 import csv
@@ -18,29 +18,29 @@ from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, column_of
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, CHUNK_ROWS, CHUNK_SCHEMA, ROW, Table, without_empty_rows
 
 MAX_LINE = 1 << 20
-"""Characters. A longer line is no line of an invoice; usually a quote that is never closed."""
+"""Characters. A longer line is no invoice line; usually a quote is never closed."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _BLOCK = 1 << 20
 
 
 def open_text(path: Path, name: str, *, packed: bool, max_unpacked_mb: int) -> Table:
-    """Finds out how a text file is written, and gives its table.
+    """The table of a text file, whose encoding and delimiter are detected.
 
     Args:
         path: of the file.
         name: what people call it, for messages.
         packed: whether it is gzipped.
-        max_unpacked_mb: a packed file that holds more is refused.
+        max_unpacked_mb: a packed file that holds more megabytes is refused.
 
     Raises:
-        InputError: it is empty, no text, damaged, or has not the columns.
+        InputError: the file is empty, damaged, no text, unpacks to too much, or lacks a column.
     """
     encoding = _encoding_of(path, name, packed, max_unpacked_mb)
     with _text(path, name, packed, encoding) as text:
         first_lines = [text.readline(MAX_LINE) for _ in range(MAX_TITLE_ROWS)]
     if not any(line.strip() for line in first_lines):
-        raise InputError(f"{name} is empty.")
+        raise InputError(f"{name} is empty. Send it again.")
     delimiter = max(_DELIMITERS, key=lambda each: _columns_known(first_lines, each))
     header = find_header(_rows_of(first_lines, delimiter), name)
     return Table(
@@ -48,26 +48,26 @@ def open_text(path: Path, name: str, *, packed: bool, max_unpacked_mb: int) -> T
         sheet=None,
         ignored=header.ignored,
         chunks=partial(_chunks, path, name, packed, encoding, delimiter, header),
-        # Where the semicolon divides cells, the comma is the decimal mark: so Excel writes it in half of Europe.
+        # Excel in half of Europe divides cells by semicolons, because the comma is its decimal mark.
         decimal_comma=delimiter != ",",
     )
 
 
 def _encoding_of(path: Path, name: str, packed: bool, max_unpacked_mb: int) -> str:
-    """Reads the file to its end: an encoding that fits the first lines may fail on the last.
+    """The first encoding that fits. Reads the file to its end, because an encoding may fail on the last line only.
 
     Raises:
-        InputError: it is damaged, unpacks to too much, or fits no encoding that is known.
+        InputError: the file is damaged, unpacks to too much, or fits no encoding.
     """
     with _binary(path, name, packed) as file:
         start = file.read(4096)
     if not start:
-        raise InputError(f"{name} is empty.")
+        raise InputError(f"{name} is empty. Send it again.")
     utf16 = _utf16_of(start)
     for encoding in [utf16] if utf16 else ["utf-8-sig", "cp1252"]:
         if _fits(path, name, packed, encoding, max_unpacked_mb):
             return encoding
-    raise InputError(f"{name} is no text in UTF-8, UTF-16 or Windows-1252. Save it as CSV in UTF-8.")
+    raise InputError(f"{name} is not text in UTF-8, UTF-16 or Windows-1252. Save it as CSV in UTF-8.")
 
 
 def _fits(path: Path, name: str, packed: bool, encoding: str, max_unpacked_mb: int) -> bool:
@@ -80,7 +80,7 @@ def _fits(path: Path, name: str, packed: bool, encoding: str, max_unpacked_mb: i
                 if packed and size > max_unpacked_mb << 20:
                     raise InputError(
                         f"{name} unpacks to more than the {max_unpacked_mb:,} MB that are allowed. "
-                        "If it is meant to be so large, raise NCF_MAX_UNPACKED_MB."
+                        "If it should be so large, raise NCF_MAX_UNPACKED_MB."
                     )
                 decoder.decode(block)
             decoder.decode(b"", final=True)
@@ -93,7 +93,7 @@ def _utf16_of(start: bytes) -> str | None:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     even, odd = start[0::2], start[1::2]
-    # Without a byte order mark: of most characters, one of two bytes is zero.
+    # Without a byte order mark: most characters have one zero byte of two.
     if odd and odd.count(0) > 0.7 * len(odd) and even.count(0) < 0.3 * len(even):
         return "utf-16-le"
     if odd and even.count(0) > 0.7 * len(even) and odd.count(0) < 0.3 * len(odd):
@@ -127,7 +127,7 @@ def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
             else:
                 yield raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{name} is damaged or cut off: it cannot be unpacked. Send it again.") from error
+        raise InputError(f"{name} is damaged or cut off and cannot be unpacked. Send it again.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
 
@@ -135,7 +135,7 @@ def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
 @contextmanager
 def _text(path: Path, name: str, packed: bool, encoding: str) -> Iterator[IO[str]]:
     with _binary(path, name, packed) as file:
-        # newline=None: \n, \r\n and \r all end a line, also mixed in one file.
+        # newline=None: \n, \r\n and \r all end a line, even in one file.
         yield io.TextIOWrapper(io.BufferedReader(file, _BLOCK), encoding, newline=None)  # type: ignore[type-var]
 
 
@@ -163,7 +163,7 @@ def _chunks(
 
 
 def _of_width(row: list[str] | None, width: int) -> list[str] | None:
-    """The cells, if there are as many as the header has; None if nobody knows which cell is which."""
+    """The cells, if there are as many as the header has; None if it is unclear which cell is which."""
     if row is None or len(row) == width:
         return row
     if not row:
@@ -172,7 +172,7 @@ def _of_width(row: list[str] | None, width: int) -> list[str] | None:
 
 
 def _records(text: IO[str], name: str, delimiter: str, line: int) -> Iterator[tuple[int, list[str] | None, str]]:
-    """Of each record the number of its first line, its cells (None if it cannot be divided), and its text."""
+    """For each record: the number of its first line, its cells (None if it cannot be divided), and its text."""
     csv.field_size_limit(MAX_LINE)
     pending: list[str] = []
 
@@ -181,7 +181,7 @@ def _records(text: IO[str], name: str, delimiter: str, line: int) -> Iterator[tu
             if len(part) > MAX_LINE:
                 number = line + len(pending) + 1
                 raise InputError(
-                    f"{name}, line {number:,}: longer than {MAX_LINE:,} characters. Is a line end missing?"
+                    f"{name}, line {number:,} is longer than {MAX_LINE:,} characters. Is a line end missing?"
                 )
             pending.append(part)
             yield part
@@ -195,7 +195,7 @@ def _records(text: IO[str], name: str, delimiter: str, line: int) -> Iterator[tu
             return
         except csv.Error as error:
             if "unexpected end of data" in str(error) or "field larger" in str(error):
-                raise InputError(f"{name}, line {line + 1:,}: a quote is opened and never closed.") from error
+                raise InputError(f"{name}, line {line + 1:,}: a quote is opened and never closed. Close it.") from error
             row = None
         yield line + 1, row, "".join(pending) if row is None or len(pending) > 1 else pending[0]
         line += len(pending)

@@ -1,10 +1,10 @@
-"""A workbook's sheets as text, in a process of its own: `python -m ncf_pipeline.ingest.unpack_workbook FILE FOLDER`.
+"""Unpacks a workbook's sheets as text, in a process of its own: `python unpack_workbook.py FILE FOLDER`.
 
-Whatever a damaged or hostile workbook does to the reader (a crash, an endless loop, a cell in the last
-row and column that asks for all memory), it does to this process and not to the pipeline. It writes each
-sheet to `FOLDER/N.arrow` and prints one JSON object: `sheets` (names, in the order of N) or `error`.
+A damaged or hostile workbook may crash the library, put it into an endless loop, or make it ask for all memory with a
+cell in the last row and column. Then this process ends, and the pipeline continues.
 
-It imports nothing of the package, so that it starts fast and stays small.
+It writes each sheet to `FOLDER/N.arrow` and prints one JSON object: `sheets` (names, in the order of N) and `all`
+(every sheet's name), or `error`. It imports nothing of the package, so that it starts fast and stays small.
 """
 
 import json
@@ -17,7 +17,7 @@ import fastexcel
 import pyarrow as pa
 
 MEMORY_LIMIT = 4 << 30
-"""Bytes of address space. A full sheet of a million rows needs less than half of it."""
+"""Bytes of address space. A full sheet of a million rows needs less than half."""
 
 CPU_LIMIT = 900
 """Seconds."""
@@ -28,7 +28,15 @@ _ERRORS = {"Div0": "#DIV/0!", "NA": "#N/A", "Name": "#NAME?", "Null": "#NULL!", 
 
 
 def main(path: str, folder: str) -> dict[str, Any]:
-    """Writes every sheet and gives the names; an empty or unreadable sheet gives none."""
+    """Writes every sheet that has cells.
+
+    Args:
+        path: of the workbook.
+        folder: where the sheets go.
+
+    Returns:
+        `sheets`, the names of those that were written, and `all`, the names of all.
+    """
     reader = fastexcel.read_excel(path)
     names = []
     for index, name in enumerate(reader.sheet_names):
@@ -40,11 +48,11 @@ def main(path: str, folder: str) -> dict[str, Any]:
 
 
 def sheet_as_text(reader: Any, index: int) -> pa.RecordBatch:
-    """All cells of a sheet as text, from its first row on; an error such as #N/A stays visible as text.
+    """All cells of a sheet as text, from its first row; an error such as #N/A is kept as text.
 
-    Read as text because a guessed type loses cells: in a column of numbers 'C536379' would become null.
+    A guessed type would lose cells: in a column of numbers, 'C536379' would become null.
     """
-    # header_row=None with skip_rows=0: without it, empty rows at the top are left out and rows miscounted.
+    # Without skip_rows=0, the library leaves out empty rows at the top, and rows are miscounted.
     sheet = reader.load_sheet(index, header_row=None, skip_rows=0, dtypes="string")
     cells, errors = sheet.to_arrow_with_errors()
     if not errors or not errors.errors:
@@ -75,6 +83,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
     try:
         answer = main(*sys.argv[1:])
-    except BaseException as error:  # a panic of the reader is no Exception
+    except BaseException as error:  # a panic of the library is not an Exception
         answer = {"error": f"{error}"}
     sys.stdout.write(json.dumps(answer))

@@ -1,4 +1,4 @@
-"""`.xlsx`: sheets as tables of text, unpacked by a process of its own."""
+"""`.xlsx`: the sheets as tables of text, unpacked in a process of its own."""
 
 import json
 import logging
@@ -25,24 +25,22 @@ _SECONDS = 1800
 
 
 def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) -> tuple[list[Table], str | None]:
-    """Unpacks a workbook.
-
-    Every sheet that has the columns is read: a workbook may hold a sheet for each year. The others are left out.
+    """Unpacks a workbook and opens every sheet that has the columns; it may hold a sheet for each year.
 
     Args:
         path: of the workbook.
         name: what people call it, for messages.
         folder: where the unpacked sheets go; the tables read from there.
-        max_unpacked_mb: a workbook that holds more is refused.
+        max_unpacked_mb: a workbook that unpacks to more megabytes is refused.
 
     Returns:
-        A table for each sheet that has the columns, and a note that names the other sheets.
+        A table for each sheet that has the columns, and a note that names the other sheets; None if there are none.
 
     Raises:
-        InputError: it is no workbook, is damaged, asks for too much memory, or no sheet has the columns.
+        InputError: the file is no workbook, is damaged, needs too much memory or time, or no sheet has the columns.
     """
     _check_archive(path, name, max_unpacked_mb)
-    # -P: nothing is imported from the folder that this happens to run in.
+    # -P: imports nothing from the current folder.
     command = [sys.executable, "-P", str(_UNPACKER), str(path.resolve()), str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
@@ -51,13 +49,13 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     logger.debug("%s: %s", name, done.stderr.decode(errors="replace"))
     if done.returncode:
         raise InputError(
-            f"{name} cannot be read: it asks for more memory or time than a workbook of its kind should. Is there a "
-            "cell far away from the others? Copy the lines into a new workbook, or save them as .csv."
+            f"{name} cannot be read: it needs more memory or time than a workbook should. Is there a cell far away "
+            "from the others? Copy the lines into a new workbook, or save them as .csv."
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
-        raise InputError(f"{name} is no workbook that can be read ({reason}). Save it anew as .xlsx.")
+        raise InputError(f"{name} is no workbook that can be read ({reason}). Save it again as .xlsx.")
     return _tables_of(answer["sheets"], answer["all"], name, folder)
 
 
@@ -77,17 +75,19 @@ def _tables_of(sheets: list[str], everything: list[str], name: str, folder: Path
         raise next(iter(refused.values()))
     if not tables:
         listed = ", ".join(repr(shortened(sheet, 40)) for sheet in everything) or "none"
-        raise InputError(f"{name} has no sheet with the columns of an invoice; its sheets: {listed}.")
+        raise InputError(
+            f"{name} has no sheet with the columns of an invoice; its sheets are: {listed}. Add the header to one."
+        )
     left_out = [sheet for sheet in everything if sheet not in {table.sheet for table in tables}]
     note = f"sheets left out: {', '.join(repr(shortened(sheet, 40)) for sheet in left_out)}" if left_out else None
     return tables, note
 
 
 def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
-    """What can be known before anything is unpacked.
+    """Checks the archive before anything is unpacked.
 
     Raises:
-        InputError: it is no workbook, is cut off, or unpacks to too much.
+        InputError: the file is no workbook, is cut off, or unpacks to too much.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -98,7 +98,7 @@ def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
     if unpacked > max_unpacked_mb << 20:
         raise InputError(
             f"{name} unpacks to {unpacked >> 20:,} MB, more than the {max_unpacked_mb:,} MB that are allowed. "
-            "If it is meant to be so large, raise NCF_MAX_UNPACKED_MB."
+            "If it should be so large, raise NCF_MAX_UNPACKED_MB."
         )
     names = {member.filename.lower() for member in members}
     if "xl/workbook.xml" not in names:
@@ -115,7 +115,7 @@ def _first_rows(file: Path) -> list[list[str | None]]:
 
 def _chunks(file: Path, header: Header) -> Iterator[pl.DataFrame]:
     first_row = 1
-    # Not memory-mapped: mapped pages would count as this process's memory.
+    # Not memory-mapped: the pages would count as memory of this process.
     with pa.OSFile(str(file)) as source:
         reader = pa.ipc.open_file(source)
         for index in range(reader.num_record_batches):
