@@ -1,7 +1,7 @@
-"""Correct lines that wait in quarantine and send them through again, or say that they will not be: by hand.
+"""Release lines from quarantine, corrected, or discard them. Started by hand.
 
-`ncf-pipeline quarantine list` shows the lines with their numbers; an alert names the batch. Many lines are corrected
-more easily in Excel: `ncf-pipeline quarantine export FILE.xlsx`, then drop the file into the inbox.
+`ncf-pipeline quarantine list` shows the lines with their numbers; the alert names the batch. Many lines are easier to
+correct in Excel: `ncf-pipeline quarantine export FILE.xlsx`, then drop the corrected file into the inbox.
 """
 
 from datetime import timedelta
@@ -30,40 +30,40 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             "release",
             enum=["release", "discard"],
             title="Action",
-            description="Release: check the lines again and merge the good ones. Discard: they stay out for good.",
+            description="Release: check the lines again and merge the good ones. Discard: never load them.",
         ),
         "lines": Param(
             [],
             type="array",
             items={"type": "string", "pattern": "^ *[1-9][0-9]* *$"},
             title="Lines",
-            description="Their numbers in quarantine, one on each line.",
+            description="The lines' numbers in quarantine, one on each line.",
         ),
         "set": Param(
             [],
             type="array",
             items={"type": "string", "pattern": "="},
             title="Cells to set",
-            description="In each of the lines, when releasing, such as quantity=6; one on each line. "
-            "Empty: they are good as they are, for the rules have changed.",
+            description="Corrected cells of the released lines, such as quantity=6; one on each line. "
+            "Empty: release the lines unchanged, because the rules have changed.",
         ),
         "note": Param(
             None,
             type=["null", "string"],
             title="Note",
-            description="Why they are discarded, for those who look later.",
+            description="Why the lines are discarded, for later readers.",
         ),
     },
 )
 def correct_quarantine() -> None:
     @task.branch
     def choose(params: Any = None) -> str:
-        """What was asked for."""
+        """Chooses between release and discard."""
         return str(params["action"])
 
     @task(outlets=[INVOICE_LINES])
     def release(params: Any = None) -> int:
-        """The lines through all checks, as a batch of their own; gives its id. Good ones join their invoices."""
+        """Checks the lines again, as a batch of their own, and merges the good ones; returns the batch's id."""
         from ncf_pipeline.ingest import stages as ingest
         from ncf_pipeline.ingest.corrections import changes_from
 
@@ -71,14 +71,14 @@ def correct_quarantine() -> None:
 
     @task
     def check(batch_id: int) -> None:
-        """Fails if a line is still broken, and says under which number it waits now."""
+        """Fails if a line is still broken; the error has the number under which it waits now."""
         from ncf_pipeline.ingest import corrections
 
         corrections.check_released(task_settings(), batch_id)
 
     @task
     def discard(params: Any = None, dag_run: Any = None) -> list[int]:
-        """The lines will not be corrected. They are kept, with the note."""
+        """Records that the lines will not be corrected. They are kept, with the note."""
         from ncf_pipeline.ingest import corrections
 
         note = params["note"] or f"discarded by {requested_by(dag_run)}"

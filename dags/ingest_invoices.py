@@ -1,8 +1,8 @@
 """Load new invoices from the inbox into Postgres: discover → land → validate → quarantine → merge.
 
-Drop `.xlsx` or `.csv` files into the inbox. Everything in it becomes one batch. Lines that break a
-critical rule go to quarantine with the rule's name; the rest is merged by invoice, so that a file
-that is sent again, or corrected, is safe. A run that changed lines starts `refresh_lists`.
+Drop `.xlsx`, `.csv`, `.csv.gz` or `.parquet` files into the inbox. All files in it become one batch. Lines that break a
+critical rule go to quarantine with the rule's name. The others are merged by invoice, so you can safely send a file
+again, corrected or not. A run that changes lines starts `refresh_lists`.
 """
 
 from datetime import timedelta
@@ -20,7 +20,7 @@ from ncf_pipeline.settings import Settings
 
 
 @dag(
-    description="New invoices from the inbox into Postgres, checked; broken lines into quarantine.",
+    description="Load new invoices from the inbox into Postgres, and put broken lines into quarantine.",
     doc_md=__doc__,
     schedule=timetable(Settings().ingest_schedule),
     catchup=False,
@@ -35,35 +35,35 @@ from ncf_pipeline.settings import Settings
             type="array",
             items={"type": "string"},
             title="Files",
-            description="Files, folders or globs to load, one on each line. Empty: whatever is in the inbox.",
+            description="Files, folders, globs or URLs to load, one on each line. Empty: all files in the inbox.",
         ),
     },
 )
 def ingest_invoices() -> None:
     @task.short_circuit
     def discover(params: Any = None) -> list[str]:
-        """The files to load. With none, the rest is skipped."""
+        """Finds the files to load. If there are none, the other tasks are skipped."""
         from ncf_pipeline.ingest import stages as ingest
 
         return ingest.discover(task_settings(), params["paths"] or None)
 
     @task
     def land(files: list[str]) -> int:
-        """Every line of the files into the landing table, as one batch."""
+        """Copies every line of the files into the landing table, as one batch."""
         from ncf_pipeline.ingest import stages as ingest
 
         return ingest.land(task_settings(), files)
 
     @task
     def validate(batch_id: int) -> dict[str, Any]:
-        """The rules of expectations/invoices.json on the batch."""
+        """Checks the rules of expectations/invoices.json on the batch."""
         from ncf_pipeline.ingest import stages as ingest
 
         return ingest.validate(task_settings(), batch_id).as_dict()
 
     @task
     def quarantine(batch_id: int) -> dict[str, Any]:
-        """Lines that break a critical rule wait, with the rule's name; on-call hears of them, and of refused files."""
+        """Sets aside lines that break a critical rule, and alerts on-call to them and to refused files."""
         from ncf_pipeline.alerts import kinds
         from ncf_pipeline.ingest import stages as ingest
 
@@ -79,7 +79,7 @@ def ingest_invoices() -> None:
 
     @task(outlets=[INVOICE_LINES])
     def merge(batch_id: int) -> dict[str, Any]:
-        """The rest into retail.invoice_line, by invoice; skipped when it was all there already."""
+        """Merges the other lines into retail.invoice_line, by invoice; ends as skipped if nothing changed."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.ingest import stages as ingest
@@ -87,7 +87,7 @@ def ingest_invoices() -> None:
         counts = ingest.merge(task_settings(), batch_id)
         metrics.ingested(counts)
         if not counts.merged:
-            # A skipped task emits no asset event: lists that would come out the same are not made again.
+            # A skipped task emits no asset event, so the same lists are not made again.
             raise AirflowSkipException(f"Nothing changed: {counts}")
         return counts.as_dict()
 

@@ -103,7 +103,7 @@ def _print_results(settings: Settings, console: Console) -> int | None:
     batch = reports.batch_summary(settings, None)
     console.print(tables.batch_lines(batch))
     if not batch.counts.merged:
-        console.print("Nothing changed: these invoices were all there already.")
+        console.print("Nothing changed: the database already had these invoices.")
     retrained = reports.retrain_summary(settings).as_dict()
     title = f"v{retrained['version']}, evaluated on {retrained['holdout_start'][:10]} to {retrained['cutoff'][:10]}"
     console.print()

@@ -1,4 +1,4 @@
-"""`ingest` and `quarantine`: invoices into the database, and the lines that were set aside."""
+"""The command `ingest`: invoices into the database. `quarantine` has the lines that it sets aside."""
 
 import json
 from typing import Annotated
@@ -30,17 +30,17 @@ def ingest(
     ],
     as_json: Json = False,
 ) -> None:
-    """Load invoices: check every line, set broken ones aside, merge the rest by invoice.
+    """Load invoices: check every line, set broken lines aside, merge the others by invoice.
 
     A file needs the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID and
-    Country, in any order and spelling; others are ignored. Text may be UTF-8, UTF-16 or Windows-1252, divided by
-    commas, semicolons or tabs.
+    Country, in any order and spelling; other columns are ignored. Text may be UTF-8, UTF-16 or Windows-1252, divided
+    by commas, semicolons, tabs or vertical bars.
 
-    All files of one call are one batch. A newer file's invoice replaces the older one's lines, so sending a file
-    again, or a corrected one, is safe. A line that breaks a critical rule waits in quarantine with the reason (see
+    All files of one call are one batch. An invoice's new lines replace its earlier ones, so you can safely send a file
+    again, corrected or not. A line that breaks a critical rule waits in quarantine with the reason (see
     `ncf-pipeline quarantine --help`). No line is lost: read = merged + unchanged + quarantined.
 
-    A file that cannot be used is refused with the reason, and the others are loaded; the exit code is 1 then.
+    A file that cannot be used is refused with the reason, and the others are loaded. The exit code is then 1.
     """
     from ncf_pipeline.ingest import stages
     from ncf_pipeline.training import report as reports
@@ -73,7 +73,7 @@ def ingest(
         for refused in counts.rejected_files:
             console.print(f"Refused: {refused.reason}", markup=False, highlight=False)
         if not counts.merged and not counts.quarantined:
-            console.print("Nothing changed: these invoices were all there already.")
+            console.print("Nothing changed: the database already had these invoices.")
         if counts.quarantined:
             console.print("`ncf-pipeline quarantine list` shows the lines that wait.", highlight=False)
     if counts.rejected_files:

@@ -1,4 +1,4 @@
-"""`quarantine`: lines that broke a rule, and what to do about them."""
+"""The command `quarantine`: list, show, release, discard and export the lines that broke a critical rule."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ Rule = Annotated[str | None, typer.Option(help="Only lines that broke this rule,
 
 quarantine_app = typer.Typer(
     no_args_is_help=True,
-    help="Lines that broke a critical rule: see what waits and why, correct it, and send it through again.",
+    help="Lines that broke a critical rule: see which wait and why, correct them, and check them again.",
 )
 
 
@@ -35,13 +35,15 @@ def register(app: typer.Typer) -> None:
 
 @quarantine_app.command("list")
 def list_(
-    state: Annotated[str, typer.Option(help="waiting, released, discarded or all.")] = "waiting",
+    state: Annotated[
+        str, typer.Option(help="Only lines in this state: waiting, released, discarded or all.")
+    ] = "waiting",
     rule: Rule = None,
     batch: Annotated[int | None, typer.Option(help="Only lines of this batch.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Not more than so many lines.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many lines.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show what waits, and why."""
+    """List the lines in quarantine, with the rules that they broke."""
     from ncf_pipeline.ingest.corrections import quarantined_lines
 
     if state not in {"waiting", "released", "discarded", "all"}:
@@ -54,7 +56,7 @@ def list_(
         typer.echo(json.dumps([line.as_dict() for line in lines[:limit]]))
         return
     if not lines:
-        Console().print("No lines: nothing is in quarantine that was asked for.")
+        Console().print("No lines in quarantine match.")
         return
     table = Table("ID", "where", "invoice", "rules broken", *([] if state == "waiting" else ["state"]))
     for line in lines[:limit]:
@@ -68,7 +70,7 @@ def list_(
     Console().print(table)
     if len(lines) > limit:
         Console().print(
-            f"There are more than {limit}: ask for them with --limit, or write all with `quarantine export`."
+            f"There are more than {limit} lines: show more with --limit, or write all with `quarantine export`."
         )
 
 
@@ -76,7 +78,7 @@ def list_(
 def show(
     quarantine_id: Annotated[int, typer.Argument(help="Number of the line.", metavar="ID")], as_json: Json = False
 ) -> None:
-    """Show one line: its cells as they were, and the rules that it broke, in words."""
+    """Show one line: its original cells, and the rules that it broke, in words."""
     from ncf_pipeline.errors import InputError
     from ncf_pipeline.ingest.corrections import quarantined_lines
 
@@ -106,13 +108,14 @@ def release(
     quarantine_ids: Ids,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A cell as it should be, e.g. --set quantity=6. May be given several times."),
+        typer.Option("--set", help="A corrected cell, e.g. --set quantity=6. Repeat it for several cells."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send lines through all checks again, corrected with --set, or as they are after the rules have changed.
+    """Check lines again: corrected with --set, or unchanged if the rules have changed.
 
-    A line that is good now joins the other lines of its invoice; one that still breaks a rule waits under a new number.
+    A line that is good now joins the other lines of its invoice. A line that still breaks a rule waits under a new
+    number.
     """
     from ncf_pipeline.errors import InputError
     from ncf_pipeline.ingest import stages
@@ -132,7 +135,7 @@ def release(
         if waiting:
             again = ", ".join(str(number) for number in waiting)
             Console().print(
-                f"{len(waiting)} still broken, and waiting as {again}: `ncf-pipeline quarantine show {again}`."
+                f"{len(waiting)} still broken, now waiting as {again}. `ncf-pipeline quarantine show ID` says why."
             )
     if waiting:
         raise typer.Exit(1)
@@ -141,10 +144,10 @@ def release(
 @quarantine_app.command()
 def discard(
     quarantine_ids: Ids,
-    note: Annotated[str, typer.Option(help="Why, for those who look later.")] = "discarded by hand",
+    note: Annotated[str, typer.Option(help="Why, for later readers.")] = "discarded by hand",
     as_json: Json = False,
 ) -> None:
-    """Say that lines will not be corrected. They are kept, and do not wait again when their file is sent again."""
+    """Record that lines will not be corrected. They are kept, and do not wait again if their file is sent again."""
     from ncf_pipeline.ingest.corrections import discard_lines
 
     with serving(load_settings(), list_store=False) as settings:
@@ -161,9 +164,9 @@ def export(
     rule: Rule = None,
     as_json: Json = False,
 ) -> None:
-    """Write what waits as a workbook. Correct the cells in Excel and drop it into the inbox, or `ingest` it.
+    """Write the waiting lines as a workbook. Correct the cells in Excel, then drop it into the inbox or `ingest` it.
 
-    Keep the column `Quarantine ID`: by it the lines are known again. Rows that you delete go on waiting.
+    Keep the column `Quarantine ID`: it says which line a row corrects. Lines whose row you delete continue to wait.
     """
     from ncf_pipeline.ingest.corrections import export_workbook
 

@@ -62,7 +62,7 @@ class _Landed:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a table's lines belong: batch, file (from 1), and sheet (from 1; 0 if the file is no workbook)."""
+    """Where a table's lines belong: batch, file (from 1), and sheet (from 1; 0 if the file is not a workbook)."""
 
     batch_id: int
     file_number: int

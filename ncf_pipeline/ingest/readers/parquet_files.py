@@ -30,7 +30,7 @@ def open_parquet(path: Path, name: str, *, max_unpacked_mb: int) -> Table:
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
-            f"{name} is no Parquet file that can be read ({shortened(str(error), 120)}). Send it again."
+            f"{name} is not a readable Parquet file ({shortened(str(error), 120)}). Send it again."
         ) from error
     unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     if unpacked > max_unpacked_mb << 20:

@@ -26,7 +26,7 @@ class Table:
 
     Attributes:
         where: what people call the file (and sheet), for messages.
-        sheet: name of the sheet; None if the file is no workbook.
+        sheet: name of the sheet; None if the file is not a workbook.
         ignored: names of the columns that are not read.
         chunks: reads the table from the start; each chunk has `CHUNK_SCHEMA` and no empty rows.
         serial_dates: whether a number in the date column is a spreadsheet's count of days.

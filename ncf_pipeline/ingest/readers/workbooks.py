@@ -37,7 +37,7 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
         A table for each sheet that has the columns, and a note that names the other sheets; None if there are none.
 
     Raises:
-        InputError: the file is no workbook, is damaged, needs too much memory or time, or no sheet has the columns.
+        InputError: the file is not a workbook, is damaged, needs too much memory or time, or no sheet has the columns.
     """
     _check_archive(path, name, max_unpacked_mb)
     # -P: imports nothing from the current folder.
@@ -55,7 +55,7 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
-        raise InputError(f"{name} is no workbook that can be read ({reason}). Save it again as .xlsx.")
+        raise InputError(f"{name} is not a readable workbook ({reason}). Save it again as .xlsx.")
     return _tables_of(answer["sheets"], answer["all"], name, folder)
 
 
@@ -87,13 +87,13 @@ def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
     """Checks the archive before anything is unpacked.
 
     Raises:
-        InputError: the file is no workbook, is cut off, or unpacks to too much.
+        InputError: the file is not a workbook, is cut off, or unpacks to too much.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{name} is no workbook, or it is cut off. Send it again.") from error
+        raise InputError(f"{name} is not a workbook, or it is cut off. Send it again.") from error
     unpacked = sum(member.file_size for member in members)
     if unpacked > max_unpacked_mb << 20:
         raise InputError(

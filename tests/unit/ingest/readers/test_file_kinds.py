@@ -209,13 +209,13 @@ def nothing_but(archive_member):
 
 BAD = [
     ("not a workbook at all", "a.xlsx", b"hello, this is text", "holds CSV text"),
-    ("a truncated workbook", "a.xlsx", cut_off, "is no workbook, or it is cut off"),
+    ("a truncated workbook", "a.xlsx", cut_off, "is not a workbook, or it is cut off"),
     ("a zip bomb", "a.xlsx", bomb, "unpacks to 200 MB, more than the 100 MB that are allowed"),
     ("a gzip bomb", "a.csv.gz", lambda _: gzip.compress(bytes(200 << 20)), "unpacks to more than the 100 MB"),
     ("a cell far away", "a.xlsx", hostile_workbook, "a cell far away from the others"),
     ("an archive of another kind", "a.xlsx", nothing_but("readme.txt"), "an archive of another kind"),
     ("a binary workbook", "a.xlsx", nothing_but("xl/workbook.bin"), "a .xlsb workbook"),
-    ("a workbook without its parts", "a.xlsx", nothing_but("xl/workbook.xml"), "no workbook that can be read"),
+    ("a workbook without its parts", "a.xlsx", nothing_but("xl/workbook.xml"), "not a readable workbook"),
     ("an old or locked workbook", "a.xlsx", b"\xd0\xcf\x11\xe0" + bytes(600), "protected by a password"),
     ("the wrong sheet", "a.xlsx", book_of({"Stock": [["Bin", "Shelf"], [1, 2]]}), "sheet 'Stock', has no header"),
     ("no sheet of several", "a.xlsx", book_of({"A": [["x"]], "B": [["y"]]}), "no sheet with the columns"),
@@ -234,7 +234,7 @@ BAD = [
     ("a workbook renamed", "a.csv", book_of({"A": [NAMES, TYPED]}), "rename it so that it ends in .xlsx"),
     ("text renamed", "a.parquet", f"{HEADER}\n{LINE}", "rename it so that it ends in .csv"),
     ("an archive renamed", "a.csv", gzip.compress(HEADER.encode()), "rename it so that it ends in .csv.gz"),
-    ("a damaged table", "a.parquet", b"PAR1" + bytes(90), "no Parquet file that can be read"),
+    ("a damaged table", "a.parquet", b"PAR1" + bytes(90), "not a readable Parquet file"),
     ("text that is no UTF-8", "a.parquet", no_utf8, "is damaged"),
     ("another kind", "a.pdf", b"%PDF-1.4", "is none of .xlsx, .csv, .csv.gz, .parquet"),
 ]
