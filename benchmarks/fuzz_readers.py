@@ -1,7 +1,7 @@
 """Fuzzes the readers: `make fuzz`, or `python benchmarks/fuzz_readers.py --seconds 60 --seed 1`.
 
-Good files of every kind are damaged in many ways. Whatever comes of it, a reader gives lines that a database can keep,
-or refuses the file in one line. Anything else stops the run and leaves the file behind.
+Good files of every kind are damaged in many ways. A reader must return lines that Postgres can store, or refuse the
+file in one line. Anything else stops the run and leaves the file behind.
 """
 
 import argparse
@@ -43,7 +43,7 @@ NASTY = [
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Good files, by the end of their names."""
+    """Good files, by suffix."""
     frame = pd.DataFrame(ROWS, columns=NAMES).astype({"InvoiceNo": str, "StockCode": str})
     text = frame.to_csv(index=False)
     book = openpyxl.Workbook()
@@ -82,7 +82,7 @@ def damaged(content: bytes, dice: random.Random) -> bytes:
 
 
 def damaged_inside(content: bytes, suffix: str, dice: random.Random) -> bytes:
-    """Edits of what is packed, so that the reader gets past the wrapping."""
+    """Edits inside the archive, so that the reader gets past the wrapping."""
     if suffix == ".csv.gz":
         return gzip.compress(damaged(gzip.decompress(content), dice), 1)
     out = io.BytesIO()
@@ -94,7 +94,7 @@ def damaged_inside(content: bytes, suffix: str, dice: random.Random) -> bytes:
 
 
 def read(path: Path) -> int:
-    """Reads a file as landing does, and checks that a database can keep each line."""
+    """Reads a file as landing does, and checks that Postgres can store each line; returns the number of lines."""
     lines = 0
     with open_file(path, path.name, max_unpacked_mb=64) as opened:
         assert opened.tables
@@ -131,13 +131,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    dice, found = random.Random(options.seed), seeds()
+    dice, files = random.Random(options.seed), seeds()
     outcomes: Counter[str] = Counter()
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(prefix="ncf-fuzz-") as folder:
         while time.monotonic() < end:
             suffix = dice.choices([".csv", ".csv.gz", ".parquet", ".xlsx"], [10, 4, 4, 1])[0]
-            good = dice.choice(found[suffix])
+            good = dice.choice(files[suffix])
             inside = suffix in (".csv.gz", ".xlsx") and dice.random() < 0.8
             path = Path(folder) / f"fuzzed{suffix}"
             path.write_bytes(damaged_inside(good, suffix, dice) if inside else damaged(good, dice))

@@ -1,7 +1,8 @@
 """Time and memory of ingest: `python benchmarks/ingest.py workbook FILE.xlsx`, `days FOLDER` or `csv --lines 1000000`.
 
-Each starts a database of its own, loads through the stages that the DAG runs, and prints seconds by stage and the most
-memory that this process and its children had at once (their own and their share of common pages), without the database.
+Each starts a database of its own, loads through the stages that the DAG runs, and prints the seconds of each stage and
+the most memory that this process and its children had at once (PSS: their own pages, and their share of common ones),
+without the database.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from ncf_pipeline.storage.migrations import migrate
 
 
 class Memory(threading.Thread):
-    """Looks at the memory of this process and its children, ten times a second."""
+    """Measures the memory of this process and its children, ten times a second."""
 
     def __init__(self, but: Collection[int] = ()) -> None:
         super().__init__(daemon=True)
@@ -41,7 +42,7 @@ class Memory(threading.Thread):
 
 @contextmanager
 def shop() -> Iterator[Settings]:
-    """A database of its own, in a folder that is gone afterwards."""
+    """A database of its own, in a temporary folder."""
     with (
         tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder,
         serving(Settings(home=Path(folder)), list_store=False) as settings,

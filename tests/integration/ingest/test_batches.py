@@ -1,4 +1,4 @@
-"""A batch can be killed at any point, run twice, or run by two at once: no line is lost, and none counts twice."""
+"""A batch can be killed at any point, run twice, or run by two processes: no line is lost or counted twice."""
 
 import json
 import multiprocessing
@@ -41,7 +41,7 @@ def described(settings):
     return dict(rows(settings, "select stock_code, description from retail.product"))
 
 
-def test_a_stage_that_is_run_again_gives_the_same_and_does_nothing(settings, tmp_path):
+def test_a_stage_that_runs_again_returns_the_same_and_does_nothing(settings, tmp_path):
     files = [str(write(tmp_path, "a.csv", line(), line(quantity=0)))]
     batch_id = ingest.land(settings, files)
     assert ingest.land(settings, files) == batch_id
@@ -58,12 +58,12 @@ def test_a_stage_that_is_run_again_gives_the_same_and_does_nothing(settings, tmp
 
 
 @pytest.mark.parametrize("killed_after", ["land", "validate", "quarantine", "merge"])
-def test_a_run_that_was_killed_goes_on_where_it_stopped(settings, killed_after):
+def test_a_run_that_was_killed_continues_where_it_stopped(settings, killed_after):
     write(settings.inbox_path, "a.csv", line(), line(quantity=0))
     batch_id = ingest.land(settings, ingest.discover(settings))
     for stage in ("validate", "quarantine", "merge")[: ("land", "validate", "quarantine", "merge").index(killed_after)]:
         getattr(ingest, stage)(settings, batch_id)
-    if killed_after == "merge":  # between its transaction and the move
+    if killed_after == "merge":  # after its transaction, before the move
         processed = settings.inbox_path.parent / "processed"
         shutil.move(processed / "a.csv", settings.inbox_path / "a.csv")
     counts = ingest.ingest(settings)
@@ -98,7 +98,7 @@ def test_two_runs_at_once_take_each_file_once(settings):
         start.wait()
         try:
             results.append(ingest.ingest(settings))
-        except InputError as error:  # it came too late: all files are gone
+        except InputError as error:  # it came too late: all files were gone
             results.append(str(error))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -118,7 +118,7 @@ def _land_and_die(settings, path):
     landing.land_files(settings, [path], rules_sha256="")
 
 
-def test_a_process_that_dies_while_it_lands_leaves_nothing(settings, tmp_path):
+def test_a_process_that_dies_while_it_lands_leaves_nothing_behind(settings, tmp_path):
     path = str(write(tmp_path, "a.csv", line()))
     process = multiprocessing.get_context("spawn").Process(target=_land_and_die, args=(settings, path))
     process.start()
@@ -128,7 +128,7 @@ def test_a_process_that_dies_while_it_lands_leaves_nothing(settings, tmp_path):
     assert ingest.ingest(settings, [path]).merged == 1
 
 
-def test_an_invoice_that_is_spread_over_files_of_a_batch_is_one_invoice(settings, tmp_path):
+def test_an_invoice_in_several_files_of_a_batch_is_one_invoice(settings, tmp_path):
     folder = tmp_path / "drop"
     write(folder, "a.csv", line(code="1"), line(code="1"), line(code="2"))
     write(folder, "b.csv", line(code="3"))
@@ -136,9 +136,7 @@ def test_an_invoice_that_is_spread_over_files_of_a_batch_is_one_invoice(settings
     assert [code for _, code, _ in stored(settings)] == ["1", "1", "2", "3"]
 
 
-def test_files_of_a_batch_that_overlap_count_a_line_once_but_equal_lines_of_one_file_as_often_as_they_are(
-    settings, tmp_path
-):
+def test_a_line_in_two_files_of_a_batch_counts_once_but_equal_lines_of_one_file_all_count(settings, tmp_path):
     folder = tmp_path / "drop"
     write(folder, "a.csv", line(code="1"), line(code="1"), line(code="2"))
     write(folder, "b.csv", line(code="1"), line(code="2"), line(code="3"))
@@ -167,7 +165,7 @@ def test_the_same_bytes_under_another_name_are_recognised(settings, tmp_path):
     ]
 
 
-def test_bytes_that_were_loaded_long_ago_are_read_again_when_their_invoices_have_changed_since(settings, tmp_path):
+def test_bytes_that_were_loaded_before_are_read_again_if_their_invoices_have_changed_since(settings, tmp_path):
     first = str(write(tmp_path, "a.csv", line(quantity=1)))
     ingest.ingest(settings, [first])
     ingest.ingest(settings, [str(write(tmp_path, "b.csv", line(quantity=2)))])
@@ -175,7 +173,7 @@ def test_bytes_that_were_loaded_long_ago_are_read_again_when_their_invoices_have
     assert stored(settings) == [("536365", "85123A", 1)]
 
 
-def test_a_product_keeps_its_newest_good_description_whatever_the_order_of_files(settings, tmp_path):
+def test_a_product_keeps_its_newest_good_description_in_any_order_of_files(settings, tmp_path):
     old = str(write(tmp_path, "old.csv", line(code="15056bl", text="OLD", date="2010-12-01 08:00:00")))
     new = str(
         write(
@@ -191,21 +189,21 @@ def test_a_product_keeps_its_newest_good_description_whatever_the_order_of_files
     assert described(settings) == {"15056BL": "OLD", "OTHER": "HOLDER"}
 
 
-def test_a_file_that_most_lines_of_are_broken_is_rejected_as_a_whole_with_the_reason_beside_it(settings):
+def test_a_file_with_mostly_broken_lines_is_rejected_as_a_whole_with_the_reason_beside_it(settings):
     write(settings.inbox_path, "shifted.csv", *(line(quantity="x") for _ in range(1500)))
     with pytest.raises(QualityError, match=r"shifted\.csv: Most lines can be read"):
         ingest.ingest(settings)
     rejected = settings.inbox_path.parent / "rejected"
-    told = json.loads((rejected / "shifted.csv.reason.json").read_text())
-    assert told["file"] == "shifted.csv"
-    assert "most_lines_are_readable" in told["reason"]
+    beside = json.loads((rejected / "shifted.csv.reason.json").read_text())
+    assert beside["file"] == "shifted.csv"
+    assert "most_lines_are_readable" in beside["reason"]
     assert rows(settings, "select status, lines_read from raw.batch") == [("rejected", 1500)]
     assert rows(settings, "select count(*) from raw.landed_line") == [(0,)]
     with pytest.raises(QualityError):
         ingest.validate(settings, 1)
 
 
-def test_names_that_files_should_not_have_do_no_harm(settings):
+def test_awkward_file_names_do_no_harm(settings):
     names = [
         "a b.csv",
         'it\'s "so".csv',
@@ -228,7 +226,7 @@ def test_names_that_files_should_not_have_do_no_harm(settings):
     assert (settings.inbox_path.parent / "rejected" / "bad\nname.csv").exists()
 
 
-def test_a_file_that_is_still_growing_is_left_for_the_next_round(settings):
+def test_a_file_that_is_still_growing_is_left_for_the_next_run(settings):
     patient = settings.model_copy(update={"inbox_settle_seconds": 0.5})
     write(settings.inbox_path, "whole.csv", line())
     growing = write(settings.inbox_path, "growing.csv", line())
@@ -243,14 +241,14 @@ def test_a_file_that_is_still_growing_is_left_for_the_next_round(settings):
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        found = ingest.discover(patient)
+        files = ingest.discover(patient)
     finally:
         stop.set()
         writer.join()
-    assert [path.rpartition("/")[2] for path in found] == ["whole.csv"]
+    assert [path.rpartition("/")[2] for path in files] == ["whole.csv"]
 
 
-def test_a_file_of_the_same_name_does_not_replace_what_was_processed_before(settings):
+def test_a_file_does_not_replace_a_processed_file_of_the_same_name(settings):
     for quantity in (1, 2):
         write(settings.inbox_path, "day.csv", line(quantity=quantity))
         ingest.ingest(settings)
@@ -261,10 +259,10 @@ def test_a_file_of_the_same_name_does_not_replace_what_was_processed_before(sett
 def test_files_are_found_by_path_folder_glob_and_url(settings, tmp_path):
     first, second = (str(write(tmp_path / "in", name, line())) for name in ("a.csv", "b.csv"))
     write(tmp_path / "in", "notes.txt", "hello")
-    found = [first, second]
-    assert ingest.discover(settings, [str(tmp_path / "in")]) == found
-    assert ingest.discover(settings, [str(tmp_path / "in" / "*.csv")]) == found
-    assert ingest.discover(settings, [(tmp_path / "in" / "a.csv").as_uri(), second, first]) == found
+    both = [first, second]
+    assert ingest.discover(settings, [str(tmp_path / "in")]) == both
+    assert ingest.discover(settings, [str(tmp_path / "in" / "*.csv")]) == both
+    assert ingest.discover(settings, [(tmp_path / "in" / "a.csv").as_uri(), second, first]) == both
     assert ingest.discover(settings) == []
     for nothing in ("nowhere.csv", "*.xlsx", "file:///nowhere/at/all.csv"):
         with pytest.raises(InputError, match="there is no such file"):

@@ -1,4 +1,4 @@
-"""What on-call is told, and the page that it links to."""
+"""The alert about a batch, and the page to which it links."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def page(settings, batch_id):
     return path.read_text()
 
 
-def test_a_broken_rule_is_told_in_words_with_rows_examples_a_link_and_a_command(settings):
+def test_the_alert_has_the_broken_rule_in_words_its_rows_examples_and_a_link(settings):
     load(settings, GOOD, *[ZERO] * 7)
     message = quality_message(settings, 1)
     assert message.splitlines()[0] == "Batch 1 (day.csv) has lines in quarantine; its other lines are merged."
@@ -39,7 +39,7 @@ def test_a_broken_rule_is_told_in_words_with_rows_examples_a_link_and_a_command(
     assert "Every rule: " in message.splitlines()[-1]
 
 
-def test_a_rejected_batch_is_told_with_examples_too(settings):
+def test_the_alert_about_a_rejected_batch_has_examples_too(settings):
     with pytest.raises(QualityError):
         load(settings, *[GOOD.replace(",6,", ",six,")] * 1200)
     message = quality_message(settings, 1)
@@ -48,7 +48,7 @@ def test_a_rejected_batch_is_told_with_examples_too(settings):
     assert "17850" not in message
 
 
-def test_good_batches_and_warnings_wake_nobody(settings):
+def test_good_batches_and_warnings_alert_nobody(settings):
     load(settings, GOOD.replace("France", "Narnia"))
     assert quality_message(settings, 1) is None
 

@@ -1,4 +1,4 @@
-"""Whatever a file holds: read = merged + unchanged + quarantined, and every good line is there exactly once."""
+"""For any content of files: read = merged + unchanged + quarantined, and every good line is stored exactly once."""
 
 import csv
 import io
@@ -70,7 +70,7 @@ def test_no_line_is_lost_and_none_counts_twice(settings, tmp_path, first, second
     try:
         counts = ingest.ingest(settings, [str(folder)])
     except InputError:
-        # All rows of a file may be empty, or hold nothing that is read.
+        # All rows of a file may be empty.
         return
     assert counts.read == counts.merged + counts.unchanged + counts.quarantined
     lines, counted, waiting, landed = facts(settings)
@@ -78,7 +78,7 @@ def test_no_line_is_lost_and_none_counts_twice(settings, tmp_path, first, second
     assert waiting <= counts.quarantined
     assert landed == 0
 
-    # The same lines in one file, in another order: nothing changes that would not change in one file alone.
+    # The second file again, with its lines in another order; then once more.
     (tmp_path / "c.csv").write_bytes(as_csv([*reversed(second)]))
     again = ingest.ingest(settings, [str(tmp_path / "c.csv")])
     assert again.read == again.merged + again.unchanged + again.quarantined

@@ -1,4 +1,4 @@
-"""What waits in quarantine can be looked at, corrected and sent through again; nothing is lost on the way."""
+"""Lines in quarantine can be listed, corrected and checked again; none is lost on the way."""
 
 import openpyxl
 import pytest
@@ -30,7 +30,7 @@ def states(settings):
     return [(waiting.quarantine_id, waiting.state) for waiting in quarantined_lines(settings, state=None)]
 
 
-def test_a_waiting_line_tells_where_it_came_from_what_it_held_and_which_rules_it_broke(settings, tmp_path):
+def test_a_waiting_line_has_its_file_its_cells_and_the_rules_that_it_broke(settings, tmp_path):
     load(settings, tmp_path, line(), line(quantity="six"), line(quantity=0, price=-1))
     first, second = quarantined_lines(settings)
     assert (first.file, first.row_number, first.invoice_no) == ("a.csv", 3, "536365")
@@ -50,7 +50,7 @@ def test_a_line_that_is_released_with_a_change_joins_the_others_of_its_invoice(s
     assert states(settings) == [(1, "released")]
 
 
-def test_a_file_that_is_sent_again_takes_no_correction_back(settings, tmp_path):
+def test_a_file_that_is_sent_again_undoes_no_correction(settings, tmp_path):
     lines = [line(), line(code="71053", quantity="six")]
     load(settings, tmp_path, *lines)
     ingest.release(settings, [1], {"quantity": "6"})
@@ -61,7 +61,7 @@ def test_a_file_that_is_sent_again_takes_no_correction_back(settings, tmp_path):
     assert "1 broken lines were read as they were corrected before" in str(again)
 
 
-def test_a_correction_that_took_two_tries_is_known_too(settings, tmp_path):
+def test_a_correction_that_took_two_tries_is_recognised_too(settings, tmp_path):
     lines = [line(), line(code="71053", quantity="six")]
     load(settings, tmp_path, *lines)
     ingest.release(settings, [1], {"quantity": "half a dozen"})
@@ -87,7 +87,7 @@ def test_a_line_is_released_once(settings, tmp_path):
         ingest.release(settings, [1], {"qty": "6"})
 
 
-def test_a_discarded_line_does_not_wait_again_when_it_is_read_again(settings, tmp_path):
+def test_a_discarded_line_does_not_wait_again_if_it_is_read_again(settings, tmp_path):
     lines = [line(), line(code="B", price=-11062.06)]
     load(settings, tmp_path, *lines)
     assert discard_lines(settings, [1], note="bad debt") == [1]
@@ -112,10 +112,10 @@ def test_lines_are_corrected_in_a_workbook_and_dropped_back_into_the_inbox(setti
     names = [cell.value for cell in book.active[1]]
     assert names[:3] == ["Quarantine ID", "InvoiceNo", "StockCode"]
     assert book.active.cell(2, names.index("From") + 1).value == "a.csv, row 3"
-    assert book.active.cell(3, names.index("StockCode") + 1).data_type == "s"  # no formula on anybody's desk
+    assert book.active.cell(3, names.index("StockCode") + 1).data_type == "s"  # Excel must not run it as a formula
     book.active.cell(2, names.index("Quantity") + 1).value = 6
     book.active.cell(3, names.index("Quantity") + 1).value = "2"
-    book.active.delete_rows(4)  # not now
+    book.active.delete_rows(4)  # not corrected yet
     settings.inbox_path.mkdir()
     book.save(settings.inbox_path / "corrected.xlsx")
 
@@ -124,7 +124,7 @@ def test_lines_are_corrected_in_a_workbook_and_dropped_back_into_the_inbox(setti
     assert sorted(stored(settings)) == sorted([("536365", "71053", 6), ("536365", "85123A", 6), ("536365", "=1+1", 2)])
     assert states(settings) == [(1, "released"), (2, "released"), (3, "waiting")]
 
-    # Dropped a second time, by mistake, with other bytes.
+    # Dropped a second time by mistake, with other bytes.
     book.active.cell(1, 20).value = "a note"
     book.save(settings.inbox_path / "corrected again.xlsx")
     counts = ingest.ingest(settings)
@@ -132,7 +132,7 @@ def test_lines_are_corrected_in_a_workbook_and_dropped_back_into_the_inbox(setti
     assert len(stored(settings)) == 3
 
 
-def test_a_correction_of_a_line_that_is_not_there_waits_itself(settings, tmp_path):
+def test_a_correction_of_an_unknown_line_waits_itself(settings, tmp_path):
     content = f"Quarantine ID,{HEADER}\n77,{line()}\n"
     (tmp_path / "a.csv").write_text(content)
     assert ingest.ingest(settings, [str(tmp_path / "a.csv")]).quarantined == 1

@@ -15,7 +15,7 @@ BAD_DEBT = 2  # lines with a negative price
 
 
 def digest(settings):
-    """Of every line and product, whatever batch brought them."""
+    """Count and hash of all lines, and of all products, without the batch that brought them."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select count(*), md5(string_agg(line::text, '|' order by invoice_no, line_number))"
@@ -55,7 +55,7 @@ def test_the_workbook_and_all_day_files_give_the_same_in_any_order(settings, rea
 
 
 def largest_orders_were_cancelled_and_are_no_purchases(settings):
-    """16446 bought 80,995 paper crafts and cancelled them 12 minutes later; 12346 likewise 74,215 jars."""
+    """16446 bought 80,995 paper crafts and cancelled them 12 minutes later; 12346 did the same with 74,215 jars."""
     interactions = read_snapshot(settings, take_snapshot(settings, None)).interactions
     largest = interactions[interactions["quantity"] > 50_000]
     assert sorted(zip(largest["customer_id"], largest["stock_code"], largest["quantity"], strict=True)) == [
@@ -67,7 +67,7 @@ def largest_orders_were_cancelled_and_are_no_purchases(settings):
 
 
 def every_reason_is_true(settings, untrained):
-    """Whatever a model lists, why it is listed is looked for in the invoices."""
+    """Checks the reason for every listed product against the invoices."""
     frozen = read_snapshot(settings, take_snapshot(settings, None))
     maker = ListMaker(untrained(frozen, 0), frozen.interactions, frozen.cutoff)
     counts = check_every_reason(with_reasons(maker, shard=(0, 15)), Facts(frozen.interactions, frozen.cutoff))

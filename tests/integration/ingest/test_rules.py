@@ -31,7 +31,7 @@ def file(tmp_path, lines, name="day.csv"):
 
 
 def broken(settings, *paths):
-    """Rule to number of rows, of the rules that failed."""
+    """Rule to the number of rows that broke it, for the rules that failed."""
     batch_id = ingest.land(settings, list(paths))
     return {rule.rule_id: rule.rows for rule in ingest.validate(settings, batch_id).failed}
 
@@ -58,9 +58,9 @@ OF_ROWS = {
 
 
 def test_rules_on_rows(settings, tmp_path):
-    found = broken(settings, file(tmp_path, [*usual(200), *OF_ROWS.values()]))
-    # Dates of 1900 and 2099 are far from the others, too.
-    assert found == dict.fromkeys(OF_ROWS, 1) | {"date_is_near_the_others": 3}
+    rows = broken(settings, file(tmp_path, [*usual(200), *OF_ROWS.values()]))
+    # The dates in 1900 and 2099 are also far from the others.
+    assert rows == dict.fromkeys(OF_ROWS, 1) | {"date_is_near_the_others": 3}
 
 
 def test_usual_lines_break_nothing(settings, tmp_path):
@@ -89,7 +89,7 @@ def test_an_invoice_in_two_files(settings, tmp_path):
 
 
 def days(first, count, lines, *, guests=0):
-    """Lines a day, the first of them by guests; each line an invoice of its own."""
+    """`lines` lines a day, each an invoice of its own; the first `guests` of them are by guests."""
     for day in range(count):
         at = datetime.fromisoformat(first) + timedelta(days=day, hours=10)
         for number in range(lines):
@@ -98,7 +98,7 @@ def days(first, count, lines, *, guests=0):
 
 
 @pytest.mark.parametrize(
-    ("lines", "guests", "found"),
+    ("lines", "guests", "failed"),
     [
         (100, 30, []),
         (100, 60, ["customers_are_given_as_usual"]),
@@ -106,13 +106,13 @@ def days(first, count, lines, *, guests=0):
         (4, 1, ["days_have_lines_as_usual"]),
     ],
 )
-def test_a_batch_is_compared_with_the_four_weeks_before(settings, tmp_path, lines, guests, found):
+def test_a_batch_is_compared_with_the_previous_four_weeks(settings, tmp_path, lines, guests, failed):
     ingest.ingest(settings, [file(tmp_path, days("2011-01-01", 28, 50, guests=5), "before.csv")])
     new = file(tmp_path, days("2011-01-29", 3, lines, guests=guests), "new.csv")
-    assert list(broken(settings, new)) == found
+    assert list(broken(settings, new)) == failed
 
 
-def test_a_batch_of_which_most_lines_are_unreadable_is_rejected(settings, tmp_path):
+def test_a_batch_with_mostly_unreadable_lines_is_rejected(settings, tmp_path):
     with pytest.raises(QualityError, match="most_lines_are_readable"):
         broken(settings, file(tmp_path, usual(1200, quantity="six")))
 
@@ -132,7 +132,7 @@ def test_a_landing_table_that_was_tampered_with_is_noticed(settings, tmp_path, s
         ingest.validate(settings, batch_id)
 
 
-def test_every_rule_is_tried_here():
+def test_every_rule_is_tested_here():
     tried = {*OF_ROWS, "most_lines_are_readable", "columns_are_there", "invoice_is_in_one_file"}
     tried |= {"customers_are_given_as_usual", "days_have_lines_as_usual", "invoice_has_one_customer"}
     tried |= {"invoice_no_looks_usual", "stock_code_looks_usual", "country_is_given", "description_is_given"}

@@ -1,4 +1,4 @@
-"""Files in, lines in Postgres: nothing lost, nothing twice, and a clear word where a file cannot be used."""
+"""Files in, lines in Postgres: none is lost or doubled, and a file that cannot be used is refused with the reason."""
 
 import json
 
@@ -34,7 +34,7 @@ def balanced(counts):
 @pytest.mark.parametrize(
     ("encoding", "delimiter"), [("utf-8", ","), ("utf-8-sig", ";"), ("utf-16", "\t"), ("cp1252", ";")]
 )
-def test_a_csv_is_read_whatever_its_encoding_and_delimiter(settings, tmp_path, encoding, delimiter):
+def test_a_csv_is_read_with_any_encoding_and_delimiter(settings, tmp_path, encoding, delimiter):
     text = f"{HEADER}\n{GOOD.replace('HOLDER', 'CAFÉ £5')}\n".replace(",", delimiter)
     (tmp_path / "day.csv").write_text(text, encoding=encoding)
     counts = load(settings, tmp_path / "day.csv")
@@ -67,7 +67,7 @@ def test_codes_stay_text_and_guests_stay_guests(settings, tmp_path):
     ],
 )
 def test_a_broken_line_waits_in_quarantine_with_the_rules_name_and_the_others_are_merged(settings, tmp_path, broken):
-    # A batch of which most lines are broken may be refused as a whole, so the broken one is among good ones.
+    # Among good lines, because a batch with mostly broken lines may be rejected as a whole.
     good = [GOOD.replace("536365", str(600_000 + number)) for number in range(60)]
     (tmp_path / "day.csv").write_text("\n".join([HEADER, *good, broken]) + "\n")
     counts = load(settings, tmp_path / "day.csv")
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line_that_names_it(setting
     assert (tmp_path / name).read_bytes() == content  # a file outside the inbox stays where it is
 
 
-def test_the_same_again_changes_nothing_and_a_corrected_invoice_replaces_its_lines(settings, tmp_path):
+def test_the_same_file_again_changes_nothing_and_a_corrected_invoice_replaces_its_lines(settings, tmp_path):
     second = GOOD.replace("85123A", "71053")
     (tmp_path / "a.csv").write_text(f"{HEADER}\n{GOOD}\n{second}\n")
     assert load(settings, tmp_path / "a.csv").merged == 2

@@ -1,4 +1,4 @@
-"""The rules of expectations/top_n_lists.json: each can fail, good lists pass all, and what is refused nobody reads."""
+"""The rules of expectations/top_n_lists.json: each can fail, good lists pass all, and no shopper sees refused lists."""
 
 import logging
 import threading
@@ -22,10 +22,10 @@ from ncf_pipeline.training import retrain
 
 AS_OF = datetime(2011, 12, 9)
 CUSTOMERS = [str(14600 + number) for number in range(30)]
-PRODUCTS = [f'{22000 + number}"\\A' for number in range(60)]  # as awkward as a code may be
+PRODUCTS = [f'{22000 + number}"\\A' for number in range(60)]  # awkward codes
 TOP_N = 5
 TODAY = date(2026, 7, 1)
-RULED = ["9A", "9B", "9C", "CHEAP1", "FRENCH1", "HIDDEN1"]  # a merchandiser has something against each
+RULED = ["9A", "9B", "9C", "CHEAP1", "FRENCH1", "HIDDEN1"]  # a merchandising rule applies to each
 RULES = """
 insert into retail.unlisted_product values ('hidden1 ', 'out of stock', '2026-07-02');
 insert into retail.unlisted_product values ('9A', 'out of stock', '2026-07-01');
@@ -37,11 +37,11 @@ insert into retail.pinned_product (stock_code, list_name, country, starts_on, en
 ('9b', 'new_arrivals', null, '2026-06-01', '2026-07-01');
 update retail.list_limit set max_per_family = 2, min_price = 0.5;
 """
-GONE = 99  # a customer who gave everything back
+GONE = 99  # a customer who returned everything
 
 
 def purchases():
-    """Each customer bought two products, and brought a third back; a product and a country come after `AS_OF`."""
+    """Each customer keeps two products and has returned a third; a product and a country come after `AS_OF`."""
     rows = []
     for place, customer in enumerate(CUSTOMERS):
         for step, back in ((0, None), (1, None), (2, AS_OF - timedelta(days=1))):
@@ -78,7 +78,7 @@ def good_lists():
 
 @pytest.fixture
 def products(settings):
-    """Descriptions of whatever is in a list below, but for one code, and a merchandiser's rules."""
+    """Descriptions of all products in the lists below except one, and a merchandiser's rules."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         rows = [(code, "A GOOD THING", AS_OF) for code in [*PRODUCTS, *RULED, "ELSEWHERE1", "POST", "LATER1", "COMES1"]]
         execute_values(cursor, "insert into retail.product values %s", rows)
@@ -86,7 +86,7 @@ def products(settings):
 
 
 def put(codes, *, audience="customer", list_name="for_you", rows=1):
-    """Gives the first lists of a name other stock codes."""
+    """Replaces the stock codes of the first lists of a name."""
 
     def spoil(lists):
         chosen = lists.index[(lists[Lists.AUDIENCE] == audience) & (lists[Lists.LIST_NAME] == list_name)][:rows]
@@ -149,7 +149,7 @@ def test_every_rule_has_spoilt_lists():
     assert set(SPOILT) == set(quality.rules_of(SUITE))
 
 
-def test_good_lists_pass_all_rules_and_nothing_of_them_stays_behind(settings, products):
+def test_good_lists_pass_all_rules_and_leave_no_rows_behind(settings, products):
     verdict = checked(settings, good_lists(), purchases())
     assert (verdict.rules, verdict.worst, verdict.broken) == (len(SPOILT), None, [])
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -177,7 +177,7 @@ def test_an_example_names_the_list_and_not_the_customer(settings, products):
     assert (broken.rows, broken.example) == (1, "for_you of customer ***00")
 
 
-def test_one_bought_later_or_by_another_customer_may_be_discovered(settings, products):
+def test_a_product_bought_later_or_by_another_customer_may_be_in_discover(settings, products):
     lists = put([PRODUCTS[40], PRODUCTS[41], PRODUCTS[42], PRODUCTS[43], PRODUCTS[44]], list_name="discover")(
         good_lists()
     )
@@ -198,7 +198,7 @@ BEST = PRODUCTS[50 : 50 + TOP_N]
 
 
 def with_control(spoil=lambda lists: lists):
-    """Lists of which a control group has best sellers and no other."""
+    """Lists in which a control group has only best sellers."""
     lists = put(BEST, rows=len(CONTROL))(good_lists())
     theirs = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.KEY].isin(CONTROL)
     return spoil(lists[~theirs | (lists[Lists.LIST_NAME] == "for_you")])
@@ -214,7 +214,7 @@ def with_control(spoil=lambda lists: lists):
         (put([PRODUCTS[0], "HIDDEN1"], rows=1), ["product_is_not_unlisted"]),
     ],
 )
-def test_of_a_control_group_one_list_is_expected_which_may_be_the_same_for_all(settings, products, spoil, broken):
+def test_a_control_group_needs_only_one_list_which_may_be_the_same_for_all(settings, products, spoil, broken):
     verdict = check_lists(
         settings,
         [with_control(spoil)],
@@ -250,7 +250,7 @@ def test_a_row_without_a_list_is_named(settings, products):
         checked(settings, put(None)(good_lists()), purchases())
 
 
-def test_a_rule_that_cannot_be_checked_is_named_with_what_the_database_said(settings, products, monkeypatch):
+def test_a_rule_that_cannot_be_checked_is_named_with_the_message_of_the_database(settings, products, monkeypatch):
     fill = list_quality._fill
 
     def fill_and_rename(*arguments):
@@ -284,14 +284,14 @@ def states(settings):
         return cursor.fetchall()
 
 
-def test_refused_lists_leave_everything_as_it_is_for_shoppers(settings, store, version, caplog):
+def test_refused_lists_change_nothing_for_shoppers(settings, store, version, caplog):
     caplog.set_level(logging.INFO)
     assert retrain.publish(settings, version) == 1
     assert any("23 rules asked" in record.getMessage() for record in caplog.records)
     before = dump(store)
     assert f"{settings.key_prefix}:current" in before
 
-    # A slip of the keyboard, and nothing is dear enough.
+    # A typing mistake: no product is dear enough.
     execute(settings, "update retail.list_limit set min_price = 1000000")
     with pytest.raises(QualityError, match=r"^p000002 is refused: .*for_you_is_not_empty.*still serve\.$") as raised:
         retrain.publish(settings, version)
@@ -309,7 +309,7 @@ def test_refused_lists_leave_everything_as_it_is_for_shoppers(settings, store, v
     assert store.get(f"{settings.key_prefix}:current") == "p000003"
 
 
-def test_a_rollback_is_not_held_up_by_what_was_excluded_since(settings, store, version, promoted):
+def test_a_rollback_is_not_refused_because_of_later_exclusions(settings, store, version, promoted):
     retrain.publish(settings, version)
     other = promoted(registry.model_version(settings, version).snapshot_id, "b")
     retrain.publish(settings, other)

@@ -22,7 +22,7 @@ CUSTOMERS = PRODUCTS = 25
 
 
 def sold(settings, customers=CUSTOMERS, days=87):
-    """A purchase of each customer on each day, and one of a guest; every hundredth comes back an hour later."""
+    """Each customer and a guest buy once a day; every hundredth purchase is returned an hour later."""
     rows = []
     for day in range(days):
         for customer in [*range(customers), None]:
@@ -45,7 +45,7 @@ def report_of(settings, snapshot_id):
 
 @pytest.fixture
 def snapshot(settings):
-    """A good snapshot, and one a week before it that was checked."""
+    """A good snapshot; an earlier one, by a week, was checked."""
     sold(settings)
     check_snapshot(settings, read_snapshot(settings, take_snapshot(settings, BEFORE)))
     return read_snapshot(settings, take_snapshot(settings, CUTOFF))
@@ -114,7 +114,7 @@ def test_a_good_snapshot_passes_all_rules_and_its_record_says_so(settings, snaps
 def test_a_spoilt_snapshot_breaks_the_rule(settings, snapshot, caplog, rule_id):
     rule = quality.rules_of(SUITE)[rule_id]
     spoilt = dataclasses.replace(snapshot, interactions=SPOILT[rule_id](snapshot.interactions))
-    if rule_id == "stock_code_has_a_digit":  # nobody knows yet that it is none
+    if rule_id == "stock_code_has_a_digit":  # it is not excluded yet
         spoilt.products.loc[len(spoilt.products)] = ("CARRIAGE", "CARRIAGE")
     if rule.severity == "critical":
         with pytest.raises(QualityError, match="s000002 is refused") as raised:
@@ -130,10 +130,10 @@ def test_a_spoilt_snapshot_breaks_the_rule(settings, snapshot, caplog, rule_id):
     assert any(rule_id in line and rule.sentence.rstrip(".") in line for line in said)
 
 
-def test_a_later_snapshot_is_compared_with_the_newest_one_before_that_was_good(settings, snapshot):
+def test_a_snapshot_is_compared_with_the_newest_earlier_one_that_was_good(settings, snapshot):
     half = dataclasses.replace(snapshot, interactions=half_of(snapshot.interactions))
     assert check_snapshot(settings, half).worst == "warning"
-    # Now that is what is usual for snapshots after it; not for this one, and not for earlier ones.
+    # Now half is usual for later snapshots, but not for this one.
     assert check_snapshot(settings, half).worst == "warning"
     later = dataclasses.replace(half, snapshot_id="s000009", cutoff=CUTOFF + timedelta(days=1))
     assert check_snapshot(settings, later).worst is None

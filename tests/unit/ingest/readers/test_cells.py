@@ -1,4 +1,4 @@
-"""From text to values: every way of writing that a shop's files use, and what is no value."""
+"""Text to values: every spelling that a shop's files use, and text that is no value of its column."""
 
 import json
 from datetime import datetime
@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from ncf_pipeline.ingest.readers.cells import as_instants, as_typed
-from ncf_pipeline.ingest.readers.date_order import ambiguous_at, proofs_of_order
 from ncf_pipeline.ingest.readers.table import CHUNK_SCHEMA
 
 LINE = {
@@ -92,7 +91,7 @@ def test_a_cell_is_read(column, written, value):
         ("description", "x" * 5001),
     ],
 )
-def test_what_is_no_value_of_its_column_is_kept_as_it_was_and_named(column, written):
+def test_a_cell_that_is_no_value_of_its_column_is_kept_and_named(column, written):
     row = typed(**{column: written})
     assert row[column] is None
     assert row["unreadable"] == [column]
@@ -101,7 +100,7 @@ def test_what_is_no_value_of_its_column_is_kept_as_it_was_and_named(column, writ
     assert kept["country"] == "United Kingdom"
 
 
-def test_a_cell_that_is_far_too_long_is_cut_and_says_so():
+def test_a_far_too_long_cell_is_cut_with_a_note():
     kept = json.loads(typed(description="x" * 100_000_000)["original"])
     assert kept["description"].endswith("… (100,000,000 characters)")
     assert len(kept["description"]) < 2_000
@@ -113,7 +112,7 @@ def test_a_line_that_cannot_be_divided_is_kept_whole():
     assert json.loads(row["original"]) == {"line": '536365,"85123A"x,6'}
 
 
-def test_a_decimal_comma_is_read_where_the_semicolon_divides_cells():
+def test_a_decimal_comma_is_read_if_semicolons_divide_the_cells():
     assert typed(unit_price="2,55", decimal_comma=True)["unit_price"] == 2.55
     assert typed(unit_price="1.234,55", decimal_comma=True)["unreadable"] == ["unit_price"]
 
@@ -148,10 +147,3 @@ def test_a_spreadsheets_count_of_days_is_a_date_only_in_a_spreadsheet():
     series = pl.Series(["40513.351388889", "2010-12-01 08:26:00"])
     assert as_instants(series, None, serial=True).to_list() == [datetime(2010, 12, 1, 8, 26)] * 2
     assert as_instants(series, None).to_list() == [None, datetime(2010, 12, 1, 8, 26)]
-
-
-def test_some_dates_prove_which_comes_first_the_day_or_the_month():
-    dates = pl.Series(["2011-01-13", "5/5/2011", "1/2/2011", "13/2/2011 8:00", "2/14/2011", None])
-    assert proofs_of_order(dates) == {"day first": 3, "month first": 4}
-    assert ambiguous_at(dates) == 2
-    assert ambiguous_at(pl.Series(["5/5/2011", "13/2/2011"])) is None

@@ -1,4 +1,4 @@
-"""Any file: read, or refused in one line that says what is wrong and what to do."""
+"""Any file is read, or refused in one line that says what is wrong and what to do."""
 
 import gzip
 import io
@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.readers.date_order import date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
@@ -27,7 +26,7 @@ CELLS = ["536365", "85123A", "HOLDER", "6", "2010-12-01 08:26:00", "2.55", "1785
 
 
 def read(path, max_unpacked_mb=100):
-    """All lines of all tables of a file, and what was noted about it."""
+    """All lines of all tables of a file, its ignored columns, and its note."""
     with open_file(path, path.name, max_unpacked_mb=max_unpacked_mb) as opened:
         chunks = [chunk for table in opened.tables for chunk in table.chunks()]
         ignored = [name for table in opened.tables for name in table.ignored]
@@ -90,12 +89,12 @@ def test_line_ends_may_be_mixed_and_rows_are_counted_as_an_editor_does(tmp_path)
         "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country",
     ],
 )
-def test_columns_are_known_by_name_however_they_are_spelled(tmp_path, header):
+def test_columns_are_recognised_in_any_spelling(tmp_path, header):
     frame, _, _ = read(written(tmp_path, "a.csv", f"{header}\n{LINE}\n"))
     assert cells(frame) == CELLS
 
 
-def test_columns_come_in_any_order_and_others_are_ignored_and_named(tmp_path):
+def test_columns_may_be_in_any_order_and_others_are_ignored_and_named(tmp_path):
     order = [7, 3, 1, 0, 2, 6, 5, 4]
     lines = [["Shop", *(row[at] for at in order), "Note"] for row in (NAMES, CELLS)]
     lines[1][0], lines[1][-1] = "1", "gift"
@@ -136,7 +135,7 @@ def test_every_sheet_with_the_columns_is_read_and_the_others_are_named(tmp_path)
     assert note == "sheets left out: 'Notes'"
 
 
-def test_a_parquet_file_is_read_whatever_the_types_of_its_columns(tmp_path):
+def test_a_parquet_file_is_read_with_any_types_of_columns(tmp_path):
     frame = pd.DataFrame([TYPED, TYPED], columns=NAMES).astype({"Country": "category", "CustomerID": "float"})
     frame.loc[1, "CustomerID"] = None
     frame.to_parquet(tmp_path / "a.parquet")
@@ -146,24 +145,8 @@ def test_a_parquet_file_is_read_whatever_the_types_of_its_columns(tmp_path):
     assert [cells(got, row)[6] for row in (0, 1)] == ["17850", None]
 
 
-def test_the_order_of_day_and_month_is_what_the_files_other_dates_prove(tmp_path):
-    def order_of(*dates):
-        content = "\n".join([HEADER, *(LINE.replace("2010-12-01 08:26:00", date) for date in dates)])
-        path = written(tmp_path, "a.csv", content)
-        with open_file(path, path.name, max_unpacked_mb=1) as opened:
-            return date_order(opened.tables[0])
-
-    assert order_of("01/02/2011", "13/02/2011") == "day first"
-    assert order_of("01/02/2011 10:00", "02/13/2011 10:00") == "month first"
-    assert order_of("05/05/2011") is None
-    with pytest.raises(InputError, match=r"a\.csv row 3: 01/02/2011 could have the day or the month first"):
-        order_of("2011-01-02", "01/02/2011")
-    with pytest.raises(InputError, match=r"row 2 has 13/02/2011 and row 3 has 02/13/2011"):
-        order_of("13/02/2011", "02/13/2011")
-
-
 def hostile_workbook(folder):
-    """A few hundred bytes with a cell in the last row and column: read as a table it would need 400 GB."""
+    """A small file with a cell in the last row and column: as a table it would need 400 GB."""
     path = workbook(folder, {"Sales": [NAMES, TYPED]})
     book = openpyxl.load_workbook(path)
     book.active["XFD1048576"] = 1
@@ -261,7 +244,7 @@ def test_a_file_that_may_not_be_read_is_refused():
 
 @contextmanager
 def as_no_superuser(folder):
-    """Root may read everything, so it is somebody else for a while."""
+    """Becomes another user for the block, because root may read everything."""
     user = os.geteuid()
     if user == 0:
         os.chown(folder, 65534, -1)
@@ -272,7 +255,7 @@ def as_no_superuser(folder):
         os.seteuid(user)
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_not_a_file(tmp_path):
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(InputError, match=r"a\.csv cannot be read"):
         read(tmp_path / "a.csv")
