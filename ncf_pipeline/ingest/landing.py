@@ -103,7 +103,7 @@ def land_files(
         move_to_rejected(settings, file.location, file.reason, rejected_batch)
     if batch_id is None:
         reasons = [file.reason for file in offer.refused] + offer.left
-        more = f" ({len(reasons) - 1} more files could not be used either)" if len(reasons) > 1 else ""
+        more = f" ({len(reasons) - 1} more could not be used either)" if len(reasons) > 1 else ""
         raise InputError(f"{reasons[0]}{more}")
     return batch_id
 
@@ -203,7 +203,7 @@ def _land_batch(
         )
         cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
         if cursor.rowcount:
-            note = f"{cursor.rowcount} broken lines were read as they were corrected before"
+            note = f"broken lines that were read with an earlier correction: {cursor.rowcount}"
             cursor.execute("update raw.batch set reason = %s where batch_id = %s", (note, batch_id))
         # The table was empty a moment ago. Without fresh statistics, joins would be planned for no rows at all.
         cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")

@@ -68,14 +68,16 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         outcome = "continues without the files that were refused"
     lines = [f"Batch {batch_id} ({batch.source}) {outcome}."]
     for rule in failed:
-        lines.append(f"- {rule.sentence} Broken by {rule.rows:,} rows ({rule.rule_id}).")
+        lines.append(
+            f"- {rule.sentence} Broken by {rule.rows:,} {'row' if rule.rows == 1 else 'rows'} ({rule.rule_id})."
+        )
         of_rule = [line for line in examples if line.rule_id == rule.rule_id]
         if report is not None and rejected and rule.breaks == "batch":
             of_rule = list(report.examples)
         lines += [f"    {example_line(line)}" for line in of_rule]
     lines += [f"- Refused: {reason}" for reason in refused[:_REFUSED_SHOWN]]
     if len(refused) > _REFUSED_SHOWN:
-        lines.append(f"  and {len(refused) - _REFUSED_SHOWN} more files")
+        lines.append(f"  and {len(refused) - _REFUSED_SHOWN} more")
     if report is not None and report.docs:
         lines.append(f"Every rule: {report.docs}")
     if rejected or refused:

@@ -75,7 +75,7 @@ def test_lines_in_quarantine_are_told_and_over_once_none_waits(dags, on_call, we
     dags["ingest_invoices"].test()
     (told,) = webhook.got
     assert told["title"] == "[warn] Batch 1 (day.csv) has lines in quarantine; its other lines are merged."
-    assert "A quantity is not 0. Broken by 1 rows" in told["message"]
+    assert "A quantity is not 0. Broken by 1 row (" in told["message"]
     assert "Look further: ncf-pipeline quarantine list --batch 1" in told["message"]
     corrections.discard_lines(on_call, [1], note="a test order")
     assert str(dags["watch_freshness"].test().state) == "success"

@@ -57,7 +57,7 @@ def test_broken_lines_wait_and_on_call_hears_of_them_once(dags, connections, dro
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
     (told,) = alerts()
     assert told.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; its other lines are merged.")
-    assert "- A quantity is not 0. Broken by 1 rows (quantity_is_not_zero).\n    day.csv row 3:" in told
+    assert "- A quantity is not 0. Broken by 1 row (quantity_is_not_zero).\n    day.csv row 3:" in told
     assert "/recommender/data-docs/invoices/batch-000001.html" in told
     assert "ncf-pipeline quarantine list --batch 1" in told
     assert "17850" not in told

@@ -58,7 +58,7 @@ def test_a_file_that_is_sent_again_undoes_no_correction(settings, tmp_path):
         again = load(settings, tmp_path, *lines, "" if name == "a.csv" else "\n", name=name)
         assert (again.merged, again.unchanged, again.quarantined) == (0, 2, 0)
     assert stored(settings) == [("536365", "71053", 6), ("536365", "85123A", 6)]
-    assert "1 broken lines were read as they were corrected before" in str(again)
+    assert "broken lines that were read with an earlier correction: 1" in str(again)
 
 
 def test_a_correction_that_took_two_tries_is_recognised_too(settings, tmp_path):
