@@ -252,8 +252,8 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
 def _check_all_wait(quarantine_ids: Sequence[int], waiting: Sequence[int], consequence: str) -> None:
     if missing := sorted(set(quarantine_ids) - set(waiting)):
         raise InputError(
-            f"{_listed(missing)} not in quarantine, or settled already. {consequence} "
-            "`ncf-pipeline quarantine list` shows the lines that wait."
+            f"{_listed(missing)} not waiting in quarantine. {consequence} "
+            "`ncf-pipeline quarantine list` shows the waiting lines."
         )
 
 

@@ -68,9 +68,8 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         outcome = "continues without the files that were refused"
     lines = [f"Batch {batch_id} ({batch.source}) {outcome}."]
     for rule in failed:
-        lines.append(
-            f"- {rule.sentence} Broken by {rule.rows:,} {'row' if rule.rows == 1 else 'rows'} ({rule.rule_id})."
-        )
+        rows = f"Broken by {rule.rows:,} {'row' if rule.rows == 1 else 'rows'} " if rule.breaks == "row" else ""
+        lines.append(f"- {rule.sentence} {rows}({rule.rule_id}).")
         of_rule = [line for line in examples if line.rule_id == rule.rule_id]
         if report is not None and rejected and rule.breaks == "batch":
             of_rule = list(report.examples)

@@ -98,7 +98,7 @@ def validate(settings: Settings, batch_id: int) -> ValidationReport:
         return batch.report
     report = validation.check_batch(settings, batch_id)
     if (rule := report.rejects) is not None:
-        reason = f"{batch.source}: {rule.sentence} ({rule.rule_id})"
+        reason = f"{batch.source}: {rule.sentence.rstrip('.')} ({rule.rule_id})."
         validation.reject(settings, batch_id, report, reason)
         raise QualityError(reason, quality_message(settings, batch_id))
     validation.accept(settings, batch, report)

@@ -81,7 +81,7 @@ def test_a_line_that_is_still_broken_waits_again_under_a_new_id(settings, tmp_pa
 def test_a_line_is_released_once(settings, tmp_path):
     load(settings, tmp_path, line(quantity="six"))
     ingest.release(settings, [1], {"quantity": "6"})
-    with pytest.raises(InputError, match="1 is not in quarantine, or settled already"):
+    with pytest.raises(InputError, match="1 is not waiting in quarantine"):
         ingest.release(settings, [1], {"quantity": "6"})
     with pytest.raises(InputError, match="There is no column qty"):
         ingest.release(settings, [1], {"qty": "6"})
