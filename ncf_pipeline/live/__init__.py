@@ -1,1 +1,1 @@
-"""What lists did while they were live, and what has drifted."""
+"""How well lists did while they were live, and what has drifted."""

@@ -1,10 +1,10 @@
-"""What has changed since the champion learned: measures, and what is beyond its threshold, in words. Pure.
+"""Drift since the champion learned: figures, and a sentence for each that exceeds its threshold. Pure.
 
-Two distributions are compared by the population stability index, PSI = Σ (a_i - e_i) ln(a_i / e_i) over bins with
-shares e_i before and a_i now (Siddiqi 2006, "Credit Risk Scorecards", chapter 10: below 0.1 nothing has changed, from
-0.25 on much has). Where nothing changed, samples of n and m give about (1/n + 1/m) χ² with one degree of freedom less
-than bins (Yurdakul & Naranjo 2020, "Statistical properties of the population stability index"); what chance gives in 99
-of 100 cases is never told as drift.
+Two distributions are compared by the population stability index, PSI = Σ (a_i - e_i) ln(a_i / e_i), over bins with
+shares e_i before and a_i now (Siddiqi 2006, "Credit Risk Scorecards", chapter 10: below 0.1 little has changed, from
+0.25 on much has). If nothing changed, PSI of samples of n and m is distributed like (1/n + 1/m) χ², with one degree of
+freedom less than bins (Yurdakul & Naranjo 2020, "Statistical properties of the population stability index"). A PSI
+below the 99% point of that distribution is never reported as drift.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,13 @@ from scipy.stats import chi2
 from ncf_pipeline.columns import Interactions
 
 GROUPS = 10
-"""Parts of the catalogue, each with about as many sold lines as the others."""
+"""Parts of the catalogue with about the same number of sold lines."""
 
 COUNTRIES = 9
-"""That count for themselves; all further ones together."""
+"""Bins for single countries, those with the most customers; all others share one more bin."""
 
 CHANCE = 0.99
+"""Share of cases without any change in which PSI stays below `Shift.by_chance`."""
 
 _UNKNOWN = "unknown"
 _OTHERS = "others"
@@ -40,7 +41,7 @@ class DriftThresholds:
         psi: of certainty, customers' countries, and the catalogue.
         new_products: share of sold lines whose products the champion has not learned.
         newcomers: share of buying customers who had no list because they came after it was made.
-        min_customers: with fewer who were asked or bought, nothing is reported.
+        min_customers: with fewer customers, nothing is reported.
     """
 
     precision_drop: float
@@ -55,10 +56,10 @@ class Shift:
     """One distribution, before and now.
 
     Attributes:
-        psi: population stability index; None where one of the two is empty.
-        by_chance: what it is exceeded by in 1 of 100 cases where nothing has changed.
+        psi: population stability index; None if one of the two is empty.
+        by_chance: PSI exceeds it in 1 of 100 cases if nothing has changed; None if `psi` is.
         before: shares by bin.
-        now: likewise.
+        now: shares by bin.
     """
 
     psi: float | None
@@ -67,12 +68,20 @@ class Shift:
     now: dict[str, float]
 
     def exceeds(self, threshold: float) -> bool:
-        """Whether it is more than the threshold and more than chance."""
+        """Whether PSI is above the threshold and above what chance explains."""
         return self.psi is not None and self.by_chance is not None and self.psi > max(threshold, self.by_chance)
 
 
 def shift(before: Sequence[float], now: Sequence[float], names: Sequence[str]) -> Shift:
     """Compares counts in the same bins. Half a count is added to each, so that none is 0.
+
+    Args:
+        before: counts by bin.
+        now: counts by bin.
+        names: of the bins.
+
+    Returns:
+        PSI and shares; without them if one side has no counts, or there is only one bin.
 
     >>> round(shift([50, 50], [50, 50], ["a", "b"]).psi, 3)
     0.0
@@ -81,9 +90,9 @@ def shift(before: Sequence[float], now: Sequence[float], names: Sequence[str]) -
     n, m = float(expected.sum()), float(actual.sum())
     if n == 0 or m == 0 or len(names) < 2:
         return Shift(None, None, {}, {})
-    shares, found = _smooth_shares(expected), _smooth_shares(actual)
+    e, a = _smooth_shares(expected), _smooth_shares(actual)
     return Shift(
-        psi=float(((found - shares) * np.log(found / shares)).sum()),
+        psi=float(((a - e) * np.log(a / e)).sum()),
         by_chance=float((1 / n + 1 / m) * chi2.ppf(CHANCE, len(names) - 1)),
         before=dict(zip(names, (expected / n).tolist(), strict=True)),
         now=dict(zip(names, (actual / m).tolist(), strict=True)),
@@ -98,16 +107,16 @@ def _smooth_shares(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Mix:
-    """Who bought what in a window, against the days before the champion's cutoff.
+    """Who bought what in a window, compared with the days before the champion's cutoff.
 
     Attributes:
         customers: who bought in the window.
         newcomers: of them, those who had never bought before the window.
-        lines: sold in it, guests' included.
-        new_products: share of them whose products nobody had bought before the champion's cutoff.
+        lines: sold in the window, including those of guests.
+        new_products: share of these lines whose products nobody had bought before the champion's cutoff.
         countries: customers by country.
-        catalogue: lines by tenths of the catalogue, from what sold best before to what sold least; products that did
-            not sell then are left out, and told by `unsold_before`.
+        catalogue: lines by tenths of the catalogue, from the products that sold best before to those that sold least.
+            Products that did not sell then are left out: see `unsold_before`.
         unsold_before: share of lines whose products did not sell in the days before.
     """
 
@@ -127,8 +136,8 @@ def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime,
         interactions: columns of `columns.Interactions`.
         learned_until: the champion's cutoff.
         start: first instant of the window.
-        end: first instant after it.
-        days: length of what it is compared with.
+        end: first instant after the window.
+        days: before `learned_until`, to compare with.
     """
     at = interactions[Interactions.PURCHASED_AT]
     now = interactions[(at >= start) & (at < end)]
@@ -169,7 +178,7 @@ def _customers_by_country(lines: pd.DataFrame) -> pd.Series:
 
 def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
     sold = then.value_counts()
-    # By sales, ties by stock code, so that the same sales give the same tenths.
+    # By sales, then by stock code, so that the same sales always have the same tenths.
     sold = sold.sort_index().sort_values(ascending=False, kind="stable")
     middle = (sold.cumsum() - sold / 2) / max(int(sold.sum()), 1)
     group = (middle * GROUPS).astype(int).clip(upper=GROUPS - 1)
@@ -177,7 +186,7 @@ def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
     known = of_now.dropna().astype(int)
     before = sold.groupby(group).sum().reindex(range(GROUPS), fill_value=0)
     after = known.value_counts().reindex(range(GROUPS), fill_value=0)
-    used = before > 0  # a best seller may fill more than a tenth
+    used = before > 0  # a tenth is empty if a best seller fills more than one
     names = [f"tenth {number + 1}" for number in before.index[used]]
     unsold = float(of_now.isna().mean()) if len(now) else 0.0
     return shift(before[used].tolist(), after[used].tolist(), names), unsold
@@ -185,11 +194,11 @@ def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
 
 @dataclass(frozen=True)
 class LivePrecision:
-    """Precision@k of one question in a window, with 95% intervals; None if nobody was asked.
+    """Precision@k of one question in a window, with 95% intervals; None if no customer counts.
 
     Attributes:
         k: depth.
-        customers: who were asked.
+        customers: who count.
         without_list: of them, those who had no list.
         live: of the lists that were live.
         low: lower end of its interval.
@@ -253,7 +262,7 @@ def findings(figures: DriftFigures) -> list[str]:
     if certainty.exceeds(thresholds.psi):
         sentences.append(
             f"How sure the model is of its lists has shifted: PSI {certainty.psi:.2f}, more than {thresholds.psi:g}. "
-            "Something in its features has changed: look at the rules of the newest snapshot, then retrain."
+            "Its features have changed: check which rules the newest snapshot broke, then retrain."
         )
     return sentences
 
@@ -268,44 +277,44 @@ def _precision_findings(
     least = (1 - thresholds.precision_drop) * expected if expected is not None else 0.0
     if expected is not None and precision.high is not None and precision.high < least:
         sentences.append(
-            f"{at}, {1 - precision.live / expected:.0%} below the {expected:.4f} of the windows before "
-            f"({thresholds.precision_drop:.0%} are allowed). See what changed with `ncf-pipeline models show`, and "
-            "go back with `ncf-pipeline rollback` if it began with a new version."
+            f"{at}, {1 - precision.live / expected:.0%} below the {expected:.4f} of earlier windows "
+            f"({thresholds.precision_drop:.0%} is allowed). See what changed with `ncf-pipeline models show`. If it "
+            "began with a new version, go back with `ncf-pipeline rollback`."
         )
     # Only for_you: personal frequency cannot name products that are new to a customer.
     if question == "for_you" and precision.ahead_high is not None and precision.ahead_high < 0:
         sentences.append(
-            f"{at}; what each customer bought most often would have had {precision.instead:.4f}. These lists do harm: "
-            "go back with `ncf-pipeline rollback`, then look at the newest invoices."
+            f"{at}. Lists of what each customer bought most often would have reached {precision.instead:.4f}, so these "
+            "lists do harm. Go back with `ncf-pipeline rollback`, then check the newest invoices."
         )
     return sentences
 
 
-def _mix_findings(found: Mix, thresholds: DriftThresholds) -> list[str]:
-    told = []
-    if found.countries.exceeds(thresholds.psi):
-        now, before = found.countries.now, found.countries.before
+def _mix_findings(mix: Mix, thresholds: DriftThresholds) -> list[str]:
+    sentences = []
+    if mix.countries.exceeds(thresholds.psi):
+        now, before = mix.countries.now, mix.countries.before
         most = max(now, key=lambda name: abs(now[name] - before[name]))
-        told.append(
-            f"Customers come from other countries: PSI {found.countries.psi:.2f}, more than {thresholds.psi:g}; "
-            f"{most} {now[most]:.0%}, before {before[most]:.0%}. If a market was opened or closed, retrain once it has "
-            "four weeks of invoices; if not, look for a file that is missing or twice there."
+        sentences.append(
+            f"Customers come from other countries: PSI {mix.countries.psi:.2f}, more than {thresholds.psi:g}; "
+            f"{most} {now[most]:.0%}, before {before[most]:.0%}. If the shop entered or left a market, retrain after "
+            "four weeks of invoices. If not, look for a file that is missing or was loaded twice."
         )
-    if found.catalogue.exceeds(thresholds.psi):
-        told.append(
-            f"Other products sell than when the champion learned: PSI {found.catalogue.psi:.2f}, more than "
-            f"{thresholds.psi:g}. Retrain; if stock codes were renamed, correct the invoices first."
+    if mix.catalogue.exceeds(thresholds.psi):
+        sentences.append(
+            f"Other products sell than when the champion learned: PSI {mix.catalogue.psi:.2f}, more than "
+            f"{thresholds.psi:g}. Retrain. If stock codes were renamed, correct the invoices first."
         )
-    if found.new_products > thresholds.new_products:
-        told.append(
-            f"{found.new_products:.0%} of {found.lines:,} sold lines are of products that the champion has not "
-            f"learned, more than {thresholds.new_products:.0%}. Retrain; if stock codes were renamed, correct the "
+    if mix.new_products > thresholds.new_products:
+        sentences.append(
+            f"{mix.new_products:.0%} of {mix.lines:,} sold lines are of products that the champion has not "
+            f"learned, more than {thresholds.new_products:.0%}. Retrain. If stock codes were renamed, correct the "
             "invoices first."
         )
-    share = found.newcomers / found.customers
+    share = mix.newcomers / mix.customers
     if share > thresholds.newcomers:
-        told.append(
-            f"{share:.0%} of {found.customers:,} buying customers are new, more than {thresholds.newcomers:.0%}: they "
-            "had no list of their own. Refresh more often; if customers were numbered anew, correct the invoices."
+        sentences.append(
+            f"{share:.0%} of {mix.customers:,} buying customers are new, more than {thresholds.newcomers:.0%}, and had "
+            "no list of their own. Refresh more often. If customers got new ids, correct the invoices."
         )
-    return told
+    return sentences

@@ -1,7 +1,8 @@
-"""What the champion really did: the lists that were live, against what was bought since; and what has drifted.
+"""Scores the lists that were live on what was bought since, and looks for drift.
 
-At the beginning of a retrain. The window reaches from where the last measurement ended to the snapshot's cutoff, on
-the shop's clock; each publication that was live in it answers for its own part. It changes nothing that serves.
+It runs at the beginning of a retrain, and changes nothing that serves. The window begins where the last measurement
+ended, and ends at the snapshot's cutoff, on the shop's clock. Each publication is scored on the part of the window in
+which it was live.
 """
 
 import logging
@@ -29,73 +30,73 @@ from ncf_pipeline.settings import Settings
 logger = logging.getLogger(__name__)
 
 SHORTEST = timedelta(days=1)
-"""What was bought in less than this is left to the next measurement."""
+"""A shorter window is left to the next measurement."""
 
 EARLIER_WINDOWS = 4
-"""So many, of about the same length, say what to expect: the longer a window, the more of a list is bought in it."""
+"""Windows of about the same length that say what to expect. In a longer window, customers buy more of a list."""
 
 
 def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None:
     """Scores the lists that were live since the last measurement, and looks for drift.
 
-    Run again with the same snapshot, it replaces what it found.
+    A second call with the same snapshot replaces the report of the first.
 
     Args:
-        settings: `k` and the `drift_` thresholds count.
-        snapshot_id: of the retrain that begins; what was bought is read from it.
+        settings: `k`, `holdout_days` and the `drift_` thresholds are used.
+        snapshot_id: of the retrain that begins; purchases are read from it.
 
     Returns:
-        The report; None where there is nothing to measure: no lists were live, or too little time has passed.
+        The report; None if there is nothing to measure: no lists were live, or the window is shorter than `SHORTEST`.
 
     Raises:
-        ArtifactError: the snapshot is damaged.
+        ArtifactError: the snapshot is missing or damaged.
     """
-    frozen = read_snapshot(settings, snapshot_id)
+    snapshot = read_snapshot(settings, snapshot_id)
     earlier = [report for report in live_history.drift_reports(settings) if report.snapshot_id != snapshot_id]
     periods = live_history.live_periods(settings)
     if not periods:
-        logger.info("Live: no lists have served yet, so there is nothing to measure.")
+        logger.info("Live: no lists have been live yet, so there is nothing to measure.")
         return None
     start = max((report.bought_until for report in earlier), default=periods[0].answers_from)
-    if frozen.cutoff - start < SHORTEST:
-        logger.info("Live: what was bought until %s is measured, or by the next retrain.", start)
+    if snapshot.cutoff - start < SHORTEST:
+        logger.info("Live: purchases until %s are measured already. The next retrain measures later ones.", start)
         return None
     rows: list[PeriodPerformance] = []
     scored: list[LiveScores] = []
     newcomers = 0
     designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
-    in_window = [found for period in periods if (found := _in_window(period, start, frozen.cutoff)) is not None]
+    in_window = [part for period in periods if (part := _in_window(period, start, snapshot.cutoff)) is not None]
     for period, begin, end in in_window:
-        left_out = _in_experiment(designs.get(period.experiment or 0), frozen.interactions)
-        part = slice_of(frozen.interactions, as_of=period.as_of, start=begin, end=end, left_out=left_out)
-        newcomers += len(part.newcomers)
-        asked = {customer for bought in part.truth.bought.values() for customer in bought}
+        left_out = _in_experiment(designs.get(period.experiment or 0), snapshot.interactions)
+        bought = slice_of(snapshot.interactions, as_of=period.as_of, start=begin, end=end, left_out=left_out)
+        newcomers += len(bought.newcomers)
+        asked = {customer for of_question in bought.truth.bought.values() for customer in of_question}
         try:
             lists = live_history.shown(period, asked)
         except ArtifactError as error:
-            logger.warning("Live: what p%06d did cannot be told: %s", period.number, error)
+            logger.warning("Live: p%06d is not scored: %s", period.number, error)
             continue
-        answers = score_slice(part, lists, frozen.interactions, k=settings.k)
-        scored += answers
+        scores_of_slice = score_slice(bought, lists, snapshot.interactions, k=settings.k)
+        scored += scores_of_slice
         rows += [
             PeriodPerformance(
                 period=period.period,
                 bought_from=begin,
                 bought_until=end,
                 k=settings.k,
-                newcomers=len(part.newcomers),
+                newcomers=len(bought.newcomers),
                 **asdict(row),
             )
-            for scores in answers
+            for scores in scores_of_slice
             for row in summary(scores)
         ]
     last = in_window[-1][0]
-    figures = _figures(settings, frozen, earlier, last, start, scored)
+    figures = _figures(settings, snapshot, earlier, last, start, scored)
     report = DriftReport(
-        snapshot_id=frozen.snapshot_id,
+        snapshot_id=snapshot.snapshot_id,
         period=last.period,
         bought_from=start,
-        bought_until=frozen.cutoff,
+        bought_until=snapshot.cutoff,
         figures=figures.as_dict(),
         findings=tuple(findings(figures)),
     )
@@ -105,24 +106,24 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
 
 
 def message(report: DriftReport) -> str | None:
-    """What on-call should hear, in words; None where nothing is beyond a threshold."""
+    """The text for on-call; None if no figure exceeds its threshold."""
     if not report.findings:
         return None
     head = (
-        f"What was bought from {report.bought_from:%Y-%m-%d} to {report.bought_until:%Y-%m-%d} differs from what the "
-        "champion was made for. The retrain goes on, and shoppers keep their lists."
+        f"Purchases from {report.bought_from:%Y-%m-%d} to {report.bought_until:%Y-%m-%d} differ from those that the "
+        "champion learned from. The retrain continues, and shoppers keep their lists."
     )
     return "\n".join([head, *(f"- {finding}" for finding in report.findings)])
 
 
 def _in_window(period: LivePeriod, start: datetime, end: datetime) -> tuple[LivePeriod, datetime, datetime] | None:
-    """What of a period lies in the window."""
+    """The part of a period in the window, `[begin, until)`; None if there is none."""
     begin, until = max(period.answers_from, start), min(period.answers_until or end, end)
     return (period, begin, until) if begin < until else None
 
 
 def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int]:
-    """Customers who were shown other lists than the version's, because an experiment said so."""
+    """Customers in an experiment's share, who saw other lists than the version's."""
     if design is None:
         return set()
     customers = interactions[Interactions.CUSTOMER_ID].dropna().astype("int64").unique()
@@ -131,7 +132,7 @@ def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int
 
 def _figures(
     settings: Settings,
-    frozen: Snapshot,
+    snapshot: Snapshot,
     earlier: Sequence[DriftReport],
     last: LivePeriod,
     start: datetime,
@@ -143,7 +144,7 @@ def _figures(
         if of_question:
             precision[question] = _precision(pooled(of_question), settings.k)
     slices = len(scored) // len(QUESTIONS)
-    length = (frozen.cutoff - start) / max(slices, 1)
+    length = (snapshot.cutoff - start) / max(slices, 1)
     return DriftFigures(
         thresholds=settings.of_prefix("drift", DriftThresholds),
         publication=last.number,
@@ -152,10 +153,10 @@ def _figures(
         precision=precision,
         expected=_expected(earlier, settings.k, length),
         mix=mix(
-            frozen.interactions,
+            snapshot.interactions,
             learned_until=min(registry.model_version(settings, last.version).cutoff, last.as_of),
             start=start,
-            end=frozen.cutoff,
+            end=snapshot.cutoff,
             days=settings.holdout_days,
         ),
         certainty=_certainty(settings, earlier, last),
@@ -180,7 +181,7 @@ def _precision(scores: LiveScores, k: int) -> LivePrecision:
 
 
 def _expected(earlier: Sequence[DriftReport], k: int, length: timedelta) -> dict[str, float]:
-    """Mean live precision of the last windows whose slices are about as long, by question."""
+    """Mean live precision by question, of the last windows with slices of half to twice the length."""
     days = length / timedelta(days=1)
     similar = [report.figures for report in earlier if 0.5 <= report.figures["days_of_a_slice"] / days <= 2]
     expected = {}
@@ -195,7 +196,7 @@ def _expected(earlier: Sequence[DriftReport], k: int, length: timedelta) -> dict
 
 
 def _certainty(settings: Settings, earlier: Sequence[DriftReport], last: LivePeriod) -> Shift:
-    """The live lists' certainty against that of the lists at the end of the window before."""
+    """The live lists' certainty, compared with that of the lists at the end of the previous window."""
     now = live_history.certainty(settings, last.number)
     before = live_history.certainty(settings, earlier[-1].figures["publication"]) if earlier else None
     names = [f"up to {place / BINS:.0%}" for place in range(1, BINS + 1)]
@@ -208,11 +209,11 @@ def _certainty(settings: Settings, earlier: Sequence[DriftReport], last: LivePer
 def _log(report: DriftReport, figures: DriftFigures, newcomers: int) -> None:
     for question, precision in figures.precision.items():
         if precision.live is None:
-            logger.info("Live: %s was not asked: nobody who was known bought anything.", question)
+            logger.info("Live: %s has no score, because no known customer bought anything.", question)
             continue
         logger.info(
             "Live: %s P@%d %.4f [%.4f, %.4f] over %d customers from %s to %s, %d of them without a list; "
-            "personal frequency would have had %.4f.",
+            "personal frequency would have reached %.4f.",
             question,
             precision.k,
             precision.live,
@@ -224,6 +225,6 @@ def _log(report: DriftReport, figures: DriftFigures, newcomers: int) -> None:
             precision.without_list,
             precision.instead,
         )
-    logger.info("Live: %d buying customers came after the lists were made and are not counted.", newcomers)
+    logger.info("Live: %d buying customers came after the lists were made, and do not count.", newcomers)
     for finding in report.findings:
         logger.warning("Drift: %s", finding)

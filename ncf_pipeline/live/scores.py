@@ -1,8 +1,8 @@
-"""Lists that were live against what was bought meanwhile. Pure.
+"""Scores lists that were live on what was bought meanwhile. Pure.
 
-Leak-free by itself: lists know purchases before their `as_of`, and are asked about purchases from then on. Whoever
-bought nothing is not asked. Whoever bought and had no list scores 0, but for customers who came only after the lists
-were made: they saw the fallback, and are counted apart.
+Nothing leaks: lists know purchases before their `as_of`, and are scored on purchases from then on. Customers who
+bought nothing do not count. Customers who bought and had no list score 0, unless they came after the lists were made:
+those saw the fallback, and are counted separately.
 """
 
 from collections.abc import Collection
@@ -21,7 +21,7 @@ from ncf_pipeline.evaluation.scores import NDCG_DEPTH, QUESTIONS, Holdout, score
 
 LIVE = "live"
 INSTEAD = {"personal_frequency": personal_frequency, "recent_best_sellers": recent_best_sellers}
-"""What the shop could have shown instead; each knows what was bought up to the slice's start."""
+"""Baselines that the shop could have shown instead; they know purchases before the slice's start."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Slice:
     """What customers bought while one publication was live.
 
     Attributes:
-        truth: of the customers who are asked; `truth.start` and `truth.end` are the slice's, on the shop's clock.
-        newcomers: customers who bought and had bought nothing before the lists were made.
+        truth: of the customers who count; `truth.start` and `truth.end` are the slice's, on the shop's clock.
+        newcomers: customers who bought, and had bought nothing before the lists were made.
     """
 
     truth: Holdout
@@ -39,13 +39,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class LiveScores:
-    """One question's answers in a slice.
+    """One question's scores in a slice, customer by customer.
 
     Attributes:
         question: `for_you` or `discover`.
-        without_list: customers who were asked and had no list.
-        by_customer: for each recommender, `live` among them: columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`; one
-            row for each customer who was asked, the same for all.
+        without_list: customers who count and had no list.
+        by_customer: for `live` and each baseline, a frame with the columns `precision_at_k`, `recall_at_k` and
+            `ndcg_at_10`, and one row for each customer who counts, in the same order.
     """
 
     question: str
@@ -66,14 +66,17 @@ def slice_of(
     end: datetime,
     left_out: Collection[int] = (),
 ) -> Slice:
-    """Who is asked about `[start, end)`, and what they bought.
+    """The customers who count in `[start, end)`, and what they bought.
 
     Args:
         interactions: columns of `columns.Interactions`, from the shop's first day to `end` or later.
         as_of: first instant whose purchases the lists do not know.
-        start: first instant that the lists answer; not before `as_of`.
+        start: first instant of the slice; not before `as_of`.
         end: first instant after the slice.
-        left_out: who is not asked: they were shown other lists than these.
+        left_out: customers who do not count, because they saw other lists.
+
+    Returns:
+        The purchases of customers who were known at `as_of`, and the ids of those who were not.
     """
     truth = truth_of(interactions, start, end)
     before = interactions[interactions[Interactions.PURCHASED_AT] < as_of]
@@ -88,13 +91,16 @@ def slice_of(
 
 
 def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *, k: int) -> list[LiveScores]:
-    """The live lists, and what could have been shown instead, customer by customer.
+    """Scores the live lists and the baselines, customer by customer.
 
     Args:
         part: from `slice_of`.
-        lists: columns of `columns.Lists`: what the customers were shown.
+        lists: what the customers were shown, with columns of `columns.Lists`.
         interactions: as for `slice_of`.
         k: depth of precision and recall.
+
+    Returns:
+        One entry for each question.
     """
     customers = sorted({customer for bought in part.truth.bought.values() for customer in bought})
     made = {LIVE: lists}
@@ -103,20 +109,20 @@ def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *,
     scores = []
     for question in QUESTIONS:
         had = lists.loc[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question), Lists.KEY]
-        found = {name: score_by_customer(of, part.truth, question=question, k=k) for name, of in made.items()}
+        by_customer = {name: score_by_customer(of, part.truth, question=question, k=k) for name, of in made.items()}
         without = len(part.truth.bought[question].keys() - {int(key) for key in had})
-        scores.append(LiveScores(question, without, found))
+        scores.append(LiveScores(question, without, by_customer))
     return scores
 
 
 @dataclass(frozen=True)
 class RecommenderScores:
-    """One recommender's means over the customers who were asked, with 95% intervals; None if nobody was asked.
+    """One recommender's means over the customers who count, with 95% intervals; None if there are none.
 
     Attributes:
         question: `for_you` or `discover`.
         recommender: `live`, or one of `INSTEAD`.
-        customers: who were asked.
+        customers: who count.
         without_list: of them, those who had no live list.
         precision_at_k: mean Precision@k.
         precision_low: lower end of its interval.
@@ -171,7 +177,7 @@ def summary(scores: LiveScores) -> list[RecommenderScores]:
 
 
 def pooled(scores: list[LiveScores]) -> LiveScores:
-    """Slices of one question together: a customer counts once for each publication that answered them.
+    """Several slices of one question together: a customer counts once for each slice.
 
     Args:
         scores: at least one, all of the same question.

@@ -1,4 +1,4 @@
-"""Weeks of a small shop: what the live lists did, counted again from what was read in Redis and the invoices."""
+"""Weeks of a small shop: live precision, recomputed from the lists in Redis and the invoices."""
 
 import json
 from dataclasses import asdict
@@ -26,8 +26,8 @@ K = 5
 RECIPE = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
 
 
-def one_epoch(frozen, _):
-    return train(frozen.interactions, frozen.cutoff, RECIPE, device="cpu", epochs=1)
+def one_epoch(snapshot, _):
+    return train(snapshot.interactions, snapshot.cutoff, RECIPE, device="cpu", epochs=1)
 
 
 @pytest.fixture
@@ -53,14 +53,14 @@ def shop(settings, tmp_path, promoted):
 
 
 def in_redis(settings, customers):
-    """The first K of each customer's for_you, as a storefront reads them; no entry for who has none."""
+    """The first K of each customer's for_you, as a storefront reads them; customers without a list are left out."""
     with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
-        found = {customer: storefront.for_customer(customer) for customer in customers}
-    return {customer: entry.stock_codes[:K] for customer, entry in found.items() if entry.source == "customer"}
+        answers = {customer: storefront.for_customer(customer) for customer in customers}
+    return {customer: entry.stock_codes[:K] for customer, entry in answers.items() if entry.source == "customer"}
 
 
 def bought(settings, snapshot_id, start, end):
-    """What each customer bought and kept in `[start, end)`, and who had ever bought before it, from the snapshot."""
+    """From the snapshot: what each customer bought and kept in `[start, end)`, and who had bought before `start`."""
     lines = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
     known = {int(customer) for customer in lines.loc[lines["purchased_at"] < start, "customer_id"]}
     inside = lines[(lines["purchased_at"] >= start) & (lines["purchased_at"] < end) & ~(lines["returned_at"] < end)]
@@ -80,7 +80,7 @@ def live_rows(settings, question="for_you"):
 
 
 def is_shown(settings, version, row, monkeypatch):
-    """`models show V` has it, as a table and as JSON."""
+    """Asserts that `models show V` has the row, in its table and in its JSON."""
     monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
     monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
     monkeypatch.setenv("COLUMNS", "80")
@@ -106,7 +106,7 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
         mean, customers = precision(shown, products, known)
         expected.append((start, end, customers, len(products.keys() - known), pytest.approx(mean)))
         assert report.figures["precision"]["for_you"]["live"] == pytest.approx(mean)
-        # A second try, and the next retrain with nothing new, change nothing.
+        # A second measurement of the same snapshot changes nothing.
         assert live_performance(settings, snapshot_id).figures == report.figures
         refresh(settings)
         start = end
@@ -116,16 +116,16 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
     ] == expected
     assert all(customers > 5 for _, _, customers, _, _ in expected)
     assert {row.version for row in rows} == {shop.version}
-    # What a day has not passed since is left to the next measurement.
+    # A window of less than a day is left to the next measurement.
     assert live_performance(settings, take_snapshot(settings, start + timedelta(hours=23))) is None
-    # The second week is compared with the first, and certainty with that of the lists before.
+    # The second week is compared with the first, and certainty with that of the previous lists.
     last = live_history.drift_reports(settings)[-1].figures
     assert last["expected"]["for_you"] == pytest.approx(rows[0]["precision_at_k"])
     assert last["certainty"]["psi"] is not None
     is_shown(settings, shop.version, rows[0], monkeypatch)
 
 
-def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_after_it(settings, shop, promoted):
+def test_after_a_rollback_the_restored_lists_are_scored_on_later_purchases(settings, shop, promoted):
     old = shop.version
     monday = shop.week()
     new = promoted(take_snapshot(settings), "second", one_epoch, recipe=asdict(RECIPE))
@@ -147,26 +147,26 @@ def test_after_a_rollback_the_lists_that_came_back_answer_for_what_is_bought_aft
     mean, customers = precision(products_of_v1, products, known)
     last = live_rows(settings)[-1]
     assert (last["precision_at_k"], last["customers"]) == (pytest.approx(mean), customers)
-    # Who came while the other lists served had none in these.
+    # Customers who came while the other lists were live have none in these.
     assert last["newcomers"] == len(products.keys() - known) > 0
 
 
-def test_drift_is_told_in_words_a_calm_week_is_not_and_lists_that_are_gone_stop_nothing(settings, shop):
+def test_drift_is_reported_in_words_a_calm_week_is_not_and_missing_lists_stop_nothing(settings, shop):
     shop.week()
     calm = live_performance(settings, take_snapshot(settings))
     assert message(calm) is None
     refresh(settings)
     shop.week()
-    # A renumbering of products: everything that is sold now has another code.
+    # Products are renumbered: everything that is sold now has another code.
     with transaction(settings) as connection, connection.cursor() as cursor:
         renamed = "update retail.invoice_line set stock_code = '9' || stock_code where invoice_date >= %s"
         cursor.execute(renamed, (calm.bought_until,))
     report = live_performance(settings.model_copy(update={"drift_min_customers": 5}), take_snapshot(settings))
-    told = message(report)
-    assert "live Precision@5 was 0.0000" in told
-    assert "100% of" in told
-    assert "of products that the champion has not learned" in told
-    assert "ncf-pipeline rollback" in told
+    text = message(report)
+    assert "live Precision@5 was 0.0000" in text
+    assert "100% of" in text
+    assert "of products that the champion has not learned" in text
+    assert "ncf-pipeline rollback" in text
 
     refresh(settings)
     Path(live_history.live_periods(settings)[-1].url.removeprefix("file://")).unlink()

@@ -13,7 +13,7 @@ THRESHOLDS = DriftThresholds(precision_drop=0.3, psi=0.25, new_products=0.1, new
 
 
 def test_psi_by_hand():
-    """Counts 30 of 100 and 60 of 100; half a count is added to each: shares 30.5/101 and 60.5/101."""
+    """30 and 60 of 100; half a count is added to each bin, so the shares are 30.5/101 and 60.5/101."""
     found = shift([30, 70], [60, 40], ["a", "b"])
     e, a = 30.5 / 101, 60.5 / 101
     assert found.psi == pytest.approx((a - e) * log(a / e) + (e - a) * log((1 - a) / (1 - e)))
@@ -21,7 +21,7 @@ def test_psi_by_hand():
     assert found.now == {"a": 0.6, "b": 0.4}
 
 
-def test_what_chance_gives_falls_with_the_samples():
+def test_psi_by_chance_falls_with_the_sample_size():
     # (1/100 + 1/50) times the 99% point of chi-square with two degrees of freedom, 9.2103
     assert shift([40, 30, 30], [20, 20, 10], ["a", "b", "c"]).by_chance == pytest.approx(0.03 * 9.21034, rel=1e-5)
 
@@ -75,7 +75,7 @@ def test_the_mix_by_hand():
     assert found.countries.now == {"Spain": pytest.approx(3 / 5), "others": pytest.approx(2 / 5)}
 
 
-def test_an_empty_window_tells_nothing():
+def test_an_empty_window_has_no_findings():
     found = mix(LEDGER, learned_until=january(15), start=january(40), end=january(50), days=7)
     assert (found.customers, found.lines, found.new_products, found.unsold_before) == (0, 0, 0.0, 0.0)
     assert findings(replace(figures(found=found), precision={}, expected={})) == []
@@ -109,7 +109,7 @@ def figures(week=None, expected=0.21, found=CALM, certainty=NOTHING, **threshold
     )
 
 
-def told(*arguments, **options):
+def sentences(*arguments, **options):
     return findings(figures(*arguments, **options))
 
 
@@ -128,26 +128,28 @@ def test_figures_as_json_read_back_the_same():
     }  # fmt: skip
 
 
-def test_a_week_like_those_before_is_no_news():
-    assert told() == []
-    assert told(expected=None) == []
+def test_a_week_like_earlier_ones_has_no_findings():
+    assert sentences() == []
+    assert sentences(expected=None) == []
 
 
-def test_a_drop_is_told_with_its_figures_when_chance_does_not_explain_it():
-    (line,) = told({"live": 0.12, "high": 0.14}, expected=0.24)
+def test_a_drop_that_chance_does_not_explain_is_reported_with_its_figures():
+    (line,) = sentences({"live": 0.12, "high": 0.14}, expected=0.24)
     assert line.startswith(
-        "for_you: live Precision@5 was 0.1200 over 400 customers, 50% below the 0.2400 of the windows before (30% are"
+        "for_you: live Precision@5 was 0.1200 over 400 customers, 50% below the 0.2400 of earlier windows (30% is"
     )
     assert "ncf-pipeline rollback" in line
-    assert told({"live": 0.12, "high": 0.17}, expected=0.24) == []  # 70% of 0.24 is 0.168
-    assert told({"live": 0.12, "high": 0.14}, expected=0.24, precision_drop=0.6) == []
-    assert told({"live": 0.12, "high": 0.14, "customers": 49}, expected=0.24) == []
+    assert sentences({"live": 0.12, "high": 0.17}, expected=0.24) == []  # 70% of 0.24 is 0.168
+    assert sentences({"live": 0.12, "high": 0.14}, expected=0.24, precision_drop=0.6) == []
+    assert sentences({"live": 0.12, "high": 0.14, "customers": 49}, expected=0.24) == []
 
 
-def test_lists_that_are_clearly_worse_than_what_each_bought_most_often_do_harm():
-    (line,) = told({"live": 0.15, "high": 0.17, "instead": 0.19, "ahead": -0.04, "ahead_high": -0.01}, expected=None)
-    assert "would have had 0.1900. These lists do harm" in line
-    assert told({"ahead": -0.04, "ahead_high": 0.001}) == []
+def test_lists_that_are_clearly_worse_than_personal_frequency_do_harm():
+    (line,) = sentences(
+        {"live": 0.15, "high": 0.17, "instead": 0.19, "ahead": -0.04, "ahead_high": -0.01}, expected=None
+    )
+    assert "would have reached 0.1900, so these lists do harm" in line
+    assert sentences({"ahead": -0.04, "ahead_high": 0.001}) == []
 
 
 @pytest.mark.parametrize(
@@ -166,13 +168,13 @@ def test_lists_that_are_clearly_worse_than_what_each_bought_most_often_do_harm()
         ({"catalogue": Shift(0.3, 0.1, {}, {})}, "Other products sell than when the champion learned: PSI 0.30"),
     ],
 )
-def test_each_change_of_who_buys_what_is_told(changed, words):
-    (line,) = told(found=replace(CALM, **changed))
+def test_each_shift_in_the_mix_is_reported(changed, words):
+    (line,) = sentences(found=replace(CALM, **changed))
     assert words in line
     few = replace(CALM, **changed, customers=49) if "newcomers" not in changed else replace(CALM, customers=49)
-    assert told(found=few) == []
+    assert sentences(found=few) == []
 
 
-def test_a_change_of_how_sure_the_model_is_is_told():
-    (line,) = told(certainty=Shift(0.5, 0.1, {}, {}))
+def test_a_shift_in_certainty_is_reported():
+    (line,) = sentences(certainty=Shift(0.5, 0.1, {}, {}))
     assert "How sure the model is of its lists has shifted: PSI 0.50" in line

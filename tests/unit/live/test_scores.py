@@ -31,14 +31,14 @@ def row(question, recommender="live", part=PART, lists=LISTS):
     return next(entry for entry in summary(scores) if entry.recommender == recommender)
 
 
-def test_who_is_asked():
+def test_which_customers_count():
     assert PART.truth.bought["for_you"] == {1: {"a", "c"}, 2: {"c"}, 6: {"b"}}
     assert PART.truth.bought["discover"] == {1: {"c"}, 2: {"c"}, 6: {"b"}}
     assert PART.newcomers == {4, 5}  # 3 bought nothing and is not asked
 
 
 def test_live_precision_by_hand():
-    """Customer 1 has a of (a, c), 2 has c, and 6 who had no list 0; of the first two places."""
+    """Of the first two places, customer 1 bought a, customer 2 bought c, and customer 6, without a list, scores 0."""
     live = row("for_you")
     assert live.precision_at_k == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert live.recall_at_k == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -46,8 +46,8 @@ def test_live_precision_by_hand():
     assert row("discover").precision_at_k == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
 
 
-def test_what_each_bought_most_often_is_known_up_to_the_slice():
-    """On day 12 best sellers are b (twice sold) and a: for all of them a, b in some order, and c for nobody."""
+def test_personal_frequency_knows_purchases_before_the_slice():
+    """On day 12 the best sellers are b (sold twice) and a: everybody gets a and b in some order, and nobody gets c."""
     instead = row("for_you", "personal_frequency")
     assert instead.precision_at_k == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
     assert instead.ahead == pytest.approx((0 + 1 / 2 - 1 / 2) / 3)
@@ -60,7 +60,7 @@ def test_a_slice_in_which_nobody_bought_has_no_figures():
     assert (live.precision_at_k, live.precision_low, live.ndcg_at_10) == (None, None, None)
 
 
-def test_slices_together_count_each_answer_once():
+def test_pooled_slices_count_a_customer_once_for_each_slice():
     first = score_slice(PART, LISTS, LEDGER, k=2)[0]
     later = slice_of(LEDGER, as_of=january(20), start=january(20), end=january(30))
     both = summary(pooled([first, score_slice(later, LISTS, LEDGER, k=2)[0]]))[0]
