@@ -1,4 +1,4 @@
-"""`recommend` and `similar`, which read Redis as the storefront does; and `bundles`."""
+"""`recommend` and `similar`, which read Redis as the storefront does, and `bundles`."""
 
 import json
 from dataclasses import asdict
@@ -37,16 +37,16 @@ def recommend(
     list_name: Annotated[
         Literal["for_you", "discover", "buy_again"], typer.Option("--list", help="Which list.")
     ] = "for_you",
-    country: Annotated[str | None, typer.Option(help="Whose best sellers an unknown customer gets.")] = None,
+    country: Annotated[str | None, typer.Option(help="Country whose best sellers an unknown customer gets.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a customer is recommended, as the storefront reads it from Redis."""
+    """Show a customer's recommendations, as the storefront reads them from Redis."""
     with serving(load_settings()) as settings, _storefront(settings) as shop:
-        found = _checked(shop.for_customer(customer, list_name=list_name, country=country))
+        answer = _checked(shop.for_customer(customer, list_name=list_name, country=country))
         if as_json:
-            _print_json(settings, found, customer=customer, list=list_name)
+            _print_json(settings, answer, customer=customer, list=list_name)
         else:
-            _print_table(settings, found, f"{list_name} of customer {customer}", country)
+            _print_table(settings, answer, f"{list_name} of customer {customer}", country)
 
 
 def similar(
@@ -54,41 +54,42 @@ def similar(
     list_name: Annotated[Literal["similar", "bought_together"], typer.Option("--list", help="Which list.")] = "similar",
     as_json: Json = False,
 ) -> None:
-    """Show the products like a product, or bought together with it."""
+    """Show products that are similar to a product, or bought together with it."""
     with serving(load_settings()) as settings, _storefront(settings) as shop:
-        code = stock_code.strip().upper()  # as they are published
-        found = _checked(shop.for_product(code, list_name=list_name))
+        code = stock_code.strip().upper()  # the spelling in Redis
+        answer = _checked(shop.for_product(code, list_name=list_name))
         if as_json:
-            _print_json(settings, found, stock_code=code, list=list_name)
+            _print_json(settings, answer, stock_code=code, list=list_name)
         else:
-            _print_table(settings, found, f"{list_name} of product {code}", None)
+            _print_table(settings, answer, f"{list_name} of product {code}", None)
 
 
 def bundles(
-    limit: Annotated[int, typer.Option(min=1, help="How many to show, those with the most revenue.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show, the most revenue first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Look for product sets of 2 to 4 that sell together, for bundles in the shop.
+    """Find sets of 2 to 4 products that sell together, to offer as bundles.
 
-    All of them are in the table retail.bundle then, in place of those before.
+    Stores all of them in the table retail.bundle, in place of the previous ones.
     """
     from ncf_pipeline.serving.bundles import bundles as bundles_stage
     from ncf_pipeline.training.report import descriptions
 
     with serving(load_settings()) as settings:
-        found = bundles_stage(settings)
-        shown = [asdict(bundle) for bundle in found[:limit]]
+        all_bundles = bundles_stage(settings)
+        shown = [asdict(bundle) for bundle in all_bundles[:limit]]
         described = descriptions(settings, sorted({code for bundle in shown for code in bundle["stock_codes"]}))
     for bundle in shown:
         bundle["descriptions"] = [described.get(code) for code in bundle["stock_codes"]]
     if as_json:
-        typer.echo(json.dumps({"found": len(found), "bundles": shown}, ensure_ascii=False))
+        typer.echo(json.dumps({"found": len(all_bundles), "bundles": shown}, ensure_ascii=False))
     elif shown:
-        Console().print(tables.bundles_table(shown, found=len(found)))
+        Console().print(tables.bundles_table(shown, found=len(all_bundles)))
     else:
         support = f"{settings.bundle_min_support:.1%}"
         Console().print(
-            f"No products sell together on {support} of the invoices: lower NCF_BUNDLE_MIN_SUPPORT.", soft_wrap=True
+            f"No products sell together on {support} of the invoices. Lower NCF_BUNDLE_MIN_SUPPORT and run it again.",
+            soft_wrap=True,
         )
 
 
@@ -99,44 +100,44 @@ def _storefront(settings: Settings) -> Storefront:
         raise SettingsError(f"NCF_REDIS_URL: {error}.") from error
 
 
-def _checked(found: Recommendation) -> Recommendation:
-    if found.source == "unavailable":
+def _checked(answer: Recommendation) -> Recommendation:
+    if answer.source == "unavailable":
         raise ListStoreError("Redis does not answer: is it running, and is NCF_REDIS_URL right?")
-    if found.publication is None:
+    if answer.publication is None:
         raise ListStoreError("Nothing is published yet: `ncf-pipeline retrain` makes the first lists.")
-    return found
+    return answer
 
 
-def _descriptions(settings: Settings, found: Recommendation) -> dict[str, str]:
+def _descriptions(settings: Settings, answer: Recommendation) -> dict[str, str]:
     from ncf_pipeline.training.report import descriptions
 
     try:
-        return descriptions(settings, found.stock_codes)
+        return descriptions(settings, answer.stock_codes)
     except DatabaseError as error:
-        # The storefront needs no database: what shoppers see is shown without.
+        # The storefront needs no database, so neither does this command.
         Console(stderr=True).print(f"No descriptions: {error}", markup=False)
         return {}
 
 
-def _print_json(settings: Settings, found: Recommendation, **asked: str | int) -> None:
-    described = _descriptions(settings, found)
-    products = [{"stock_code": code, "description": described.get(code)} for code in found.stock_codes]
-    told = {**asked, "publication": found.publication, "source": found.source, "products": products}
-    typer.echo(json.dumps(told, ensure_ascii=False))
+def _print_json(settings: Settings, answer: Recommendation, **asked: str | int) -> None:
+    described = _descriptions(settings, answer)
+    products = [{"stock_code": code, "description": described.get(code)} for code in answer.stock_codes]
+    shown = {**asked, "publication": answer.publication, "source": answer.source, "products": products}
+    typer.echo(json.dumps(shown, ensure_ascii=False))
 
 
-def _print_table(settings: Settings, found: Recommendation, title: str, country: str | None) -> None:
-    where_from = f"{_WHERE_FROM[found.source].format(country=country)}; {found.publication}"
-    if not found.stock_codes:
+def _print_table(settings: Settings, answer: Recommendation, title: str, country: str | None) -> None:
+    where_from = f"{_WHERE_FROM[answer.source].format(country=country)}; {answer.publication}"
+    if not answer.stock_codes:
         Console().print(f"{title}: empty ({where_from})", markup=False, highlight=False, soft_wrap=True)
         return
-    described = _descriptions(settings, found)
+    described = _descriptions(settings, answer)
     console = Console()
     console.print(f"{title} ({where_from})", markup=False, highlight=False, soft_wrap=True)
     table = Table()
     table.add_column("", justify="right")
     table.add_column("stock code")
     table.add_column("description")
-    for place, code in enumerate(found.stock_codes, start=1):
+    for place, code in enumerate(answer.stock_codes, start=1):
         table.add_row(str(place), Text(code), Text(described.get(code, "")))
     console.print(table)

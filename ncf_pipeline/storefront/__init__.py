@@ -1,4 +1,4 @@
-"""What a storefront reads lists with: one round trip, and a sensible list for anyone.
+"""The client with which a storefront reads lists: one round trip, and a sensible list for everyone.
 
     from ncf_pipeline.storefront import Storefront
 
@@ -6,12 +6,12 @@
     shop.for_customer(14646, country="Netherlands").stock_codes
     shop.for_product("85123A", list_name="similar").stock_codes
 
-The number of the live publication is held for a second, so that a page costs one round trip. A customer
-without a list gets their country's, else everybody's, else an empty one; `source` says which. While Redis
-is away a list is empty and `source` is `unavailable`, so that the shop's page never fails because of it;
-`raise_errors=True` turns that off. Needs nothing but `redis`.
+The client holds the number of the live publication for a second, so a page costs one round trip. A customer without a
+list gets the best sellers of their country, else those of everywhere, else an empty list; `source` says which. If Redis
+does not answer, the list is empty and `source` is `unavailable`, so that the shop's page still renders;
+`raise_errors=True` raises instead. The client needs only the package `redis`.
 
-Of a Redis Cluster, any node's URL will do: `Storefront("redis://reader:secret@node:6379", cluster=True)`.
+For a Redis Cluster, use the URL of any node: `Storefront("redis://reader:secret@node:6379", cluster=True)`.
 """
 
 from ncf_pipeline.columns import BOUGHT_TOGETHER, BUY_AGAIN, DISCOVER, FOR_YOU, NEW_ARRIVALS, SIMILAR

@@ -1,4 +1,4 @@
-"""What a storefront is told: a list, where it came from, and why each product is on it."""
+"""Answers to a storefront: a list, where it comes from, and why each product is on it."""
 
 import json
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "t
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a product is on a customer's list. A code that is not known here is no error: later ones may come.
+    """Why a product is on a customer's list. Later versions may publish codes that are not named here.
 
     Attributes:
-        code: `bought`: on `evidence` invoices before; `goes_with`: often in one basket with the product `evidence`,
-            which they bought; `popular_with`: many who bought the product `evidence`, as they did, bought it;
-            `new`: first sold within the last weeks; `popular`: a best seller of late; `pinned`: the shop's own
-            choice; `taste`: all that they bought, taken together.
-        evidence: a number of invoices, or a stock code; None for the others.
+        code: `bought`: the customer bought it on `evidence` invoices; `goes_with`: often in one basket with the product
+            `evidence`, which they bought; `popular_with`: many customers who bought the product `evidence`, as this one
+            did, bought it; `new`: first sold within the last weeks; `popular`: a recent best seller; `pinned`: chosen
+            by the shop; `taste`: chosen by the model from all that they bought.
+        evidence: a number of invoices, or a stock code; None for the other codes.
     """
 
     code: ReasonCode
@@ -29,15 +29,15 @@ class Reason:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A list, best first, and where it came from.
+    """A list, best first, and where it comes from.
 
     Attributes:
-        stock_codes: at most as many as the publication's `top_n`.
-        source: `customer` or `product`: their own list; `country`, `everywhere`: best sellers there;
-            `none`: nothing is published, or the product has no list; `unavailable`: Redis did not answer.
-        publication: e.g. `p000042`; None where there is none.
-        reasons: one for each stock code of a customer's own list; empty for other lists, and where the shop
-            publishes none.
+        stock_codes: at most the publication's `top_n`.
+        source: `customer` or `product`: an own list; `country`, `everywhere`: best sellers there; `none`: nothing is
+            published, or the product has no list; `unavailable`: Redis did not answer.
+        publication: e.g. `p000042`; None if nothing is published, or Redis did not answer.
+        reasons: one for each stock code of a customer's own list; empty for other lists, and if the shop publishes
+            none.
     """
 
     stock_codes: tuple[str, ...]
@@ -47,10 +47,15 @@ class Recommendation:
 
 
 def reasons(text: str, count: int) -> tuple[Reason, ...]:
-    """The reasons for so many stock codes, or none: a list without reasons is better than no list."""
+    """The reasons in a JSON text, or none if it is damaged: a list without reasons is better than no list.
+
+    Args:
+        text: as in Redis, e.g. `[["bought",3],["new"]]`.
+        count: stock codes in the list.
+    """
     try:
         entries = [(code, *evidence, None) for code, *evidence in json.loads(text)]
     except (TypeError, ValueError):
         return ()
-    found = tuple(Reason(cast("ReasonCode", code), evidence) for code, evidence, *_ in entries)
-    return found if len(found) == count else ()
+    parsed = tuple(Reason(cast("ReasonCode", code), evidence) for code, evidence, *_ in entries)
+    return parsed if len(parsed) == count else ()

@@ -1,4 +1,4 @@
-"""The clients: who asks Redis, and for how long a page may wait."""
+"""The sync and the async client: they send commands to Redis, and limit how long a page waits."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from ncf_pipeline.storefront.reading import (
     unanswered,
 )
 
-_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)  # ValueError: what is there is no JSON
+_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)  # ValueError: a value is not JSON
 
 
 class Storefront(Reader):
@@ -34,15 +34,15 @@ class Storefront(Reader):
 
     Args:
         url: of Redis, e.g. `redis://reader:secret@host:6379/0`, or `rediss://...?ssl_ca_certs=/etc/ssl/shop-ca.pem`.
-        prefix: the start of every key.
-        cluster: the URL is of a node of a Redis Cluster, which names the others.
-        reasons: read them too; whoever does not show them reads half as much without.
-        raise_errors: raise `redis.RedisError` (of a cluster, `redis.exceptions.RedisClusterException` too) instead of
-            answering `unavailable`.
-        timeout: seconds that a page may wait for Redis, for the connection and for each answer.
+        prefix: of every key.
+        cluster: whether the URL is that of a node of a Redis Cluster, which names the other nodes.
+        reasons: whether to read reasons too; without them, half as many bytes are read.
+        raise_errors: whether to raise `redis.RedisError` (for a cluster also `redis.exceptions.RedisClusterException`)
+            instead of answering `unavailable`.
+        timeout: seconds that a page may wait for the connection, and for each reply.
 
     Raises:
-        ValueError: the URL is none of a Redis.
+        ValueError: the URL is not one of Redis.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Storefront(Reader):
             decode_responses=True,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # A connection that was closed while it was idle is opened again, once; no page waits longer.
+            # A connection that was closed while idle is opened again, once. A page waits no longer than that.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
         self._opened: redis.Redis | None = None
@@ -72,7 +72,7 @@ class Storefront(Reader):
 
     @property
     def _redis(self) -> redis.Redis:
-        # When it is first used: a cluster's client connects when it is made, and a shop must start without Redis.
+        # Made at first use: a cluster's client connects when it is made, and a shop must start without Redis.
         if self._opened is None:
             with self._opening:
                 if self._opened is None:
@@ -82,39 +82,53 @@ class Storefront(Reader):
     def for_customer(
         self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
     ) -> Recommendation:
-        """One list of a customer; who has none gets the best sellers of their country, else of everywhere.
+        """One list of a customer; if it is missing, the best sellers of their country, else of everywhere.
 
         Args:
             customer_id: the shop's.
             list_name: `for_you`, `discover` or `buy_again`.
-            country: of the customer, as it is written on invoices.
+            country: of the customer, as written on invoices.
+
+        Returns:
+            The list; its `source` says where it comes from.
+
+        Raises:
+            ValueError: customers have no list of that name.
         """
         return self._read(of_customer(customer_id, list_name, country))[0]
 
     def lists_of_customer(
         self, customer_id: int | str, *, country: str | None = None
     ) -> dict[CustomerList, Recommendation]:
-        """All lists of a customer in one round trip, each as `for_customer` gives it."""
+        """All lists of a customer in one round trip, each as `for_customer` returns it."""
         question = all_of_customer(customer_id, country)
         return _by_name(question, self._read(question))
 
     def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
-        """`for_you` (best sellers of late) or `new_arrivals` for somebody unknown."""
+        """`for_you` (recent best sellers) or `new_arrivals`, for an unknown visitor.
+
+        Raises:
+            ValueError: visitors have no list of that name.
+        """
         return self._read(of_visitor(list_name, country))[0]
 
     def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
-        """What completes a basket with a product (`bought_together`), or could stand in for it (`similar`)."""
+        """Products that complete a basket with this one (`bought_together`), or could replace it (`similar`).
+
+        Raises:
+            ValueError: products have no list of that name.
+        """
         return self._read(of_product(stock_code, list_name))[0]
 
     def meta(self) -> Mapping[str, str]:
-        """What the live publication says of itself; empty before the first, and while Redis does not answer."""
+        """The meta of the live publication; empty if nothing is published, or Redis does not answer."""
         try:
             held = self._hold(self._ask(("GET", self._pointer)))
-            found: Any = self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+            meta: Any = self._ask(("HGETALL", f"{held.start}meta")) if held else {}
         except _FAULTS as error:
             self._fail(error)
             return {}
-        return dict(found)
+        return dict(meta)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -137,17 +151,17 @@ class Storefront(Reader):
             if held is None:
                 return unanswered(question, "none")
             commands = self._commands(question, held)
-            found = self._found(question, held, commands, self._ask_all(commands))
-            if self._stood_still(question, held, found):
+            answers = self._answers(question, held, commands, self._ask_all(commands))
+            if self._stood_still(question, held, answers):
                 held = self._hold(self._ask(("GET", self._pointer)))
                 if held is None:
                     return unanswered(question, "none")
                 commands = self._commands(question, held)
-                found = self._found(question, held, commands, self._ask_all(commands))
+                answers = self._answers(question, held, commands, self._ask_all(commands))
         except _FAULTS as error:
             self._fail(error)
             return unanswered(question, "unavailable")
-        return found
+        return answers
 
     def _ask(self, command: Command) -> Any:
         ask: Any = self._redis.execute_command
@@ -166,7 +180,7 @@ class Storefront(Reader):
 
 
 class AsyncStorefront(Reader):
-    """The same for asyncio, one for each event loop. See `Storefront`."""
+    """The same client for asyncio; use one for each event loop. See `Storefront`."""
 
     def __init__(
         self,
@@ -214,11 +228,11 @@ class AsyncStorefront(Reader):
         """See `Storefront.meta`."""
         try:
             held = self._hold(await self._ask(("GET", self._pointer)))
-            found: Any = await self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+            meta: Any = await self._ask(("HGETALL", f"{held.start}meta")) if held else {}
         except _FAULTS as error:
             self._fail(error)
             return {}
-        return dict(found)
+        return dict(meta)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -240,17 +254,17 @@ class AsyncStorefront(Reader):
             if held is None:
                 return unanswered(question, "none")
             commands = self._commands(question, held)
-            found = self._found(question, held, commands, await self._ask_all(commands))
-            if self._stood_still(question, held, found):
+            answers = self._answers(question, held, commands, await self._ask_all(commands))
+            if self._stood_still(question, held, answers):
                 held = self._hold(await self._ask(("GET", self._pointer)))
                 if held is None:
                     return unanswered(question, "none")
                 commands = self._commands(question, held)
-                found = self._found(question, held, commands, await self._ask_all(commands))
+                answers = self._answers(question, held, commands, await self._ask_all(commands))
         except _FAULTS as error:
             self._fail(error)
             return unanswered(question, "unavailable")
-        return found
+        return answers
 
     async def _ask(self, command: Command) -> Any:
         ask: Any = self._redis.execute_command
@@ -268,11 +282,11 @@ class AsyncStorefront(Reader):
         return replies
 
 
-def _by_name(question: Question, found: Sequence[Recommendation]) -> dict[CustomerList, Recommendation]:
-    return dict(zip(cast("tuple[CustomerList, ...]", question.names), found, strict=True))
+def _by_name(question: Question, answers: Sequence[Recommendation]) -> dict[CustomerList, Recommendation]:
+    return dict(zip(cast("tuple[CustomerList, ...]", question.names), answers, strict=True))
 
 
 def _check_url(url: str, *, cluster: bool) -> None:
     named = parse_url(url)  # type: ignore[no-untyped-call]
     if cluster and ("path" in named or named.get("db")):
-        raise ValueError("a Redis Cluster has no socket file, and no database but 0")
+        raise ValueError("a Redis Cluster has no socket file and only database 0: name a node by host and port")

@@ -1,7 +1,7 @@
-"""Which keys are read, and what the answers mean; how Redis is asked is another's matter.
+"""Which keys are read, and what the replies mean. `clients` sends the commands.
 
-A page makes many reads, and each is a few microseconds of ours on top of what the network takes: so the way of a
-customer who has a list is short, and everything else is off it.
+A page makes many reads, and each costs a few microseconds of this code besides the network. So the path for a customer
+with a list is short; the rare cases are in functions of their own.
 """
 
 import json
@@ -13,10 +13,10 @@ from ncf_pipeline.columns import BUY_AGAIN, EVERYWHERE, FOR_YOU, LISTS_OF, Audie
 from ncf_pipeline.storefront.answers import Recommendation, Source, reasons
 
 HOLD_SECONDS = 1.0
-"""How long the number of the live publication is held, and how long a Redis that failed is left alone."""
+"""The number of the live publication is held this long, and after a failure Redis is not asked for this long."""
 
 _STOOD_STILL_SECONDS = 5.0
-"""What was live is kept for ten seconds after; a number that was held for less than this one still has its lists."""
+"""A number held for less than this still has its lists: publishers keep them for ten seconds after they were live."""
 
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
@@ -26,45 +26,62 @@ _OF_FALLBACK = LISTS_OF["fallback"]
 
 
 class Question(NamedTuple):
-    """Lists that somebody would like to have, and what would do instead."""
+    """The lists that a page asks for, and their fallback."""
 
     names: tuple[str, ...]  # of the lists
-    source: Source = "none"
-    key: str | None = None  # where their own lists are; None for somebody unknown
-    fallback: str | None = None  # the list of their country, or of everybody, that would do
+    source: Source = "none"  # of an own list
+    key: str | None = None  # of the own lists; None for a visitor
+    fallback: str | None = None  # name of the list, of a country or of everywhere, that replaces a missing one
     country: str | None = None
 
 
 def of_customer(customer_id: int | str, list_name: str, country: str | None) -> Question:
-    """One list of a customer, or else best sellers."""
+    """One list of a customer, else best sellers.
+
+    Args:
+        customer_id: the shop's.
+        list_name: of the list.
+        country: whose best sellers replace a missing list; None: those of everywhere.
+
+    Raises:
+        ValueError: customers have no list of that name.
+    """
     _check("customer", list_name)
     return Question((list_name,), "customer", f"customer:{customer_id}", FOR_YOU, country)
 
 
 def all_of_customer(customer_id: int | str, country: str | None) -> Question:
-    """All lists of a customer; for each, or else best sellers."""
+    """All lists of a customer; best sellers in place of each that is missing."""
     return Question(LISTS_OF["customer"], "customer", f"customer:{customer_id}", FOR_YOU, country)
 
 
 def of_visitor(list_name: str, country: str | None) -> Question:
-    """A list for somebody unknown."""
+    """A list for an unknown visitor.
+
+    Raises:
+        ValueError: visitors have no list of that name.
+    """
     _check("fallback", list_name)
     return Question((list_name,), fallback=list_name, country=country)
 
 
 def of_product(stock_code: str, list_name: str) -> Question:
-    """A list of a product; nothing would do instead."""
+    """A list of a product, without a fallback.
+
+    Raises:
+        ValueError: products have no list of that name.
+    """
     _check("product", list_name)
     return Question((list_name,), "product", f"product:{stock_code}")
 
 
 def _check(audience: Audience, list_name: str) -> None:
     if list_name not in LISTS_OF[audience]:
-        raise ValueError(f"there is no list {list_name!r} here; there is {', '.join(LISTS_OF[audience])}")
+        raise ValueError(f"there is no {audience} list {list_name!r}; choose one of {', '.join(LISTS_OF[audience])}")
 
 
 class Held:
-    """The live publication, as it was a moment ago, with what all its readers share."""
+    """The publication that was live at most `HOLD_SECONDS` ago, and its fallbacks, which all readers share."""
 
     __slots__ = ("fallbacks", "name", "start", "until")
 
@@ -72,12 +89,12 @@ class Held:
         self.name = name
         self.start = f"{prefix}:{name}:"  # of its keys
         self.until = time.monotonic() + HOLD_SECONDS
-        # By country. Nothing under a publication's number ever changes.
+        # By country. They stay valid, because nothing under a publication's number ever changes.
         self.fallbacks = fallbacks
 
 
 class Reader:
-    """What the sync and the async client have in common."""
+    """The part that the sync and the async client share."""
 
     def __init__(self, prefix: str, *, reasons: bool, raise_errors: bool) -> None:
         self._prefix = prefix
@@ -97,7 +114,7 @@ class Reader:
         self._left_alone_until = time.monotonic() + HOLD_SECONDS
 
     def _live(self) -> Held | None:
-        """The live publication if it is known well enough."""
+        """The live publication, unless it was read too long ago."""
         held = self._held
         return held if held is not None and time.monotonic() < held.until else None
 
@@ -108,7 +125,7 @@ class Reader:
         return self._held
 
     def _commands(self, question: Question, held: Held) -> list[Command]:
-        """What goes out together: the fallbacks that are not known yet, and the own lists, last."""
+        """The commands of one round trip: the fallbacks that are not held yet, then the own lists."""
         names, source, key, fallback, country = question
         commands: list[Command] = []
         if fallback is not None:
@@ -121,25 +138,25 @@ class Reader:
             if self._reasons and source == "customer":
                 commands.append(("HMGET", held.start + key, *names, *map(reasons_of, names)))
             elif len(names) == 1:
-                # A single value is faster to parse than a list of one.
+                # A single value is parsed faster than a list of one.
                 commands.append(("HGET", held.start + key, names[0]))
             else:
                 commands.append(("HMGET", held.start + key, *names))
         return commands
 
-    def _found(
+    def _answers(
         self, question: Question, held: Held, commands: Sequence[Command], replies: Sequence[Any]
     ) -> list[Recommendation]:
         if len(commands) > (question.key is not None):
             self._hold_fallbacks(held, commands, replies)
         if question.key is None:
-            return [_instead(question, held)]
+            return [_fallback(question, held)]
         if commands[-1][0] == "HGET":
-            return [_own(question, question.names[0], replies[-1], None, held.name) or _instead(question, held)]
+            return [_own(question, question.names[0], replies[-1], None, held.name) or _fallback(question, held)]
         own = replies[-1]
         why = own[len(question.names) :] or (None,) * len(own)
         return [
-            _own(question, name, text, because, held.name) or _instead(question, held)
+            _own(question, name, text, because, held.name) or _fallback(question, held)
             for name, text, because in zip(question.names, own, why, strict=False)
         ]
 
@@ -148,13 +165,13 @@ class Reader:
         for (_, key, *_), reply in zip(commands, replies, strict=True):
             if key.startswith(start):
                 lists = {name: tuple(json.loads(text)) for name, text in zip(_OF_FALLBACK, reply, strict=True) if text}
-                if lists:  # so that no more are held than there are
+                if lists:  # unknown countries must not fill the memory
                     held.fallbacks[key.removeprefix(start)] = lists
 
-    def _stood_still(self, question: Question, held: Held, found: Sequence[Recommendation]) -> bool:
-        """Whether the process was stopped for so long that the publication may have been removed meanwhile."""
+    def _stood_still(self, question: Question, held: Held, answers: Sequence[Recommendation]) -> bool:
+        """Whether the process was stopped for so long that the held publication may have been removed."""
         return (
-            any(entry.source != question.source for entry in found)
+            any(entry.source != question.source for entry in answers)
             and time.monotonic() > held.until + _STOOD_STILL_SECONDS
         )
 
@@ -163,7 +180,7 @@ def _own(question: Question, name: str, text: str | None, why: str | None, publi
     if text is None:
         return None
     stock_codes = tuple(_decode(text)[0])
-    # Who bought nothing yet has nothing to buy again; but nobody is without anything to discover.
+    # An empty buy_again is an answer: the customer has nothing to buy again. Other lists have a fallback.
     if not stock_codes and question.fallback is not None and name != BUY_AGAIN:
         return None
     return Recommendation(
@@ -171,7 +188,7 @@ def _own(question: Question, name: str, text: str | None, why: str | None, publi
     )
 
 
-def _instead(question: Question, held: Held) -> Recommendation:
+def _fallback(question: Question, held: Held) -> Recommendation:
     if question.fallback is not None:
         for key in (question.country, EVERYWHERE):
             stock_codes = held.fallbacks.get(key, {}).get(question.fallback) if key else None
@@ -181,5 +198,5 @@ def _instead(question: Question, held: Held) -> Recommendation:
 
 
 def unanswered(question: Question, source: Source) -> list[Recommendation]:
-    """An empty list for each that was asked for."""
+    """An empty list for each one in a question."""
     return [Recommendation((), source, None) for _ in question.names]

@@ -1,4 +1,4 @@
-"""`recommend` and `similar` as a person or a program runs them."""
+"""`recommend` and `similar`, for people and programs."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_json_for_programs(run, publish):
     ]
 
 
-def test_an_unknown_customer_gets_best_sellers_and_is_told_so(run, publish):
+def test_an_unknown_customer_gets_best_sellers_and_the_output_says_so(run, publish):
     publish("A1")
     shown = run("recommend", "1", "--country", "Channel Islands")
     assert "for_you of customer 1 (unknown customer: best sellers of Channel Islands; p000001)" in shown
@@ -79,7 +79,7 @@ def test_without_redis_it_says_so(run, monkeypatch):
     assert run("recommend", "14646", fails=True).startswith("Redis does not answer")
 
 
-def test_without_the_database_the_lists_are_shown_all_the_same(run, publish, monkeypatch):
+def test_without_the_database_the_lists_are_still_shown(run, publish, monkeypatch):
     publish("A1")
     monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     done = CliRunner().invoke(app, ["recommend", "14646", "--json"])

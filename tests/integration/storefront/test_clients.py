@@ -16,7 +16,7 @@ HEAVY = ("pandas", "numpy", "torch", "psycopg2", "airflow", "great_expectations"
 
 
 class Both:
-    """The sync client and the async one, asked the same; they must answer the same."""
+    """The sync and the async client: both get the same question, and must return the same answer."""
 
     def __init__(self, *arguments, **options):
         self._sync = Storefront(*arguments, **options)
@@ -58,7 +58,7 @@ def shop(settings):
     both.end()
 
 
-def test_whose_list_it_is_from_customer_to_country_to_everywhere_to_nothing(shop, publish):
+def test_the_fallback_goes_from_customer_to_country_to_everywhere_to_nothing(shop, publish):
     assert shop.for_customer(14646) == Recommendation((), "none", None)
     publish("p000001")
     assert shop.for_customer(14646) == Recommendation(("p000001", "0"), "customer", "p000001")
@@ -84,7 +84,7 @@ def test_all_lists_of_a_customer_in_one_answer(shop, publish):
     assert {found.source for found in shop.lists_of_customer(1, country="EIRE").values()} == {"country"}
 
 
-def test_who_has_bought_nothing_has_nothing_to_buy_again_but_much_to_discover(settings, shop):
+def test_an_empty_buy_again_is_an_answer_and_an_empty_discover_has_a_fallback(settings, shop):
     lists = make_lists()
     lists[Lists.STOCK_CODES] = [[] if audience == "customer" else codes for audience, _, _, codes in lists.to_numpy()]
     publication.publish(settings, [lists], meta=META)
@@ -93,7 +93,7 @@ def test_who_has_bought_nothing_has_nothing_to_buy_again_but_much_to_discover(se
     assert shop.for_customer(14646).stock_codes == ("a", "É:1")
 
 
-def test_what_the_live_publication_says_of_itself(shop, publish):
+def test_the_meta_of_the_live_publication(shop, publish):
     assert shop.meta() == {}
     publish()
     assert shop.meta()["model_version"] == "v1"
@@ -118,7 +118,7 @@ def test_a_page_costs_one_round_trip_and_a_new_publication_shows_within_a_second
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now)
         shop.for_customer(14646, country="EIRE")
-        # What all visitors of a country share has come along: from here on, one command each, or none.
+        # The fallbacks of the country were read too: from now on, each read is one command, or none.
         for ask, expected in [
             (lambda: shop.for_customer(14646, country="EIRE"), {"cmdstat_hmget": 10}),
             (lambda: shop.lists_of_customer(14646, country="EIRE"), {"cmdstat_hmget": 10}),
@@ -150,7 +150,7 @@ def test_without_reasons_they_are_not_read(settings, store):
 
 @pytest.mark.parametrize("client", [Storefront, AsyncStorefront])
 @pytest.mark.parametrize("again", [True, False])
-def test_a_process_that_stood_still_for_so_long_that_its_lists_are_gone_looks_again(
+def test_a_process_that_was_stopped_until_its_lists_were_gone_reads_the_pointer_again(
     settings, store, keys, publish, monkeypatch, client, again
 ):
     publish("old")
@@ -206,7 +206,7 @@ def test_a_list_whose_reasons_are_damaged_is_still_a_list(settings, store, shop,
     assert shop.for_customer(14646) == Recommendation(("a", "0"), "customer", "p000001")
 
 
-def test_what_is_no_json_is_unavailable(settings, store, shop, publish):
+def test_a_value_that_is_not_json_is_unavailable(settings, store, shop, publish):
     publish()
     store.hset(f"{settings.key_prefix}:p000001:customer:14646", "for_you", "[")
     assert shop.for_customer(14646).source == "unavailable"
@@ -215,7 +215,7 @@ def test_what_is_no_json_is_unavailable(settings, store, shop, publish):
 AWAY = "redis://reader:secret@127.0.0.1:1/0"
 
 
-def test_it_never_raises_while_redis_is_away_unless_asked_to():
+def test_it_never_raises_if_redis_does_not_answer_unless_asked_to():
     shop = Both(AWAY)
     assert shop.for_customer(14646, country="EIRE") == Recommendation((), "unavailable", None)
     assert shop.for_product("85123A").source == "unavailable"
@@ -235,11 +235,11 @@ def test_a_redis_that_does_not_answer_delays_one_page_a_second_and_not_each():
         assert time.monotonic() - started < 1.5
 
 
-def test_it_comes_back_with_redis(settings, store, publish, monkeypatch):
+def test_no_page_notices_that_redis_closed_its_connection(settings, store, publish, monkeypatch):
     publish()
     with Storefront(settings.list_store(), prefix=settings.key_prefix) as shop:
         assert shop.for_customer(14646).source == "customer"
-        # A server that was started anew has closed all connections: no page notices.
+        # A server that restarts closes all connections: no page notices.
         store.client_kill_filter(_type="normal", skipme=True)
         assert shop.for_customer(14646).source == "customer"
 
@@ -272,7 +272,7 @@ print(Storefront("redis://127.0.0.1:1").for_customer(1).source)
     assert (done.stdout.strip(), done.stderr) == ("unavailable", "")
 
 
-def test_a_reader_needs_no_right_but_to_get(settings, store, publish):
+def test_a_reader_needs_only_permission_to_get(settings, store, publish):
     publish()
     rights = (
         f"%R~{settings.key_prefix}:*" if store.info("server")["redis_version"] >= "7" else f"~{settings.key_prefix}:*"

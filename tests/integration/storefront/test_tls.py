@@ -1,4 +1,4 @@
-"""TLS and users with few rights, against a real server where there is one that can do TLS."""
+"""TLS, and users with few permissions, against a real server, if one with TLS is installed."""
 
 import asyncio
 import shutil
@@ -25,7 +25,7 @@ user reader on >secret %R~ncf:* +get +hget +hmget +hgetall
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, stopped_with_us):
-    """The port of a server that speaks TLS alone and asks for a client's certificate, and a folder of certificates."""
+    """The port of a server that accepts only TLS with a client certificate, and a folder of certificates."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no redis-server on the path, and the embedded one is built without TLS")
@@ -104,7 +104,7 @@ def test_a_reader_can_change_nothing_and_see_nothing_else(server, writer):
         publication.publish(Settings(redis_url=url_of(server, "reader")), [make_lists()], meta=META)
 
 
-def test_whoever_is_not_who_they_should_be_is_not_talked_to(server, writer):
+def test_wrong_certificates_are_refused_by_both_sides(server, writer):
     publication.publish(writer, [make_lists()], meta=META)
     distrustful = url_of(server, "reader", ca="other.pem")
     with (
@@ -118,5 +118,5 @@ def test_whoever_is_not_who_they_should_be_is_not_talked_to(server, writer):
     with Storefront(stranger) as shop:
         assert shop.for_customer(14646).source == "unavailable"
     other = Settings(redis_url=url_of(server, "writer", ca="other.pem"))
-    with pytest.raises(ListStoreError, match="The lists before still serve"):
+    with pytest.raises(ListStoreError, match="The previous lists stay live"):
         publication.newest_number(other)
