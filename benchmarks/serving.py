@@ -1,8 +1,8 @@
-"""What publishing and reading cost: `python benchmarks/serving.py` writes docs/serving.md.
+"""The cost of publishing and reading: `python benchmarks/serving.py` writes docs/serving.md.
 
-A million customers and a hundred thousand products are published to an embedded Redis, twice, then read, then rolled
-back. Readers alternate between the client and a plain GET of the same bytes every second, all of them at once, so that
-whatever else the machine does slows both alike.
+It publishes lists of a million customers and a hundred thousand products to an embedded Redis, twice, reads them, and
+rolls back. All readers alternate each second between the client and a plain GET of the same bytes, so that other load
+on the machine slows both equally.
 """
 
 import argparse
@@ -39,24 +39,24 @@ from ncf_pipeline.storefront import Storefront
 
 TOP_N = 10
 COUNTRIES = 40
-LETTERED = 0.2  # products whose code has a letter behind its five digits
-READ = 100_000  # customers who are read, in no order
-PHASE, PHASES = 1.0, 20  # seconds, and how many, half of them of each kind
+LETTERED = 0.2  # share of products whose code has a letter after its five digits
+READ = 100_000  # customers whose lists are read, in random order
+PHASE, PHASES = 1.0, 20  # seconds of a phase; number of phases, half of them of each kind
 META = {"model_version": "v1", "cutoff": "2011-12-09T12:51:00", "top_n": TOP_N}
 
 Figures = dict[str, Any]
 
 
 def made_up_codes(products: int) -> npt.NDArray[np.object_]:
-    """Five digits, some with a letter behind, as in the shop that this project learned from."""
+    """Five digits, some with a letter after them, as in a shop's catalogue."""
     codes = np.char.mod("%05d", 10_000 + np.arange(products) % 90_000)
     lettered = np.random.default_rng(0).random(products) < LETTERED
-    letters = np.where(np.arange(products) < 90_000, np.where(lettered, "A", ""), "B")  # none twice
+    letters = np.where(np.arange(products) < 90_000, np.where(lettered, "A", ""), "B")  # all are different
     return np.char.add(codes, letters).astype(object)
 
 
 def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataFrame, float]]:
-    """Three full lists for each customer, two for each product, two for each country; how long it took, too."""
+    """Three full lists for each customer, two for each product, two for each country; and the seconds to make them."""
     random = np.random.default_rng(1)
     codes = made_up_codes(products)
     for audience, keys, names in (
@@ -83,7 +83,7 @@ def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataF
 
 
 def publish(settings: Settings, store: redis.Redis, customers: int, products: int) -> Figures:
-    """Publishes, and measures time and memory."""
+    """Publishes; returns time and memory."""
     memory: dict[str, int] = {}
     made = 0.0
 
@@ -108,7 +108,7 @@ def publish(settings: Settings, store: redis.Redis, customers: int, products: in
 
 
 def memory_of_keys(store: redis.Redis, settings: Settings, number: int, customers: int) -> float:
-    """What Redis itself says of a customer's key, without the table of what expires."""
+    """Bytes of a customer's key by Redis's own account, without its table of expiry times."""
     name = publication.name_of(number)
     sample = np.random.default_rng(2).integers(customers, size=2000)
     used: list[Any] = [store.memory_usage(f"{settings.key_prefix}:{name}:customer:{key}") for key in sample]
@@ -116,7 +116,7 @@ def memory_of_keys(store: redis.Redis, settings: Settings, number: int, customer
 
 
 def copy_plainly(store: redis.Redis, settings: Settings, customers: int) -> list[int]:
-    """The bytes of `for_you` once more, as strings, for a plain GET."""
+    """Copies the bytes of `for_you` into plain strings, to read with GET; returns the customers."""
     live: Any = store.get(f"{settings.key_prefix}:current")
     chosen: list[int] = np.random.default_rng(3).permutation(customers)[:READ].tolist()
     for start in range(0, len(chosen), 1000):
@@ -140,7 +140,7 @@ def reader(
 ) -> None:
     """One client process: the client in even seconds, a plain GET in odd ones."""
     order = np.random.default_rng(seed).permutation(chosen).tolist()
-    # With the options that the client has.
+    # The same options as the client's.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     plain = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5, retry=retry)
     shop = Storefront(url, prefix=prefix, reasons=False, raise_errors=True, timeout=5)
@@ -165,7 +165,7 @@ def reader(
 
 
 def read(url: str, prefix: str, chosen: Sequence[int], processes: int) -> Figures:
-    """Reads a second and latencies of so many client processes, of the client and of a plain GET."""
+    """Reads a second, and latencies, of the client and of a plain GET, with this many client processes."""
     context = multiprocessing.get_context("spawn")
     ready, begin, answers = context.Semaphore(0), context.Value("d", 0.0), context.Queue()
     started = [
@@ -187,24 +187,24 @@ def read(url: str, prefix: str, chosen: Sequence[int], processes: int) -> Figure
         )
         for phase in range(PHASES)
     ]
-    told: Figures = {}
+    figures_by_kind: Figures = {}
     for name, of_kind in (("client", phases[0::2]), ("plain", phases[1::2])):
         took = np.concatenate([took for took, _ in of_kind])
-        told[name] = {
+        figures_by_kind[name] = {
             "rate": len(took) / len(of_kind) / PHASE,
             "p50": float(np.percentile(took, 50)) * 1000,
             "p99": float(np.percentile(took, 99)) * 1000,
             "cpu": sum(cpu for _, cpu in of_kind) / len(took) * 1e6,
         }
-    # Of neighbours in time, since what else the machine does changes.
-    told["ratio"] = statistics.median(
+    # Over neighbouring phases, because other load on the machine changes.
+    figures_by_kind["ratio"] = statistics.median(
         len(client[0]) / len(plain[0]) for client, plain in zip(phases[0::2], phases[1::2], strict=True)
     )
-    return told
+    return figures_by_kind
 
 
 def roll_back(settings: Settings, store: redis.Redis, number: int) -> tuple[float, float]:
-    """Seconds until readers see a former publication, and until that is made to live as long as a new one."""
+    """Seconds until readers see an earlier publication, and until the flip returns."""
     pointer, name, seen = f"{settings.key_prefix}:current", publication.name_of(number), []
     began = time.perf_counter()
 
@@ -222,7 +222,7 @@ def roll_back(settings: Settings, store: redis.Redis, number: int) -> tuple[floa
 
 
 def measure(customers: int, products: int) -> Figures:
-    """All figures, on an embedded Redis of its own."""
+    """All figures, on a separate embedded Redis."""
     folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
     port = free_port()
     server = start_redis(folder / "redis", port=port, password="bench", log=folder / "redis.log", durable=False)
@@ -247,7 +247,7 @@ def measure(customers: int, products: int) -> Figures:
 
 
 def report(customers: int, products: int, f: Figures) -> list[str]:
-    """The figures, as docs/serving.md."""
+    """The lines of docs/serving.md."""
     one = f["first"]
     rows = [
         f"| {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} | {of['cpu']:.0f} "
@@ -257,12 +257,12 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
     ]
     seen, done = f["rollback"]
     return [
-        "# What publishing and reading cost",
+        "# The cost of publishing and reading",
         "",
         "<!-- Written by benchmarks/serving.py: run `make bench-serving` instead of editing it. -->",
         "",
         f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores, shared by Redis, publisher and readers; "
-        f"load average at the start {f['load']:.1f}: other jobs ran. Embedded Redis {f['redis']}, nothing kept on "
+        f"load average at the start {f['load']:.1f}, so other jobs ran. Embedded Redis {f['redis']}, nothing kept on "
         f"disk. {customers:,} customers with three lists of {TOP_N} each, without reasons, and {products:,} products "
         "with two.",
         "",
@@ -275,20 +275,20 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
         f"| keys a second | {one['keys'] / one['seconds']:,.0f} |",
         f"| the same again, beside the first | {f['second']['seconds']:.0f} s |",
         f"| bytes of a customer's key (`MEMORY USAGE`) | {f['usage']:.0f} |",
-        f"| bytes by which Redis grows for a customer, all told | {one['per_customer']:.0f} |",
-        f"| bytes by which it grows for a product | {one['per_product']:.0f} |",
-        f"| rollback: until readers see the lists before | {seen:.2f} s |",
-        f"| rollback: until these live as long as new ones | {done:.1f} s |",
+        f"| bytes by which Redis grows for each customer | {one['per_customer']:.0f} |",
+        f"| bytes by which Redis grows for each product | {one['per_product']:.0f} |",
+        f"| rollback: until readers see the previous lists | {seen:.2f} s |",
+        f"| rollback: until the flip returns | {done:.1f} s |",
         "",
-        "What Redis grows by beyond the key itself is its table of what expires, and both tables' room to grow.",
+        "Besides the key itself, Redis needs memory for its table of expiry times, and spare room in both tables.",
         "",
         "## Reading",
         "",
         "`Storefront.for_customer(id, country=...)` against a `GET` of the same bytes by the same library with the "
-        "same options, which is the limit: readers do one in even seconds and the other in odd ones, all of them at "
-        "once. The last column is the median over neighbouring seconds of reads of the client to reads of the limit.",
+        "same options, which is the upper limit. All readers use one in even seconds and the other in odd seconds. The "
+        "last column is the client's share of the limit: the median over neighbouring seconds.",
         "",
-        "| client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | of the limit |",
+        "| client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | share of the limit |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *rows,
     ]

@@ -1,7 +1,7 @@
-"""Look for product sets that sell together, in all invoices so far, for whoever puts bundles into the shop.
+"""Find product sets that sell together, in all invoices so far, for merchandisers who offer bundles.
 
-They are in `retail.bundle` then, in place of those before. It stands alone, so that no list waits for it, nor fails
-with it; when it fails, the bundles before are still there.
+They are stored in `retail.bundle`, in place of the previous ones. This is a DAG of its own, so that no list waits for
+it or fails with it. If it fails, the previous bundles stay.
 """
 
 from datetime import timedelta
@@ -26,7 +26,7 @@ from ncf_pipeline.airflow.settings import task_settings
 def find_bundles() -> None:
     @task
     def find() -> int:
-        """Gives the number of bundles."""
+        """Returns the number of bundles."""
         from ncf_pipeline.serving.bundles import bundles
 
         return len(bundles(task_settings()))

@@ -1,8 +1,8 @@
 """Remove models, snapshots and lists that nobody needs any more from the artifact store.
 
-Kept are the champion, versions that stopped serving within `NCF_KEEP_WEEKS`, all whose lists Redis still holds, the one
-that a rollback goes back to, and those that the next retrains are compared with. It stands alone, so that a retrain
-that was promoted is green whatever becomes of this; when it fails, nothing is lost but room, and the next run goes on.
+These versions are kept: the champion, those that stopped serving within `NCF_KEEP_WEEKS`, those whose lists Redis still
+holds, the one that a rollback goes back to, and those that the next retrains are compared with. This is a DAG of its
+own, so that it cannot fail a retrain. If it fails, only disk space is lost, and the next run continues.
 """
 
 from datetime import timedelta
@@ -15,7 +15,7 @@ from ncf_pipeline.airflow.settings import task_settings
 
 
 @dag(
-    description="What nobody needs any more leaves the artifact store.",
+    description="Remove what nobody needs any more from the artifact store.",
     doc_md=__doc__,
     # The first scheduled run is the next one. `False` would still start one that was due not long ago.
     schedule=CronTriggerTimetable("0 6 * * *", timezone="UTC", run_immediately=timedelta(0)),
@@ -29,7 +29,7 @@ from ncf_pipeline.airflow.settings import task_settings
 def prune_artifacts() -> None:
     @task
     def prune() -> dict[str, int]:
-        """Gives how many of each were removed; the log names them."""
+        """Returns how many of each were removed; the log names them."""
         from dataclasses import asdict
 
         from ncf_pipeline.serving.prune import prune as prune_stage

@@ -1,7 +1,7 @@
-"""Score everybody with the champion on the newest purchases, and publish. No retrain.
+"""Score every customer and product with the champion on the newest purchases, and publish. Nothing is trained.
 
-Runs whenever `retail/invoice_lines` changes, so after each ingest that brought something new: new
-purchases and new customers reach the storefront at once. Skipped until a model has been promoted.
+Runs whenever `retail/invoice_lines` changes, that is, after each ingest with new lines. So new purchases and new
+customers reach the storefront at once. The task is skipped until a model has been promoted.
 """
 
 from datetime import timedelta
@@ -28,7 +28,7 @@ from ncf_pipeline.airflow.settings import task_settings
 def refresh_lists() -> None:
     @task
     def refresh() -> int:
-        """Gives the publication's number."""
+        """Returns the publication's number."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.serving.publish import refresh as refresh_stage

@@ -1,8 +1,9 @@
-"""Serve an earlier version again, or a later one, by hand.
+"""Serve an earlier version again, or a later one, when a person asks for it.
 
-Give the version, or leave it empty: then the run shows the versions that can serve, under Required Actions, and waits
-for a choice. While Redis still holds a version's lists, shoppers see them within a second of that; else they are
-written again. A retrain or a refresh that runs meanwhile does not undo it. `ncf-pipeline rollback` does the same.
+Enter the version, or leave it empty. If it is empty, the run shows the versions that can serve, under Required Actions,
+and waits for a choice. If Redis still holds the version's lists, shoppers see them within a second; else they are
+written again. A retrain or refresh that runs meanwhile does not undo the rollback. The command `ncf-pipeline rollback`
+does the same.
 """
 
 from datetime import timedelta
@@ -32,16 +33,16 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             type=["null", "integer"],
             minimum=1,
             title="Version",
-            description="Such as 7. Empty: choose from a list, under Required Actions, a few seconds from now.",
+            description="For example 7. Empty: choose from a list, under Required Actions, in a few seconds.",
         ),
     },
 )
 def rollback_model() -> None:
-    choose = ChooseVersion(task_id="choose", doc="The version that the form names, or that somebody chooses now.")
+    choose = ChooseVersion(task_id="choose", doc="The version in the form, or the one that a person chooses now.")
 
     @task
     def roll_back(version: int, dag_run: Any = None) -> dict[str, Any]:
-        """Makes the version serve; gives it with the publication's number, and whether a flip was enough."""
+        """Makes the version serve; returns the fields of `serving.rollback.Rollback`."""
         from dataclasses import asdict
 
         from ncf_pipeline.serving.rollback import rollback
