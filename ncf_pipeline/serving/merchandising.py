@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RuleTables:
-    """What `retail` says on a day, as the merchandiser wrote it; stock codes in their one spelling.
+    """The merchandiser's rules of one day, as they are in the schema `retail`; stock codes in canonical spelling.
 
     Attributes:
         unlisted: stock codes that no list shows.
-        only_in: stock codes with the countries that alone show them.
+        only_in: for stock codes that only some countries' lists show, those countries.
         pins: by position, then by age.
-        undescribed: stock codes of pins that `retail.product` does not know.
-        max_per_family: variants of one product in a list; any number if None.
-        min_price: of the newest sale, in the shop's currency; any if None.
+        undescribed: stock codes of pins that `retail.product` does not have.
+        max_per_family: most variants of one product in a list; None: no limit.
+        min_price: lowest price of the newest sale, in the shop's currency; None: no limit.
     """
 
     unlisted: frozenset[str]
@@ -37,7 +37,7 @@ class RuleTables:
 
 
 def read_rule_tables(settings: Settings, today: date) -> RuleTables:
-    """What is in force on a day.
+    """The rules in force on a day.
 
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
@@ -61,20 +61,26 @@ def read_rule_tables(settings: Settings, today: date) -> RuleTables:
 
 
 def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame, as_of: datetime) -> Rules:
-    """What the tables, and `retail.excluded_stock_code`, mean for the lists of a shop at an instant.
+    """The rules for lists as of an instant, from the tables and `retail.excluded_stock_code`.
 
-    A pin of a product that was neither sold nor described is left out with a warning: it may be a typing mistake.
+    A pin of a product that was neither sold nor described is left out with a warning, because it may be a typing error.
 
     Args:
         settings: whose database.
         tables: from `read_rule_tables`.
         interactions: columns of `columns.Interactions`.
         as_of: first instant excluded.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
     """
     prices = newest_prices(interactions, as_of)
     unknown = tables.undescribed - set(prices.index)
     if unknown:
-        logger.warning("Not pinned, for want of a sale or a description: %s.", ", ".join(sorted(unknown)))
+        logger.warning(
+            "Not pinned: %s. They were never sold and have no row in retail.product: correct the pin, or add the row.",
+            ", ".join(sorted(unknown)),
+        )
     known = sorted({*prices.index, *(pin.stock_code for pin in tables.pins)})
     excluded = {row.stock_code for row in read_rows(settings, "excluded_among", stock_codes=known)}
     cheap = set() if tables.min_price is None else set(prices.index[prices < tables.min_price])
@@ -87,7 +93,7 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
 
 
 def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:
-    """What a piece of each product cost when it was last sold; the highest price of that moment, by stock code."""
+    """The unit price of each product when it was last sold, by stock code; the highest if that instant has several."""
     columns = [Interactions.STOCK_CODE, Interactions.PURCHASED_AT, Interactions.UNIT_PRICE]
     known = interactions_as_of(interactions, as_of)[columns]
     newest = known.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].transform("max")

@@ -1,12 +1,12 @@
-"""What nobody needs any more leaves the artifact store. The registry keeps what it knows of it.
+"""Removes what nobody needs any more from the artifact store. Its rows in the registry stay.
 
-Kept are the models of the champion, of versions that stopped serving within `keep_weeks`, of all whose lists the list
-store still holds, of the one to go back to, of the challenger in an experiment, and of those that the next retrains
-will be compared with. A backtest's model is needed until its run has ended. A model's card and manifest stay: they are
-small, and people look.
+These models are kept: the champion; versions that stopped serving within `keep_weeks`; versions whose lists the list
+store still holds; the one that a rollback would go back to; the challenger of an experiment; and those that the next
+retrains will be compared with. A backtest's model is kept until its run has ended. Model cards and manifests always
+stay, because they are small and people read them.
 
-First the registry is told, then files go. So whoever asks in between is refused with a clear line, and a run that was
-killed in the middle is finished by the next one.
+The registry is changed before files are removed. So a reader in between gets a clear error, and if a run is killed in
+the middle, the next one finishes the work.
 """
 
 import logging
@@ -28,7 +28,7 @@ from ncf_pipeline.storage.files import list_files, remove_file
 logger = logging.getLogger(__name__)
 
 ABANDONED = timedelta(days=7)
-"""After which a run that has not ended never will; as for checkpoints."""
+"""A run that has not ended after this time never will; checkpoints use the same time."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,15 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
     """Removes from the artifact store what nobody needs.
 
     Args:
-        settings: `keep_weeks` and `holdout_days` count.
-        now: the present instant, with a zone; what the clock says if None.
+        settings: `keep_weeks` and `holdout_days` are used.
+        now: the present instant, with a zone; None reads the clock.
+
+    Returns:
+        How many of each were removed; the log names them.
 
     Raises:
-        ListStoreError: what Redis serves cannot be told, so nothing was removed.
-        ArtifactError: the artifact store refused. The next call removes what is left.
+        ListStoreError: Redis did not say which lists it holds, so nothing was removed.
+        ArtifactError: the artifact store refused. The next call removes the rest.
     """
     now = now or datetime.now(UTC)
     served = set(publication.publications(settings))
@@ -72,7 +75,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
     of_needed: dict[int, int] = {}
     for entry in kept:
         if entry.state == "published" and entry.version in needed:
-            of_needed.setdefault(entry.version, entry.number)  # its newest lists, to go back to
+            of_needed.setdefault(entry.version, entry.number)  # its newest lists, for a rollback
     weeks, numbers = timedelta(weeks=settings.keep_weeks), served | set(of_needed.values())
     retention.discard_publications(
         settings,
@@ -91,7 +94,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
         logger.info("Removed snapshot %s.", snapshot_id)
     versions = registry.model_versions(settings)
     pruned = {entry.version for entry in versions if entry.pruned_at is not None}
-    running = {entry.version for entry in versions if _may_go_on(entry, now)}
+    running = {entry.version for entry in versions if _may_still_run(entry, now)}
     return Pruned(
         models=_remove_models(settings, "models", pruned),
         backtests=_remove_models(settings, "backtests", {entry.version for entry in versions} - running),
@@ -105,9 +108,9 @@ def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], 
     promoted = [entry for entry in versions if entry.promoted_at is not None]
     champion = next((entry for entry in versions if entry.state == "champion"), None)
     if champion is None:
-        return {entry.version for entry in versions}  # nobody serves: a person is at work
+        return {entry.version for entry in versions}  # no version serves, so a person is at work
     needed = {champion.version} | served
-    needed |= {entry.version for entry in versions if _may_go_on(entry, now)}
+    needed |= {entry.version for entry in versions if _may_still_run(entry, now)}
     running = experiment_registry.running(settings)
     if running is not None and running.design.challenger is not None:
         needed.add(running.design.challenger)
@@ -115,15 +118,15 @@ def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], 
     needed |= {entry.version for entry in promoted if entry.retired_at is None or entry.retired_at > since}
     if (before := version_before(settings, champion)) is not None:
         needed.add(before)
-    # The next holdout starts no earlier than this one's; its incumbent, and whoever is one in the weeks after.
+    # The next holdout starts no earlier than the champion's. Kept: its incumbent, and those of the weeks after.
     start = champion.cutoff - timedelta(days=settings.holdout_days)
     incumbent = registry.incumbent(settings, holdout_start=start, before_version=versions[0].version + 1)
     needed |= {entry.version for entry in promoted if incumbent is None or entry.cutoff >= incumbent.cutoff}
     return needed
 
 
-def _may_go_on(entry: ModelVersion, now: datetime) -> bool:
-    """Whether its run may be on its way, or be tried again."""
+def _may_still_run(entry: ModelVersion, now: datetime) -> bool:
+    """Whether the version's run may not have ended yet, or may be retried."""
     return entry.state in ("candidate", "held") and now - entry.created_at < ABANDONED and entry.pruned_at is None
 
 
@@ -143,7 +146,7 @@ def _remove_publications(settings: Settings) -> int:
     removed = 0
     for name in list_files(f"{settings.artifacts}/publications"):
         matched = re.fullmatch(r"p(\d+)\.parquet", name)
-        # One without a row is about to get it: the file is written first.
+        # A file without a row is about to get one: the file is written first.
         if matched and int(matched[1]) in known - kept:
             _remove(f"{settings.artifacts}/publications/{name}")
             removed += 1

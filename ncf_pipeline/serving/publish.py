@@ -1,7 +1,7 @@
 """From a model and a snapshot to the lists that the storefront reads.
 
-Lists are kept as they are made, a batch of customers at a time, and go on from that file, to the rules and to the
-list store, in batches again. So all lists are never in memory together, however many customers there are.
+Lists are written to a file in the artifact store a batch of customers at a time. The rules and the list store read
+that file in batches. So memory never holds all lists, however many customers there are.
 """
 
 import logging
@@ -44,7 +44,7 @@ MAX_TRIES = 5
 """Tries before a publisher gives up, if what its lists depend on changes during each of them."""
 
 ROWS_AT_ONCE = 50_000
-"""Lists in memory while they are checked and written."""
+"""Rows of a publication's file in memory while they are checked and written."""
 
 _SCHEMA = pa.schema(
     [
@@ -192,15 +192,15 @@ def _keep_lists(
 def republish(settings: Settings, earlier: Publication) -> int:
     """Makes the lists of an earlier publication live again, under a new number.
 
-    The rules are not asked again: they let these lists serve once, and what the shop sells since must not be in the
-    way of whoever goes back in an emergency.
+    The lists are not checked again: they passed the rules once, and later changes in the shop must not block a
+    rollback in an emergency.
 
     Returns:
         The new publication's number.
 
     Raises:
         ArtifactError: its lists are no longer kept.
-        ListStoreError: Redis refused. The lists before still serve.
+        ListStoreError: Redis refused. The previous lists stay live.
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
     opened = _open(
@@ -217,7 +217,7 @@ def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment |
 
 
 def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:
-    """The model whose lists an experiment's share sees; None where it sees best sellers."""
+    """The model whose lists an experiment's share sees; None if it sees best sellers."""
     if running is None or running.design.challenger is None:
         return None
     entry = registry.model_version(settings, running.design.challenger)
@@ -227,7 +227,7 @@ def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel 
 
 
 def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None]:
-    """The customers of an experiment's share who are known, with their countries."""
+    """The known customers in an experiment's share, with their countries."""
     if running is None:
         return {}
     countries = maker.countries()
@@ -244,14 +244,14 @@ def _all_lists(
     *,
     with_reasons: bool,
 ) -> Iterator[pd.DataFrame]:
-    """All lists of a publication; the share's are of the other maker, or best sellers where there is none."""
+    """All lists of a publication. Customers in the share get lists of `others`, or best sellers if that is None."""
     fallbacks = fallback_lists(snapshot.interactions, snapshot.cutoff, top_n, maker.rules)
     mine = [customer for customer in maker.countries() if customer not in share] if share else None
-    for of, customers in ((maker, mine), (others, list(share))):
-        if of is None:
+    for its_maker, customers in ((maker, mine), (others, list(share))):
+        if its_maker is None:
             continue
-        for lists in of.customers(top_n, chosen=customers):
-            yield lists.assign(**{Lists.REASONS: of.reasons(lists)}) if with_reasons else lists
+        for lists in its_maker.customers(top_n, chosen=customers):
+            yield lists.assign(**{Lists.REASONS: its_maker.reasons(lists)}) if with_reasons else lists
     if others is None:
         yield from best_sellers(share, fallbacks)
     yield maker.products(top_n)
@@ -261,15 +261,15 @@ def _all_lists(
 def _open(
     settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime, experiment: int | None
 ) -> Publication:
-    """Keeps lists as they come, under a new number, and enters them in the registry."""
+    """Writes lists to the artifact store as they are made, under a new number, and opens it in the registry."""
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
     url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
     counts = Counter[str]()
-    with new_file(url, advice="The lists before still serve.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
+    with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
         for frame in lists:
             whole = frame if Lists.REASONS in frame else frame.assign(**{Lists.REASONS: None})
             writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
-            # Each has one of these lists.
+            # Each customer and each product has exactly one of these lists.
             counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])
     opened = Publication(
         number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC), experiment
@@ -279,10 +279,10 @@ def _open(
 
 
 def _kept(url: str) -> Iterator[pd.DataFrame]:
-    """The lists of a publication, some at a time.
+    """The lists of a publication, `ROWS_AT_ONCE` rows at a time.
 
     Raises:
-        ArtifactError: they are no longer kept, or damaged.
+        ArtifactError: the lists are no longer kept, or damaged.
     """
     try:
         with fsspec.open(url) as file:
@@ -302,22 +302,25 @@ def _check(
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
     if verdict.worst == "critical":
-        reason = quality.refusal(verdict, name, "The lists before still serve")
+        reason = quality.refusal(verdict, name, "The previous lists stay live")
         registry.refuse_publication(settings, opened.number, reason)
         raise QualityError(reason)
-    logger.info("%s: %d rules asked of all lists.", name, verdict.rules)
+    logger.info("%s: all lists were checked against %d rules.", name, verdict.rules)
 
 
 def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Lists, if their version serves when the first is asked for.
+    """The lists, unless another version serves when the first is read.
 
-    The list store knows by then that they are being written. So a rollback from now on calls them off, and one from
-    before is seen here.
+    At that moment the list store already knows that they are being written. A later rollback calls them off; an
+    earlier one is noticed here.
+
+    Raises:
+        SupersededError: another version serves, or none.
     """
-    serving = registry.champion(settings)
-    if serving is None or serving.version != version:
-        now = "no version serves" if serving is None else f"v{serving.version} serves"
-        raise SupersededError(f"The lists of v{version} were not published: {now} by now.")
+    champion = registry.champion(settings)
+    if champion is None or champion.version != version:
+        now = "no version serves" if champion is None else f"{champion.name} serves"
+        raise SupersededError(f"The lists of v{version} were not published: {now} now.")
     yield from lists
 
 

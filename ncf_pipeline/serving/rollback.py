@@ -1,4 +1,4 @@
-"""Back to an earlier version: a flip of the pointer where Redis still holds its lists, else a new publication."""
+"""Back to an earlier version: a flip of the pointer if Redis still holds its lists, else a new publication."""
 
 import logging
 from dataclasses import dataclass
@@ -70,19 +70,23 @@ def servable_versions(settings: Settings) -> list[ServableVersion]:
 
 
 def rollback(settings: Settings, version: int | None = None, *, actor: str) -> Rollback:
-    """Makes an earlier version serve again, and the champion.
+    """Makes an earlier version the champion, and its lists live.
 
-    It can be asked for again at any time, also after it was killed.
+    It can be run again at any time, also after it was killed.
 
     Args:
         settings: of this run.
-        version: which, forward too; if None, the one before the champion that nobody has gone back from.
+        version: the one to serve, which may be newer than the champion; if None, the newest before the champion that
+            was not rolled back.
         actor: who asks for it; kept in the registry.
 
+    Returns:
+        The version and the publication that are live now.
+
     Raises:
-        InputError: there is no such version, or it never served.
-        ArtifactError: its lists are no longer kept. What served still serves.
-        ListStoreError: Redis refused; what served still serves.
+        InputError: there is no such version, it never served, or its model is no longer kept.
+        ArtifactError: its lists are no longer kept. The live lists stay live.
+        ListStoreError: Redis refused. The live lists stay live.
     """
     published = _by_version(settings)
     if version is None:
@@ -96,17 +100,17 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> R
         raise InputError(f"{entry.name} is no longer kept, since {entry.pruned_at:%Y-%m-%d}. Choose a newer version.")
     number, flipped = _make_live(settings, published[version])
     registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
-    # Whoever asked the registry who serves just before that, and began to write after the flip, is called off here.
+    # A publisher may have read the previous champion just before that, and begun to write after the flip.
     if publication.hold(settings, number):
         live_history.record_flip(settings, number)
     if flipped:
-        publication.renew(settings, number)  # last: neither shoppers nor the registry wait for it
+        publication.renew(settings, number)  # last, so that neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
     return Rollback(version, number, flipped)
 
 
 def version_before(settings: Settings, serving: ModelVersion | None) -> int | None:
-    """The newest before a version that has served, was not gone back from, and is kept; None if there is none."""
+    """The newest version before `serving` that has served, was not rolled back and is kept; None if there is none."""
     published = {entry.version for entry in registry.publications(settings)}
     return next(
         (
@@ -123,14 +127,22 @@ def version_before(settings: Settings, serving: ModelVersion | None) -> int | No
 
 def _by_version(settings: Settings) -> dict[int, list[Publication]]:
     """All publications that were live, newest first, by version."""
-    found: dict[int, list[Publication]] = {}
+    by_version: dict[int, list[Publication]] = {}
     for published in registry.publications(settings):
-        found.setdefault(published.version, []).append(published)
-    return found
+        by_version.setdefault(published.version, []).append(published)
+    return by_version
 
 
 def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, bool]:
-    """One version's lists, newest first, live again: the number, and whether the list store still held them."""
+    """Makes lists of one version live again, the newest that Redis holds.
+
+    Args:
+        settings: of this run.
+        published: the version's publications, newest first.
+
+    Returns:
+        The number of the live publication, and whether the list store still held it.
+    """
     held = set(publication.publications(settings))
     for number in (of_version.number for of_version in published if of_version.number in held):
         try:
@@ -140,7 +152,7 @@ def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, b
             continue
         live_history.record_flip(settings, number)
         return number, True
-    from ncf_pipeline.serving.publish import republish  # it imports torch, and a flip should not wait for that
+    from ncf_pipeline.serving.publish import republish  # imports torch: a flip must not wait for it
 
     with kept_out(settings):
         return republish(settings, published[0]), False

@@ -1,4 +1,4 @@
-"""What looks after the lists: reads them as the storefront does, and says what shoppers would miss."""
+"""Watches the live lists: reads them as the storefront does, and tells on-call what shoppers miss."""
 
 import logging
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ class Live:
     """What the storefront reads now, as it is in Redis.
 
     Attributes:
-        publication: e.g. `p000042`; None where there is none, or Redis does not answer.
-        meta: what it says of itself; empty likewise.
-        shown: whether somebody unknown sees a list.
-        error: why Redis does not answer, without secrets.
+        publication: e.g. `p000042`; None if there is none, or Redis does not answer.
+        meta: the publication's meta; empty if `publication` is None.
+        shown: whether an unknown visitor sees a list.
+        error: why Redis does not answer, without secrets; None if it does.
     """
 
     publication: str | None = None
@@ -37,20 +37,20 @@ class Live:
 
     @property
     def published_at(self) -> datetime | None:
-        """Since when it serves."""
+        """When the publication went live."""
         return datetime.fromisoformat(self.meta["published_at"]) if "published_at" in self.meta else None
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """What the storefront reads now.
+    """How old the live lists are, and what is broken.
 
     Attributes:
-        publication: e.g. `p000042`; None where there is none, or Redis does not answer.
-        age: since it was published; likewise.
+        publication: e.g. `p000042`; None if there is none, or Redis does not answer.
+        age: time since it was published; None if `publication` is.
         customers: with lists of their own.
-        products: likewise.
-        broken: kinds of what is broken, as `ncf_pipeline.alerts.kinds` names them.
+        products: with lists of their own.
+        broken: kinds of alerts, as `ncf_pipeline.alerts.kinds` names them.
     """
 
     publication: str | None
@@ -61,16 +61,19 @@ class Freshness:
 
 
 def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
-    """Looks at the live lists and the last retrain, tells on-call what is broken and what is well again.
+    """Checks the live lists and the last retrain; tells on-call what is broken and what works again.
 
-    Also sends what could not be delivered before, and closes batches whose lines were corrected.
+    Also delivers alerts that could not be delivered before, and closes alerts of batches whose lines were corrected.
 
     Args:
         settings: where the lists are, and how old they and the last retrain may be.
-        now: another instant, with its zone.
+        now: the present instant, with a zone; None reads the clock.
+
+    Returns:
+        The age of the live lists, and every kind of alert that is open now.
 
     Raises:
-        DatabaseError: Postgres does not answer. What shoppers see was looked at before.
+        DatabaseError: Postgres does not answer. The live lists were checked before.
     """
     now = now or datetime.now(UTC)
     live = look(settings)
@@ -86,8 +89,8 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     alerts.retell(settings)
     age = now - live.published_at if live.published_at else None
     if not broken:
-        said = f"{live.publication} is live, {duration(age)} old." if age is not None else "Nothing was published yet."
-        logger.info("%s", said)
+        state = f"{live.publication} is live, {duration(age)} old." if age is not None else "Nothing is published yet."
+        logger.info("%s", state)
     return Freshness(
         publication=live.publication,
         age=age,
@@ -103,6 +106,9 @@ def look(settings: Settings, *, timeout: float = 5) -> Live:
     Args:
         settings: where the lists are.
         timeout: seconds that Redis may take for an answer.
+
+    Returns:
+        What the storefront reads; with `error` if Redis does not answer.
     """
     try:
         with _storefront(settings, timeout) as shop:
@@ -114,25 +120,25 @@ def look(settings: Settings, *, timeout: float = 5) -> Live:
 
 
 def broken_lists(settings: Settings, live: Live, now: datetime, *, published: bool) -> list[Alert]:
-    """What shoppers miss.
+    """An alert for each thing that shoppers miss.
 
     Args:
         settings: how old lists may be.
         live: what the storefront reads.
-        now: the instant, with its zone.
-        published: whether any lists ever were; before that nothing is missing.
+        now: the present instant, with a zone.
+        published: whether any lists were ever published; before that, nothing is missing.
     """
     if live.error is not None:
         return [Alert(LIST_STORE_DOWN, "redis", f"Redis does not answer: {live.error}.", since=now)]
-    found = []
+    broken = []
     name, limit = live.publication, timedelta(hours=settings.max_list_age_hours)
     if live.published_at and now - live.published_at > limit:
         what = f"The lists of {name} are {duration(now - live.published_at)} old, and may be {duration(limit)} old."
-        found.append(Alert(LISTS_OLD, "lists", what, since=live.published_at + limit))
+        broken.append(Alert(LISTS_OLD, "lists", what, since=live.published_at + limit))
     if not (live.meta and live.shown) and published:
         what = f"{name} is live and has no lists." if name else "Nothing is live, though lists were published."
-        found.append(Alert(LISTS_MISSING, "lists", what, since=now))
-    return found
+        broken.append(Alert(LISTS_MISSING, "lists", what, since=now))
+    return broken
 
 
 def _storefront(settings: Settings, timeout: float) -> Storefront:

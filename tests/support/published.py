@@ -15,7 +15,7 @@ META = {
 
 
 def make_lists(mark="a", customers=1, first=14646):
-    """Lists whose first stock code is the mark, so that a reader can tell which publication they are of."""
+    """Lists whose first stock code is the mark, so that a reader can tell their publication."""
     rows = [
         ("customer", str(first + number), name, [mark, f"{number}"])
         for number in range(customers)
@@ -38,7 +38,7 @@ def store(settings):
 
 @pytest.fixture
 def keys(settings, store):
-    """The keys below the prefix that match a pattern, without the prefix."""
+    """The keys under the prefix that match a pattern, without the prefix."""
 
     def find(pattern="*"):
         prefix = f"{settings.key_prefix}:"
@@ -49,7 +49,7 @@ def keys(settings, store):
 
 @pytest.fixture
 def publish(settings):
-    """Publishes lists that bear a mark."""
+    """Publishes lists with a mark."""
 
     def make_live(mark="a", *, customers=1, number=None, meta=META):
         return publication.publish(settings, [make_lists(mark, customers)], number=number, meta=meta)
@@ -59,5 +59,5 @@ def publish(settings):
 
 @pytest.fixture
 def without_grace(monkeypatch):
-    """As if every publication before had stopped being live long ago."""
+    """As if all earlier publications had stopped being live long ago."""
     monkeypatch.setattr(publishing, "GRACE_SECONDS", 0)

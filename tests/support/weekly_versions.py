@@ -1,4 +1,4 @@
-"""A shop, and versions of a network that has learned nothing: what becomes of versions does not depend on it."""
+"""A shop, and versions of an untrained network: their tests need versions, not good ones."""
 
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ BATCH = 7
 
 
 def sell(settings, start, end, *, batch=BATCH):
-    """Invoices of four products of 40 customers, six a day."""
+    """Six invoices a day, of four products each, by 40 customers in turn."""
     random = np.random.default_rng(start.toordinal())
     rows = []
     for number in range(6 * (end - start).days):
@@ -41,7 +41,7 @@ def shop(settings):
 
 @pytest.fixture
 def candidate(shop, admitted, untrained):
-    """Makes a version as it is before `register`: opened, let through by the gate, refitted."""
+    """Makes a version as it is before `register`: opened, passed by the gate, refitted."""
 
     def make(run_key, cutoff=TODAY):
         snapshot_id = take_snapshot(shop, cutoff)

@@ -1,21 +1,21 @@
-"""Publications in Redis: one complete set of lists, written under its own number, then pointed at.
+"""Publications in Redis. Each is one complete set of lists, written under its own number, then pointed to.
 
     ncf:current                          the live publication, e.g. p000042
     ncf:p000042:meta                     hash
     ncf:p000042:customer:14646           hash of JSON lists
-    ncf:p000042:product:85123A           likewise
-    ncf:p000042:fallback:United Kingdom  likewise
+    ncf:p000042:product:85123A           hash of JSON lists
+    ncf:p000042:fallback:United Kingdom  hash of JSON lists
 
-and for the publishers alone:
+and, for publishers only:
 
-    ncf:publications                     hash: what became of each number
-    ncf:number                           the highest number that was ever given
-    ncf:p000042:index                    hash: which keys the publication has, a thousand in a field
-    ncf:p000042:writing                  is there while somebody writes it
+    ncf:publications                     hash: the state of each number
+    ncf:number                           the highest number that was ever assigned
+    ncf:p000042:index                    hash: the publication's keys, a thousand in each field
+    ncf:p000042:writing                  exists while a publisher writes it
 
-A reader sees the lists before a publication or after it, never a mix: nothing under a live number is ever
-written again, and `ncf:current` is set last, after all was read back. See `publishing` for what happens
-when publishers are killed, or are two.
+A reader sees the previous publication or the new one, never a mix: nothing under a live number is ever written
+again, and `ncf:current` is set last, after everything was read back. `publishing` says what happens if a publisher is
+killed, or if two run at once.
 """
 
 from ncf_pipeline.serving.publication.publishing import (

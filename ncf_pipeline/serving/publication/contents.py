@@ -1,7 +1,7 @@
 """The keys of one publication, a thousand at a time: written, read back, kept alive, removed.
 
-Each thousand is noted in the publication's index before it is written. So whatever a killed publisher left
-behind can be found without searching the whole of Redis, which may hold much more than lists.
+Each thousand is entered in the publication's index before it is written. So everything that a killed publisher left
+can be found without scanning Redis, which may hold much more than lists.
 """
 
 import json
@@ -24,27 +24,27 @@ from ncf_pipeline.serving.publication.store import Store
 
 KEYS_AT_ONCE = 1000
 COMPARED_CHUNKS = 50
-"""So many thousands are compared byte by byte: all of a publication that has no more, else a sample."""
+"""Chunks that are compared byte by byte after writing: a random sample, or all if there are no more."""
 
 LOOKED_FOR_CHUNKS = 20
-"""So many thousands are looked for before a publication is made live again."""
+"""Chunks whose keys must exist before a publication is live again: a random sample, or all if there are no more."""
 
-_LATER = 86_400  # seconds by which the index outlives the keys it tells of
+_LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
-Fields = dict[Any, str]  # redis-py takes keys of any type that it knows
-Hash = tuple[str, Fields]  # what follows `ncf:p000042:` in the key, and its fields
+Fields = dict[Any, str]  # redis-py accepts several types of keys
+Hash = tuple[str, Fields]  # the key without `ncf:p000042:`, and its fields
 
 
 @dataclass
 class Contents:
-    """What was written.
+    """What was written, to compare with what is read back.
 
     Attributes:
-        keys: how many, by audience.
-        fields: of each chunk, how many lists its keys hold together.
-        digests: of each chunk, over all its keys and lists.
+        keys: number of keys by audience.
+        fields: for each chunk, the number of fields in all its keys.
+        digests: for each chunk, a digest of all its keys and fields.
     """
 
     keys: Counter[str] = field(default_factory=Counter)
@@ -56,20 +56,24 @@ def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: C
     """Writes all lists under a publication's name.
 
     Args:
-        store: where.
+        store: where to write.
         name: of the publication.
-        lists: frames with the columns of `columns.Lists`, reasons or not; the rows of one key next to each other.
-        before_each: called before each chunk is written; raises to stop.
+        lists: frames with the columns of `columns.Lists`, with or without reasons; the rows of one key are next to each
+            other.
+        before_each: called before each chunk is written; it raises to stop.
+
+    Returns:
+        Counts and digests, for `check`.
 
     Raises:
         InputError: the lists cannot be a publication.
     """
     contents = Contents()
     everywhere = f"fallback:{EVERYWHERE}"
-    hashed = array("q")  # of all keys, for finding one that comes twice: 8 bytes each
+    hashed = array("q")  # 8 bytes for each key, to find keys that occur twice
     for number, chunk in enumerate(_chunks(_hashes(lists))):
         before_each()
-        _note(store, name, number, [suffix for suffix, _ in chunk])
+        _write_index(store, name, number, [suffix for suffix, _ in chunk])
         pipeline = store.client.pipeline(transaction=False)
         for suffix, fields in chunk:
             key = store.key(name, suffix)
@@ -81,14 +85,20 @@ def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: C
         contents.fields.append(sum(len(fields) for _, fields in chunk))
         contents.digests.append(_digest(chunk))
     if hash(everywhere) not in hashed:
-        raise InputError(f"The lists have no {everywhere}: whoever is unknown would see nothing.")
+        raise InputError(f"The lists have no {everywhere}: unknown visitors would see nothing. Add it.")
     if len(np.unique(np.frombuffer(hashed, np.int64))) < len(hashed):
         raise InputError("The lists have rows of one key in two places. Put them next to each other.")
     return contents
 
 
 def write_meta(store: Store, name: str, meta: Fields) -> None:
-    """Writes what a publication says of itself."""
+    """Writes the hash with a publication's meta.
+
+    Args:
+        store: where to write.
+        name: of the publication.
+        meta: fields of the hash.
+    """
     pipeline = store.client.pipeline(transaction=False)
     pipeline.hset(store.key(name, "meta"), mapping=meta)
     pipeline.expire(store.key(name, "meta"), store.seconds_to_live)
@@ -96,73 +106,78 @@ def write_meta(store: Store, name: str, meta: Fields) -> None:
 
 
 def check(store: Store, name: str, contents: Contents) -> None:
-    """Reads back: how many lists every key has, and of some thousands of keys each byte.
+    """Reads back the number of fields of every key, and every byte of a sample of chunks.
+
+    Args:
+        store: where to read.
+        name: of the publication.
+        contents: from `write`.
 
     Raises:
-        ListStoreError: something is not there, or not as it was written.
+        ListStoreError: a key is missing, or differs from what was written.
     """
     count = len(contents.digests)
     compared = set(random.sample(range(count), min(count, COMPARED_CHUNKS)))
     for number in range(count):
-        suffixes = _noted(store, name, number)
+        suffixes = _read_index(store, name, number)
         pipeline = store.client.pipeline(transaction=False)
         for suffix in suffixes:
             key = store.key(name, suffix)
-            # The type checker does not know that both are told to a pipeline.
+            # Both only queue a command. The type checker sees two types of result.
             _ = pipeline.hgetall(key) if number in compared else pipeline.hlen(key)
-        found: list[Any] = pipeline.execute()
-        lost = next((suffix for suffix, reply in zip(suffixes, found, strict=True) if not reply), None)
+        replies: list[Any] = pipeline.execute()
+        lost = next((suffix for suffix, reply in zip(suffixes, replies, strict=True) if not reply), None)
         if lost is not None or not suffixes:
             raise ListStoreError(
-                f"{name} was not made live: {lost or 'part of its index'} is gone again; does Redis evict keys? "
-                "The lists before still serve."
+                f"{name} was not made live: {lost or 'part of its index'} is already gone. Does Redis evict keys? "
+                "The previous lists stay live."
             )
         if number in compared:
             chunk = [
                 (suffix, {part.decode(): text.decode() for part, text in reply.items()})
-                for suffix, reply in zip(suffixes, found, strict=True)
+                for suffix, reply in zip(suffixes, replies, strict=True)
             ]
             same = _digest(chunk) == contents.digests[number]
         else:
-            same = sum(found) == contents.fields[number]
+            same = sum(replies) == contents.fields[number]
         if not same:
             raise ListStoreError(
-                f"{name} was not made live: keys from {suffixes[0]} to {suffixes[-1]} read back otherwise than "
-                "written. The lists before still serve."
+                f"{name} was not made live: keys from {suffixes[0]} to {suffixes[-1]} were not read back as they were "
+                "written. The previous lists stay live."
             )
 
 
 def missing(store: Store, name: str) -> int:
-    """How many of a sample of a publication's keys are gone; of all keys where there are few."""
-    numbers = _numbers(store, name)
+    """How many keys are gone, of `LOOKED_FOR_CHUNKS` chunks of a publication; 1 if its index is gone."""
+    numbers = _chunk_numbers(store, name)
     if not numbers:
         return 1
     lost = 0
     for number in random.sample(numbers, min(len(numbers), LOOKED_FOR_CHUNKS)):
-        keys = [store.key(name, suffix) for suffix in _noted(store, name, number)]
-        # One command for all: shoppers wait for a rollback that asks.
-        there: Any = store.client.exists(*keys) if keys else 0
-        lost += len(keys) - there
+        keys = [store.key(name, suffix) for suffix in _read_index(store, name, number)]
+        # One command for all, because shoppers wait for a rollback.
+        existing: Any = store.client.exists(*keys) if keys else 0
+        lost += len(keys) - existing
     return lost
 
 
 def extend(store: Store, name: str) -> None:
-    """Lets all keys of a publication live as long as those of a new one."""
-    for number in _numbers(store, name):
+    """Sets the time to live of all keys of a publication to that of a new one."""
+    for number in _chunk_numbers(store, name):
         pipeline = store.client.pipeline(transaction=False)
-        for suffix in _noted(store, name, number):
+        for suffix in _read_index(store, name, number):
             pipeline.expire(store.key(name, suffix), store.seconds_to_live)
         pipeline.execute()
     store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
-    # Last: whoever looks how old a publication is looks here.
+    # Last, because the age of a publication is read from its meta.
     store.client.expire(store.key(name, "meta"), store.seconds_to_live)
 
 
 def remove(store: Store, name: str) -> None:
-    """Removes all keys of a publication in small steps; may be stopped at any point and called again."""
-    for number in _numbers(store, name):
+    """Removes all keys of a publication in small steps. It may be stopped at any point and called again."""
+    for number in _chunk_numbers(store, name):
         pipeline = store.client.pipeline(transaction=False)
-        for suffix in _noted(store, name, number):
+        for suffix in _read_index(store, name, number):
             pipeline.unlink(store.key(name, suffix))
         pipeline.execute()
         store.client.hdel(store.key(name, "index"), str(number))
@@ -171,40 +186,49 @@ def remove(store: Store, name: str) -> None:
 
 
 def remove_from_index(store: Store, name: str, suffix: str) -> int:
-    """Removes a key from a publication's index; returns how many customers the index has left."""
+    """Removes a key from a publication's index.
+
+    Args:
+        store: where the index is.
+        name: of the publication.
+        suffix: of the key, e.g. `customer:14646`.
+
+    Returns:
+        How many customers are left in the index.
+    """
     customers = 0
-    for number in _numbers(store, name):
-        suffixes = _noted(store, name, number)
+    for number in _chunk_numbers(store, name):
+        suffixes = _read_index(store, name, number)
         if suffix in suffixes:
             suffixes.remove(suffix)
-            _note(store, name, number, suffixes)
+            _write_index(store, name, number, suffixes)
         customers += sum(each.startswith("customer:") for each in suffixes)
     return customers
 
 
 def index(store: Store, name: str) -> Iterator[list[str]]:
-    """The keys that a publication has by its index, some at a time."""
-    return (_noted(store, name, number) for number in _numbers(store, name))
+    """The keys in a publication's index, a chunk at a time."""
+    return (_read_index(store, name, number) for number in _chunk_numbers(store, name))
 
 
 def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
-    """One (key, fields) for each key, whatever the frames' borders."""
+    """One (key, fields) for each key, also if its rows are in two frames."""
     current: tuple[str, str] | None = None
     fields: Fields = {}
     for frame in lists:
         columns = (frame[name] for name in Lists.ALL)
-        beside = frame[Lists.REASONS] if Lists.REASONS in frame else repeat(None, len(frame))
-        for audience, key, list_name, stock_codes, reasons in zip(*columns, beside, strict=True):
+        all_reasons = frame[Lists.REASONS] if Lists.REASONS in frame else repeat(None, len(frame))
+        for audience, key, list_name, stock_codes, reasons in zip(*columns, all_reasons, strict=True):
             if current != (audience, key):
                 if current is not None:
                     yield f"{current[0]}:{current[1]}", fields
                 current, fields = (audience, key), {}
             if list_name not in LISTS_OF.get(audience, ()) or list_name in fields:
-                raise InputError(f"{audience} {key} has a list {list_name}, which it cannot have, or has twice.")
+                raise InputError(f"{audience} {key} has a list {list_name}, which it must not have, or has it twice.")
             try:
                 fields[list_name] = _encode(list(stock_codes))
             except TypeError as error:
-                raise InputError(f"{audience} {key}: {list_name} is no list of stock codes.") from error
+                raise InputError(f"{audience} {key}: {list_name} is not a list of stock codes.") from error
             if isinstance(reasons, str) and list_name in REASONED_LISTS:
                 fields[reasons_of(list_name)] = reasons
     if current is not None:
@@ -227,17 +251,17 @@ def _digest(chunk: Iterable[Hash]) -> bytes:
     return blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
-def _note(store: Store, name: str, number: int, suffixes: list[str]) -> None:
+def _write_index(store: Store, name: str, number: int, suffixes: list[str]) -> None:
     index = store.key(name, "index")
     store.client.hset(index, str(number), zlib.compress(_encode(suffixes).encode()))
     store.client.expire(index, store.seconds_to_live + _LATER)
 
 
-def _noted(store: Store, name: str, number: int) -> list[str]:
+def _read_index(store: Store, name: str, number: int) -> list[str]:
     packed: Any = store.client.hget(store.key(name, "index"), str(number))
     return json.loads(zlib.decompress(packed)) if packed else []
 
 
-def _numbers(store: Store, name: str) -> list[int]:
-    found: Any = store.client.hkeys(store.key(name, "index"))
-    return sorted(map(int, found))
+def _chunk_numbers(store: Store, name: str) -> list[int]:
+    numbers: Any = store.client.hkeys(store.key(name, "index"))
+    return sorted(map(int, numbers))

@@ -1,18 +1,18 @@
-"""Publishing, and going back: the order of steps that lets shoppers see one whole set of lists at any time.
+"""Publishing and flipping back: the order of steps in which shoppers always see one complete set of lists.
 
-A number goes through these states, each change of which is made only if nobody was faster:
+A number goes through these states. Each change is made only if no other process made one before:
 
     writing → whole (→ live → whole ...) → removing → gone
        └──────────────────────────────────────↗
 
-- A publisher that is killed leaves a number `writing` that nobody keeps alive. The next publisher removes
-  it. Running again is always right: with a new number, or with the same.
-- Two publishers at once write under two numbers. The higher one is live in the end, whoever is done first;
-  the lower one, if it comes last, is told that it came too late.
-- `flip` calls off whatever is being written: who rolls back does not want it to come in a minute later. A publisher
-  that had asked who serves just before the registry knew of the rollback, and began to write just after the flip, is
-  called off by `hold`.
-- What was live a moment ago stays for readers who hold its number, whatever the number kept.
+- A publisher that is killed leaves its number in the state `writing`, without a sign of life. The next publisher
+  removes it. It is always safe to publish again, with a new number or with the same one.
+- Two publishers at once write under two numbers. In the end the higher number is live, whichever finishes first. If the
+  lower one finishes last, it fails.
+- `flip` calls off every publication that is being written, so that it does not undo the rollback a minute later. A
+  publisher may have read the champion just before the registry changed, and begun to write just after the flip: `hold`
+  calls it off.
+- A publication that was live a moment ago stays, beyond the number of kept publications, for readers that hold it.
 """
 
 import logging
@@ -55,18 +55,24 @@ from ncf_pipeline.settings import Settings
 logger = logging.getLogger(__name__)
 
 ALIVE_SECONDS = 30
-"""For how long a publisher counts as alive after its last sign."""
+"""A publisher counts as alive for this long after its last sign of life."""
 
 PATIENCE_SECONDS = ALIVE_SECONDS + 5
-"""For how long a publisher waits for another one that holds its number: whoever was killed is forgotten by then."""
+"""A publisher waits this long for another one that holds its number. The sign of a killed one has expired by then."""
 
 GRACE_SECONDS = 10
-"""For how long a publication that was live stays at least: readers may hold its number for a second or so."""
+"""A publication that was live stays at least this long, because readers hold its number for about a second."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication consists of: how many keys of each audience, and how long it took."""
+    """A publication that was made live.
+
+    Attributes:
+        number: of the publication.
+        keys: number of keys by audience.
+        seconds: that publishing took.
+    """
 
     number: int
     keys: dict[str, int]
@@ -76,25 +82,28 @@ class Published:
 def publish(
     settings: Settings, lists: Iterable[pd.DataFrame], *, number: int | None = None, meta: Mapping[str, Any]
 ) -> Published:
-    """Writes all lists under a number of their own, checks them by reading back, and makes them live.
+    """Writes all lists under a new number, checks them by reading them back, and makes them live.
 
     Args:
-        settings: where, how long keys live, how many publications stay.
-        lists: frames with the columns of `columns.Lists`; the rows of one key next to each other. They are
-            taken one by one, so that millions of customers need no more memory than one frame.
-        number: of the publication, higher than that of the live one; the next one if None.
-        meta: fields of `ncf:pNNNNNN:meta`. `customers` and `products` are counted here; `published_at` is now
-            where it is not given.
+        settings: where to write, how long keys live, how many publications stay.
+        lists: frames with the columns of `columns.Lists`; the rows of one key are next to each other. They are read one
+            by one, so millions of customers need no more memory than one frame.
+        number: of the publication, higher than that of the live one; None takes the next number.
+        meta: fields of `ncf:pNNNNNN:meta`. `customers` and `products` are counted here; `published_at` is now if it is
+            missing.
+
+    Returns:
+        The number, the keys written and the seconds taken.
 
     Raises:
-        InputError: the lists cannot be a publication. The lists before still serve.
-        ListStoreError: Redis refused, what was read back differs, or a higher number went live or a rollback
-            happened meanwhile. The lists before still serve.
+        InputError: the lists cannot be a publication. The previous lists stay live.
+        ListStoreError: Redis refused, what was read back differs, a higher number went live meanwhile, or a rollback
+            called this publication off. The previous lists stay live.
     """
     started = time.monotonic()
     with connected(settings, "the publication was not made live") as store:
         _extend_the_live_one(store)
-        _remove_old(store, settings.keep_publications)  # also before, for its memory
+        _remove_old(store, settings.keep_publications)  # now too, because the new one needs the memory
         name = name_of(next_number(store) if number is None else _checked(store, number))
         mine = writing(uuid.uuid4().hex)
         with _sign_of_life(store, name):
@@ -115,18 +124,18 @@ def publish(
 
 
 def flip(settings: Settings, number: int) -> None:
-    """Makes a publication live that Redis still holds, and calls off any that is being written.
+    """Makes a publication live that Redis still holds, and calls off every one that is being written.
 
-    Shoppers come first: `renew` lets it live as long as a new one.
+    It does not renew the publication's time to live, because shoppers wait: call `renew` afterwards.
 
     Raises:
-        GoneError: it is not there, or not whole. What serves still serves.
+        GoneError: Redis does not hold the publication, or not all of it. The live lists stay live.
         ListStoreError: Redis cannot be reached, or refused.
     """
     name = name_of(number)
     with connected(settings, f"{name} was not made live") as store:
         state = states(store).get(name)
-        gone = GoneError(f"{name} is not in Redis any more: publish its lists again. What serves still serves.")
+        gone = GoneError(f"{name} is not in Redis any more: publish its lists again. The live lists stay live.")
         if (
             whole_since(state) is None
             or not store.client.exists(store.key(name, "meta"))
@@ -134,17 +143,17 @@ def flip(settings: Settings, number: int) -> None:
         ):
             raise gone
         _call_off_others(store, name)
-        # What is whole since just now, nobody removes.
+        # A publication that was whole a moment ago is never removed.
         if not change_state(store, name, state, whole(now(store))):
             raise gone
         _point_to(store, name)
 
 
 def hold(settings: Settings, number: int) -> bool:
-    """Calls off whatever began to be written since a flip, and takes shoppers back if it was faster than that.
+    """Calls off publications that were begun since a flip; if one is already live, flips back again.
 
     Returns:
-        Whether it was: the publication is live again.
+        Whether it had to flip back.
 
     Raises:
         ListStoreError: Redis cannot be reached, or refused.
@@ -156,13 +165,13 @@ def hold(settings: Settings, number: int) -> bool:
 
 
 def renew(settings: Settings, number: int) -> None:
-    """Lets a publication live as long as a new one.
+    """Sets a publication's time to live to that of a new one.
 
     Raises:
         ListStoreError: Redis cannot be reached, or refused.
     """
     name = name_of(number)
-    with connected(settings, f"{name} expires as it would have") as store:
+    with connected(settings, f"the time to live of {name} was not renewed") as store:
         contents.extend(store, name)
         if live_name(store) == name:
             store.client.expire(store.pointer, store.seconds_to_live)
@@ -170,7 +179,7 @@ def renew(settings: Settings, number: int) -> None:
 
 def live_publication(settings: Settings) -> dict[str, str] | None:
     """The live publication's meta with its `name`; None before the first."""
-    with connected(settings, "the live publication cannot be told") as store:
+    with connected(settings, "the live publication is not known") as store:
         name = live_name(store)
         if name is None:
             return None
@@ -200,35 +209,37 @@ def _checked(store: Store, number: int) -> int:
 
 def _refuse_unless_newer(name: str, live: str | None) -> None:
     if live is not None and number_of(live) >= number_of(name):
-        raise ListStoreError(f"{name} was not made live: {live} is, which is not older. Nothing changed for shoppers.")
+        raise ListStoreError(
+            f"{name} was not made live: {live} is live, and is not older. Nothing changed for shoppers."
+        )
 
 
 def _refuse_unless_mine(store: Store, name: str, mine: str) -> None:
     if states(store).get(name) != mine:
         raise ListStoreError(
-            f"{name} was not made live: it was called off by a rollback, or another process has taken it over. "
+            f"{name} was not made live: it was called off by a rollback, or another process took it over. "
             "Nothing changed for shoppers."
         )
 
 
 @contextmanager
 def _sign_of_life(store: Store, name: str) -> Iterator[None]:
-    """Shows other publishers that this one is alive, however long a list takes to come.
+    """Shows other publishers that this one is alive, even if it waits for lists for a long time.
 
     Raises:
-        ListStoreError: somebody else writes the same publication, and is alive.
+        ListStoreError: another process writes the same publication, and is alive.
     """
     key, mine = store.key(name, "writing"), uuid.uuid4().hex
     patience = time.monotonic() + PATIENCE_SECONDS
     while not store.client.set(key, mine, nx=True, ex=ALIVE_SECONDS):
         if time.monotonic() > patience:
-            raise ListStoreError(f"{name} is being written by another process. The lists before still serve.")
+            raise ListStoreError(f"{name} is being written by another process. The previous lists stay live.")
         time.sleep(0.5)
     done = threading.Event()
 
     def show() -> None:
         while not done.wait(ALIVE_SECONDS / 3):
-            # What goes wrong here, the publisher meets too, and it is the one who tells.
+            # If Redis fails here, it fails for the publisher too, which reports it.
             with suppress(*FAULTS):
                 store.client.set(key, mine, nx=True, ex=ALIVE_SECONDS)
                 if store.client.get(key) == mine.encode():
@@ -241,21 +252,21 @@ def _sign_of_life(store: Store, name: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        with suppress(*FAULTS):  # it expires by itself
+        with suppress(*FAULTS):  # the key expires by itself
             if store.client.get(key) == mine.encode():
                 store.client.unlink(key)
 
 
 def _open(store: Store, name: str, mine: str) -> None:
-    """Takes a number; what somebody who was killed left under it goes first."""
+    """Takes a number, and first removes what a killed publisher left under it."""
     state = states(store).get(name)
     if state is not None:
-        logger.info("%s was begun before and is written anew.", name)
+        logger.info("%s was begun before. It is written again from the start.", name)
         change_state(store, name, state, REMOVING)
         contents.remove(store, name)
         change_state(store, name, REMOVING, None)
     if not change_state(store, name, None, mine):
-        raise ListStoreError(f"{name} is being written by another process. The lists before still serve.")
+        raise ListStoreError(f"{name} is being written by another process. The previous lists stay live.")
 
 
 def _make_live(store: Store, name: str, mine: str) -> None:
@@ -270,19 +281,19 @@ def _make_live(store: Store, name: str, mine: str) -> None:
         change_state(store, name, state, mine)  # so that it is removed like any that failed
         raise
     if states(store).get(name) != state and live is not None:
-        # This process stood still for so long that others have begun to remove what it had just finished.
+        # This process was stopped for so long that others began to remove what it had just finished.
         move_pointer(store, name, live)
-        raise ListStoreError(f"{name} was not made live: others thought it abandoned. The lists before still serve.")
+        raise ListStoreError(f"{name} was not made live: others took it for abandoned. The previous lists stay live.")
 
 
 def _call_off_others(store: Store, name: str) -> None:
     for other, state in states(store).items():
         if is_writing(state) and change_state(store, other, state, REMOVING):
-            logger.warning("%s was being written and is called off: %s is made live.", other, name)
+            logger.warning("%s was being written and is called off, because %s is made live.", other, name)
 
 
 def _point_to(store: Store, name: str) -> bool:
-    """Makes a publication live, whatever is; gives whether it was not."""
+    """Makes a publication live, whichever is live now; returns False if it was live already."""
     moved = False
     while (live := live_name(store)) != name:
         if live is not None:
@@ -292,7 +303,11 @@ def _point_to(store: Store, name: str) -> bool:
 
 
 def _move_forward(store: Store, live: str | None, name: str) -> str | None:
-    """Makes a publication live unless a newer one is, or shoppers were taken back meanwhile; gives the one before."""
+    """Makes a publication live and returns the previous one.
+
+    Raises:
+        ListStoreError: a newer one is live, or a rollback happened meanwhile.
+    """
     while True:
         if live is not None:
             retire(store, live)
@@ -301,20 +316,22 @@ def _move_forward(store: Store, live: str | None, name: str) -> str | None:
         before, live = live, live_name(store)
         _refuse_unless_newer(name, live)
         if before is not None and (live is None or number_of(live) < number_of(before)):
-            raise ListStoreError(f"{name} was not made live: {live} was, by a rollback. Nothing changed for shoppers.")
+            raise ListStoreError(
+                f"{name} was not made live: a rollback made {live} live. Nothing changed for shoppers."
+            )
 
 
 def _drop(store: Store, name: str, mine: str) -> None:
-    """Removes what failed, at once, because memory may be what it failed for."""
-    with suppress(*FAULTS):  # then the next publication does it
+    """Removes what failed, at once, because it may have failed for want of memory."""
+    with suppress(*FAULTS):  # then the next publisher removes it
         if (state := states(store).get(name)) in (mine, REMOVING):
-            # The keys first: a Redis that is full removes, but changes nothing.
+            # The keys first: a full Redis accepts removals, but no changes.
             contents.remove(store, name)
             change_state(store, name, state, None)
 
 
 def _extend_the_live_one(store: Store) -> None:
-    """A live publication past the middle of its life gets a new one, in case that this one fails."""
+    """Renews the live publication after half of its time to live, in case the new publication fails."""
     live = live_name(store)
     if live is None:
         return
@@ -325,20 +342,20 @@ def _extend_the_live_one(store: Store) -> None:
 
 
 def _remove_old(store: Store, keep: int) -> None:
-    """Removes all but the last ones that were live, and whatever was left half-written."""
+    """Removes all but the last publications that were live, and everything that killed publishers left."""
     try:
         known, live = states(store), live_name(store)
         since = {name: at for name, state in known.items() if (at := whole_since(state)) is not None}
-        # The live one first, then by when they were.
+        # The live one first, then the most recently live.
         ranked = sorted(since, key=lambda name: (name == live, since[name], number_of(name)), reverse=True)
         for name in known.keys() - set(ranked[:keep]):
             recent = name in since and now(store) - since[name] < GRACE_SECONDS * 1000
             written = is_writing(known[name]) and store.client.exists(store.key(name, "writing"))
             if recent or written or live_name(store) == name:
                 continue
-            # First the state: a kill in the middle must not leave one that looks whole and has holes.
+            # The state first: a kill in the middle must not leave a publication that looks whole and has holes.
             if change_state(store, name, known[name], REMOVING):
                 contents.remove(store, name)
                 change_state(store, name, REMOVING, None)
     except FAULTS as error:
-        logger.warning("Older publications were not removed (%s); the next publication does it.", error)
+        logger.warning("Older publications were not removed: %s. The next publisher removes them.", error)

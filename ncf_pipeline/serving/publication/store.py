@@ -1,8 +1,7 @@
-"""The list store: its keys, and the few steps that must happen at once.
+"""The list store: its keys, and the few steps that must be atomic.
 
-No command touches two keys, so that the keys may be spread over the nodes of a Redis Cluster. What must be
-decided and done at once (a state from one to the next, the pointer from one publication to the next) is
-about one key, in a script.
+No command touches two keys, so the keys may be on different nodes of a Redis Cluster. Each atomic step (the change of a
+state, the move of the pointer) is a script on one key.
 """
 
 from collections.abc import Iterator
@@ -18,13 +17,13 @@ from ncf_pipeline.errors import ListStoreError, SettingsError
 from ncf_pipeline.settings import Settings
 
 FAULTS = (redis.RedisError, RedisClusterException)
-"""What the client raises; a cluster's has a family of its own."""
+"""Errors that the client raises. Those of a cluster have a base class of their own."""
 
 REMOVING = "removing"
-_WRITING = "writing@"  # by whom
-_WHOLE = "whole@"  # when that was last said
+_WRITING = "writing@"  # then the publisher's token
+_WHOLE = "whole@"  # then milliseconds since 1970
 
-# Asked a second time, because the answer was lost on the way, each gives the same answer.
+# If the client repeats a script because the answer was lost, it gets the same answer.
 _CHANGE_FIELD = """
 local now = redis.call('hget', KEYS[1], ARGV[1]) or ''
 if now == ARGV[3] then return 1 end
@@ -44,15 +43,15 @@ number = number + tonumber(ARGV[2])
 redis.call('set', KEYS[1], number)
 return number
 """
-# By the clock of the node that has the key: of a cluster, each node has its own.
+# The clock of the node that has the key: in a cluster, each node has its own.
 _NOW = "return redis.call('time')"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A connection with the names of the keys; `client` answers in bytes."""
+    """A connection, and the names of the keys; `client` returns bytes."""
 
-    client: redis.Redis  # or a cluster's client, which takes the same commands
+    client: redis.Redis  # or a cluster's client, which has the same commands
     prefix: str
     seconds_to_live: int
 
@@ -63,7 +62,7 @@ class Store:
 
     @property
     def register(self) -> str:
-        """The key that holds what became of each publication."""
+        """The key that holds the state of each publication."""
         return f"{self.prefix}:publications"
 
     def key(self, name: str, suffix: str) -> str:
@@ -83,17 +82,21 @@ def number_of(name: str) -> int:
 
 @contextmanager
 def connected(settings: Settings, what_fails: str) -> Iterator[Store]:
-    """The list store, with its errors in our words.
+    """The list store; errors of the client become our own.
+
+    Args:
+        settings: where the list store is.
+        what_fails: a main clause for the error message, e.g. "publications cannot be listed".
 
     Raises:
-        SettingsError: the URL is none of a Redis.
+        SettingsError: the URL is not one of Redis.
         ListStoreError: Redis cannot be reached, or refused.
     """
     try:
         with _client(settings) as client:
             yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
     except FAULTS as error:
-        raise ListStoreError(f"Redis: {what_fails}: {_one_line(error)}. The lists before still serve.") from error
+        raise ListStoreError(f"Redis: {what_fails}: {_one_line(error)}. The previous lists stay live.") from error
 
 
 def _client(settings: Settings) -> redis.Redis:
@@ -105,57 +108,69 @@ def _client(settings: Settings) -> redis.Redis:
     if not settings.redis_cluster:
         return redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=60)
     if "path" in named or named.get("db"):
-        raise SettingsError("NCF_REDIS_URL: a cluster has no socket file, and no database but 0.")
-    # Connects at once, to learn which node has which keys.
+        raise SettingsError(
+            "NCF_REDIS_URL: a Redis Cluster has no socket file and only database 0. Name a node by host and port."
+        )
+    # Connects at once, to read which node has which keys.
     return cast("redis.Redis", redis.RedisCluster.from_url(url, socket_connect_timeout=10, socket_timeout=60))
 
 
 def _one_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    # Before it, redis-py repeats the command, which may hold a whole list.
+    # In front of it redis-py repeats the command, which may contain a whole list.
     reason = text.rpartition("caused error: ")[2].splitlines()[0].rstrip(".")
     return reason if len(reason) <= 200 else f"{reason[:200]}..."
 
 
 def live_name(store: Store) -> str | None:
-    """The live publication; None before the first, or when all has expired."""
+    """The live publication; None before the first one, or if it has expired."""
     return _text(store.client.get(store.pointer))
 
 
 def states(store: Store) -> dict[str, str]:
-    """What became of each publication, by name."""
-    found: Any = store.client.hgetall(store.register)
-    return {name.decode(): state.decode() for name, state in found.items()}
+    """The state of each publication, by name."""
+    register: Any = store.client.hgetall(store.register)
+    return {name.decode(): state.decode() for name, state in register.items()}
 
 
 def writing(token: str) -> str:
-    """The state of a publication that is being written by the holder of a token."""
+    """The state of a publication that the owner of a token is writing."""
     return f"{_WRITING}{token}"
 
 
 def is_writing(state: str | None) -> bool:
-    """Whether somebody writes it, or was killed while writing it."""
+    """Whether a publisher writes it, or was killed while writing it."""
     return state is not None and state.startswith(_WRITING)
 
 
 def whole(at: int) -> str:
-    """The state of a publication that is written and checked, and not live from that instant on."""
+    """The state of a publication that is written and checked; `at` is when it was last live, or finished."""
     return f"{_WHOLE}{at}"
 
 
 def whole_since(state: str | None) -> int | None:
-    """When it was last said that a publication is whole, in milliseconds since 1970; None if it is not."""
+    """The instant in the state of a whole publication, in milliseconds since 1970; None for other states."""
     return int(state.removeprefix(_WHOLE)) if state is not None and state.startswith(_WHOLE) else None
 
 
 def change_state(store: Store, name: str, before: str | None, after: str | None) -> bool:
-    """Changes a publication's state if it is still what the caller believes; None is "not there"."""
+    """Changes a publication's state in one atomic step, if nobody else has changed it.
+
+    Args:
+        store: where the state is.
+        name: of the publication.
+        before: the state that it must have; None: no state.
+        after: its new state; None removes it.
+
+    Returns:
+        Whether the state is now `after`.
+    """
     changed: Any = store.client.eval(_CHANGE_FIELD, 1, store.register, name, before or "", after or "")
     return bool(changed)
 
 
 def retire(store: Store, name: str) -> None:
-    """Notes that a publication is live until this instant and no longer."""
+    """Records that a publication stops being live at this instant."""
     state = states(store).get(name)
     if whole_since(state) is not None:
         change_state(store, name, state, whole(now(store)))
@@ -163,32 +178,41 @@ def retire(store: Store, name: str) -> None:
 
 def now(store: Store) -> int:
     """Milliseconds since 1970 by the clock of the list store, which all publishers share."""
-    told: Any = store.client.eval(_NOW, 1, store.register)
-    seconds, microseconds = map(int, told)
+    clock: Any = store.client.eval(_NOW, 1, store.register)
+    seconds, microseconds = map(int, clock)
     return seconds * 1000 + microseconds // 1000
 
 
 def move_pointer(store: Store, before: str | None, after: str) -> bool:
-    """Makes a publication live if the live one is still what the caller believes."""
+    """Makes a publication live in one atomic step, if nobody else has moved the pointer.
+
+    Args:
+        store: where the pointer is.
+        before: the publication that must be live; None: none.
+        after: the one to make live.
+
+    Returns:
+        Whether `after` is now live.
+    """
     moved: Any = store.client.eval(_CHANGE_VALUE, 1, store.pointer, before or "", after, str(store.seconds_to_live))
     return bool(moved)
 
 
 def newest(store: Store) -> int:
-    """The highest number that the list store knows of; 0 if none."""
+    """The highest number that the list store knows; 0 if none."""
     live = live_name(store)
     counted = int(_text(store.client.get(_counter(store))) or 0)
     return max([counted, *map(number_of, states(store)), *([number_of(live)] if live else [])])
 
 
 def next_number(store: Store) -> int:
-    """A number that nobody else gets, above all others."""
+    """A number above all others, which no other publisher gets."""
     number: Any = store.client.eval(_COUNT_ABOVE, 1, _counter(store), str(newest(store)), "1")
     return int(number)
 
 
 def count_up_to(store: Store, number: int) -> None:
-    """Sees to it that `next_number` gives a higher one."""
+    """Makes `next_number` return a higher number than this one."""
     store.client.eval(_COUNT_ABOVE, 1, _counter(store), str(number), "0")
 
 

@@ -1,4 +1,4 @@
-"""Bundles in Postgres, and the command as a person or a program runs it."""
+"""Bundles in Postgres, and the command for people and programs."""
 
 import json
 import threading
@@ -49,7 +49,7 @@ def execute(settings, statement):
         cursor.execute(statement)
 
 
-def test_bundles_are_kept_in_postgres_in_place_of_those_before(shop):
+def test_bundles_are_stored_in_postgres_in_place_of_the_previous_ones(shop):
     bundles(shop)
     first, second = kept(shop)
     # C and D: twice 11.00; A and B: three times 5.00.
@@ -66,7 +66,7 @@ def test_bundles_are_kept_in_postgres_in_place_of_those_before(shop):
     assert kept(shop) == []
 
 
-def test_when_it_fails_those_before_are_still_there(shop):
+def test_if_it_fails_the_previous_bundles_stay(shop):
     bundles(shop)
     execute(shop, "alter table retail.bundle add constraint never check (revenue < 16) not valid")
     with pytest.raises(DatabaseError, match="never"):
@@ -74,7 +74,7 @@ def test_when_it_fails_those_before_are_still_there(shop):
     assert len(kept(shop)) == 2
 
 
-def test_two_at_once_are_one_after_the_other(shop):
+def test_if_two_run_at_once_the_second_waits(shop):
     outcomes = []
     with psycopg2.connect(shop.database()) as connection, connection.cursor() as cursor:
         cursor.execute("lock table retail.bundle in exclusive mode")
@@ -108,13 +108,13 @@ def test_the_command_shows_them_with_their_descriptions(shop):
     assert max(map(len, shown.splitlines())) <= 80
     assert "1 of 2" in run("--limit", "1")
     execute(shop, "delete from retail.invoice_line where invoice_no < '6'")
-    assert "lower NCF_BUNDLE_MIN_SUPPORT" in run()
+    assert "Lower NCF_BUNDLE_MIN_SUPPORT" in run()
 
 
 def test_json_for_programs(shop):
-    told = json.loads(run("--json", "--limit", "1"))
-    assert told["found"] == 2
-    (bundle,) = told["bundles"]
+    printed = json.loads(run("--json", "--limit", "1"))
+    assert printed["found"] == 2
+    (bundle,) = printed["bundles"]
     assert bundle == {
         "stock_codes": ["67", "68"],
         "descriptions": [None, None],

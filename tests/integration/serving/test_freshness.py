@@ -1,4 +1,4 @@
-"""What came after training is in the lists of the very next refresh, with no retrain."""
+"""Customers and products that came after training are in the lists of the next refresh, without a retrain."""
 
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ GROUPS = 4
 
 
 def buy(settings, rows):
-    """Rows (customer, product, day before or after the cutoff); those of one customer and day are an invoice."""
+    """Rows (customer, product, day relative to the cutoff); rows of one customer and day are one invoice."""
     lines = [
         (
             f"{customer}{day + 500:04d}",
@@ -46,7 +46,7 @@ def product(group, number):
 
 @pytest.fixture
 def champion(settings, promoted):
-    """A shop whose customers are of four tastes, ten products each, and a model that was trained on it."""
+    """A shop whose customers have four tastes of ten products each, and a model that was trained on it."""
     random = np.random.default_rng(0)
     rows = []
     for customer in range(60):
@@ -56,9 +56,9 @@ def champion(settings, promoted):
             rows += [(14000 + customer, product(customer % GROUPS, number), day) for number in sorted(chosen)]
     buy(settings, rows)
     snapshot_id = take_snapshot(settings, CUTOFF)
-    frozen = read_snapshot(settings, snapshot_id)
+    snapshot = read_snapshot(settings, snapshot_id)
     recipe = Recipe(embedding_dim=8, hidden=(16, 8), popular_candidates=15, taste_candidates=5)
-    model = train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2)
+    model = train(snapshot.interactions, CUTOFF, recipe, device="cpu", epochs=2)
     promoted(snapshot_id, "champion", lambda *_: model)
     refresh(settings)
     return model

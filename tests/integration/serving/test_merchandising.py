@@ -1,4 +1,4 @@
-"""A merchandiser's edits reach Redis by a refresh, without a retrain; what was edited is read back from there."""
+"""A merchandiser's edits reach Redis with a refresh, without a retrain."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def execute(settings, statement):
 
 
 def shown(lists, *names):
-    """Every product in lists of these names, or of any."""
+    """Every product in lists with these names, or in all lists."""
     return {
         code
         for of_key in lists.values()
@@ -104,7 +104,7 @@ def test_each_rule_reaches_redis_by_a_refresh(settings, version, published, capl
     assert "NOVEL1" not in shown(published())
 
 
-def test_what_became_no_product_since_the_snapshot_is_left_out(settings, version, published):
+def test_a_stock_code_excluded_since_the_snapshot_is_left_out(settings, version, published):
     retrain.publish(settings, version)
     code = published()["fallback", "*"]["for_you"][0]
     execute(settings, f"insert into retail.excluded_stock_code values ('{code}', 'recalled')")
@@ -159,15 +159,15 @@ def test_without_rows_there_are_no_rules(settings, version):
     execute(settings, "delete from retail.list_limit")
     tables = read_rule_tables(settings, date(2026, 7, 1))
     assert (tables.max_per_family, tables.min_price, tables.pins) == (None, None, ())
-    frozen = read_snapshot(settings, take_snapshot(settings, AS_OF))
-    assert rules_for(settings, tables, frozen.interactions, AS_OF).hidden == frozenset()
+    snapshot = read_snapshot(settings, take_snapshot(settings, AS_OF))
+    assert rules_for(settings, tables, snapshot.interactions, AS_OF).hidden == frozenset()
 
 
 def test_the_price_is_that_of_the_newest_sale(settings, version):
-    frozen = read_snapshot(settings, take_snapshot(settings, AS_OF))
-    code = frozen.products["stock_code"].iloc[0]
-    newest = frozen.interactions.loc[frozen.interactions["stock_code"] == code, "purchased_at"].max()
-    sales = frozen.interactions.copy()
+    snapshot = read_snapshot(settings, take_snapshot(settings, AS_OF))
+    code = snapshot.products["stock_code"].iloc[0]
+    newest = snapshot.interactions.loc[snapshot.interactions["stock_code"] == code, "purchased_at"].max()
+    sales = snapshot.interactions.copy()
     sales.loc[(sales["stock_code"] == code) & (sales["purchased_at"] == newest), "unit_price"] = 7.0
     assert newest_prices(sales, AS_OF)[code] == 7.0
     assert newest_prices(sales, newest + timedelta(days=0))[code] == 1.0

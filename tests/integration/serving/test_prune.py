@@ -1,4 +1,4 @@
-"""What is kept in the artifact store and what goes, in a folder and in an object store."""
+"""What stays in the artifact store and what is removed, in a folder and in an object store."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ LATER = datetime.now(UTC) + timedelta(weeks=9)
 
 @pytest.fixture(params=["file", "s3"])
 def settings(request, settings, monkeypatch):
-    """Of a shop whose artifacts are in a folder, and of one whose artifacts are in a bucket; Redis holds three."""
+    """Artifacts are in a folder, then in a bucket; Redis keeps three publications."""
     monkeypatch.setattr(publishing, "GRACE_SECONDS", 0)
     url = settings.artifacts_url if request.param == "file" else request.getfixturevalue("bucket")
     return settings.model_copy(update={"artifacts_url": url, "keep_publications": 3})
@@ -38,11 +38,11 @@ def files(settings):
 
 
 def whole(settings, folder="models"):
-    """The numbers of the versions whose tensors are there."""
+    """The versions whose tensors exist."""
     return {int(name[1:7]) for name in list_files(f"{settings.artifacts}/{folder}") if name.endswith(".safetensors")}
 
 
-def test_nothing_that_a_run_may_need_goes(shop, serve, candidate):
+def test_nothing_that_a_run_may_need_is_removed(shop, serve, candidate):
     serve("a", TODAY - WEEK)
     serve("b")
     candidate("running")
@@ -59,7 +59,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
     held = candidate("held")
     registry.hold(shop, held, ["because"])
     removed = prune(settings, now=LATER)
-    # Of the champion's holdout the fourth has not seen anything, and the fifth comes next; the rest is old.
+    # The fourth has seen nothing of the champion's holdout, and a rollback goes to the fifth; the others are old.
     assert whole(shop) == {4, 5, 6}
     assert whole(shop, "backtests") == set()
     assert removed.models == 4
@@ -79,7 +79,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
     assert "models/v000001/model_card.md" in files(shop)
     event = registry.model_events(shop, versions[0])[-1]
     assert (event.actor, event.reason) == ("prune", "nobody needs its model any more")
-    # The way back is still there, and what is gone says so before anything changes.
+    # A rollback still works, and one to a pruned version fails before anything changes.
     with pytest.raises(InputError, match="v1 is no longer kept, since"):
         rollback(shop, versions[0], actor="ops")
     store.flushall()
@@ -97,7 +97,7 @@ def test_it_can_be_run_again(shop, serve):
     assert (files(shop), registry.model_events(shop, 1)) == (left, events)
 
 
-def test_one_that_is_killed_is_finished_by_the_next(shop, serve, monkeypatch):
+def test_the_next_run_finishes_one_that_was_killed(shop, serve, monkeypatch):
     for week in range(4):
         serve(f"week {week}", TODAY - (9 - 2 * week) * WEEK)
     settings = shop.model_copy(update={"holdout_days": 1})
@@ -117,18 +117,18 @@ def test_one_that_is_killed_is_finished_by_the_next(shop, serve, monkeypatch):
     assert whole(shop, "backtests") == set()
 
 
-def test_a_model_that_redis_still_serves_stays_however_old(shop, serve):
+def test_a_model_whose_lists_redis_serves_stays_however_old_it_is(shop, serve):
     first = serve("a", TODAY - 9 * WEEK)
     for week in (2, 1):
         serve(f"week {week}", TODAY - week * WEEK)
-    publication.flip(shop, 1)  # as if nobody had told the registry
+    publication.flip(shop, 1)  # without the registry
     settings = shop.model_copy(update={"holdout_days": 1})
     prune(settings, now=LATER)
     assert first in whole(shop)
     assert "p000001.parquet" in list_files(f"{shop.artifacts}/publications")
 
 
-def test_what_went_back_comes_back_when_the_same_purchases_are_frozen_again(shop, serve):
+def test_a_removed_snapshot_is_written_again_when_the_same_purchases_are_taken_again(shop, serve):
     other = take_snapshot(shop, TODAY - 3 * WEEK)
     serve("a")
     assert prune(shop, now=ENDED).snapshots == 1
@@ -136,13 +136,13 @@ def test_what_went_back_comes_back_when_the_same_purchases_are_frozen_again(shop
     assert read_snapshot(shop, other).cutoff == TODAY - 3 * WEEK
 
 
-def test_a_snapshot_that_somebody_has_just_asked_for_stays(shop, serve):
+def test_a_snapshot_that_was_just_read_stays(shop, serve):
     serve("a")
     read_snapshot(shop, take_snapshot(shop, TODAY - 3 * WEEK))
     assert prune(shop).snapshots == 0
 
 
-def test_what_a_killed_writer_left_goes_and_what_is_not_ours_stays(shop, serve):
+def test_files_of_a_killed_writer_are_removed_and_foreign_files_stay(shop, serve):
     serve("a")
     filesystem, path = fsspec.core.url_to_fs(shop.artifacts)
     left = [f"{path}/models/v000009.0a1b2c3d.tmp/model.safetensors", f"{path}/publications/p000009.parquet.tmp"]
@@ -150,13 +150,13 @@ def test_what_a_killed_writer_left_goes_and_what_is_not_ours_stays(shop, serve):
     for name in left + theirs:
         filesystem.makedirs(name.rpartition("/")[0], exist_ok=True)
         filesystem.pipe_file(name, b"x")
-    assert prune(shop).unfinished == 0  # somebody may be writing
+    assert prune(shop).unfinished == 0  # another process may be writing
     assert prune(shop, now=ENDED).unfinished == 2
     assert not any(map(filesystem.exists, left))
     assert all(map(filesystem.exists, theirs))
 
 
-def test_before_the_first_champion_nothing_goes(shop, candidate):
+def test_before_the_first_champion_nothing_is_removed(shop, candidate):
     candidate("a")
     before = whole(shop)
     prune(shop, now=LATER)
@@ -164,7 +164,7 @@ def test_before_the_first_champion_nothing_goes(shop, candidate):
 
 
 def test_a_model_that_is_whole_is_still_read_after_a_file_was_written_beside_it(shop, serve):
-    """Listings are not remembered: what another process wrote is seen."""
+    """Listings are not cached: files that another process wrote are seen."""
     version = serve("a")
     url = artifacts.version_url(shop.artifacts, version)
     assert list_files(f"{shop.artifacts}/models")

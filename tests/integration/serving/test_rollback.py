@@ -1,4 +1,4 @@
-"""Back and forth between versions: what shoppers see, what the registry says, and what is measured next."""
+"""Rollbacks and roll-forwards: what shoppers see, what the registry says, what the next retrain is compared with."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ from ncf_pipeline.training import retrain
 WEEK = timedelta(days=7)
 
 
-def test_while_redis_holds_the_lists_before_the_pointer_alone_moves(shop, serve, live, states, store):
+def test_if_redis_holds_the_previous_lists_only_the_pointer_moves(shop, serve, live, states, store):
     first, second = serve("a", TODAY - WEEK), serve("b")
     assert live() == ("p000002", f"v{second}")
     keys = set(store.scan_iter())
@@ -31,7 +31,7 @@ def test_while_redis_holds_the_lists_before_the_pointer_alone_moves(shop, serve,
     assert set(store.scan_iter()) == keys
 
 
-def test_once_redis_has_dropped_them_the_kept_lists_are_published_again(shop, serve, live, store):
+def test_if_redis_has_dropped_them_the_kept_lists_are_published_again(shop, serve, live, store):
     first = serve("a", TODAY - WEEK)
     with Storefront(shop.list_store(), prefix=shop.key_prefix) as storefront:
         before = storefront.for_customer(14601).stock_codes
@@ -44,7 +44,7 @@ def test_once_redis_has_dropped_them_the_kept_lists_are_published_again(shop, se
         assert storefront.for_customer(14601).stock_codes == before
 
 
-def test_forward_again_works_and_forgets_that_it_was_withdrawn(shop, serve, live, states):
+def test_forward_again_works_and_the_version_is_no_longer_withdrawn(shop, serve, live, states):
     first, second = serve("a", TODAY - WEEK), serve("b")
     rollback(shop, actor="ops")
     assert registry.model_version(shop, second).withdrawn_at is not None
@@ -54,7 +54,7 @@ def test_forward_again_works_and_forgets_that_it_was_withdrawn(shop, serve, live
     assert [registry.model_version(shop, version).withdrawn_at for version in (first, second)] == [None, None]
 
 
-def test_asked_again_it_goes_one_further_back_and_never_to_what_was_found_bad(shop, serve):
+def test_a_second_rollback_goes_further_back_and_never_to_a_withdrawn_version(shop, serve):
     first, second, third = (serve(key, TODAY - weeks * WEEK) for weeks, key in ((2, "a"), (1, "b"), (0, "c")))
     assert [rollback(shop, actor="ops").version for _ in range(2)] == [second, first]
     with pytest.raises(InputError, match="nothing to roll back to"):
@@ -89,7 +89,7 @@ def test_every_step_is_in_the_audit_table_with_who_and_why(shop, serve):
     ]
 
 
-def test_the_next_retrain_is_measured_by_what_was_gone_back_to(shop, serve):
+def test_the_next_retrain_is_compared_with_the_restored_version(shop, serve):
     first, second = serve("a", TODAY - 2 * WEEK), serve("b", TODAY - WEEK)
 
     def incumbent():
@@ -102,7 +102,7 @@ def test_the_next_retrain_is_measured_by_what_was_gone_back_to(shop, serve):
     assert incumbent() == second
 
 
-def test_a_refresh_scores_with_the_version_gone_back_to(shop, serve, live):
+def test_a_refresh_scores_with_the_restored_version(shop, serve, live):
     first, _ = serve("a", TODAY - WEEK), serve("b")
     rollback(shop, actor="ops")
     sell(shop, TODAY, TODAY + timedelta(days=1))
@@ -111,7 +111,7 @@ def test_a_refresh_scores_with_the_version_gone_back_to(shop, serve, live):
 
 
 def test_a_refresh_that_ran_meanwhile_does_not_undo_it(shop, serve, live, monkeypatch):
-    """It had scored with the version before, and was about to make its lists live."""
+    """It scored with the previous version, and was about to make its lists live."""
     first, _ = serve("a", TODAY - WEEK), serve("b")
     check, calls = publish_stage._check, []
 
@@ -127,7 +127,7 @@ def test_a_refresh_that_ran_meanwhile_does_not_undo_it(shop, serve, live, monkey
 
 
 def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, monkeypatch):
-    """It had asked the registry before the rollback changed it: the hardest moment."""
+    """It read the registry before the rollback changed it: the hardest moment."""
     first, second = serve("a", TODAY - WEEK), serve("b")
     restore, written = registry.restore, []
     publish = publication.publish
@@ -135,7 +135,7 @@ def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, mon
     def write_meanwhile(*arguments, **options):
         entry = registry.model_version(shop, second)
         lists = publish_stage._while_champion(shop, second, publish_stage._kept(registry.publications(shop)[0].url))
-        head = next(lists)  # the registry has been asked
+        head = next(lists)  # it has read the registry
 
         def rest():
             yield head
@@ -153,7 +153,7 @@ def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, mon
     assert live() == ("p000001", f"v{first}")
 
 
-def test_a_refresh_that_went_live_before_the_registry_knew_is_taken_back(shop, serve, live, monkeypatch):
+def test_a_refresh_that_went_live_before_the_registry_knew_is_flipped_back(shop, serve, live, monkeypatch):
     first, second = serve("a", TODAY - WEEK), serve("b")
     restore = registry.restore
 
@@ -168,7 +168,7 @@ def test_a_refresh_that_went_live_before_the_registry_knew_is_taken_back(shop, s
     assert [period.number for period in live_history.live_periods(shop)][-2:] == [3, 1]
 
 
-def test_shoppers_do_not_wait_until_the_lists_have_a_new_life(shop, serve, live, store, states, monkeypatch):
+def test_shoppers_do_not_wait_until_the_lists_are_renewed(shop, serve, live, store, states, monkeypatch):
     first, second = serve("a", TODAY - WEEK), serve("b")
     for key in store.scan_iter(f"{shop.key_prefix}:p000001:*"):
         store.expire(key, 1000)
@@ -185,7 +185,7 @@ def test_shoppers_do_not_wait_until_the_lists_have_a_new_life(shop, serve, live,
     assert min(lives) > shop.list_ttl_days * 86_400 - 60
 
 
-def test_lists_of_which_redis_has_lost_a_part_are_published_again(shop, serve, live, store):
+def test_lists_that_redis_has_lost_in_part_are_published_again(shop, serve, live, store):
     first, _ = serve("a", TODAY - WEEK), serve("b")
     store.delete(f"{shop.key_prefix}:p000001:customer:14601")
     result = rollback(shop, actor="ops")
@@ -232,7 +232,7 @@ def test_lists_that_are_no_longer_kept_leave_everything_as_it_is(shop, serve, st
     assert states() == {first: "retired", second: "champion"}
 
 
-def test_what_never_served_is_no_version_to_go_back_to(shop, serve, candidate):
+def test_a_version_that_never_served_is_refused(shop, serve, candidate):
     serve("a")
     other = candidate("b")
     with pytest.raises(InputError, match=f"v{other} never served"):

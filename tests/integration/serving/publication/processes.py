@@ -1,7 +1,7 @@
-"""A publisher and readers as processes of their own, so that they can be killed and do not share anything.
+"""A publisher and readers as separate processes, so that they can be killed and share nothing.
 
 processes.py publish URL PREFIX CUSTOMERS [NUMBER]   every list begins with the publication's name
-processes.py read URL PREFIX CUSTOMERS               until its input ends; prints what was seen, and tells Redis of it
+processes.py read URL PREFIX CUSTOMERS               until its input ends; prints what it saw, and notes it in Redis
 processes.py measure URL PREFIX CUSTOMERS            prints by how many MB memory grew
 """
 
@@ -25,7 +25,7 @@ META = {"model_version": "v1", "cutoff": "2011-12-09T12:51:00", "top_n": 10}
 
 
 def frames(mark, customers):
-    """Lists of ten, ten thousand customers at a time."""
+    """Lists of ten products, ten thousand customers a frame."""
     for start in range(0, customers, 10_000):
         rows = [
             ("customer", str(number), name, [mark, *(f"{20_000 + (number + place) % 4000}" for place in range(9))])
@@ -44,29 +44,29 @@ def publish(settings, customers, number=None):
 
 
 def read(settings, customers):
-    """Reads everything again and again; what is seen must be whole, of one publication, and never older."""
+    """Reads in a loop; each answer must be complete, of one publication, and not older than the last."""
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     reads, faults, seen = 0, [], [""]
-    told = redis.Redis.from_url(settings.list_store())
+    notes = redis.Redis.from_url(settings.list_store())
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True, timeout=5) as shop:
         while not ended.is_set():
-            found = [
+            answers = [
                 *shop.lists_of_customer(reads % customers).values(),
                 shop.for_customer("unknown", country="United Kingdom"),
                 shop.for_visitor(list_name="new_arrivals"),
                 shop.for_product(PRODUCTS[reads % 2]),
             ]
-            sources = [entry.source for entry in found]
+            sources = [entry.source for entry in answers]
             if sources != ["customer"] * 3 + ["country", "everywhere", "product"]:
-                faults.append(["missing", sources, [entry.publication for entry in found]])
-            if any(entry.stock_codes[:1] != (entry.publication,) for entry in found):
-                faults.append(["mixed", [(entry.stock_codes[:1], entry.publication) for entry in found]])
-            if found[0].publication < seen[-1]:
-                faults.append(["backwards", seen[-1], found[0].publication])
-            if found[0].publication != seen[-1]:
-                seen.append(found[0].publication)
-                told.hset("seen", os.getpid(), seen[-1])
+                faults.append(["missing", sources, [entry.publication for entry in answers]])
+            if any(entry.stock_codes[:1] != (entry.publication,) for entry in answers):
+                faults.append(["mixed", [(entry.stock_codes[:1], entry.publication) for entry in answers]])
+            if answers[0].publication < seen[-1]:
+                faults.append(["backwards", seen[-1], answers[0].publication])
+            if answers[0].publication != seen[-1]:
+                seen.append(answers[0].publication)
+                notes.hset("seen", os.getpid(), seen[-1])
             reads += 1
     return {"reads": reads, "faults": faults[:5], "publications": len(seen) - 1}
 
@@ -81,5 +81,5 @@ def measure(settings, customers):
 if __name__ == "__main__":
     action, url, prefix, customers, *rest = sys.argv[1:]
     of_shop = Settings(redis_url=url, key_prefix=prefix)
-    told = {"publish": publish, "read": read, "measure": measure}[action](of_shop, int(customers), *map(int, rest))
-    json.dump(told, sys.stdout)
+    result = {"publish": publish, "read": read, "measure": measure}[action](of_shop, int(customers), *map(int, rest))
+    json.dump(result, sys.stdout)

@@ -1,4 +1,4 @@
-"""The same on three real nodes of a Redis Cluster, which share the keys out among them."""
+"""Publishing and reading on a Redis Cluster of three real nodes."""
 
 import asyncio
 import subprocess
@@ -20,7 +20,7 @@ from ncf_pipeline.storefront import AsyncStorefront, Storefront
 
 pytestmark = pytest.mark.xdist_group("cluster")  # one cluster is enough
 
-BUS = 10_000  # a node talks to the others on a port that is so much higher
+BUS = 10_000  # nodes talk to each other on a port that is higher by this
 CONFIGURATION = """
 bind {host}
 port {port}
@@ -138,7 +138,7 @@ def test_the_async_client_reads_the_same(shop, nodes):
     assert (sources, unknown, meta["model_version"]) == (["customer"] * 3, "country", "v1")
 
 
-def test_a_flip_a_removal_and_what_is_known_of_publications(shop, nodes, without_grace):
+def test_a_flip_a_removal_and_the_list_of_publications(shop, nodes, without_grace):
     for number in (1, 2, 3):
         publication.publish(shop, [make_lists(f"{number}", customers=20)], meta=META)
     assert publication.publications(shop) == [3, 2]
@@ -157,7 +157,7 @@ def test_a_flip_a_removal_and_what_is_known_of_publications(shop, nodes, without
     assert min(lives) > 34 * 86_400
 
 
-def test_lists_that_read_back_otherwise_are_removed_from_every_node(shop, nodes, monkeypatch):
+def test_lists_that_differ_when_read_back_are_removed_from_every_node(shop, nodes, monkeypatch):
     publication.publish(shop, [make_lists("before", customers=20)], meta=META)
     held = all_keys(nodes)
     check = contents.check
@@ -191,7 +191,7 @@ def test_a_slot_that_moves_to_another_node_is_followed_by_publisher_and_readers(
     assert publication.live_publication(shop)["customers"] == "300"
 
 
-def test_a_reader_needs_no_right_but_to_get_and_to_learn_where_keys_are(shop, nodes):
+def test_a_reader_needs_permission_only_to_get_and_to_find_keys(shop, nodes):
     publication.publish(shop, [make_lists("p000001", customers=50)], meta=META)
     for port in nodes:
         rights = ["on", ">secret", "~ncf:*", "+get", "+hget", "+hmget", "+hgetall", "+command", "+cluster|slots"]
@@ -209,7 +209,7 @@ def test_a_reader_needs_no_right_but_to_get_and_to_learn_where_keys_are(shop, no
 AWAY = "redis://127.0.0.1:1"
 
 
-def test_a_cluster_that_is_away_stops_neither_shop_nor_page():
+def test_a_cluster_that_does_not_answer_breaks_neither_shop_nor_page():
     with Storefront(AWAY, cluster=True) as reader:
         assert reader.for_customer(14646).source == "unavailable"
         assert reader.meta() == {}
@@ -221,14 +221,14 @@ def test_a_cluster_that_is_away_stops_neither_shop_nor_page():
             return await reader.for_customer(14646)
 
     assert asyncio.run(ask_for_one()).source == "unavailable"
-    with pytest.raises(ListStoreError, match="The lists before still serve"):
+    with pytest.raises(ListStoreError, match="The previous lists stay live"):
         publication.newest_number(Settings(redis_url=AWAY, redis_cluster=True))
 
 
-def test_a_url_that_is_none_of_a_cluster_is_said_at_once():
+def test_a_url_that_is_not_of_a_cluster_fails_at_once():
     for url in ("redis://127.0.0.1/3", "unix:///tmp/redis.sock", "http://127.0.0.1"):
         for client in (Storefront, AsyncStorefront):
-            with pytest.raises(ValueError, match=r"Redis URL|database but 0"):
+            with pytest.raises(ValueError, match=r"Redis URL|only database 0"):
                 client(url, cluster=True)
         with pytest.raises(SettingsError, match="NCF_REDIS_URL"):
             publication.newest_number(Settings(redis_url=url, redis_cluster=True))

@@ -1,4 +1,4 @@
-"""Publishers that are killed, or are two, while readers read all the time."""
+"""Publishers that are killed, or run at once, while readers read all the time."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ CUSTOMERS = 20_000
 
 @pytest.fixture
 def start(settings):
-    """Starts a process of `processes.py`; whatever still runs at the end is killed."""
+    """Starts a process of `processes.py`; processes that still run at the end are killed."""
     started = []
 
     def begin(action, *arguments, **options):
@@ -61,12 +61,12 @@ def test_readers_never_see_an_empty_mixed_or_missing_list_during_20_publications
         lists = make_lists(publication.name_of(number), customers=50, first=0)
         more = lists[lists["key"] == "85123A"].assign(key="71053")
         with pytest.MonkeyPatch.context() as patch:
-            # As in a shop, where hours lie between, the one before the last is gone before the next comes: only
-            # so long after the last reader can have let go of it as a test has time for.
+            # In a shop, hours pass between publications, so old ones are gone when the next one comes. Here the grace
+            # period is only a little longer than readers may hold a number.
             patch.setattr(publishing, "GRACE_SECONDS", 4 * reading.HOLD_SECONDS)
             publication.publish(settings, [lists, more], number=number, meta=META)
         time.sleep(0.1)
-        # Sometimes they keep up; in between, what they hold is overtaken by several.
+        # Sometimes the readers keep up; in between, several publications overtake them.
         if number % 5 == 1:
             wait_until(lambda number=number: all_have_seen(number))
     for reader in readers:
@@ -120,14 +120,14 @@ def test_a_publisher_killed_at_any_point_leaves_whole_lists_and_running_again_cl
     assert len(keys("p*:customer:*")) == expected + (3 if 1 in held else 0)
 
 
-def publish_slowly(settings, *, begun, goes_on, said):
-    """Publishes in a thread that waits in the middle; what it is told when it fails goes into `said`."""
+def publish_slowly(settings, *, begun, resume, said):
+    """Publishes in a thread that waits in the middle; if it fails, its message goes into `said`."""
 
     def lists():
         lists = make_lists("slow", customers=1500)
         yield lists.iloc[:-4]  # more than a thousand keys: the first are written
         begun.set()
-        goes_on.wait(30)
+        resume.wait(30)
         yield lists.iloc[-4:]
 
     def make_live():
@@ -141,10 +141,10 @@ def publish_slowly(settings, *, begun, goes_on, said):
     return thread
 
 
-def test_a_publisher_that_is_alive_is_left_alone_however_slow_its_lists_come(settings, keys, publish, without_grace):
+def test_a_publisher_that_is_alive_is_left_alone_even_if_its_lists_are_slow(settings, keys, publish, without_grace):
     publish("before")
     slow, other, said = threading.Event(), threading.Event(), []
-    thread = publish_slowly(settings, begun=slow, goes_on=other, said=said)
+    thread = publish_slowly(settings, begun=slow, resume=other, said=said)
     slow.wait(30)
     wait_until(lambda: keys("p000002:customer:*"))
     with pytest.MonkeyPatch.context() as patch:
@@ -161,7 +161,7 @@ def test_a_publisher_that_is_alive_is_left_alone_however_slow_its_lists_come(set
     assert keys("p000002:*") == []
 
 
-def test_of_publishers_at_once_the_highest_number_is_live_in_the_end_and_none_mixes(settings, store, keys):
+def test_of_several_publishers_the_highest_number_is_live_in_the_end_and_none_mix(settings, store, keys):
     refused = []
 
     def make_live(number):
@@ -176,7 +176,7 @@ def test_of_publishers_at_once_the_highest_number_is_live_in_the_end_and_none_mi
     for thread in threads:
         thread.join()
     assert publication.live_publication(settings)["name"] == "p000004"
-    assert all("is, which is not older" in message for message in refused)
+    assert all("is live, and is not older" in message for message in refused)
     held = publication.publications(settings)
     assert len(held) + len(refused) == 4
     for number in held:
@@ -190,7 +190,7 @@ def test_a_rollback_calls_off_what_is_being_written(settings, keys, publish):
     publish("1")
     publish("2")
     begun, rolled_back, said = threading.Event(), threading.Event(), []
-    thread = publish_slowly(settings, begun=begun, goes_on=rolled_back, said=said)
+    thread = publish_slowly(settings, begun=begun, resume=rolled_back, said=said)
     begun.wait(30)
     publication.flip(settings, 1)
     rolled_back.set()

@@ -44,7 +44,7 @@ def test_the_contract_key_by_key(settings, store, keys, publish):
     ]
 
 
-def test_every_list_expires_and_nothing_that_leads_to_it_expires_before(settings, store, keys, publish):
+def test_every_list_expires_and_nothing_that_points_to_it_expires_first(settings, store, keys, publish):
     publish()
     limit = settings.list_ttl_days * 86_400
     index = store.ttl(f"{settings.key_prefix}:p000001:index")
@@ -53,7 +53,7 @@ def test_every_list_expires_and_nothing_that_leads_to_it_expires_before(settings
         assert limit - 60 < left <= (index if key == "p000001:index" else limit), key
 
 
-def test_numbers_are_given_by_the_list_store_when_nobody_else_does(settings, store, publish):
+def test_the_list_store_assigns_a_number_if_the_caller_names_none(settings, store, publish):
     assert [publish().number, publish(number=7).number, publish().number] == [1, 7, 8]
     assert publication.newest_number(settings) == 8
     store.delete(f"{settings.key_prefix}:number", f"{settings.key_prefix}:publications")
@@ -73,7 +73,7 @@ def test_lists_that_were_kept_as_parquet_are_published_as_they_were(settings, st
     assert json.loads(store.hget(f"{settings.key_prefix}:p000001:customer:14646", "for_you")) == ["a", "0"]
 
 
-def test_reasons_lie_beside_their_list_and_nowhere_else(settings, store):
+def test_reasons_are_beside_their_list_and_nowhere_else(settings, store):
     lists = make_lists()
     lists[Lists.REASONS] = [
         '[["new"],["new"]]' if name in ("for_you", "similar") else None for name in lists["list_name"]
@@ -109,10 +109,10 @@ def altered(**columns):
         (make_lists().iloc[:0], r"no fallback:\*"),
         (make_lists().iloc[:5], r"no fallback:\*"),
         (pd.concat([make_lists(), make_lists()]), "one key in two places"),
-        (altered(list_name="discover"), "customer 14646 has a list discover, which it cannot have, or has twice"),
+        (altered(list_name="discover"), "customer 14646 has a list discover, which it must not have, or has it twice"),
         (altered(list_name="similar"), "customer 14646 has a list similar"),
         (altered(audience="visitor"), "visitor 14646 has a list"),
-        (altered(stock_codes=None), "customer 14646: for_you is no list of stock codes"),
+        (altered(stock_codes=None), "customer 14646: for_you is not a list of stock codes"),
     ],
 )
 def test_lists_that_cannot_be_a_publication_are_refused_and_leave_nothing(settings, keys, publish, lists, said):
@@ -131,7 +131,7 @@ def test_the_last_two_publications_stay_and_older_ones_go(settings, keys, publis
     assert keys("p000001:*") == keys("p000002:*") == []
 
 
-def test_what_was_live_a_moment_ago_stays_whatever_the_number_kept(settings, publish):
+def test_a_publication_that_was_live_a_moment_ago_stays_beyond_the_number_kept(settings, publish):
     one = settings.model_copy(update={"keep_publications": 1})
     for number in (1, 2, 3):
         publication.publish(one, [make_lists()], number=number, meta=META)
@@ -156,7 +156,7 @@ def test_a_flip_to_what_is_live_changes_nothing(settings, publish):
     assert publication.live_publication(settings)["name"] == "p000001"
 
 
-def test_lists_that_are_live_again_get_a_new_life(settings, store, keys, publish):
+def test_lists_that_are_live_again_get_the_full_time_to_live(settings, store, keys, publish):
     publish()
     publish()
     for key in keys("p000001:*"):
@@ -168,7 +168,7 @@ def test_lists_that_are_live_again_get_a_new_life(settings, store, keys, publish
 
 
 @pytest.mark.parametrize("lost", ["customer:14646", "fallback:*", "meta", "index"])
-def test_a_flip_to_what_has_holes_is_refused(settings, store, publish, lost):
+def test_a_flip_to_an_incomplete_publication_is_refused(settings, store, publish, lost):
     publish()
     publish()
     store.delete(f"{settings.key_prefix}:p000001:{lost}")
@@ -179,7 +179,7 @@ def test_a_flip_to_what_has_holes_is_refused(settings, store, publish, lost):
     assert publication.live_publication(settings)["name"] == "p000002"
 
 
-def test_a_live_publication_that_grows_old_lives_on_even_if_the_next_one_fails(settings, store, keys, publish):
+def test_an_old_live_publication_is_renewed_even_if_the_next_one_fails(settings, store, keys, publish):
     publish()
     for key in keys("p000001:*"):
         store.expire(f"{settings.key_prefix}:{key}", 86_400)
@@ -197,7 +197,7 @@ def test_a_number_that_is_live_or_older_is_never_written_again(settings, publish
 
 
 @pytest.mark.parametrize("damage", ["lost", "changed", "index"])
-def test_what_reads_back_otherwise_is_not_made_live(settings, store, keys, publish, monkeypatch, damage):
+def test_lists_that_differ_when_read_back_are_not_made_live(settings, store, keys, publish, monkeypatch, damage):
     publish("before")
     key = f"{settings.key_prefix}:p000002:customer:14646"
 
@@ -212,7 +212,7 @@ def test_what_reads_back_otherwise_is_not_made_live(settings, store, keys, publi
 
     check = contents.check
     monkeypatch.setattr(contents, "check", damaged)
-    with pytest.raises(ListStoreError, match=r"p000002 was not made live.*The lists before still serve"):
+    with pytest.raises(ListStoreError, match=r"p000002 was not made live.*The previous lists stay live"):
         publish("after")
     assert publication.live_publication(settings)["name"] == "p000001"
     left = [] if damage != "index" else ["p000002:customer:14646"]
@@ -231,7 +231,7 @@ def test_a_large_publication_is_compared_in_part_and_counted_whole(settings, sto
         return check(*arguments)
 
     monkeypatch.setattr(contents, "check", one_list_less)
-    with pytest.raises(ListStoreError, match="read back otherwise"):
+    with pytest.raises(ListStoreError, match="not read back as they were"):
         publish(customers=200)
 
 
@@ -244,19 +244,19 @@ def test_without_redis_one_line_says_so(settings):
         lambda: publication.publications(away),
         lambda: publication.newest_number(away),
     ):
-        with pytest.raises(ListStoreError, match="The lists before still serve") as raised:
+        with pytest.raises(ListStoreError, match="The previous lists stay live") as raised:
             call()
         assert "\n" not in str(raised.value)
         assert "secret" not in str(raised.value)
 
 
-def test_a_url_that_is_none_is_a_setting_that_is_wrong(settings):
+def test_a_url_that_is_not_of_redis_is_a_settings_error(settings):
     wrong = settings.model_copy(update={"redis_url": type(settings.redis_url)("http://127.0.0.1")})
     with pytest.raises(SettingsError, match="NCF_REDIS_URL"):
         publication.publications(wrong)
 
 
-def test_a_redis_that_is_full_says_so_and_what_was_written_goes_at_once(settings, store, keys, publish):
+def test_a_full_redis_is_an_error_and_what_was_written_is_removed_at_once(settings, store, keys, publish):
     publish("before")
     store.config_set("maxmemory", store.info("memory")["used_memory"] + 3_000_000)
     try:
@@ -276,7 +276,7 @@ def test_before_the_first_publication_there_is_none(settings):
     assert publication.newest_number(settings) == 0
 
 
-def test_a_writer_needs_no_right_beyond_its_own_keys(settings, store, keys):
+def test_a_writer_needs_no_permission_beyond_its_own_keys(settings, store, keys):
     commands = "+@read +@write +@connection +@scripting +time"
     store.execute_command("ACL", "SETUSER", "writer", "on", ">secret", f"~{settings.key_prefix}:*", *commands.split())
     try:
