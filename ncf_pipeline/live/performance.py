@@ -7,7 +7,7 @@ which it was live.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -59,39 +59,12 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         return None
     start = max((report.bought_until for report in earlier), default=periods[0].answers_from)
     if snapshot.cutoff - start < SHORTEST:
-        logger.info("Live: purchases until %s are measured already. The next retrain measures later ones.", start)
+        logger.info("Live: less than a day has passed since %s, so the next retrain measures it.", start)
         return None
-    rows: list[PeriodPerformance] = []
-    scored: list[LiveScores] = []
-    newcomers = 0
-    designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
-    in_window = [part for period in periods if (part := _in_window(period, start, snapshot.cutoff)) is not None]
-    for period, begin, end in in_window:
-        left_out = _in_experiment(designs.get(period.experiment or 0), snapshot.interactions)
-        bought = slice_of(snapshot.interactions, as_of=period.as_of, start=begin, end=end, left_out=left_out)
-        newcomers += len(bought.newcomers)
-        asked = {customer for of_question in bought.truth.bought.values() for customer in of_question}
-        try:
-            lists = live_history.shown(period, asked)
-        except ArtifactError as error:
-            logger.warning("Live: p%06d is not scored: %s", period.number, error)
-            continue
-        scores_of_slice = score_slice(bought, lists, snapshot.interactions, k=settings.k)
-        scored += scores_of_slice
-        rows += [
-            PeriodPerformance(
-                period=period.period,
-                bought_from=begin,
-                bought_until=end,
-                k=settings.k,
-                newcomers=len(bought.newcomers),
-                **asdict(row),
-            )
-            for scores in scores_of_slice
-            for row in summary(scores)
-        ]
-    last = in_window[-1][0]
-    figures = _figures(settings, snapshot, earlier, last, start, scored)
+    parts = [part for period in periods if (part := _part_of(period, start, snapshot.cutoff)) is not None]
+    measured = _measure(settings, snapshot, parts)
+    last = parts[-1].period
+    figures = _figures(settings, snapshot, earlier, last, start, measured.scores)
     report = DriftReport(
         snapshot_id=snapshot.snapshot_id,
         period=last.period,
@@ -100,8 +73,8 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         figures=figures.as_dict(),
         findings=tuple(findings(figures)),
     )
-    live_history.record_measurement(settings, report, rows)
-    _log(report, figures, newcomers)
+    live_history.record_measurement(settings, report, measured.rows)
+    _log(report, figures, measured.newcomers)
     return report
 
 
@@ -116,10 +89,60 @@ def message(report: DriftReport) -> str | None:
     return "\n".join([head, *(f"- {finding}" for finding in report.findings)])
 
 
-def _in_window(period: LivePeriod, start: datetime, end: datetime) -> tuple[LivePeriod, datetime, datetime] | None:
-    """The part of a period in the window, `[begin, until)`; None if there is none."""
-    begin, until = max(period.answers_from, start), min(period.answers_until or end, end)
-    return (period, begin, until) if begin < until else None
+@dataclass(frozen=True)
+class _Part:
+    """The part of a period in the window: `[begin, end)` on the shop's clock."""
+
+    period: LivePeriod
+    begin: datetime
+    end: datetime
+
+
+def _part_of(period: LivePeriod, start: datetime, end: datetime) -> _Part | None:
+    part = _Part(period, max(period.answers_from, start), min(period.answers_until or end, end))
+    return part if part.begin < part.end else None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A window: scores by slice and question, the rows of `ml.live_performance`, and buying customers without lists."""
+
+    scores: list[LiveScores]
+    rows: list[PeriodPerformance]
+    newcomers: int
+
+
+def _measure(settings: Settings, snapshot: Snapshot, parts: Sequence[_Part]) -> _Measured:
+    """Scores each part of the window. A part whose lists cannot be read is left out, with a warning."""
+    designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
+    scores: list[LiveScores] = []
+    rows: list[PeriodPerformance] = []
+    newcomers = 0
+    for part in parts:
+        period = part.period
+        left_out = _in_experiment(designs.get(period.experiment or 0), snapshot.interactions)
+        bought = slice_of(snapshot.interactions, as_of=period.as_of, start=part.begin, end=part.end, left_out=left_out)
+        newcomers += len(bought.newcomers)
+        customers = {customer for of_question in bought.truth.bought.values() for customer in of_question}
+        try:
+            lists = live_history.shown(period, customers)
+        except ArtifactError as error:
+            logger.warning("Live: p%06d is not scored: %s", period.number, error)
+            continue
+        for of_question in score_slice(bought, lists, snapshot.interactions, k=settings.k):
+            scores.append(of_question)
+            rows += [
+                PeriodPerformance(
+                    period=period.period,
+                    bought_from=part.begin,
+                    bought_until=part.end,
+                    k=settings.k,
+                    newcomers=len(bought.newcomers),
+                    **asdict(row),
+                )
+                for row in summary(of_question)
+            ]
+    return _Measured(scores, rows, newcomers)
 
 
 def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int]:

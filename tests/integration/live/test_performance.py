@@ -120,7 +120,7 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
     assert live_performance(settings, take_snapshot(settings, start + timedelta(hours=23))) is None
     # The second week is compared with the first, and certainty with that of the previous lists.
     last = live_history.drift_reports(settings)[-1].figures
-    assert last["expected"]["for_you"] == pytest.approx(rows[0]["precision_at_k"])
+    assert last["expected"]["for_you"] == pytest.approx(rows[0].precision_at_k)
     assert last["certainty"]["psi"] is not None
     is_shown(settings, shop.version, rows[0], monkeypatch)
 
@@ -146,9 +146,9 @@ def test_after_a_rollback_the_restored_lists_are_scored_on_later_purchases(setti
     _, known = bought(settings, snapshot_id, live_history.live_periods(settings)[0].as_of, end)
     mean, customers = precision(products_of_v1, products, known)
     last = live_rows(settings)[-1]
-    assert (last["precision_at_k"], last["customers"]) == (pytest.approx(mean), customers)
+    assert (last.precision_at_k, last.customers) == (pytest.approx(mean), customers)
     # Customers who came while the other lists were live have none in these.
-    assert last["newcomers"] == len(products.keys() - known) > 0
+    assert last.newcomers == len(products.keys() - known) > 0
 
 
 def test_drift_is_reported_in_words_a_calm_week_is_not_and_missing_lists_stop_nothing(settings, shop):
