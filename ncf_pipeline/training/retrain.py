@@ -227,6 +227,7 @@ def publish(settings: Settings, version: int) -> int:
 
     Raises:
         SupersededError: another version serves by now, such as by a rollback. The lists before still serve.
+        ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
     entry = registry.model_version(settings, version)
     with kept_out(settings):
