@@ -177,7 +177,7 @@ def write_corrections(
 
 
 def changes_from(written: Sequence[str]) -> dict[str, str]:
-    """Column to the new text of its cell.
+    """Column to the new text of its cell, from what a person wrote as COLUMN=VALUE.
 
     >>> changes_from(["quantity=6"])
     {'quantity': '6'}

@@ -48,6 +48,9 @@ def fetch(location: str, folder: Path) -> Source:
         location: a path or a URL.
         folder: where the copy of a remote file goes.
 
+    Returns:
+        The file as it can be opened here, with its hash.
+
     Raises:
         FileGoneError: the file has disappeared.
         InputError: it cannot be read.

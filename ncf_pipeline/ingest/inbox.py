@@ -83,7 +83,13 @@ def name_of(location: str) -> str:
 
 
 def move_to_processed(settings: Settings, location: str, batch_id: int) -> None:
-    """Moves a merged file out of the inbox. Leaves a file from elsewhere where it is."""
+    """Moves a merged file out of the inbox.
+
+    Args:
+        settings: whose inbox; `processed` is the folder beside it.
+        location: of the file; a file from elsewhere stays where it is.
+        batch_id: added to the name if `processed` has a file of the same name.
+    """
     _move(settings, location, "processed", batch_id)
 
 
@@ -94,7 +100,7 @@ def move_to_rejected(settings: Settings, location: str, reason: str, batch_id: i
         settings: whose inbox; `rejected` is the folder beside it.
         location: of the file; a file from elsewhere stays where it is.
         reason: why it was refused.
-        batch_id: of the rejected batch.
+        batch_id: of the rejected batch; added to the name if `rejected` has a file of the same name.
     """
     moved = _move(settings, location, "rejected", batch_id)
     if moved is not None:

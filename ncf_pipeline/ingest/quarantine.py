@@ -54,7 +54,7 @@ def lines_by_rule(connection: Connection, batch_id: int) -> dict[str, int]:
 
 
 def lines_in_quarantine(connection: Connection, batch: Batch) -> QuarantineCounts:
-    """Counts a batch's lines in quarantine. If its bytes were read before, those lines are counted."""
+    """How many lines a batch has in quarantine; if its bytes were read before, how many the earlier batch has."""
     with connection.cursor() as cursor:
         cursor.execute("select count(*) from raw.quarantined_line where batch_id = %s", (batch.read_as,))
         (lines,) = cursor.fetchone() or (0,)

@@ -1,7 +1,10 @@
 """discover → land → validate → quarantine → merge, in this order.
 
-Each stage is a transaction, returns the same when it runs again, and can be killed at any point. Between them passes a
-batch's id. What a stage does stands in the file of its name: `inbox`, `landing`, `validation`, `quarantine`, `merging`.
+Each stage is a transaction, returns the same when it runs again, and can be killed at any point. It passes only the
+batch's id to the next. Its work is in the file of its name: `inbox`, `landing`, `validation`, `quarantine`, `merging`.
+
+Beside the errors that it names, a stage raises DatabaseError if Postgres cannot be reached or refuses a statement, and
+SettingsError if no database is set.
 """
 
 import logging
@@ -84,6 +87,9 @@ def land(settings: Settings, files: Sequence[str], on_progress: Progress | None 
 def validate(settings: Settings, batch_id: int) -> ValidationReport:
     """Checks the rules of `expectations/invoices.json` on the batch, and keeps the report in its record.
 
+    Returns:
+        The report; the kept one if the batch has been validated before.
+
     Raises:
         InputError: there is no such batch.
         ArtifactError: the artifact store refused the batch's page.
@@ -108,6 +114,9 @@ def validate(settings: Settings, batch_id: int) -> ValidationReport:
 def quarantine(settings: Settings, batch_id: int) -> QuarantineCounts:
     """Puts the lines that break a critical rule into quarantine, with the rules' ids.
 
+    Returns:
+        How many lines of the batch are in quarantine, and for which rules.
+
     Raises:
         InputError: there is no such batch, or it has not been validated.
         ArtifactError: the artifact store refused the batch's page.
@@ -128,6 +137,9 @@ def quarantine(settings: Settings, batch_id: int) -> QuarantineCounts:
 
 def merge(settings: Settings, batch_id: int) -> BatchCounts:
     """Merges the good lines into `retail.invoice_line`, by invoice; then moves the files out of the inbox.
+
+    Returns:
+        Where the lines of the batch went.
 
     Raises:
         InputError: there is no such batch.

@@ -19,6 +19,9 @@ SUITE = "invoices"
 def check_batch(settings: Settings, batch_id: int) -> ValidationReport:
     """Checks every rule on a landed batch, and logs those that failed.
 
+    Returns:
+        The report, which is not kept yet.
+
     Raises:
         QualityError: a rule could not be loaded or checked. That says nothing about the lines.
     """

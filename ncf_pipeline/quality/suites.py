@@ -122,7 +122,7 @@ def sha256_of(suite: str) -> str:
 
 
 def tomorrow() -> str:
-    """The instant after which a date is in the future: a day from now, because clocks and time zones differ."""
+    """The instant after which a date is in the future, in ISO 8601: a day from now, as clocks and time zones differ."""
     return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
 
 
@@ -134,6 +134,9 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
         batch_id: of the batch; no other rows are read.
         suite: name of the file in `expectations/`, without `.json`.
         tomorrow: a later date is in the future; ISO 8601.
+
+    Returns:
+        The rules that rows broke, and the worst severity that failed.
 
     Raises:
         QualityError: a rule could not be loaded or checked. That says nothing about the data.
@@ -166,6 +169,9 @@ def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, A
         suite: name of the file in `expectations/`, without `.json`.
         parameters: value of each `$PARAMETER` of the suite.
 
+    Returns:
+        The rules that rows broke, and the worst severity that failed.
+
     Raises:
         QualityError: a rule could not be loaded or checked. That says nothing about the data.
     """
@@ -193,6 +199,9 @@ def check_table(
         suite: name of the file in `expectations/`, without `.json`.
         index: columns that identify a row in an example.
         parameters: value of each `$PARAMETER` of the suite.
+
+    Returns:
+        The rules that rows broke, and the worst severity that failed.
 
     Raises:
         QualityError: a rule could not be loaded or checked. That says nothing about the data.

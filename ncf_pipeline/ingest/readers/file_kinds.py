@@ -3,13 +3,12 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
-from ncf_pipeline.ingest.readers.table import Table
+from ncf_pipeline.ingest.readers.table import OpenFile
 from ncf_pipeline.ingest.readers.text_files import open_text
 from ncf_pipeline.ingest.readers.workbooks import open_workbook
 
@@ -28,19 +27,6 @@ _TEXT: Kind = "text"
 _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
-@dataclass(frozen=True)
-class OpenFile:
-    """An opened file of invoices.
-
-    Attributes:
-        tables: the tables that have the columns of an invoice; at least one.
-        note: a note for people, such as which sheets are left out.
-    """
-
-    tables: list[Table]
-    note: str | None
-
-
 @contextmanager
 def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFile]:
     """Opens a file of invoices. Its tables can be read until the block ends.
@@ -50,18 +36,21 @@ def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFi
         name: what people call it, for messages; its suffix says which kind the file should be.
         max_unpacked_mb: a packed file that holds more megabytes is refused.
 
+    Yields:
+        The tables with the columns of an invoice, and a note for people.
+
     Raises:
         InputError: the file cannot be used. The message says why and what to do.
     """
     kind = _kind_of(path, name)
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         if kind == "workbook":
-            yield OpenFile(*open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb))
+            yield open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb)
         elif kind == "parquet":
-            yield OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], None)
+            yield OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], note=None)
         else:
             table = open_text(path, name, packed=kind == "packed text", max_unpacked_mb=max_unpacked_mb)
-            yield OpenFile([table], None)
+            yield OpenFile([table], note=None)
 
 
 def _kind_of(path: Path, name: str) -> Kind:

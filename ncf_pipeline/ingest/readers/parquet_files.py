@@ -43,7 +43,8 @@ def open_parquet(path: Path, name: str, *, max_unpacked_mb: int) -> Table:
         kind = schema.field(position).type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise InputError(f"{name}: the column {column} has the type {kind}. Save it as text, numbers or dates.")
-    return Table(name, None, header.ignored, partial(_chunks, path, name, schema.names, header))
+    chunks = partial(_chunks, path, name, schema.names, header)
+    return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks)
 
 
 def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator[pl.DataFrame]:

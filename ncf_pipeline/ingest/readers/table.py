@@ -41,6 +41,19 @@ class Table:
     decimal_comma: bool = False
 
 
+@dataclass(frozen=True)
+class OpenFile:
+    """An opened file of invoices.
+
+    Attributes:
+        tables: the tables that have the columns of an invoice; at least one.
+        note: a note for people, such as which sheets are left out.
+    """
+
+    tables: list[Table]
+    note: str | None
+
+
 def without_empty_rows(chunk: pl.DataFrame) -> pl.DataFrame:
     """The rows in which at least one cell holds more than white space."""
     filled = [pl.col(name).str.strip_chars().str.len_bytes().fill_null(0) > 0 for name in (*InvoiceLines.ALL, BROKEN)]

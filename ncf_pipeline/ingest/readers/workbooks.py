@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, shortened
-from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, Table, without_empty_rows
+from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _UNPACKER = Path(__file__).with_name("unpack_workbook.py")
 _SECONDS = 1800
 
 
-def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) -> tuple[list[Table], str | None]:
+def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) -> OpenFile:
     """Unpacks a workbook and opens every sheet that has the columns; it may hold a sheet for each year.
 
     Args:
@@ -34,7 +34,7 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
         max_unpacked_mb: a workbook that unpacks to more megabytes is refused.
 
     Returns:
-        A table for each sheet that has the columns, and a note that names the other sheets; None if there are none.
+        A table for each sheet that has the columns; the note names the other sheets.
 
     Raises:
         InputError: the file is not a workbook, is damaged, needs too much memory or time, or no sheet has the columns.
@@ -45,7 +45,8 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{name} could not be read within {_SECONDS // 60} minutes. Save it anew in Excel.") from error
+        minutes = _SECONDS // 60
+        raise InputError(f"{name} could not be read within {minutes} minutes. Save it again in Excel.") from error
     logger.debug("%s: %s", name, done.stderr.decode(errors="replace"))
     if done.returncode:
         raise InputError(
@@ -56,10 +57,10 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     if "error" in answer:
         reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
         raise InputError(f"{name} is not a readable workbook ({reason}). Save it again as .xlsx.")
-    return _tables_of(answer["sheets"], answer["all"], name, folder)
+    return _opened(answer["sheets"], answer["all"], name, folder)
 
 
-def _tables_of(sheets: list[str], everything: list[str], name: str, folder: Path) -> tuple[list[Table], str | None]:
+def _opened(sheets: list[str], everything: list[str], name: str, folder: Path) -> OpenFile:
     tables, refused = [], {}
     for index, sheet in enumerate(sheets):
         where = f"{name}, sheet {shortened(sheet, 40)!r},"
@@ -70,7 +71,7 @@ def _tables_of(sheets: list[str], everything: list[str], name: str, folder: Path
             refused[sheet] = error
             continue
         chunks = partial(_chunks, file, header)
-        tables.append(Table(where, sheet, header.ignored, chunks, serial_dates=True))
+        tables.append(Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, serial_dates=True))
     if not tables and len(refused) == 1:
         raise next(iter(refused.values()))
     if not tables:
@@ -80,7 +81,7 @@ def _tables_of(sheets: list[str], everything: list[str], name: str, folder: Path
         )
     left_out = [sheet for sheet in everything if sheet not in {table.sheet for table in tables}]
     note = f"sheets left out: {', '.join(repr(shortened(sheet, 40)) for sheet in left_out)}" if left_out else None
-    return tables, note
+    return OpenFile(tables, note)
 
 
 def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
