@@ -20,7 +20,7 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
 
-_REASON, _FROM, _LINE = "Reason", "From", "Line as it was"
+_REASON, _FROM, _LINE = "Reason", "From", "Original line"
 _WIDTHS = {_REASON: 60, "Description": 36}
 _MIN_WIDTH = 14
 _NONE_NAMED = "No line was named. `ncf-pipeline quarantine list` shows their numbers."

@@ -15,7 +15,6 @@ import fsspec
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.file_kinds import SUFFIXES
 from ncf_pipeline.ingest.readers.header import shortened
-from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -23,22 +22,26 @@ _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp")
 _GLOB = frozenset("*?[")
 
 
-def files_in_inbox(settings: Settings) -> list[str]:
+def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
     """The files in the inbox that have stopped growing, by name; hidden and temporary ones are left out.
 
     A file of another kind is included, so that it is refused with a reason instead of lying there unseen.
 
+    Args:
+        inbox: the folder; it may be missing.
+        settle_seconds: a file that changed less than this ago is watched until then.
+
     Returns:
-        Locations, as `location_of` writes them. Waits up to `inbox_settle_seconds` for a file that has just changed.
+        Locations, as `location_of` writes them.
     """
-    folder = settings.inbox_path.resolve()
+    folder = inbox.resolve()
     if not folder.is_dir():
         return []
     waiting = {path: _state(path) for path in sorted(folder.iterdir()) if path.is_file() and _is_finished_name(path)}
     # Seconds since the last change; the time of the inode counts too, because a copying tool cannot set it back.
-    youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settings.inbox_settle_seconds)
-    if (left := settings.inbox_settle_seconds - youngest) > 0:
-        time.sleep(min(left, settings.inbox_settle_seconds))
+    youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settle_seconds)
+    if (left := settle_seconds - youngest) > 0:
+        time.sleep(min(left, settle_seconds))
     settled = [path for path, state in waiting.items() if path.exists() and _state(path) == state]
     for path in sorted(set(waiting) - set(settled)):
         logger.info("%s is still growing. It is left for the next run.", shortened(path.name))
@@ -82,27 +85,27 @@ def name_of(location: str) -> str:
     return shortened(location.rstrip("/").rpartition("/")[2]) or shortened(location)
 
 
-def move_to_processed(settings: Settings, location: str, batch_id: int) -> None:
+def move_to_processed(inbox: Path, location: str, batch_id: int) -> None:
     """Moves a merged file out of the inbox.
 
     Args:
-        settings: whose inbox; `processed` is the folder beside it.
+        inbox: the folder; `processed` is beside it.
         location: of the file; a file from elsewhere stays where it is.
         batch_id: added to the name if `processed` has a file of the same name.
     """
-    _move(settings, location, "processed", batch_id)
+    _move(inbox, location, "processed", batch_id)
 
 
-def move_to_rejected(settings: Settings, location: str, reason: str, batch_id: int) -> None:
+def move_to_rejected(inbox: Path, location: str, reason: str, batch_id: int) -> None:
     """Moves a refused file out of the inbox and writes the reason beside it, as `NAME.reason.json`.
 
     Args:
-        settings: whose inbox; `rejected` is the folder beside it.
+        inbox: the folder; `rejected` is beside it.
         location: of the file; a file from elsewhere stays where it is.
         reason: why it was refused.
         batch_id: of the rejected batch; added to the name if `rejected` has a file of the same name.
     """
-    moved = _move(settings, location, "rejected", batch_id)
+    moved = _move(inbox, location, "rejected", batch_id)
     if moved is not None:
         record = {
             "file": moved.name,
@@ -114,11 +117,11 @@ def move_to_rejected(settings: Settings, location: str, reason: str, batch_id: i
         beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def _move(settings: Settings, location: str, folder_name: str, batch_id: int) -> Path | None:
+def _move(inbox: Path, location: str, folder_name: str, batch_id: int) -> Path | None:
     path = local_path(location)
-    if path is None or path.parent != settings.inbox_path.resolve():
+    if path is None or path.parent != inbox.resolve():
         return None
-    folder = settings.inbox_path.resolve().parent / folder_name
+    folder = inbox.resolve().parent / folder_name
     target = folder / path.name
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,7 @@ def land_files(
             rejected = _record_refused(connection, offer.refused, batch_id)
     for rejected_batch, file in rejected.items():
         logger.warning("Refused: %s", file.reason)
-        move_to_rejected(settings, file.location, file.reason, rejected_batch)
+        move_to_rejected(settings.inbox_path, file.location, file.reason, rejected_batch)
     if batch_id is None:
         reasons = [file.reason for file in offer.refused] + offer.left
         more = f" ({len(reasons) - 1} more could not be used either)" if len(reasons) > 1 else ""

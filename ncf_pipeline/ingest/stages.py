@@ -60,7 +60,9 @@ def discover(settings: Settings, paths: Sequence[str] | None = None) -> list[str
     Raises:
         InputError: a path matches no file.
     """
-    return inbox.files_at(paths) if paths else inbox.files_in_inbox(settings)
+    if paths:
+        return inbox.files_at(paths)
+    return inbox.files_in_inbox(settings.inbox_path, settle_seconds=settings.inbox_settle_seconds)
 
 
 def land(settings: Settings, files: Sequence[str], on_progress: Progress | None = None) -> int:
@@ -149,7 +151,7 @@ def merge(settings: Settings, batch_id: int) -> BatchCounts:
             merge_good_lines(connection, batch_id)
         batch = batch_record(connection, batch_id)
     for location in batch.locations:
-        inbox.move_to_processed(settings, location, batch_id)
+        inbox.move_to_processed(settings.inbox_path, location, batch_id)
     logger.info("Merged %s.", batch.counts)
     return batch.counts
 

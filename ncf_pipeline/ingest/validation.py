@@ -26,7 +26,7 @@ def check_batch(settings: Settings, batch_id: int) -> ValidationReport:
         QualityError: a rule could not be loaded or checked. That says nothing about the lines.
     """
     tomorrow = quality.tomorrow()
-    verdict = quality.check_landed_batch(settings, batch_id, SUITE, tomorrow=tomorrow)
+    verdict = quality.check_landed_batch(settings.database(), batch_id, SUITE, tomorrow=tomorrow)
     quality.log_failures(verdict, f"Batch {batch_id}")
     return ValidationReport(
         batch_id=batch_id,
@@ -82,4 +82,4 @@ def reject(settings: Settings, batch_id: int, report: ValidationReport, reason: 
         batch = batch_record(connection, batch_id)
     data_docs.write_page(settings, batch, report, [])
     for location in batch.locations:
-        inbox.move_to_rejected(settings, location, reason, batch_id)
+        inbox.move_to_rejected(settings.inbox_path, location, reason, batch_id)

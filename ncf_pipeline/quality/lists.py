@@ -78,7 +78,7 @@ def check_lists(
         try:
             products = _fill(settings, lists, interactions, as_of, today, control)
             return quality.check_table(
-                settings,
+                settings.database(),
                 "checked_list",
                 SUITE,
                 index=(Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME),

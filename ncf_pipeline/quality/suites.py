@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import QualityError, SettingsError
 from ncf_pipeline.privacy import masked
-from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.resources import resource
 
 if TYPE_CHECKING:  # stages that need no data frame should not wait for the import
@@ -126,11 +125,11 @@ def tomorrow() -> str:
     return (datetime.now() + timedelta(days=1)).isoformat(sep=" ", timespec="seconds")
 
 
-def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorrow: str) -> Verdict:
+def check_landed_batch(database_url: str, batch_id: int, suite: str, *, tomorrow: str) -> Verdict:
     """Checks every rule of a suite on one batch of `raw.landed_line`.
 
     Args:
-        settings: whose database.
+        database_url: of Postgres.
         batch_id: of the batch; no other rows are read.
         suite: name of the file in `expectations/`, without `.json`.
         tomorrow: a later date is in the future; ISO 8601.
@@ -145,7 +144,7 @@ def check_landed_batch(settings: Settings, batch_id: int, suite: str, *, tomorro
     context = _context()
     from great_expectations.core.partitioners import PartitionerColumnValue
 
-    with _tables(context, settings) as shop:
+    with _tables(context, database_url) as shop:
         table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
         batch = table.add_batch_definition(
             "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
@@ -189,12 +188,12 @@ def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, A
 
 
 def check_table(
-    settings: Settings, table: str, suite: str, *, index: Sequence[str], parameters: Mapping[str, Any]
+    database_url: str, table: str, suite: str, *, index: Sequence[str], parameters: Mapping[str, Any]
 ) -> Verdict:
     """Checks every rule of a suite on a table in schema `ml`, all rows at once.
 
     Args:
-        settings: whose database.
+        database_url: of Postgres.
         table: its name.
         suite: name of the file in `expectations/`, without `.json`.
         index: columns that identify a row in an example.
@@ -208,7 +207,7 @@ def check_table(
         SettingsError: `NCF_DATABASE_URL` is not a Postgres URL.
     """
     context = _context()
-    with _tables(context, settings) as shop:
+    with _tables(context, database_url) as shop:
         batch = shop.add_table_asset(table, table_name=table, schema_name="ml").add_batch_definition_whole_table(
             "whole"
         )
@@ -267,11 +266,11 @@ def _context() -> Any:
 
 
 @contextmanager
-def _tables(context: Any, settings: Settings) -> Iterator[Any]:
+def _tables(context: Any, database_url: str) -> Iterator[Any]:
     with warnings.catch_warnings():
         # Not add_postgres, as the warning advises: it requires a host name, and a Unix socket has none.
         warnings.simplefilter("ignore")
-        shop = context.data_sources.add_sql("shop", connection_string=_address(settings))
+        shop = context.data_sources.add_sql("shop", connection_string=_connection_string(database_url))
     try:
         yield shop
     finally:
@@ -314,8 +313,8 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
-def _address(settings: Settings) -> str:
-    scheme, _, rest = settings.database().partition("://")
+def _connection_string(database_url: str) -> str:
+    scheme, _, rest = database_url.partition("://")
     if scheme not in {"postgresql", "postgres"} or not rest:
         raise SettingsError("NCF_DATABASE_URL is not a postgresql:// URL. Correct it and try again.")
     # Without the driver's name, the library would look for the newest one. It would read a bare $ as a variable.
