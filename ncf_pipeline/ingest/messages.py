@@ -80,7 +80,7 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
     if report is not None and report.docs:
         lines.append(f"Every rule: {report.docs}")
     if rejected or refused:
-        lines.append("Correct the file and send it again. It is in the folder `rejected`, beside the reason.")
+        lines.append("Correct the refused file and send it again. It is in the folder `rejected`, beside the reason.")
     return "\n".join(lines)
 
 
