@@ -1,15 +1,23 @@
 """The recommender: neural collaborative filtering that knows time.
 
-recipe.py has every hyper-parameter. In features/, events.py turns interactions into arrays; state.py says what a shop
-knew at an instant, tables.py what follows for pairs, products and customers, taste.py what a customer would like (from
-copurchase.py's weights and from customers alike), and contexts.py puts candidates and features together. network.py is
-GMF + MLP over embeddings and that context. features/queries.py, batches.py, fitting.py and training.py train it on many
-past instants, each predicting its own next weeks; device.py says where. trained.py is the result and its exact round
-trip through tensors and JSON; lists/ makes top-N lists of it, and peers/ has what else a shop could use.
+Read in this order:
+
+1. `recipe.py`: every hyper-parameter.
+2. `features/`: what the shop knew at an instant, as numbers. `events.py` turns interactions into arrays, `state.py`
+   sums them up at an instant, `tables.py` computes the features of pairs, products and customers. `taste.py` scores
+   every product for a customer, with the weights of `copurchase.py` and `words.py`. `contexts.py` joins candidates
+   and features, and `queries.py` adds the answers: what was bought next.
+3. `network.py`: GMF + MLP over embeddings and features, and the loss.
+4. `training.py`: `train`, from interactions to a model. `batches.py` makes its batches, `fitting.py` has the loop of
+   one epoch, `device.py` chooses CPU or CUDA.
+5. `trained.py`: the model that `train` returns, and its exact round trip through tensors and JSON.
+6. `lists/`: top-N lists from a model.
+7. `ids.py`: a test for the gate, whether a model's ids belong to its embeddings.
+8. `peers/`: other recommenders, to compare with.
 """
 
 import os
 
-# Before torch is imported. Its threads otherwise spin while they wait for each other; where something else wants
-# the same cores (Airflow's own processes do), that makes training up to ten times slower.
+# Before torch is imported. Otherwise its threads spin while they wait for each other. If other processes need the same
+# cores, as Airflow's do, spinning makes training up to ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""Queries as batches of tensors, with negatives sampled anew each time."""
+"""Queries as batches of tensors. Each pass samples other negatives."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +24,13 @@ class TrainingBatch:
 
     Attributes:
         inputs: for the network.
-        place: (R,) a candidate's place among those of its query.
+        place: (R,) the candidate's place among those of its query, from 0.
         positive: (R,) whether it was bought in the horizon.
         new: (R,) whether the customer had never bought it.
-        correction: (R,) what the loss adds to its score: -log of the chance that it was sampled.
+        correction: (R,) -log of the chance that the candidate was sampled; the loss adds it to the score.
         weight: (B,) of each query.
-        queries: of the whole batch over the processes that share it; the mean of their gradients is the batch's.
+        queries: B; if several processes share the batch, all their queries over the number of processes, so that the
+            mean of their gradients is the gradient of the batch.
     """
 
     inputs: Batch
@@ -42,12 +43,12 @@ class TrainingBatch:
 
 
 class Batches:
-    """Queries of several chunks, as far as they have an answer.
+    """The Q queries of several chunks that have an answer.
 
     Args:
-        chunks: the queries.
+        chunks: of queries.
         customer_rows: (C,) embedding row of each customer of the events, 0 for unknown ones.
-        product_rows: (P,) likewise.
+        product_rows: (P,) embedding row of each product of the events, 0 for unknown ones.
         placement: where the tensors go.
     """
 
@@ -57,33 +58,34 @@ class Batches:
         self.chunks, self.placement = chunks, placement
         self.customer_rows, self.product_rows = customer_rows, product_rows
         rows = [chunk.answered() for chunk in chunks]
-        which = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        row = np.concatenate(rows) if rows else which
-        self.queries: IntArray = np.stack([which, row], axis=1)  # (Q, 2) chunk, and customer in it
+        chunk_index = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        row = np.concatenate(rows) if rows else chunk_index
+        self.queries: IntArray = np.stack([chunk_index, row], axis=1)  # (Q, 2) chunk, and customer in it
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def instants(self) -> IntArray:
-        """(Q,) microseconds: the instant of each query."""
+        """The instant of each query: (Q,), in microseconds."""
         at = np.array([chunk.at for chunk in self.chunks], np.int64)
         return at[self.queries[:, 0]]
 
     def shuffled(
         self, size: int, weights: FloatArray, negative_share: float, random: np.random.Generator
     ) -> Iterator[TrainingBatch]:
-        """All queries once, in random order, with some of their candidates.
+        """All queries once, in random order, with a sample of their candidates.
 
-        Bought and once-bought candidates are always in; of the others a share. Its inverse chance is added
-        to a sampled one's score, so that the softmax expects what it would be over all (logQ correction,
-        Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations").
+        Candidates that the customer buys, or bought before, always take part; of the others, a share does. The log of
+        its inverse chance is added to the score of a sampled candidate, so that the expected sum in the softmax is the
+        one over all candidates (logQ correction, Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large
+        Corpus Item Recommendations").
 
-        Processes that train together are given the same `random`; each gets its part of every batch.
+        Processes that train together pass the same `random`; each gets its part of every batch.
 
         Args:
             size: queries in a batch.
             weights: (Q,) of each query.
-            negative_share: in (0, 1].
+            negative_share: of the other candidates, in (0, 1].
             random: for the order and the sample.
         """
         rank, world = self.placement.rank, self.placement.world
@@ -92,14 +94,14 @@ class Batches:
             chosen, sampling = order[begin : begin + size], random
             if world > 1:
                 if len(chosen) < world:
-                    return  # too few for everybody to have one; the next pass mixes them anew
+                    return  # fewer queries than processes; the next pass shuffles them again
                 sampling = np.random.default_rng([int(random.integers(2**32)), rank])
                 chosen = chosen[rank::world]
             batch = self._batch(self.queries[chosen], weights[chosen], negative_share, sampling)
             yield batch if world == 1 else replace(batch, queries=len(order[begin : begin + size]) / world)
 
     def in_order(self, size: int) -> Iterator[TrainingBatch]:
-        """All queries once, as they are, with all of their candidates."""
+        """All queries once, in their order, with all of their candidates; every weight is 1."""
         for begin in range(0, len(self), size):
             queries = self.queries[begin : begin + size]
             yield self._batch(queries, np.ones(len(queries)), 1.0, None)
@@ -107,7 +109,7 @@ class Batches:
     def _batch(
         self, queries: IntArray, weights: FloatArray, negative_share: float, random: np.random.Generator | None
     ) -> TrainingBatch:
-        chunks = [self.chunks[which] for which, _ in queries]
+        chunks = [self.chunks[chunk_index] for chunk_index, _ in queries]
         candidates = [_part(chunk.contexts.start, row) for chunk, (_, row) in zip(chunks, queries, strict=True)]
         bought = [_part(chunk.history.indptr, row) for chunk, (_, row) in zip(chunks, queries, strict=True)]
         of_candidates, of_bought = (list(zip(chunks, parts, strict=True)) for parts in (candidates, bought))
@@ -152,8 +154,8 @@ class Batches:
         return tensor.to(self.placement.device, non_blocking=True)
 
 
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, with the next one made in a thread while this one is used."""
+def prefetched(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items. A thread makes the next one while the caller uses this one."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, None)
         while (item := coming.result()) is not None:

@@ -1,4 +1,4 @@
-"""The one device policy: where to train and score, and what follows from it."""
+"""The device policy: where to train and score, and which options that device gets."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from ncf_pipeline.errors import TrainingError
 
 @dataclass(frozen=True)
 class Placement:
-    """A device and the choices that pay on it.
+    """A device and the options that make it faster.
 
     Attributes:
         device: where tensors live.
-        bf16: bfloat16 autocast: on CUDA, where tensor cores make it the faster and still safe range.
+        bf16: bfloat16 autocast, on CUDA devices that support it: faster on tensor cores, with the range of float32.
         fused: the fused AdamW, one kernel a step.
-        pinned: page-locked host memory, so that copies overlap with compute; and batches made one ahead.
-        compiled: whether `torch.compile` may be used: on one CUDA device. It fuses this network's many small kernels,
-            but takes a minute or so before the first step, and has had trouble with shapes that vary in several
-            processes.
+        pinned: page-locked host memory, so that copies overlap with compute; the next batch is made in a thread.
+        compiled: whether `torch.compile` may be used: on a single CUDA device only. It fuses this network's many small
+            kernels, but takes a minute or so before the first step. In several processes, it has had trouble with
+            shapes that vary.
         rank: of this process among those that train together, from 0.
-        world: how many these are.
+        world: number of processes that train together.
     """
 
     device: torch.device
@@ -34,20 +34,21 @@ class Placement:
     world: int = 1
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The forward pass's number format."""
+        """Returns the context for the forward pass: bfloat16 or nothing."""
         return torch.autocast("cuda", torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def place(device: str = "auto") -> Placement:
-    """Chooses the device and its policy. Of several processes that train together, each takes a CUDA device of its own.
+    """Chooses the device and its options. If several processes train together, each takes its own CUDA device.
 
-    What concerns CUDA was written from its documentation; no machine with a GPU has run it yet.
+    The CUDA part is written from the documentation; no machine with a GPU has run it yet.
 
     Args:
-        device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        device: `auto` (CUDA if the machine has it), `cpu` or `cuda`.
 
     Raises:
-        TrainingError: CUDA is asked for and not there, or the name is unknown.
+        TrainingError: the name is unknown, `cuda` is asked for and the machine has none, or more processes train than
+            it has devices.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise TrainingError(f"device is {device!r}: choose auto, cpu or cuda.")
@@ -62,8 +63,8 @@ def place(device: str = "auto") -> Placement:
     number = distributed.get_node_local_rank(0) if together else torch.cuda.current_device() if cuda else 0
     if cuda and number >= torch.cuda.device_count():
         raise TrainingError(
-            f"{world} processes train, and this machine shows {torch.cuda.device_count()} CUDA devices. "
-            "Start as many as there are devices."
+            f"{world} processes train together, but this machine shows {torch.cuda.device_count()} CUDA devices. "
+            "Start one process for each device."
         )
     return Placement(
         device=torch.device("cuda", number) if cuda else torch.device("cpu"),

@@ -1,4 +1,4 @@
-"""The training loop, which can stop and go on: epochs, a moving average of the weights, and how good it is."""
+"""The training loop: epochs that can be interrupted and resumed, and the moving average of the weights."""
 
 import copy
 import logging
@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches, TrainingBatch, one_ahead
+from ncf_pipeline.model.batches import Batches, TrainingBatch, prefetched
 from ncf_pipeline.model.features.copurchase import Weights, low_rank
 from ncf_pipeline.model.features.events import DAY, FloatArray
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF, listwise_loss
@@ -22,20 +22,20 @@ from ncf_pipeline.model.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 DEPTH = 5
-"""Places of a list that count when the number of epochs is chosen."""
-
+"""k of the precision that chooses the number of epochs."""
 
 LONG_STEPS = 5_000
-"""Steps from which on a training is long enough to pay for `torch.compile`."""
+"""Fewest steps of a training that make up for the time `torch.compile` takes."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Training between two epochs, in parts that safetensors and JSON can hold.
+    """The state of a training between two epochs, in parts that safetensors and JSON can hold.
 
     Attributes:
-        tensors: weights, their average, the optimizer's moments and the random state, by name.
-        facts: epochs and steps done, and the state of the sampling; JSON-able.
+        tensors: weights, their average, the optimizer's moments and the random states, by name.
+        facts: JSON-able: `epoch` and `step` so far, `sampling` (state of the sampler), and `history` (the report of
+            each epoch, added by `training.train`).
     """
 
     tensors: dict[str, Tensor]
@@ -43,18 +43,18 @@ class Progress:
 
 
 class Fit:
-    """A network in training, epoch by epoch; `averaged`, the moving average of its weights, is the result.
+    """A network in training, epoch by epoch. The result is `averaged`, the moving average of its weights.
 
-    The learning rate stays as it is after the warm-up and the average does the cooling (Izmailov et al.
-    2018, "Averaging Weights Leads to Wider Optima"), so an epoch is the same whatever number follow it.
+    After the warm-up, the learning rate stays constant. The average takes the place of a decaying learning rate
+    (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima"). So an epoch does not depend on how many follow.
 
-    Where several processes train together, each has its part of every batch, and all have the same weights after it
+    If several processes train together, each takes its part of every batch. After each step all have the same weights
     (Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training").
 
     Args:
         network: untrained, on the CPU.
         batches: the training queries.
-        until: microseconds; queries count less the longer before it they are.
+        until: microseconds; the longer before it a query is, the smaller its weight.
         recipe: every hyper-parameter.
     """
 
@@ -74,15 +74,15 @@ class Fit:
         self.random = np.random.default_rng(recipe.seed)
         self.epoch = self.step = 0
         if placement.world > 1:
-            # Dropout of one process is not that of another.
+            # Each process needs its own dropout.
             torch.manual_seed(recipe.seed + placement.rank)
 
     def _steps(self) -> int:
-        """About how many there are to come."""
+        """About how many steps the training has at most."""
         return -(-len(self.batches) // self.recipe.batch_customers) * self.recipe.max_epochs
 
     def _forward(self) -> Callable[[Batch], Tensor]:
-        """The network as it is called in training: by itself, compiled, or with gradients shared between processes."""
+        """Returns what training calls: the network, compiled if that pays, or with gradients shared by processes."""
         placement = self.batches.placement
         if placement.world > 1:
             devices = [placement.device] if placement.device.type == "cuda" else None
@@ -92,22 +92,22 @@ class Fit:
         return self.network
 
     def run_epoch(self) -> float:
-        """One pass over the queries, several where they are few.
+        """One pass over the queries, or several if they are few.
 
         Returns:
             The mean loss of a query.
 
         Raises:
-            TrainingError: it is not finite.
+            TrainingError: the loss is not finite.
         """
         recipe, batches, losses = self.recipe, self.batches, 0.0
         passes = _passes(batches, recipe)
         self.epoch += 1
         for _ in range(passes):
-            coming = batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random)
-            for batch in one_ahead(coming) if batches.placement.pinned else coming:
+            shuffled = batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random)
+            for batch in prefetched(shuffled) if batches.placement.pinned else shuffled:
                 losses += self._one_step(batch)
-        mean = self._over_processes(losses) / (len(batches) * passes)
+        mean = self._sum_over_processes(losses) / (len(batches) * passes)
         if not np.isfinite(mean):
             raise TrainingError(f"The loss is {mean} in epoch {self.epoch}. Lower the recipe's learning_rate.")
         return mean
@@ -127,26 +127,26 @@ class Fit:
         return float(loss.detach())
 
     def _scores(self, inputs: Batch) -> Tensor:
-        """What the network says; without compilation from now on, if that fails: it only saves time."""
+        """Scores a batch. If the compiled network fails, continues without: compilation only saves time."""
         try:
             return self.forward(inputs)
         except RuntimeError as error:
             if not self.compiled:
                 raise
-            logger.warning("torch.compile failed, training goes on without: %s", str(error).splitlines()[0])
+            logger.warning("torch.compile failed; training continues without it: %s", str(error).splitlines()[0])
             self.forward, self.compiled = self.network, False
             return self._scores(inputs)
 
     def seconds_since(self, started: float) -> float:
-        """The mean of those that train together, so that all of them stop after the same epoch.
+        """Seconds since a start; the mean over processes, so that all of them stop after the same epoch.
 
         Args:
-            started: of this process's `time.perf_counter`.
+            started: what `time.perf_counter` returned in this process.
         """
-        return self._over_processes(time.perf_counter() - started) / self.batches.placement.world
+        return self._sum_over_processes(time.perf_counter() - started) / self.batches.placement.world
 
-    def _over_processes(self, value: float) -> float:
-        """The sum of each one's."""
+    def _sum_over_processes(self, value: float) -> float:
+        """The sum of a number over the processes that train together."""
         if self.batches.placement.world == 1:
             return value
         total = torch.tensor([value], dtype=torch.float64)
@@ -154,7 +154,7 @@ class Fit:
         return float(total)
 
     def progress(self) -> Progress:
-        """All that the rest of the training depends on, the random states included; all processes ask together."""
+        """Returns all that the next epochs depend on, random states included. Every process must call it."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -169,16 +169,20 @@ class Fit:
         )
 
     def _of_processes(self, tensor: Tensor) -> list[Tensor]:
-        """Each one's, in order of rank."""
+        """The tensor of each process, in order of rank."""
         world = self.batches.placement.world
         if world == 1:
             return [tensor]
-        found = [torch.empty_like(tensor) for _ in range(world)]
-        distributed.all_gather(found, tensor)
-        return found
+        gathered = [torch.zeros_like(tensor) for _ in range(world)]
+        distributed.all_gather(gathered, tensor)
+        return gathered
 
     def restore(self, progress: Progress) -> None:
-        """Goes on from there, as if training had never stopped: on as many devices alike, to the same bits."""
+        """Continues from a progress. On the same number and kind of devices, the weights become the same, bit by bit.
+
+        Args:
+            progress: from `progress`, of a fit of the same network, queries and recipe.
+        """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimizer": {}, "random": {}}
         for name, tensor in progress.tensors.items():
             part, _, rest = name.partition(".")
@@ -199,13 +203,14 @@ class Fit:
 
 
 def _passes(batches: Batches, recipe: Recipe) -> int:
+    """Passes over the queries in an epoch, so that it has at least `min_steps` batches."""
     steps = -(-len(batches) // recipe.batch_customers)
     return -(-recipe.min_steps // max(steps, 1))
 
 
 def _loss(scores: Tensor, batch: TrainingBatch, recipe: Recipe) -> Tensor:
-    """Both questions: among all candidates, and among those new to the customer."""
-    scores = scores + batch.correction[:, None]
+    """The loss of `for_you`, among all candidates, plus that of `discover`, among those new to the customer."""
+    scores = scores + batch.correction[:, None]  # (R, 2)
     everything = torch.ones_like(batch.new)
     query = batch.inputs.query
     for_you = listwise_loss(scores[:, FOR_YOU_HEAD], query, batch.place, batch.positive, everything, batch.weight)
@@ -215,7 +220,15 @@ def _loss(scores: Tensor, batch: TrainingBatch, recipe: Recipe) -> Tensor:
 
 @torch.no_grad()
 def inner_precision(network: PurchaseNCF, batches: Batches) -> tuple[float, float]:
-    """Mean Precision@5 of `for_you` and of `discover` among the candidates of queries that have an answer to each."""
+    """Precision@5 of `for_you` and of `discover`, within candidates.
+
+    Args:
+        network: to be scored.
+        batches: of the inner holdout.
+
+    Returns:
+        The mean of `for_you` and that of `discover`, each over the queries with an answer of that kind.
+    """
     hits, asked = np.zeros(2), np.zeros(2)
     for batch in batches.in_order(256):
         query, place = batch.inputs.query, batch.place
@@ -234,15 +247,15 @@ def inner_precision(network: PurchaseNCF, batches: Batches) -> tuple[float, floa
 
 @torch.no_grad()
 def warm_start(network: PurchaseNCF, weights: Weights, recipe: Recipe) -> None:
-    """Lets GMF begin as the best approximation of the co-purchase weights that its width allows.
+    """Starts GMF as the best approximation of the co-purchase weights that its width allows.
 
-    He et al. 2017, section 3.4.1, start NeuMF from a trained GMF for the same reason: from random
-    embeddings, the MLP learns to do without them before they mean anything.
+    He et al. 2017, section 3.4.1, start NeuMF from a trained GMF for the same reason: with random embeddings, the MLP
+    learns to ignore them before they mean anything.
 
     Args:
-        network: with an embedding row for each product, in the order of the weights, from row 1 on.
-        weights: (P, P), from before all that the network is to predict.
-        recipe: `embedding_scale`, `seed`.
+        network: untrained; from row 1 on, it has an embedding for each product in the order of the weights.
+        weights: (P, P), from purchases before `until`; never from what the trained network is to predict.
+        recipe: `embedding_dim`, `embedding_scale`, `seed`.
     """
     tables: tuple[Tensor, Tensor] = (network.bought.weight, network.product.weight)
     for table, factors in zip(tables, low_rank(weights, recipe.embedding_dim, recipe.seed), strict=True):
@@ -253,7 +266,7 @@ def warm_start(network: PurchaseNCF, weights: Weights, recipe: Recipe) -> None:
 
 
 def _standardise(network: PurchaseNCF, batches: Batches) -> None:
-    """Sets the network's feature mean and scale from the training queries."""
+    """Sets the network's mean and scale of each feature, from the training queries."""
     count = sum(len(chunk.positive) for chunk in batches.chunks)
     total = sum(chunk.contexts.features.sum(axis=0, dtype=np.float64) for chunk in batches.chunks)
     mean = np.asarray(total) / max(count, 1)
@@ -262,14 +275,14 @@ def _standardise(network: PurchaseNCF, batches: Batches) -> None:
         for chunk in batches.chunks
     )
     deviation = np.sqrt(np.asarray(squares) / max(count, 1))
-    # A feature that never varies says nothing, now or later.
+    # A feature that never varies is switched off: the network has learned nothing about other values of it.
     scale = np.where(deviation > 1e-3, 1 / np.maximum(deviation, 1e-3), 0.0)
     network.feature_mean.copy_(torch.from_numpy(mean.astype(np.float32)))
     network.feature_scale.copy_(torch.from_numpy(scale.astype(np.float32)))
 
 
 def _parameter_groups(network: PurchaseNCF, recipe: Recipe) -> list[dict[str, object]]:
-    """Biases are not decayed; they have no size to be kept small."""
+    """Two groups: matrices and embeddings with weight decay, biases without."""
     named = list(network.named_parameters())
     return [
         {"params": [p for _, p in named if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -279,5 +292,6 @@ def _parameter_groups(network: PurchaseNCF, recipe: Recipe) -> list[dict[str, ob
 
 @torch.no_grad()
 def _average(averaged: PurchaseNCF, network: PurchaseNCF, decay: float) -> None:
+    """One step of the moving average: decay * averaged + (1 - decay) * network."""
     for kept, new in zip(averaged.parameters(), network.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)

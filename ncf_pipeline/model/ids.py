@@ -1,4 +1,4 @@
-"""Whether a model knows single customers and products by the rows that were trained for them."""
+"""Tests whether a model's customer and product ids belong to its embeddings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,27 +18,27 @@ from ncf_pipeline.model.network import FOR_YOU_HEAD, Batch
 from ncf_pipeline.model.trained import TrainedModel
 
 ORDERS = 20
-"""Random orders that the model's own is compared with."""
+"""Random orders of the ids, to compare the model's own order with."""
 
 HORIZONS = 3
-"""That are asked about, newest first: a small shop's newest alone has too few queries to tell."""
+"""Newest horizons that give the queries: in a small shop, the newest alone has too few."""
 
 MAX_QUERIES = 500
-"""Enough to tell; the rest would take time alone."""
+"""More queries only take more time."""
 
 _QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class IdsWorth:
-    """How much better a model answers with its ids in their order than in random ones.
+    """How much better a model predicts with its ids in their order than in random orders.
 
     Attributes:
-        customers_in_place: whether its customers are those of the interactions, in the order that training has them in.
-        products_in_place: likewise its products.
-        queries: over how many.
-        customers: (mean loss in random orders of the customers - loss) / standard deviation over these orders.
-        products: likewise of the products.
+        customers_in_place: whether its customers are those of the interactions, in the order of training.
+        products_in_place: whether its products are those of the interactions, in the order of training.
+        queries: number of queries that the losses are means of.
+        customers: (mean loss over random orders of the customers - loss) / standard deviation over these orders.
+        products: the same number for random orders of the products.
     """
 
     customers_in_place: bool
@@ -52,49 +52,53 @@ class IdsWorth:
 def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame) -> IdsWorth:
     """A permutation test (Good 2005, "Permutation, Parametric and Bootstrap Tests of Hypotheses", chapter 3).
 
-    The model is asked about the last horizons before its cutoff, whose answers it was trained on. What it learned of a
-    customer or a product, it learned from such answers, so any other order of the ids must make them harder to tell. If
-    the vocabularies do not belong to the embeddings, their order is a random one too. Lists may hide such a mistake:
-    most of what they say comes from features, which know no rows.
+    The model predicts the last horizons before its cutoff, on which it was trained. What it learned about a customer or
+    a product comes from such horizons, so every other order of the ids must raise the loss. If the vocabularies do not
+    belong to the embeddings, their order is as good as random. Lists can hide such a mistake: most of a score comes
+    from features, which do not depend on embeddings.
 
-    On Online Retail until 2011-05-30 and 07-25, less the holdout: 6.7 and 19.3 standard deviations for customers, 34.1
-    and 38.3 for products; with their vocabulary permuted, -1.4 to 0.0.
+    On Online Retail until 2011-05-30 and 2011-07-25, without the holdout: 6.7 and 19.3 standard deviations for
+    customers, 34.1 and 38.3 for products; with a permuted vocabulary, -1.4 to 0.0.
     On a synthetic shop of 150 customers, four seeds, one or two epochs: 4.2 to 11.6 standard deviations for customers,
-    15.6 to 18.3 for products; with their vocabulary permuted, -0.2 to 2.4. On one of 60 customers, in a single epoch:
-    5.3 to 6.3 for products, but 0.9 to 3.0 for customers, of whom so little may be learned. One random order in 44 is
-    above 2.
+    15.6 to 18.3 for products; with a permuted vocabulary, -0.2 to 2.4. On one of 60 customers, with a single epoch: 5.3
+    to 6.3 for products, but 0.9 to 3.0 for customers, because the model learns so little about each. One random order
+    in 44 is above 2.
 
     Args:
         model: from `train`.
-        interactions: what it was trained on, and what came later.
+        interactions: those that it was trained on; later ones are ignored.
 
     Returns:
-        Over the first `MAX_QUERIES` queries; 0 where there are none.
+        Both numbers, over at most `MAX_QUERIES` queries; 0 if there are no queries.
     """
     events, until = encode(interactions, model.cutoff), microseconds(model.cutoff)
-    whole = [at for at, days in instants(events, until, model.recipe) if days == model.recipe.horizon_days]
-    asked = Batches(
-        [chunk for at in whole[:HORIZONS] for chunk in queries_at(events, at, model.recipe.horizon_days, model.recipe)],
+    horizon = model.recipe.horizon_days
+    full = [instant for instant in instants(events, until, model.recipe) if instant.horizon_days == horizon]
+    queries = Batches(
+        [chunk for instant in full[:HORIZONS] for chunk in queries_at(events, instant.at, horizon, model.recipe)],
         rows_of(model.customers, events.customers.tolist()),
         rows_of(model.products, events.products.tolist()),
         place("cpu"),
     )
-    asked.queries = asked.queries[:MAX_QUERIES]
-    in_place = (model.customers == events.customers.tolist(), model.products == events.products.tolist())
-    if not len(asked):
-        return IdsWorth(*in_place, 0, 0.0, 0.0)
-    batches = list(asked.in_order(_QUERIES_AT_ONCE))
+    queries.queries = queries.queries[:MAX_QUERIES]
+    customers_in_place = model.customers == events.customers.tolist()
+    products_in_place = model.products == events.products.tolist()
+    if not len(queries):
+        return IdsWorth(customers_in_place, products_in_place, queries=0, customers=0.0, products=0.0)
+    batches = list(queries.in_order(_QUERIES_AT_ONCE))
     own = _loss(model, batches, lambda inputs: inputs)
     random = np.random.default_rng(model.recipe.seed)
 
     def worth(rows: int, in_order: Callable[[Tensor, Batch], Batch]) -> float:
+        # Row 0, of unknown ids, stays in its place.
         orders = [torch.from_numpy(np.concatenate([[0], random.permutation(rows) + 1])) for _ in range(ORDERS)]
         losses = [_loss(model, batches, partial(in_order, order)) for order in orders]
         return float((np.mean(losses) - own) / max(np.std(losses, ddof=1), np.finfo(np.float64).tiny))
 
     return IdsWorth(
-        *in_place,
-        queries=len(asked),
+        customers_in_place,
+        products_in_place,
+        queries=len(queries),
         customers=worth(len(model.customers), lambda order, inputs: replace(inputs, customer=order[inputs.customer])),
         products=worth(
             len(model.products),
@@ -104,17 +108,18 @@ def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame) -> IdsWorth:
 
 
 def _loss(model: TrainedModel, batches: list[TrainingBatch], changed: Callable[[Batch], Batch]) -> float:
-    """Mean over queries of -log softmax of `for_you`, over each one's positives; every query has one."""
+    """Mean over queries of the mean -log softmax of their positives, by `for_you`; every query has a positive."""
     return float(np.concatenate([_losses(model, batch, changed(batch.inputs)) for batch in batches]).mean())
 
 
 def _losses(model: TrainedModel, batch: TrainingBatch, inputs: Batch) -> npt.NDArray[np.float64]:
+    """The loss of each query of a batch: (B,)."""
     query, queries = inputs.query, len(batch.weight)
     scores = model.network(inputs).double()[:, FOR_YOU_HEAD]  # (R,)
     padded = scores.new_full((queries, int(batch.place.max()) + 1), -torch.inf)  # (B, L)
     total = torch.logsumexp(padded.index_put((query, batch.place), scores), dim=1)  # (B,)
-    bought = batch.positive.double()
-    of_bought = torch.zeros_like(total).index_add(0, query, scores * bought)
-    count = torch.zeros_like(total).index_add(0, query, bought)
+    bought = batch.positive.double()  # (R,)
+    of_bought = torch.zeros_like(total).index_add(0, query, scores * bought)  # (B,)
+    count = torch.zeros_like(total).index_add(0, query, bought)  # (B,)
     losses: npt.NDArray[np.float64] = (total - of_bought / count).numpy()
     return losses

@@ -1,7 +1,7 @@
-"""NeuMF with the context of a purchase: He et al. 2017, "Neural Collaborative Filtering", section 3.4, plus time.
+"""NeuMF (He et al. 2017, "Neural Collaborative Filtering", section 3.4) with the context of a purchase.
 
-Shapes: B queries (a customer at an instant), R candidates of all of them one after the other,
-H products in all their histories, F features, D embedding width.
+Shapes: B queries (a customer at an instant), R candidates of all queries, one query after the other, H products in all
+their histories, F features, D embedding width, L candidates of the longest query.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ FOR_YOU_HEAD, DISCOVER_HEAD = 0, 1
 
 @dataclass(frozen=True)
 class Batch:
-    """What the network reads. Row 0 of every embedding is for customers and products it does not know.
+    """What the network reads. Row 0 of every embedding is for customers and products that it does not know.
 
     Attributes:
         customer: (B,) embedding rows.
-        history: (H,) embedding rows of bought products, customer after customer.
-        history_start: (B,) where each customer's history begins.
-        history_weight: (H,) decayed purchase rates, of length 1 for each customer.
+        history: (H,) embedding rows of bought products, one customer after the other.
+        history_start: (B,) first place of each customer's history.
+        history_weight: (H,) decayed purchase rates; those of one customer have length 1.
         product: (R,) embedding rows of the candidates.
-        query: (R,) which of the B queries a candidate is of, ascending.
-        features: (R, F), see `features.FEATURES`.
+        query: (R,) the query of each candidate, 0 to B - 1, ascending.
+        features: (R, F), columns as in `features.tables.FEATURES`.
     """
 
     customer: Tensor
@@ -40,9 +40,17 @@ class Batch:
 class PurchaseNCF(nn.Module):
     """Scores candidates: GMF + MLP over [customer, product, context], plus a linear part on the context.
 
-    The customer vector is an embedding of the id plus the weighted sum of embeddings of what they
-    bought (SVD++, Koren 2008; FISM, Kabbur et al. 2013), so a customer who came after training has
-    one too. Two heads: what is bought next, and what is bought next of what is new to the customer.
+    The customer vector is the embedding of the id plus the weighted sum of the embeddings of what the customer bought
+    (SVD++, Koren 2008; FISM, Kabbur et al. 2013). So customers who came after training have one too. There are two
+    heads: one scores all products, the other only those that are new to the customer.
+
+    Args:
+        customers: known customers; the embedding has one row more.
+        products: known products; the embeddings have one row more.
+        features: F, columns of `Batch.features`.
+        dim: D, width of the embeddings.
+        hidden: widths of the MLP's layers.
+        dropout: share of embedding entries that are dropped, and of ids that are hidden, in training.
     """
 
     feature_mean: Tensor
@@ -58,7 +66,7 @@ class PurchaseNCF(nn.Module):
         self.bought = nn.EmbeddingBag(products + 1, dim, mode="sum")
         for table in (self.customer, self.product, self.bought):
             nn.init.normal_(table.weight, std=0.05)
-        # The MLP's first layer, in four parts: what depends on the customer alone is computed B times, not R times.
+        # The MLP's first layer, in four parts: the part of the customer is computed B times, not R times.
         self.from_customer = nn.Linear(dim, hidden[0])
         self.from_product = nn.Linear(dim, hidden[0], bias=False)
         self.from_both = nn.Linear(dim, hidden[0], bias=False)
@@ -68,17 +76,21 @@ class PurchaseNCF(nn.Module):
         self.mlp = nn.Linear(hidden[-1], 2, bias=False)
         self.linear = nn.Linear(features, 2)
         nn.init.zeros_(self.linear.weight)
-        # Standardisation from the training queries, kept with the weights.
+        # Mean and 1 / standard deviation of the features in the training queries, saved with the weights.
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_scale", torch.ones(features))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scores (R, 2): columns `FOR_YOU_HEAD`, `DISCOVER_HEAD`; comparable within a customer."""
+        """Scores the candidates; scores are comparable within a query.
+
+        Returns:
+            (R, 2), columns `FOR_YOU_HEAD` and `DISCOVER_HEAD`.
+        """
         context = (batch.features.float() - self.feature_mean) * self.feature_scale  # (R, F)
         history = self.bought(batch.history, batch.history_start, per_sample_weights=batch.history_weight)  # (B, D)
         customer = self._drop(self.customer(self._hide(batch.customer)) + history)  # (B, D)
         product = self._drop(self.product(self._hide(batch.product)))  # (R, D)
-        # F.embedding rather than indexing: its gradient is summed in a fixed order on the CPU.
+        # F.embedding instead of indexing: on the CPU, its gradient is summed in a fixed order.
         both = F.embedding(batch.query, customer) * product  # (R, D)
         hidden = (
             F.embedding(batch.query, self.from_customer(customer))
@@ -92,7 +104,7 @@ class PurchaseNCF(nn.Module):
         return scores
 
     def _hide(self, rows: Tensor) -> Tensor:
-        """In training, some ids are unknown: so row 0 is learned, and nothing rests on an id alone."""
+        """In training, hides some ids: this trains row 0, and no score depends on an id alone."""
         return (
             torch.where(torch.rand(rows.shape, device=rows.device) < self.dropout, 0, rows) if self.training else rows
         )
@@ -106,21 +118,25 @@ def listwise_loss(
 ) -> Tensor:
     """Softmax cross-entropy of each query's positives among its candidates, summed over queries.
 
-    A query's n positives together count sqrt(n) at most: a wholesaler's 100 say more than one, but not 100 times.
+    The n positives of a query together weigh sqrt(n): a wholesaler's 100 purchases count more than one, but not 100
+    times as much.
 
     Args:
         scores: (R,) of one head.
-        query: (R,) which query a candidate is of.
-        place: (R,) its place among the query's candidates.
+        query: (R,) the query of each candidate, 0 to B - 1.
+        place: (R,) the candidate's place among those of its query, from 0.
         positive: (R,) whether it was bought.
         among: (R,) whether it takes part.
         weight: (B,) of each query.
+
+    Returns:
+        A scalar. Queries without a positive that takes part add nothing.
     """
     padded = scores.new_full((len(weight), int(place.max()) + 1), -torch.inf)  # (B, L)
     padded = padded.index_put((query, place), scores.masked_fill(~among, -torch.inf))
     total = torch.logsumexp(padded, dim=1)  # (B,)
-    hit = positive & among
+    hit = positive & among  # (R,)
     count = torch.bincount(query[hit], minlength=len(weight)).clamp(min=1)  # (B,)
     each = weight / count.sqrt()  # (B,)
-    found = torch.bincount(query[hit], minlength=len(weight)) > 0
-    return (each * count * total)[found].sum() - (each[query[hit]] * scores[hit]).sum()
+    answered = torch.bincount(query[hit], minlength=len(weight)) > 0  # (B,)
+    return (each * count * total)[answered].sum() - (each[query[hit]] * scores[hit]).sum()

@@ -1,4 +1,4 @@
-"""Every hyper-parameter in one frozen place; saved with the weights, so that a model can be trained again alike."""
+"""Every hyper-parameter in one place. Saved with the weights, so that the same model can be trained again."""
 
 from dataclasses import dataclass
 
@@ -9,41 +9,41 @@ class Recipe:
 
     Attributes:
         seed: of weights, dropout, sampled negatives and the order of batches.
-        horizon_days: a model learns what is bought within this many days after an instant.
-        short_horizon_days: the newest instant of all has this shorter horizon, so that the last weeks before the
-            cutoff are learned from with histories of their own time; 0 for none.
-        step_days: days between the past instants that it learns from.
-        min_history_days: the shop's history before the earliest of them.
-        max_instants: how many of them at most, newest first.
-        recency_days: instants count exp(-age / recency_days).
-        max_epochs: passes over the training queries; the best number is chosen by an inner holdout.
-        min_steps: batches in an epoch at least: a small shop's queries are passed over several times.
+        horizon_days: the model learns what is bought within this many days after an instant.
+        short_horizon_days: horizon of the newest instant. It is shorter, so that the weeks just before the cutoff are
+            learned with histories of that time; 0 for no such instant.
+        step_days: days between the past instants that the model learns from.
+        min_history_days: days of invoices before the earliest instant.
+        max_instants: most instants with the full horizon, newest first.
+        recency_days: an instant's weight is exp(-age / recency_days).
+        max_epochs: most passes over the training queries; an inner holdout chooses the number.
+        min_steps: fewest batches in an epoch; in a small shop, an epoch passes over the queries several times.
         batch_customers: queries (one customer at one instant) in a batch.
         learning_rate: of AdamW, after `warmup_steps` of linear increase.
         warmup_steps: batches until the full learning rate.
         weight_decay: of AdamW, on matrices and embeddings.
-        average_decay: of the exponential moving average of the weights that is kept as the model.
-        negative_share: of the candidates that were never bought, in each epoch anew; the loss corrects for it.
+        average_decay: of the exponential moving average of the weights, which is the model.
+        negative_share: share of the never bought candidates that is sampled in each epoch; the loss corrects for it.
         embedding_dim: width of customer and product embeddings.
         embedding_scale: standard deviation of product embeddings when training starts.
         hidden: widths of the MLP's layers.
-        dropout: on embeddings; also the chance of hiding a customer's or a product's own embedding,
-            so that the row for unknown ones is learned.
-        discover_weight: weight of the loss among products new to the customer, beside the loss among all.
-        popular_candidates: best sellers of the last `horizon_days` that are candidates for everyone.
-        taste_candidates: further candidates by each score of taste (co-purchases, similar customers).
-        max_history_candidates: of a customer's own products, those bought last.
-        ridge: EASE's lambda: higher trusts co-purchases less.
-        max_dense_products: up to this many products the co-purchase weights are EASE's, dense; a
-            larger catalogue gets the sparse stand-in.
-        copurchase_neighbours: products kept for each product in the sparse stand-in, and by likeness of words.
-        similar_customers: neighbours whose purchases are a customer's neighbour score.
-        neighbour_pool: most recent customers among whom neighbours are looked for.
-        follower_windows: past horizons from which is learned what is bought after which history.
-        follower_ridge: of that kernel regression: higher trusts single customers less.
-        follower_pool: customers of those windows that it learns from, at most.
-        chunk_mb: memory for one dense table while features and lists are made: (customers, products), (customers,
-            others like them), (countries, products), (products, products).
+        dropout: on embeddings; also the chance that a customer's or a product's own embedding is hidden, so that the
+            row for unknown ids is trained.
+        discover_weight: weight of the loss among products new to the customer, added to the loss among all.
+        popular_candidates: best sellers of the last `horizon_days` that are candidates for every customer.
+        taste_candidates: further candidates by each taste score (co-purchases, similar customers, followers).
+        max_history_candidates: most candidates from a customer's own products, bought last first.
+        ridge: EASE's lambda; the higher, the less co-purchases count.
+        max_dense_products: most products for which the co-purchase weights are EASE's, dense; a larger catalogue gets
+            sparse cosine neighbours.
+        copurchase_neighbours: neighbours kept for each product, among the sparse weights and by similar words.
+        similar_customers: neighbours whose purchases make a customer's neighbour score.
+        neighbour_pool: most recent customers among whom neighbours are searched.
+        follower_windows: past horizons that teach what customers buy after which history.
+        follower_ridge: ridge of that kernel regression; the higher, the less single customers count.
+        follower_pool: most customers of those horizons that it learns from.
+        chunk_mb: MiB for one dense table while features and lists are made: (customers, products), (customers,
+            neighbours), (countries, products), (products, products).
     """
 
     seed: int = 0
@@ -80,5 +80,9 @@ class Recipe:
     chunk_mb: int = 16
 
     def rows_at_once(self, columns: int) -> int:
-        """How many rows a dense float32 table of so many columns may have to stay within `chunk_mb`."""
+        """Rows of a dense float32 table with this many columns that fit into `chunk_mb`; at least 1.
+
+        >>> Recipe(chunk_mb=1).rows_at_once(1024)
+        256
+        """
         return max(1, int(self.chunk_mb * 2**20 / (4 * max(columns, 1))))

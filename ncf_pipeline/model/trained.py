@@ -16,11 +16,11 @@ from ncf_pipeline.model.recipe import Recipe
 
 @dataclass(frozen=True)
 class ModelState:
-    """All of a model, in parts that safetensors and JSON can hold.
+    """A whole model, in parts that safetensors and JSON can hold.
 
     Attributes:
-        tensors: the network's, by name.
-        config: recipe, cutoff, features and history; JSON-able.
+        tensors: of the network, by name.
+        config: JSON-able: `recipe`, `cutoff`, `features`, `epochs`, `history`, `lines`.
         vocabularies: `customers` and `products`, in the order of the embeddings' rows from 1 on.
     """
 
@@ -29,10 +29,14 @@ class ModelState:
     vocabularies: dict[str, list[Any]]
 
     def without_customers(self, gone: Collection[int]) -> "ModelState":
-        """The same without the rows of some customers: to it they are strangers. All others score as before."""
+        """Returns the state without the embeddings of some customers: they become unknown; all others score as before.
+
+        Args:
+            gone: customer ids; those that the model does not know are ignored.
+        """
         customers = self.vocabularies["customers"]
         kept = [place for place, customer in enumerate(customers) if customer not in gone]
-        rows = torch.tensor([0, *(place + 1 for place in kept)])  # row 0 is for whoever is unknown
+        rows = torch.tensor([0, *(place + 1 for place in kept)])  # row 0 is for unknown customers
         return replace(
             self,
             tensors=self.tensors | {_CUSTOMER_ROWS: self.tensors[_CUSTOMER_ROWS][rows].clone()},
@@ -50,14 +54,14 @@ class EpochReport:
     """One pass over the training queries.
 
     Attributes:
-        stage: `select`, which chooses the number of epochs on an inner holdout, or `fit`, the model itself.
+        stage: `select`, which chooses the number of epochs on an inner holdout, or `fit`, which trains the model.
         epoch: from 1.
-        of: at most so many.
+        of: most epochs of this stage.
         loss: mean of the listwise loss over queries.
         for_you: Precision@5 on the inner holdout; None in `fit`.
-        discover: likewise of the new products.
-        seconds: wall time; the mean of those that train together.
-        out_of_time: whether the time for training was spent after it, though there was more to do.
+        discover: Precision@5 among products new to the customer; None in `fit`.
+        seconds: wall time; the mean over processes that train together.
+        out_of_time: whether training ended after this epoch because its time was spent.
     """
 
     stage: str
@@ -70,24 +74,23 @@ class EpochReport:
     out_of_time: bool = False
 
     def inner_value(self) -> float:
-        """What the inner holdout thinks of the network: the sum of both precisions."""
+        """Returns the value of the network on the inner holdout: the sum of both precisions."""
         return (self.for_you or 0.0) + (self.discover or 0.0)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network, what it was trained with, and the ids behind its rows.
+    """A network, how it was trained, and the ids behind its embeddings.
 
     Attributes:
         recipe: every hyper-parameter.
         cutoff: first instant that was excluded from training.
         customers: customer ids of the embedding's rows from 1 on.
-        products: stock codes likewise.
+        products: stock codes of the embeddings' rows from 1 on.
         network: the weights; in evaluation mode.
-        epochs: passes that the weights had.
+        epochs: number of epochs that the weights were trained.
         history: one report for each epoch.
-        lines: of interactions that it was trained on, the whole shop's before the cutoff; None where an earlier version
-            trained.
+        lines: number of interactions before the cutoff; None if a version of this package before this field trained it.
     """
 
     recipe: Recipe
@@ -100,7 +103,7 @@ class TrainedModel:
     lines: int | None = None
 
     def state(self) -> ModelState:
-        """The parts to store; `from_state` gives the same model back, bit by bit."""
+        """Returns the parts to store; `from_state` makes the same model of them, bit by bit."""
         return ModelState(
             tensors={name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()},
             config={
@@ -115,18 +118,22 @@ class TrainedModel:
         )
 
     def without_customers(self, gone: Collection[int]) -> "TrainedModel":
-        """The same without the rows of some customers; itself where it has none of them."""
+        """Returns the model without the embeddings of some customers; the same object if it knows none of them.
+
+        Args:
+            gone: customer ids.
+        """
         if not set(gone) & set(self.customers):
             return self
         return TrainedModel.from_state(self.state().without_customers(gone))
 
     @classmethod
     def from_state(cls, state: ModelState) -> "TrainedModel":
-        """The model of a state.
+        """Makes the model of a state.
 
         Raises:
-            OutdatedModelError: the state is of another set of features.
-            ValueError: its shapes do not fit together.
+            OutdatedModelError: the model was trained with other features.
+            ValueError: a tensor is missing, or the shapes do not fit together.
         """
         config = state.config
         if list(config["features"]) != list(FEATURES):
@@ -153,7 +160,13 @@ class TrainedModel:
 
 
 def new_network(customers: int, products: int, recipe: Recipe) -> PurchaseNCF:
-    """An untrained network of the recipe's shape; its weights follow from torch's current seed."""
+    """Makes an untrained network on the CPU; its weights depend on torch's current random state.
+
+    Args:
+        customers: known customers.
+        products: known products.
+        recipe: `embedding_dim`, `hidden`, `dropout`.
+    """
     with torch.device("cpu"):
         return PurchaseNCF(
             customers,

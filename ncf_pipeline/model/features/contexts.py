@@ -1,7 +1,7 @@
-"""Candidates of customers at an instant, with one row of features each. Pure.
+"""The candidates of customers at an instant, each with a row of features. Pure.
 
-Everything derives from events before the instant that are not returned by then, so a training query of
-last month and tonight's lists are built by the same code.
+Everything here comes from events before the instant, without returns known by then. So the same code makes a training
+query of last month and tonight's lists.
 """
 
 from collections.abc import Iterator
@@ -32,19 +32,19 @@ from ncf_pipeline.model.features.tables import (
 from ncf_pipeline.model.features.taste import Taste
 
 CANDIDATE_TASTES = ("copurchase", "copurchase_decayed", "neighbours_recent", "followed_new")
-"""Scores whose largest products become candidates."""
+"""Taste scores whose best products become candidates."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """Candidates of some customers at one instant, customer after customer; R candidates in all.
+    """The R candidates of B customers at one instant, one customer after the other.
 
     Attributes:
-        customer: (B,) index into the events' customers.
-        start: (B + 1,) candidates of the b-th customer are rows start[b] to start[b + 1].
-        product: (R,) index into the events' products, ascending within a customer.
-        features: (R, F) float16, columns as in `features.FEATURES`.
-        bought: (R,) whether the customer has bought it and not returned it.
+        customer: (B,) customer_index of the events.
+        start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
+        product: (R,) product_index of the events, ascending within a customer.
+        features: (R, F) float16, columns as in `features.tables.FEATURES`.
+        bought: (R,) whether the customer bought it and has not returned it.
         seen: (R,) whether the customer ever bought it, returned or not.
     """
 
@@ -57,7 +57,11 @@ class Contexts:
 
 
 class ContextMaker:
-    """Makes contexts at one instant; what does not depend on the customers asked for is made once."""
+    """Makes contexts at one instant. Tables that all customers share are made once.
+
+    Args:
+        state: of the shop at the instant.
+    """
 
     def __init__(self, state: ShopState) -> None:
         self.state, self.taste = state, Taste(state)
@@ -69,31 +73,32 @@ class ContextMaker:
         self.first_sold, _ = first_and_last_sale(state)
 
     def contexts(self, customers: IntArray) -> Iterator[Contexts]:
-        """Candidates with features, for customers in chunks of bounded memory.
+        """Candidates with features, in chunks of customers that bound the memory.
 
         Args:
-            customers: (B,) indices into the events' customers, ascending.
+            customers: (B,) customer_index of each customer, ascending.
         """
         size = self.state.recipe.rows_at_once(self.taste.columns)
         for start in range(0, len(customers), size):
             yield self._contexts(customers[start : start + size])
 
     def _contexts(self, customers: IntArray) -> Contexts:
+        """B customers, R candidates; `owner` is a customer's place in the chunk, `who` their customer_index."""
         state, pairs = self.state, self.state.pairs
-        tastes = self.taste.scores(customers)
+        tastes = self.taste.scores(customers)  # each (B, P)
         pair_of = np.full((len(customers), state.shape[1]), -1, np.int32)  # (B, P) row of the pair, -1 where none
         pair, owner = _slices(pairs.start[customers], pairs.start[customers + 1])
         pair_of[owner, pairs.product[pair]] = pair
-        chosen = self._candidates(tastes, pair, owner, len(customers))
-        owner, product = np.nonzero(chosen)
+        chosen = self._candidates(tastes, pair, owner, len(customers))  # (B, P)
+        owner, product = np.nonzero(chosen)  # (R,) each
         pair, who = pair_of[owner, product].astype(np.int64), customers[owner]
         seen = pair >= 0
-        of_pairs = self.never_bought[who]
+        of_pairs = self.never_bought[who]  # (R, len(PAIR))
         of_pairs[seen] = self.pair_table[pair[seen]]
         bought = np.zeros(len(pair), np.bool_)
         bought[seen] = pairs.times[pair[seen]] > 0
         copurchase = tastes["copurchase"]
-        highest = np.maximum(copurchase.max(axis=1, initial=0), 1e-6)
+        highest = np.maximum(copurchase.max(axis=1, initial=0), 1e-6)  # (B,)
         cross = (
             ("copurchase_relative", copurchase[owner, product] / highest[owner]),
             ("price_gap", self.log_price[product] - self.usual_price[who]),
@@ -121,19 +126,19 @@ class ContextMaker:
         )
 
     def _candidates(self, tastes: dict[str, Float32], pair: IntArray, owner: IntArray, customers: int) -> Mask:
-        """(B, P) what to score: what everybody buys now, what goes with theirs, what their like buy, and their own."""
+        """(B, P) which products to score: current best sellers, the best by taste, and each customer's own."""
         state, recipe = self.state, self.state.recipe
         chosen = np.zeros((customers, state.shape[1]), np.bool_)
         chosen[:, state.ranking[: recipe.popular_candidates]] = True
         for name in CANDIDATE_TASTES:
             _choose_largest(chosen, tastes[name], recipe.taste_candidates)
         chosen &= state.known_products
-        late = self._bought_last(pair, owner)
-        chosen[owner[late], state.pairs.product[pair[late]]] = True
+        own = self._bought_last(pair, owner)
+        chosen[owner[own], state.pairs.product[pair[own]]] = True
         return chosen
 
     def _bought_last(self, pair: IntArray, owner: IntArray) -> Mask:
-        """Which pairs are candidates: not returned, and among the customer's last bought."""
+        """Which pairs are candidates: those not returned, the customer's `max_history_candidates` bought last."""
         pairs = self.state.pairs
         kept = pairs.times[pair] > 0
         rank = rank_in_group(owner, ~kept, -pairs.last[pair])
@@ -142,7 +147,7 @@ class ContextMaker:
 
 
 def _choose_largest(chosen: Mask, table: Float32, count: int) -> None:
-    """Marks each row's largest positive entries that are not marked yet."""
+    """Marks up to `count` entries of each row: the largest positive ones that are not marked yet."""
     count = min(count, table.shape[1])
     if count == 0:
         return
@@ -153,8 +158,12 @@ def _choose_largest(chosen: Mask, table: Float32, count: int) -> None:
 
 
 def _slices(start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:
-    """All indices of several slices, and which slice each is of."""
+    """All indices of several slices, and the slice of each.
+
+    >>> [part.tolist() for part in _slices(np.array([4, 0]), np.array([6, 3]))]
+    [[4, 5, 0, 1, 2], [0, 0, 1, 1, 1]]
+    """
     length = stop - start
-    which = np.repeat(np.arange(len(start)), length)
+    slice_of = np.repeat(np.arange(len(start)), length)
     offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    return start[which] + offset, which
+    return start[slice_of] + offset, slice_of

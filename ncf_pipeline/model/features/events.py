@@ -1,4 +1,4 @@
-"""Interactions as arrays: one event for each product on each invoice, sorted, with integer ids."""
+"""Interactions as arrays: an event for each product on each invoice, in order of time, with integer ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 DAY = 86_400_000_000  # microseconds
-NEVER = np.iinfo(np.int64).max
+NEVER = np.iinfo(np.int64).max  # later than every instant
 
 
 @dataclass(frozen=True)
 class Events:
-    """What was bought before an instant, (E,) arrays in ascending order of time, invoice and product.
+    """The E events before an instant, in ascending order of time, invoice and product.
 
-    Lines of one invoice with the same product are one event: alive until the last of them is returned.
+    Lines of one invoice with the same product are one event. It counts as returned once the last line is returned.
 
     Attributes:
         customers: (C,) customer ids, ascending.
         products: (P,) stock codes, ascending.
-        customer: (E,) index into `customers`, -1 for a guest.
-        product: (E,) index into `products`.
-        invoice: (E,) number of the invoice, by first appearance in time.
+        customer: (E,) customer_index into `customers`; -1 for a guest.
+        product: (E,) product_index into `products`.
+        invoice: (E,) number of the invoice, in order of time, from 0.
         time: (E,) microseconds since 1970 on the shop's clock.
-        returned: (E,) the instant from which it counts as returned, `NEVER` where it does not.
+        returned: (E,) microseconds; the instant from which it counts as returned, or `NEVER`.
         quantity: (E,) pieces.
-        price: (E,) mean unit price.
+        price: (E,) mean unit price, in the shop's currency.
         country: (C,) index into `countries`, of the customer's last invoice.
         countries: names, ascending.
-        described: (N,) index into `products`, one entry for each product and different description of it.
-        descriptions: (N,) those descriptions.
-        described_since: (N,) microseconds; when it was first sold under that description.
+        described: (N,) index into `products`; one entry for each product and each of its descriptions.
+        descriptions: (N,) the descriptions.
+        described_since: (N,) microseconds; the first sale under that description.
     """
 
     customers: IntArray
@@ -61,17 +61,17 @@ class Events:
 
 
 def encode(interactions: pd.DataFrame, until: datetime) -> Events:
-    """Events before an instant. Nothing from it on reaches the result, not even an id.
+    """Makes events of the interactions before an instant. Nothing later reaches the result, not even an id.
 
     Args:
-        interactions: columns of `columns.Interactions`, in any order.
-        until: first instant excluded; a return from then on is unknown.
+        interactions: columns of `columns.Interactions`, rows in any order.
+        until: first instant excluded, for purchases and for returns.
     """
     columns = Interactions
     known = interactions[interactions[columns.PURCHASED_AT] < until]
     limit = microseconds(until)
     customer = known[columns.CUSTOMER_ID].astype("Int64").fillna(-1).to_numpy(np.int64)
-    # Codes instead of texts from here on: of tens of millions of lines, the texts would fill the memory.
+    # From here on numbers instead of texts: the texts of tens of millions of lines would fill the memory.
     product, products = _codes(known[columns.STOCK_CODE])
     invoice, _ = _codes(known[columns.INVOICE_NO])
     country_of_line, countries = _codes(known[columns.COUNTRY].fillna(""))
@@ -101,8 +101,8 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     if len(customers) and customers[0] == -1:
         customers, customer = customers[1:], customer - 1
     country = np.zeros(len(customers), np.int64)
-    mine = customer >= 0
-    country[customer[mine]] = country_of_event[order][mine]  # in order of time: the last one stays
+    known_customer = customer >= 0
+    country[customer[known_customer]] = country_of_event[order][known_customer]  # in order of time: the last one stays
     return Events(
         customers=customers.astype(np.int64),
         products=products,
@@ -122,7 +122,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
 
 
 def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[IntArray, tuple[str, ...], IntArray]:
-    """Each product's different descriptions, and when each was first used."""
+    """`described`, `descriptions` and `described_since` of `Events`."""
     columns = Interactions
     first = (
         known.dropna(subset=[columns.DESCRIPTION])
@@ -138,9 +138,9 @@ def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[
 
 
 def _codes(texts: pd.Series) -> tuple[IntArray, npt.NDArray[np.str_]]:
-    """Each text's place among all that there are, which ascend."""
-    places, found = pd.factorize(texts)
-    names, rank = np.unique(np.asarray(found).astype(str), return_inverse=True)
+    """Returns each text's index into the distinct texts, and these, ascending."""
+    places, distinct = pd.factorize(texts)
+    names, rank = np.unique(np.asarray(distinct).astype(str), return_inverse=True)
     return rank.astype(np.int64)[places], names
 
 
@@ -149,12 +149,20 @@ def _microseconds(times: pd.Series) -> IntArray:
 
 
 def microseconds(at: datetime) -> int:
-    """An instant of the shop's clock as microseconds since 1970."""
+    """An instant of the shop's clock as microseconds since 1970.
+
+    >>> microseconds(datetime(1970, 1, 2)) == DAY
+    True
+    """
     return int(np.datetime64(at, "us").astype(np.int64))
 
 
 def rows_of(vocabulary: Sequence[object], values: Sequence[object]) -> IntArray:
-    """Each value's row in an embedding: its place in the vocabulary + 1, and 0 for one it does not hold."""
+    """Each value's row in an embedding: its place in the vocabulary + 1, or 0 if it is not in it.
+
+    >>> rows_of(["A", "C"], ["C", "B", "A"]).tolist()
+    [2, 0, 1]
+    """
     places = pd.Index(np.asarray(vocabulary)).get_indexer(pd.Index(np.asarray(values)))
     rows: IntArray = (places + 1).astype(np.int64)
     return rows

@@ -1,6 +1,7 @@
-"""Training queries: a customer at a past instant, the candidates then, and what they bought in the horizon after it."""
+"""Training queries: a customer at a past instant, the candidates, and which of them the customer bought next."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,16 +12,23 @@ from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
 from ncf_pipeline.model.recipe import Recipe
 
 
+class Instant(NamedTuple):
+    """A past instant to learn from: microseconds since 1970, and the days after it that give the answers."""
+
+    at: int
+    horizon_days: int
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """Candidates of some customers at one instant, what they had bought, and which they went on to buy.
+    """Queries of some customers at one instant: their history, their candidates, and the answers.
 
     Attributes:
-        at: microseconds.
-        end: microseconds; first instant after the horizon.
-        contexts: B customers, R candidates.
+        at: the instant, in microseconds.
+        end: first instant after the horizon, in microseconds.
+        contexts: of B customers, with R candidates.
         history: (B, P) decayed rates, rows of length 1.
-        positive: (R,) whether it was bought in the horizon, and kept.
+        positive: (R,) whether the candidate was bought in the horizon and not returned in it.
     """
 
     at: int
@@ -30,31 +38,48 @@ class Chunk:
     positive: Mask
 
     def answered(self) -> IntArray:
-        """Which of its customers bought one of their candidates; there is nothing to learn from the others."""
-        found = np.concatenate([[0], np.cumsum(self.positive)])
-        return np.flatnonzero(found[self.contexts.start[1:]] > found[self.contexts.start[:-1]])
+        """Indices of the customers who bought one of their candidates; the others teach nothing."""
+        positives_before = np.concatenate([[0], np.cumsum(self.positive)])  # (R + 1,)
+        start = self.contexts.start
+        return np.flatnonzero(positives_before[start[1:]] > positives_before[start[:-1]])
 
 
-def instants(events: Events, until: int, recipe: Recipe) -> list[tuple[int, int]]:
-    """Past instants to learn from, newest first, and days of horizon: each has all of it before `until`."""
+def instants(events: Events, until: int, recipe: Recipe) -> list[Instant]:
+    """Past instants to learn from, newest first. The horizon of each ends at `until` or before.
+
+    Args:
+        events: all of the shop.
+        until: microseconds; the cutoff.
+        recipe: `horizon_days`, `short_horizon_days`, `step_days`, `min_history_days`, `max_instants`.
+    """
     if len(events) == 0:
         return []
     first = int(events.time[0]) + recipe.min_history_days * DAY
     newest = until - recipe.horizon_days * DAY
     step = recipe.step_days * DAY
-    found = [(at, recipe.horizon_days) for at in range(newest, newest - recipe.max_instants * step, -step)]
+    past = [Instant(at, recipe.horizon_days) for at in range(newest, newest - recipe.max_instants * step, -step)]
     if recipe.short_horizon_days:
-        found.insert(0, (until - recipe.short_horizon_days * DAY, recipe.short_horizon_days))
-    return [(at, days) for at, days in found if at >= first]
+        past.insert(0, Instant(until - recipe.short_horizon_days * DAY, recipe.short_horizon_days))
+    return [instant for instant in past if instant.at >= first]
 
 
 def queries_at(events: Events, at: int, days: int, recipe: Recipe) -> list[Chunk]:
-    """Queries of one instant: every customer known then who bought something in the `days` after it."""
+    """Queries of one instant: one for each known customer who bought something in the horizon.
+
+    Args:
+        events: all that the answers may show; nothing from the cutoff on.
+        at: the instant, in microseconds.
+        days: of the horizon.
+        recipe: every hyper-parameter.
+
+    Returns:
+        Chunks of bounded memory, by customer.
+    """
     end = at + days * DAY
     state = ShopState(events, at, recipe)
-    counts = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
+    answers = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
     _, products = state.shape
-    bought = np.unique(events.customer[counts] * products + events.product[counts])
+    bought = np.unique(events.customer[answers] * products + events.product[answers])
     customers = np.intersect1d(np.unique(bought // products), state.known_customers)
     chunks = []
     for contexts in ContextMaker(state).contexts(customers):

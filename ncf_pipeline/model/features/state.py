@@ -1,4 +1,4 @@
-"""What a shop knew at an instant: who had bought what, when, and on how many invoices. Pure."""
+"""What the shop knew at an instant: who had bought what, when, and on how many invoices. Pure."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,21 +14,22 @@ from ncf_pipeline.model.recipe import Recipe
 Mask = npt.NDArray[np.bool_]
 
 HALF_LIVES = (30.0, 90.0)
-"""Days after which a purchase counts half, in the decayed counts."""
+"""Days: in the two columns of decayed counts, a purchase of that age counts half."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Customers' histories at an instant, one row for each (customer, product), in that order; N rows.
+    """Customers' histories at an instant: N rows, one for each (customer, product), in that order.
 
     Attributes:
-        start: (C + 1,) rows of customer c are start[c] to start[c + 1].
-        product: (N,) index into the events' products.
-        times: (N,) invoices with the product that are not returned; 0 where all are.
-        decayed: (N, 2) the same, each counted 2^(-age/30 days) and 2^(-age/90 days).
-        first, last: (N,) microseconds.
-        invoices_since_first, invoices_since_last: (N,) of the customer, the one itself included in the first.
-        pieces: (N,) total quantity.
+        start: (C + 1,) the rows of customer c are start[c] to start[c + 1].
+        product: (N,) product_index of the events.
+        times: (N,) invoices with the product, without returned ones; 0 if all are returned.
+        decayed: (N, 2) the same invoices, each counted 2^(-age / half-life), for both `HALF_LIVES`.
+        first, last: (N,) microseconds; the first and the last of these invoices, 0 if there is none.
+        invoices_since_first: (N,) the customer's invoices from the first on, that one included.
+        invoices_since_last: (N,) the customer's invoices after the last.
+        pieces: (N,) total quantity on these invoices.
     """
 
     start: IntArray
@@ -43,30 +44,30 @@ class Pairs:
 
 
 class ShopState:
-    """Everything the shop knew at one instant.
+    """Everything the shop knew at an instant, of C customers and P products.
 
     Args:
-        events: from `encode`; those from `at` on are ignored.
+        events: from `encode`; events and returns from `at` on are ignored.
         at: microseconds since 1970; first instant excluded.
-        recipe: its horizon says what is recent.
+        recipe: its `horizon_days` define what is recent.
     """
 
     def __init__(self, events: Events, at: int, recipe: Recipe) -> None:
         self.events, self.at, self.recipe = events, at, recipe
         before = events.time < at
-        self.alive = before & (events.returned >= at)
-        self.seen_mask = before & (events.customer >= 0)
+        self.alive = before & (events.returned >= at)  # (E,) bought and not returned
+        self.seen_mask = before & (events.customer >= 0)  # (E,) bought by a customer, returned or not
         self.shape = (len(events.customers), len(events.products))
         self._count_invoices()
         self.pairs = self._count_pairs()
         self.known_products = np.bincount(events.product[self.alive], minlength=self.shape[1]) > 0
 
     def _count_invoices(self) -> None:
-        """Invoices of each customer, and each one's ordinal among them."""
+        """The number of invoices of each customer, and the place of each invoice among them."""
         events = self.events
-        mine = np.flatnonzero(self.alive & (events.customer >= 0))
-        invoice, first = np.unique(events.invoice[mine], return_index=True)  # ascending in time
-        owner, when = events.customer[mine[first]], events.time[mine[first]]
+        rows = np.flatnonzero(self.alive & (events.customer >= 0))
+        invoice, first = np.unique(events.invoice[rows], return_index=True)  # in order of time
+        owner, when = events.customer[rows[first]], events.time[rows[first]]
         customers = self.shape[0]
         self.invoices = np.bincount(owner, minlength=customers).astype(float)
         self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int64)
@@ -94,7 +95,7 @@ class ShopState:
         count = len(pair_code)
         first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
         first_ordinal, last_ordinal = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        # Events are in order of time: of several assignments to one place, the last one stays.
+        # Events are in order of time. If several are assigned to one place, the last one stays.
         first[pair_kept[::-1]], last[pair_kept] = time[::-1], time
         first_ordinal[pair_kept[::-1]], last_ordinal[pair_kept] = ordinal[::-1], ordinal
         invoices = self.invoices[owner]
@@ -114,7 +115,15 @@ class ShopState:
         )
 
     def ever_bought(self, customer: IntArray, product: IntArray) -> Mask:
-        """(N,) whether each customer bought each product before, returned or not."""
+        """Whether customers bought products before the instant, returned or not.
+
+        Args:
+            customer: (N,) customer_index.
+            product: (N,) product_index.
+
+        Returns:
+            (N,) for each pair.
+        """
         code = self.owner * self.shape[1] + self.pairs.product  # ascending
         wanted = customer * self.shape[1] + product
         place = np.minimum(np.searchsorted(code, wanted), len(code) - 1)
@@ -122,50 +131,50 @@ class ShopState:
         return known
 
     def products_seen_by(self, customer: int) -> IntArray:
-        """Indices of the products that a customer ever bought, returned or not."""
+        """The product_index of each product that a customer (by customer_index) ever bought, returned or not."""
         return self.pairs.product[self.pairs.start[customer] : self.pairs.start[customer + 1]]
 
     @cached_property
     def owner(self) -> IntArray:
-        """(N,) the customer of each pair."""
+        """(N,) the customer_index of each pair."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.pairs.start))
 
     def _history(self, values: FloatArray) -> sp.csr_array:
-        """Customers by products, with these values of pairs; returned ones left out."""
+        """(C, P) with these values of pairs; zeros are left out, and so are returned pairs."""
         pairs = self.pairs
-        # Copied: eliminate_zeros works in place.
+        # A copy, because eliminate_zeros works in place.
         table = sp.csr_array((values.astype(np.float32), pairs.product, pairs.start), shape=self.shape, copy=True)
         table.eliminate_zeros()
         return table
 
     @cached_property
     def bought(self) -> sp.csr_array:
-        """(C, P) 1 where a customer bought a product."""
+        """(C, P) 1 if the customer bought the product."""
         return self._history((self.pairs.times > 0).astype(float))
 
     @cached_property
     def decayed(self) -> sp.csr_array:
-        """(C, P) decayed frequency as a rate over the customer's decayed invoices (half-life 90 days)."""
+        """(C, P) decayed count over the customer's decayed invoices (half-life 90 days)."""
         rate = self.pairs.decayed[:, 1] / np.maximum(self.decayed_invoices[self.owner, 1], 1e-9)
         return self._history(rate)
 
     @cached_property
     def recent(self) -> sp.csr_array:
-        """(C, P) 1 where a customer bought a product within the last horizon."""
+        """(C, P) 1 if the customer bought the product within the last `horizon_days`."""
         since = self.at - self.recipe.horizon_days * DAY
         return self._history(((self.pairs.times > 0) & (self.pairs.last >= since)).astype(float))
 
     @cached_property
     def last_basket(self) -> sp.csr_array:
-        """(C, P) 1 where a product is on the customer's last invoice."""
+        """(C, P) 1 if the product is on the customer's last invoice."""
         return self._history(((self.pairs.times > 0) & (self.pairs.invoices_since_last == 0)).astype(float))
 
     @cached_property
     def baskets(self) -> sp.csr_array:
-        """(invoices, P) w where an invoice of weight w² holds a product; guests' invoices too.
+        """(invoices, P) w if an invoice of weight w² holds the product; invoices of guests included.
 
-        An order of hundreds of products says little of any two of them: together its pairs weigh like
-        those of a usual basket.
+        An order of hundreds of products says little about any two of them. So the weight of an invoice above the median
+        size is median / size.
         """
         alive = np.flatnonzero(self.alive)
         invoices = int(self.events.invoice.max(initial=-1)) + 1
@@ -180,7 +189,7 @@ class ShopState:
 
     @cached_property
     def ranking(self) -> IntArray:
-        """Products by their buyers in the last horizon, then by sales of all time; ties by stock code."""
+        """Known products, best first: by buyers in the last `horizon_days`, then by all sales; ties by stock code."""
         recent = np.bincount(self.recent.indices, minlength=self.shape[1])
         ever = np.bincount(self.events.product[self.alive], minlength=self.shape[1])
         order = np.lexsort((np.arange(self.shape[1]), -ever, -recent))
@@ -188,11 +197,11 @@ class ShopState:
 
 
 def rank_in_group(group: IntArray, *keys: npt.NDArray[Any]) -> IntArray:
-    """Each element's place among those of its group, from 0.
+    """The rank of each element in its group, from 0.
 
     Args:
         group: (N,) the group of each element.
-        keys: (N,) each; order within a group is by the first key, then by the next. Ties keep their order.
+        keys: (N,) each; a group is ordered by the first key, then by the next. Ties keep their order.
 
     Returns:
         (N,) ranks.
@@ -208,7 +217,11 @@ def rank_in_group(group: IntArray, *keys: npt.NDArray[Any]) -> IntArray:
 
 
 def unit_rows(table: sp.csr_array) -> sp.csr_array:
-    """Rows scaled to length 1; empty ones stay empty."""
+    """Rows scaled to length 1; empty rows stay empty.
+
+    >>> unit_rows(sp.csr_array([[3.0, 4.0], [0.0, 0.0]])).toarray().tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     unit = table.copy()
     norm = np.sqrt(np.asarray(unit.multiply(unit).sum(axis=1)).ravel())
     unit.data /= np.repeat(np.maximum(norm, 1e-12), np.diff(unit.indptr))

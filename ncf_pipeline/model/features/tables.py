@@ -1,8 +1,8 @@
 """The features of pairs, products and customers at an instant, as tables. Pure.
 
-Order rates since the first purchase and orders since the last one are the staples of next-basket models;
-decayed frequencies as in Hu et al. 2020, "Modeling Personalized Item Frequency Information for Next-basket
-Recommendation" (TIFU-KNN). Counts and days are log(1 + x), rates are square roots, so that all have a similar spread.
+Rates since the first purchase and invoices since the last one are usual in next-basket models. Decayed frequencies are
+as in Hu et al. 2020, "Modeling Personalized Item Frequency Information for Next-basket Recommendation" (TIFU-KNN).
+Counts and days are log(1 + x) and rates are square roots, so that all features have a similar spread.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,14 +71,13 @@ TASTE = (
 )
 CROSS = ("copurchase_relative", "price_gap", "new_since_visit", "country_share")
 FEATURES = PAIR + PRODUCT + CUSTOMER + TASTE + CROSS
-"""Names of the columns of `Contexts.features`, in order."""
+"""Names of the F columns of `Contexts.features`, in order. A model stores them and fits only these features."""
 
 YEAR = 365.0
-"""Days: what never happened counts as this long ago."""
-
+"""Days: what never happened counts as so long ago."""
 
 Column = tuple[str, npt.NDArray[Any]]
-"""The name of a feature and its values, one for each row."""
+"""A feature's name and its values, one for each row."""
 
 
 def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> Float32:
@@ -87,8 +86,8 @@ def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> 
     Args:
         names: of the table's columns, in order.
         rows: how many there are.
-        columns: in any order, each of `rows` values. They are taken one by one: as float64 side by side, they would be
-            the largest thing in memory.
+        columns: in any order, each of `rows` values. They are read one by one, because all of them at once, in
+            float64, would take more memory than anything else.
 
     Returns:
         (rows, len(names)).
@@ -135,7 +134,7 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Float32]) -> npt.NDArray[np.fl
 
 
 def pair_table(state: ShopState) -> Float32:
-    """(N, len(PAIR)) of all pairs of `state.pairs`; those returned in full are as never bought."""
+    """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought."""
     table = filled_table(PAIR, len(state.pairs.product), _pair_columns(state))
     returned = state.pairs.times == 0
     table[returned] = never_bought(state)[state.owner[returned]]
@@ -150,7 +149,7 @@ def _pair_columns(state: ShopState) -> Iterator[Column]:
     np.maximum.at(most, owner, pairs.decayed[:, 1])
     rank = rank_in_group(owner, -pairs.decayed[:, 1], -pairs.last, pairs.product)
     size = np.diff(pairs.start)[owner]
-    # Days from one purchase to the next; after a single one, nobody knows: at least a month.
+    # Mean days between purchases. After a single one it is unknown: the days since then, at least 30.
     between = (pairs.last - pairs.first) / DAY / np.maximum(pairs.times - 1, 1)
     gap = np.where(pairs.times > 1, between, np.maximum(first, 30))
     yield "times_bought", np.log1p(pairs.times)
@@ -172,7 +171,7 @@ def _pair_columns(state: ShopState) -> Iterator[Column]:
 
 
 def never_bought(state: ShopState) -> Float32:
-    """(C, len(PAIR)) for products that a customer never bought; near those that were bought long ago."""
+    """(C, len(PAIR)): for products that a customer never bought, values near those of products bought long ago."""
     table = np.zeros((state.shape[0], len(PAIR)), np.float32)
     table[:, PAIR.index("days_since_bought")] = np.log1p(YEAR)
     table[:, PAIR.index("days_since_first_bought")] = np.log1p(YEAR)
@@ -183,7 +182,7 @@ def never_bought(state: ShopState) -> Float32:
 
 
 def product_table(state: ShopState) -> Float32:
-    """(P, len(PRODUCT)) of all products; sales count invoices, guests' too."""
+    """(P, len(PRODUCT)): all products. Sales count invoices, those of guests included."""
     events, alive, (_, products) = state.events, state.alive, state.shape
     product, age = events.product[alive], (state.at - events.time[alive]) / DAY
     sales = {days: np.bincount(product[age <= days], minlength=products) for days in (7, 28, 90)}
@@ -218,7 +217,7 @@ def product_table(state: ShopState) -> Float32:
 
 
 def first_and_last_sale(state: ShopState) -> tuple[IntArray, IntArray]:
-    """(P,) microseconds each; the instant itself and 0 for a product that was never sold."""
+    """(P,) each, in microseconds. For a product that was never sold: the state's instant, and 0."""
     product, time = state.events.product[state.alive], state.events.time[state.alive]
     first, last = np.full(state.shape[1], state.at, np.int64), np.zeros(state.shape[1], np.int64)
     first[product[::-1]], last[product] = time[::-1], time
@@ -226,7 +225,7 @@ def first_and_last_sale(state: ShopState) -> tuple[IntArray, IntArray]:
 
 
 def customer_table(state: ShopState) -> Float32:
-    """(C, len(CUSTOMER)) of all customers."""
+    """(C, len(CUSTOMER)): all customers."""
     pairs, invoices, customers = state.pairs, np.maximum(state.invoices, 1), state.shape[0]
     distinct = np.bincount(state.owner[pairs.times > 0], minlength=customers)
     lines = np.bincount(state.owner, pairs.times, minlength=customers)
@@ -247,10 +246,14 @@ def customer_table(state: ShopState) -> Float32:
 
 
 def country_table(state: ShopState) -> tuple[Float32, IntArray]:
-    """Log of the share of a country's active customers who bought it lately, over the whole shop's: (rows, P).
+    """What a country buys more often than the whole shop.
 
-    And (countries,) the row of each country. Where not every country has one within `chunk_mb`, those with the
-    most active customers do, and the last row says of all others that they are as the whole shop.
+    The value is log(share of the country's active customers who bought the product lately / the same share of all
+    customers). If `chunk_mb` has no room for a row of every country, those with the most active customers get one. The
+    other countries share the last row, of zeros: they count as the whole shop.
+
+    Returns:
+        (rows, P) the values, and (countries,) the row of each country.
     """
     country, countries, customers = state.events.country, len(state.events.countries), state.shape[0]
     active = np.bincount(country[np.diff(state.recent.indptr) > 0], minlength=countries)
@@ -262,7 +265,7 @@ def country_table(state: ShopState) -> tuple[Float32, IntArray]:
     )
     buyers = (member @ state.recent).toarray()  # (rows, P)
     overall = buyers.sum(axis=0) / max(active.sum(), 1)
-    # A country with few customers is mostly taken to be as the others: 20 of theirs are added to its own.
+    # A country with few customers is mostly like the whole shop: 20 customers of the whole shop are added to its own.
     share = (buyers[:-1] + 20 * overall) / (active[largest, None] + 20)
     relative = np.zeros(buyers.shape, np.float32)
     relative[:-1] = np.log((share + 1e-3) / (overall + 1e-3))
@@ -270,7 +273,7 @@ def country_table(state: ShopState) -> tuple[Float32, IntArray]:
 
 
 def usual_price(state: ShopState, log_price: Float32) -> Float32:
-    """(C,) mean log price of what a customer bought."""
+    """(C,) mean log price of the products that a customer bought; `log_price` is (P,)."""
     count = np.maximum(np.diff(state.bought.indptr), 1)
     mean: Float32 = ((state.bought @ log_price) / count).astype(np.float32)
     return mean

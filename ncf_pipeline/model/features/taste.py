@@ -1,7 +1,7 @@
-"""What a customer would like by what they bought: scores of every product, from four sources. Pure.
+"""Scores of every product for a customer, from the customer's history. Pure.
 
-Co-purchases (EASE, over customers and over baskets), similar customers (TIFU-KNN, Hu et al. 2020),
-what customers with such a history went on to buy, and the words of descriptions.
+There are four sources: co-purchases (EASE, over customers and over baskets), similar customers (TIFU-KNN, Hu et al.
+2020), followers (what customers with a similar history bought next), and words of descriptions.
 """
 
 from functools import cached_property
@@ -18,19 +18,30 @@ from ncf_pipeline.model.features.words import alike, word_table
 
 
 class Taste:
-    """The sources at one instant, made when first needed."""
+    """The four sources at one instant. Each is made when first needed.
+
+    Args:
+        state: of the shop at the instant.
+    """
 
     def __init__(self, state: ShopState) -> None:
         self.state, self.recipe = state, state.recipe
 
     @property
     def columns(self) -> int:
-        """Width of the widest table that has a row for each customer asked about: products, or others like them."""
-        others = min(self.recipe.neighbour_pool, len(self.state.known_customers))
-        return max(self.state.shape[1], others)
+        """Width of the widest table that `scores` makes with a row for each customer: products, or neighbours."""
+        neighbours = min(self.recipe.neighbour_pool, len(self.state.known_customers))
+        return max(self.state.shape[1], neighbours)
 
     def scores(self, customers: IntArray) -> dict[str, Float32]:
-        """A table (B, P) for each of `features.TASTE`, on scales of similar spread."""
+        """Scores of every product, scaled to a similar spread.
+
+        Args:
+            customers: (B,) customer_index of each customer.
+
+        Returns:
+            (B, P) for each name in `tables.TASTE`.
+        """
         state = self.state
         decayed = state.decayed[customers]
         neighbours, neighbours_recent = self._neighbours(customers)
@@ -60,13 +71,18 @@ class Taste:
 
     @cached_property
     def by_words(self) -> sp.csr_array:
-        """(P, P) likeness of descriptions, sparse."""
+        """(P, P) cosine of descriptions, sparse."""
         table, recipe = word_table(self.state), self.recipe
         return alike(table, recipe.copurchase_neighbours, block=recipe.rows_at_once(table.shape[0]))
 
     @cached_property
     def _pool(self) -> tuple[sp.csr_array, sp.csr_array, IntArray]:
-        """Unit histories of possible neighbours as columns, what they buy and bought lately, and who they are."""
+        """Possible neighbours, n of them.
+
+        Returns:
+            (P, n) their histories as unit columns, (n, 2P) their decayed rates and recent purchases, and (n,) the
+            customer_index of each.
+        """
         state, known = self.state, self.state.known_customers
         newest = known[np.argsort(-state.last_visit[known], kind="stable")]
         pool = np.sort(newest[: self.recipe.neighbour_pool])
@@ -74,7 +90,11 @@ class Taste:
         return sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()), values, pool
 
     def _neighbours(self, customers: IntArray) -> tuple[Float32, Float32]:
-        """Means over similar customers, weighted by squared cosine: their decayed rates, and who bought it lately."""
+        """Means over similar customers, weighted by squared cosine.
+
+        Returns:
+            (B, P) of their decayed rates, and (B, P) of their recent purchases.
+        """
         histories, values, pool = self._pool
         similarity = (unit_rows(self.state.decayed[customers]) @ histories).toarray()  # (B, pool)
         similarity[customers[:, None] == pool] = 0.0
@@ -89,7 +109,12 @@ class Taste:
 
     @cached_property
     def _followers(self) -> tuple[sp.csr_array, FloatArray, sp.csr_array, Float32] | None:
-        """Histories (P, n) before past horizons, their factored kernel (n, n), what followed (n, 2P), and its mean."""
+        """What followed which history, from n customers at the beginning of past horizons; None if there are none.
+
+        Returns:
+            (P, n) their histories; (n, n) the Cholesky factor of the kernel of these; (n, 2P) what they bought in the
+            horizon, of products new to them and of all; (2P,) the mean of that.
+        """
         state, recipe, events = self.state, self.recipe, self.state.events
         products = state.shape[1]
         histories, followed = [], []
@@ -98,12 +123,12 @@ class Taste:
             earlier = ShopState(events, begin, recipe)
             inside = state.alive & (events.customer >= 0) & (events.time >= begin)
             inside &= events.time < begin + recipe.horizon_days * DAY
-            code = np.unique(events.customer[inside] * products + events.product[inside])
-            code = code[np.isin(code // products, earlier.known_customers)]
-            if len(code) == 0:
+            pair = np.unique(events.customer[inside] * products + events.product[inside])
+            pair = pair[np.isin(pair // products, earlier.known_customers)]
+            if len(pair) == 0:
                 continue
-            who, row = np.unique(code // products, return_inverse=True)
-            product = code % products
+            who, row = np.unique(pair // products, return_inverse=True)
+            product = pair % products
             new = ~earlier.ever_bought(who[row], product)
             shape = (len(who), products)
             followed.append(sp.hstack([_shares(row[new], product[new], shape), _shares(row, product, shape)]))
@@ -115,17 +140,20 @@ class Taste:
         if before.shape[0] > recipe.follower_pool:
             kept = np.linspace(0, before.shape[0] - 1, recipe.follower_pool).astype(np.int64)
             before, after = before[kept], after[kept]
-        kernel = torch.from_numpy((before @ before.T).toarray())
+        kernel = torch.from_numpy((before @ before.T).toarray())  # (n, n)
         kernel.diagonal().add_(recipe.follower_ridge)
         factor = torch.linalg.cholesky(kernel).numpy()
         mean = np.asarray(after.sum(axis=0)).ravel() / before.shape[0]
         return sp.csr_array(before.T.tocsr()), factor, after, mean.astype(np.float32)
 
     def _followed(self, customers: IntArray) -> tuple[Float32, Float32]:
-        """What followed such a history, above what follows any: of new products, and of all.
+        """What followed similar histories, minus what follows any history on average.
 
-        Ridge regression of what was bought in past horizons on the history before them, in its dual
-        form: weights live on customers, so nothing is (P, P).
+        Ridge regression of what customers bought in past horizons on their history before, in its dual form: it has
+        weights for customers, so no table is (P, P).
+
+        Returns:
+            (B, P) for products new to the followers, and (B, P) for all.
         """
         products = self.state.shape[1]
         if self._followers is None:
@@ -133,12 +161,12 @@ class Taste:
             return nothing, nothing
         before, factor, after, mean = self._followers
         likeness = torch.from_numpy((unit_rows(self.state.decayed[customers]) @ before).toarray())  # (B, n)
-        weight = torch.cholesky_solve(likeness.T, torch.from_numpy(factor)).T.contiguous().numpy()
-        table: Float32 = (after.T @ weight.T).T - weight.sum(axis=1, keepdims=True) * mean
+        weight = torch.cholesky_solve(likeness.T, torch.from_numpy(factor)).T.contiguous().numpy()  # (B, n)
+        table: Float32 = (after.T @ weight.T).T - weight.sum(axis=1, keepdims=True) * mean  # (B, 2P)
         return table[:, :products], table[:, products:]
 
 
 def _shares(row: IntArray, product: IntArray, shape: tuple[int, int]) -> sp.csr_array:
-    """Each row's products, scaled by 1/sqrt of their number: a wholesaler's order does not drown the others."""
+    """A table with 1/sqrt(n) for each of a row's n products, so that a wholesaler's order does not drown others."""
     count = np.bincount(row, minlength=shape[0])
     return sp.csr_array(((1 / np.sqrt(count[row])).astype(np.float32), (row, product)), shape=shape)

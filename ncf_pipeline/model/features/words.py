@@ -1,7 +1,7 @@
-"""What descriptions say of products: which are alike in their words, also those that hardly anybody has bought. Pure.
+"""Which products have similar descriptions, also among products that hardly anybody has bought. Pure.
 
-A customer who bought the red one may want the blue one, before anyone has bought both. Co-purchases cannot know
-that; the words can (content-based filtering: Lops et al. 2011, "Content-based Recommender Systems", section 3.3).
+A customer who bought the red one may want the blue one before anyone has bought both. Co-purchases cannot show that,
+but words can (content-based filtering: Lops et al. 2011, "Content-based Recommender Systems", section 3.3).
 """
 
 import re
@@ -13,19 +13,20 @@ from ncf_pipeline.model.features.copurchase import strongest
 from ncf_pipeline.model.features.state import ShopState, unit_rows
 
 MIN_ALIKE = 0.3
-"""Cosine below which two products have no more in common than a colour or a size."""
+"""Smallest cosine that counts: below it, two products share no more than a colour or a size."""
 
 MAX_PRODUCTS = 1000
-"""Products with a word above which it says too little of any two of them for the time that their pairs take."""
+"""A word that more products have is ignored: it says little about any two of them, and their pairs take long."""
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
 
 
 def word_table(state: ShopState) -> sp.csr_array:
-    """(P, V) TF-IDF of words that two products or more have, rows of length 1; empty for products without any.
+    """TF-IDF of the words that at least two products have, from descriptions on invoices before the state's instant.
 
-    The words are those of descriptions on invoices before the state's instant. A word's number is arbitrary.
+    Returns:
+        (P, V), rows of length 1, or empty for products without such a word. The order of the V words has no meaning.
     """
     events, products = state.events, state.shape[1]
     numbers: dict[str, int] = {}
@@ -35,12 +36,12 @@ def word_table(state: ShopState) -> sp.csr_array:
         events.described.tolist(), events.descriptions, events.described_since.tolist(), strict=True
     ):
         if since < state.at:
-            # Sorted, for the order in which numbers are added up: that of a set is another in each process.
+            # Sorted, because the order of a set differs between processes, and sums depend on the order.
             for word in sorted(words_of(description, str(events.products[product]))):
                 rows.append(product)
                 columns.append(numbers.setdefault(word, len(numbers)))
     table = sp.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(products, max(len(numbers), 1)))
-    table.data[:] = 1.0  # a word that two descriptions of a product share counts once
+    table.data[:] = 1.0  # a word in two descriptions of a product counts once
     having = np.bincount(table.indices, minlength=table.shape[1])
     described = int((np.diff(table.indptr) > 0).sum())
     telling = (having >= 2) & (having <= MAX_PRODUCTS)
@@ -51,7 +52,7 @@ def word_table(state: ShopState) -> sp.csr_array:
 
 
 def words_of(description: str, stock_code: str) -> set[str]:
-    """The words of a description, and the family of a stock code that ends in letters.
+    """The words of a description, in lower case, and the family of the stock code: without the letters at its end.
 
     >>> sorted(words_of("RED RETROSPOT CUP 2", "21931R"))
     ['#21931', 'cup', 'red', 'retrospot']
@@ -62,12 +63,15 @@ def words_of(description: str, stock_code: str) -> set[str]:
 
 
 def alike(table: sp.csr_array, count: int, *, block: int = 1024) -> sp.csr_array:
-    """(P, P) cosine of products with the most similar words, at most `count` a row; the diagonal is 0.
+    """Cosine of the words of products, for the most similar ones.
 
     Args:
-        table: from `word_table`.
-        count: products kept for each product.
-        block: products at a time, so that what is not kept is never there all at once.
+        table: (P, V) from `word_table`.
+        count: most neighbours of each product.
+        block: products whose neighbours are computed at a time; bounds the memory.
+
+    Returns:
+        (P, P) with at most `count` values a row, each at least `MIN_ALIKE`; the diagonal is 0.
     """
     transposed = table.T.tocsr()
     blocks = []

@@ -23,7 +23,7 @@ from ncf_pipeline.columns import (
     TASTE,
     Lists,
 )
-from ncf_pipeline.model.batches import one_ahead
+from ncf_pipeline.model.batches import prefetched
 from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
@@ -206,7 +206,7 @@ def _rows_of_customers(
     names = events.products
     looked_at = None if rules.max_per_family else top_n  # of a family that is too large, the next ones are passed over
     rows: list[Row] = []
-    for contexts in one_ahead(maker.contexts(customers)):
+    for contexts in prefetched(maker.contexts(customers)):
         scores = np.concatenate(
             [
                 _scores(model.network, state, contexts, part, customer_rows, product_rows)

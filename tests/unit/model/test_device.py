@@ -9,7 +9,7 @@ from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model import fitting
-from ncf_pipeline.model.batches import one_ahead
+from ncf_pipeline.model.batches import prefetched
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.training import train
 
@@ -41,19 +41,19 @@ def test_a_compilation_that_fails_costs_a_warning_and_never_the_training(shop, r
     monkeypatch.setattr("ncf_pipeline.model.training.place", lambda device: replace(place("cpu"), compiled=True))
     caplog.set_level(logging.WARNING)
     trained = train(shop, CUTOFF, recipe, device="cpu").state().tensors
-    assert "torch.compile failed, training goes on without: no compiler here" in caplog.text
+    assert "torch.compile failed; training continues without it: no compiler here" in caplog.text
     assert all(torch.equal(trained[name], tensor) for name, tensor in model.state().tensors.items())
 
 
-def test_items_made_ahead_are_the_same_in_the_same_order():
-    assert list(one_ahead(iter(range(1, 6)))) == [1, 2, 3, 4, 5]
-    assert list(one_ahead(iter([]))) == []
+def test_prefetched_items_are_the_same_in_the_same_order():
+    assert list(prefetched(iter(range(1, 6)))) == [1, 2, 3, 4, 5]
+    assert list(prefetched(iter([]))) == []
 
     def breaks():
         yield 1
         raise ValueError("made badly")
 
-    made = one_ahead(breaks())
+    made = prefetched(breaks())
     assert next(made) == 1
     with pytest.raises(ValueError, match="made badly"):
         next(made)
