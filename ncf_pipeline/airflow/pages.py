@@ -50,4 +50,4 @@ def model_page(version: Annotated[int, Path(ge=1)]) -> HTMLResponse:
         summary = reports.retrain_summary(settings, version)
     except InputError as error:
         raise HTTPException(404, str(error)) from error
-    return HTMLResponse(model_page.page(summary.as_dict(), reports.figures(settings, version)), headers=_HEADERS)
+    return HTMLResponse(model_page.page(summary, reports.figures(settings, version)), headers=_HEADERS)

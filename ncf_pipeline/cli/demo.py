@@ -104,11 +104,12 @@ def _print_results(settings: Settings, console: Console) -> int | None:
     console.print(tables.batch_lines(batch))
     if not batch.counts.merged:
         console.print("Nothing changed: the database already had these invoices.")
-    retrained = reports.retrain_summary(settings).as_dict()
-    title = f"v{retrained['version']}, evaluated on {retrained['holdout_start'][:10]} to {retrained['cutoff'][:10]}"
+    retrained = reports.retrain_summary(settings)
+    model = retrained.model
+    title = f"{model.name}, evaluated on {model.holdout_start:%Y-%m-%d} to {model.cutoff:%Y-%m-%d}"
     console.print()
-    console.print(tables.evaluation_table(retrained["evaluation"], title=title), soft_wrap=False)
-    console.print(tables.decision_lines(retrained["decision"], retrained["version"]))
+    console.print(tables.evaluation_table(retrained.evaluation, title=title), soft_wrap=False)
+    console.print(tables.decision_lines(retrained.decision, model.version))
     spenders = reports.top_spenders(settings, 10)
     console.print()
     console.print(_recommendations(settings, spenders), soft_wrap=False)

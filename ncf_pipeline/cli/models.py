@@ -5,7 +5,7 @@ import json
 import uuid
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.options import Json, log_to_terminal
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from ncf_pipeline.training.report import RetrainSummary
 
 Cutoff = Annotated[
     datetime | None,
@@ -68,7 +71,7 @@ def retrain(
     if as_json:
         typer.echo(json.dumps({**summary.as_dict(), "publication": number}))
         return
-    _print_version(summary.as_dict())
+    _print_version(summary)
     Console().print(f"Publication p{number:06d} is live." if number else "Nothing was published.")
 
 
@@ -108,8 +111,7 @@ def evaluate(
         typer.echo(json.dumps(result.as_dict()))
         return
     title = f"Holdout {result.holdout_start:%Y-%m-%d} to {result.cutoff:%Y-%m-%d}, 95% intervals over customers"
-    scores = [each.as_dict() for each in result.scores]
-    Console().print(tables.evaluation_table(scores, title=title, cohorts=cohorts, intervals=True))
+    Console().print(tables.evaluation_table(result.scores, title=title, cohorts=cohorts, intervals=True))
 
 
 @models_app.callback(invoke_without_command=True)
@@ -120,9 +122,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     from ncf_pipeline.registry import versions as registry
 
     with serving(load_settings()) as settings:
-        versions = [_as_json(vars(entry)) for entry in registry.model_versions(settings)]
+        versions = registry.model_versions(settings)
     if as_json:
-        typer.echo(json.dumps(versions))
+        typer.echo(json.dumps([_as_json(vars(model)) for model in versions]))
     elif versions:
         Console().print(tables.versions_table(versions))
     else:
@@ -142,7 +144,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     else:
-        _print_version(summary.as_dict())
+        _print_version(summary)
 
 
 def rollback(
@@ -195,10 +197,11 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def _print_version(summary: dict[str, Any]) -> None:
+def _print_version(summary: "RetrainSummary") -> None:
     console = Console()
-    title = f"v{summary['version']}, evaluated on {summary['holdout_start'][:10]} to {summary['cutoff'][:10]}"
-    console.print(tables.evaluation_table(summary["evaluation"], title=title, intervals=True))
-    console.print(tables.decision_lines(summary["decision"], summary["version"]))
-    if summary["live"]:
-        console.print(tables.live_table(summary["live"]))
+    model = summary.model
+    title = f"{model.name}, evaluated on {model.holdout_start:%Y-%m-%d} to {model.cutoff:%Y-%m-%d}"
+    console.print(tables.evaluation_table(summary.evaluation, title=title, intervals=True))
+    console.print(tables.decision_lines(summary.decision, model.version))
+    if summary.live:
+        console.print(tables.live_table(summary.live))

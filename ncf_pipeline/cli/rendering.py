@@ -1,6 +1,7 @@
-"""How results look in a terminal: rich tables from the dictionaries of `ncf_pipeline.training.report`."""
+"""How results look in a terminal: rich tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:  # `--help` should not wait for the import
+# pandas and psycopg2 are loaded where there is something to show: not for `--help`, and not for a light installation.
+if TYPE_CHECKING:
+    from ncf_pipeline.evaluation.scores import Scores
     from ncf_pipeline.ingest.summary import BatchSummary
+    from ncf_pipeline.registry.live_periods import PublicationPerformance
+    from ncf_pipeline.registry.versions import ModelVersion, StoredDecision
 
-_SLICES = 12
-"""Of a version's time as the one that serves, the last ones that are shown."""
+_WINDOWS = 12
+"""How many windows of live performance are shown: the last ones."""
 
-_WIDE, _WIDER = 100, 135
-"""Columns of a terminal from which on there is room for more."""
+_ROOMY, _WIDE, _WIDER = 85, 105, 135
+"""Columns that a terminal needs for two spaces between columns, for the interval of precision, for more metrics."""
 
 
 def batch_lines(batch: "BatchSummary") -> RenderableType:
@@ -32,112 +37,104 @@ def batch_lines(batch: "BatchSummary") -> RenderableType:
 
 
 def evaluation_table(
-    scores: Sequence[dict[str, Any]], *, title: str, cohorts: bool = False, intervals: bool = False
+    scores: Iterable["Scores"], *, title: str, cohorts: bool = False, intervals: bool = False
 ) -> RenderableType:
-    """A table for each list (and cohort): a row for each recommender, the candidate in bold. Fits 80 columns.
+    """A table for each question (and cohort): a row for each recommender, the candidate in bold. Fits 80 columns.
 
     Args:
-        scores: the fields of `evaluation.Scores`.
+        scores: of the evaluation.
         title: of the tables.
-        cohorts: show every cohort, instead of everyone alone.
-        intervals: show the candidate's lead with its 95% interval, in a wide terminal that of precision, and in a
-            wider one MAP, the share of revenue and novelty (bits).
+        cohorts: show every cohort, not only everyone.
+        intervals: show the candidate's lead with its 95% interval; in a wide terminal also the interval of precision,
+            and in a wider one MAP, the share of revenue, and novelty in bits.
     """
-    shown = [score for score in scores if cohorts or score["cohort"] == "everyone"]
-    cells: dict[str, Callable[[dict[str, Any]], str]] = {"P@{k}": lambda score: f"{score['precision_at_k']:.4f}"}
-    if intervals:
-        cells["candidate ahead by"] = _lead
+    from ncf_pipeline.evaluation import summary
+
     width = Console().width
-    if intervals and width >= _WIDE:
-        cells["95%"] = lambda score: f"{score['precision_low']:.3f} to {score['precision_high']:.3f}"
-    cells["R@{k}"] = lambda score: f"{score['recall_at_k']:.4f}"
-    cells["NDCG@10"] = lambda score: f"{score['ndcg_at_10']:.4f}"
-    if intervals and width >= _WIDER:
-        cells["MAP@10"] = lambda score: _number(score["map_at_10"], ".4f")
-        cells["revenue@{k}"] = lambda score: _number(score["revenue_at_k"], ".1%")
-        cells["novelty"] = lambda score: _number(score["novelty"], ".1f")
-    cells["coverage"] = lambda score: f"{score['catalog_coverage']:.1%}"
-    groups = groupby(shown, key=lambda score: (score["question"], score["cohort"], score["customers"], score["k"]))
+    space = 0 if intervals and width < _ROOMY else 1
+    columns = {summary.PRECISION, summary.RECALL, summary.NDCG, summary.COVERAGE}
+    if intervals:
+        columns.add(summary.AHEAD)
+        if width >= _WIDE:
+            columns.add(summary.INTERVAL)
+        if width >= _WIDER:
+            columns |= {summary.MAP, summary.REVENUE, summary.NOVELTY}
     tables = []
-    for (question, cohort, customers, k), rows in groups:
-        whose = f"{customers:,} customers" if cohort == "everyone" else f"{cohort}, {customers:,} customers"
-        table = Table(title=f"{question}: {whose}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for evaluated in summary.evaluation_tables(scores, columns):
+        if not (cohorts or evaluated.is_of_everyone):
+            continue
+        table = Table(title=evaluated.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, space, 0, 0))
         table.add_column("recommender", min_width=19)
-        for name in cells:
-            table.add_column(name.format(k=k), justify="right", no_wrap=True)
-        for score in rows:
-            table.add_row(
-                score["recommender"].replace("_", " "),
-                *(cell(score) for cell in cells.values()),
-                style="bold" if score["recommender"] == "candidate" else None,
-            )
+        for heading in evaluated.headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in evaluated.rows:
+            table.add_row(row.recommender, *row.cells, style="bold" if row.is_candidate else None)
         tables.append(table)
     return Group(Text(title, style="italic"), *tables)
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def decision_lines(decision: "StoredDecision | None", version: int) -> RenderableType:
+    """The gate's decision with its reasons, what was compared, who requested the retrain, and the thresholds.
 
+    Args:
+        decision: the stored one; None before the gate has decided.
+        version: the version that it is about.
+    """
+    from ncf_pipeline.evaluation import summary
 
-def _lead(score: dict[str, Any]) -> str:
-    if score["ahead"] is None:
-        return ""
-    return f"{score['ahead']:+.3f} [{score['ahead_low']:+.3f}, {score['ahead_high']:+.3f}]"
-
-
-def decision_lines(decision: dict[str, Any] | None, version: int) -> RenderableType:
-    """The gate's decision with its reasons, what was compared, who asked, and the thresholds."""
     if decision is None:
         return Text(f"The gate has not decided on v{version} yet.")
     outcome = (
         Text(f"Gate: v{version} may serve, because", style="bold green")
-        if decision["promote"]
-        else Text(f"Gate: v{version} is held; what served before still serves, because", style="bold yellow")
+        if decision.promote
+        else Text(f"Gate: v{version} is held, and the previous model keeps serving, because", style="bold yellow")
     )
-    details = decision.get("details", {})
-    incumbent, thresholds = details.get("incumbent"), details.get("thresholds", {})
+    details = decision.details
     facts = {
-        "compared with": f"v{incumbent}, the incumbent" if incumbent else "the baselines alone",
-        "asked for by": details.get("requested_by"),
-        "thresholds": ", ".join(f"{name} {value}" for name, value in thresholds.items()),
+        "compared with": summary.compared_with(details.get("incumbent")),
+        "requested by": details.get("requested_by"),
+        "thresholds": ", ".join(f"{name} {value}" for name, value in details.get("thresholds", {}).items()),
     }
     return Group(
         outcome,
-        *(Text(f"  - {reason}") for reason in decision["reasons"]),
+        *(Text(f"  - {reason}") for reason in decision.reasons),
         *(Text(f"{name}: {value}", style="dim") for name, value in facts.items() if value),
     )
 
 
-def live_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
-    """What a version's lists did while they were live, the last slices of each question. Fits 80 columns.
+def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
+    """How a version's lists performed while they were live: the last windows of each question. Fits 80 columns.
 
     Args:
-        rows: `live` of `reports.retrain_summary`.
+        rows: of one version, for each publication, window, recommender and question.
     """
-    slices: dict[tuple[str, int, str], dict[str, dict[str, Any]]] = {}
+    from ncf_pipeline.evaluation import summary
+    from ncf_pipeline.live.scores import LIVE
+
+    windows: dict[tuple[str, int, datetime], dict[str, PublicationPerformance]] = {}
     for row in rows:
-        slices.setdefault((row["question"], row["number"], row["bought_from"]), {})[row["recommender"]] = row
+        windows.setdefault((row.question, row.number, row.bought_from), {})[row.recommender] = row
     tables = []
-    for question, group in groupby(sorted(slices, reverse=True), key=lambda key: key[0]):  # for_you first
-        keys = sorted(group, key=lambda key: key[2])[-_SLICES:]
-        k = slices[keys[0]]["live"]["k"]
-        title = f"{question}: while it served"
+    for question, group in groupby(sorted(windows, reverse=True), key=lambda key: key[0]):  # for_you first
+        keys = sorted(group, key=lambda key: key[2])[-_WINDOWS:]
+        title = f"{question}: while it was live"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("lists")
         table.add_column("bought")
+        k = windows[keys[0]][LIVE].k
         for name in ("asked", "no list", "came later", f"live P@{k}", "frequency", "live ahead by"):
             table.add_column(name, justify="right")
         for key in keys:
-            live, instead = slices[key]["live"], slices[key]["personal_frequency"]
+            live, instead = windows[key][LIVE], windows[key]["personal_frequency"]
             table.add_row(
-                f"p{live['number']:06d}",
-                f"{live['bought_from'][5:10]} to {live['bought_until'][5:10]}",
-                f"{live['customers']:,}",
-                f"{live['without_list']:,}",
-                f"{live['newcomers']:,}",
-                _number(live["precision_at_k"], ".3f"),
-                _number(instead["precision_at_k"], ".3f"),
-                _number(instead["ahead"], "+.3f"),
+                f"p{live.number:06d}",
+                f"{live.bought_from:%m-%d} to {live.bought_until:%m-%d}",
+                f"{live.customers:,}",
+                f"{live.without_list:,}",
+                f"{live.newcomers:,}",
+                summary.number(live.precision_at_k),
+                summary.number(instead.precision_at_k),
+                summary.difference(instead.ahead),
             )
         tables.append(table)
     return Group(*tables)
@@ -167,27 +164,23 @@ def bundles_table(bundles: Sequence[dict[str, Any]], *, found: int) -> Renderabl
     return table
 
 
-def versions_table(versions: Sequence[dict[str, Any]]) -> RenderableType:
-    """All model versions, newest first."""
+def versions_table(versions: Iterable["ModelVersion"]) -> RenderableType:
+    """All model versions, in the order given."""
     table = Table(title="Model versions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("version", "state", "cutoff", "snapshot", "created", "promoted"):
         table.add_column(name)
-    for entry in versions:
+    for model in versions:
         table.add_row(
-            f"v{entry['version']}",
-            Text(_state(entry), style="bold green" if entry["state"] == "champion" else ""),
-            _minute(entry["cutoff"]),
-            entry["snapshot_id"],
-            entry["created_at"][:10],
-            _minute(entry["promoted_at"] or ""),
+            model.name,
+            Text(_state(model), style="bold green" if model.state == "champion" else ""),
+            f"{model.cutoff:%Y-%m-%d %H:%M}",
+            model.snapshot_id,
+            f"{model.created_at:%Y-%m-%d}",
+            f"{model.promoted_at:%Y-%m-%d %H:%M}" if model.promoted_at else "",
         )
     return table
 
 
-def _state(entry: dict[str, Any]) -> str:
-    marks = [name for name in ("withdrawn", "pruned") if entry.get(f"{name}_at")]
-    return ", ".join([entry["state"], *marks])
-
-
-def _minute(instant: str) -> str:
-    return instant[:16].replace("T", " ")
+def _state(model: "ModelVersion") -> str:
+    marks = [mark for mark, at in (("withdrawn", model.withdrawn_at), ("pruned", model.pruned_at)) if at]
+    return ", ".join([model.state, *marks])

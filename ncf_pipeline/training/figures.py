@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
 from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
+from ncf_pipeline.evaluation.summary import label
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
 from ncf_pipeline.registry.versions import RecentRetrain
 
@@ -55,7 +56,7 @@ def precision_of_all(scores: Sequence[Scores]) -> bytes:
                 colour = _COLOURS.get(each.recommender, GREY)
                 axes.plot([each.precision_low, each.precision_high], [place, place], color=colour, linewidth=2)
                 axes.plot([each.precision_at_k], [place], "o", color=colour)
-            axes.set_yticks(range(len(shown)), [each.recommender.replace("_", " ") for each in shown])
+            axes.set_yticks(range(len(shown)), [label(each.recommender) for each in shown])
             axes.set_ylim(-0.6, len(shown) - 0.4)
             axes.set_xlim(left=0)
             whose = f", {shown[0].customers:,} customers" if shown else ""

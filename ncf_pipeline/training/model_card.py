@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores
+from ncf_pipeline.evaluation.scores import Scores
+from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.registry.versions import RecentRetrain, StoredDecision
@@ -98,21 +99,23 @@ def epoch_line(report: EpochReport) -> str:
 
 
 def _table(scores: Sequence[Scores]) -> list[str]:
-    if not scores:
+    tables = evaluation_tables(scores)
+    if not tables:
         return ["No scores."]
-    k = scores[0].k
+    head = ("list", "cohort", "customers", "recommender", *tables[0].headings)
     return [
-        f"| list | cohort | recommender | Precision@{k} | 95% interval | candidate ahead by | Recall@{k} "
-        f"| NDCG@{NDCG_DEPTH} | coverage | customers |",
-        "| --- " * 10 + "|",
+        _line(head),
+        "| --- " * len(head) + "|",
         *(
-            f"| {entry.question} | {entry.cohort} | {entry.recommender} | {entry.precision_at_k:.4f} "
-            f"| {entry.precision_low:.4f} to {entry.precision_high:.4f} "
-            f"| {'' if entry.ahead is None else f'{entry.ahead:+.4f}'} | {entry.recall_at_k:.4f} "
-            f"| {entry.ndcg_at_10:.4f} | {entry.catalog_coverage:.1%} | {entry.customers:,} |"
-            for entry in scores
+            _line((table.question, table.cohort, f"{table.customers:,}", row.recommender, *row.cells))
+            for table in tables
+            for row in table.rows
         ),
     ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _gate(decision: StoredDecision | None) -> list[str]:
@@ -120,11 +123,10 @@ def _gate(decision: StoredDecision | None) -> list[str]:
         return ["## Gate", "Not decided yet: this is the backtest's model."]
     outcome = "Let through" if decision.promote else "Held"
     details = decision.details
-    incumbent = details.get("incumbent")
     return [
         "## Gate",
         f"{outcome} at {decision.decided_at:%Y-%m-%d %H:%M} UTC, compared with "
-        f"{f'v{incumbent}, the incumbent' if incumbent else 'the baselines alone'}. "
+        f"{compared_with(details.get('incumbent'))}. "
         f"Asked for by {details.get('requested_by', 'nobody who left a name')}.",
         "",
         *(f"- {reason}" for reason in decision.reasons),

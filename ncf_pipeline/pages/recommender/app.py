@@ -16,12 +16,13 @@ from markupsafe import Markup
 from ncf_pipeline import pages as web
 from ncf_pipeline.alerts.messages import duration, instant
 from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfError
+from ncf_pipeline.evaluation.summary import difference, label, number, with_interval
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import report as experiment_report
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
-from ncf_pipeline.pages.recommender.sections import SECTIONS, Section, in_figures
+from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
 from ncf_pipeline.pages.shelves import Shelf, codes_of, shelf
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
@@ -46,7 +47,13 @@ Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
 _templates = web.templates(_FOLDER)
 _templates.env.filters.update(
-    figures=in_figures, instant=instant, day=lambda at: f"{at:%-d %b %Y}", ago=lambda then, at: duration(at - then)
+    number=number,
+    difference=difference,
+    with_interval=with_interval,
+    label=label,
+    instant=instant,
+    day=lambda at: f"{at:%-d %b %Y}",
+    ago=lambda then, at: duration(at - then),
 )
 
 

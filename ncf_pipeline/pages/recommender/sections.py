@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf_pipeline.evaluation.scores import QUESTIONS
+from ncf_pipeline.evaluation.summary import QUESTIONS_IN_WORDS, label, number, with_interval
 from ncf_pipeline.experiments.design import share_sees
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart
 from ncf_pipeline.registry import live_periods as live_history
@@ -17,8 +18,6 @@ from ncf_pipeline.storage.database import read_rows
 
 MOST = 12
 """Retrains, decisions, weeks and batches that are shown."""
-
-_ASKED = {"for_you": "what they buy next", "discover": "what they buy for the first time"}
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,17 @@ def _by_question(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[st
 
 def _of_retrains(question: str, rows: Sequence[dict[str, Any]]) -> Chart:
     newest = rows[-1]
-    summary = f"The last {len(rows)} candidates. The newest, v{newest['version']}, had {newest['precision_at_k']:.3f}"
+    summary = (
+        f"The last {len(rows)} candidates. The newest, v{newest['version']}, had {number(newest['precision_at_k'])}"
+    )
     if newest["best_baseline"] is not None:
-        summary += f", the best baseline there {newest['best_baseline']:.3f}"
+        summary += f", the best baseline there {number(newest['best_baseline'])}"
     return chart(
-        f"{_ASKED[question]}: Precision@{newest['k']} of {question}",
+        f"{QUESTIONS_IN_WORDS[question]}: Precision@{newest['k']} of {question}",
         f"{summary}. The numbers are in the table below.",
         [(f"v{row['version']}", f"{row['cutoff']:%-d %b}", "held" if row["outcome"] == "held" else "") for row in rows],
         [
-            Series("baseline", _values(rows, "best_baseline", "baseline", lambda row: _spoken(row["baseline"])), -7),
+            Series("baseline", _values(rows, "best_baseline", "baseline", lambda row: label(row["baseline"])), -7),
             Series("incumbent", _values(rows, "incumbent", "incumbent", lambda _: "incumbent"), 7),
             Series("candidate", _values(rows, "precision_at_k", "precision", lambda _: "candidate", _kind)),
         ],
@@ -126,7 +127,9 @@ def _values(
         if row[mean] is not None:
             low, high = row[f"{interval}_low"], row[f"{interval}_high"]
             words = f"v{row['version']} {who(row)} {kind(row)}".rstrip()
-            values.append(Value(place, row[mean], low, high, f"{words}: {in_figures(row[mean], low, high)}", kind(row)))
+            values.append(
+                Value(place, row[mean], low, high, f"{words}: {with_interval(row[mean], low, high)}", kind(row))
+            )
     return values
 
 
@@ -146,12 +149,12 @@ def _of_live(question: str, rows: Sequence[dict[str, Any]]) -> Chart:
     for place, row in enumerate(rows):
         low, high = row["low"], row["high"]
         when = f"{row['bought_from']:%-d %b} to {row['bought_until']:%-d %b}"
-        lists.append(Value(place, row["live"], low, high, f"{when}, lists: {in_figures(row['live'], low, high)}"))
+        lists.append(Value(place, row["live"], low, high, f"{when}, lists: {with_interval(row['live'], low, high)}"))
         if row["instead"] is not None:
-            instead.append(Value(place, row["instead"], None, None, f"{when}, instead: {row['instead']:.4f}"))
+            instead.append(Value(place, row["instead"], None, None, f"{when}, instead: {number(row['instead'])}"))
     return chart(
-        f"{_ASKED[question]}: live Precision@{newest['k']} of {question}",
-        f"The last {len(rows)} windows between two retrains. In the newest the lists had {newest['live']:.3f}. "
+        f"{QUESTIONS_IN_WORDS[question]}: live Precision@{newest['k']} of {question}",
+        f"The last {len(rows)} windows between two retrains. In the newest the lists had {number(newest['live'])}. "
         "The numbers are in the table below.",
         [(f"{row['bought_until']:%-d %b}", f"p{row['number']}") for row in rows],
         [Series("instead", instead, -5), Series("lists", lists)],
@@ -168,12 +171,3 @@ def _batch(row: Any) -> dict[str, Any]:
         bar.append((name, round(x, 2), round(100 * width / whole, 2)))
         x += 100 * width / whole
     return {**row._asdict(), "bar": bar}
-
-
-def in_figures(mean: float, low: float | None, high: float | None) -> str:
-    """As in 0.3352 [0.3210, 0.3494]."""
-    return f"{mean:.4f}" if low is None or high is None else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
-
-
-def _spoken(name: str | None) -> str:
-    return (name or "baseline").replace("_", " ")

@@ -48,7 +48,7 @@ def test_in_a_glance_it_says_that_all_is_well_and_what_serves_since_when(ask, sh
     assert "may be 8 d old; p000014: 1 customers" in said
     assert "Last retrain v14 promoted" in said
     # 0.31 + 13 weeks of 0.002; personal frequency had 0.85 of 0.31 and 0.01 more that week
-    assert "Precision@5 of v14 0.336 +0.062 against personal frequency, the best baseline 1,513 customers" in said
+    assert "Precision@5 of v14 0.3360 +0.0625 against personal frequency, the best baseline 1,513 customers" in said
 
 
 def test_the_last_twelve_retrains_are_charted_with_intervals_and_what_was_held_is_marked(ask):
