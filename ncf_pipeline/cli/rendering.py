@@ -87,7 +87,7 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
     outcome = (
         Text(f"Gate: v{version} may serve, because", style="bold green")
         if decision.promote
-        else Text(f"Gate: v{version} is held, and the previous model keeps serving, because", style="bold yellow")
+        else Text(f"Gate: v{version} is held and will not serve, because", style="bold yellow")
     )
     details = decision.details
     facts = {

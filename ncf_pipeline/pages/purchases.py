@@ -1,11 +1,11 @@
-"""What the demo reads in Postgres: names, prices, and what was bought. Never a list."""
+"""What the pages read in Postgres about products and customers: names, prices and purchases. Lists come from Redis."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import read_rows
+from ncf_pipeline.storage.database import read_records, read_rows
 
 MOST_CUSTOMERS = 24
 MOST_PURCHASES = 30
@@ -13,7 +13,7 @@ MOST_PURCHASES = 30
 
 @dataclass(frozen=True)
 class Product:
-    """What a product is called and costs."""
+    """The description of a product, and the price of one piece when it was last sold."""
 
     stock_code: str
     description: str
@@ -22,7 +22,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Customer:
-    """Somebody to be: `last_order` is by the shop's clock."""
+    """A customer with their number of orders; `last_order` is on the shop's clock."""
 
     customer_id: int
     country: str | None
@@ -41,29 +41,47 @@ class Purchase:
 
 
 def customers(settings: Settings, begins: str = "") -> list[Customer]:
-    """Some customers whose number begins with these digits, those with most orders first."""
-    return [Customer(*row) for row in read_rows(settings, "shop_customers", begins=begins, most=MOST_CUSTOMERS)]
+    """Returns up to 24 customers whose number begins with these digits, those with most orders first.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    return read_records(settings, Customer, "shop_customers", begins=begins, most=MOST_CUSTOMERS)
 
 
 def customer(settings: Settings, customer_id: int) -> Customer | None:
-    """One customer; None if nobody bought anything under this number."""
+    """Returns one customer; None if there is no purchase under this number.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
     rows = read_rows(settings, "shop_customer", customer_id=customer_id)
     return Customer(customer_id, rows[0].country, rows[0].orders, rows[0].last_order) if rows else None
 
 
 def purchases(settings: Settings, customer_id: int) -> list[Purchase]:
-    """What a customer bought, newest first."""
-    return [
-        Purchase(*row) for row in read_rows(settings, "shop_purchases", customer_id=customer_id, most=MOST_PURCHASES)
-    ]
+    """Returns up to 30 products that a customer bought, the newest purchase first.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    return read_records(settings, Purchase, "shop_purchases", customer_id=customer_id, most=MOST_PURCHASES)
 
 
 def products(settings: Settings, stock_codes: Iterable[str]) -> dict[str, Product]:
-    """Names and prices by stock code; a product without a name is left out."""
-    found = read_rows(settings, "shop_products", stock_codes=list(stock_codes))
-    return {row.stock_code: Product(row.stock_code, row.description, row.price) for row in found}
+    """Returns products by stock code; a code without a description is left out.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    rows = read_records(settings, Product, "shop_products", stock_codes=list(stock_codes))
+    return {product.stock_code: product for product in rows}
 
 
 def countries(settings: Settings) -> list[str]:
-    """Where anybody ever bought, by name."""
+    """Returns every country in which somebody bought something, in alphabetical order.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
     return [row.country for row in read_rows(settings, "shop_countries")]

@@ -1,4 +1,4 @@
-"""What a page shows: products with their names, prices and the reason why they are there, in words."""
+"""Lists as a page shows them: products with a name, a price, and the reason why each is recommended, in words."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -8,18 +8,18 @@ from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.storefront import Reason, Recommendation
 
 HUES = 12
-"""Colours of the tiles that stand for pictures; style.css has as many."""
+"""Number of colours for the tiles that stand for pictures; shelf.css defines them."""
 
 _SOURCES = {
     "customer": "made for this customer",
     "product": "made for this product",
-    "country": "best sellers of the country: no list of their own",
-    "everywhere": "best sellers everywhere: no list of their own",
+    "country": "best sellers in this country; there is no personal list",
+    "everywhere": "best sellers everywhere; there is no personal list",
     "none": "no list",
-    "unavailable": "the list store does not answer",
+    "unavailable": "Redis does not answer",
 }
 _EMPTY = {
-    "none": "There is no list for this yet.",
+    "none": "There is no list here yet.",
     "unavailable": "Recommendations are away for a moment. Everything else works.",
 }
 
@@ -29,10 +29,10 @@ class Item:
     """One product on a shelf.
 
     Attributes:
-        stock_code: the shop's.
-        name: its description; its stock code where it has none.
-        price: of one piece, where it is known.
-        reason: why it is there, in words; None where nobody says.
+        stock_code: the shop's code for it.
+        name: its description; its stock code if it has none.
+        price: of one piece; None if it is unknown.
+        reason: why it is recommended, in words; None if the list has no reasons.
     """
 
     stock_code: str
@@ -42,13 +42,13 @@ class Item:
 
     @property
     def initials(self) -> str:
-        """What its tile shows instead of a picture."""
+        """The letters that its tile shows instead of a picture."""
         words = [word for word in self.name.split() if word[0].isalpha()]
         return "".join(word[0] for word in words[:2]).upper() or self.stock_code[:2]
 
     @property
     def hue(self) -> int:
-        """Its tile's colour: always the same one."""
+        """The colour of its tile: the same on every page."""
         return zlib.crc32(self.stock_code.encode()) % HUES
 
 
@@ -57,11 +57,11 @@ class Shelf:
     """A list as a page shows it.
 
     Attributes:
-        anchor: its id on the page.
+        anchor: id of its heading on the page.
         title: its heading.
         items: best first.
-        source: where it came from, in words.
-        empty: what to say if there is nothing on it.
+        source: where the list came from, in words.
+        empty: the text to show if it has no items.
     """
 
     anchor: str
@@ -71,34 +71,43 @@ class Shelf:
     empty: str
 
 
-def shelf(anchor: str, title: str, found: Recommendation, known: Mapping[str, Product], *, empty: str = "") -> Shelf:
-    """A recommendation as a shelf.
+def shelf(
+    anchor: str, title: str, recommendation: Recommendation, known: Mapping[str, Product], *, empty: str = ""
+) -> Shelf:
+    """Makes a shelf of a recommendation.
 
     Args:
-        anchor: its id on the page.
+        anchor: id of its heading on the page.
         title: its heading.
-        found: as the client read it.
-        known: names and prices by stock code; what is missing is shown by its code.
-        empty: what to say where its own list is there, and empty.
+        recommendation: as the storefront's client returned it.
+        known: products by stock code; a product that is missing here is shown by its code.
+        empty: the text to show if the list exists and has no products.
     """
-    reasons: Iterable[Reason | None] = found.reasons or (None,) * len(found.stock_codes)
+    reasons: Iterable[Reason | None] = recommendation.reasons or (None,) * len(recommendation.stock_codes)
     items = tuple(
         item(code, known, None if reason is None else in_words(reason, known))
-        for code, reason in zip(found.stock_codes, reasons, strict=True)
+        for code, reason in zip(recommendation.stock_codes, reasons, strict=True)
     )
-    return Shelf(anchor, title, items, _SOURCES[found.source], _EMPTY.get(found.source) or empty)
+    source = recommendation.source
+    return Shelf(anchor, title, items, _SOURCES[source], _EMPTY.get(source) or empty)
 
 
 def item(stock_code: str, known: Mapping[str, Product], reason: str | None = None) -> Item:
-    """A product by its code."""
+    """Makes an item of a product.
+
+    Args:
+        stock_code: the product's.
+        known: products by stock code; if it is missing here, its code is its name.
+        reason: why it is recommended, in words.
+    """
     product = known.get(stock_code)
     if product is None:
         return Item(stock_code, stock_code, None, reason)
-    return Item(stock_code, _spoken(product.description), product.price, reason)
+    return Item(stock_code, _readable(product.description), product.price, reason)
 
 
 def in_words(reason: Reason, known: Mapping[str, Product]) -> str | None:
-    """A reason as a shopper reads it; None for one that this version has no words for."""
+    """Returns a reason as a shopper reads it; None if this version does not know its code."""
     other = item(str(reason.evidence), known).name if isinstance(reason.evidence, str) else ""
     match reason.code:
         case "bought":
@@ -111,7 +120,7 @@ def in_words(reason: Reason, known: Mapping[str, Product]) -> str | None:
         case "new":
             return "New in the shop"
         case "popular":
-            return "A best seller of late"
+            return "Popular now"
         case "pinned":
             return "Chosen by the shop"
         case "taste":
@@ -120,14 +129,14 @@ def in_words(reason: Reason, known: Mapping[str, Product]) -> str | None:
 
 
 def codes_of(lists: Iterable[Recommendation]) -> list[str]:
-    """All products that lists and their reasons name."""
+    """Returns the stock code of each product that the lists or their reasons name, once."""
     lists = list(lists)
-    shown = [code for found in lists for code in found.stock_codes]
-    told = [str(reason.evidence) for found in lists for reason in found.reasons if isinstance(reason.evidence, str)]
-    return list(dict.fromkeys(shown + told))
+    listed = [code for each in lists for code in each.stock_codes]
+    named = [str(reason.evidence) for each in lists for reason in each.reasons if isinstance(reason.evidence, str)]
+    return list(dict.fromkeys(listed + named))
 
 
-def _spoken(description: str) -> str:
-    """RED MUG of an invoice is Red mug on a page."""
+def _readable(description: str) -> str:
+    """`RED MUG` on an invoice becomes `Red mug` on a page."""
     text = " ".join(description.split())
     return text.capitalize() if text.isupper() else text

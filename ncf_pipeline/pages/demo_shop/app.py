@@ -1,6 +1,6 @@
-"""The demo's pages. Lists are read from Redis as any shop would; while it is away, everything else is still there.
+"""The pages of the demo shop. They read lists from Redis as any shop would, and work without Redis and Postgres too.
 
-Nothing on a page comes from elsewhere, and nothing in it runs: no scripts, no fonts, no pictures.
+A page loads nothing from another host and runs nothing: no scripts, no fonts, no pictures.
 """
 
 import logging
@@ -31,17 +31,17 @@ _HEADERS = {
 }
 _MAX_ID = 2**53
 
-_Found = TypeVar("_Found")
+_Answer = TypeVar("_Answer")
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The demo shop of an installation.
+    """Makes the demo shop of an installation.
 
     Args:
-        settings: whose Redis and Postgres.
+        settings: of the installation whose Redis and Postgres it reads.
 
     Raises:
-        SettingsError: no Redis is set, or the URL is none of a Redis.
+        SettingsError: no Redis is set, or its URL is not a Redis URL.
     """
     try:
         shop = AsyncStorefront(settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster)
@@ -57,10 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", web.static_files(_FOLDER), name="static")
     templates = web.templates(_FOLDER)
 
-    async def read(ask: Callable[..., _Found], *arguments: Any) -> _Found | None:
-        """What Postgres says; without it a page shows less, and is still a page."""
+    async def read(query: Callable[..., _Answer], *arguments: Any) -> _Answer | None:
+        """Asks Postgres; None if it does not answer, and then the page shows less."""
         try:
-            return await run_in_threadpool(ask, settings, *arguments)
+            return await run_in_threadpool(query, settings, *arguments)
         except DatabaseError as error:
             logger.warning("%s", error)
             return None
@@ -73,21 +73,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/")
     async def home(request: Request, number: Annotated[str, Query(max_length=16)] = "") -> HTMLResponse:
-        """Choose whom to be."""
+        """The customers to choose from."""
         digits = "".join(sign for sign in number if sign in "0123456789")
-        found = await read(purchases.customers, digits) or []
-        return await page(request, "home", number=digits, customers=found)
+        customers = await read(purchases.customers, digits) or []
+        return await page(request, "home", number=digits, customers=customers)
 
     @app.get("/go")
     async def go(number: Annotated[str, Query(max_length=16)] = "") -> RedirectResponse:
-        """To the customer who was typed in whole, else to all whose number begins like it."""
+        """Leads to the customer with this number; if there is none, to those whose number begins with it."""
         digits = "".join(sign for sign in number if sign in "0123456789")
-        whole = await read(purchases.customer, int(digits)) if digits else None
-        return RedirectResponse(f"/customers/{int(digits)}" if whole else f"/?number={digits}", status_code=303)
+        customer = await read(purchases.customer, int(digits)) if digits else None
+        return RedirectResponse(f"/customers/{int(digits)}" if customer else f"/?number={digits}", status_code=303)
 
     @app.get("/customers/{customer_id}")
     async def customer(request: Request, customer_id: Annotated[int, InPath(ge=1, le=_MAX_ID)]) -> HTMLResponse:
-        """What they bought, and their three lists."""
+        """A customer's three lists, and what they bought."""
         known = await read(purchases.customer, customer_id)
         lists = await shop.lists_of_customer(customer_id, country=known.country if known else None)
         bought = await read(purchases.purchases, customer_id) or []
@@ -96,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         shelves = [
             shelf("for-you", "For you", lists["for_you"], names),
             shelf("discover", "Discover", lists["discover"], names),
-            shelf("buy-again", "Buy again", lists["buy_again"], names, empty="Nothing was bought yet."),
+            shelf("buy-again", "Buy again", lists["buy_again"], names, empty="This customer has bought nothing yet."),
         ]
         history = [(item(each.stock_code, names), each) for each in bought]
         return await page(
@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/products/{stock_code}")
     async def product(request: Request, stock_code: Annotated[str, InPath(max_length=100)]) -> HTMLResponse:
-        """One product, what completes a basket with it, and what could stand in for it."""
+        """A product, what customers buy together with it, and similar products."""
         code = stock_code.upper()
         together = await shop.for_product(code, list_name="bought_together")
         similar = await shop.for_product(code, list_name="similar")
@@ -113,14 +113,20 @@ def create_app(settings: Settings) -> FastAPI:
         if code not in names and together.source == similar.source == "none":
             raise HTTPException(404, f"There is no product {code}.")
         shelves = [
-            shelf("together", "Bought together", together, names, empty="Too few baskets hold it to tell."),
-            shelf("similar", "Similar", similar, names, empty="Nothing is like it."),
+            shelf(
+                "together",
+                "Bought together",
+                together,
+                names,
+                empty="It is in too few baskets to know what goes with it.",
+            ),
+            shelf("similar", "Similar", similar, names, empty="No product is similar to it."),
         ]
         return await page(request, "product", product=item(code, names), shelves=shelves)
 
     @app.get("/visitors")
     async def visitor(request: Request, country: Annotated[str, Query(max_length=100)] = "") -> HTMLResponse:
-        """What somebody sees of whom nothing is known but, perhaps, the country."""
+        """What a visitor sees who is not logged in, with or without a known country."""
         best = await shop.for_visitor(list_name="for_you", country=country or None)
         new = await shop.for_visitor(list_name="new_arrivals", country=country or None)
         names = await read(purchases.products, codes_of([best, new])) or {}

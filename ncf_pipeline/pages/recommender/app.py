@@ -1,4 +1,4 @@
-"""What the Recommender page answers. Who may ask is the business of whoever serves it."""
+"""The routes of the Recommender page. The application that mounts them decides who may see them."""
 
 import logging
 import pathlib
@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 _FOLDER = pathlib.Path(__file__).parent
 _HEADERS = {
     **web.HEADERS,
-    # Airflow's own UI has the page in a frame; nobody else may.
+    # Airflow's UI shows the page in a frame. No other site may.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
 }
-# An image of ours, whose style is its own; nothing in it may run, also for whoever opens it alone.
+# Our own figure: it has its own style, and nothing in it may run, even if somebody opens it alone.
 _FIGURE_HEADERS = {
     **web.HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
@@ -58,54 +58,54 @@ _templates.env.filters.update(
 
 
 def static_files() -> StaticFiles:
-    """The page's style and its few lines of script, to be served under `static`; nothing of a shop is in them."""
+    """Serves the page's style and script, to be mounted at `static`. They contain nothing about a shop."""
     return web.static_files(_FOLDER)
 
 
 def of_this_site(request: Request) -> None:
-    """Lets nothing through that a page of another site makes a browser send.
+    """Refuses a request that another site made a browser send.
 
-    The browser's own word counts, and where it gives none (Fetch Metadata is for HTTPS and for this machine), the
-    origin. A program that is no browser sends neither, and no cookie that somebody else could use.
+    The header Sec-Fetch-Site decides. A browser sends it over HTTPS and to its own machine; without it, the header
+    Origin decides. A program that is not a browser sends neither, and has no cookie that another site could misuse.
 
     Raises:
-        HTTPException: 403.
+        HTTPException: 403, the request comes from another site.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is None and origin is not None:
         site = "same-origin" if urlsplit(origin).netloc == request.headers.get("host") else "cross-site"
     if site not in (None, "same-origin"):
-        raise HTTPException(403, "Asked by another site.")
+        raise HTTPException(403, "This request comes from another site.")
 
 
 def routes(
     settings_of: Callable[[], Settings], *, seen_by: Sequence[Any] = (), customers_seen_by: Sequence[Any] = ()
 ) -> APIRouter:
-    """The pages: all addresses in them are relative, so that they may be served under any path.
+    """Makes the routes. Every address in a page is relative, so that they can be mounted at any path.
 
     Args:
-        settings_of: the installation's settings, asked for each page.
-        seen_by: dependencies that let through who may see the page.
-        customers_seen_by: those that let through who may also look up a customer.
+        settings_of: returns the settings of the installation; called for each page.
+        seen_by: dependencies that refuse users who may not see the page.
+        customers_seen_by: dependencies that refuse users who may not look up a customer.
     """
     router = APIRouter(dependencies=list(seen_by))
 
     @router.get("/")
     def overview(request: Request) -> HTMLResponse:
-        """How things stand."""
+        """The overview: what serves, what is broken, and each section."""
         settings = settings_of()
         at = datetime.now(UTC)
         top = now(settings, at)
-        shown = {} if top.serving is None else {section.name: _read(section, settings) for section in SECTIONS}
-        return _page(request, "overview", now=top, at=at, sections=SECTIONS, shown_sections=shown)
+        contents = {} if top.serving is None else {section.name: _read(section, settings) for section in SECTIONS}
+        return _page(request, "overview", now=top, at=at, sections=SECTIONS, contents=contents)
 
     @router.get("/runbook")
     def runbook_page(request: Request) -> HTMLResponse:
-        """What each alert means, and how to mend it."""
-        elsewhere = settings_of().runbook_url
-        is_this = elsewhere.rstrip("/").endswith("/recommender/runbook")
-        named = elsewhere if elsewhere.startswith("https://") and not is_this else None
-        return _page(request, "runbook", text=Markup(runbook()), elsewhere=named)  # noqa: S704 - made of our own file
+        """The runbook: what each alert means, and what to do."""
+        url = settings_of().runbook_url
+        is_this = url.rstrip("/").endswith("/recommender/runbook")
+        of_the_shop = url if url.startswith("https://") and not is_this else None
+        return _page(request, "runbook", text=Markup(runbook()), of_the_shop=of_the_shop)  # noqa: S704 - our own file
 
     @router.get("/experiment-{name}")
     def experiment(request: Request, name: Name) -> HTMLResponse:
@@ -121,7 +121,7 @@ def routes(
 
     @router.get("/experiment-{name}/{figure}.svg")
     def experiment_figure(name: Name, figure: Literal["effect", "baskets"]) -> Response:
-        """A figure of that report."""
+        """A figure of the newest report of an experiment."""
         try:
             content = experiment_report.read_figure(settings_of(), name, f"{figure}.svg")
         except ArtifactError as error:
@@ -130,25 +130,25 @@ def routes(
 
     @router.post("/customer", dependencies=[Depends(of_this_site), *customers_seen_by])
     def customer(request: Request, number: Annotated[str, Form()] = "") -> HTMLResponse:
-        """One customer's lists. Their number comes in the body, so that no log of addresses has it."""
+        """One customer's lists. The number is in the request's body, so that no log of addresses contains it."""
         settings = settings_of()
         digits = number.strip()
         if not (re.fullmatch("[0-9]{1,16}", digits) and 0 < int(digits) <= _MAX_ID):
-            wrong = "A customer's number has digits and nothing else."
+            wrong = "A customer number has only digits."
             nobody: dict[str, Any] = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
             return _page(request, "customer", status=422, wrong=wrong, **nobody)
         return _page(request, "customer", customer_id=int(digits), wrong=None, **_of_customer(settings, int(digits)))
 
     @router.get("/customer")
     def nobody() -> RedirectResponse:
-        """Whoever comes back to the address of a look-up: whom it was about is not in it."""
+        """Leads to the overview: the address of a look-up does not say which customer it was for."""
         return RedirectResponse("./#customer", status_code=303)
 
     return router
 
 
 def _read(section: Section, settings: Settings) -> Mapping[str, Any]:
-    """What a section shows; the others are shown without it."""
+    """Reads what a section shows. If that fails, it shows the error, and the other sections are not affected."""
     try:
         return section.read(settings)
     except NcfError as error:
@@ -157,12 +157,12 @@ def _read(section: Section, settings: Settings) -> Mapping[str, Any]:
 
 
 def _of_customer(settings: Settings, customer_id: int) -> dict[str, Any]:
-    """What is known of a customer, and their lists as the storefront reads them."""
+    """Reads a customer, and their lists as the storefront reads them."""
     known, names, error = None, {}, None
     try:
         known = purchases.customer(settings, customer_id)
-    except DatabaseError as problem:
-        error = settings.without_secrets(str(problem))
+    except DatabaseError as failure:
+        error = settings.without_secrets(str(failure))
     with Storefront(
         settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=PATIENCE
     ) as shop:
@@ -172,7 +172,7 @@ def _of_customer(settings: Settings, customer_id: int) -> dict[str, Any]:
     shelves: list[Shelf] = [
         shelf("for-you", "For you", lists["for_you"], names),
         shelf("discover", "Discover", lists["discover"], names),
-        shelf("buy-again", "Buy again", lists["buy_again"], names, empty="Nothing was bought yet."),
+        shelf("buy-again", "Buy again", lists["buy_again"], names, empty="This customer has bought nothing yet."),
     ]
     return {"customer": known, "shelves": shelves, "database_error": error}
 

@@ -1,4 +1,4 @@
-"""The top of the page: is all well, what serves since when, how old it is, and what is broken."""
+"""The top of the page: what serves and since when, how old the lists are, and what is broken."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
 PATIENCE = 2.0
-"""Seconds that the page waits for an answer of Redis."""
+"""Seconds that the page waits for Redis to answer."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Trouble:
     """Something that is broken.
 
     Attributes:
-        severity: as on-call hears it: `page`, `warn` or `info`.
-        title: what broke.
-        since: since when.
-        facts: what else to know, by name: shoppers, what the system did, where to look.
-        runbook: the heading of its section there, and its anchor.
-        incident: its number; None for what was just seen, and of which nobody was told.
+        severity: as in the alert: `page`, `warn` or `info`.
+        title: what is broken.
+        since: when it broke.
+        facts: more about it, by name: how it affects shoppers, what the system did, where to look.
+        runbook: heading and anchor of its section in the runbook; None if it has none.
+        incident: number of the open incident; None if the page has seen it before on-call was alerted.
     """
 
     severity: str
@@ -40,16 +40,16 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Now:
-    """How things stand.
+    """What serves now, and what is broken.
 
     Attributes:
         live: what the storefront reads.
-        age: of the lists, in words; None where there are none.
-        limit: how old they may be, in words.
-        freshness: their age as a share of that, in percent, at most 100.
-        serving: the row of `serving_now.sql`; None where the database does not answer.
+        age: of the live lists, in words; None if no lists are live.
+        limit: how old the lists may be, in words.
+        freshness: their age in percent of the limit, at most 100.
+        serving: the row of `serving_now.sql`; None if Postgres does not answer.
         broken: the most urgent first.
-        database_error: why the database does not answer.
+        database_error: why Postgres does not answer; None if it does.
     """
 
     live: Live
@@ -71,40 +71,41 @@ class Now:
 
 
 def now(settings: Settings, at: datetime) -> Now:
-    """Looks at everything that says whether all is well. Redis and the database may both be away.
+    """Checks Redis, Postgres and the open incidents. It also returns if Redis, Postgres or both do not answer.
 
     Args:
-        settings: whose.
-        at: the instant, with its zone.
+        settings: of the installation.
+        at: the present, with a time zone.
     """
     live = _look(settings)
     limit = timedelta(hours=settings.max_list_age_hours)
     age = at - live.published_at if live.published_at else None
     share = 0.0 if age is None else min(100.0, 100 * (age / limit))
-    told = duration(age) if age is not None else None
+    age_in_words = duration(age) if age is not None else None
     try:
         (serving,) = read_rows(settings, "serving_now")
         incidents = alerts.incidents(settings)
     except NcfError as error:
         seen = broken_lists(settings, live, at, published=False)
         broken = [_seen(alert) for alert in seen]
-        return Now(live, told, duration(limit), share, None, broken, settings.without_secrets(str(error)))
+        return Now(live, age_in_words, duration(limit), share, None, broken, settings.without_secrets(str(error)))
     seen = broken_lists(settings, live, at, published=serving.has_published)
-    kept = {row["kind"] for row in incidents}
-    broken = [_kept(row) for row in incidents] + [_seen(alert) for alert in seen if alert.kind.name not in kept]
+    reported = {row["kind"] for row in incidents}
+    broken = [_reported(row) for row in incidents]
+    broken += [_seen(alert) for alert in seen if alert.kind.name not in reported]
     broken.sort(key=lambda trouble: list(Severity).index(Severity(trouble.severity)))
-    return Now(live, told, duration(limit), share, serving, broken)
+    return Now(live, age_in_words, duration(limit), share, serving, broken)
 
 
 def _look(settings: Settings) -> Live:
     try:
         return look(settings, timeout=PATIENCE)
-    except (SettingsError, ValueError) as error:  # none is set, or what is set is none
+    except (SettingsError, ValueError) as error:  # no Redis is set, or its URL is not one
         return Live(error=settings.without_secrets(str(error)).rstrip("."))
 
 
-def _kept(row: Mapping[str, Any]) -> Trouble:
-    """An incident that on-call was told."""
+def _reported(row: Mapping[str, Any]) -> Trouble:
+    """An open incident, about which on-call was alerted."""
     kind = KINDS.get(row["kind"])
     lines = [line.partition(": ") for line in row["body"].splitlines()]
     facts = {name: words for name, colon, words in lines if colon and name in ("Shoppers", "By itself", "Look further")}
@@ -113,7 +114,7 @@ def _kept(row: Mapping[str, Any]) -> Trouble:
 
 
 def _seen(alert: alerts.Alert) -> Trouble:
-    """What the page sees itself, before the watch tells it."""
+    """Something that the page sees before the watch alerts on-call."""
     kind = alert.kind
     facts = {"Shoppers": kind.shoppers, "By itself": kind.did, "Look further": kind.look}
     return Trouble(kind.severity.value, alert.what, alert.since, facts, (kind.title, kind.anchor))

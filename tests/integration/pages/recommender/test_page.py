@@ -236,7 +236,7 @@ def test_who_is_looked_up_is_in_no_address(ask):
 def test_what_is_no_number_is_refused_in_words(ask, number):
     page = sent(ask(), number)
     assert page.status_code == 422
-    assert "A customer's number has digits and nothing else." in words(page)
+    assert "A customer number has only digits." in words(page)
     assert 'aria-invalid="true"' in page.text
 
 
