@@ -1,5 +1,5 @@
--- Broken lines that a person has corrected before, and that are read again as they were, are read as corrected: a file
--- that is sent again takes no correction back.
+-- Applies earlier corrections to broken lines that are read again, so that a file that is sent again undoes no
+-- correction.
 with recursive released as (
     select
         quarantine_id,
@@ -11,7 +11,7 @@ with recursive released as (
     from raw.quarantined_line
     where state = 'released'
     union all
-    -- what was corrected in several tries, back to the line as the shop sent it
+    -- if a line took several tries, its correction also applies to the earlier ones, back to the line that was sent
     select
         earlier.quarantine_id,
         earlier.invoice_no,

@@ -1,4 +1,4 @@
--- What is copied in before rules are asked; gone at the end of the transaction.
+-- Temporary tables for the lists and purchases to check; dropped at the end of the transaction.
 create temporary table given_list (
     audience text not null,
     key text not null,
@@ -7,15 +7,15 @@ create temporary table given_list (
     stock_codes text[] not null
 ) on commit drop;
 
--- each customer and product once
+-- one row for each customer and product
 create temporary table given_pair (
     customer_id bigint not null,
     stock_code text not null,
-    -- whether a purchase of it counts still, or all came back
+    -- whether a purchase of it still counts, or all were returned
     is_kept boolean not null
 ) on commit drop;
 
--- each customer's, on the newest invoice; several where there are several of one moment
+-- the country of each customer's newest invoice; several if several invoices have the same time
 create temporary table given_customer_country (
     customer_id bigint not null,
     country text not null
@@ -27,7 +27,7 @@ create temporary table given_product (
     unit_price double precision not null
 ) on commit drop;
 
--- who has best sellers in place of a list of their own, and no other list
+-- customers with best sellers in place of lists of their own
 create temporary table given_control (
     key text not null
 ) on commit drop;

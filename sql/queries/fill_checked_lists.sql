@@ -1,4 +1,4 @@
--- One row for each list that is there or should be, with what the rules ask about.
+-- One row for each list that is given or expected, with the flags that the rules check.
 insert into ml.checked_list (
     audience,
     key,
@@ -48,7 +48,7 @@ shown_code as materialized (
     cross join lateral unnest(given_list.stock_codes) as shown_product (stock_code)
 ),
 
--- looked up once for each product and not for each list; mostly there is none
+-- looked up once for each product, not for each list; mostly empty
 faulty_code as materialized (
     select
         stock_code,
@@ -60,7 +60,7 @@ faulty_code as materialized (
     from (
         select
             shown_code.stock_code,
-            -- a pin may be of what comes for sale now
+            -- a pinned product may be new, without a sale
             given_product.stock_code is null
             and (product.stock_code is null or pin.stock_code is null) as is_unsold,
             unlisted.stock_code is not null as is_unlisted,
@@ -138,7 +138,7 @@ expected as (
     cross join unnest(%(fallback_lists)s) as list_name
 ),
 
--- the country, or countries, that a list is for; none of a product's and of everywhere
+-- the country, or countries, of a list; a product's list and the one for everywhere have none
 list_place as (
     select
         'customer' as audience,
@@ -170,7 +170,7 @@ foreign_list as (
     where not coalesce(restricted.countries && list_place.countries, false)
 ),
 
--- What keeps a pin from being shown is not looked into for each list: a pin that something may hide is not missed.
+-- Pins that no rule can hide. A pin that a rule may hide in some list is never reported as missing.
 plain_pin as (
     select pin_in_force.*
     from pin_in_force

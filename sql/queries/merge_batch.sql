@@ -1,11 +1,10 @@
--- Merges the good lines of a batch by invoice: a newer load of an invoice replaces its lines, and the same
--- content changes nothing.
+-- Merges the good lines of a batch by invoice: an invoice's new lines replace its earlier ones, and the same content
+-- changes nothing.
 
--- What was just written has no statistics yet. Without them the planner takes these tables for small ones, and joins
--- them row by row.
+-- New rows have no statistics yet. Without them the planner assumes small tables, and joins them row by row.
 analyze raw.quarantined_line;
 
--- 1. The lines that are not in quarantine. A corrected line whose broken one is resolved by now came twice: it is
+-- 1. The lines that are not in quarantine. If a corrected line's broken one is already settled, it came twice: it is
 -- left out.
 create temporary table good_line on commit drop as
 select
@@ -34,8 +33,8 @@ where
 
 analyze good_line;
 
--- 2. An invoice may be spread over files and sheets, and files may overlap: the same line of the same invoice in two
--- of them is one line. Within one, equal lines are as many as there are.
+-- 2. An invoice may be spread over files and sheets, and files may overlap: a line that is in two of them counts once.
+-- Equal lines of one file or sheet all count.
 create temporary table repeated_line on commit drop as
 with spread as (
     select invoice_no
@@ -102,8 +101,8 @@ where copy > 1;
 
 analyze repeated_line;
 
--- 3. The lines as they will be, in an order that depends on nothing but their content. Corrected lines join those that
--- their invoice has already, unless the batch brings the invoice anew.
+-- 3. The invoices' new lines, in an order that depends only on their content. Corrected lines join the stored lines of
+-- their invoice, unless the batch also brings the invoice itself.
 create temporary table staged_line on commit drop as
 with corrected_invoice as (
     select invoice_no
@@ -201,7 +200,7 @@ left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
 
 analyze staged_invoice;
 
--- 5. The lines of changed invoices, in place of those before.
+-- 5. The lines of changed invoices replace the earlier ones.
 create temporary table replaced_line on commit drop as
 with gone as (
     delete from retail.invoice_line
@@ -265,8 +264,8 @@ on conflict (invoice_no) do update
         sha256 = excluded.sha256,
         batch_id = excluded.batch_id;
 
--- 6. The newest good description of each product. Notes such as "damaged" or "?" stand on lines without a price.
--- Where the line that it came from is gone, it is looked for anew among all lines; else the new ones are enough.
+-- 6. The newest good description of each product. Notes such as "damaged" or "?" are on lines without a price. If the
+-- line of a description is gone, all lines are searched for the newest one; otherwise the new lines are enough.
 create temporary table undescribed_product on commit drop as
 with undescribed as (
     delete from retail.product
@@ -300,7 +299,7 @@ with described as (
         invoice_line.invoice_date
     from retail.invoice_line
     where
-        -- the planner must not look at all lines when there is nothing to look for
+        -- keeps the planner from reading all lines if no description is missing
         (select count(*) from undescribed_product) > 0
         and retail.canonical_stock_code(invoice_line.stock_code) in (select stock_code from undescribed_product)
         and invoice_line.description is not null
@@ -329,8 +328,7 @@ on conflict (stock_code) do update
         and product.description collate "C" > excluded.description collate "C"
     );
 
--- 7. What waits in quarantine and is settled by this batch: lines that it corrects, and lines of an invoice of
--- which it brought a newer load.
+-- 7. Settles lines in quarantine: those that this batch corrects, and those of an invoice whose new lines it brought.
 update raw.quarantined_line
 set
     state = 'released',
@@ -390,7 +388,7 @@ where
         else quarantined_line.invoice_no is null and newer.original = quarantined_line.original
     end;
 
--- 8. Every line that was read went somewhere; the table checks it.
+-- 8. Counts where every line went; a constraint on the table checks the sum.
 update raw.batch
 set
     status = 'merged',

@@ -1,4 +1,4 @@
--- files of batches that are not finished: a run is at them, or was killed
+-- files of unfinished batches: a run is working on them, or was killed
 select
     batch_file.sha256,
     min(batch.batch_id) as batch_id

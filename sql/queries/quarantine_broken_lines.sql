@@ -1,5 +1,5 @@
--- The critical rules that a row can break, by their ids in expectations/invoices.json. What Great Expectations
--- counted is compared with what is found here.
+-- The critical rules that a row can break, by their ids in expectations/invoices.json. The caller compares the
+-- numbers of lines with those that Great Expectations counted.
 insert into raw.quarantined_line (
     batch_id,
     line_number,

@@ -1,5 +1,5 @@
--- lines that came again as they were, of which one is enough: a person has discarded it before, or it stands in
--- another file or sheet of the batch, or it was to correct a line that is settled by now
+-- Discards lines that need not wait: a person discarded the same line before, or it is also in another file or sheet
+-- of the batch, or it corrects a line that is already settled.
 update raw.quarantined_line
 set
     state = 'discarded',

@@ -1,5 +1,5 @@
--- the merged batch of the same bytes, if reading them again could change nothing: no invoice was changed since,
--- and the rules are the same
+-- the merged batch of the same bytes, if reading them again could change nothing: no invoice has changed since, and the
+-- rules are the same
 select
     batch_id,
     source,

@@ -1,4 +1,4 @@
--- The newest snapshot with no later cutoff of which the rules let train.
+-- The newest snapshot with no later cutoff that broke no critical rule.
 select
     cutoff,
     (report ->> 'lines')::bigint as lines,
