@@ -26,12 +26,12 @@ import pandas as pd
 from gate_drill import day_files
 from statsmodels.stats.proportion import proportion_confint
 
+from ncf_pipeline.experiments.analysis import FEWEST_BUYERS, UNLIKELY
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio
-from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Look, Sample, look_at
+from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Observations, Sample, observe
 from ncf_pipeline.experiments.power import FEWEST_WEEKS, chance_within, entered_at, past_curves, tau_for, weeks_needed
 from ncf_pipeline.experiments.purchases import Orders, orders_of
-from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sequential import margin
 from ncf_pipeline.ingest.stages import ingest
@@ -87,7 +87,7 @@ def with_outlier(sample: Sample, customer: int) -> Sample:
 
 
 def simulate(
-    looks: Sequence[Look], weeks: Sequence[int], options: argparse.Namespace, effect: float, share: float = SHARE
+    looks: Sequence[Observations], weeks: Sequence[int], options: argparse.Namespace, effect: float, share: float = SHARE
 ) -> Found:
     """Experiments with this effect, each looked at every week."""
     shape = (options.experiments, len(looks))
@@ -109,7 +109,7 @@ def simulate(
     return Found(value, error, enough)
 
 
-def other_measures(look: Look, options: argparse.Namespace) -> tuple[dict[str, float], float]:
+def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dict[str, float], float]:
     """How often each measure finds an effect where there is none, at the last look; and how often the groups alarm."""
     hits, alarms = dict.fromkeys(MEASURES, 0), 0
     for number in range(options.experiments):
@@ -121,7 +121,7 @@ def other_measures(look: Look, options: argparse.Namespace) -> tuple[dict[str, f
     return {name: count / options.experiments for name, count in hits.items()}, alarms / options.experiments
 
 
-def signs(look: Look, options: argparse.Namespace) -> FloatArray:
+def signs(look: Observations, options: argparse.Namespace) -> FloatArray:
     """How often one huge order of a control customer turns the sign of what is found: as measured, and uncut.
 
     The first of effects that were told apart from chance, the others of all.
@@ -172,7 +172,7 @@ def planned(
     """The plan from the past before the start: after how many weeks, and with what chance."""
     curves = past_curves(orders, start, MEASURE)
     assert curves is not None
-    curve, _ = curves
+    curve = curves.with_cuped
     weeks = weeks_needed(curve, options.effect, share=SHARE, power=POWER, every_week=every_week)
     within = min(weeks or weeks_left, weeks_left)
     return within, chance_within(curve, options.effect, within, share=SHARE, power=POWER, every_week=every_week)
@@ -211,7 +211,7 @@ def main() -> None:
     weeks = list(range(1, weeks_left + 1))
     looks, larger_looks = (
         [
-            look_at(shop, entered_at(shop.groupby(Orders.CUSTOMER_ID)[Orders.PURCHASED_AT].min(), start), at)
+            observe(shop, entered_at(shop.groupby(Orders.CUSTOMER_ID)[Orders.PURCHASED_AT].min(), start), at)
             for at in ends
         ]
         for shop, ends in (

@@ -4,7 +4,7 @@ import getpass
 import json
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,10 @@ from rich.table import Table
 from ncf_pipeline.cli.options import Json, log_to_terminal
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # it imports pandas and SciPy, which `--help` need not wait for
+    from ncf_pipeline.experiments.plan import Plan
+    from ncf_pipeline.experiments.records import Experiment
 
 
 class Metric(StrEnum):
@@ -62,13 +66,13 @@ def plan(
     from ncf_pipeline.experiments.sentences import plan_in_words
 
     with serving(load_settings()) as settings:
-        found = stages.plan(settings, effect=effect, power=power, metric=str(metric), share=share)
+        made = stages.plan(settings, effect=effect, power=power, metric=str(metric), share=share)
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(made.as_dict()))
         return
     console = Console()
-    console.print(_plan_table(found))
-    for line in plan_in_words(found):
+    console.print(_plan_table(made))
+    for line in plan_in_words(made):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -120,7 +124,7 @@ def start(
     if as_json:
         typer.echo(json.dumps({"experiment": entry.design.name, "publication": number}))
     else:
-        seen = design.groups["treated" if design.share_is_treated else "control"]
+        seen = design.seen_by_share
         Console().print(f"{name} runs: {share:.1%} of the customers see {seen}{_since(number)}.", highlight=False)
 
 
@@ -150,33 +154,32 @@ def report(name: Name = None, as_json: Json = False) -> None:
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=True)
-        found = stages.look(settings, name)
-        ended = found is not None and stages.conclude(settings, found)
+        look = stages.look(settings, name)
+        ended = look is not None and stages.conclude(settings, look)
         number = _publish(settings, quiet=True) if ended else None
-    if found is None:
+    if look is None:
         words = "Nothing was bought yet since its lists went live: there is nothing to measure."
         typer.echo(json.dumps({"figures": None})) if as_json else Console().print(words)
         return
     if as_json:
-        told = {**vars(found), "ended": ended, "publication": number}
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps({**look.as_dict(), "ended": ended, "publication": number}))
         return
     console = Console()
-    console.print(f"[bold]{found.name}[/bold]", highlight=False)
-    console.print(found.sentence, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"[bold]{look.name}[/bold]", highlight=False)
+    console.print(look.sentence, soft_wrap=True, highlight=False, markup=False)
     table = Table("", "treated", "control", "in percent, 95% for one look", "95% at all looks")
-    for row in found.figures["measures"]:
-        words, treated, control, _, percent, always, *_ = experiment_report.cells(row)
+    for result in look.results.measures:
+        words, treated, control, _, percent, always, *_ = experiment_report.cells(result)
         table.add_row(words, treated, control, percent, always)
     console.print(table, markup=False)
-    if found.figures["measures"]:
+    if look.results.measures:
         words = "In percent, what the groups differed by before is taken off (CUPED), and the largest values are cut."
         console.print(words, soft_wrap=True, highlight=False, markup=False)
-    for line in filter(None, (found.harm, found.loss, found.mismatch)):
+    for line in filter(None, (look.harm, look.loss, look.mismatch)):
         console.print(f"Mind: {line}", soft_wrap=True, highlight=False, markup=False)
     if ended:
-        console.print(f"The experiment has ended: {found.ends}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"Report: {found.url}/{experiment_report.MARKDOWN}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"The experiment has ended: {look.ends}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"Report: {look.url}/{experiment_report.MARKDOWN}", soft_wrap=True, highlight=False, markup=False)
 
 
 @experiment_app.command("list")
@@ -198,7 +201,7 @@ def list_(as_json: Json = False) -> None:
         Console().print(table)
 
 
-def _as_row(settings: Settings, entry: Any) -> dict[str, Any]:
+def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
     from ncf_pipeline.experiments import records as experiment_registry
 
     reports = experiment_registry.reports(settings, entry.number)
@@ -215,8 +218,8 @@ def _as_row(settings: Settings, entry: Any) -> dict[str, Any]:
     }
 
 
-def _plan_table(found: dict[str, Any]) -> Table:
-    table = Table(title=f"Weeks until {found['effect']:+.1%} is found with a chance of {found['power']:.0%}")
+def _plan_table(made: "Plan") -> Table:
+    table = Table(title=f"Weeks until {made.effect:+.1%} is found with a chance of {made.power:.0%}")
     for name in (
         "share",
         "looked at every week",
@@ -229,10 +232,13 @@ def _plan_table(found: dict[str, Any]) -> Table:
     def weeks(number: int | None) -> str:
         return "-" if number is None else str(number)
 
-    for row in found["shares"]:
+    for planned in made.shares:
         table.add_row(
-            f"{row['share']:.1%}",
-            *(weeks(row[how][which]) for which in ("weeks", "weeks_without_cuped") for how in ("weekly", "once")),
+            f"{planned.share:.1%}",
+            weeks(planned.weekly.weeks),
+            weeks(planned.once.weeks),
+            weeks(planned.weekly.weeks_without_cuped),
+            weeks(planned.once.weeks_without_cuped),
         )
     return table
 

@@ -1,35 +1,55 @@
-"""What an experiment is: decided before it starts, and not changed while it runs."""
+"""The design of an experiment: decided before it starts, and not changed while it runs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE
 
 Kind = Literal["holdout", "challenger"]
 Decides = Literal["weekly", "once"]
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Groups(Generic[T]):
+    """The same of each group.
+
+    >>> Groups("v7's lists", "the champion's lists").control
+    "the champion's lists"
+    """
+
+    treated: T
+    control: T
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Pairs of a group's name and what this holds of it."""
+        yield "treated", self.treated
+        yield "control", self.control
+
 
 @dataclass(frozen=True)
 class Design:
-    """One experiment.
+    """The design of one experiment.
 
     Attributes:
-        name: as people call it.
-        hypothesis: what is thought to be true, in words.
-        kind: `holdout`: the share sees best sellers, all others their own lists. `challenger`: the share sees the lists
-            of another version, all others the champion's.
+        name: unique; part of the report's path.
+        hypothesis: a sentence.
+        kind: `holdout`: the share sees best sellers, all others see personal lists. `challenger`: the share sees the
+            lists of another version, all others see the champion's.
         share: of the customers, 0 to 1.
-        salt: of the hash that draws them.
-        starts_at: on the shop's clock: the first instant that counts.
-        minimum_effect: the least that is worth finding, as a share: 0.05 for five percent.
-        power: the chance with which it is to be found.
-        metric: of `measures.MEASURES`, which decides.
-        decides: `weekly`, each look by an interval that holds at all of them, or `once`, at the end.
-        harm_bound: how much worse off the share may be, as a share of what the others do.
-        ends_on_harm: whether the experiment ends by itself when that is sure.
+        salt: of the hash that assigns customers.
+        starts_at: first instant that counts, on the shop's clock.
+        minimum_effect: least effect worth finding: 0.05 for five percent.
+        power: the chance of finding that effect.
+        metric: the deciding measure, a name in `measures.MEASURES`.
+        decides: `weekly`: any weekly look may decide, by an always-valid interval. `once`: one look at the end does.
+        harm_bound: how much worse off the share may be: 0.1 for ten percent.
+        ends_on_harm: whether the experiment ends by itself when the share is surely worse off than that.
         challenger: the version whose lists the share sees; None for a holdout.
-        ends_at: the first that does not count any more; None for a lasting one.
+        ends_at: first instant that no longer counts, on the shop's clock; None for no end.
     """
 
     name: str
@@ -49,18 +69,31 @@ class Design:
 
     @property
     def share_is_treated(self) -> bool:
-        """Whether the share is whom something new is tried on; the share of a holdout is the control group."""
+        """Whether the share is the treated group. In a holdout the share is the control group."""
         return self.kind == "challenger"
 
     @property
-    def groups(self) -> dict[str, str]:
-        """What the treated and the control group see, as people read it."""
-        share = share_sees(self.kind, self.challenger)
+    def groups(self) -> Groups[str]:
+        """What each group sees, in words."""
         if self.share_is_treated:
-            return {"treated": share, "control": "the champion's lists"}
-        return {"treated": "personal lists", "control": share}
+            return Groups(treated=self.seen_by_share, control="the champion's lists")
+        return Groups(treated="personal lists", control=self.seen_by_share)
+
+    @property
+    def seen_by_share(self) -> str:
+        """What the share sees, in words."""
+        return share_sees(self.kind, self.challenger)
+
+    @property
+    def seen_by_others(self) -> str:
+        """What all other customers see, in words."""
+        return self.groups.control if self.share_is_treated else self.groups.treated
 
 
 def share_sees(kind: Kind, challenger: int | None) -> str:
-    """What the share of an experiment sees, as people read it."""
+    """What the share of an experiment sees, in words.
+
+    >>> share_sees("challenger", 7)
+    "v7's lists"
+    """
     return "best sellers" if kind == "holdout" else f"v{challenger}'s lists"

@@ -9,10 +9,11 @@ import pandas as pd
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.experiments.purchases import Lines
+from ncf_pipeline.experiments.results import Bought
 
 
 @dataclass(frozen=True)
-class Shown:
+class LiveLists:
     """Lists that were live.
 
     Attributes:
@@ -28,7 +29,7 @@ class Shown:
     is_ours: bool
 
 
-def entries(first_purchases: pd.Series, shown: Sequence[Shown]) -> pd.Series:
+def entries(first_purchases: pd.Series, shown: Sequence[LiveLists]) -> pd.Series:
     """Since when each customer has had a list of the experiment; who never had one is left out.
 
     Nobody leaves again: whoever was once given what their group is given counts to the end, whatever was live then.
@@ -44,7 +45,7 @@ def entries(first_purchases: pd.Series, shown: Sequence[Shown]) -> pd.Series:
     return entered.dropna()
 
 
-def time_of_others(shown: Sequence[Shown], start: datetime, until: datetime) -> float:
+def time_of_others(shown: Sequence[LiveLists], start: datetime, until: datetime) -> float:
     """The share of an experiment's time in which lists were live that were not made for its groups."""
     whole = (until - start).total_seconds()
     others = sum(
@@ -55,7 +56,7 @@ def time_of_others(shown: Sequence[Shown], start: datetime, until: datetime) -> 
     return others / whole if whole > 0 else 0.0
 
 
-def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> tuple[float, float]:
+def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> Bought:
     """What was bought, and how much of it was of products on the customer's lists: association, not effect.
 
     Who likes a product buys it, and has it on their lists for the same reason; control tells how much that is.
@@ -72,4 +73,4 @@ def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> tuple[float, 
     pairs = zip(lines[Lines.CUSTOMER_ID].tolist(), lines[Lines.STOCK_CODE].tolist(), strict=True)
     value = lines[Lines.VALUE].to_numpy(np.float64)
     hit = np.fromiter((pair in on_list for pair in pairs), np.bool_, len(value))
-    return float(value.sum()), float(value[hit].sum())
+    return Bought(value=float(value.sum()), on_list=float(value[hit].sum()))

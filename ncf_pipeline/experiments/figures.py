@@ -1,14 +1,14 @@
 """Figures of an experiment's report, as SVG: the same figures give the same bytes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
-from ncf_pipeline.experiments.results import is_finite
+from ncf_pipeline.experiments.design import Groups
+from ncf_pipeline.experiments.results import OrderValues, WeeklyEffect
 
 EFFECT, BASKETS = "effect.svg", "baskets.svg"
 
@@ -16,28 +16,28 @@ _FARTHEST = 1.0
 """Beyond so much of an effect nothing is drawn: the first weeks' intervals would hide all others."""
 
 
-def effect_by_week(rows: Sequence[Mapping[str, Any]], minimum_effect: float, words: str) -> bytes:
+def effect_by_week(effects: Sequence[WeeklyEffect], minimum_effect: float, words: str) -> bytes:
     """The effect as each weekly look found it, with the interval for one look and the one for all of them.
 
     Args:
-        rows: `by_week` of a report.
+        effects: oldest first.
         minimum_effect: the least that is worth finding.
         words: of the measure.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         axes = figure.subplots()
-        shown = [row for row in rows if is_finite(dict(row))]
-        weeks = [row["week"] for row in shown]
+        shown = [effect for effect in effects if effect.is_finite()]
+        weeks = [effect.week for effect in shown]
         axes.axhline(0, color="black", linewidth=1)
         axes.axhline(minimum_effect, color=GREY, linestyle=":", label="least effect worth finding")
         if shown:
-            low, high = ([row[name] for row in shown] for name in ("always_low", "always_high"))
+            low, high = [effect.always_low for effect in shown], [effect.always_high for effect in shown]
+            ends = [*low, *high]
             axes.fill_between(weeks, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95%, at all looks together")
-            low, high = ([row[name] for row in shown] for name in ("low", "high"))
+            low, high = [effect.low for effect in shown], [effect.high for effect in shown]
             axes.fill_between(weeks, low, high, color=BLUE, alpha=0.3, linewidth=0, label="95%, for one look")
-            axes.plot(weeks, [row["ratio"] for row in shown], color=BLUE, marker="o", markersize=3)
-            ends = [row[name] for row in shown for name in ("always_low", "always_high")]
+            axes.plot(weeks, [effect.ratio for effect in shown], color=BLUE, marker="o", markersize=3)
             axes.set_ylim(max(min(ends), -_FARTHEST), min(max(ends), _FARTHEST))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -47,24 +47,24 @@ def effect_by_week(rows: Sequence[Mapping[str, Any]], minimum_effect: float, wor
         return svg(figure)
 
 
-def baskets(spread: Mapping[str, Sequence[float]], groups: Mapping[str, str]) -> bytes:
+def baskets(values: OrderValues, groups: Groups[str]) -> bytes:
     """How orders spread over values in each group, on a scale of equal factors.
 
     Args:
-        spread: `baskets` of a report.
-        groups: what `treated` and `control` see.
+        values: histograms of both groups.
+        groups: what each group sees.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         axes = figure.subplots()
-        for name, colour, width in (("treated", BLUE, 2.0), ("control", ORANGE, 1.4)):
-            if spread["edges"]:
-                axes.stairs(spread[name], spread["edges"], color=colour, linewidth=width, label=groups[name])
+        if values.edges:
+            axes.stairs(values.treated, values.edges, color=BLUE, linewidth=2.0, label=groups.treated)
+            axes.stairs(values.control, values.edges, color=ORANGE, linewidth=1.4, label=groups.control)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlabel("value of an order, the shop's currency")
         axes.set_ylabel("share of orders")
-        if spread["edges"]:
+        if values.edges:
             axes.legend(frameon=False)
         return svg(figure)

@@ -105,10 +105,27 @@ def compare(sample: Sample, past: FloatArray, treated: Mask, quantile: float) ->
     return Comparison(up, down, adjusted[0], adjusted[1], plain[0], plain[1], *buyers)
 
 
-def spread(sample: Sample, past: FloatArray, quantile: float) -> tuple[float, float] | None:
-    """The variance of a customer's part in a measure's logarithm: with CUPED, and without; None without values.
+@dataclass(frozen=True)
+class Variances:
+    """The variance over customers of their contribution to the logarithm of a measure.
 
-    Over n customers, the squared standard error of a log ratio is this over n, times one over each group's share.
+    For n customers, the squared standard error of a log ratio is `variance / n * (1 / share + 1 / (1 - share))`.
+    """
+
+    with_cuped: float
+    without_cuped: float
+
+
+def variances(sample: Sample, past: FloatArray, quantile: float) -> Variances | None:
+    """How much customers differ, as one group.
+
+    Args:
+        sample: values of n customers, ascending, none below 0.
+        past: (n, covariates) what customers did before.
+        quantile: at which values above 0 are Winsorized; 1 for not at all.
+
+    Returns:
+        None if no value is above 0, or if there are fewer than two customers.
     """
     everybody = np.ones(len(past), np.bool_)
     group = _group(sample, everybody, _times(sample.value, quantile))
@@ -116,7 +133,7 @@ def spread(sample: Sample, past: FloatArray, quantile: float) -> tuple[float, fl
         return None
     parts = (group[1] / group[0])[:, None]
     left = parts - (past - past.mean(axis=0)) @ _slopes((parts,), (past,))
-    return float(left.var(ddof=1)), float(parts.var(ddof=1))
+    return Variances(with_cuped=float(left.var(ddof=1)), without_cuped=float(parts.var(ddof=1)))
 
 
 def sample_ratio(chosen: int, of_all: int, share: float) -> float:

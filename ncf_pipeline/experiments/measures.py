@@ -1,7 +1,7 @@
 """What a group does: from orders to a row of values for each customer. The unit is the customer, never the order.
 
 A customer counts from the moment at which they were first given what their group is given, and whether they buy then or
-not. What they did before is what they are compared by (`Look.past`).
+not. What they did before is what they are compared by (`Observations.past`).
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Look:
+class Observations:
     """What is known of an experiment's customers at an instant.
 
     Attributes:
@@ -87,7 +87,7 @@ class Look:
     samples: Mapping[str, Sample]
 
 
-def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Look:
+def observe(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Observations:
     """What customers did from when they entered until an instant.
 
     Args:
@@ -123,7 +123,7 @@ def look_at(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Loo
         REVENUE_PER_CUSTOMER: _sample(each, np.bincount(mine, value[after], n).astype(np.float64)),
         "repeat_rate": _followed(mine, at[after], np.datetime64(until)),
     }
-    return Look(ids, past, samples)
+    return Observations(ids, past, samples)
 
 
 def _cut(value: FloatArray, before: npt.NDArray[np.bool_]) -> FloatArray:

@@ -17,8 +17,8 @@ from scipy.optimize import brentq, nnls
 from scipy.stats import norm
 from statsmodels.stats.power import NormalIndPower
 
-from ncf_pipeline.experiments.inference import ONE_LOOK, spread
-from ncf_pipeline.experiments.measures import Measure, look_at
+from ncf_pipeline.experiments.inference import ONE_LOOK, variances
+from ncf_pipeline.experiments.measures import Measure, observe
 from ncf_pipeline.experiments.purchases import Orders
 from ncf_pipeline.experiments.sequential import best_ratio, margin, smallest_margin
 
@@ -71,34 +71,44 @@ def curve_through(weeks: Sequence[float], squared_errors: Sequence[float], custo
     return Curve(float(always), float(each_week), customers, float(w.max()))
 
 
-def past_curves(orders: pd.DataFrame, until: datetime, measure: Measure) -> tuple[Curve, Curve] | None:
-    """What the error would have been over the last weeks: with CUPED, and without.
+@dataclass(frozen=True)
+class Curves:
+    """The curve with CUPED, and the one without it."""
+
+    with_cuped: Curve
+    without_cuped: Curve
+
+
+def past_curves(orders: pd.DataFrame, until: datetime, measure: Measure) -> Curves | None:
+    """What the squared error would have been over the last weeks.
 
     Args:
         orders: columns of `purchases.Orders`.
         until: first instant excluded: where the experiment would start.
-        measure: which is decided by.
+        measure: the deciding one.
 
     Returns:
-        None where the past is too short, or nobody bought twice.
+        None if the past is too short, or if nobody bought twice.
     """
     if orders.empty:
         return None
     first = orders.groupby(Orders.CUSTOMER_ID)[Orders.PURCHASED_AT].min()
     weeks = (until - first.min()) / timedelta(weeks=1)
-    points: list[tuple[int, float, float, int]] = []
+    lengths, with_cuped, without_cuped, customers = [], [], [], 0
     for length in range(SHORTEST, min(LONGEST, int(weeks / 2)) + 1):
-        look = look_at(orders, entered_at(first, until - timedelta(weeks=length)), until)
-        found = spread(look.samples[measure.name], look.past, measure.quantile)
-        if found is not None and found[0] > 0:
-            n = len(look.customers)
-            points.append((length, found[0] / n, found[1] / n, n))
-    if not points:
+        observed = observe(orders, entered_at(first, until - timedelta(weeks=length)), until)
+        variance = variances(observed.samples[measure.name], observed.past, measure.quantile)
+        if variance is not None and variance.with_cuped > 0:
+            customers = len(observed.customers)
+            lengths.append(length)
+            with_cuped.append(variance.with_cuped / customers)
+            without_cuped.append(variance.without_cuped / customers)
+    if not lengths:
         return None
-    lengths = [point[0] for point in points]
-    with_past, without = ([point[place] for point in points] for place in (1, 2))
-    customers = points[-1][3]
-    return curve_through(lengths, with_past, customers), curve_through(lengths, without, customers)
+    return Curves(
+        with_cuped=curve_through(lengths, with_cuped, customers),
+        without_cuped=curve_through(lengths, without_cuped, customers),
+    )
 
 
 def entered_at(first_purchases: pd.Series, start: datetime) -> pd.Series:

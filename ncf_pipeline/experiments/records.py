@@ -3,12 +3,13 @@
 import json
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.experiments.results import Results
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
@@ -43,10 +44,17 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Report:
-    """One look at an experiment: `until` is on the shop's clock, `looked_at` on the wall's."""
+    """One row of `ml.experiment_report`: a look at an experiment.
+
+    Attributes:
+        until: first instant excluded, on the shop's clock.
+        results: every number; the column `figures`.
+        sentence: the outcome in plain words.
+        looked_at: on the wall's clock.
+    """
 
     until: datetime
-    figures: dict[str, Any]
+    results: Results
     sentence: str
     looked_at: datetime
 
@@ -74,8 +82,9 @@ def start(settings: Settings, design: Design, *, by: str) -> Experiment:
             raise InputError(f"{version.name} cannot serve: it has no model (any more), or the gate held it.")
         if serving is not None and serving.version == version.version:
             raise InputError(f"{version.name} is the champion: compare it with another version.")
-    told = {name: value for name, value in vars(design).items() if name != "name"}
-    rows = read_rows(settings, "start_experiment", called=design.name, **told, by=by)
+    # `read_rows` has a parameter `name` of its own.
+    parameters = {name: value for name, value in vars(design).items() if name != "name"}
+    rows = read_rows(settings, "start_experiment", called=design.name, **parameters, by=by)
     if not rows:
         running_now = running(settings)
         if running_now is not None:
@@ -99,7 +108,7 @@ def end(settings: Settings, number: int, *, by: str, why: str, stopped_at: datet
 
 def experiments(settings: Settings) -> list[Experiment]:
     """All of them, newest first."""
-    return [Experiment(row[0], Design(*row[1:15]), *row[15:]) for row in read_rows(settings, "experiments")]
+    return [_experiment(row) for row in read_rows(settings, "experiments")]
 
 
 def experiment(settings: Settings, name: str | None = None) -> Experiment:
@@ -108,11 +117,11 @@ def experiment(settings: Settings, name: str | None = None) -> Experiment:
     Raises:
         InputError: there is none.
     """
-    found = [entry for entry in experiments(settings) if name is None or entry.design.name == name]
-    if not found:
-        which = f"no experiment {name}" if name else "no experiment yet"
-        raise InputError(f"There is {which}: `ncf-pipeline experiment list` shows all.")
-    return found[0]
+    for entry in experiments(settings):
+        if name is None or entry.design.name == name:
+            return entry
+    missing = f"no experiment {name}" if name else "no experiment yet"
+    raise InputError(f"There is {missing}: `ncf-pipeline experiment list` shows all.")
 
 
 def running(settings: Settings) -> Experiment | None:
@@ -120,19 +129,33 @@ def running(settings: Settings) -> Experiment | None:
     return next((entry for entry in experiments(settings) if entry.state == "running"), None)
 
 
-def record_report(settings: Settings, number: int, figures: dict[str, Any], sentence: str, until: datetime) -> None:
+def record_report(settings: Settings, number: int, results: Results, sentence: str) -> None:
     """Keeps what a look found, in place of an earlier look at the same instant."""
     with transaction(settings) as connection:
         query_rows(
             connection,
             "record_experiment_report",
             experiment=number,
-            until=until,
-            figures=json.dumps(figures),
+            until=results.until,
+            figures=json.dumps(results.as_dict()),
             sentence=sentence,
         )
 
 
 def reports(settings: Settings, number: int) -> list[Report]:
     """All looks at an experiment, oldest first."""
-    return [Report(*row) for row in read_rows(settings, "experiment_reports", experiment=number)]
+    return [
+        Report(
+            until=row.until,
+            results=Results.from_dict(row.figures),
+            sentence=row.sentence,
+            looked_at=row.looked_at,
+        )
+        for row in read_rows(settings, "experiment_reports", experiment=number)
+    ]
+
+
+def _experiment(row: Any) -> Experiment:
+    columns = row._asdict()
+    design = Design(**{each.name: columns.pop(each.name) for each in fields(Design)})
+    return Experiment(number=columns.pop("experiment"), design=design, **columns)

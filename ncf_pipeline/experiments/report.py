@@ -1,18 +1,17 @@
 """An experiment's report: a Markdown file with its figures, in the artifact store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, replace
 
 import fsspec
 
 from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.experiments import figures as experiment_figures
+from ncf_pipeline.experiments import figures
+from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.records import Experiment, Report
-from ncf_pipeline.experiments.results import UNLIKELY
+from ncf_pipeline.experiments.results import Interval, MeasureResult, Results, Verdict
 from ncf_pipeline.experiments.sentences import FOLDER, percent
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.files import new_file, store_errors
@@ -31,9 +30,24 @@ HEAD = (
 )
 
 CAPTIONS = {
-    experiment_figures.EFFECT: "Effect by week, with its intervals",
-    experiment_figures.BASKETS: "Orders by value",
+    figures.EFFECT: "Effect by week, with its intervals",
+    figures.BASKETS: "Orders by value",
 }
+"""Of the figures, by file name."""
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What a page shows of an experiment's newest report, in the words of the Markdown file."""
+
+    sentence: str
+    verdict: Verdict
+    facts: list[str]
+    head: Sequence[str]
+    rows: list[list[str]]
+    notes: list[str]
+    attribution: str
+    figures: Mapping[str, str]
 
 
 def folder(settings: Settings, name: str) -> str:
@@ -41,14 +55,14 @@ def folder(settings: Settings, name: str) -> str:
     return f"{settings.artifacts}/{FOLDER}/{name}"
 
 
-def write(settings: Settings, entry: Experiment, figures: Mapping[str, Any], sentence: str) -> str:
+def write(settings: Settings, entry: Experiment, results: Results, sentence: str) -> str:
     """Writes the report in place of the one before; gives its folder.
 
     Raises:
         ArtifactError: the artifact store refused.
     """
     url = folder(settings, entry.design.name)
-    parts = {**drawn(entry.design, figures), MARKDOWN: render(entry, figures, sentence).encode()}
+    parts = {**drawn(entry.design, results), MARKDOWN: render(entry, results, sentence).encode()}
     for name, content in parts.items():
         with new_file(f"{url}/{name}") as file:
             file.write(content)
@@ -70,32 +84,32 @@ def read_figure(settings: Settings, name: str, figure: str) -> bytes:
     return content
 
 
-def shown(entry: Experiment, report: Report) -> dict[str, Any]:
-    """The newest report as a page shows it: the same words as in Markdown."""
-    design = replace(entry.design, starts_at=datetime.fromisoformat(report.figures["starts_at"]))
-    told = replace(entry, design=design)
-    return {
-        "sentence": report.sentence,
-        "verdict": report.figures["verdict"],
-        "facts": facts(told, report.figures),
-        "head": HEAD,
-        "rows": [cells(row) for row in report.figures["measures"]],
-        "notes": notes(report.figures),
-        "attribution": attribution(design, report.figures),
-        "figures": CAPTIONS,
-    }
+def shown(entry: Experiment, report: Report) -> PageContent:
+    """The newest report for a page."""
+    results = report.results
+    design = replace(entry.design, starts_at=results.starts_at)
+    return PageContent(
+        sentence=report.sentence,
+        verdict=results.verdict,
+        facts=facts(replace(entry, design=design), results),
+        head=HEAD,
+        rows=[cells(result) for result in results.measures],
+        notes=notes(results),
+        attribution=attribution(design, results),
+        figures=CAPTIONS,
+    )
 
 
-def drawn(design: Design, figures: Mapping[str, Any]) -> dict[str, bytes]:
+def drawn(design: Design, results: Results) -> dict[str, bytes]:
     """The report's figures, as SVG by file name."""
     words = MEASURES[design.metric].words
     return {
-        experiment_figures.EFFECT: experiment_figures.effect_by_week(figures["by_week"], design.minimum_effect, words),
-        experiment_figures.BASKETS: experiment_figures.baskets(figures["baskets"], design.groups),
+        figures.EFFECT: figures.effect_by_week(results.by_week, design.minimum_effect, words),
+        figures.BASKETS: figures.baskets(results.baskets, design.groups),
     }
 
 
-def render(entry: Experiment, figures: Mapping[str, Any], sentence: str) -> str:
+def render(entry: Experiment, results: Results, sentence: str) -> str:
     """The report in Markdown."""
     design = entry.design
     return "\n".join(
@@ -104,58 +118,56 @@ def render(entry: Experiment, figures: Mapping[str, Any], sentence: str) -> str:
             "",
             f"**{sentence}**",
             "",
-            *(f"- {line}" for line in facts(entry, figures)),
+            *(f"- {line}" for line in facts(entry, results)),
             "",
             "## What the groups did",
             "",
-            *_table(figures["measures"]),
+            *_table(results.measures),
             "",
-            *notes(figures),
+            *notes(results),
             "",
             *(f"![{caption}]({name})\n" for name, caption in CAPTIONS.items()),
             "## What was on their lists",
             "",
-            attribution(design, figures),
+            attribution(design, results),
             "",
         ]
     )
 
 
-def facts(entry: Experiment, figures: Mapping[str, Any]) -> list[str]:
+def facts(entry: Experiment, results: Results) -> list[str]:
     """What was decided before, who is in it, and whether it is as it should be."""
-    design, ratio = entry.design, figures["sample_ratio"]
-    groups = figures["groups"]
-    share, others = ("treated", "control") if design.share_is_treated else ("control", "treated")
+    design, ratio = entry.design, results.sample_ratio
     end = f"until {design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "without an end"
-    told = [
+    lines = [
         f"Hypothesis: {design.hypothesis}",
-        f"{design.share:.1%} of the customers see {design.groups[share]}, all others {design.groups[others]}; guests "
+        f"{design.share:.1%} of the customers see {design.seen_by_share}, all others {design.seen_by_others}; guests "
         "are in no group",
-        f"From {design.starts_at:%Y-%m-%d}, {end}; bought before {figures['until'][:10]} counts here",
+        f"From {design.starts_at:%Y-%m-%d}, {end}; bought before {results.until:%Y-%m-%d} counts here",
         f"Decided by {MEASURES[design.metric].words}, "
         + ("each week" if design.decides == "weekly" else "by one look at the end")
         + f"; {percent(design.minimum_effect)} is the least worth finding, with a chance of {design.power:.0%}",
         *(
-            f"{name}, with {design.groups[name]}: {groups[name]['customers']:,} customers, of whom "
-            f"{groups[name]['buyers']:,} bought, {groups[name]['orders']:,} orders"
-            for name in ("treated", "control")
+            f"{name}, with {lists}: {group.customers:,} customers, of whom {group.buyers:,} bought, "
+            f"{group.orders:,} orders"
+            for (name, group), (_, lists) in zip(results.groups.items(), design.groups.items(), strict=True)
         ),
-        f"{ratio['in_share']:,} of {ratio['of_all']:,} are in the share; chance is as far from {ratio['share']:.1%} in "
-        f"{ratio['p']:.1%} of cases" + (", so something else did it" if ratio["p"] < UNLIKELY else ""),
+        f"{ratio.in_share:,} of {ratio.of_all:,} are in the share; chance is as far from {ratio.share:.1%} in "
+        f"{ratio.p:.1%} of cases" + (", so something else did it" if ratio.p < UNLIKELY else ""),
     ]
-    if figures.get("other_lists", 0) > 0:
-        told.append(
-            f"In {figures['other_lists']:.1%} of the time, lists were live that were not made for these groups (a "
+    if results.other_lists > 0:
+        lines.append(
+            f"In {results.other_lists:.1%} of the time, lists were live that were not made for these groups (a "
             "rollback); the effect is found as smaller than it is by about so much"
         )
     if entry.ended_why is not None:
-        told.append(f"Ended by {entry.ended_by}: {entry.ended_why}")
-    return told
+        lines.append(f"Ended by {entry.ended_by}: {entry.ended_why}")
+    return lines
 
 
-def notes(figures: Mapping[str, Any]) -> list[str]:
+def notes(results: Results) -> list[str]:
     """How the table is to be read."""
-    cuts = ", ".join(f"{row['words']} {row['quantile']:.0%}" for row in figures["measures"] if row["quantile"] < 1)
+    cuts = ", ".join(f"{result.words} {result.quantile:.0%}" for result in results.measures if result.quantile < 1)
     return [
         "Returns are taken off. The unit is the customer. Effects are with CUPED: what the groups differed by before "
         f"is taken off. Large values are cut, so that so many of those above 0, or more, lie below: {cuts or 'none'}. "
@@ -164,46 +176,45 @@ def notes(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def attribution(design: Design, figures: Mapping[str, Any]) -> str:
+def attribution(design: Design, results: Results) -> str:
     """What was bought from lists, in words."""
-    shares = figures.get("attribution", {})
-    told = [
-        f"of what customers with {design.groups[name]} spent, {shares[name]:.1%} was for products on their lists at "
-        "the time"
-        for name in ("treated", "control")
-        if shares.get(name) is not None
+    groups, on_list = design.groups, results.attribution
+    parts = [
+        f"of what customers with {lists} spent, {share:.1%} was for products on their lists at the time"
+        for lists, share in ((groups.treated, on_list.treated), (groups.control, on_list.control))
+        if share is not None
     ]
-    if not told:
+    if not parts:
         return "Nothing was bought yet while lists of the experiment were live."
-    words = "; ".join(told)
+    words = "; ".join(parts)
     return (
         f"{words[0].upper()}{words[1:]}. That is an association and no effect: who likes a product buys it without a "
         "list too. What lists add is said above."
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
+def _table(results: Sequence[MeasureResult]) -> list[str]:
+    if not results:
         return ["Too little was bought to compare."]
     return [
         f"| {' | '.join(HEAD)} |",
         "| --- " * len(HEAD) + "|",
-        *("| " + " | ".join(cells(row)) + " |" for row in rows),
+        *("| " + " | ".join(cells(result)) + " |" for result in results),
     ]
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
-    """A measure's row as people read it."""
-    difference = row["difference"]
+def cells(result: MeasureResult) -> list[str]:
+    """A measure's row, in the columns of `HEAD`."""
+    difference = result.difference
     return [
-        row["words"],
-        number(row["treated"]),
-        number(row["control"]),
-        f"{number(difference['value'])} [{number(difference['low'])}, {number(difference['high'])}]",
-        f"{row['ratio']['value']:+.1%} {_ends(row['ratio'])}",
-        _ends(row["always"]) if row["enough"] else "too few",
-        f"{row['plain']['value']:+.1%} {_ends(row['plain'])}",
-        f"{row['uncut']['value']:+.1%} {_ends(row['uncut'])}" if row["uncut"] is not None else "",
+        result.words,
+        number(result.treated),
+        number(result.control),
+        f"{number(difference.value)} [{number(difference.low)}, {number(difference.high)}]",
+        _effect(result.ratio),
+        _ends(result.always) if result.enough else "too few",
+        _effect(result.plain),
+        _effect(result.uncut) if result.uncut is not None else "",
     ]
 
 
@@ -212,5 +223,9 @@ def number(value: float) -> str:
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _ends(interval: Mapping[str, float]) -> str:
-    return f"[{interval['low']:+.1%}, {interval['high']:+.1%}]"
+def _effect(interval: Interval) -> str:
+    return f"{interval.value:+.1%} {_ends(interval)}"
+
+
+def _ends(interval: Interval) -> str:
+    return f"[{interval.low:+.1%}, {interval.high:+.1%}]"

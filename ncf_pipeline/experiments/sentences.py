@@ -1,11 +1,10 @@
 """An experiment's outcome in one plain sentence, and a plan's in a few."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from ncf_pipeline.experiments.analysis import FEWEST_BUYERS, UNLIKELY
 from ncf_pipeline.experiments.design import Design
+from ncf_pipeline.experiments.plan import Plan
 from ncf_pipeline.experiments.power import FEWEST_WEEKS, MOST_WEEKS
-from ncf_pipeline.experiments.results import FEWEST_BUYERS, UNLIKELY
+from ncf_pipeline.experiments.results import Results
 
 FOLDER = "experiments"
 """Of the reports, in the artifact store."""
@@ -22,37 +21,29 @@ _SPENT = {
 }
 
 
-def sentence(design: Design, figures: Mapping[str, Any]) -> str:
-    """What may be said of an experiment.
-
-    Args:
-        design: of the experiment.
-        figures: from `results.measure`; `has_ended`, where nobody takes part any more.
-    """
-    ended = figures.get("has_ended", False)
-    customers = sum(group["customers"] for group in figures["groups"].values())
-    over = f"over {customers:,} customers and {_weeks(figures['weeks'])}"
-    if figures["sample_ratio"]["p"] < UNLIKELY:
-        ratio = figures["sample_ratio"]
+def sentence(design: Design, results: Results) -> str:
+    """The outcome of a look at an experiment, in one sentence."""
+    ended, ratio, verdict = results.has_ended, results.sample_ratio, results.verdict
+    over = f"over {results.customers:,} customers and {_weeks(results.weeks)}"
+    if ratio.p < UNLIKELY:
         return (
-            f"Nothing can be said: {ratio['in_share']:,} of {ratio['of_all']:,} customers are in a group that should "
-            f"have {ratio['share']:.1%} of them, which chance does not do. Find out why first."
+            f"Nothing can be said: {ratio.in_share:,} of {ratio.of_all:,} customers are in a group that should "
+            f"have {ratio.share:.1%} of them, which chance does not do. Find out why first."
         )
-    verdict = figures["verdict"]
     if verdict == "early":
         return (
             f"It is too early to say anything: {over}. At least {FEWEST_WEEKS} weeks, and {FEWEST_BUYERS} customers in "
             "each group who bought, are needed."
         )
     if verdict in ("more", "less"):
-        row = next(row for row in figures["measures"] if row["measure"] == design.metric)
-        interval = row["ratio" if design.decides == "once" else "always"]
+        result = results.measure(design.metric)
+        interval = result.ratio if design.decides == "once" else result.always
         words, more, less = _SPENT[design.metric]
-        value = row["ratio"]["value"]
+        value = result.ratio.value
         said = words.format(percent=f"{abs(value):.1%}", more=more if value > 0 else less)
         return (
-            f"Customers with {design.groups['treated']} {said} those with {design.groups['control']} "
-            f"(95% interval {interval['low']:+.1%} to {interval['high']:+.1%}), {over}."
+            f"Customers with {design.groups.treated} {said} those with {design.groups.control} "
+            f"(95% interval {interval.low:+.1%} to {interval.high:+.1%}), {over}."
         )
     if verdict == "none":
         least = percent(design.minimum_effect)
@@ -63,7 +54,7 @@ def sentence(design: Design, figures: Mapping[str, Any]) -> str:
             return f"Nothing was decided: this experiment ended before its one look, on {end} ({over})."
         return f"Nothing is decided before {end}: this experiment is looked at once, then. So far {over}."
     return f"No difference {'could' if ended else 'can'} be told apart from chance{'' if ended else ' yet'}; " + (
-        f"{_rest(design, figures['more_weeks'], ended=ended)} ({over})."
+        f"{_rest(design, results.more_weeks, ended=ended)} ({over})."
     )
 
 
@@ -85,31 +76,33 @@ def _weeks(weeks: float) -> str:
     return f"{whole} {'week' if whole == 1 else 'weeks'}" if whole >= 1 else "less than a week"
 
 
-def plan_in_words(found: Mapping[str, Any]) -> list[str]:
-    """What a plan means, plainly.
-
-    Args:
-        found: from `stages.experiments.plan`.
-    """
-    effect, power = f"{found['effect']:+.1%}", f"{found['power']:.0%}"
-    largest = max(found["shares"], key=lambda row: row["share"])
+def plan_in_words(plan: Plan) -> list[str]:
+    """What a plan means: a line for each way of deciding, and one for what it is based on."""
+    effect, power = f"{plan.effect:+.1%}", f"{plan.power:.0%}"
+    largest = max(plan.shares, key=lambda planned: planned.share)
+    weekly = [(planned.share, planned.weekly) for planned in plan.shares]
+    once = [(planned.share, planned.once) for planned in plan.shares]
+    ways = (
+        ("looked at every week", weekly, largest.weekly),
+        ("looked at once, at the end", once, largest.once),
+    )
     lines = []
-    for name, words in (("weekly", "looked at every week"), ("once", "looked at once, at the end")):
-        possible = [row for row in found["shares"] if row[name]["weeks"] is not None]
-        if possible:
-            row = min(possible, key=lambda row: row["share"])
-            drawn_on = ", longer than the past that tells it" if row[name]["weeks"] > found["seen_weeks"] else ""
-            lines.append(f"A share of {row['share']:.1%}, {words}: {_weeks(row[name]['weeks'])}{drawn_on}.")
+    for words, needed_by_share, of_largest in ways:
+        enough = [(share, needed.weeks) for share, needed in needed_by_share if needed.weeks is not None]
+        if enough:
+            share, weeks = min(enough)
+            drawn_on = ", longer than the past that tells it" if weeks > plan.seen_weeks else ""
+            lines.append(f"A share of {share:.1%}, {words}: {_weeks(weeks)}{drawn_on}.")
             continue
-        least = largest[name]["smallest_effect_in_half_a_year"]
+        least = of_largest.smallest_effect_in_half_a_year
         would = f"half a year would find {least:+.1%} or more" if least is not None else "nothing would be found"
         lines.append(
             f"The shop is too small to find {effect} with a chance of {power}, {words}: not within "
-            f"{found['most_weeks']} weeks, even with {largest['share']:.1%} of the customers in the smaller group; "
+            f"{plan.most_weeks} weeks, even with {largest.share:.1%} of the customers in the smaller group; "
             f"{would}."
         )
     lines.append(
-        f"From {found['customers']:,} customers and {found['seen_weeks']:.0f} weeks of the past; customers' own past "
+        f"From {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past; customers' own past "
         "(CUPED) is used."
     )
     return lines

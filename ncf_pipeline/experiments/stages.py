@@ -6,24 +6,27 @@ worse off than its harm bound allows, ends. The next publication then gives ever
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.experiments import plan as planning
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import report as experiment_report
+from ncf_pipeline.experiments.analysis import UNLIKELY, measure
 from ncf_pipeline.experiments.assignment import Mask, chosen
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.exposure import Shown, bought_from_lists, entries, time_of_others
+from ncf_pipeline.experiments.exposure import LiveLists, bought_from_lists, entries, time_of_others
+from ncf_pipeline.experiments.guardrails import harm_to_share, lists_lose
 from ncf_pipeline.experiments.measures import MEASURES
-from ncf_pipeline.experiments.power import MOST_WEEKS, chance_within, past_curves, smallest_effect, weeks_needed
+from ncf_pipeline.experiments.plan import Plan
+from ncf_pipeline.experiments.power import past_curves
 from ncf_pipeline.experiments.purchases import Lines, orders_of
 from ncf_pipeline.experiments.records import Experiment
-from ncf_pipeline.experiments.results import UNLIKELY, harm_to_share, lists_lose, measure
+from ncf_pipeline.experiments.results import Attribution, Results, Slice
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sentences import sentence
 from ncf_pipeline.registry import live_periods as live_history
@@ -36,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 BY_ITSELF = "measure_uplift"
 SHARES = (0.05, 0.1, 0.2, 0.5)
-HALF_A_YEAR = 26  # weeks
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Look:
 
     Attributes:
         name: of the experiment.
-        figures: every number; see `experiments.results.measure`, with `attribution` and `other_lists` beside it.
+        results: every number; `figures` in JSON.
         sentence: the outcome in plain words.
         url: the folder of the report in the artifact store.
         ends: why the experiment is to end by this look (`conclude`); None if it goes on, or has ended before.
@@ -55,7 +57,7 @@ class Look:
     """
 
     name: str
-    figures: dict[str, Any]
+    results: Results
     sentence: str
     url: str
     ends: str | None
@@ -63,8 +65,13 @@ class Look:
     loss: str | None
     mismatch: str | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "results"}
+        return {"name": values.pop("name"), "figures": self.results.as_dict(), **values}
 
-def plan(settings: Settings, *, effect: float, power: float, metric: str, share: float | None = None) -> dict[str, Any]:
+
+def plan(settings: Settings, *, effect: float, power: float, metric: str, share: float | None = None) -> Plan:
     """How many weeks, and what share, an effect needs to be found, by the shop's own past.
 
     Args:
@@ -74,10 +81,6 @@ def plan(settings: Settings, *, effect: float, power: float, metric: str, share:
         metric: of `experiments.measures.MEASURES`.
         share: of the customers in the smaller group; several if None.
 
-    Returns:
-        What was asked, `customers`, `seen_weeks`, and `shares`: for each, the weeks that are needed (None where
-        two years are too few) looked at every week or once, with CUPED or without, and what half a year would find.
-
     Raises:
         InputError: the past is too short.
     """
@@ -85,30 +88,8 @@ def plan(settings: Settings, *, effect: float, power: float, metric: str, share:
     curves = past_curves(orders_of(customers_lines(settings, until)), until, MEASURES[metric])
     if curves is None:
         raise InputError("The shop's past is too short for a plan: load invoices of six weeks at least.")
-    with_past, without = curves
-    rows = []
-    for each in SHARES if share is None else (share,):
-        row: dict[str, Any] = {"share": each}
-        for name, every_week in (("weekly", True), ("once", False)):
-            how: dict[str, Any] = {"share": each, "power": power, "every_week": every_week}
-            least = smallest_effect(with_past, HALF_A_YEAR, **how)
-            row[name] = {
-                "weeks": weeks_needed(with_past, effect, **how),
-                "weeks_without_cuped": weeks_needed(without, effect, **how),
-                "chance_in_half_a_year": chance_within(with_past, effect, HALF_A_YEAR, **how),
-                "smallest_effect_in_half_a_year": least if np.isfinite(least) else None,
-            }
-        rows.append(row)
-    return {
-        "effect": effect,
-        "power": power,
-        "metric": metric,
-        "until": until.isoformat(),
-        "customers": with_past.customers,
-        "seen_weeks": with_past.seen_weeks,
-        "most_weeks": MOST_WEEKS,
-        "shares": rows,
-    }
+    shares = SHARES if share is None else (share,)
+    return planning.plan(curves, effect=effect, power=power, metric=metric, until=until, shares=shares)
 
 
 def start(settings: Settings, design: Design, *, by: str) -> Experiment:
@@ -168,19 +149,29 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     shown = [_shown(period, entry.number, until) for period in periods]
     first = lines.groupby(Lines.CUSTOMER_ID)[Lines.PURCHASED_AT].min()
     entered = entries(first, shown)
-    figures = measure(design, orders_of(lines), entered, until)
-    figures["has_ended"] = entry.state == "ended"
-    figures["other_lists"] = time_of_others(shown, design.starts_at, until)
     before = experiment_registry.reports(settings, entry.number)
-    earlier = before[-1].figures["attribution"]["slices"] if before else []
-    figures["attribution"] = _attribution(periods, entry, lines, entered, until, earlier)
-    text = sentence(design, figures)
-    experiment_registry.record_report(settings, entry.number, figures, text, until)
-    url = experiment_report.write(settings, replace(entry, design=design), figures, text)
+    earlier = before[-1].results.attribution.slices if before else ()
+    results = replace(
+        measure(design, orders_of(lines), entered, until),
+        has_ended=entry.state == "ended",
+        other_lists=time_of_others(shown, design.starts_at, until),
+        attribution=Attribution.of(_slices(periods, entry, lines, entered, until, earlier)),
+    )
+    text = sentence(design, results)
+    experiment_registry.record_report(settings, entry.number, results, text)
+    url = experiment_report.write(settings, replace(entry, design=design), results, text)
     logger.info("%s: %s", design.name, text)
-    harm, loss, mismatch = _harm(design, figures), _loss(design, figures), _mismatch(design, figures)
-    ends = _ends(settings, entry, harm, clock)
-    return Look(design.name, figures, text, url, ends, harm, loss, mismatch)
+    harm = _harm(design, results)
+    return Look(
+        name=design.name,
+        results=results,
+        sentence=text,
+        url=url,
+        ends=_ends(settings, entry, harm, clock),
+        harm=harm,
+        loss=_loss(design, results),
+        mismatch=text if results.sample_ratio.p < UNLIKELY else None,
+    )
 
 
 def conclude(settings: Settings, found: Look) -> bool:
@@ -190,7 +181,7 @@ def conclude(settings: Settings, found: Look) -> bool:
     """
     if found.ends is None:
         return False
-    entry, until = experiment_registry.experiment(settings, found.name), datetime.fromisoformat(found.figures["until"])
+    entry, until = experiment_registry.experiment(settings, found.name), found.results.until
     if not experiment_registry.end(settings, entry.number, by=BY_ITSELF, why=found.ends, stopped_at=until):
         return False
     logger.warning("%s has ended: %s", found.name, found.ends)
@@ -204,9 +195,9 @@ def outlived(settings: Settings) -> bool:
     return groups is not None and (running is None or running.number != groups)
 
 
-def _shown(period: LivePeriod, number: int, until: datetime) -> Shown:
+def _shown(period: LivePeriod, number: int, until: datetime) -> LiveLists:
     end = min(period.answers_until or until, until)
-    return Shown(period.as_of, period.answers_from, end, is_ours=period.experiment == number)
+    return LiveLists(period.as_of, period.answers_from, end, is_ours=period.experiment == number)
 
 
 def _ends(settings: Settings, entry: Experiment, harm: str | None, clock: datetime) -> str | None:
@@ -224,42 +215,36 @@ def _ends(settings: Settings, entry: Experiment, harm: str | None, clock: dateti
     return None
 
 
-def _harm(design: Design, figures: dict[str, Any]) -> str | None:
-    found = harm_to_share(design, figures)
-    if found is None:
+def _harm(design: Design, results: Results) -> str | None:
+    harm = harm_to_share(design, results)
+    if harm is None:
         return None
-    measure, worse = found
-    share, others = ("treated", "control") if design.share_is_treated else ("control", "treated")
     return (
-        f"customers with {design.groups[share]} are worse off than those with {design.groups[others]} by {worse:.1%} "
-        f"at least ({MEASURES[measure].words}); the bound is {design.harm_bound:.0%}."
+        f"customers with {design.seen_by_share} are worse off than those with {design.seen_by_others} by "
+        f"{harm.amount:.1%} at least ({MEASURES[harm.measure].words}); the bound is {design.harm_bound:.0%}."
     )
 
 
-def _loss(design: Design, figures: dict[str, Any]) -> str | None:
-    found = lists_lose(design, figures)
-    if found is None:
+def _loss(design: Design, results: Results) -> str | None:
+    loss = lists_lose(design, results)
+    if loss is None:
         return None
-    measure, less = found
-    return f"Personal lists sell less than best sellers would, by {less:.1%} at least ({MEASURES[measure].words})."
+    words = MEASURES[loss.measure].words
+    return f"Personal lists sell less than best sellers would, by {loss.amount:.1%} at least ({words})."
 
 
-def _mismatch(design: Design, figures: dict[str, Any]) -> str | None:
-    return sentence(design, figures) if figures["sample_ratio"]["p"] < UNLIKELY else None
-
-
-def _attribution(
+def _slices(
     periods: Sequence[LivePeriod],
     entry: Experiment,
     lines: pd.DataFrame,
     entered: pd.Series,
     until: datetime,
-    earlier: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """How much of what each group bought was on their lists then; of each time that lists were live, once."""
-    done = [row for row in earlier if datetime.fromisoformat(row["until"]) <= until]
-    since = max((datetime.fromisoformat(row["until"]) for row in done), default=datetime.min)  # noqa: DTZ901
-    design, slices = entry.design, list(done)
+    earlier: Sequence[Slice],
+) -> tuple[Slice, ...]:
+    """What was bought from lists, by publication: slices of an earlier look are kept, only later ones are computed."""
+    slices = [part for part in earlier if part.until <= until]
+    since = max((part.until for part in slices), default=datetime.min)  # noqa: DTZ901 - the shop's clock has no zone
+    design = entry.design
     for period in periods:
         start, end = max(period.answers_from, since), min(period.answers_until or until, until)
         if period.experiment != entry.number or start >= end:
@@ -273,13 +258,13 @@ def _attribution(
             continue
         in_share: Mask = chosen(design.salt, design.share, bought[Lines.CUSTOMER_ID].tolist())
         treated = in_share if design.share_is_treated else ~in_share
-        row: dict[str, Any] = {"from": start.isoformat(), "until": end.isoformat(), "publication": period.number}
-        for name, mine in (("treated", treated), ("control", ~treated)):
-            value, on_list = bought_from_lists(bought[mine], lists)
-            row[name] = {"value": value, "on_list": on_list}
-        slices.append(row)
-    shares = {}
-    for name in ("treated", "control"):
-        value = sum(row[name]["value"] for row in slices)
-        shares[name] = sum(row[name]["on_list"] for row in slices) / value if value else None
-    return {**shares, "slices": slices}
+        slices.append(
+            Slice(
+                start=start,
+                until=end,
+                publication=period.number,
+                treated=bought_from_lists(bought[treated], lists),
+                control=bought_from_lists(bought[~treated], lists),
+            )
+        )
+    return tuple(slices)

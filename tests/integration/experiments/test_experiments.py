@@ -172,23 +172,23 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     )
     found = experiments.look(settings)
 
-    row = found.figures["measures"][0]
-    assert row["measure"] == "average_order_value"
-    assert row["ratio"]["low"] < 0.4 < row["ratio"]["high"]
-    assert row["always"]["low"] > 0.1
-    groups = found.figures["groups"]
-    assert groups["treated"]["customers"] + groups["control"]["customers"] == len(CUSTOMERS) + 1
-    assert groups["control"]["customers"] == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
+    result = found.results.measures[0]
+    assert result.measure == "average_order_value"
+    assert result.ratio.low < 0.4 < result.ratio.high
+    assert result.always.low > 0.1
+    groups = found.results.groups
+    assert groups.treated.customers + groups.control.customers == len(CUSTOMERS) + 1
+    assert groups.control.customers == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
     lines = customers_lines(settings, datetime(2012, 1, 1))
     orders = lines[(lines["purchased_at"] >= start) & (lines["quantity"] > 0)].drop_duplicates("invoice_no")
-    assert groups["treated"]["orders"] + groups["control"]["orders"] == len(orders) - 1  # but for the newcomer's
+    assert groups.treated.orders + groups.control.orders == len(orders) - 1  # but for the newcomer's
     assert found.sentence.startswith("Customers with personal lists spent ")
     assert "more per order than those with best sellers (95% interval +" in found.sentence
     assert found.sentence.endswith("over 241 customers and 5 weeks.")
-    *weeks, newest = found.figures["by_week"]
-    assert [entry["week"] for entry in weeks] == [1, 2, 3, 4]
-    assert 4.9 < newest["week"] <= 5
-    assert (newest["ratio"], newest["always_low"]) == (row["ratio"]["value"], row["always"]["low"])
+    *weeks, newest = found.results.by_week
+    assert [effect.week for effect in weeks] == [1, 2, 3, 4]
+    assert 4.9 < newest.week <= 5
+    assert (newest.ratio, newest.always_low) == (result.ratio.value, result.always.low)
     assert found.mismatch is None
     assert found.loss is None
 
@@ -207,7 +207,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     # What is bought after the end does not count, and a look again finds the same.
     shop.sell(start + timedelta(weeks=5), 1)
     again = experiments.look(settings, "spring")
-    assert (again.figures, again.ends) == ({**found.figures, "has_ended": True}, None)
+    assert (again.results, again.ends) == (replace(found.results, has_ended=True), None)
     assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
 
     # What was bought from lists, counted again.
@@ -218,8 +218,8 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
         (lines["purchased_at"] >= start) & ~lines["customer_id"].isin(control) & (lines["customer_id"] != 99_999)
     ]
     on = mine[[pair in listed for pair in zip(mine["customer_id"], mine["stock_code"], strict=True)]]
-    assert found.figures["attribution"]["treated"] == pytest.approx(on["value"].sum() / mine["value"].sum())
-    assert 0.1 < found.figures["attribution"]["treated"] < 1
+    assert found.results.attribution.treated == pytest.approx(on["value"].sum() / mine["value"].sum())
+    assert 0.1 < found.results.attribution.treated < 1
 
     # The report, and the commands.
     with fsspec.open(f"{found.url}/report.md", "rt") as file:
@@ -238,6 +238,10 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     assert found.sentence in shown.stdout, shown.output
     told = json.loads(CliRunner().invoke(app, ["experiment", "report", "spring", "--json"]).stdout)
     assert told["sentence"] == found.sentence
+    assert told["figures"] == again.results.as_dict()
+    assert told.keys() == {
+        *("name", "figures", "sentence", "url", "ends", "harm", "loss", "mismatch", "ended", "publication")
+    }
     listed = json.loads(CliRunner().invoke(app, ["experiment", "list", "--json"]).stdout)
     assert [(entry["name"], entry["state"], entry["sentence"]) for entry in listed] == [
         ("spring", "ended", found.sentence)
@@ -322,7 +326,7 @@ def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(
     for customer in (erased, counted):
         forget(settings, customer, requested_by="test")
     (kept,) = experiment_registry.reports(settings, 1)
-    assert (kept.figures, kept.sentence) == (found.figures, found.sentence)
+    assert (kept.results, kept.sentence) == (found.results, found.sentence)
     with fsspec.open(f"{found.url}/report.md", "rt") as file:
         text = file.read()
     assert found.sentence in text
@@ -332,8 +336,8 @@ def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(
     assert [entry.customers for entry in registry.publications(settings)] == [len(CUSTOMERS) - 1]
 
     later = experiments.look(settings)
-    assert sum(each["customers"] for each in later.figures["groups"].values()) == len(CUSTOMERS) - 1
-    assert later.figures["attribution"] == found.figures["attribution"]
+    assert later.results.customers == len(CUSTOMERS) - 1
+    assert later.results.attribution == found.results.attribution
 
 
 def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
@@ -367,16 +371,16 @@ def test_an_experiment_ends_at_its_time_and_is_decided_by_that_look(settings, sh
     shop.sell(START + timedelta(weeks=2), 2)
     found = experiments.look(settings)
     assert found.ends == "its planned end"
-    assert found.figures["until"] == end.isoformat()
-    assert found.figures["verdict"] in ("none", "more", "less")
+    assert found.results.until == end
+    assert found.results.verdict in ("none", "more", "less")
 
 
 def test_a_plan_by_the_shops_past(settings, shop, monkeypatch):
     found = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
-    (small, *_, half) = found["shares"]
-    assert (small["share"], half["share"]) == (0.05, 0.5)
-    assert half["once"]["weeks"] <= half["weekly"]["weeks"]
-    assert half["once"]["weeks"] <= half["once"]["weeks_without_cuped"]
+    (small, *_, half) = found.shares
+    assert (small.share, half.share) == (0.05, 0.5)
+    assert half.once.weeks <= half.weekly.weeks
+    assert half.once.weeks <= half.once.weeks_without_cuped
     monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
     monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
     told = CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.001"]).stdout

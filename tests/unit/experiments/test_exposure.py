@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pytest
 
-from ncf_pipeline.experiments.exposure import Shown, bought_from_lists, entries, time_of_others
+from ncf_pipeline.experiments.exposure import LiveLists, bought_from_lists, entries, time_of_others
+from ncf_pipeline.experiments.results import Bought
 
 START = datetime(2011, 6, 1)
 
@@ -15,11 +16,11 @@ def day(number):
 
 
 SHOWN = [
-    Shown(as_of=day(-7), start=day(-7), end=day(0), is_ours=False),
-    Shown(as_of=day(0), start=day(0), end=day(3), is_ours=True),
-    Shown(as_of=day(3), start=day(3), end=day(3), is_ours=True),  # answers nothing
-    Shown(as_of=day(-7), start=day(3), end=day(5), is_ours=False),  # a rollback
-    Shown(as_of=day(4), start=day(5), end=day(10), is_ours=True),
+    LiveLists(as_of=day(-7), start=day(-7), end=day(0), is_ours=False),
+    LiveLists(as_of=day(0), start=day(0), end=day(3), is_ours=True),
+    LiveLists(as_of=day(3), start=day(3), end=day(3), is_ours=True),  # answers nothing
+    LiveLists(as_of=day(-7), start=day(3), end=day(5), is_ours=False),  # a rollback
+    LiveLists(as_of=day(4), start=day(5), end=day(10), is_ours=True),
 ]
 
 
@@ -40,4 +41,4 @@ def test_what_was_bought_from_lists():
     )
     rows = [("1", "for_you", ["a", "c"]), ("1", "discover", ["d"]), ("2", "for_you", ["b"])]
     lists = pd.DataFrame(rows, columns=["key", "list_name", "stock_codes"])
-    assert bought_from_lists(lines, lists) == (18.0, 10.0)
+    assert bought_from_lists(lines, lists) == Bought(value=18.0, on_list=10.0)

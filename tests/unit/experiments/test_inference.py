@@ -7,14 +7,14 @@ import statsmodels.api as sm
 from buyers import START, orders
 from scipy.stats import lognorm, poisson
 
-from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio, spread
-from ncf_pipeline.experiments.measures import Sample, look_at
+from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio, variances
+from ncf_pipeline.experiments.measures import Sample, observe
 from ncf_pipeline.experiments.power import entered_at
 
 SHOP = orders()
 MIDDLE = START + pd.Timedelta(weeks=12)
 ENTERED = entered_at(SHOP.groupby("customer_id")["purchased_at"].min(), MIDDLE)
-LOOK = look_at(SHOP, ENTERED, START + pd.Timedelta(weeks=24))
+LOOK = observe(SHOP, ENTERED, START + pd.Timedelta(weeks=24))
 VALUES = LOOK.samples["average_order_value"]
 NOBODY = np.zeros((len(LOOK.customers), 1))
 
@@ -55,7 +55,8 @@ def test_the_error_is_that_of_a_regression_clustered_by_customer():
 def test_what_customers_did_before_makes_the_error_smaller():
     found = compare(VALUES, LOOK.past, groups(1), 0.95)
     assert found.log_ratio.standard_error < 0.8 * found.plain_log_ratio.standard_error
-    assert spread(VALUES, LOOK.past, 0.95)[0] < 0.7 * spread(VALUES, LOOK.past, 0.95)[1]
+    variance = variances(VALUES, LOOK.past, 0.95)
+    assert variance.with_cuped < 0.7 * variance.without_cuped
 
 
 @pytest.mark.parametrize("quantile", [1.0, 0.95, 0.8])

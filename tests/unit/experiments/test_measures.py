@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncf_pipeline.experiments.measures import look_at
+from ncf_pipeline.experiments.measures import observe
 
 START = datetime(2011, 6, 1)
 ANNE, BERT, CARL, DORA = 1, 2, 3, 4
@@ -37,7 +37,7 @@ ORDERS = ORDERS.assign(bought=ORDERS["value"], bought_items=ORDERS["items"]).sor
 )
 ENTERED = pd.Series({ANNE: day(0), BERT: day(0), CARL: day(0), DORA: day(4), 5: day(70)})
 UNTIL = ENTERED, START + timedelta(days=60)
-LOOK = look_at(ORDERS, *UNTIL)
+LOOK = observe(ORDERS, *UNTIL)
 
 
 def values(name):
@@ -79,7 +79,7 @@ def test_the_past_is_what_was_before_they_entered():
 def test_what_comes_back_is_no_order_and_changes_neither_the_past_nor_who_counts():
     """Carl's order from before comes back whole, later; so does Bert's first with lists."""
     back = ORDERS["purchased_at"].isin([day(-5), day(2)])
-    look = look_at(ORDERS.assign(value=ORDERS["value"].where(~back, 0), items=ORDERS["items"].where(~back, 0)), *UNTIL)
+    look = observe(ORDERS.assign(value=ORDERS["value"].where(~back, 0), items=ORDERS["items"].where(~back, 0)), *UNTIL)
     assert look.customers.tolist() == LOOK.customers.tolist()
     assert look.past.tolist() == LOOK.past.tolist()
     assert sorted(look.samples["average_order_value"].value) == [5, 40, 60, 70]
@@ -87,7 +87,7 @@ def test_what_comes_back_is_no_order_and_changes_neither_the_past_nor_who_counts
 
 
 def test_a_look_before_anybody_bought_is_empty():
-    look = look_at(ORDERS, ENTERED, START + timedelta(hours=1))
+    look = observe(ORDERS, ENTERED, START + timedelta(hours=1))
     assert look.customers.tolist() == [ANNE, BERT, CARL]
     assert len(look.samples["average_order_value"].value) == 0
     assert look.samples["revenue_per_customer"].value.tolist() == [0, 0, 0]

@@ -7,7 +7,7 @@ from buyers import START, orders
 from statsmodels.stats.power import zt_ind_solve_power
 
 from ncf_pipeline.experiments.inference import ONE_LOOK, compare
-from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, look_at
+from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, observe
 from ncf_pipeline.experiments.power import (
     Curve,
     chance_to_find,
@@ -98,10 +98,10 @@ def test_a_past_that_is_too_short_plans_nothing():
 
 def test_an_effect_is_found_as_often_as_the_past_promised():
     shop, start = orders(customers=900, weeks=40), START + pd.Timedelta(weeks=28)
-    with_past, without = past_curves(shop[shop["purchased_at"] < start], start, MEASURE)
-    assert with_past.squared_error(12, 0.5) < without.squared_error(12, 0.5)
-    effect = smallest_effect(with_past, 12, share=0.5, power=0.8, every_week=False)
-    look = look_at(
+    curves = past_curves(shop[shop["purchased_at"] < start], start, MEASURE)
+    assert curves.with_cuped.squared_error(12, 0.5) < curves.without_cuped.squared_error(12, 0.5)
+    effect = smallest_effect(curves.with_cuped, 12, share=0.5, power=0.8, every_week=False)
+    look = observe(
         shop, entered_at(shop.groupby("customer_id")["purchased_at"].min(), start), START + pd.Timedelta(weeks=40)
     )
     sample, found = look.samples[MEASURE.name], 0

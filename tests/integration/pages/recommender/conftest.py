@@ -22,10 +22,10 @@ from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import report as experiment_report
+from ncf_pipeline.experiments.analysis import measure
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.power import entered_at
-from ncf_pipeline.experiments.results import measure
 from ncf_pipeline.experiments.sentences import sentence
 from ncf_pipeline.pages.recommender.app import routes, static_files
 from ncf_pipeline.registry import live_periods as live_history
@@ -178,10 +178,10 @@ def make_experiments(settings):
     shop["value"] *= np.where(treated, 1.5, 1)
     entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), design.starts_at)
     for weeks in (1, 0):
-        figures = measure(design, shop, entered, SHOP - weeks * WEEK)
-        text = sentence(design, figures)
-        experiment_registry.record_report(settings, entry.number, figures, text, SHOP - weeks * WEEK)
-    experiment_report.write(settings, entry, figures, text)
+        results = measure(design, shop, entered, SHOP - weeks * WEEK)
+        text = sentence(design, results)
+        experiment_registry.record_report(settings, entry.number, results, text)
+    experiment_report.write(settings, entry, results, text)
 
 
 @pytest.fixture(scope="module")

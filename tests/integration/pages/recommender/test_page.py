@@ -87,9 +87,9 @@ def test_whether_the_lists_sell_more_is_said_in_one_sentence_with_the_report_beh
     assert newest.sentence in said
     assert "<h1>Experiment spring" in page.text
     assert "Hypothesis: Personal &lt;lists&gt; sell more." in page.text
-    for measure in newest.figures["measures"]:
-        assert measure["words"] in said
-    assert f"{newest.figures['measures'][0]['ratio']['value']:+.1%}" in said
+    for result in newest.results.measures:
+        assert result.words in said
+    assert f"{newest.results.measures[0].ratio.value:+.1%}" in said
     assert "2 looks" in said
     for figure in re.findall(r'<img src="([^"]*)"', page.text):
         image = ask().get(figure)
