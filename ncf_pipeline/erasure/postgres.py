@@ -13,7 +13,7 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.erasure.masking import in_postgres, mask, names_customer, pattern, without_customer
 from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, one_line
+from ncf_pipeline.storage.database import Connection, one_line, query_rows
 from ncf_pipeline.storage.resources import query
 
 _NO_CUSTOMER = frozenset(
@@ -142,10 +142,11 @@ def forget_old_rows(settings: Settings) -> None:
 
 def _columns(connection: Connection) -> list[_Column]:
     """The columns in which a customer could stand: of their name, of text, or of JSON."""
-    with connection.cursor() as cursor:
-        cursor.execute(query("columns_for_people"))
-        columns = [_Column(*row) for row in cursor.fetchall()]
-    return [column for column in columns if column.name not in _NO_CUSTOMER]
+    return [
+        _Column(schema=row.table_schema, table=row.table_name, name=row.column_name, type=row.data_type)
+        for row in query_rows(connection, "columns_for_people")
+        if row.column_name not in _NO_CUSTOMER
+    ]
 
 
 def _candidates(connection: Connection, column: _Column, customer_id: int) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from psycopg2.extras import Json
 
 from ncf_pipeline.privacy import check_key, customer_hash, key_check, key_of
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 
@@ -42,20 +42,17 @@ def is_known(settings: Settings, customer_id: int) -> bool:
 def open_erasure(connection: Connection, settings: Settings, customer_id: int, requested_by: str) -> Erasure:
     """Begins an erasure, or goes on with one that was killed. From its commit on, the customer cannot come back."""
     key = key_of(settings, make=True)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            query("open_erasure"),
-            {
-                "customer_id": customer_id,
-                "customer_hash": customer_hash(key, customer_id),
-                "key_check": key_check(key),
-                # The shop's clock has no zone, and is taken for this machine's, as for what counts as the future.
-                "until": datetime.now(),
-                "requested_by": requested_by,
-            },
-        )
-        erasure_id, without_country = cursor.fetchone() or (0, False)
-    return Erasure(erasure_id, without_country)
+    (row,) = query_rows(
+        connection,
+        "open_erasure",
+        customer_id=customer_id,
+        customer_hash=customer_hash(key, customer_id),
+        key_check=key_check(key),
+        # The shop's clock has no zone. Like ingest, this takes it for this machine's clock.
+        until=datetime.now(),
+        requested_by=requested_by,
+    )
+    return Erasure(erasure_id=row.erasure_id, without_country=row.without_country)
 
 
 def finish_erasure(settings: Settings, erasure_id: int, report: dict[str, Any]) -> None:
