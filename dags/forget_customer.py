@@ -1,11 +1,11 @@
-"""Erase a customer everywhere: Postgres, files in the artifact store, and every publication in Redis. By hand.
+"""Erase a customer from Postgres, from the files in the artifact store, and from every publication in Redis.
 
-Every place is searched before and after; the run fails if something still names them. It waits until no other run
-reads or writes customers, and can be run again at any time. What they bought stays as a guest's, so that sales figures
-do not change; who buys after it under the same number is a new customer.
+Started by hand. The run waits until no other run reads or writes customers. It searches every place before and after,
+and fails if a place still names the customer; it can be run again at any time. The customer's purchases stay as a
+guest's, so that sales figures do not change. If somebody buys under the same number later, that is a new customer.
 
-The number that was typed in stays in this run's configuration until the run is deleted in Airflow: delete it once it
-has succeeded. `ncf-pipeline forget CUSTOMER` leaves no such trace.
+The id that was typed in stays in this run's configuration in Airflow: once the run has succeeded, delete it.
+`ncf-pipeline forget CUSTOMER` leaves no such trace.
 """
 
 from datetime import timedelta
@@ -33,14 +33,14 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             type="integer",
             minimum=1,
             title="Customer",
-            description="The customer's id. There is no way back.",
+            description="The id of the customer to erase. This cannot be undone.",
         ),
     },
 )
 def forget_customer() -> None:
     @task
     def forget(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        """Gives what was found where, without saying of whom."""
+        """Returns what was found where, with the id masked."""
         from ncf_pipeline.erasure.forget import forget as erase
 
         return erase(task_settings(), int(params["customer"]), requested_by=requested_by(dag_run)).as_dict()

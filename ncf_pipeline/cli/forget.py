@@ -1,4 +1,4 @@
-"""`forget`: erases a customer everywhere."""
+"""The command `forget`, which erases a customer everywhere."""
 
 import json
 from typing import Annotated
@@ -13,16 +13,16 @@ from ncf_pipeline.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this module's command."""
+    """Adds the command `forget`."""
     app.command()(forget)
 
 
 def forget(
-    customer: Annotated[int, typer.Argument(help="The customer's id, e.g. 14646", min=1)],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    customer: Annotated[int, typer.Argument(help="The customer's id, for example 14646.", min=1)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase a customer everywhere, for good, and prove it by a search of every place."""
+    """Erase a customer everywhere, and prove it by a search of every place. This cannot be undone."""
     from getpass import getuser
 
     from ncf_pipeline.erasure.forget import forget as erase
@@ -30,7 +30,9 @@ def forget(
 
     who = masked(str(customer))
     if not yes:
-        typer.confirm(f"Erase customer {who} from the database, all files and all lists, for good?", abort=True)
+        typer.confirm(
+            f"Erase customer {who} from the database, all files and all lists? This cannot be undone.", abort=True
+        )
     with serving(load_settings()) as settings:
         done = erase(settings, customer, requested_by=f"command line, {getuser()}")
     if as_json:
@@ -38,13 +40,13 @@ def forget(
         return
     console = Console(highlight=False, soft_wrap=True)
     table = Table("place", title=f"Customer {who}", title_justify="left")
-    table.add_column("named them", justify="right")
+    table.add_column("before", justify="right")
     table.add_column("now", justify="right")
     for place, count in done.places.items():
         if count:
             table.add_row(place, f"{count:,}", f"{done.left.get(place, 0)}")
     if table.row_count:
         console.print(table)
-    console.print(f"{len(done.left)} places were searched, and none names them. Erasure {done.erasure} is recorded.")
-    for told in done.not_covered:
-        console.print(f"Not covered: {told}.", markup=False)
+    console.print(f"Searched {len(done.left)} places: none names the customer. Erasure {done.erasure} is recorded.")
+    for place in done.not_covered:
+        console.print(f"Not covered: {place}.", markup=False)

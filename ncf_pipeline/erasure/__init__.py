@@ -1,5 +1,6 @@
-"""A customer out of every place that names them, and a search of all places afterwards.
+"""Erases a customer from every place that names them, and searches every place afterwards.
 
-What erases knows each place by its layout. What searches knows as little as it can: every table, every file in the
-artifact store, every key, so that a place that was forgotten, or came later, is found and told.
+The code that erases knows the layout of each place. The code that searches assumes as little as it can: it reads every
+table, every file in the artifact store and every key in Redis. So it also finds a customer in a place that the erasure
+missed, or that was added later, and the erasure fails.
 """

@@ -1,4 +1,4 @@
-"""A customer out of the artifact store and the checkpoints, and every file there searched."""
+"""Erases a customer from the files of the artifact store and from checkpoints, and searches every file there."""
 
 import json
 import logging
@@ -30,37 +30,39 @@ logger = logging.getLogger(__name__)
 _TEXT = (".html", ".md", ".txt", ".csv")
 _ROWS_AT_ONCE = 100_000
 _WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
-"""What people wrote in an experiment's report. All other numbers in it are of groups."""
+"""The lines of an experiment's report that people wrote. All other numbers in it are totals of groups."""
 
 
 def search(settings: Settings, customer_id: int) -> dict[str, int]:
-    """How many files of the artifact store name the customer, by the folder that they are in.
+    """Counts the files of the artifact store that name the customer, by their top folder.
 
-    Parquet and JSON are decoded: what counts is a customer's column, key or vocabulary. In pages and notes it is the
-    number, where nothing says that it is another thing.
+    Parquet and JSON files are decoded: the number counts in a column of customers, under a customer's key, or in a
+    model's vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
 
     Raises:
-        ArtifactError: a file cannot be read, so that nobody knows what is in it.
+        ArtifactError: a file cannot be read, so its content is unknown.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for url, folder in _files(settings):
-        found[f"artifacts: {folder}"] += _names(url, customer_id)
-    return dict(found)
+        counts[f"artifacts: {folder}"] += _names(url, customer_id)
+    return dict(counts)
 
 
 def erase(settings: Settings, customer_id: int, *, without_country: bool, lineage: dict[str, Any]) -> None:
-    """Rewrites every file of the artifact store that names the customer, and removes all checkpoints.
+    """Rewrites every file of the artifact store that names the customer, and deletes all checkpoints.
 
-    Nobody may write there meanwhile: see `ncf_pipeline.privacy.alone`. May be stopped at any point and called again.
+    Call it while `ncf_pipeline.privacy.alone` keeps other runs from writing there. If it is stopped at any point, call
+    it again.
 
     Args:
-        settings: whose artifact store and checkpoints.
-        customer_id: who is erased.
-        without_country: whether the country of their purchases goes too.
-        lineage: what a model's manifest says of it.
+        settings: for the artifact store, the checkpoints and the database.
+        customer_id: of the customer to erase.
+        without_country: whether to remove the country of the customer's purchases too.
+        lineage: the entry for each changed model's manifest.
 
     Raises:
         ArtifactError: a file is damaged, or the store refused.
+        DatabaseError: Postgres cannot be reached or refused.
     """
     _remove_unfinished(settings)
     erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
@@ -78,27 +80,27 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
             masked = _WRITTEN.sub(lambda line: mask(line[0], customer_id, written=True), text)
             with new_file(url) as file:
                 file.write(masked.encode())
-    # They hold no ids, but a row for each customer of a snapshot that is another one now. They only save time.
+    # Checkpoints contain no ids, but a row for each customer of a snapshot that has changed. They only save time.
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
         checkpoint.unlink(missing_ok=True)
 
 
 def _remove_unfinished(settings: Settings) -> None:
-    """What runs that were killed have left half-written: nobody writes now."""
+    """Deletes half-written files of killed runs. No run is writing now."""
     for path in list_files(settings.artifacts):
         if ".tmp" in path:
             remove_file(f"{settings.artifacts}/{path}")
 
 
 def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
-    """A publication's lists without the customer's, and its number of customers in the registry."""
+    """Removes the customer's lists from a publication's file, and corrects its number of customers in the registry."""
     key, customers = str(customer_id), 0
     try:
         with fsspec.open(url) as file:
             lists = pq.ParquetFile(file)
             theirs = pc.field(Lists.AUDIENCE).isin(["customer"]) & (pc.field(Lists.KEY) == key)
-            found = any(len(pa.Table.from_batches([batch]).filter(theirs)) for batch in _batches(lists))
-        if not found:
+            has_lists = any(len(pa.Table.from_batches([batch]).filter(theirs)) for batch in _batches(lists))
+        if not has_lists:
             return
         with fsspec.open(url) as file, new_file(url) as rewritten:
             lists = pq.ParquetFile(file)
@@ -109,7 +111,7 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
                     customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == FOR_YOU)))
                     writer.write_table(kept)
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Remove it: its lists were live long ago.") from error
+        raise ArtifactError(f"{url} cannot be read: {error}. Delete it: its lists are no longer live.") from error
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("update ml.publication set customers = %s where url = %s", (customers, url))
 
@@ -125,7 +127,7 @@ def _names(url: str, customer_id: int) -> bool:
         try:
             return names_customer(json.loads(_content(url)), customer_id)
         except ValueError as error:
-            raise ArtifactError(f"{url} is no JSON: {error}. Repair or remove it.") from error
+            raise ArtifactError(f"{url} is not valid JSON: {error}. Repair or delete it.") from error
     if url.endswith(_TEXT):
         text = _content(url).decode(errors="replace")
         if posixpath.basename(posixpath.dirname(posixpath.dirname(url))) == FOLDER:
@@ -135,7 +137,7 @@ def _names(url: str, customer_id: int) -> bool:
 
 
 def _parquet_names(url: str, customer_id: int) -> bool:
-    """Whether a column of customers has the number, or a column of keys in rows of customers."""
+    """Whether the number is in a column of customers, or in the column of keys in a row about a customer."""
     try:
         with fsspec.open(url) as file:
             parquet = pq.ParquetFile(file)
@@ -156,12 +158,12 @@ def _parquet_names(url: str, customer_id: int) -> bool:
                     if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
                         return True
     except (*store_errors(), pa.ArrowException) as error:
-        raise ArtifactError(f"{url} cannot be searched: {error}. Repair or remove it.") from error
+        raise ArtifactError(f"{url} cannot be searched: {error}. Repair or delete it.") from error
     return False
 
 
 def _files(settings: Settings) -> list[tuple[str, str]]:
-    """The URL of every file of the artifact store, with the first folder below its root."""
+    """The URL and the top folder of every file in the artifact store."""
     paths = sorted(list_files(settings.artifacts))
     return [(f"{settings.artifacts}/{path}", path.partition("/")[0]) for path in paths]
 
@@ -171,10 +173,10 @@ def _content(url: str) -> bytes:
         with fsspec.open(url) as file:
             content: bytes = file.read()
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Repair or remove it.") from error
+        raise ArtifactError(f"{url} cannot be read: {error}. Repair or delete it.") from error
     return content
 
 
 def lineage(erasure_id: int) -> dict[str, Any]:
-    """What a manifest says of an erasure."""
+    """The entry for an erasure in a model's manifest."""
     return {"erasure": erasure_id, "at": datetime.now(UTC).isoformat(timespec="seconds")}

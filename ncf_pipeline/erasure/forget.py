@@ -1,6 +1,6 @@
-"""A customer erased everywhere: from Postgres, the artifact store and Redis; searched for before and after.
+"""Erases a customer from Postgres, the artifact store and Redis, and searches every place before and after.
 
-What stays is in docs/adr/0003-erasure.md. May be killed at any point and run again.
+docs/adr/0003-erasure.md says what stays. If an erasure is killed at any point, run it again.
 """
 
 import logging
@@ -8,9 +8,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ncf_pipeline import privacy as erased
-from ncf_pipeline.erasure import files, record
-from ncf_pipeline.erasure import postgres as tables
+from ncf_pipeline import privacy
+from ncf_pipeline.erasure import files, postgres, record
 from ncf_pipeline.errors import ErasureError, InputError
 from ncf_pipeline.privacy import masked
 from ncf_pipeline.serving.publication.erasing import erase_customer, keys_of_customer
@@ -24,24 +23,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What an erasure found and left.
+    """The result of an erasure.
 
     Attributes:
-        customer: masked.
-        erasure: its number in `retail.erasure`; None where nothing was left to erase.
-        places: each place that was searched, with the rows, files or keys that named the customer before.
-        left: likewise after; all 0.
-        not_covered: what only people can look through.
+        customer: the id, masked.
+        erasure: its number in `retail.erasure`.
+        places: how many rows, files or keys named the customer before, for each place that was searched.
+        left: the same after the erasure; all 0.
+        not_covered: places that were not searched, in words.
     """
 
     customer: str
-    erasure: int | None
+    erasure: int
     places: dict[str, int]
     left: dict[str, int]
     not_covered: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that it travels as JSON."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -49,74 +48,80 @@ def forget(settings: Settings, customer_id: int, *, requested_by: str) -> Forgot
     """Erases a customer, and proves it by a search of every place.
 
     Args:
-        settings: of this run.
-        customer_id: the shop's.
-        requested_by: a person, or what triggered the run; kept in the record.
+        settings: for the database, the artifact store, the checkpoints, Redis and the erasure key.
+        customer_id: the shop's id of the customer.
+        requested_by: the person or the trigger of the run; stored in the record.
+
+    Returns:
+        Where the customer was found before, and what the erasure does not cover.
 
     Raises:
-        InputError: nothing names this customer, and nobody has erased them: the number may be a wrong one.
-        ErasureError: something still names them.
-        ArtifactError: a file cannot be read, so that nobody knows what is in it.
-        ListStoreError: Redis cannot be reached. Run it again.
+        InputError: nothing names this customer, and they were not erased before. The number may be wrong.
+        ErasureError: after the erasure, a place still names the customer.
+        SettingsError: the erasure key is missing, or is not the one used before; or a server is not set.
+        ArtifactError: a file cannot be read, so its content is unknown; or the store refused.
+        DatabaseError: Postgres cannot be reached or refused.
+        ListStoreError: Redis cannot be reached or refused.
     """
     who = masked(str(customer_id))
-    logger.info("Waiting until nobody reads or writes customers.")
-    with erased.alone(settings):
+    logger.info("Waiting until no other run reads or writes customers.")
+    with privacy.alone(settings):
         known = record.is_known(settings, customer_id)
         before = search(settings, customer_id)
         if not any(before.values()) and not known:
-            raise InputError(f"Nothing names customer {who}: nobody was erased. Is the number right?")
-        # Also where nothing is found: a run that was killed may have come that far.
+            raise InputError(f"Nothing names customer {who}, so nothing was erased. Check the number.")
+        # Even if the search found nothing: a killed run may have left only its last steps undone.
         with transaction(settings) as connection:
             opened = record.open_erasure(connection, settings, customer_id, requested_by)
-            tables.erase(connection, customer_id, without_country=opened.without_country)
-        logger.info("Customer %s is erased from the database, and cannot come back with an old file.", who)
+            postgres.erase(connection, customer_id, without_country=opened.without_country)
+        logger.info("Erased customer %s from the database. Old files cannot bring the customer back.", who)
         files.erase(
             settings,
             customer_id,
             without_country=opened.without_country,
             lineage=files.lineage(opened.erasure_id),
         )
-        logger.info("Customer %s is erased from the artifact store.", who)
+        logger.info("Erased customer %s from the artifact store.", who)
         erase_customer(settings, customer_id)
-        logger.info("Customer %s is erased from every publication in Redis.", who)
-        tables.forget_old_rows(settings)
+        logger.info("Erased customer %s from every publication in Redis.", who)
+        postgres.vacuum(settings)
         left = search(settings, customer_id)
     _refuse_what_is_left(who, left)
     record.finish_erasure(settings, opened.erasure_id, {"found": {name: n for name, n in before.items() if n}})
-    logger.info("Erasure %d is done: %d places searched, nothing names the customer.", opened.erasure_id, len(left))
+    logger.info("Erasure %d is done. Searched %d places: none names the customer.", opened.erasure_id, len(left))
     return Forgotten(who, opened.erasure_id, before, left, _not_covered(settings))
 
 
 def search(settings: Settings, customer_id: int) -> dict[str, int]:
-    """How many rows, files and keys name a customer, by place; places that do not are there with 0."""
-    found: Counter[str] = Counter()
+    """Counts the rows, files and keys that name a customer, by place. Places without any have 0."""
+    counts: Counter[str] = Counter()
     with transaction(settings) as connection:
-        found.update(tables.search(connection, customer_id))
-    found.update(files.search(settings, customer_id))
-    found["Redis: keys"] = len(keys_of_customer(settings, customer_id))
-    return dict(found)
+        counts.update(postgres.search(connection, customer_id))
+    counts.update(files.search(settings, customer_id))
+    counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
+    return dict(counts)
 
 
 def _refuse_what_is_left(who: str, left: dict[str, int]) -> None:
     if places := [f"{name} ({count})" for name, count in left.items() if count]:
         raise ErasureError(
-            f"Customer {who} is not erased yet: {', '.join(places)} still names them. Run it again; what stays is a "
-            "place that this version does not know: erase it by hand."
+            f"Customer {who} is not fully erased. These places still name the customer: {', '.join(places)}. Run the "
+            "erasure again. If a place remains, this version does not know it: erase the customer there by hand."
         )
 
 
 def _not_covered(settings: Settings) -> tuple[str, ...]:
     inbox = settings.inbox_path.resolve()
-    told = []
+    own_files = []
     for folder in (inbox, inbox.parent / "processed", inbox.parent / "rejected"):
         count = sum(path.is_file() for path in folder.iterdir()) if folder.is_dir() else 0
         if count:
-            told.append(
-                f"{folder} has {count} of the shop's own files, which may name them; sent again, they bring nobody back"
+            own_files.append(
+                f"{count} of the shop's own files in {folder}, which may name the customer; ingesting them again does "
+                "not bring the customer back"
             )
     return (
-        *told,
-        "backups, write-ahead logs and server logs of Postgres and Redis, until they are dropped",
-        "weights of products that their purchases helped to train, until the next retrain",
+        *own_files,
+        "backups, write-ahead logs and server logs of Postgres and Redis, until they are deleted",
+        "the models' product weights, which the customer's purchases helped to train, until the next retrain",
     )

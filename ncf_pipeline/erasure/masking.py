@@ -1,7 +1,7 @@
-"""How a customer's id is found, and masked, in text and in JSON.
+"""Finds and masks a customer's id in text and in JSON.
 
-Ids, stock codes, quantities and prices are all numbers, so a number counts by where it stands: under the name of a
-customer's column always; in words, if nothing next to it says that it is something else.
+Ids, stock codes, quantities and prices are all numbers, so context decides whether a number is the customer's id.
+Under the name of a customer column it always is. In free text it is, unless the word before it says otherwise.
 """
 
 import re
@@ -12,22 +12,22 @@ from ncf_pipeline.ingest.readers.cells import LINE
 from ncf_pipeline.privacy import masked
 
 NAMES = (InvoiceLines.CUSTOMER_ID, "customer")
-"""Keys in JSON under which a number is a customer's; under `customers` each of a list is."""
+"""JSON keys whose number is a customer's id. Under `customers`, each element of a list is."""
 
 OTHER_CELLS = frozenset(InvoiceLines.ALL) - {InvoiceLines.CUSTOMER_ID}
-"""Cells in which the same number is another thing."""
+"""Cells of an invoice line in which the same number means something else."""
 
 _CELLS = (InvoiceLines.CUSTOMER_ID, LINE)
 _ELSE = "".join(rf"(?<!{name} )" for name in sorted((*OTHER_CELLS, "row")))
 
 
 def pattern(customer_id: int, *, written: bool) -> re.Pattern[str]:
-    """Finds the number where it is not part of a longer one.
+    """A regular expression that finds the id where it is not part of a longer number.
 
     Args:
-        customer_id: the number.
-        written: by people, who write as they like. Otherwise by this program, whose 1,234 and 5.678 and `row 9` are
-            no customers.
+        customer_id: to find.
+        written: whether people wrote the text, in any format. Text by this program is matched more strictly: in
+            `1,234`, `5.678`, `row 9` and `quantity 9` it finds no id.
     """
     if written:
         return re.compile(rf"(?<![0-9])0*{customer_id}(?![0-9])")
@@ -35,17 +35,30 @@ def pattern(customer_id: int, *, written: bool) -> re.Pattern[str]:
 
 
 def in_postgres(customer_id: int) -> str:
-    """A regular expression for Postgres that finds all that `pattern` does."""
+    """A Postgres regular expression that matches at least whatever `pattern` matches."""
     return rf"(^|[^0-9])0*{customer_id}([^0-9]|$)"
 
 
 def mask(text: str, customer_id: int, *, written: bool) -> str:
-    """The text with the number masked."""
+    """The text with the id masked.
+
+    >>> mask("customer 14646 called about row 14646", 14646, written=False)
+    'customer ***46 called about row 14646'
+    """
     return pattern(customer_id, written=written).sub(masked(str(customer_id)), text)
 
 
 def names_customer(value: Any, customer_id: int, under: str = "") -> bool:
-    """Whether a JSON value names the customer."""
+    """Whether a JSON value names the customer.
+
+    Args:
+        value: decoded JSON.
+        customer_id: to find.
+        under: the key that the value has in its object.
+
+    >>> names_customer({"customer_id": 14646}, 14646), names_customer({"quantity": 14646}, 14646)
+    (True, False)
+    """
     if isinstance(value, dict):
         return any(names_customer(each, customer_id, str(name)) for name, each in value.items())
     if isinstance(value, list):
@@ -56,7 +69,14 @@ def names_customer(value: Any, customer_id: int, under: str = "") -> bool:
 
 
 def without_customer(value: Any, customer_id: int, *, without_country: bool, under: str = "") -> Any:
-    """The JSON value without the customer: their cell goes, in words they are masked."""
+    """A copy of a JSON value that no longer names the customer: cells with the id are removed, text is masked.
+
+    Args:
+        value: decoded JSON.
+        customer_id: of the customer to erase.
+        without_country: whether to remove the country from the customer's cells too.
+        under: the key that the value has in its object.
+    """
     if isinstance(value, dict):
         theirs = InvoiceLines.CUSTOMER_ID in value and names_customer(
             value[InvoiceLines.CUSTOMER_ID], customer_id, InvoiceLines.CUSTOMER_ID

@@ -1,4 +1,4 @@
-"""A customer out of Postgres, and every column of every table searched."""
+"""Erases a customer from Postgres, and searches every column of every table that could name one."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _NO_CUSTOMER = frozenset(
         "sentence",
     }
 )
-"""Text that is a code, a hash, the name of a product or said of groups: a number in it is never a customer's."""
+"""Columns of codes, hashes, product names or text about groups: a number in them is never a customer's id."""
 
 _JSON = ("json", "jsonb")
 _WORDS = {
@@ -44,7 +44,7 @@ _WORDS = {
     ("ml", "experiment", "hypothesis"),
     ("ml", "experiment", "ended_why"),
 }
-"""What people wrote, or called a file: a number in it may well be a customer's, and is masked."""
+"""Columns with text that people wrote, or file names: a number in them may be a customer's id, so it is masked."""
 
 
 @dataclass(frozen=True)
@@ -63,45 +63,45 @@ class _Column:
 
 
 def search(connection: Connection, customer_id: int) -> dict[str, int]:
-    """How many rows name the customer, for each column that could, of every table in the database.
+    """Counts the rows that name the customer, for each column of each table that could.
 
-    A number in words counts only if it is no stock code too, unless people write in that column.
+    In free text, a number that is also a stock code counts only in columns that people write.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with connection.cursor() as cursor:
         cursor.execute("select exists (select 1 from retail.invoice_line where stock_code = %s)", (str(customer_id),))
         (is_product,) = cursor.fetchone() or (False,)
         for column in _columns(connection):
             if column.name == InvoiceLines.CUSTOMER_ID:
                 cursor.execute(column.statement("select count(*) from {table} where {column} = %s"), (customer_id,))
-                found[column.place] = (cursor.fetchone() or (0,))[0]
+                counts[column.place] = (cursor.fetchone() or (0,))[0]
             elif column.type in _JSON:
-                found[column.place] = sum(
+                counts[column.place] = sum(
                     names_customer(value, customer_id) for _, value in _candidates(connection, column, customer_id)
                 )
             else:
                 written = (column.schema, column.table, column.name) in _WORDS
                 number = pattern(customer_id, written=written)
-                in_words = sum(
+                in_text = sum(
                     number.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
                 )
-                found[column.place] = in_words if written or not is_product else 0
-    return dict(found)
+                counts[column.place] = in_text if written or not is_product else 0
+    return dict(counts)
 
 
 def erase(connection: Connection, customer_id: int, *, without_country: bool) -> None:
-    """Makes the customer's lines a guest's, and takes them out of quarantine, reports and notes.
+    """Makes the customer's lines a guest's, and removes the customer from quarantine, reports and notes.
 
     Args:
-        connection: whose transaction it is part of.
-        customer_id: who is erased.
-        without_country: whether the country of their lines goes too.
+        connection: with an open transaction, which the caller commits.
+        customer_id: of the customer to erase.
+        without_country: whether to remove the country of the customer's lines too.
     """
     with connection.cursor() as cursor:
-        # As a merge does, and so one waits for the other.
+        # A merge takes the same lock, so one waits for the other.
         cursor.execute("lock table retail.invoice in share row exclusive mode")
         cursor.execute(query("erase_customer_lines"), {"customer_id": customer_id, "without_country": without_country})
-        # What a check of lists that was killed has left; nobody checks any now.
+        # Leftovers of killed list checks. No check runs now.
         cursor.execute("truncate ml.checked_list, ml.checked_product")
         for column in _columns(connection):
             changed: list[tuple[Any, str]] = []
@@ -119,8 +119,8 @@ def erase(connection: Connection, customer_id: int, *, without_country: bool) ->
             cursor.executemany(column.statement("update {table} set {column} = %s where ctid = %s::tid"), changed)
 
 
-def forget_old_rows(settings: Settings) -> None:
-    """Lets Postgres drop what the rows were before, and what its planner knows of frequent customers.
+def vacuum(settings: Settings) -> None:
+    """Lets Postgres remove the old row versions, and the planner's statistics of frequent customer ids.
 
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
@@ -137,11 +137,13 @@ def forget_old_rows(settings: Settings) -> None:
         finally:
             connection.close()
     except psycopg2.Error as error:
-        raise DatabaseError(f"Postgres: old rows were not dropped: {one_line(error)}.") from error
+        raise DatabaseError(
+            f"Postgres: old row versions were not removed: {one_line(error)}. Run the erasure again."
+        ) from error
 
 
 def _columns(connection: Connection) -> list[_Column]:
-    """The columns in which a customer could stand: of their name, of text, or of JSON."""
+    """The columns that could name a customer: those called `customer_id`, and those of text or JSON."""
     return [
         _Column(schema=row.table_schema, table=row.table_name, name=row.column_name, type=row.data_type)
         for row in query_rows(connection, "columns_for_people")
@@ -150,7 +152,7 @@ def _columns(connection: Connection) -> list[_Column]:
 
 
 def _candidates(connection: Connection, column: _Column, customer_id: int) -> Iterator[tuple[str, Any]]:
-    """Rows whose text has the number, with their place: (ctid, value)."""
+    """Pairs of ctid and value, for rows whose text contains the number."""
     with connection.cursor() as cursor:
         cursor.execute(
             column.statement("select ctid::text, {column} from {table} where {column}::text ~ %s"),

@@ -1,4 +1,4 @@
-"""The record of erasures: that one was done, when, and what was found, but not of whom."""
+"""The record of erasures: when, and what was found where; but not of whom."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +14,12 @@ from ncf_pipeline.storage.resources import query
 
 @dataclass(frozen=True)
 class Erasure:
-    """One row of `retail.erasure`, open.
+    """An open row of `retail.erasure`.
 
     Attributes:
-        erasure_id: of the row.
-        without_country: whether the customer's country goes too, because it would tell them apart.
+        erasure_id: its key.
+        without_country: whether the customer's country is removed too, because so few others bought there that it
+            would identify the customer.
     """
 
     erasure_id: int
@@ -26,10 +27,11 @@ class Erasure:
 
 
 def is_known(settings: Settings, customer_id: int) -> bool:
-    """Whether this customer was erased before, or somebody began to.
+    """Whether an erasure of this customer was begun or finished before.
 
     Raises:
-        SettingsError: the key is another one than before.
+        SettingsError: the erasure key is missing, or is not the one used before.
+        DatabaseError: Postgres cannot be reached or refused.
     """
     key = _key(settings)
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -40,7 +42,19 @@ def is_known(settings: Settings, customer_id: int) -> bool:
 
 
 def open_erasure(connection: Connection, settings: Settings, customer_id: int, requested_by: str) -> Erasure:
-    """Begins an erasure, or goes on with one that was killed. From its commit on, the customer cannot come back."""
+    """Begins an erasure, or continues one that was killed.
+
+    Once the transaction is committed, old files can no longer bring the customer back.
+
+    Args:
+        connection: with an open transaction, which the caller commits.
+        settings: for the erasure key, which is generated if there is none.
+        customer_id: of the customer to erase.
+        requested_by: the person or the trigger of the run.
+
+    Raises:
+        SettingsError: the file of the erasure key cannot be read or written.
+    """
     key = key_of(settings, make=True)
     (row,) = query_rows(
         connection,
@@ -56,7 +70,7 @@ def open_erasure(connection: Connection, settings: Settings, customer_id: int, r
 
 
 def finish_erasure(settings: Settings, erasure_id: int, report: dict[str, Any]) -> None:
-    """Notes that nothing names the customer any more."""
+    """Records that the erasure is done, with what was found where."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("finish_erasure"), {"erasure_id": erasure_id, "report": Json(report)})
 

@@ -1,4 +1,4 @@
-"""Interactions written as a table that a reader can check."""
+"""Interactions as a table that a reader can check."""
 
 import pandas as pd
 
@@ -33,5 +33,5 @@ def interactions(*lines: tuple) -> pd.DataFrame:
 
 
 def january(day: int) -> pd.Timestamp:
-    """The start of that day; days after the 31st run on into February."""
+    """The start of that day of January 2011; days after the 31st are in February."""
     return pd.Timestamp(2011, 1, 1) + pd.Timedelta(days=day - 1)

@@ -1,4 +1,4 @@
-"""A customer erased everywhere: from a real database, artifact store and Redis, after ingest, training and refresh."""
+"""Erases a customer from a real database, artifact store and Redis, after ingest, training and refresh."""
 
 import json
 import re
@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import redis
 
-from ncf_pipeline import privacy as erased
+from ncf_pipeline import privacy
 from ncf_pipeline.erasure import files
 from ncf_pipeline.erasure import forget as stage
 from ncf_pipeline.erasure.forget import forget
@@ -44,7 +44,7 @@ BROKEN = [
 
 
 def shop_lines():
-    """40 customers of four tastes, of whom one alone lives in Iceland, and some guests."""
+    """40 customers of four tastes, one customer who alone lives in Iceland, and some guests."""
     random = np.random.default_rng(0)
     lines, invoice = [], 600_000
     for number, customer in enumerate([*range(14000, 14040), WHO, ""]):
@@ -63,7 +63,7 @@ def shop_lines():
 
 @pytest.fixture
 def settings(settings, request):
-    """Those of the test; with artifacts in an object store where it asks for that."""
+    """The test's settings; with artifacts in an object store if the test asks for one."""
     if getattr(request, "param", "a folder") == "an object store":
         return settings.model_copy(update={"artifacts_url": request.getfixturevalue("bucket")})
     return settings
@@ -71,7 +71,7 @@ def settings(settings, request):
 
 @pytest.fixture
 def shop(settings, tmp_path, promoted):
-    """A shop with a champion, two publications and broken lines in quarantine; gives the file that it came from."""
+    """A shop with a champion, two publications and broken lines in quarantine; returns the file it came from."""
     file = tmp_path / f"export of {WHO}.csv"
     file.write_text("\n".join([HEADER, *shop_lines(), *BROKEN]) + "\n")
     ingest(settings, [str(file)])
@@ -82,7 +82,7 @@ def shop(settings, tmp_path, promoted):
     promoted(
         take_snapshot(settings, CUTOFF),
         "champion",
-        lambda frozen, _: train(frozen.interactions, CUTOFF, recipe, device="cpu", epochs=2),
+        lambda snapshot, _: train(snapshot.interactions, CUTOFF, recipe, device="cpu", epochs=2),
     )
     refresh(settings)
     refresh(settings)
@@ -90,7 +90,7 @@ def shop(settings, tmp_path, promoted):
 
 
 def dump(settings):
-    """The whole database as text, as `pg_dump` or any person with a client would see it: columns of every table."""
+    """The whole database as text, as any client sees it: rows of every table, and the planner's statistics."""
     rows = []
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -106,7 +106,7 @@ def dump(settings):
 
 
 def decoded(settings):
-    """Every file of the artifact store as text, Parquet and JSON decoded."""
+    """Every file of the artifact store as text; Parquet decoded."""
     filesystem, root = fsspec.core.url_to_fs(settings.artifacts)
     filesystem.invalidate_cache()
     for path in filesystem.find(root):
@@ -118,7 +118,7 @@ def decoded(settings):
 
 
 def everything(settings):
-    """Where the number stands, by a search that knows nothing of the one that is tested."""
+    """Every place that contains the id, by a search that shares no code with the one under test."""
     number = re.compile(rf"(?<![0-9]){WHO}(?![0-9])")
     found = [f"database: {row}" for row in dump(settings) if number.search(row)]
     found += [f"artifacts: {path}" for path, text in decoded(settings) if number.search(text)]
@@ -142,7 +142,7 @@ def lists_of(settings, customer):
 
 
 @pytest.mark.parametrize("settings", ["a folder", "an object store"], indirect=True)
-def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(settings, shop, caplog):
+def test_nothing_names_an_erased_customer_and_everything_else_is_unchanged(settings, shop, caplog):
     caplog.set_level("INFO")
     assert len(everything(settings)) > 20
     sold, served = lines_of(settings), lists_of(settings, OTHER)
@@ -160,13 +160,15 @@ def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(set
     assert done.places["artifacts: models"] == done.places["artifacts: backtests"] == 1
     assert done.places["artifacts: publications"] == 2
     assert done.places["artifacts: snapshots"] >= 1
-    assert done.places["Redis: keys"] == 4  # its hash, and the index, of each
+    assert done.places["Redis: keys"] == 4  # the customer's hash and the index, in each of two publications
     assert not list(settings.checkpoints_path.iterdir())
     assert str(WHO) not in caplog.text
     assert str(WHO) not in json.dumps(done.as_dict())
 
     assert lines_of(settings) == sold
-    assert lines_of(settings, "country = 'Iceland'")[0] == 0  # nobody else lives there: it would tell them apart
+    assert (
+        lines_of(settings, "country = 'Iceland'")[0] == 0
+    )  # nobody else lives there, so the country would identify the customer
     assert lists_of(settings, WHO)["for_you"].source == "country"
     assert lists_of(settings, OTHER) == served
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -174,48 +176,49 @@ def test_nothing_anywhere_names_an_erased_customer_and_all_else_is_as_it_was(set
         assert [row[:3] for row in cursor.fetchall()] == [("done", 64, "test")]
 
 
-def test_the_champion_and_its_snapshot_stay_whole_and_say_what_was_taken_out(settings, shop):
+def test_the_champion_and_its_snapshot_stay_valid_and_record_the_erasure(settings, shop):
     champion = registry.champion(settings)
-    before, frozen = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
+    model_before, snapshot_before = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
 
     forget(settings, WHO, requested_by="test")
 
-    after, thawed = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
-    assert after.customers == [customer for customer in before.customers if customer != WHO]
-    rows = [before.customers.index(customer) + 1 for customer in after.customers]
-    assert after.network.customer.weight.equal(before.network.customer.weight[[0, *rows]])
+    model_after, snapshot_after = artifacts.load_model(champion.url), read_snapshot(settings, champion.snapshot_id)
+    assert model_after.customers == [customer for customer in model_before.customers if customer != WHO]
+    rows = [model_before.customers.index(customer) + 1 for customer in model_after.customers]
+    assert model_after.network.customer.weight.equal(model_before.network.customer.weight[[0, *rows]])
     (erasure,) = artifacts.read_manifest(champion.url)["erasures"]
     assert erasure["erasure"] == 1
-    assert thawed.sha256 != frozen.sha256
-    assert len(thawed.interactions) == len(frozen.interactions)
-    assert thawed.interactions["customer_id"].isna().sum() > frozen.interactions["customer_id"].isna().sum()
+    assert snapshot_after.sha256 != snapshot_before.sha256
+    before, after = snapshot_before.interactions, snapshot_after.interactions
+    assert len(after) == len(before)
+    assert after["customer_id"].isna().sum() > before["customer_id"].isna().sum()
     assert refresh(settings) is not None
     assert lists_of(settings, OTHER)["for_you"].source == "customer"
     assert lists_of(settings, WHO)["for_you"].source == "country"
     assert everything(settings) == []
-    # Also lists that were made before can serve again, from Redis or from their file.
+    # Earlier lists can go live again, from Redis or from their file.
     assert rollback(settings, champion.version, actor="test").version == champion.version
     assert everything(settings) == []
 
 
-def test_an_old_file_brings_nobody_back_and_changes_nothing(settings, shop):
+def test_an_old_file_does_not_bring_the_customer_back_and_changes_nothing(settings, shop):
     forget(settings, WHO, requested_by="test")
     again = shop.with_name("again.csv")
     again.write_text(shop.read_text() + f"{700004},22001,A GOOD THING,2,2011-05-21 10:00:00,1.5,{WHO},Iceland\n")
     counts = ingest(settings, [str(again)])
-    assert (counts.merged, counts.quarantined) == (1, 3)  # all invoices but the one that is new are the same still
+    assert (counts.merged, counts.quarantined) == (1, 3)  # all invoices but the new one are unchanged
     assert everything(settings) == []
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("select customer_id, country from retail.invoice_line where invoice_no = '700004'")
         assert cursor.fetchall() == [(None, None)]
-        # What a person had discarded is known again.
+        # A line that a person had discarded is recognised.
         cursor.execute(
             "select state, note from raw.quarantined_line where batch_id = %s order by 1", (counts.batch_id,)
         )
         assert cursor.fetchall()[0] == ("discarded", "discarded before, in batch 1")
 
 
-def test_who_buys_after_the_erasure_is_a_new_customer_and_can_be_erased_too(settings, shop, tmp_path):
+def test_a_purchase_after_the_erasure_is_a_new_customers_who_can_be_erased_too(settings, shop, tmp_path):
     first = forget(settings, WHO, requested_by="test")
     tomorrow = datetime.now() + timedelta(hours=1)
     new = tmp_path / "new.csv"
@@ -228,7 +231,7 @@ def test_who_buys_after_the_erasure_is_a_new_customer_and_can_be_erased_too(sett
     assert everything(settings) == []
 
 
-def test_an_erasure_that_was_killed_anywhere_goes_on_when_it_is_run_again(settings, shop, monkeypatch):
+def test_an_erasure_that_was_killed_at_any_step_can_be_run_again(settings, shop, monkeypatch):
     def killed(*_arguments, **_named):
         raise KeyboardInterrupt
 
@@ -245,14 +248,14 @@ def test_an_erasure_that_was_killed_anywhere_goes_on_when_it_is_run_again(settin
             patch.setattr(holder, step, killed)
             with pytest.raises(KeyboardInterrupt):
                 forget(settings, WHO, requested_by="test")
-        # The champion serves all the while.
+        # The champion can serve at any time.
         assert artifacts.load_model(registry.champion(settings).url)
         assert read_snapshot(settings, registry.champion(settings).snapshot_id)
     assert forget(settings, WHO, requested_by="test").erasure == 1
     assert everything(settings) == []
 
 
-def test_a_model_that_was_in_training_meanwhile_is_kept_without_the_customer(settings, shop):
+def test_a_model_that_was_in_training_during_the_erasure_is_saved_without_the_customer(settings, shop):
     champion = registry.champion(settings)
     trained = artifacts.load_model(champion.url)
     forget(settings, WHO, requested_by="test")
@@ -261,7 +264,7 @@ def test_a_model_that_was_in_training_meanwhile_is_kept_without_the_customer(set
     assert everything(settings) == []
 
 
-def test_what_is_left_in_a_place_that_nobody_knew_fails_loudly(settings, shop):
+def test_an_erasure_fails_if_an_unknown_place_names_the_customer(settings, shop):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("create table retail.newsletter (customer_id bigint, words text)")
         cursor.execute("insert into retail.newsletter values (%s, %s)", (WHO, f"Dear {WHO}"))
@@ -274,7 +277,7 @@ def test_what_is_left_in_a_place_that_nobody_knew_fails_loudly(settings, shop):
     assert str(WHO) not in str(failure.value)
 
 
-def test_models_that_no_longer_serve_are_no_obstacle(settings, shop):
+def test_old_formats_and_pruned_models_do_not_stop_an_erasure(settings, shop):
     folder = Path(settings.artifacts.removeprefix("file://"))
     old = json.loads((folder / "backtests/v000001/manifest.json").read_text())
     (folder / "backtests/v000001/manifest.json").write_text(json.dumps({**old, "format": 1}))
@@ -286,7 +289,7 @@ def test_models_that_no_longer_serve_are_no_obstacle(settings, shop):
     assert artifacts.load_model(registry.champion(settings).url)
 
 
-def test_a_number_that_nothing_names_is_refused_and_leaves_no_trace(settings, shop):
+def test_an_unknown_customer_is_refused_and_leaves_no_trace(settings, shop):
     with pytest.raises(InputError, match=r"Nothing names customer \*\*\*99"):
         forget(settings, 99999, requested_by="test")
     assert lines_of(settings, "true")[0] > 0
@@ -295,7 +298,7 @@ def test_a_number_that_nothing_names_is_refused_and_leaves_no_trace(settings, sh
         assert cursor.fetchone() == (0,)
 
 
-def test_without_the_key_or_with_another_nothing_is_taken_in(settings, shop, tmp_path):
+def test_without_the_erasure_key_or_with_another_nothing_is_ingested(settings, shop, tmp_path):
     forget(settings, WHO, requested_by="test")
     again = tmp_path / "again.csv"
     again.write_text(f"{HEADER}\n700004,22001,A GOOD THING,2,2011-05-21 10:00:00,1.5,{WHO},Iceland\n")
@@ -310,8 +313,8 @@ def test_without_the_key_or_with_another_nothing_is_taken_in(settings, shop, tmp
     assert everything(settings) == []
 
 
-def test_an_erasure_waits_for_whoever_writes_customers(settings, shop):
-    with erased.kept_out(settings):
+def test_an_erasure_waits_for_runs_that_write_customers(settings, shop):
+    with privacy.kept_out(settings):
         process = subprocess.Popen(
             [sys.executable, "-c", WAITING, settings.database()],
             stdout=subprocess.PIPE,
@@ -319,7 +322,7 @@ def test_an_erasure_waits_for_whoever_writes_customers(settings, shop):
             text=True,
         )
         assert process.stdout.readline() == "waits\n"
-        # Whoever holds it may ask again: an erasure that waits does not stand in the way.
+        # A run that holds the lock may take it again: a waiting erasure does not block it.
         read_snapshot(settings, registry.champion(settings).snapshot_id)
         assert process.poll() is None
     assert process.stdout.readline() == "alone\n"

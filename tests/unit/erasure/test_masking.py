@@ -1,4 +1,4 @@
-"""Where a number is a customer's, and where it is another thing."""
+"""When a number is a customer's id, and when it is something else."""
 
 import pytest
 
@@ -20,12 +20,12 @@ PEOPLE = [
 
 
 @pytest.mark.parametrize(("text", "is_theirs"), PROGRAM)
-def test_a_number_in_words_of_this_program(text, is_theirs):
+def test_an_id_in_text_by_this_program_is_masked(text, is_theirs):
     assert ("***08" in mask(text, 16008, written=False)) == is_theirs
 
 
 @pytest.mark.parametrize(("text", "is_theirs"), PEOPLE)
-def test_a_number_in_words_of_people(text, is_theirs):
+def test_an_id_in_text_that_people_wrote_is_masked(text, is_theirs):
     assert ("***08" in mask(text, 16008, written=True)) == is_theirs
 
 
@@ -42,14 +42,14 @@ JSON = [
 
 
 @pytest.mark.parametrize(("value", "is_theirs"), JSON)
-def test_a_number_in_json(value, is_theirs):
+def test_an_id_in_json_is_found_and_removed(value, is_theirs):
     assert names_customer(value, 16008) == is_theirs
     assert not names_customer(without_customer(value, 16008, without_country=False), 16008)
     if not is_theirs:
         assert without_customer(value, 16008, without_country=False) == value
 
 
-def test_a_country_goes_with_its_customer_and_no_other():
+def test_only_the_erased_customers_country_is_removed():
     cells = [{"customer_id": "16008", "country": "Iceland"}, {"customer_id": "1", "country": "Iceland"}]
     assert without_customer(cells, 16008, without_country=True) == [{}, {"customer_id": "1", "country": "Iceland"}]
     assert without_customer(cells, 16008, without_country=False) == [{"country": "Iceland"}, cells[1]]
