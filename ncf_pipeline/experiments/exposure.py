@@ -1,4 +1,4 @@
-"""Who was given what their group is given, since when; and what they then bought of what they were shown. Pure."""
+"""Since when customers have had lists of an experiment, and what they bought from those lists. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from ncf_pipeline.experiments.results import Bought
 
 @dataclass(frozen=True)
 class LiveLists:
-    """Lists that were live.
+    """One publication's lists, while they were live in `[start, end)` on the shop's clock.
 
     Attributes:
-        as_of: first instant that they do not know.
-        start: on the shop's clock: the first instant whose purchases they answer.
-        end: the first that they do not answer any more.
-        is_ours: whether they were made for the experiment's groups.
+        as_of: cutoff of the purchases that the lists were made from.
+        start: first instant at which shoppers saw the lists.
+        end: first instant at which they no longer did.
+        is_ours: whether the lists were made for the experiment's groups.
     """
 
     as_of: datetime
@@ -30,13 +30,16 @@ class LiveLists:
 
 
 def entries(first_purchases: pd.Series, shown: Sequence[LiveLists]) -> pd.Series:
-    """Since when each customer has had a list of the experiment; who never had one is left out.
+    """When each customer first had a list of the experiment.
 
-    Nobody leaves again: whoever was once given what their group is given counts to the end, whatever was live then.
+    A customer who entered never leaves, whatever lists are live later.
 
     Args:
-        first_purchases: by customer id.
+        first_purchases: when each customer first bought, by customer id.
         shown: in the order in which they were live.
+
+    Returns:
+        Start of their first list by customer id, without customers who never had one.
     """
     entered = pd.Series(pd.NaT, index=first_purchases.index, dtype="datetime64[us]")
     for lists in shown:
@@ -46,7 +49,16 @@ def entries(first_purchases: pd.Series, shown: Sequence[LiveLists]) -> pd.Series
 
 
 def time_of_others(shown: Sequence[LiveLists], start: datetime, until: datetime) -> float:
-    """The share of an experiment's time in which lists were live that were not made for its groups."""
+    """How much of an experiment's time lists were live that were not made for its groups.
+
+    Args:
+        shown: in any order.
+        start: of the experiment, on the shop's clock.
+        until: first instant excluded.
+
+    Returns:
+        A share, 0 to 1.
+    """
     whole = (until - start).total_seconds()
     others = sum(
         max((min(lists.end, until) - max(lists.start, start)).total_seconds(), 0.0)
@@ -57,13 +69,14 @@ def time_of_others(shown: Sequence[LiveLists], start: datetime, until: datetime)
 
 
 def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> Bought:
-    """What was bought, and how much of it was of products on the customer's lists: association, not effect.
+    """What customers spent, and how much of it on products that were on their lists.
 
-    Who likes a product buys it, and has it on their lists for the same reason; control tells how much that is.
+    This is an association, not an effect: the lists contain what customers like, and they would buy some of it anyway.
+    The control group shows how much.
 
     Args:
         lines: columns of `purchases.Lines`.
-        lists: columns of `columns.Lists`, of customers.
+        lists: columns of `columns.Lists`, with the audience `customer` only.
     """
     on_list = {
         (int(key), code)

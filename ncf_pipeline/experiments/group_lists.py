@@ -1,4 +1,4 @@
-"""What the groups of an experiment are shown: the lists of a publication, by customer."""
+"""The lists of a holdout's share."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,14 +10,14 @@ ROWS_AT_ONCE = 10_000
 
 
 def best_sellers(countries: Mapping[int, str | None], fallbacks: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """A list `for_you` for each customer, the best sellers of their country, and no other list.
+    """One list for each customer: the best sellers of their country, as `for_you`.
 
     Args:
-        countries: of the customers, by id; None or one without best sellers of its own means everywhere.
-        fallbacks: columns of `columns.Lists`, of the audience `fallback`.
+        countries: by customer id. None, or a country without best sellers of its own, gets those of all countries.
+        fallbacks: columns of `columns.Lists`, with the audience `fallback`.
 
     Yields:
-        Columns of `columns.Lists`, some customers at a time, ascending by id.
+        Columns of `columns.Lists`, for up to 10,000 customers at a time, ascending by id.
     """
     wanted = fallbacks[fallbacks[Lists.LIST_NAME] == FOR_YOU]
     best = dict(zip(wanted[Lists.KEY], wanted[Lists.STOCK_CODES], strict=True))

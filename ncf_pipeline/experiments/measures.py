@@ -1,7 +1,7 @@
-"""What a group does: from orders to a row of values for each customer. The unit is the customer, never the order.
+"""From orders to values of customers. The unit is the customer, not the order. Pure.
 
-A customer counts from the moment at which they were first given what their group is given, and whether they buy then or
-not. What they did before is what they are compared by (`Observations.past`).
+A customer counts from the moment they first had a list of the experiment, whether they then buy or not. What they did
+before that moment is used for CUPED (`Observations.past`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Instants = npt.NDArray[np.datetime64]
 
 REPEAT_DAYS = 28
 PAST_DAYS = 182
-"""So many days before they entered say how much a customer buys."""
+"""Length of the past that counts for a customer's spending and orders before they entered."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Measure:
     """A mean over what a group's customers did.
 
     Attributes:
-        name: as it is kept.
+        name: as stored.
         words: as people read it.
-        of: what the mean is over: each `order`, each `customer`, or each order that can have been `followed` by now.
-        quantile: so much of all values above 0 lies below where they are cut (`inference`); 1 cuts nothing.
+        of: what the mean is over: each `order`, each `customer`, or each order old enough to have been `followed`.
+        quantile: at which values above 0 are Winsorized (see `inference`); 1 for not at all.
     """
 
     name: str
@@ -54,15 +54,15 @@ MEASURES = {
         Measure("repeat_rate", f"orders followed by another within {REPEAT_DAYS} days", "followed", 1.0),
     )
 }
-"""By name, in the order in which they are shown."""
+"""By name, in the order in which reports show them."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Values whose mean is the measure; each belongs to a customer. Ascending by value.
+    """Values whose mean is the measure, ascending.
 
     Attributes:
-        customer: (values,) index of whose it is.
+        customer: (values,) index of the customer that a value belongs to.
         value: (values,)
     """
 
@@ -72,14 +72,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is known of an experiment's customers at an instant.
+    """What is known of an experiment's customers at one instant.
 
     Attributes:
-        customers: (n,) ids, ascending: all who have entered by then.
-        past: (n, 4) before they entered: what they spent in `PAST_DAYS`, their orders in these, and of all their orders
-            the mean value and the mean number of different products. As bought: what came back later may be an answer
-            to what they were given.
-        samples: of each measure, by its name.
+        customers: (n,) ids of all who have entered, ascending.
+        past: (n, 4) before they entered: spending in `PAST_DAYS`, orders in `PAST_DAYS`, mean value of all orders, and
+            mean number of different products in all orders. Returns are not subtracted, because returning something
+            may be a reaction to the lists.
+        samples: by the measure's name.
     """
 
     customers: IntArray
@@ -88,11 +88,11 @@ class Observations:
 
 
 def observe(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Observations:
-    """What customers did from when they entered until an instant.
+    """What customers did since they entered, until an instant.
 
     Args:
         orders: columns of `purchases.Orders`, by time, from the shop's first day on.
-        entered_at: since when each customer is given what their group is given, by customer id.
+        entered_at: when each customer first had a list of the experiment, by customer id.
         until: first instant excluded.
     """
     entered = entered_at[entered_at < until].sort_index()
@@ -127,7 +127,7 @@ def observe(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Obs
 
 
 def _cut(value: FloatArray, before: npt.NDArray[np.bool_]) -> FloatArray:
-    """Values none of which is above a quantile of those from before, when nobody was given anything yet."""
+    """The values, capped at a quantile of those from before the customers entered."""
     return np.minimum(value, np.quantile(value[before], ORDER_QUANTILE)) if before.any() else value
 
 
@@ -137,7 +137,7 @@ def _sample(customer: IntArray, value: FloatArray) -> Sample:
 
 
 def _followed(customer: IntArray, at: Instants, until: np.datetime64) -> Sample:
-    """Of orders that are `REPEAT_DAYS` old, 1 where the same customer ordered again within these, else 0."""
+    """For orders at least `REPEAT_DAYS` old: 1 if the customer ordered again within these days, else 0."""
     order = np.lexsort((at, customer))
     customer, at = customer[order], at[order]
     within = np.timedelta64(timedelta(days=REPEAT_DAYS))

@@ -1,9 +1,9 @@
-"""Before the start: how many weeks, and what share of the customers, an effect needs to be found.
+"""Statistical power: how many weeks, and what share of the customers, it takes to find an effect. Pure.
 
-The shop's own past says how much customers differ: an experiment that does nothing is laid over its last weeks, for
-several lengths, and what its error would have been is read off. Over w weeks the squared error is about a + b / w: b is
-what chance does with each order and goes with time; a is what customers differ by for good, and stays. So there are
-effects that no number of weeks would show in a shop; more customers would.
+The shop's own past says how much customers differ. An experiment that changes nothing is placed over its last weeks,
+for several lengths, and its standard error is computed. Over w weeks the squared error is about a + b / w. Here b is
+the randomness of single orders, which averages out over time; a is how much customers differ permanently, which does
+not. So some effects cannot be found in a shop in any number of weeks, only with more customers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,28 +23,28 @@ from ncf_pipeline.experiments.purchases import Orders
 from ncf_pipeline.experiments.sequential import best_ratio, margin, smallest_margin
 
 MOST_WEEKS = 104
-"""For longer nobody waits, and a shop is another one by then."""
+"""The longest experiment considered: after two years a shop has changed."""
 
 FEWEST_WEEKS = 2
-"""For as long nothing is decided: every day of the week counts, and twice."""
+"""Nothing is decided earlier, so that each day of the week counts twice."""
 
-SHORTEST, LONGEST = 3, 26  # weeks of the past that are laid over
+SHORTEST, LONGEST = 3, 26  # weeks of the windows in the past
 _LARGEST_EFFECT = 3.0
-_ITS_OWN_WEEKS = 6  # of fewer, a curve through an experiment's errors is mostly chance
+_OWN_WEEKS = 6  # with fewer, a curve through an experiment's own errors is mostly chance
 _PATHS = 4000
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The squared error of a log ratio by weeks, for groups of equal weight: `always + each_week / weeks`.
+    """The squared standard error of a log ratio after some weeks: `always + each_week / weeks`.
 
-    What it is for a share of the customers: times `1 / share + 1 / (1 - share)`.
+    For a share of the customers in one group, multiply it by `1 / share + 1 / (1 - share)`.
 
     Attributes:
-        always: what no number of weeks takes away.
-        each_week: what is spread over the weeks.
-        customers: who would have taken part at the end of the longest past window.
-        seen_weeks: how long that was; beyond it, the curve is drawn on.
+        always: the part that does not shrink over time.
+        each_week: the part that does.
+        customers: who would have taken part by the end of the longest past window.
+        seen_weeks: length of that window; beyond it, the curve is an extrapolation.
     """
 
     always: float
@@ -53,20 +53,24 @@ class Curve:
     seen_weeks: float
 
     def squared_error(self, weeks: float, share: float) -> float:
-        """Of the log ratio after so many weeks."""
+        """The squared standard error of the log ratio.
+
+        >>> Curve(always=0.1, each_week=1.0, customers=100, seen_weeks=8).squared_error(weeks=4, share=0.5)
+        1.4
+        """
         return (self.always + self.each_week / weeks) * (1 / share + 1 / (1 - share))
 
 
 def curve_through(weeks: Sequence[float], squared_errors: Sequence[float], customers: int) -> Curve:
-    """The curve through points, none of its parts below zero.
+    """Fits a curve by non-negative least squares.
 
     Args:
-        weeks: at least one.
-        squared_errors: of a log ratio, over `1 / share + 1 / (1 - share)`.
-        customers: at the end.
+        weeks: (points,) at least one.
+        squared_errors: (points,) of a log ratio, divided by `1 / share + 1 / (1 - share)`.
+        customers: by the end of the longest window.
     """
     w = np.asarray(weeks, np.float64)
-    weight = 1 / np.asarray(squared_errors)  # so that each point counts by how far off it is in percent
+    weight = 1 / np.asarray(squared_errors)  # residuals in percent
     (always, each_week), _ = nnls(np.column_stack([weight, weight / w]), np.ones(len(w)))
     return Curve(float(always), float(each_week), customers, float(w.max()))
 
@@ -112,63 +116,77 @@ def past_curves(orders: pd.DataFrame, until: datetime, measure: Measure) -> Curv
 
 
 def entered_at(first_purchases: pd.Series, start: datetime) -> pd.Series:
-    """When customers would enter with lists that are made every day: at the start, or a day after their first purchase.
+    """When customers would enter if lists were made daily: at the start, or a day after their first purchase.
 
     Args:
-        first_purchases: by customer id.
+        first_purchases: when each customer first bought, by customer id.
         start: of the experiment.
+
+    Returns:
+        By customer id.
     """
     later = first_purchases + timedelta(days=1)
     return later.where(later > start, start)
 
 
 def chance_to_find(effect: float, squared_error: float) -> float:
-    """With what chance one look finds an effect: its 95% interval leaves no effect out.
+    """The power of one look: the chance that its 95% interval excludes 0.
 
     Args:
-        effect: as a share: 0.05 for five percent more.
+        effect: 0.05 for five percent more.
         squared_error: of the log ratio.
     """
-    # In units of the error itself: one customer in each of two groups of which each has half of the variance.
+    # In units of the standard error: one customer in each of two groups, each with half of the variance.
     size = abs(np.log1p(effect)) / squared_error**0.5
     return float(NormalIndPower().power(size, nobs1=2, alpha=2 * norm.sf(ONE_LOOK), ratio=1))
 
 
 def chances_by_week(effect: float, squared_errors: Sequence[float], tau: float) -> npt.NDArray[np.float64]:
-    """With what chance an effect has been found by each week, by somebody who looks every week.
+    """The power of weekly looks: the chance that an always-valid interval has excluded 0 by each week.
 
-    Played through `_PATHS` times, the same each time: the estimate times its information is a Brownian motion.
+    It is simulated with 4,000 paths from a fixed seed: the estimate times its information is a Brownian motion.
 
     Args:
-        effect: as a share.
-        squared_errors: of the log ratio at each look, the first after a week.
-        tau: of the sequential interval.
+        effect: 0.05 for five percent more.
+        squared_errors: (weeks,) of the log ratio at each look, the first after one week.
+        tau: of the always-valid interval.
+
+    Returns:
+        (weeks,) ascending.
     """
     information = 1 / np.asarray(squared_errors, np.float64)
     steps = np.maximum(np.diff(information, prepend=0), 0)
     noise = np.random.default_rng(0).standard_normal((_PATHS, len(steps))) * np.sqrt(steps)
     walked = np.cumsum(np.log1p(effect) * steps + noise, axis=1)
     margins = np.array([margin(squared**0.5, tau) for squared in squared_errors])
-    found = np.abs(walked) > margins * np.sqrt(information)
-    found[:, : FEWEST_WEEKS - 1] = False
-    chances: npt.NDArray[np.float64] = np.logical_or.accumulate(found, axis=1).mean(axis=0)
+    excludes_zero = np.abs(walked) > margins * np.sqrt(information)
+    excludes_zero[:, : FEWEST_WEEKS - 1] = False
+    chances: npt.NDArray[np.float64] = np.logical_or.accumulate(excludes_zero, axis=1).mean(axis=0)
     return chances
 
 
 def tau_for(effect: float, power: float) -> float:
-    """The mixture of a sequential interval that is tightest where the least effect worth finding is found."""
+    """The tau whose always-valid interval is tightest when the least effect worth finding is found.
+
+    Args:
+        effect: the least worth finding: 0.05 for five percent.
+        power: the chance of finding it.
+    """
     return float(best_ratio() ** 0.5 * np.log1p(effect) / (smallest_margin() + norm.ppf(power)))
 
 
 def weeks_needed(curve: Curve, effect: float, *, share: float, power: float, every_week: bool) -> int | None:
-    """After how many weeks an effect is found with that power; None where `MOST_WEEKS` are too few.
+    """How many weeks it takes to find an effect.
 
     Args:
-        curve: of the shop.
-        effect: as a share.
-        share: of the customers in the smaller group.
-        power: the chance with which it is to be found.
-        every_week: somebody looks every week; otherwise once, at the end.
+        curve: of the shop's past.
+        effect: 0.05 for five percent.
+        share: of the customers in the smaller group, 0 to 0.5.
+        power: the chance of finding the effect.
+        every_week: whether any weekly look may decide; otherwise one look at the end does.
+
+    Returns:
+        Weeks; None if `MOST_WEEKS` are too few.
     """
     enough = np.flatnonzero(
         _chances(curve, effect, MOST_WEEKS, share=share, power=power, every_week=every_week) >= power
@@ -177,12 +195,12 @@ def weeks_needed(curve: Curve, effect: float, *, share: float, power: float, eve
 
 
 def chance_within(curve: Curve, effect: float, weeks: int, *, share: float, power: float, every_week: bool) -> float:
-    """With what chance an effect is found within so many weeks; see `weeks_needed`."""
+    """The chance of finding an effect within so many weeks. For the arguments see `weeks_needed`."""
     return float(_chances(curve, effect, weeks, share=share, power=power, every_week=every_week)[-1])
 
 
 def smallest_effect(curve: Curve, weeks: int, *, share: float, power: float, every_week: bool) -> float:
-    """The smallest effect, upwards, that is found within so many weeks; infinite where none would be."""
+    """The smallest increase that is found within so many weeks; infinite if none is. See `weeks_needed`."""
 
     def lacking(effect: float) -> float:
         return chance_within(curve, effect, weeks, share=share, power=power, every_week=every_week) - power
@@ -193,20 +211,23 @@ def smallest_effect(curve: Curve, weeks: int, *, share: float, power: float, eve
 def more_weeks(
     squared_errors: Mapping[float, float], effect: float, *, power: float, past: Curve | None = None
 ) -> int | None:
-    """How many more weeks an experiment needs; None where `MOST_WEEKS` more are not enough.
+    """How many more weeks a running experiment needs.
 
-    Its own error says so by how it fell so far; while that is only a few weeks, from where it is now on as it fell in
-    the shop's past.
+    A curve through the experiment's own errors says how they will fall. While these are fewer than six, the curve of
+    the shop's past does, scaled to the newest error.
 
     Args:
         squared_errors: of the log ratio, by weeks since the start; at least one.
-        effect: the least that is worth finding.
-        power: the chance with which a look then finds it.
-        past: of the shop, if it is long enough.
+        effect: the least worth finding: 0.05 for five percent.
+        power: the chance that a look then finds it.
+        past: the curve of the shop's past, if that is long enough.
+
+    Returns:
+        Weeks; None if `MOST_WEEKS` more are not enough.
     """
     now, tau = max(squared_errors), tau_for(effect, power)
     curve, level = curve_through(list(squared_errors), list(squared_errors.values()), 0), 1.0
-    if past is not None and len(squared_errors) < _ITS_OWN_WEEKS:
+    if past is not None and len(squared_errors) < _OWN_WEEKS:
         curve, level = past, squared_errors[now] / (past.always + past.each_week / now)
     for more in range(1, MOST_WEEKS + 1):
         error = (level * (curve.always + curve.each_week / (now + more))) ** 0.5

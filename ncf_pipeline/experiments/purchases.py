@@ -1,7 +1,7 @@
-"""Money that stayed with the shop: lines of invoices with returns taken off, and the orders that they make up.
+"""Invoice lines and orders without returned pieces: the money that the shop kept. Pure.
 
-What came back whole is still there, with nothing kept: that it was bought is known before anybody knows that it comes
-back, and may say who takes part in an experiment, and how much they bought before. What came back later may not.
+A line that was returned completely remains, with quantity 0. That it was bought decides who takes part in an experiment
+and how much they bought before; that it was returned later must not.
 """
 
 from typing import Final
@@ -13,16 +13,16 @@ from ncf_pipeline.columns import Interactions
 
 
 class Lines:
-    """Lines of customers' invoices with what came back of them taken off, by time."""
+    """Lines of customers' invoices without returned pieces, by time."""
 
     CUSTOMER_ID: Final = Interactions.CUSTOMER_ID  # int64
     STOCK_CODE: Final = Interactions.STOCK_CODE
     INVOICE_NO: Final = Interactions.INVOICE_NO
     PURCHASED_AT: Final = Interactions.PURCHASED_AT  # datetime64, the shop's own clock
-    QUANTITY: Final = Interactions.QUANTITY  # pieces that were kept; of events, negative where they came back
+    QUANTITY: Final = Interactions.QUANTITY  # pieces kept; in events, negative for a return
     UNIT_PRICE: Final = Interactions.UNIT_PRICE  # the shop's currency
-    VALUE: Final = "value"  # the shop's currency, of the pieces that were kept
-    BOUGHT: Final = "bought"  # the same of all pieces, whether they came back or not
+    VALUE: Final = "value"  # of the pieces kept, the shop's currency
+    BOUGHT: Final = "bought"  # of all pieces, returned or not
 
 
 class Orders:
@@ -30,50 +30,57 @@ class Orders:
 
     CUSTOMER_ID: Final = Interactions.CUSTOMER_ID
     PURCHASED_AT: Final = Interactions.PURCHASED_AT
-    VALUE: Final = "value"  # the shop's currency, of what was kept
-    BOUGHT: Final = "bought"  # of all that was bought
-    ITEMS: Final = "items"  # different products of which something was kept; 0 where all came back
+    VALUE: Final = "value"  # of the pieces kept, the shop's currency
+    BOUGHT: Final = "bought"  # of all pieces, returned or not
+    ITEMS: Final = "items"  # different products with a piece kept; 0 if everything was returned
     BOUGHT_ITEMS: Final = "bought_items"  # different products
 
 
 def bought_and_kept(events: pd.DataFrame) -> pd.DataFrame:
-    """Takes each return off the same customer's earlier purchases of that product, latest first.
+    """Subtracts each return from the same customer's earlier purchases of that product, latest first.
 
-    The rule of `sql/queries/interactions.sql`, but for pieces and not for whole lines: of 10 bought and 4 that came
-    back, 6 count. More than was bought takes off nothing more.
+    The rule is that of `sql/queries/interactions.sql`, but for pieces instead of whole lines: of 10 bought and 4
+    returned, 6 count. Returned pieces that were never bought are ignored.
 
     Args:
-        events: purchases and returns: `customer_id`, `stock_code`, `invoice_no`, `purchased_at`, `quantity` (negative
-            on a return), `unit_price`; in the order in which they happened, purchases first at one instant.
+        events: purchases and returns with `customer_id`, `stock_code`, `invoice_no`, `purchased_at`, `quantity`
+            (negative for a return) and `unit_price`; in time order, purchases first at the same instant.
 
     Returns:
-        Columns of `Lines`: purchases, in their order.
+        Columns of `Lines`: the purchases, in their order.
     """
     quantity = events[Lines.QUANTITY].to_numpy(np.int64)
-    left = np.maximum(quantity, 0)
+    kept = np.maximum(quantity, 0)
     pairs = events.groupby([Lines.CUSTOMER_ID, Lines.STOCK_CODE], sort=False, observed=True).ngroup().to_numpy()
     touched = np.isin(pairs, pairs[quantity < 0])
-    held: dict[int, list[int]] = {}
+    stacks: dict[int, list[int]] = {}  # of each customer and product, rows with pieces that can still be returned
     for row in np.flatnonzero(touched):
-        stack = held.setdefault(int(pairs[row]), [])
+        stack = stacks.setdefault(int(pairs[row]), [])
         if quantity[row] > 0:
             stack.append(int(row))
             continue
-        back = -int(quantity[row])
-        while back and stack:
-            taken = min(back, int(left[stack[-1]]))
-            left[stack[-1]] -= taken
-            back -= taken
-            if left[stack[-1]] == 0:
+        returned = -int(quantity[row])
+        while returned and stack:
+            subtracted = min(returned, int(kept[stack[-1]]))
+            kept[stack[-1]] -= subtracted
+            returned -= subtracted
+            if kept[stack[-1]] == 0:
                 stack.pop()
     price = events[Lines.UNIT_PRICE].to_numpy(np.float64)
-    told = {Lines.QUANTITY: left, Lines.VALUE: left * price, Lines.BOUGHT: quantity * price}
-    purchases: pd.DataFrame = events.assign(**told)[quantity > 0]
+    columns = {Lines.QUANTITY: kept, Lines.VALUE: kept * price, Lines.BOUGHT: quantity * price}
+    purchases: pd.DataFrame = events.assign(**columns)[quantity > 0]
     return purchases.reset_index(drop=True)
 
 
 def orders_of(lines: pd.DataFrame) -> pd.DataFrame:
-    """Columns of `Orders`, by time, then by customer."""
+    """Sums lines to orders: one for each customer and invoice.
+
+    Args:
+        lines: columns of `Lines`.
+
+    Returns:
+        Columns of `Orders`, by time, then by customer.
+    """
     by = [Lines.CUSTOMER_ID, Lines.INVOICE_NO]
     kept = lines[Lines.STOCK_CODE].where(lines[Lines.QUANTITY] > 0)
     orders = (

@@ -1,4 +1,4 @@
-"""What customers bought and kept, in money, read from the shop's invoices."""
+"""Reads what customers bought and kept from the shop's invoices."""
 
 from datetime import datetime
 
@@ -23,12 +23,13 @@ _EVENTS = pl.Schema(
 
 
 def customers_lines(settings: Settings, until: datetime) -> pd.DataFrame:
-    """What customers bought before an instant, and what of it had not come back by then.
+    """What customers bought before an instant, without the pieces returned by then.
 
     Returns:
-        Columns of `experiments.purchases.Lines`, by time. Guests' lines are not among them.
+        Columns of `purchases.Lines`, by time, without lines of guests.
 
     Raises:
+        SettingsError: no database is set and the embedded one does not run.
         DatabaseError: Postgres cannot be reached or refused.
     """
     with transaction(settings) as connection:

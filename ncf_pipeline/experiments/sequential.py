@@ -1,41 +1,42 @@
-"""An interval that holds at every look together, however often and for however long somebody looks.
+"""The always-valid interval: it covers the truth at all looks together, however often and for however long one looks.
 
-With a look each week, one of the usual 95% intervals leaves the truth out far more often than once in twenty
-experiments. The interval here is wider by just what it takes: the chance that it ever leaves the truth out, at any look
-until the end of time, is 5%.
+If one looks every week, the usual 95% intervals miss the truth at some look in far more than one of twenty experiments.
+The always-valid interval is wider, by just enough: the chance that it misses the truth at any look, ever, is 5%.
 
-The estimate at information I (one over its squared standard error) is taken for a Brownian motion with drift, as sums
-over many customers are: two looks differ by what the later one knows more, and their covariance is the variance of the
-later. That holds for the same customers week after week if what they do lasts; `make bench-uplift` plays it on a shop.
-Mixing the likelihood ratio over a normal prior N(0, tau²) of the effect gives a martingale; inverting Ville's
-inequality gives the interval. Robbins 1970 ("Statistical methods related to the law of the iterated logarithm");
-Johari, Koomen, Pekelis & Walsh 2022 ("Always Valid Inference", Operations Research 70:3, mSPRT); Waudby-Smith, Arbour,
-Sinha, Kennedy & Ramdas 2024 ("Time-uniform central limit theory and asymptotic confidence sequences", Annals of
-Statistics 52:6, section 2, and for tau its appendix on tuning).
+The mixture sequential probability ratio test (mSPRT) treats the estimate as a Brownian motion with drift, indexed by
+information (one over the squared standard error), as sums over many customers are: the covariance of two looks is the
+variance of the later one. For the same customers week after week this holds if their behaviour is stable;
+`make bench-uplift` checks it on a shop. Mixing the likelihood ratio over a normal prior N(0, tau²) of the effect
+yields a martingale, and inverting Ville's inequality yields the interval.
+
+Sources: Robbins 1970, "Statistical methods related to the law of the iterated logarithm"; Johari, Koomen, Pekelis &
+Walsh 2022, "Always Valid Inference", Operations Research 70:3; Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024,
+"Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics 52:6, section 2, and its
+appendix on tuning for tau.
 """
 
 import numpy as np
 from scipy.special import lambertw
 
 ALPHA = 0.05
-"""The chance of an interval that leaves the truth out."""
+"""The chance that an interval misses the truth."""
 
 
 def best_ratio(alpha: float = ALPHA) -> float:
-    """What information times tau² is where the interval is tightest for that information.
+    """The product of information and tau² at which the interval is tightest.
 
-    Minimises `margin`: -W(-alpha² / e) - 1, W the lower branch of Lambert's function.
+    It minimises `margin`: -W(-alpha² / e) - 1, where W is the lower branch of Lambert's function.
     """
     return float(-lambertw(-(alpha**2) * np.exp(-1), k=-1).real - 1)
 
 
 def margin(standard_error: float, tau: float, *, alpha: float = ALPHA) -> float:
-    """By how many standard errors the interval reaches to each side; an interval for one look has 1.96.
+    """Half the width of the interval in standard errors; for an interval for one look it is 1.96.
 
     Args:
         standard_error: of the estimate at this look, above 0.
-        tau: of the mixture, chosen before the first look.
-        alpha: the chance that the interval ever leaves the truth out.
+        tau: standard deviation of the mixing prior, chosen before the first look.
+        alpha: the chance that the interval ever misses the truth.
 
     >>> round(margin(1.0, best_ratio() ** 0.5), 2)
     3.04
@@ -45,5 +46,5 @@ def margin(standard_error: float, tau: float, *, alpha: float = ALPHA) -> float:
 
 
 def smallest_margin(alpha: float = ALPHA) -> float:
-    """The margin where it is smallest."""
+    """The smallest margin that any tau gives."""
     return margin(1.0, best_ratio(alpha) ** 0.5, alpha=alpha)
