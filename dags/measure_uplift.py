@@ -1,14 +1,14 @@
-"""Look at the experiment that runs: whether lists sell more, by how much, and whether anybody is harmed.
+"""Measure the running experiment: do the lists sell more, by how much, and is anybody harmed?
 
-| it says | when |
+| alert | when |
 | --- | --- |
-| the groups are out of proportion | chance makes such groups less than once in a thousand times |
-| the experiment harms its share | the share is surely worse off than the others by more than its harm bound |
-| the lists sell less than best sellers | surely |
+| the groups are out of proportion | chance makes such groups in fewer than 1 of 1,000 experiments |
+| the experiment harms its share | the share is surely worse off than the others by more than the harm bound |
+| the lists sell less than best sellers | they surely do |
 
-The report, in the artifact store and in Airflow's UI under Recommender, says it in one sentence, with figures. Where
-the experiment has ended by this look, `publish` gives everybody lists of their own; so it does where whoever ended one
-was stopped before that. Without one, nothing is done.
+The report is in the artifact store, and in Airflow's UI under Recommender. If the experiment has ended, at this look or
+before, and its groups' lists are still live, `publish` gives everybody the champion's lists. If no experiment runs, the
+run is skipped.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ from ncf_pipeline.settings import Settings
 
 
 @dag(
-    description="Measure the experiment that runs: does it sell more?",
+    description="Measure the running experiment: do the lists sell more?",
     doc_md=__doc__,
     schedule=timetable(Settings().uplift_schedule),
     catchup=False,
@@ -36,7 +36,7 @@ from ncf_pipeline.settings import Settings
 def measure_uplift() -> None:
     @task.short_circuit
     def measure() -> bool:
-        """Gives whether lists are live that were made for the groups of an experiment that has ended."""
+        """Returns whether lists are live that were made for the groups of an experiment that has ended."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.alerts import kinds
@@ -48,7 +48,7 @@ def measure_uplift() -> None:
         if running is None:
             for kind in (kinds.SAMPLE_RATIO, kinds.EXPERIMENT_HARM, kinds.LISTS_LOSE):
                 alerts.over(kind)
-            if experiments.outlived(settings):  # whoever ended it was killed before the next publication
+            if experiments.outlived(settings):  # `stop` was killed before it published
                 return True
             raise AirflowSkipException("No experiment runs: `ncf-pipeline experiment start` starts one.")
         found = experiments.look(settings, running.design.name)
@@ -70,7 +70,7 @@ def measure_uplift() -> None:
 
     @task
     def publish() -> int | None:
-        """Makes everybody's own lists live; gives the publication's number."""
+        """Publishes the champion's lists for everybody, and returns the publication's number."""
         from ncf_pipeline.serving.publish import refresh
 
         return refresh(task_settings())

@@ -1,4 +1,4 @@
-"""`experiment`: whether lists sell more; planned, started, measured and stopped."""
+"""The commands `experiment`: plan, start, report, stop and list experiments on customers."""
 
 import getpass
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # it imports pandas and SciPy, which `--help` need not wait f
 
 
 class Metric(StrEnum):
-    """What decides; `ncf_pipeline.experiments.measures` says what each means."""
+    """The measures; `ncf_pipeline.experiments.measures` defines them."""
 
     AVERAGE_ORDER_VALUE = "average_order_value"
     ITEMS_PER_BASKET = "items_per_basket"
@@ -30,24 +30,25 @@ class Metric(StrEnum):
 
 
 class Decides(StrEnum):
-    """How often somebody looks in order to decide."""
+    """Whether any weekly look may decide, or one look at the end."""
 
     WEEKLY = "weekly"
     ONCE = "once"
 
 
 experiment_app = typer.Typer(
-    help="Whether lists sell more: experiments on customers, as docs/experiments.md says.", no_args_is_help=True
+    help="Find out whether the lists sell more, by experiments on customers. See docs/experiments.md.",
+    no_args_is_help=True,
 )
 
-Effect = Annotated[float, typer.Option(min=0.001, max=3, help="The least that is worth finding: 0.05 for 5%.")]
-Power = Annotated[float, typer.Option(min=0.5, max=0.99, help="The chance with which it is to be found.")]
-TheMetric = Annotated[Metric, typer.Option(help="What decides.")]
-Name = Annotated[str | None, typer.Argument(help="Of the experiment. Default: the newest.")]
+Effect = Annotated[float, typer.Option(min=0.001, max=3, help="Least effect worth finding: 0.05 for 5%.")]
+Power = Annotated[float, typer.Option(min=0.5, max=0.99, help="Chance of finding that effect.")]
+TheMetric = Annotated[Metric, typer.Option(help="Deciding measure.")]
+Name = Annotated[str | None, typer.Argument(help="Name of the experiment. Default: the newest.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this module's commands."""
+    """Adds the commands `experiment`."""
     app.add_typer(experiment_app, name="experiment")
 
 
@@ -55,13 +56,14 @@ def register(app: typer.Typer) -> None:
 def plan(
     effect: Effect = 0.05,
     share: Annotated[
-        float | None, typer.Option(min=0.001, max=0.5, help="Of the customers in the smaller group. Default: several.")
+        float | None,
+        typer.Option(min=0.001, max=0.5, help="Share of the customers in the smaller group. Default: several."),
     ] = None,
     power: Power = 0.8,
     metric: TheMetric = Metric.AVERAGE_ORDER_VALUE,
     as_json: Json = False,
 ) -> None:
-    """Say how many weeks, and what share of the customers, an effect needs to be found; changes nothing."""
+    """Show how many weeks, and what share of the customers, it takes to find an effect. Changes nothing."""
     from ncf_pipeline.experiments import stages
     from ncf_pipeline.experiments.sentences import plan_in_words
 
@@ -78,29 +80,35 @@ def plan(
 
 @experiment_app.command()
 def start(
-    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens.")],
-    hypothesis: Annotated[str, typer.Option(help="What you think is true, in a sentence.")],
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
+    hypothesis: Annotated[str, typer.Option(help="What you expect, in a sentence.")],
     effect: Effect = 0.05,
-    share: Annotated[float, typer.Option(min=0.001, max=0.5, help="Of the customers who see something else.")] = 0.05,
+    share: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="Share of the customers who see something else.")
+    ] = 0.05,
     challenger: Annotated[
-        str | None, typer.Option(help="Show them the lists of this version (7 or v7), not best sellers.")
+        str | None, typer.Option(help="Show the share the lists of this version (7 or v7) instead of best sellers.")
     ] = None,
-    weeks: Annotated[int | None, typer.Option(min=2, help="After which it ends. Default: it lasts.")] = None,
-    decides: Annotated[Decides, typer.Option(help="By each week's look, or by one look at the end.")] = Decides.WEEKLY,
+    weeks: Annotated[int | None, typer.Option(min=2, help="Ends after so many weeks. Default: no end.")] = None,
+    decides: Annotated[Decides, typer.Option(help="Decide at any weekly look, or once, at the end.")] = Decides.WEEKLY,
     metric: TheMetric = Metric.AVERAGE_ORDER_VALUE,
     power: Power = 0.8,
-    harm_bound: Annotated[float, typer.Option(min=0, max=1, help="How much worse off they may be, surely.")] = 0.1,
-    ends_on_harm: Annotated[bool, typer.Option(help="End by itself when they are.")] = True,
+    harm_bound: Annotated[
+        float, typer.Option(min=0, max=1, help="How much worse off the share may be: 0.1 for 10%.")
+    ] = 0.1,
+    ends_on_harm: Annotated[
+        bool, typer.Option(help="End by itself when the share surely is worse off than that.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Start an experiment, and publish the lists of its groups at once."""
+    """Start an experiment, and publish its groups' lists at once."""
     from ncf_pipeline.experiments import records as experiment_registry
     from ncf_pipeline.experiments import stages
     from ncf_pipeline.experiments.design import Design
     from ncf_pipeline.registry.snapshots import newest_cutoff
 
     if decides is Decides.ONCE and weeks is None:
-        raise typer.BadParameter("one look needs its time: give --weeks.")
+        raise typer.BadParameter("with --decides once, set --weeks: it says when the one look is.")
     with serving(load_settings()) as settings:
         now = newest_cutoff(settings)
         design = Design(
@@ -130,11 +138,11 @@ def start(
 
 @experiment_app.command()
 def stop(
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    reason: Annotated[str, typer.Option(help="Reason, for the record.")],
     name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """End an experiment, and publish everybody's own lists at once. What was found is kept."""
+    """End an experiment, and publish the champion's lists for everybody at once. Its reports are kept."""
     from ncf_pipeline.experiments import stages
 
     with serving(load_settings()) as settings:
@@ -143,12 +151,12 @@ def stop(
     if as_json:
         typer.echo(json.dumps({"experiment": entry.design.name, "publication": number}))
     else:
-        Console().print(f"{entry.design.name} has ended: everybody sees lists of their own{_since(number)}.")
+        Console().print(f"{entry.design.name} has ended: everybody sees the champion's lists{_since(number)}.")
 
 
 @experiment_app.command()
 def report(name: Name = None, as_json: Json = False) -> None:
-    """Measure an experiment until now, and write its report with figures to the artifact store."""
+    """Measure an experiment until now, and write its report to the artifact store."""
     from ncf_pipeline.experiments import report as experiment_report
     from ncf_pipeline.experiments import stages
 
@@ -158,7 +166,7 @@ def report(name: Name = None, as_json: Json = False) -> None:
         ended = look is not None and stages.conclude(settings, look)
         number = _publish(settings, quiet=True) if ended else None
     if look is None:
-        words = "Nothing was bought yet since its lists went live: there is nothing to measure."
+        words = "Nothing has been bought yet since its lists went live, so there is nothing to measure."
         typer.echo(json.dumps({"figures": None})) if as_json else Console().print(words)
         return
     if as_json:
@@ -167,16 +175,16 @@ def report(name: Name = None, as_json: Json = False) -> None:
     console = Console()
     console.print(f"[bold]{look.name}[/bold]", highlight=False)
     console.print(look.sentence, soft_wrap=True, highlight=False, markup=False)
-    table = Table("", "treated", "control", "in percent, 95% for one look", "95% at all looks")
+    table = Table("", "treated", "control", "in percent [95%, one look]", "[95%, always valid]")
     for result in look.results.measures:
         words, treated, control, _, percent, always, *_ = experiment_report.cells(result)
         table.add_row(words, treated, control, percent, always)
     console.print(table, markup=False)
     if look.results.measures:
-        words = "In percent, what the groups differed by before is taken off (CUPED), and the largest values are cut."
+        words = "Percentages use CUPED: what the groups differed by before is subtracted. Large values are Winsorized."
         console.print(words, soft_wrap=True, highlight=False, markup=False)
     for line in filter(None, (look.harm, look.loss, look.mismatch)):
-        console.print(f"Mind: {line}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Note: {line}", soft_wrap=True, highlight=False, markup=False)
     if ended:
         console.print(f"The experiment has ended: {look.ends}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"Report: {look.url}/{experiment_report.MARKDOWN}", soft_wrap=True, highlight=False, markup=False)
@@ -188,14 +196,14 @@ def list_(as_json: Json = False) -> None:
     from ncf_pipeline.experiments import records as experiment_registry
 
     with serving(load_settings()) as settings:
-        found = [_as_row(settings, entry) for entry in experiment_registry.experiments(settings)]
+        rows = [_as_row(settings, entry) for entry in experiment_registry.experiments(settings)]
     if as_json:
-        typer.echo(json.dumps(found))
-    elif not found:
-        Console().print("There is no experiment yet: `ncf-pipeline experiment plan` says what one would need.")
+        typer.echo(json.dumps(rows))
+    elif not rows:
+        Console().print("There is no experiment yet. `ncf-pipeline experiment plan` shows what one would take.")
     else:
-        table = Table("name", "state", "share", "since", "what is said of it")
-        for row in found:
+        table = Table("name", "state", "share", "since", "newest result")
+        for row in rows:
             cells = (row["name"], row["state"], f"{row['share']:.1%}", row["starts_at"][:10], row["sentence"] or "")
             table.add_row(*cells)
         Console().print(table)
@@ -219,13 +227,13 @@ def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
 
 
 def _plan_table(made: "Plan") -> Table:
-    table = Table(title=f"Weeks until {made.effect:+.1%} is found with a chance of {made.power:.0%}")
+    table = Table(title=f"Weeks to find {made.effect:+.1%} with a power of {made.power:.0%}")
     for name in (
         "share",
-        "looked at every week",
-        "once, at the end",
-        "every week without CUPED",
-        "once without CUPED",
+        "weekly looks",
+        "one look",
+        "weekly looks, without CUPED",
+        "one look, without CUPED",
     ):
         table.add_column(name, justify="right")
 
@@ -251,12 +259,14 @@ def _publish(settings: Settings, *, quiet: bool) -> int | None:
 
 
 def _since(number: int | None) -> str:
-    return f", from p{number:06d} on" if number is not None else ""
+    return f", from publication p{number:06d} on" if number is not None else ""
 
 
 def _checked_name(name: str) -> str:
     if not (name and name[0].isalpha() and len(name) <= 60 and all(c in _OF_NAMES for c in name)):
-        raise typer.BadParameter(f"{name!r} is no name: small letters, digits and hyphens, a letter first.")
+        raise typer.BadParameter(
+            f"{name!r} is not a valid name: use lower-case letters, digits and hyphens, and start with a letter."
+        )
     return name
 
 
@@ -266,7 +276,7 @@ _OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 def _version_number(text: str) -> int:
     digits = text.removeprefix("v")
     if not digits.isdigit():
-        raise typer.BadParameter(f"{text!r} is no version: write 7 or v7.")
+        raise typer.BadParameter(f"{text!r} is not a version: write 7 or v7.")
     return int(digits)
 
 

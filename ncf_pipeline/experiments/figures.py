@@ -1,4 +1,4 @@
-"""Figures of an experiment's report, as SVG: the same figures give the same bytes."""
+"""Figures of an experiment's report, as SVG. The same results give the same bytes."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,19 @@ from ncf_pipeline.experiments.results import OrderValues, WeeklyEffect
 EFFECT, BASKETS = "effect.svg", "baskets.svg"
 
 _FARTHEST = 1.0
-"""Beyond so much of an effect nothing is drawn: the first weeks' intervals would hide all others."""
+"""Effects beyond this are not drawn, because the wide intervals of the first weeks would flatten all others."""
 
 
 def effect_by_week(effects: Sequence[WeeklyEffect], minimum_effect: float, words: str) -> bytes:
-    """The effect as each weekly look found it, with the interval for one look and the one for all of them.
+    """The effect at each weekly look, with the interval for one look and the always-valid one.
 
     Args:
         effects: oldest first.
-        minimum_effect: the least that is worth finding.
-        words: of the measure.
+        minimum_effect: least effect worth finding: 0.05 for five percent.
+        words: name of the measure.
+
+    Returns:
+        The SVG file.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -34,7 +37,7 @@ def effect_by_week(effects: Sequence[WeeklyEffect], minimum_effect: float, words
         if shown:
             low, high = [effect.always_low for effect in shown], [effect.always_high for effect in shown]
             ends = [*low, *high]
-            axes.fill_between(weeks, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95%, at all looks together")
+            axes.fill_between(weeks, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95%, always valid")
             low, high = [effect.low for effect in shown], [effect.high for effect in shown]
             axes.fill_between(weeks, low, high, color=BLUE, alpha=0.3, linewidth=0, label="95%, for one look")
             axes.plot(weeks, [effect.ratio for effect in shown], color=BLUE, marker="o", markersize=3)
@@ -48,11 +51,14 @@ def effect_by_week(effects: Sequence[WeeklyEffect], minimum_effect: float, words
 
 
 def baskets(values: OrderValues, groups: Groups[str]) -> bytes:
-    """How orders spread over values in each group, on a scale of equal factors.
+    """Histograms of order values in both groups, on a logarithmic scale.
 
     Args:
-        values: histograms of both groups.
-        groups: what each group sees.
+        values: of both groups.
+        groups: what each group sees, for the legend.
+
+    Returns:
+        The SVG file.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")

@@ -1,4 +1,4 @@
-"""Experiments in Postgres: `ml.experiment` and what each look found, `ml.experiment_report`. One runs at a time."""
+"""Experiments in Postgres: `ml.experiment`, and the results of each look, `ml.experiment_report`."""
 
 import json
 import secrets
@@ -20,15 +20,15 @@ class Experiment:
     """One row of `ml.experiment`.
 
     Attributes:
-        number: of the experiment.
-        design: what was decided before it started.
+        number: its key.
+        design: as it was started.
         state: `running` or `ended`.
         started_by: a person.
         started_at: on the wall's clock.
-        ended_by: a person, or `measure_uplift` where it ended by itself.
-        ended_why: in words.
+        ended_by: a person, or `measure_uplift` if it ended by itself.
+        ended_why: the reason, in words.
         ended_at: on the wall's clock.
-        stopped_at: on the shop's.
+        stopped_at: on the shop's clock.
     """
 
     number: int
@@ -60,59 +60,66 @@ class Report:
 
 
 def new_salt() -> str:
-    """A salt that was never used. Of letters alone: no number in it can be taken for somebody's."""
+    """A new random salt. It has only letters, so that no part of it can be mistaken for a customer's id."""
     return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
 def start(settings: Settings, design: Design, *, by: str) -> Experiment:
-    """Lets an experiment begin; the next publication makes its lists.
+    """Stores a new, running experiment.
 
     Args:
-        settings: whose database.
+        settings: for the database.
         design: of the experiment.
-        by: who starts it.
+        by: the person who starts it.
 
     Raises:
-        InputError: another one runs, the name was used before, or the challenger cannot serve.
+        InputError: another experiment runs, the name was used before, or the challenger cannot serve.
     """
     if design.challenger is not None:
         version = registry.model_version(settings, design.challenger)
         serving = registry.champion(settings)
         if version.url is None or version.pruned_at is not None or version.state == "held":
-            raise InputError(f"{version.name} cannot serve: it has no model (any more), or the gate held it.")
+            raise InputError(
+                f"{version.name} cannot serve: the gate held it, or its model is missing. Choose another challenger."
+            )
         if serving is not None and serving.version == version.version:
-            raise InputError(f"{version.name} is the champion: compare it with another version.")
+            raise InputError(f"{version.name} is the champion. Choose another version as the challenger.")
     # `read_rows` has a parameter `name` of its own.
     parameters = {name: value for name, value in vars(design).items() if name != "name"}
     rows = read_rows(settings, "start_experiment", called=design.name, **parameters, by=by)
     if not rows:
         running_now = running(settings)
         if running_now is not None:
-            raise InputError(f"The experiment {running_now.design.name} runs: one runs at a time. Stop it first.")
-        raise InputError(f"There was an experiment {design.name} before: choose another name.")
+            raise InputError(
+                f"The experiment {running_now.design.name} runs. Stop it first: only one can run at a time."
+            )
+        raise InputError(f"There was an experiment {design.name} before. Choose another name.")
     return experiment(settings, design.name)
 
 
 def end(settings: Settings, number: int, *, by: str, why: str, stopped_at: datetime) -> bool:
-    """Ends an experiment; gives whether it ran until now.
+    """Marks an experiment as ended.
 
     Args:
-        settings: whose database.
+        settings: for the database.
         number: of the experiment.
         by: who ends it.
-        why: in words.
-        stopped_at: now on the shop's clock.
+        why: the reason, in words.
+        stopped_at: now, on the shop's clock.
+
+    Returns:
+        Whether it was running until now.
     """
     return bool(read_rows(settings, "end_experiment", experiment=number, by=by, why=why, stopped_at=stopped_at))
 
 
 def experiments(settings: Settings) -> list[Experiment]:
-    """All of them, newest first."""
+    """All experiments, newest first."""
     return [_experiment(row) for row in read_rows(settings, "experiments")]
 
 
 def experiment(settings: Settings, name: str | None = None) -> Experiment:
-    """One experiment: that of the name, or the newest.
+    """One experiment by its name, or the newest.
 
     Raises:
         InputError: there is none.
@@ -120,17 +127,25 @@ def experiment(settings: Settings, name: str | None = None) -> Experiment:
     for entry in experiments(settings):
         if name is None or entry.design.name == name:
             return entry
-    missing = f"no experiment {name}" if name else "no experiment yet"
-    raise InputError(f"There is {missing}: `ncf-pipeline experiment list` shows all.")
+    if name is None:
+        raise InputError("There is no experiment yet: `ncf-pipeline experiment start` starts one.")
+    raise InputError(f"There is no experiment {name}: `ncf-pipeline experiment list` shows all.")
 
 
 def running(settings: Settings) -> Experiment | None:
-    """The one that runs, if any."""
+    """The running experiment, if there is one."""
     return next((entry for entry in experiments(settings) if entry.state == "running"), None)
 
 
 def record_report(settings: Settings, number: int, results: Results, sentence: str) -> None:
-    """Keeps what a look found, in place of an earlier look at the same instant."""
+    """Stores the results of a look, in place of an earlier look at the same instant.
+
+    Args:
+        settings: for the database.
+        number: of the experiment.
+        results: of the look.
+        sentence: its outcome.
+    """
     with transaction(settings) as connection:
         query_rows(
             connection,

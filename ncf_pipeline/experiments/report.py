@@ -1,4 +1,4 @@
-"""An experiment's report: a Markdown file with its figures, in the artifact store."""
+"""An experiment's report: a Markdown file and figures in the artifact store, and the same words for a page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ HEAD = (
     "control",
     "difference [95%]",
     "in percent [95%, one look]",
-    "[95%, at all looks]",
+    "[95%, always valid]",
     "without CUPED",
-    "nothing cut",
+    "not Winsorized",
 )
 
 CAPTIONS = {
@@ -51,12 +51,21 @@ class PageContent:
 
 
 def folder(settings: Settings, name: str) -> str:
-    """Where the newest report of an experiment lies."""
+    """The folder of an experiment's newest report in the artifact store."""
     return f"{settings.artifacts}/{FOLDER}/{name}"
 
 
 def write(settings: Settings, entry: Experiment, results: Results, sentence: str) -> str:
-    """Writes the report in place of the one before; gives its folder.
+    """Writes a report, in place of the previous one.
+
+    Args:
+        settings: for the artifact store.
+        entry: the experiment.
+        results: of the newest look.
+        sentence: its outcome.
+
+    Returns:
+        The report's folder.
 
     Raises:
         ArtifactError: the artifact store refused.
@@ -70,10 +79,15 @@ def write(settings: Settings, entry: Experiment, results: Results, sentence: str
 
 
 def read_figure(settings: Settings, name: str, figure: str) -> bytes:
-    """A figure of an experiment's newest report.
+    """One figure of an experiment's newest report, as SVG.
+
+    Args:
+        settings: for the artifact store.
+        name: of the experiment.
+        figure: file name, a key of `CAPTIONS`.
 
     Raises:
-        ArtifactError: it is not there, or the artifact store cannot be read.
+        ArtifactError: there is no such figure, or the artifact store cannot be read.
     """
     url = f"{folder(settings, name)}/{figure}"
     try:
@@ -85,7 +99,7 @@ def read_figure(settings: Settings, name: str, figure: str) -> bytes:
 
 
 def shown(entry: Experiment, report: Report) -> PageContent:
-    """The newest report for a page."""
+    """What a page shows of a report."""
     results = report.results
     design = replace(entry.design, starts_at=results.starts_at)
     return PageContent(
@@ -136,29 +150,29 @@ def render(entry: Experiment, results: Results, sentence: str) -> str:
 
 
 def facts(entry: Experiment, results: Results) -> list[str]:
-    """What was decided before, who is in it, and whether it is as it should be."""
+    """The design, the groups' sizes, the sample ratio, and how the experiment ended; a line for each."""
     design, ratio = entry.design, results.sample_ratio
-    end = f"until {design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "without an end"
+    end = f"until {design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "with no planned end"
     lines = [
         f"Hypothesis: {design.hypothesis}",
-        f"{design.share:.1%} of the customers see {design.seen_by_share}, all others {design.seen_by_others}; guests "
-        "are in no group",
-        f"From {design.starts_at:%Y-%m-%d}, {end}; bought before {results.until:%Y-%m-%d} counts here",
-        f"Decided by {MEASURES[design.metric].words}, "
-        + ("each week" if design.decides == "weekly" else "by one look at the end")
-        + f"; {percent(design.minimum_effect)} is the least worth finding, with a chance of {design.power:.0%}",
+        f"{design.share:.1%} of the customers see {design.seen_by_share}, all others see {design.seen_by_others}; "
+        "guests are in no group",
+        f"From {design.starts_at:%Y-%m-%d}, {end}; purchases before {results.until:%Y-%m-%d} are counted",
+        f"The deciding measure is {MEASURES[design.metric].words}, "
+        + ("at any weekly look" if design.decides == "weekly" else "at one look at the end")
+        + f"; the least effect worth finding is {percent(design.minimum_effect)}, with a power of {design.power:.0%}",
         *(
-            f"{name}, with {lists}: {group.customers:,} customers, of whom {group.buyers:,} bought, "
-            f"{group.orders:,} orders"
+            f"{name} ({lists}): {group.customers:,} customers, {group.buyers:,} of them bought, {group.orders:,} orders"
             for (name, group), (_, lists) in zip(results.groups.items(), design.groups.items(), strict=True)
         ),
-        f"{ratio.in_share:,} of {ratio.of_all:,} are in the share; chance is as far from {ratio.share:.1%} in "
-        f"{ratio.p:.1%} of cases" + (", so something else did it" if ratio.p < UNLIKELY else ""),
+        f"{ratio.in_share:,} of {ratio.of_all:,} customers are in the share, which should have {ratio.share:.1%}: "
+        + ("a sample ratio mismatch" if ratio.p < UNLIKELY else "no sample ratio mismatch")
+        + f" (p = {ratio.p:.2g})",
     ]
     if results.other_lists > 0:
         lines.append(
-            f"In {results.other_lists:.1%} of the time, lists were live that were not made for these groups (a "
-            "rollback); the effect is found as smaller than it is by about so much"
+            f"For {results.other_lists:.1%} of the time, lists were live that were not made for these groups (a "
+            "rollback); the estimate is too small by about that share of the effect"
         )
     if entry.ended_why is not None:
         lines.append(f"Ended by {entry.ended_by}: {entry.ended_why}")
@@ -166,30 +180,30 @@ def facts(entry: Experiment, results: Results) -> list[str]:
 
 
 def notes(results: Results) -> list[str]:
-    """How the table is to be read."""
-    cuts = ", ".join(f"{result.words} {result.quantile:.0%}" for result in results.measures if result.quantile < 1)
+    """How to read the table."""
+    quantiles = ", ".join(f"{result.words} {result.quantile:.0%}" for result in results.measures if result.quantile < 1)
     return [
-        "Returns are taken off. The unit is the customer. Effects are with CUPED: what the groups differed by before "
-        f"is taken off. Large values are cut, so that so many of those above 0, or more, lie below: {cuts or 'none'}. "
-        "The interval for one look is right for whoever looks once, at a time that was set before; the other one "
-        "however often anybody looks."
+        "Returned pieces are subtracted. The unit is the customer. Effects use CUPED: what the groups already differed "
+        "by before the experiment is subtracted. Large values are Winsorized; at least this share of the values above "
+        f"0 lies below the cap: {quantiles or 'none'}. The interval for one look is valid if you look once, at a time "
+        "fixed in advance. The always-valid interval holds however often you look."
     ]
 
 
 def attribution(design: Design, results: Results) -> str:
-    """What was bought from lists, in words."""
+    """How much of their spending each group spent on products on their lists, in words."""
     groups, on_list = design.groups, results.attribution
     parts = [
-        f"of what customers with {lists} spent, {share:.1%} was for products on their lists at the time"
+        f"of what customers with {lists} spent, {share:.1%} was for products on their lists at that time"
         for lists, share in ((groups.treated, on_list.treated), (groups.control, on_list.control))
         if share is not None
     ]
     if not parts:
-        return "Nothing was bought yet while lists of the experiment were live."
+        return "Nothing has been bought yet while lists of the experiment were live."
     words = "; ".join(parts)
     return (
-        f"{words[0].upper()}{words[1:]}. That is an association and no effect: who likes a product buys it without a "
-        "list too. What lists add is said above."
+        f"{words[0].upper()}{words[1:]}. This is an association, not an effect: customers also buy products that they "
+        "like without a list. The table above shows what the lists add."
     )
 
 
@@ -219,7 +233,11 @@ def cells(result: MeasureResult) -> list[str]:
 
 
 def number(value: float) -> str:
-    """With as many digits as it has to say."""
+    """With two decimals below 1000, and none above.
+
+    >>> number(12.345), number(12345.6)
+    ('12.35', '12,346')
+    """
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""An experiment's outcome in one plain sentence, and a plan's in a few."""
+"""The outcome of an experiment in one sentence, and a plan in a few."""
 
 from ncf_pipeline.experiments.analysis import FEWEST_BUYERS, UNLIKELY
 from ncf_pipeline.experiments.design import Design
@@ -7,10 +7,10 @@ from ncf_pipeline.experiments.power import FEWEST_WEEKS, MOST_WEEKS
 from ncf_pipeline.experiments.results import Results
 
 FOLDER = "experiments"
-"""Of the reports, in the artifact store."""
+"""The folder of all reports in the artifact store."""
 
 PEOPLE_WROTE = ("Hypothesis: ", "Ended by ")
-"""How the facts of a report begin in which people wrote as they like: all others are of groups."""
+"""How those facts of a report begin that contain text by people. All other facts are about groups."""
 
 _SPENT = {
     "average_order_value": ("spent {percent} {more} per order than", "more", "less"),
@@ -27,13 +27,13 @@ def sentence(design: Design, results: Results) -> str:
     over = f"over {results.customers:,} customers and {_weeks(results.weeks)}"
     if ratio.p < UNLIKELY:
         return (
-            f"Nothing can be said: {ratio.in_share:,} of {ratio.of_all:,} customers are in a group that should "
-            f"have {ratio.share:.1%} of them, which chance does not do. Find out why first."
+            f"No result can be trusted: {ratio.in_share:,} of {ratio.of_all:,} customers are in the share, which "
+            f"should have {ratio.share:.1%} of them (a sample ratio mismatch). Find the cause first."
         )
     if verdict == "early":
         return (
-            f"It is too early to say anything: {over}. At least {FEWEST_WEEKS} weeks, and {FEWEST_BUYERS} customers in "
-            "each group who bought, are needed."
+            f"It is too early to decide, {over}. A decision needs at least {FEWEST_WEEKS} weeks, and in each group "
+            f"{FEWEST_BUYERS} customers who have bought."
         )
     if verdict in ("more", "less"):
         result = results.measure(design.metric)
@@ -45,29 +45,35 @@ def sentence(design: Design, results: Results) -> str:
             f"Customers with {design.groups.treated} {said} those with {design.groups.control} "
             f"(95% interval {interval.low:+.1%} to {interval.high:+.1%}), {over}."
         )
+    least = percent(design.minimum_effect)
     if verdict == "none":
-        least = percent(design.minimum_effect)
-        return f"No difference can be told apart from chance, {over}: {least} would probably have shown."
+        return (
+            f"No difference can be distinguished from chance, {over}; an effect of {least} would probably have shown."
+        )
     if design.decides == "once":
         end = f"{design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "its end"
         if ended:
-            return f"Nothing was decided: this experiment ended before its one look, on {end} ({over})."
-        return f"Nothing is decided before {end}: this experiment is looked at once, then. So far {over}."
-    return f"No difference {'could' if ended else 'can'} be told apart from chance{'' if ended else ' yet'}; " + (
-        f"{_rest(design, results.more_weeks, ended=ended)} ({over})."
-    )
+            return f"Nothing was decided: the experiment ended before its one look on {end} ({over})."
+        return f"Nothing is decided before {end}, when this experiment has its one look (so far {over})."
+    if ended:
+        return f"No difference could be distinguished from chance, {over}; {_rest(results, least, ended=True)}."
+    return f"No difference can be distinguished from chance yet, {over}; {_rest(results, least, ended=False)}."
 
 
-def _rest(design: Design, more_weeks: int | None, *, ended: bool) -> str:
-    if more_weeks is None:
-        too = f"the groups {'were' if ended else 'are'} too small for {percent(design.minimum_effect)}"
-        return f"{too}, even in {MOST_WEEKS} more weeks"
-    weeks = f"about {more_weeks} more {'week' if more_weeks == 1 else 'weeks'}"
-    return f"{weeks} {'would have been ' if ended else ''}needed"
+def _rest(results: Results, least: str, *, ended: bool) -> str:
+    more = results.more_weeks
+    if more is None:
+        return f"the groups {'were' if ended else 'are'} too small to find {least}, even in {MOST_WEEKS} more weeks"
+    weeks = f"about {more} more {'week' if more == 1 else 'weeks'}"
+    return f"the experiment {'would have needed' if ended else 'needs'} {weeks}"
 
 
 def percent(share: float) -> str:
-    """A share with three digits at most: 12%, 0.5%."""
+    """A share in percent, with up to three digits.
+
+    >>> percent(0.12), percent(0.005)
+    ('12%', '0.5%')
+    """
     return f"{100 * share:.3g}%"
 
 
@@ -83,26 +89,26 @@ def plan_in_words(plan: Plan) -> list[str]:
     weekly = [(planned.share, planned.weekly) for planned in plan.shares]
     once = [(planned.share, planned.once) for planned in plan.shares]
     ways = (
-        ("looked at every week", weekly, largest.weekly),
-        ("looked at once, at the end", once, largest.once),
+        ("weekly looks", weekly, largest.weekly),
+        ("one look at the end", once, largest.once),
     )
     lines = []
     for words, needed_by_share, of_largest in ways:
         enough = [(share, needed.weeks) for share, needed in needed_by_share if needed.weeks is not None]
         if enough:
             share, weeks = min(enough)
-            drawn_on = ", longer than the past that tells it" if weeks > plan.seen_weeks else ""
-            lines.append(f"A share of {share:.1%}, {words}: {_weeks(weeks)}{drawn_on}.")
+            longer = ", longer than the past that this is based on" if weeks > plan.seen_weeks else ""
+            lines.append(f"With {words}, a share of {share:.1%} needs {_weeks(weeks)}{longer}.")
             continue
         least = of_largest.smallest_effect_in_half_a_year
-        would = f"half a year would find {least:+.1%} or more" if least is not None else "nothing would be found"
+        found = f"{least:+.1%} or more" if least is not None else "no effect"
         lines.append(
-            f"The shop is too small to find {effect} with a chance of {power}, {words}: not within "
-            f"{plan.most_weeks} weeks, even with {largest.share:.1%} of the customers in the smaller group; "
-            f"{would}."
+            f"With {words}, the shop is too small to find {effect} with a power of {power}: {plan.most_weeks} weeks "
+            f"are not enough, even with {largest.share:.1%} of the customers in the smaller group. Half a year finds "
+            f"{found}."
         )
     lines.append(
-        f"From {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past; customers' own past "
-        "(CUPED) is used."
+        f"Based on {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past. Effects are estimated "
+        "with CUPED."
     )
     return lines

@@ -1,7 +1,8 @@
 """Plans, starts, measures and ends experiments on customers.
 
-Measuring changes nothing that serves, but for one thing: an experiment whose end has come, or whose share is surely
-worse off than its harm bound allows, ends. The next publication then gives everybody the champion's lists again.
+A look changes no lists. It may say that the experiment should end: at its planned end, or because its share is surely
+worse off than the harm bound allows. `conclude` then ends it, and the next publication gives everybody the champion's
+lists again.
 """
 
 import logging
@@ -43,17 +44,17 @@ SHARES = (0.05, 0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at an experiment found.
+    """One look at an experiment.
 
     Attributes:
         name: of the experiment.
         results: every number; `figures` in JSON.
         sentence: the outcome in plain words.
-        url: the folder of the report in the artifact store.
-        ends: why the experiment is to end by this look (`conclude`); None if it goes on, or has ended before.
-        harm: what on-call should hear of the share's being worse off; None while it is not, surely.
-        loss: what on-call should hear of lists that sell less than best sellers; likewise.
-        mismatch: what on-call should hear of groups that are out of proportion; likewise.
+        url: the report's folder in the artifact store.
+        ends: why `conclude` should end the experiment; None if it continues, or had ended before.
+        harm: the alert for on-call if the share is surely harmed; else None.
+        loss: the alert for on-call if lists surely sell less than best sellers; else None.
+        mismatch: the alert for on-call if there is a sample ratio mismatch; else None.
     """
 
     name: str
@@ -72,45 +73,51 @@ class Look:
 
 
 def plan(settings: Settings, *, effect: float, power: float, metric: str, share: float | None = None) -> Plan:
-    """How many weeks, and what share, an effect needs to be found, by the shop's own past.
+    """Plans an experiment: how many weeks, and what share of the customers, it takes to find an effect.
 
     Args:
-        settings: whose database.
-        effect: as a share: 0.05 for five percent.
-        power: the chance with which it is to be found.
-        metric: of `experiments.measures.MEASURES`.
-        share: of the customers in the smaller group; several if None.
+        settings: for the database with the shop's past.
+        effect: to be found: 0.05 for five percent.
+        power: the chance of finding it, 0 to 1.
+        metric: the deciding measure, a name in `measures.MEASURES`.
+        share: of the customers in the smaller group, 0 to 0.5; None for those in `SHARES`.
 
     Raises:
-        InputError: the past is too short.
+        InputError: there are no invoices, or the past is too short.
     """
     until = newest_cutoff(settings)
     curves = past_curves(orders_of(customers_lines(settings, until)), until, MEASURES[metric])
     if curves is None:
-        raise InputError("The shop's past is too short for a plan: load invoices of six weeks at least.")
+        raise InputError("The shop's past is too short for a plan: load invoices of at least six weeks.")
     shares = SHARES if share is None else (share,)
     return planning.plan(curves, effect=effect, power=power, metric=metric, until=until, shares=shares)
 
 
 def start(settings: Settings, design: Design, *, by: str) -> Experiment:
-    """Lets an experiment begin: the next publication makes the lists of its groups.
+    """Starts an experiment. The next publication makes its groups' lists.
 
     Args:
-        settings: whose database.
-        design: of the experiment, whose `starts_at` is taken from the shop's clock.
-        by: who starts it.
+        settings: for the database.
+        design: with `starts_at` on the shop's clock.
+        by: the person who starts it.
 
     Raises:
-        InputError: nothing serves yet, another experiment runs, the name was used before, or the challenger cannot
+        InputError: no model serves yet, another experiment runs, the name was used before, or the challenger cannot
             serve.
     """
     if registry.champion(settings) is None:
-        raise InputError("No model serves yet, so there is nothing to compare with. Run a retrain first.")
+        raise InputError("No model serves yet, so there are no lists to compare. Run a retrain first.")
     return experiment_registry.start(settings, design, by=by)
 
 
 def stop(settings: Settings, name: str | None, *, by: str, why: str) -> Experiment:
-    """Ends an experiment: the next publication gives everybody the champion's lists.
+    """Ends an experiment. The next publication gives everybody the champion's lists.
+
+    Args:
+        settings: for the database.
+        name: of the experiment; None for the newest.
+        by: the person who ends it.
+        why: the reason, for the record.
 
     Raises:
         InputError: there is no such experiment, or it has ended.
@@ -123,14 +130,14 @@ def stop(settings: Settings, name: str | None, *, by: str, why: str) -> Experime
 
 
 def look(settings: Settings, name: str | None = None) -> Look | None:
-    """Measures an experiment until now, or until it ended, and keeps the report. It goes on until `conclude`.
+    """Measures an experiment until now or until its end, and stores the report. Only `conclude` ends an experiment.
 
     Args:
-        settings: of this run.
-        name: of the experiment; the newest if None.
+        settings: for the database and the artifact store.
+        name: of the experiment; None for the newest.
 
     Returns:
-        None where no list of it was ever live: there is nothing to measure.
+        None if nothing was bought yet since its first lists went live.
 
     Raises:
         InputError: there is no such experiment.
@@ -142,7 +149,7 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     periods = live_history.live_periods(settings)
     ours = [period.answers_from for period in periods if period.experiment == entry.number]
     if not ours or until <= min(ours):
-        logger.info("%s: nothing was bought yet since its lists went live.", entry.design.name)
+        logger.info("%s: nothing has been bought yet since its lists went live.", entry.design.name)
         return None
     design = replace(entry.design, starts_at=min(ours))
     lines = customers_lines(settings, until)
@@ -175,9 +182,10 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
 
 
 def conclude(settings: Settings, found: Look) -> bool:
-    """Ends an experiment if the look says so; gives whether it ended now.
+    """Ends an experiment if a look says so. Separate from the look, so that on-call is alerted before the end.
 
-    Apart from the look, so that on-call hears of why before it is over.
+    Returns:
+        Whether the experiment has now ended.
     """
     if found.ends is None:
         return False
@@ -201,7 +209,7 @@ def _shown(period: LivePeriod, number: int, until: datetime) -> LiveLists:
 
 
 def _ends(settings: Settings, entry: Experiment, harm: str | None, clock: datetime) -> str | None:
-    """Why an experiment that runs is to end by itself; None if it is not."""
+    """Why a running experiment should end by itself; None if it should not."""
     design = entry.design
     if entry.state != "running":
         return None
@@ -211,7 +219,7 @@ def _ends(settings: Settings, entry: Experiment, harm: str | None, clock: dateti
         return "its planned end"
     champion = registry.champion(settings)
     if champion is not None and champion.version == design.challenger:
-        return f"{champion.name} is the champion by now, and all see its lists."
+        return f"{champion.name} has become the champion, so everybody sees its lists."
     return None
 
 
@@ -220,8 +228,8 @@ def _harm(design: Design, results: Results) -> str | None:
     if harm is None:
         return None
     return (
-        f"customers with {design.seen_by_share} are worse off than those with {design.seen_by_others} by "
-        f"{harm.amount:.1%} at least ({MEASURES[harm.measure].words}); the bound is {design.harm_bound:.0%}."
+        f"customers with {design.seen_by_share} are worse off than those with {design.seen_by_others} by at least "
+        f"{harm.amount:.1%} ({MEASURES[harm.measure].words}); the harm bound is {design.harm_bound:.0%}."
     )
 
 
@@ -230,7 +238,7 @@ def _loss(design: Design, results: Results) -> str | None:
     if loss is None:
         return None
     words = MEASURES[loss.measure].words
-    return f"Personal lists sell less than best sellers would, by {loss.amount:.1%} at least ({words})."
+    return f"Personal lists sell at least {loss.amount:.1%} less than best sellers would ({words})."
 
 
 def _slices(
@@ -254,7 +262,7 @@ def _slices(
         try:
             lists = live_history.shown(period, set(bought[Lines.CUSTOMER_ID].tolist()))
         except ArtifactError as error:
-            logger.warning("%s: what was bought from lists cannot be told: %s", design.name, error)
+            logger.warning("%s: what was bought from lists is not counted: %s", design.name, error)
             continue
         in_share: Mask = chosen(design.salt, design.share, bought[Lines.CUSTOMER_ID].tolist())
         treated = in_share if design.share_is_treated else ~in_share

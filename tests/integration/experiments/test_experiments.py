@@ -1,4 +1,4 @@
-"""Experiments on the customers of a small shop: what their groups read in Redis, and what is measured of them."""
+"""Experiments on the customers of a small shop: the lists of their groups in Redis, and what is measured."""
 
 import json
 from dataclasses import replace
@@ -39,14 +39,14 @@ DESIGN = Design(
 
 
 class Shop:
-    """240 customers in two countries who differ for good in what they spend; 60 products."""
+    """240 customers in two countries who differ permanently in what they spend; 60 products."""
 
     def __init__(self, settings):
         self.settings, self.random, self.invoices = settings, np.random.default_rng(0), 0
         self.level = dict(zip(CUSTOMERS, np.exp(self.random.normal(2, 0.5, len(CUSTOMERS))), strict=True))
 
     def sell(self, start, weeks, growth=None, from_list=()):
-        """Each customer buys about every second week; `growth` says by how much more, by customer."""
+        """Each customer buys about every second week; `growth` multiplies what a customer spends."""
         rows = []
         for customer in CUSTOMERS:
             country = "France" if customer % 3 else "EIRE"
@@ -132,7 +132,7 @@ def test_the_share_reads_the_best_sellers_of_its_country_and_no_other_list(setti
     assert [entry.experiment for entry in registry.publications(settings)] == [started.number, None]
     assert failures(settings, number) == failures(settings, first)
 
-    # The storefront needs not know: what is not there, the country's best sellers stand in for.
+    # The storefront need not know: it shows the country's best sellers in place of missing lists.
     with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
         one = next(customer for customer in sorted(control) if customer % 3)
         page = storefront.lists_of_customer(one, country="France")
@@ -151,8 +151,8 @@ def failures(settings, number):
         return [rule["rule_id"] for rule in cursor.fetchone()[0]["broken"] if rule["failed"]]
 
 
-def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, shop, monkeypatch):
-    shop.sell(START, 1)  # the shop's clock goes on before the experiment starts
+def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experiment(settings, shop, monkeypatch):
+    shop.sell(START, 1)  # the shop's clock moves before the experiment starts
     shop.add([("777777", 0, "22001", "A THING", 9, START, 5.0, 99_998, "France", 1)])
     experiments.start(settings, DESIGN, by="test")
     assert experiments.look(settings) is None  # its lists are not live yet
@@ -160,8 +160,8 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     start = live_history.live_periods(settings)[-1].answers_from
     control = share()
     shop.sell(start, 5, growth={customer: 1.4 for customer in CUSTOMERS if customer not in control})
-    # A newcomer's first order moves nothing, a return takes money off, and whoever gives all back that they ever bought
-    # counts as one who buys nothing.
+    # A newcomer's first order counts for nothing. A return is subtracted. A customer who returns everything they ever
+    # bought counts as one who bought nothing.
     shop.add(
         [
             ("C77778", 0, "22001", "A THING", -9, start + timedelta(days=1), 5.0, 99_998, "France", 1),
@@ -181,7 +181,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     assert groups.control.customers == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
     lines = customers_lines(settings, datetime(2012, 1, 1))
     orders = lines[(lines["purchased_at"] >= start) & (lines["quantity"] > 0)].drop_duplicates("invoice_no")
-    assert groups.treated.orders + groups.control.orders == len(orders) - 1  # but for the newcomer's
+    assert groups.treated.orders + groups.control.orders == len(orders) - 1  # without the newcomer's
     assert found.sentence.startswith("Customers with personal lists spent ")
     assert "more per order than those with best sellers (95% interval +" in found.sentence
     assert found.sentence.endswith("over 241 customers and 5 weeks.")
@@ -192,10 +192,10 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     assert found.mismatch is None
     assert found.loss is None
 
-    # Worse off than the bound allows: it ends by itself, once, and the next publication gives everybody their lists.
+    # Worse off than the bound allows: it ends by itself, once, and the next publication gives everybody personal lists.
     assert found.harm.startswith("customers with best sellers are worse off than those with personal lists by")
     assert found.ends == f"harm: {found.harm}"
-    assert experiment_registry.experiment(settings).state == "running"  # until that is told
+    assert experiment_registry.experiment(settings).state == "running"  # until `conclude`
     assert experiments.conclude(settings, found)
     assert not experiments.conclude(settings, found)
     entry = experiment_registry.experiment(settings, "spring")
@@ -204,13 +204,13 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     refresh(settings)
     assert not experiments.outlived(settings)
     assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
-    # What is bought after the end does not count, and a look again finds the same.
+    # Purchases after the end do not count: another look has the same results.
     shop.sell(start + timedelta(weeks=5), 1)
     again = experiments.look(settings, "spring")
     assert (again.results, again.ends) == (replace(found.results, has_ended=True), None)
     assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
 
-    # What was bought from lists, counted again.
+    # What was bought from lists, computed in another way.
     period = next(period for period in live_history.live_periods(settings) if period.experiment == entry.number)
     lists = live_history.shown(period, set(CUSTOMERS))
     listed = {(int(key), code) for key, codes in zip(lists["key"], lists["stock_codes"], strict=True) for code in codes}
@@ -226,7 +226,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
         text = file.read()
     assert found.sentence in text
     assert "![Effect by week, with its intervals](effect.svg)" in text
-    assert "association and no effect" in text
+    assert "an association, not an effect" in text
     for figure in ("effect.svg", "baskets.svg"):
         with fsspec.open(f"{found.url}/{figure}", "rb") as file:
             assert file.read().startswith(b"<?xml")
@@ -236,10 +236,10 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     monkeypatch.setenv("NCF_HOME", str(settings.home))
     shown = CliRunner().invoke(app, ["experiment", "report"])
     assert found.sentence in shown.stdout, shown.output
-    told = json.loads(CliRunner().invoke(app, ["experiment", "report", "spring", "--json"]).stdout)
-    assert told["sentence"] == found.sentence
-    assert told["figures"] == again.results.as_dict()
-    assert told.keys() == {
+    printed = json.loads(CliRunner().invoke(app, ["experiment", "report", "spring", "--json"]).stdout)
+    assert printed["sentence"] == found.sentence
+    assert printed["figures"] == again.results.as_dict()
+    assert printed.keys() == {
         *("name", "figures", "sentence", "url", "ends", "harm", "loss", "mismatch", "ended", "publication")
     }
     listed = json.loads(CliRunner().invoke(app, ["experiment", "list", "--json"]).stdout)
@@ -248,7 +248,7 @@ def test_an_effect_is_found_told_and_ends_what_denies_it_to_the_share(settings, 
     ]
 
 
-def test_what_live_lists_did_is_asked_of_those_who_saw_them(settings, shop):
+def test_live_performance_counts_only_customers_who_saw_the_champions_lists(settings, shop):
     experiments.start(settings, DESIGN, by="test")
     refresh(settings)
     start = live_history.live_periods(settings)[-1].answers_from
@@ -261,10 +261,10 @@ def test_what_live_lists_did_is_asked_of_those_who_saw_them(settings, shop):
     assert {(row.customers, row.without_list, row.newcomers) for row in rows} == {(len(asked), 0, 0)}
 
 
-def test_a_challengers_lists_are_the_shares_and_its_model_is_kept(settings, shop, admitted, untrained):
-    """Two versions side by side: each customer reads what they would if their version were the champion."""
+def test_the_share_reads_the_challengers_lists_and_its_model_is_kept(settings, shop, admitted, untrained):
+    """Two versions side by side: each customer reads what they would read if their version were the champion."""
     snapshot_id = take_snapshot(settings, START)
-    challenger = admitted(snapshot_id, "other", lambda frozen, _: untrained(frozen, 7))
+    challenger = admitted(snapshot_id, "other", lambda snapshot, _: untrained(snapshot, 7))
     refresh(settings)
     champions = read(settings)
     registry.promote(settings, challenger, actor="test", reason="test")
@@ -280,24 +280,24 @@ def test_a_challengers_lists_are_the_shares_and_its_model_is_kept(settings, shop
     for (audience, key), lists in read(settings).items():
         if audience == "customer":
             assert lists == (challengers if int(key) in inside else champions)[audience, key]
-    # Nobody needs its model but the experiment.
+    # Only the experiment needs its model.
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("update ml.model_version set retired_at = now() - interval '1 year', cutoff = '2010-01-01'")
         cursor.execute("update ml.model_version set withdrawn_at = now() where version = %s", (challenger,))
     prune(settings)
     assert registry.model_version(settings, challenger).pruned_at is None
 
-    # Once it is the champion, all see its lists, for no groups; the next look says so, and ends it.
+    # Once it is the champion, everybody sees its lists and there are no groups; the next look says so.
     registry.promote(settings, challenger, actor="test", reason="test")
     refresh(settings)
     assert read(settings) == challengers
     assert live_history.live_periods(settings)[-1].experiment is None
     shop.sell(START, 1)
     found = experiments.look(settings)
-    assert found.ends == f"v{challenger} is the champion by now, and all see its lists."
+    assert found.ends == f"v{challenger} has become the champion, so everybody sees its lists."
 
 
-def test_lists_that_were_made_while_an_experiment_ended_are_made_again(settings, shop, monkeypatch):
+def test_lists_are_made_again_if_the_experiment_ends_meanwhile(settings, shop, monkeypatch):
     experiments.start(settings, DESIGN, by="test")
     check = publish._check
 
@@ -312,8 +312,8 @@ def test_lists_that_were_made_while_an_experiment_ended_are_made_again(settings,
     assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
 
 
-def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(settings, shop):
-    """Also who has a number that the report has too, and whom people named."""
+def test_an_erased_customer_is_left_out_of_later_looks_and_earlier_results_stay(settings, shop):
+    """One has an id that is also a number in the report; people named the other."""
     erased, counted = CUSTOMERS[0], len(CUSTOMERS) + 1
     shop.add([("777777", 0, "22001", "A THING", 1, START - timedelta(days=1), 5.0, counted, "France", 1)])
     experiments.start(settings, replace(DESIGN, hypothesis=f"Lists sell more, not only to {erased}."), by="test")
@@ -340,7 +340,7 @@ def test_whoever_is_erased_leaves_later_looks_and_nothing_that_was_found_before(
     assert later.results.attribution == found.results.attribution
 
 
-def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
+def test_one_experiment_runs_at_a_time_under_a_name_of_its_own(settings, shop):
     experiments.start(settings, DESIGN, by="test")
     with pytest.raises(InputError, match="The experiment spring runs"):
         experiments.start(settings, Design(**{**vars(DESIGN), "name": "autumn"}), by="test")
@@ -359,7 +359,7 @@ def test_one_runs_at_a_time_each_under_a_name_of_its_own(settings, shop):
         experiments.look(settings, "nothing")
 
 
-def test_an_experiment_ends_at_its_time_and_is_decided_by_that_look(settings, shop):
+def test_an_experiment_ends_at_its_planned_time_and_that_look_decides(settings, shop):
     end = START + timedelta(weeks=3)
     design = Design(**{**vars(DESIGN), "decides": "once", "ends_at": end, "ends_on_harm": False})
     experiments.start(settings, design, by="test")
@@ -375,7 +375,7 @@ def test_an_experiment_ends_at_its_time_and_is_decided_by_that_look(settings, sh
     assert found.results.verdict in ("none", "more", "less")
 
 
-def test_a_plan_by_the_shops_past(settings, shop, monkeypatch):
+def test_a_plan_from_the_shops_past(settings, shop, monkeypatch):
     found = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
     (small, *_, half) = found.shares
     assert (small.share, half.share) == (0.05, 0.5)
@@ -383,11 +383,13 @@ def test_a_plan_by_the_shops_past(settings, shop, monkeypatch):
     assert half.once.weeks <= half.once.weeks_without_cuped
     monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
     monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
-    told = CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.001"]).stdout
-    assert "The shop is too small to find +0.1% with a chance of 80%, looked at every week" in told
+    shown = CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.001"]).stdout
+    assert "With weekly looks, the shop is too small to find +0.1% with a power of 80%" in shown
+    printed = json.loads(CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.5", "--json"]).stdout)
+    assert printed == json.loads(json.dumps(found.as_dict()))
 
 
-def test_without_a_model_or_a_past_nothing_is_started(settings):
+def test_without_a_model_or_a_past_there_is_no_experiment_and_no_plan(settings):
     with pytest.raises(InputError, match="Run a retrain first"):
         experiments.start(settings, DESIGN, by="test")
     with pytest.raises(InputError, match="no invoices yet"):

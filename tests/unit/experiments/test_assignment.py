@@ -1,4 +1,4 @@
-"""Who is in which group."""
+"""Which customers are in an experiment's share."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from ncf_pipeline.experiments.assignment import chosen, fraction
 IDS = range(10_000, 60_000)
 
 
-def test_membership_is_the_same_in_every_process_and_release():
-    """If this ever changes, customers of a running experiment change their group."""
+def test_assignment_is_the_same_in_every_process_and_release():
+    """If this number ever changes, customers of a running experiment change groups."""
     assert fraction("spring", 14646) == pytest.approx(0.9334350429817493)
 
 
-def test_the_share_is_drawn_evenly_over_ids():
+def test_the_share_is_drawn_uniformly_over_ids():
     drawn = np.array([fraction("spring", customer) for customer in IDS])
     assert stats.kstest(drawn, "uniform").pvalue > 0.001
     # Neighbours are drawn independently of each other.
@@ -28,5 +28,5 @@ def test_another_salt_draws_other_customers(share):
     assert (spring & autumn).mean() == pytest.approx(share**2, abs=0.01)
 
 
-def test_a_larger_share_keeps_whom_the_smaller_had():
+def test_a_larger_share_contains_the_smaller_one():
     assert not (chosen("spring", 0.05, IDS) & ~chosen("spring", 0.2, IDS)).any()

@@ -1,4 +1,4 @@
-"""Since when customers count, and what they bought of what they were shown."""
+"""When customers enter an experiment, and what they buy from its lists."""
 
 from datetime import datetime, timedelta
 
@@ -18,18 +18,18 @@ def day(number):
 SHOWN = [
     LiveLists(as_of=day(-7), start=day(-7), end=day(0), is_ours=False),
     LiveLists(as_of=day(0), start=day(0), end=day(3), is_ours=True),
-    LiveLists(as_of=day(3), start=day(3), end=day(3), is_ours=True),  # answers nothing
+    LiveLists(as_of=day(3), start=day(3), end=day(3), is_ours=True),  # never live
     LiveLists(as_of=day(-7), start=day(3), end=day(5), is_ours=False),  # a rollback
     LiveLists(as_of=day(4), start=day(5), end=day(10), is_ours=True),
 ]
 
 
-def test_customers_enter_with_the_first_list_of_the_experiment_that_knows_them_and_stay():
+def test_customers_enter_with_their_first_list_of_the_experiment_and_stay():
     first = pd.Series({1: day(-20), 2: day(-1), 3: day(0), 4: day(2), 5: day(4), 6: day(9)}).astype("datetime64[us]")
     assert entries(first, SHOWN).to_dict() == {1: day(0), 2: day(0), 3: day(5), 4: day(5)}
 
 
-def test_the_share_of_the_time_that_other_lists_were_live():
+def test_the_share_of_the_time_in_which_other_lists_were_live():
     assert time_of_others(SHOWN, day(0), day(10)) == pytest.approx(0.2)
     assert time_of_others(SHOWN, day(0), day(4)) == pytest.approx(0.25)
     assert time_of_others(SHOWN, day(0), day(0)) == 0

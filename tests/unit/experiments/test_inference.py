@@ -1,4 +1,4 @@
-"""Differences with their errors: against hand-made numbers, another library, and draws with a known truth."""
+"""Estimates and standard errors, against hand-computed numbers, another library, and draws with a known truth."""
 
 import numpy as np
 import pandas as pd
@@ -41,18 +41,18 @@ def test_means_and_difference_by_hand():
     assert found.difference.standard_error == pytest.approx(np.sqrt((2 * (4 / 9) ** 2 + 18) / 2))
 
 
-def test_the_error_is_that_of_a_regression_clustered_by_customer():
+def test_the_standard_error_is_that_of_a_regression_clustered_by_customer():
     treated = groups(1)
     found = compare(VALUES, NOBODY, treated, 1.0)
     design = sm.add_constant(treated[VALUES.customer].astype(float))
     fit = sm.OLS(VALUES.value, design).fit(cov_type="cluster", cov_kwds={"groups": VALUES.customer})
     assert found.plain_difference.value == pytest.approx(fit.params[1])
     assert found.plain_difference.standard_error == pytest.approx(fit.bse[1], rel=0.02)
-    # By order, as if those of one customer were not alike, it would be far too small.
+    # Without clustering, as if the orders of one customer were independent, it would be far too small.
     assert sm.OLS(VALUES.value, design).fit().bse[1] < 0.7 * found.plain_difference.standard_error
 
 
-def test_what_customers_did_before_makes_the_error_smaller():
+def test_cuped_makes_the_standard_error_smaller():
     found = compare(VALUES, LOOK.past, groups(1), 0.95)
     assert found.log_ratio.standard_error < 0.8 * found.plain_log_ratio.standard_error
     variance = variances(VALUES, LOOK.past, 0.95)
@@ -60,11 +60,11 @@ def test_what_customers_did_before_makes_the_error_smaller():
 
 
 @pytest.mark.parametrize("quantile", [1.0, 0.95, 0.8])
-def test_an_effect_in_percent_is_found_as_large_as_it_is_however_much_is_cut(quantile):
+def test_winsorizing_does_not_bias_an_effect_in_percent(quantile):
     treated = groups(2)
     before = compare(VALUES, NOBODY, treated, quantile)
     after = compare(changed(VALUES, treated, lambda value: 1.12 * value), NOBODY, treated, quantile)
-    # The cut is at so many means, and how many is taken from both groups together.
+    # Not exact: the multiple at which values are capped comes from both groups together.
     assert after.plain_log_ratio.value - before.plain_log_ratio.value == pytest.approx(np.log(1.12), abs=0.004)
 
 
@@ -75,7 +75,7 @@ def ascending(value):
 
 @pytest.mark.parametrize("buying", [0.012, 0.05, 0.5])
 @pytest.mark.parametrize("pieces", [False, True])
-def test_a_tenth_more_buyers_is_a_tenth_more_however_few_buy_and_however_alike_they_are(buying, pieces):
+def test_a_tenth_more_buyers_is_an_effect_of_a_tenth_however_few_buy_and_however_alike_they_are(buying, pieces):
     customers, spent = 20_000, poisson(0.03, loc=1) if pieces else lognorm(0.8)
     treated = np.arange(customers) % 2 == 0
     value = np.zeros(customers)
@@ -84,12 +84,12 @@ def test_a_tenth_more_buyers_is_a_tenth_more_however_few_buy_and_however_alike_t
         value[buyers] = spent.ppf((np.arange(len(buyers)) + 0.5) / len(buyers))  # alike in both groups
     found = compare(ascending(value), np.zeros((customers, 1)), treated, 0.99).log_ratio
     assert found.value == pytest.approx(np.log(1.1), abs=0.005)
-    # Of buyers alone, the error of the ratio of two shares; what they spend comes on top.
+    # At least the standard error of the ratio of two shares of buyers; the spread of their spending adds to it.
     of_shares = np.sqrt(2 / customers * ((1 - 1.1 * buying) / (1.1 * buying) + (1 - buying) / buying))
     assert of_shares < found.standard_error < 1.5 * of_shares + 0.01
 
 
-def test_values_that_are_nearly_all_alike_are_not_cut():
+def test_values_that_are_nearly_all_alike_are_not_winsorized():
     value = np.ones(1000)
     value[:8] = 2
     treated = np.arange(1000) % 2 == 0
@@ -100,8 +100,8 @@ def test_values_that_are_nearly_all_alike_are_not_cut():
 
 
 @pytest.mark.parametrize("shares", [[0.02, 0.05, 0.93], [0.8, 0.192, 0.006, 0.002], [0.1, 0.1, 0.1, 0.1, 0.6]])
-def test_where_many_values_are_alike_a_cut_makes_nothing_larger_than_it_is(shares):
-    """Counts, of which many are the largest, or just where a cut would be: it would follow the group's own mean."""
+def test_winsorizing_does_not_exaggerate_an_effect_on_counts(shares):
+    """Many counts are the largest, or just where the cap would be, and would follow the cap of their own group."""
     random, treated = np.random.default_rng(0), np.arange(4000) % 2 == 0
     value = random.choice(np.arange(len(shares)) + 1, 4000, p=shares).astype(float)
     value[treated] += random.random(2000) < 0.03  # one more, now and then
@@ -111,7 +111,7 @@ def test_where_many_values_are_alike_a_cut_makes_nothing_larger_than_it_is(share
         assert cut.standard_error == pytest.approx(uncut.standard_error, rel=0.2)
 
 
-def test_one_huge_order_moves_nothing():
+def test_one_huge_order_changes_nothing():
     treated = groups(3)
     grown = changed(VALUES, treated, lambda value: 1.12 * value)
     poor = int(np.flatnonzero(~treated)[0])
@@ -123,7 +123,7 @@ def test_one_huge_order_moves_nothing():
 
 
 @pytest.mark.parametrize("measure", ["average_order_value", "orders_per_customer", "revenue_per_customer"])
-def test_intervals_have_the_truth_in_95_of_100_cases(measure):
+def test_95_of_100_intervals_contain_the_truth(measure):
     quantile = 0.95 if measure == "average_order_value" else 0.99
     sample, inside = LOOK.samples[measure], 0
     for seed in range(300):
@@ -131,16 +131,16 @@ def test_intervals_have_the_truth_in_95_of_100_cases(measure):
         found = compare(changed(sample, treated, lambda value: 1.2 * value), LOOK.past, treated, quantile).log_ratio
         low, high = found.interval(ONE_LOOK)
         inside += low < np.log(1.2) < high
-    assert 0.915 < inside / 300 < 0.985  # 2.8 of its own errors to each side
+    assert 0.915 < inside / 300 < 0.985  # 2.8 standard errors of that rate to each side
 
 
-def test_a_group_without_anything_is_not_compared():
+def test_a_group_without_values_above_0_is_not_compared():
     sample = Sample(np.array([0, 1]), np.array([1.0, 2.0]))
     assert compare(sample, np.zeros((4, 1)), np.array([True, True, False, False]), 1.0) is None
     assert compare(Sample(np.arange(4), np.zeros(4)), np.zeros((4, 1)), np.array([True, True, False, False]), 1) is None
 
 
-def test_sample_ratio():
+def test_the_p_value_of_a_sample_ratio():
     assert sample_ratio(50, 1000, 0.05) > 0.9
     assert sample_ratio(100, 1000, 0.05) < 1e-6
     assert sample_ratio(0, 0, 0.05) == 1

@@ -1,4 +1,4 @@
-"""Plans, and whether they come true."""
+"""Statistical power, and whether it is reached."""
 
 import numpy as np
 import pandas as pd
@@ -27,31 +27,31 @@ NEVER = Curve(always=0.01, each_week=0.01, customers=100, seen_weeks=8)
 SOON = Curve(always=0.0, each_week=0.001, customers=4000, seen_weeks=8)
 
 
-def test_the_chance_of_one_look_is_that_of_two_groups():
+def test_the_power_of_one_look_is_that_of_a_test_of_two_groups():
     customers = zt_ind_solve_power(effect_size=np.log(1.05), power=0.8, alpha=0.05)
     assert chance_to_find(0.05, 2 / customers) == pytest.approx(0.8, abs=1e-4)
 
 
-def test_a_curve_goes_through_points_that_are_on_one():
+def test_a_curve_goes_through_points_that_lie_on_a_curve():
     found = curve_through([4, 8, 16], [0.1 + 1 / 4, 0.1 + 1 / 8, 0.1 + 1 / 16], 5)
     assert (found.always, found.each_week) == (pytest.approx(0.1), pytest.approx(1.0))
     assert found.squared_error(4, 0.5) == pytest.approx(4 * 0.35)
-    # Neither part is ever below zero, whatever chance did.
+    # Neither part is ever below zero, even if the errors grow by chance.
     assert curve_through([4, 8], [0.1, 0.3], 5).each_week == 0
 
 
-def test_weeks_by_hand():
-    # ln 1.05 = 0.0488 is found by one look at an error of 0.0174; 4 * 0.001 / weeks is that squared after 13.2 weeks
+def test_weeks_needed_by_hand():
+    # One look finds ln 1.05 = 0.0488 at a standard error of 0.0174; 4 * 0.001 / weeks is that squared after 13.2 weeks
     assert weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=False) == 14
-    # Looking every week costs, a smaller group costs more, and some shops are too small.
+    # Weekly looks need more weeks, a smaller group needs even more, and some shops are too small.
     every_week = weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=True)
     assert 14 < every_week < 30
     assert weeks_needed(SOON, 0.05, share=0.05, power=0.8, every_week=False) == 70
     assert weeks_needed(NEVER, 0.05, share=0.5, power=0.8, every_week=False) is None
 
 
-def test_a_plan_never_promises_what_is_not_decided_yet():
-    """Nothing is decided before two weeks are over, however large the shop."""
+def test_nothing_is_found_before_a_decision_is_possible():
+    """Nothing is decided before two weeks have passed, however large the shop is."""
     huge = Curve(always=0.0, each_week=1e-6, customers=4_000_000, seen_weeks=8)
     for every_week in (True, False):
         how = {"share": 0.5, "power": 0.8, "every_week": every_week}
@@ -59,7 +59,7 @@ def test_a_plan_never_promises_what_is_not_decided_yet():
         assert chance_within(huge, 0.5, 1, **how) == 0
 
 
-def test_the_smallest_effect_is_found_with_just_that_power():
+def test_the_smallest_effect_is_found_with_exactly_that_power():
     for every_week in (True, False):
         effect = smallest_effect(SOON, 10, share=0.2, power=0.8, every_week=every_week)
         chance = chance_within(SOON, effect, 10, share=0.2, power=0.8, every_week=every_week)
@@ -67,36 +67,36 @@ def test_the_smallest_effect_is_found_with_just_that_power():
     assert smallest_effect(Curve(1e6, 0, 2, 8), 10, share=0.5, power=0.8, every_week=False) == float("inf")
 
 
-def test_looking_every_week_finds_nothing_where_there_is_nothing():
+def test_weekly_looks_rarely_find_an_effect_if_there_is_none():
     chances = chances_by_week(0.0, [0.01 / week for week in range(1, 53)], tau_for(0.05, 0.8))
     assert chances[0] == 0  # nothing is decided yet
     assert 0 < chances[-1] <= 0.05
 
 
-def test_a_running_experiment_says_how_much_longer():
+def test_more_weeks_come_from_the_experiments_own_errors():
     errors = {week: 0.004 / week for week in range(2, 8)}
     more = more_weeks(errors, 0.05, power=0.8)
     assert more_weeks({week: 0.004 / week for week in range(2, 11)}, 0.05, power=0.8) == more - 3
     assert more_weeks(dict.fromkeys(range(2, 8), 0.04), 0.05, power=0.8) is None
 
 
-def test_of_its_first_weeks_an_experiment_says_how_much_longer_by_the_shops_past():
-    """Two or three errors say nothing of how they go on: here by chance they did not fall."""
+def test_in_the_first_weeks_more_weeks_come_from_the_shops_past():
+    """Two or three errors do not show how they will fall: here, by chance, they have not."""
     errors, past = {2: 0.002, 3: 0.002}, Curve(always=0.0, each_week=0.5, customers=100, seen_weeks=8)
     assert more_weeks(errors, 0.05, power=0.8) is None
-    # As the past has it, and starting from where it is: from 3 weeks on, 0.006 / weeks.
+    # The curve of the past, scaled to the newest error, is 0.006 / weeks.
     expected = more_weeks({week: 0.006 / week for week in range(2, 8)}, 0.05, power=0.8) + 4
     assert more_weeks(errors, 0.05, power=0.8, past=past) == expected
-    # Later its own weeks say more.
+    # Later the experiment's own errors count.
     assert more_weeks(dict.fromkeys(range(2, 8), 0.04), 0.05, power=0.8, past=past) is None
 
 
-def test_a_past_that_is_too_short_plans_nothing():
+def test_a_past_that_is_too_short_has_no_curves():
     assert past_curves(orders(weeks=4), START + pd.Timedelta(weeks=4), MEASURE) is None
     assert past_curves(orders().iloc[:0], START, MEASURE) is None
 
 
-def test_an_effect_is_found_as_often_as_the_past_promised():
+def test_an_effect_is_found_as_often_as_the_past_predicts():
     shop, start = orders(customers=900, weeks=40), START + pd.Timedelta(weeks=28)
     curves = past_curves(shop[shop["purchased_at"] < start], start, MEASURE)
     assert curves.with_cuped.squared_error(12, 0.5) < curves.without_cuped.squared_error(12, 0.5)

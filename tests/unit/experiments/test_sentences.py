@@ -19,18 +19,24 @@ def said(effect=0.0, design=DESIGN, **options):
     ("effect", "design", "options", "expected"),
     [
         (0.5, {}, {}, "Customers with personal lists spent "),
-        (0.0, {}, {}, "No difference can be told apart from chance yet; "),
-        (0.5, {}, {"until": MIDDLE + timedelta(days=8)}, "It is too early to say anything: over "),
-        (0.5, {}, {"customers": 40}, "It is too early to say anything: over "),
-        (0.0, {"decides": "once", "ends_at": END}, {}, "No difference can be told apart from chance, over "),
+        (0.0, {}, {}, "No difference can be distinguished from chance yet, over "),
+        (0.5, {}, {"until": MIDDLE + timedelta(days=8)}, "It is too early to decide, over "),
+        (0.5, {}, {"customers": 40}, "It is too early to decide, over "),
+        (0.0, {"decides": "once", "ends_at": END}, {}, "No difference can be distinguished from chance, over "),
         (0.5, {"decides": "once", "ends_at": END}, {}, "Customers with personal lists spent "),
-        (0.5, {"decides": "once", "ends_at": END + timedelta(days=1)}, {}, "Nothing is decided before 2011-06-21: "),
+        (
+            0.5,
+            {"decides": "once", "ends_at": END + timedelta(days=1)},
+            {},
+            "Nothing is decided before 2011-06-21, when ",
+        ),
         (-0.3, {"kind": "challenger", "challenger": 7}, {}, "Customers with v7's lists spent "),
         (
             0.0,
             {"minimum_effect": 0.001},
             {},
-            "No difference can be told apart from chance yet; the groups are too small for 0.1%, even in 104",
+            "No difference can be distinguished from chance yet, over 558 customers and 12 weeks; the groups are too "
+            "small to find 0.1%, even in 104",
         ),
     ],
 )
@@ -56,26 +62,27 @@ def test_less_is_called_less():
 
 def test_a_running_experiment_says_how_many_more_weeks_it_needs():
     found = results(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
-    assert f"about {found.more_weeks} more weeks needed" in sentence(DESIGN, found)
+    assert f"needs about {found.more_weeks} more weeks" in sentence(DESIGN, found)
     assert found.more_weeks > 1
 
 
 def test_an_experiment_that_has_ended_promises_nothing():
     weekly = results(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
     assert sentence(DESIGN, replace(weekly, has_ended=True)) == (
-        f"No difference could be told apart from chance; about {weekly.more_weeks} more weeks would have been needed "
-        f"(over {weekly.groups.treated.customers + weekly.groups.control.customers} customers and 4 weeks)."
+        "No difference could be distinguished from chance, over "
+        f"{weekly.groups.treated.customers + weekly.groups.control.customers} customers and 4 weeks; the experiment "
+        f"would have needed about {weekly.more_weeks} more weeks."
     )
     once = replace(DESIGN, decides="once", ends_at=END + timedelta(weeks=2))
     text = sentence(once, replace(results(0.5, once), has_ended=True))
-    assert text.startswith("Nothing was decided: this experiment ended before its one look, on 2011-07-04 (over ")
+    assert text.startswith("Nothing was decided: the experiment ended before its one look on 2011-07-04 (over ")
 
 
 def test_a_sample_ratio_mismatch_is_all_that_is_said():
     def without_many(entered):
         return entered[~chosen("salt", 0.3, entered.index)]
 
-    assert said(0.9, entered=without_many).startswith("Nothing can be said: ")
+    assert said(0.9, entered=without_many).startswith("No result can be trusted: ")
 
 
 def test_a_plan_says_plainly_what_is_possible():
@@ -93,8 +100,8 @@ def test_a_plan_says_plainly_what_is_possible():
         shares=(planned(0.05, None, None), planned(0.5, None, 30)),
     )
     assert plan_in_words(plan) == [
-        "The shop is too small to find +5.0% with a chance of 80%, looked at every week: not within 104 weeks, even "
-        "with 50.0% of the customers in the smaller group; half a year would find +20.0% or more.",
-        "A share of 50.0%, looked at once, at the end: 30 weeks, longer than the past that tells it.",
-        "From 4,319 customers and 26 weeks of the past; customers' own past (CUPED) is used.",
+        "With weekly looks, the shop is too small to find +5.0% with a power of 80%: 104 weeks are not enough, even "
+        "with 50.0% of the customers in the smaller group. Half a year finds +20.0% or more.",
+        "With one look at the end, a share of 50.0% needs 30 weeks, longer than the past that this is based on.",
+        "Based on 4,319 customers and 26 weeks of the past. Effects are estimated with CUPED.",
     ]

@@ -1,4 +1,4 @@
-"""The interval that holds at all looks."""
+"""The always-valid interval."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from ncf_pipeline.experiments.sequential import best_ratio, margin, smallest_margin
 
 
-def test_it_is_tightest_where_it_was_told_to_be():
+def test_the_interval_is_tightest_at_the_best_ratio():
     ratios = best_ratio() * np.array([0.5, 0.9, 1, 1.1, 2])
     margins = [margin(1.0, tau) for tau in np.sqrt(ratios)]
     assert min(margins) == margins[2] == smallest_margin()
@@ -18,7 +18,7 @@ def test_margin_by_hand():
 
 
 @pytest.mark.parametrize("drift", [0.0, 1.5])
-def test_a_walk_leaves_it_in_at_most_5_of_100_cases_where_a_plain_interval_is_left_in_a_third(drift):
+def test_at_most_5_of_100_walks_ever_leave_it_but_a_third_leave_an_interval_for_one_look(drift):
     random = np.random.default_rng(0)
     looks = np.arange(1, 101)
     walks = np.cumsum(random.standard_normal((2000, 100)) + drift, axis=1) / looks
