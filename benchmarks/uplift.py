@@ -1,13 +1,13 @@
-"""Whether what is measured can be believed: hundreds of simulated experiments on a shop's past, with known truth.
+"""Can the measured effects be trusted? Hundreds of simulated experiments on a shop's past, in which the truth is known.
 
     python benchmarks/uplift.py [--data FOLDER_OR_WORKBOOK] [--experiments 500] [--effect 0.12]
 
-The shop's own invoices are cut in two: from the first half an experiment is planned, over the second it is laid, each
-time with a new salt, so with other customers in its groups. Nothing is done to anybody (A/A), or all orders of the
-treated are made larger from their entry on. Each is looked at every week, by the functions that `experiment report`
-uses. Printed is how often what was found is true, with the Monte-Carlo error of that rate itself.
+The first half of the shop's invoices is used to plan an experiment, and the second half to simulate it. Each simulated
+experiment has a new salt, so other customers in its groups. It either changes nothing (A/A), or enlarges all orders of
+the treated group. Every experiment has weekly looks, by the functions that `experiment report` uses. The table shows
+how often the results are true, with the Monte Carlo error of each rate.
 
-Exits with 1 if a rate is off what it must be by more than its error.
+Exits with 1 if a rate misses its bound by more than that error.
 """
 
 import argparse
@@ -49,15 +49,15 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Found:
-    """Of each experiment and look: (experiments, looks)."""
+    """Estimates of all simulated experiments: (experiments, looks)."""
 
     value: FloatArray  # log ratio
     error: FloatArray
-    enough: Mask  # whether a look may decide already
+    enough: Mask  # whether a look may decide
 
 
 def orders_from(options: argparse.Namespace) -> tuple[pd.DataFrame, datetime]:
-    """A shop's orders, and the first instant after them."""
+    """A shop's orders by time, and the first instant after them."""
     with (
         tempfile.TemporaryDirectory(prefix="ncf-uplift-") as home,
         serving(Settings(home=Path(home) / "home")) as settings,
@@ -69,27 +69,31 @@ def orders_from(options: argparse.Namespace) -> tuple[pd.DataFrame, datetime]:
 
 
 def twice(orders: pd.DataFrame) -> pd.DataFrame:
-    """A shop in which each customer is there twice."""
+    """A shop in which each customer exists twice."""
     others = orders.assign(**{Orders.CUSTOMER_ID: orders[Orders.CUSTOMER_ID] + 10_000_000})
     return pd.concat([orders, others]).sort_values(Orders.PURCHASED_AT, kind="stable", ignore_index=True)
 
 
 def planted(sample: Sample, treated: Mask, effect: float) -> Sample:
-    """Values of the treated, larger by the effect."""
+    """The sample with the values of the treated enlarged by the effect."""
     value = np.where(treated[sample.customer], sample.value * (1 + effect), sample.value)
     order = np.argsort(value, kind="stable")
     return Sample(sample.customer[order], value[order])
 
 
 def with_outlier(sample: Sample, customer: int) -> Sample:
-    """One more order, of a customer."""
+    """The sample with one huge order of a customer added."""
     return Sample(np.append(sample.customer, customer), np.append(sample.value, OUTLIER))
 
 
 def simulate(
-    looks: Sequence[Observations], weeks: Sequence[int], options: argparse.Namespace, effect: float, share: float = SHARE
+    looks: Sequence[Observations],
+    weeks: Sequence[int],
+    options: argparse.Namespace,
+    effect: float,
+    share: float = SHARE,
 ) -> Found:
-    """Experiments with this effect, each looked at every week."""
+    """Simulates experiments with this effect, each with weekly looks."""
     shape = (options.experiments, len(looks))
     value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
     ids = looks[-1].customers
@@ -110,7 +114,7 @@ def simulate(
 
 
 def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dict[str, float], float]:
-    """How often each measure finds an effect where there is none, at the last look; and how often the groups alarm."""
+    """How often each measure finds an effect that is not there, and how often there is a sample ratio mismatch."""
     hits, alarms = dict.fromkeys(MEASURES, 0), 0
     for number in range(options.experiments):
         treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
@@ -122,11 +126,12 @@ def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dic
 
 
 def signs(look: Observations, options: argparse.Namespace) -> FloatArray:
-    """How often one huge order of a control customer turns the sign of what is found: as measured, and uncut.
+    """How often one huge order of a control customer turns the sign of the estimate.
 
-    The first of effects that were told apart from chance, the others of all.
+    Returns:
+        (3,) rates: among significant estimates; among all estimates; among all estimates without Winsorizing.
     """
-    turned, told = np.zeros(3, np.float64), 0
+    turned, significant = np.zeros(3, np.float64), 0
     for number in range(options.experiments):
         treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
         sample = planted(look.samples[MEASURE.name], treated, options.effect)
@@ -138,13 +143,13 @@ def signs(look: Observations, options: argparse.Namespace) -> FloatArray:
             before, after = plain.log_ratio, with_order.log_ratio
             turned[place] += (before.value > 0) != (after.value > 0)
             if place == 1 and abs(before.value) > ONE_LOOK * before.standard_error:
-                told += 1
+                significant += 1
                 turned[0] += (before.value > 0) != (after.value > 0)
-    return turned / np.array([max(told, 1), options.experiments, options.experiments], np.float64)
+    return turned / np.array([max(significant, 1), options.experiments, options.experiments], np.float64)
 
 
 class Rates:
-    """The table, and whether all is as it must be."""
+    """Prints the table, and collects the rates that miss their bound."""
 
     def __init__(self, experiments: int) -> None:
         self.experiments = experiments
@@ -161,7 +166,7 @@ class Rates:
 
 
 def any_look(found: Found, margins: FloatArray | float, truth: float) -> Mask:
-    """Whether an interval leaves the truth out, at any look that may decide."""
+    """Whether the interval misses the truth, at any look that may decide."""
     outside = (np.abs(found.value - truth) > margins * found.error) & found.enough
     return np.asarray(outside.any(axis=1), np.bool_)
 
@@ -169,7 +174,7 @@ def any_look(found: Found, margins: FloatArray | float, truth: float) -> Mask:
 def planned(
     orders: pd.DataFrame, start: datetime, weeks_left: int, options: argparse.Namespace, *, every_week: bool
 ) -> tuple[int, float]:
-    """The plan from the past before the start: after how many weeks, and with what chance."""
+    """The plan from the past before the start: the number of weeks, and the power."""
     curves = past_curves(orders, start, MEASURE)
     assert curves is not None
     curve = curves.with_cuped
@@ -180,10 +185,10 @@ def planned(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook; else a synthetic shop")
-    parser.add_argument("--experiments", type=int, default=500, help="simulated, of each kind")
-    parser.add_argument("--effect", type=float, default=0.12, help="planted on the value of the treated's orders")
-    parser.add_argument("--customers", type=int, default=2000, help="of the synthetic shop, as the next three")
+    parser.add_argument("--data", type=Path, help="folder of YYYY-MM-DD.csv.gz, or workbook; default: a synthetic shop")
+    parser.add_argument("--experiments", type=int, default=500, help="simulated experiments of each kind")
+    parser.add_argument("--effect", type=float, default=0.12, help="by which orders of the treated are enlarged")
+    parser.add_argument("--customers", type=int, default=2000, help="of the synthetic shop, like the next two")
     parser.add_argument("--products", type=int, default=300)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--seed", type=int, default=0)
@@ -204,9 +209,9 @@ def main() -> None:
     weekly, chance_weekly = planned(larger, start, weeks_left, options, every_week=True)
     _, chance_small = planned(orders, start, weeks_left, options, every_week=True)
     name = f"{options.effect:+.0%} on order value"
-    print(f"Plan, one look: {name} is found within {once} weeks with a chance of {chance_once:.0%}.")
-    print(f"Plan, looked at every week: within {weeks_left} weeks with a chance of {chance_small:.0%};")
-    print(f"in a shop of twice the customers, within {weekly} weeks with a chance of {chance_weekly:.0%}.\n")
+    print(f"Plan, one look: finds {name} after {once} weeks with a power of {chance_once:.0%}.")
+    print(f"Plan, weekly looks: find it within {weeks_left} weeks with a power of {chance_small:.0%};")
+    print(f"in a shop of twice the customers, within {weekly} weeks with a power of {chance_weekly:.0%}.\n")
 
     weeks = list(range(1, weeks_left + 1))
     looks, larger_looks = (
@@ -233,7 +238,7 @@ def main() -> None:
     hits, alarms = other_measures(looks[-1], options)
     for measure, rate in hits.items():
         rates.row(f"A/A: {MEASURES[measure].words}, one look at the last end", rate, most=0.05)
-    rates.row("A/A: the groups' sizes alarm", alarms, most=0.005)
+    rates.row("A/A: sample ratio mismatch", alarms, most=0.005)
     grown = simulate(looks[:once], weeks, options, options.effect)
     inside = np.abs(grown.value - truth) <= ONE_LOOK * grown.error
     rates.row(f"{name}: inside the 95% interval at the planned end", inside[:, end].mean(), least=0.93)
@@ -253,7 +258,7 @@ def main() -> None:
     words = f"one order of {OUTLIER:,.2f} in control turns the sign of"
     rates.row(f"{name}: {words} an effect that was found", of_found, most=0.0)
     rates.row(f"{name}: {words} any estimate", of_all)
-    rates.row("(the same without winsorising)", uncut)
+    rates.row("(the same without Winsorizing)", uncut)
     print(f"\ntook {(time.perf_counter() - started) / 60:.1f} minutes")
     if rates.missed:
         sys.exit(f"MISSED: {'; '.join(rates.missed)}")
