@@ -33,18 +33,25 @@ _WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
 """The lines of an experiment's report that people wrote. All other numbers in it are totals of groups."""
 
 
-def search(settings: Settings, customer_id: int) -> dict[str, int]:
+def search(artifacts: str, customer_id: int) -> dict[str, int]:
     """Counts the files of the artifact store that name the customer, by their top folder.
 
     Parquet and JSON files are decoded: the number counts in a column of customers, under a customer's key, or in a
     model's vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
 
+    Args:
+        artifacts: URL of the artifact store.
+        customer_id: to search for.
+
+    Returns:
+        Number of files by place; places without any have 0.
+
     Raises:
         ArtifactError: a file cannot be read, so its content is unknown.
     """
     counts: Counter[str] = Counter()
-    for url, folder in _files(settings):
-        counts[f"artifacts: {folder}"] += _names(url, customer_id)
+    for url, folder in _files(artifacts):
+        counts[f"artifacts: {folder}"] += _file_names_customer(url, customer_id)
     return dict(counts)
 
 
@@ -64,18 +71,18 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
         ArtifactError: a file is damaged, or the store refused.
         DatabaseError: Postgres cannot be reached or refused.
     """
-    _remove_unfinished(settings)
+    _remove_unfinished(settings.artifacts)
     erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
-    for url, folder in _files(settings):
+    for url, folder in _files(settings.artifacts):
         if posixpath.basename(url) == artifacts.MANIFEST:
             artifacts.erase_customer(posixpath.dirname(url), customer_id, lineage)
         elif folder == "publications" and url.endswith(".parquet"):
             _erase_from_lists(settings, url, customer_id)
-        elif url.endswith(".html") and _names(url, customer_id):
+        elif url.endswith(".html") and _file_names_customer(url, customer_id):
             text = _content(url).decode()
             with new_file(url) as file:
                 file.write(mask(text, customer_id, written=False).encode())
-        elif folder == FOLDER and _names(url, customer_id):
+        elif folder == FOLDER and _file_names_customer(url, customer_id):
             text = _content(url).decode()
             masked = _WRITTEN.sub(lambda line: mask(line[0], customer_id, written=True), text)
             with new_file(url) as file:
@@ -85,11 +92,11 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
         checkpoint.unlink(missing_ok=True)
 
 
-def _remove_unfinished(settings: Settings) -> None:
+def _remove_unfinished(artifacts: str) -> None:
     """Deletes half-written files of killed runs. No run is writing now."""
-    for path in list_files(settings.artifacts):
+    for path in list_files(artifacts):
         if ".tmp" in path:
-            remove_file(f"{settings.artifacts}/{path}")
+            remove_file(f"{artifacts}/{path}")
 
 
 def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
@@ -120,7 +127,7 @@ def _batches(lists: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     yield from lists.iter_batches(_ROWS_AT_ONCE)
 
 
-def _names(url: str, customer_id: int) -> bool:
+def _file_names_customer(url: str, customer_id: int) -> bool:
     if url.endswith(".parquet"):
         return _parquet_names(url, customer_id)
     if url.endswith(".json"):
@@ -162,10 +169,9 @@ def _parquet_names(url: str, customer_id: int) -> bool:
     return False
 
 
-def _files(settings: Settings) -> list[tuple[str, str]]:
+def _files(artifacts: str) -> list[tuple[str, str]]:
     """The URL and the top folder of every file in the artifact store."""
-    paths = sorted(list_files(settings.artifacts))
-    return [(f"{settings.artifacts}/{path}", path.partition("/")[0]) for path in paths]
+    return [(f"{artifacts}/{path}", path.partition("/")[0]) for path in sorted(list_files(artifacts))]
 
 
 def _content(url: str) -> bytes:

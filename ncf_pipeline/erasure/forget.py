@@ -97,7 +97,7 @@ def search(settings: Settings, customer_id: int) -> dict[str, int]:
     counts: Counter[str] = Counter()
     with transaction(settings) as connection:
         counts.update(postgres.search(connection, customer_id))
-    counts.update(files.search(settings, customer_id))
+    counts.update(files.search(settings.artifacts, customer_id))
     counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
     return dict(counts)
 

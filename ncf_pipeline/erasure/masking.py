@@ -11,14 +11,14 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.readers.cells import LINE
 from ncf_pipeline.privacy import masked
 
-NAMES = (InvoiceLines.CUSTOMER_ID, "customer")
+CUSTOMER_KEYS = (InvoiceLines.CUSTOMER_ID, "customer")
 """JSON keys whose number is a customer's id. Under `customers`, each element of a list is."""
 
 OTHER_CELLS = frozenset(InvoiceLines.ALL) - {InvoiceLines.CUSTOMER_ID}
 """Cells of an invoice line in which the same number means something else."""
 
-_CELLS = (InvoiceLines.CUSTOMER_ID, LINE)
-_ELSE = "".join(rf"(?<!{name} )" for name in sorted((*OTHER_CELLS, "row")))
+_WRITTEN_BY_PEOPLE = (InvoiceLines.CUSTOMER_ID, LINE)
+_NOT_AFTER = "".join(rf"(?<!{name} )" for name in sorted((*OTHER_CELLS, "row")))
 
 
 def pattern(customer_id: int, *, written: bool) -> re.Pattern[str]:
@@ -31,7 +31,7 @@ def pattern(customer_id: int, *, written: bool) -> re.Pattern[str]:
     """
     if written:
         return re.compile(rf"(?<![0-9])0*{customer_id}(?![0-9])")
-    return re.compile(rf"(?<![0-9])(?<![0-9][.,]){_ELSE}{customer_id}(?![0-9]|[.,][0-9])")
+    return re.compile(rf"(?<![0-9])(?<![0-9][.,]){_NOT_AFTER}{customer_id}(?![0-9]|[.,][0-9])")
 
 
 def in_postgres(customer_id: int) -> str:
@@ -64,8 +64,8 @@ def names_customer(value: Any, customer_id: int, under: str = "") -> bool:
     if isinstance(value, list):
         return any(names_customer(each, customer_id, _of_each(under)) for each in value)
     if isinstance(value, str) and under not in OTHER_CELLS:
-        return pattern(customer_id, written=under in _CELLS).search(value) is not None
-    return under in NAMES and not isinstance(value, bool) and value == customer_id
+        return pattern(customer_id, written=under in _WRITTEN_BY_PEOPLE).search(value) is not None
+    return under in CUSTOMER_KEYS and not isinstance(value, bool) and value == customer_id
 
 
 def without_customer(value: Any, customer_id: int, *, without_country: bool, under: str = "") -> Any:
@@ -94,7 +94,7 @@ def without_customer(value: Any, customer_id: int, *, without_country: bool, und
             if isinstance(each, dict | list | str) or not names_customer(each, customer_id, _of_each(under))
         ]
     if isinstance(value, str) and under not in OTHER_CELLS:
-        return mask(value, customer_id, written=under in _CELLS)
+        return mask(value, customer_id, written=under in _WRITTEN_BY_PEOPLE)
     return None if names_customer(value, customer_id, under) else value
 
 

@@ -34,7 +34,7 @@ _NO_CUSTOMER = frozenset(
 """Columns of codes, hashes, product names or text about groups: a number in them is never a customer's id."""
 
 _JSON = ("json", "jsonb")
-_WORDS = {
+_WRITTEN_BY_PEOPLE = {
     ("raw", "batch", "source"),
     ("raw", "batch", "reason"),
     ("raw", "batch_file", "name"),
@@ -80,7 +80,7 @@ def search(connection: Connection, customer_id: int) -> dict[str, int]:
                     names_customer(value, customer_id) for _, value in _candidates(connection, column, customer_id)
                 )
             else:
-                written = (column.schema, column.table, column.name) in _WORDS
+                written = (column.schema, column.table, column.name) in _WRITTEN_BY_PEOPLE
                 number = pattern(customer_id, written=written)
                 in_text = sum(
                     number.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
@@ -111,7 +111,7 @@ def erase(connection: Connection, customer_id: int, *, without_country: bool) ->
                     for row, value in _candidates(connection, column, customer_id)
                     if names_customer(value, customer_id)
                 ]
-            elif (column.schema, column.table, column.name) in _WORDS:
+            elif (column.schema, column.table, column.name) in _WRITTEN_BY_PEOPLE:
                 changed = [
                     (mask(value, customer_id, written=True), row)
                     for row, value in _candidates(connection, column, customer_id)
