@@ -83,8 +83,9 @@ def refresh(settings: Settings) -> int | None:
             logger.info("%s The refresh starts again with the version that serves now.", error)
             tried.append(champion.name)
     raise SupersededError(
-        f"refresh_lists published nothing: another version was made to serve during each of {MAX_TRIES} tries "
-        f"({', '.join(tried)}). The previous lists stay live. Run it again when promotions and rollbacks are done."
+        f"The refresh published nothing: another version was made to serve during each of {MAX_TRIES} tries "
+        f"({', '.join(tried)}). The previous lists stay live. When promotions and rollbacks are done, run "
+        "refresh_lists or `ncf-pipeline refresh`."
     )
 
 
@@ -157,8 +158,8 @@ def _make_lists(
         logger.info("While these lists were made, %s. They are made again.", changed)
     raise ChangedMeanwhileError(
         f"The lists of {model_version.name} were not published: during each of {MAX_TRIES} tries their rules or the "
-        f"experiment changed; last, {changed}. The previous lists stay live. Run refresh_lists when the changes are "
-        "done."
+        f"experiment changed; last, {changed}. The previous lists stay live. When the changes are done, run "
+        "refresh_lists or `ncf-pipeline refresh`."
     )
 
 

@@ -44,8 +44,9 @@ def test_a_refresh_that_is_superseded_each_time_gives_up_with_one_clear_error(
         refresh(shop)
     assert tries() == MAX_TRIES == 5
     assert str(caught.value) == (
-        "refresh_lists published nothing: another version was made to serve during each of 5 tries (v2, v1, v2, v1, "
-        "v2). The previous lists stay live. Run it again when promotions and rollbacks are done."
+        "The refresh published nothing: another version was made to serve during each of 5 tries (v2, v1, v2, v1, v2). "
+        "The previous lists stay live. When promotions and rollbacks are done, run refresh_lists or `ncf-pipeline "
+        "refresh`."
     )
     assert live() == ("p000001", "v1")
     assert registry.champion(shop).version == 1
@@ -99,6 +100,7 @@ def test_lists_whose_rules_change_during_each_try_are_not_published(shop, serve,
     assert tries() == MAX_TRIES
     assert str(caught.value) == (
         "The lists of v1 were not published: during each of 5 tries their rules or the experiment changed; last, a "
-        "merchandiser changed the rules. The previous lists stay live. Run refresh_lists when the changes are done."
+        "merchandiser changed the rules. The previous lists stay live. When the changes are done, run refresh_lists or "
+        "`ncf-pipeline refresh`."
     )
     assert live() == seen
