@@ -52,6 +52,11 @@ def reasons(text: str, count: int) -> tuple[Reason, ...]:
     Args:
         text: as in Redis, e.g. `[["bought",3],["new"]]`.
         count: stock codes in the list.
+
+    >>> reasons('[["bought",3],["new"]]', 2)
+    (Reason(code='bought', evidence=3), Reason(code='new', evidence=None))
+    >>> reasons('[["bought",3]]', 2)
+    ()
     """
     try:
         entries = [(code, *evidence, None) for code, *evidence in json.loads(text)]

@@ -71,12 +71,20 @@ class Store:
 
 
 def name_of(number: int) -> str:
-    """How keys name a publication: p000042."""
+    """A publication's name in keys and logs.
+
+    >>> name_of(42)
+    'p000042'
+    """
     return f"p{number:06d}"
 
 
 def number_of(name: str) -> int:
-    """The number in a publication's name."""
+    """The number in a publication's name.
+
+    >>> number_of("p000042")
+    42
+    """
     return int(name.removeprefix("p"))
 
 
@@ -149,7 +157,11 @@ def whole(at: int) -> str:
 
 
 def whole_since(state: str | None) -> int | None:
-    """The instant in the state of a whole publication, in milliseconds since 1970; None for other states."""
+    """The instant in the state of a whole publication, in milliseconds since 1970; None for other states.
+
+    >>> whole_since("whole@1700000000000"), whole_since("removing")
+    (1700000000000, None)
+    """
     return int(state.removeprefix(_WHOLE)) if state is not None and state.startswith(_WHOLE) else None
 
 
