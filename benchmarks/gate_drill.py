@@ -34,7 +34,6 @@ import torch
 from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.ingest.stages import ingest
-from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.trained import TrainedModel
@@ -75,18 +74,13 @@ def sabotaged(kind: str | None) -> Iterator[None]:
         yield
 
 
-def weekly_retrain(settings: Settings, week: int, kind: str | None) -> tuple[int, bool]:
-    """One week's run, in the order of `retrain_recommender`; its version, and whether it serves."""
-    snapshot_id = retrain.snapshot(settings)
-    live_performance(settings, snapshot_id)
+def weekly_retrain(settings: Settings, week: int, kind: str | None) -> retrain.Outcome:
+    """Retrains for one week; if the candidate is held, publishes the champion's lists anew."""
     with sabotaged(kind):
-        version = retrain.backtest(settings, snapshot_id, run_key=f"week {week}", requested_by="gate drill")
-        promoted = retrain.gate(settings, version).promote and retrain.refit(settings, version)
-    if promoted and retrain.register(settings, version):
-        retrain.publish(settings, version)
-        return version, True
-    refresh(settings)
-    return version, False
+        outcome = retrain.run(settings, run_key=f"week {week}", requested_by="gate drill")
+    if outcome.publication is None:
+        refresh(settings)
+    return outcome
 
 
 def by_week(days: Sequence[tuple[date, Path]], weeks: int) -> list[list[str]]:
@@ -138,7 +132,8 @@ def drill(
     for week, files in enumerate(groups[1:], start=1):
         started = time.perf_counter()
         kind = sabotage.get(week)
-        version, promoted = weekly_retrain(settings, week, kind)
+        outcome = weekly_retrain(settings, week, kind)
+        version, promoted = outcome.version, outcome.publication is not None
         decision = registry.gate_decision(settings, version)
         assert decision is not None
         weeks.append(
@@ -154,7 +149,7 @@ def drill(
         )
         say(f"week {week}: v{version} {'promoted' if promoted else 'held'}, {weeks[-1]['seconds']:.0f} s")
         ingest(settings, files)
-    live_performance(settings, retrain.snapshot(settings))
+    retrain.live_performance(settings, retrain.snapshot(settings))
     return weeks
 
 
@@ -224,7 +219,7 @@ def main() -> None:
     started = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="ncf-drill-") as home,
-        serving(Settings(home=Path(home) / "home")) as settings,
+        serving(Settings(home=Path(home) / "home", approval=False)) as settings,
     ):
         days = day_files(options.data, Path(home) / "days", options)
         weeks = drill(settings, by_week(days, options.weeks), sabotage, say=lambda line: print(line, flush=True))

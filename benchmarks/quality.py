@@ -56,14 +56,12 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
     """A retrain at the cut, its lists from Redis, and the scores of all."""
     cutoff = datetime.fromisoformat(cut)
     started = time.perf_counter()
-    version = retrain.backtest(
-        settings, retrain.snapshot(settings, cutoff), run_key=f"cut {cut}", requested_by="benchmark"
-    )
-    promoted = retrain.gate(settings, version).promote & retrain.refit(settings, version)
+    outcome = retrain.run(settings, cutoff, run_key=f"cut {cut}", requested_by="benchmark")
+    version, published = outcome.version, outcome.publication is not None
+    if registry.model_version(settings, version).url is None:
+        retrain.refit(settings, version)  # held by the gate; its lists are scored all the same
     truth = of_known(truth_of(interactions, cutoff, cutoff + HOLDOUT))
-    if promoted:
-        retrain.register(settings, version)
-        retrain.publish(settings, version)
+    if published:
         lists = {CANDIDATE: lists_in_redis(settings, truth.known_customers)}
     else:
         url = registry.model_version(settings, version).url
@@ -80,7 +78,7 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
     return {
         "cut": cut,
         "retrain_seconds": seconds,
-        "held": [] if promoted else list(decision.reasons),
+        "held": [] if published else list(decision.reasons),
         "scores": [asdict(entry) for entry in score(lists, truth, k=K)],
     }
 
@@ -150,7 +148,10 @@ def measure(options: argparse.Namespace) -> Figures:
     from ncf_pipeline import __version__
 
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as home, serving(Settings(home=Path(home), k=K, top_n=TOP_N)) as settings:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        serving(Settings(home=Path(home), k=K, top_n=TOP_N, approval=False)) as settings,
+    ):
         ingest(settings, [str(options.data)])
         everything = read_snapshot(settings, take_snapshot(settings))
         found: Figures = {

@@ -1,6 +1,7 @@
 """Retrain, and serve the result only if the gate lets it: snapshot → backtest → gate → refit → register → publish.
 
-Beside it, `live_performance` measures what the lists that serve did since the last retrain, and tells on-call of drift.
+Beside it, `live_performance` measures the lists that were live since the last retrain, and alerts on-call of drift.
+The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
 
 | the run ended with | means | shoppers |
 | --- | --- | --- |
@@ -136,11 +137,10 @@ def retrain_recommender() -> None:
     @task.branch
     def register(version: int, answer: dict[str, Any] | None) -> str:
         """Makes the version the champion, unless another came to serve meanwhile; then `held` follows."""
-        from ncf_pipeline.airflow.questions import who_answered
+        from ncf_pipeline.airflow.questions import as_answer
         from ncf_pipeline.training import retrain
 
-        approval = f"approved by {who_answered(answer)}" if answer else None
-        return "publish" if retrain.register(task_settings(), version, approval=approval) else "held"
+        return "publish" if retrain.register(task_settings(), version, as_answer(answer)) else "held"
 
     @task
     def publish(version: int) -> int:
@@ -158,14 +158,13 @@ def retrain_recommender() -> None:
     @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     def held(version: int, task_instance: Any = None) -> None:
         """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
-        from ncf_pipeline.airflow.questions import who_answered
+        from ncf_pipeline.airflow.questions import as_answer
         from ncf_pipeline.alerts import kinds
         from ncf_pipeline.training import retrain
 
-        answer = task_instance.xcom_pull(task_ids="approve")
-        if answer and answer["chosen_options"] == [Approval.REJECT]:
-            reason = (answer["params_input"] or {}).get("reason")
-            retrain.reject(task_settings(), version, by=who_answered(answer), reason=reason)
+        answer = as_answer(task_instance.xcom_pull(task_ids="approve"))
+        if answer is not None and not answer.approved:
+            retrain.reject(task_settings(), version, answer)
         reasons = retrain.log_decision(task_settings(), version)
         what = f"v{version} is held: {reasons[0] if reasons else 'another came to serve meanwhile'}."
         look = f"ncf-pipeline models show {version}"

@@ -9,6 +9,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.training.approval import Answer, person
 
 REASON = {"reason": Param(None, type=["null", "string"], title="Reason", description="For the registry.")}
 """What is asked beside yes or no; Airflow takes it only where the task is made."""
@@ -108,7 +109,13 @@ class ChooseVersion(HITLOperator):
         raise AirflowFailException("Nobody chose a version in time, so nothing was changed.")
 
 
-def who_answered(answer: dict[str, Any] | None) -> str:
-    """A person's name, or that nobody answered in time."""
-    user = (answer or {}).get("responded_by_user")
-    return f"{user['name']} (approval)" if user else "nobody in time (approval)"
+def as_answer(kept: dict[str, Any] | None) -> Answer | None:
+    """The answer that `Approval` keeps; None if nobody was asked."""
+    if not kept:
+        return None
+    user = kept["responded_by_user"]
+    return Answer(
+        approved=Approval.APPROVE in kept["chosen_options"],
+        by=person(user["name"] if user else "nobody in time"),
+        reason=(kept["params_input"] or {}).get("reason"),
+    )

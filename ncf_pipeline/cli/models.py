@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import sys
 import uuid
 from dataclasses import asdict
 from datetime import datetime
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline.cli import rendering as tables
+from ncf_pipeline.cli.approval import who_approves
 from ncf_pipeline.cli.options import Json, log_to_terminal
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
@@ -47,32 +49,53 @@ def retrain(
     k: Annotated[int | None, typer.Option(min=1, max=100, help="Depth of Precision@K.")] = None,
     top_n: Annotated[int | None, typer.Option(min=1, max=200, help="Length of a served list.")] = None,
     seed: Seed = None,
+    approved_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Who has approved the version, as recorded with it. If NCF_APPROVAL is on, nobody is asked then.",
+            metavar="NAME",
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask again for approval of a version that was neither approved nor rejected, and publish it. "
+            "Trains nothing.",
+            metavar="V",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a candidate, evaluate it, and serve it if the gate lets it.
 
-    The stages of the `retrain_recommender` DAG: snapshot, backtest, gate, refit, register, publish; and beside them,
-    what the lists that serve did since the last retrain.
+    Runs the stages of the `retrain_recommender` DAG in the same order: snapshot, backtest, gate, refit, approval,
+    register, publish. Also measures the lists that were live since the last retrain.
+
+    If NCF_APPROVAL is on, a person must approve a version that passed the gate. At a terminal, the command shows the
+    gate's reasons and asks. Without a terminal, or with --json, it needs --approved-by, and fails before it trains
+    otherwise.
     """
-    from ncf_pipeline.live.performance import live_performance
     from ncf_pipeline.training import report as reports
     from ncf_pipeline.training import retrain as stages
 
-    with serving(load_settings(**_given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed))) as settings:
+    given = _given(holdout_days=holdout_days, k=k, top_n=top_n, seed=seed)
+    if resume is not None and (cutoff is not None or given):
+        raise typer.BadParameter("--resume trains nothing, so it takes no cutoff, holdout, K, top N or seed.")
+    settings = load_settings(**given)
+    ask = who_approves(settings, approved_by=_name(approved_by), at_terminal=_at_terminal() and not as_json)
+    with serving(settings) as running:
         log_to_terminal(quiet=as_json)
-        snapshot_id = stages.snapshot(settings, cutoff)
-        live_performance(settings, snapshot_id)
-        version = stages.backtest(settings, snapshot_id, run_key=f"command:{uuid.uuid4()}", requested_by=_user())
-        number = None
-        may_serve = stages.gate(settings, version).promote and stages.refit(settings, version)
-        if may_serve and stages.register(settings, version):
-            number = stages.publish(settings, version)
-        summary = reports.retrain_summary(settings, version)
+        if resume is not None:
+            outcome = stages.finish(running, _version_number(resume), ask=ask)
+        else:
+            outcome = stages.run(running, cutoff, run_key=f"command:{uuid.uuid4()}", requested_by=_user(), ask=ask)
+        summary = reports.retrain_summary(running, outcome.version)
     if as_json:
-        typer.echo(json.dumps({**summary.as_dict(), "publication": number}))
+        typer.echo(json.dumps({**summary.as_dict(), "publication": outcome.publication}))
         return
     _print_version(summary)
-    Console().print(f"Publication p{number:06d} is live." if number else "Nothing was published.")
+    published = outcome.publication is not None
+    Console().print(f"Publication p{outcome.publication:06d} is live." if published else "Nothing was published.")
 
 
 def refresh(as_json: Json = False) -> None:
@@ -187,6 +210,20 @@ def _version_number(text: str) -> int:
 
 def _user() -> str:
     return f"command line, {getpass.getuser()}"
+
+
+def _at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()  # None if it was closed
+
+
+def _name(text: str | None) -> str | None:
+    """A person's name on one line."""
+    if text is None:
+        return None
+    name = " ".join(text.split())
+    if not name:
+        raise typer.BadParameter("--approved-by needs a name.")
+    return name
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""snapshot → backtest → gate → refit → register → publish.
+"""The stages of a retrain, and `run`, their order: snapshot → backtest → gate → refit → register → publish.
+
+Beside them, `live_performance` measures the lists that are live. The tasks of the DAG `retrain_recommender` are these
+stages, one to one. A test compares their order with that of `run`.
 
 Each stage takes and gives references (a snapshot id, a version), is a transaction or a rename, and can
 be killed and run again. What was decided at the start (holdout, k, recipe) is stored with the
@@ -7,16 +10,17 @@ version, so that every later stage means the same.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.errors import DamagedModelError, OutdatedModelError, TrainingError
+from ncf_pipeline.errors import DamagedModelError, InputError, OutdatedModelError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.gate import TrainingFacts
 from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, NDCG_DEPTH, Holdout, Scores, score, truth_of
+from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.recipe import Recipe
@@ -31,6 +35,7 @@ from ncf_pipeline.serving.publish import publish_lists
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import provenance
 from ncf_pipeline.training import model_card
+from ncf_pipeline.training.approval import Answer, Ask
 from ncf_pipeline.training.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.training.decision import (
     NOT_COMPARED,
@@ -43,9 +48,112 @@ from ncf_pipeline.training.decision import (
 )
 from ncf_pipeline.training.distributed import train
 
-__all__ = ["backtest", "gate", "log_decision", "not_compared", "publish", "refit", "register", "snapshot"]
+__all__ = [
+    "backtest",
+    "finish",
+    "gate",
+    "live_performance",
+    "log_decision",
+    "not_compared",
+    "publish",
+    "refit",
+    "register",
+    "reject",
+    "run",
+    "snapshot",
+]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a retrain ended.
+
+    Attributes:
+        version: the candidate's number.
+        publication: the number of the publication that is live now; None if the version was held.
+    """
+
+    version: int
+    publication: int | None
+
+
+def run(
+    settings: Settings, cutoff: datetime | None = None, *, run_key: str, requested_by: str, ask: Ask | None = None
+) -> Outcome:
+    """Runs all stages of a retrain, in the order that each of its callers and the DAG follow.
+
+    Each stage is a task of the DAG `retrain_recommender`, and has the same name there. The one task more, `held`,
+    rejects the version after a no.
+
+    Args:
+        settings: of the shop and of the retrain.
+        cutoff: as for `snapshot`.
+        run_key: as for `backtest`.
+        requested_by: as for `backtest`.
+        ask: asks a person to approve the version; None if nobody is asked.
+
+    Raises:
+        SettingsError: `NCF_APPROVAL` is on, and there is nobody to ask.
+        InputError: there are no purchases before the cutoff; or the person who is asked does not answer.
+        QualityError: the purchases break a critical rule.
+        TrainingError: there are too few interactions to train on or to evaluate on.
+        ArtifactError: the snapshot or a model is missing or damaged.
+        SupersededError: another version was made to serve before this one was published.
+    """
+    _refuse_without_approval(settings, ask)
+    snapshot_id = snapshot(settings, cutoff)
+    live_performance(settings, snapshot_id)
+    version = backtest(settings, snapshot_id, run_key=run_key, requested_by=requested_by)
+    decision = gate(settings, version)
+    if not decision.promote or not refit(settings, version):
+        return Outcome(version, None)
+    return _serve(settings, version, decision.reasons, ask)
+
+
+def finish(settings: Settings, version: int, *, ask: Ask | None = None) -> Outcome:
+    """Continues a retrain that ended after its refit: approval, `register` and `publish`.
+
+    Args:
+        settings: of the shop.
+        version: a candidate that the gate let through.
+        ask: asks a person to approve the version; None if nobody is asked.
+
+    Raises:
+        SettingsError: `NCF_APPROVAL` is on, and there is nobody to ask.
+        InputError: the version is not a candidate that was refitted; or the person who is asked does not answer.
+        SupersededError: another version was made to serve before this one was published.
+    """
+    _refuse_without_approval(settings, ask)
+    model = registry.model_version(settings, version)
+    decision = registry.gate_decision(settings, version)
+    if model.state != "candidate" or model.url is None or decision is None:
+        raise InputError(
+            f"v{version} does not wait for approval: only a candidate that the gate let through and that was refitted "
+            f"can be resumed. See `ncf-pipeline models show v{version}`."
+        )
+    return _serve(settings, version, decision.reasons, ask)
+
+
+def _refuse_without_approval(settings: Settings, ask: Ask | None) -> None:
+    if settings.approval and ask is None:
+        raise SettingsError(
+            "NCF_APPROVAL is on, so a person must approve the version, but nobody can be asked here. Nothing was "
+            "trained: name who approves, or turn NCF_APPROVAL off."
+        )
+
+
+def _serve(settings: Settings, version: int, reasons: Sequence[str], ask: Ask | None) -> Outcome:
+    """Publishes a version that passed the gate, unless a person or the registry objects."""
+    answer = ask(version, reasons) if ask is not None else None
+    if answer is not None and not answer.approved:
+        reject(settings, version, answer)
+        log_decision(settings, version)
+        return Outcome(version, None)
+    if not register(settings, version, answer):
+        return Outcome(version, None)
+    return Outcome(version, publish(settings, version))
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
@@ -194,19 +302,19 @@ def refit(settings: Settings, version: int) -> bool:
     return not objections
 
 
-def register(settings: Settings, version: int, *, approval: str | None = None) -> bool:
+def register(settings: Settings, version: int, approval: Answer | None = None) -> bool:
     """Makes the version the champion, unless who serves by now speaks against it.
 
     Args:
-        settings: of this run.
-        version: which.
-        approval: who approved it, in words, where somebody was asked.
+        settings: of the shop.
+        version: a candidate that the gate let through.
+        approval: a person's yes, if one was asked.
 
     Returns:
-        Whether it serves; if not, the version is held and the reason is stored and logged.
+        Whether it serves. If not, the version is held, and the reason is stored and logged.
     """
     entry = registry.model_version(settings, version)
-    reason = "; ".join(filter(None, ("the gate let it through", approval)))
+    reason = f"the gate let it through; {approval}" if approval else "the gate let it through"
     if registry.promote(settings, version, actor=entry.requested_by, reason=reason):
         log_decision(settings, version)
         return False
@@ -214,9 +322,9 @@ def register(settings: Settings, version: int, *, approval: str | None = None) -
     return True
 
 
-def reject(settings: Settings, version: int, *, by: str, reason: str | None = None) -> None:
+def reject(settings: Settings, version: int, answer: Answer) -> None:
     """Holds a version that the gate let through, because a person said no, or nobody said yes in time."""
-    registry.hold(settings, version, [f"rejected by {by}: {reason or 'no reason given'}"], actor=by)
+    registry.hold(settings, version, [str(answer)], actor=answer.by)
 
 
 def publish(settings: Settings, version: int) -> int:

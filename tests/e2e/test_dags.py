@@ -1,4 +1,5 @@
 import ast
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,32 @@ def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
     assert tasks["register"].upstream_task_ids == {"approve", "backtest"}
     assert tasks["register"].downstream_task_ids == {"publish", "held"}
     assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
+
+
+def test_the_tasks_of_a_retrain_are_the_stages_of_run_in_its_order(dags, monkeypatch):
+    from types import SimpleNamespace
+
+    from ncf_pipeline.settings import Settings
+    from ncf_pipeline.training import retrain
+    from ncf_pipeline.training.approval import Answer
+
+    order = []
+
+    def stage(name, result):
+        return lambda *_, **__: order.append(name) or result
+
+    passed = {"backtest": 7, "gate": SimpleNamespace(promote=True, reasons=()), "refit": True, "register": True}
+    for name in ("snapshot", "live_performance", "backtest", "gate", "refit", "register", "publish"):
+        monkeypatch.setattr(retrain, name, stage(name, passed.get(name)))
+    retrain.run(Settings(), run_key="", requested_by="", ask=stage("approve", Answer(True, "anna")))
+
+    tasks = dags["retrain_recommender"].task_dict
+    assert {*order, "held"} == tasks.keys()
+    assert order[:2] == ["snapshot", "live_performance"]
+    assert tasks["live_performance"].upstream_task_ids == {"snapshot"}
+    assert tasks["live_performance"].downstream_task_ids == set()
+    for earlier, later in pairwise(name for name in order if name != "live_performance"):
+        assert later in tasks[earlier].downstream_task_ids
 
 
 def test_only_training_asks_for_the_gpu(dags):
