@@ -1,1 +1,1 @@
-"""How good lists are, and whether a model may serve. Pure."""
+"""Scores recommendations on a holdout, and decides whether a model may serve. No input or output."""

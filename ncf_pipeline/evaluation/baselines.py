@@ -1,7 +1,7 @@
-"""What the shop could do without a model. A candidate that does not beat these has learned nothing.
+"""Recommendations without a model. A candidate that does not beat these has learned nothing.
 
-Each gives, for every customer, a `for_you` and a `discover` list in the columns of `columns.Lists`,
-from what was known at `as_of` and nothing later. Ties break by stock code.
+Each baseline returns a `for_you` and a `discover` list for every customer, in the columns of `columns.Lists`. It uses
+only what was known at `as_of`. Ties are broken by stock code.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,22 +13,23 @@ from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
 from ncf_pipeline.evaluation.splits import interactions_as_of
 
 RECENT_DAYS = 28
-"""Days that count as "recent" for best sellers."""
+"""Days before `as_of` that count as recent."""
 
 Baseline = Callable[[pd.DataFrame, datetime, int, Sequence[int]], pd.DataFrame]
 
 
 def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """The products that the most customers ever bought; the same for everyone.
+    """Recommends the products that are on the most invoices; the same for everyone.
 
     Args:
         interactions: columns of `columns.Interactions`.
         as_of: first instant excluded.
         top_n: length of a list.
-        customers: whom to recommend to.
+        customers: customer_ids to recommend to.
 
     Returns:
-        Lists `for_you` (the ranking) and `discover` (the ranking without what the customer bought).
+        A `for_you` list (the ranking) and a `discover` list (the ranking without what the customer bought) for each
+        customer, in the columns of `columns.Lists`.
     """
     known = interactions_as_of(interactions, as_of)
     return _same_for_everyone(popularity_ranking(known), known, top_n, customers)
@@ -37,7 +38,17 @@ def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, custom
 def recent_best_sellers(
     interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
 ) -> pd.DataFrame:
-    """Like `best_sellers`, over the last 28 days; products without a recent sale follow."""
+    """Ranks by the invoices of the last 28 days; products without a recent sale follow.
+
+    Args:
+        interactions: as for `best_sellers`.
+        as_of: as for `best_sellers`.
+        top_n: as for `best_sellers`.
+        customers: as for `best_sellers`.
+
+    Returns:
+        Lists as those of `best_sellers`.
+    """
     known = interactions_as_of(interactions, as_of)
     return _same_for_everyone(_recent_ranking(known, as_of), known, top_n, customers)
 
@@ -45,10 +56,19 @@ def recent_best_sellers(
 def personal_frequency(
     interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
 ) -> pd.DataFrame:
-    """What the customer bought on most invoices, then recent best sellers; hard to beat.
+    """Recommends what the customer bought on most invoices, then recent best sellers; hard to beat.
 
-    "A Next Basket Recommendation Reality Check", Li et al. 2021, section 4 (P-TopFreq + G-TopFreq).
-    Its `discover` list is that of recent best sellers: frequency knows nothing new.
+    "A Next Basket Recommendation Reality Check", Li et al. 2021, section 4 (P-TopFreq + G-TopFreq). Frequency says
+    nothing about new products, so the `discover` list is that of recent best sellers.
+
+    Args:
+        interactions: as for `best_sellers`.
+        as_of: as for `best_sellers`.
+        top_n: as for `best_sellers`.
+        customers: as for `best_sellers`.
+
+    Returns:
+        Lists as those of `best_sellers`.
     """
     known = interactions_as_of(interactions, as_of)
     popular = _recent_ranking(known, as_of)
@@ -80,14 +100,23 @@ BASELINES: dict[str, Baseline] = {
     "recent_best_sellers": recent_best_sellers,
     "personal_frequency": personal_frequency,
 }
-"""By the name under which the evaluation reports them."""
+"""By their names in an evaluation."""
 
 
 def popularity_ranking(interactions: pd.DataFrame) -> list[str]:
-    """Stock codes by the number of invoices that they are on, most first, ties by stock code.
+    """Ranks stock codes by the number of invoices that they are on, ties by stock code.
 
-    Guests' lines count too; invoices rather than pieces, so that one wholesale order of 10,000
-    pieces does not make a best seller.
+    Guests' lines count too. Invoices count, not pieces, so that one wholesale order of 10,000 pieces does not make a
+    best seller.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+
+    Returns:
+        All stock codes, the most popular first.
+
+    >>> popularity_ranking(pd.DataFrame({"stock_code": ["b", "a", "c", "a"], "invoice_no": ["1", "1", "2", "2"]}))
+    ['a', 'b', 'c']
     """
     counts = (
         interactions[[Interactions.STOCK_CODE, Interactions.INVOICE_NO]]

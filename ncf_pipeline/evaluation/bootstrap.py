@@ -1,4 +1,4 @@
-"""Confidence intervals over customers by the percentile bootstrap (Efron & Tibshirani 1993, chapter 13)."""
+"""Confidence intervals over customers, by the percentile bootstrap (Efron & Tibshirani 1993, chapter 13)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ _CELLS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the two ends of its 95% confidence interval."""
+    """A mean with the ends of its 95% confidence interval."""
 
     mean: float
     low: float
@@ -20,18 +20,17 @@ class Interval:
 
 
 def mean_intervals(values: npt.ArrayLike, *, seed: int = 0) -> list[Interval]:
-    """The mean of each column over customers, with its interval.
+    """Computes the mean of each column over customers, with its interval.
 
-    All columns share the same draws of customers, so columns of the same customers are compared in
-    pairs: for "is A better than B", give A - B as a column. The customers are the same in both arms, so
-    their difference varies far less than either arm.
+    All columns share the same draws of customers. To test whether A is better than B, pass A - B as a column: the
+    customers are the same in both, so the paired difference varies far less than A or B.
 
     Args:
-        values: (customers, columns) one row for each customer.
+        values: (customers, columns), one row for each customer.
         seed: of the draws.
 
     Returns:
-        One interval a column; NaN everywhere where there is no customer.
+        One interval for each column; NaN without customers.
     """
     sample = np.asarray(values, dtype=float)
     customers, columns = sample.shape
@@ -40,7 +39,7 @@ def mean_intervals(values: npt.ArrayLike, *, seed: int = 0) -> list[Interval]:
     generator = np.random.default_rng(seed)
     chances = np.full(customers, 1 / customers)
     step = max(1, _CELLS_AT_ONCE // customers)
-    # How often each customer is drawn, (step, customers) at a time: all draws at once would not fit a large shop.
+    # Counts of draws for each customer, (step, customers) at a time: all at once would need too much memory.
     means = np.concatenate(
         [
             generator.multinomial(customers, chances, size=min(step, RESAMPLES - start)) @ sample / customers

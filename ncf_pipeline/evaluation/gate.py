@@ -1,4 +1,4 @@
-"""The gate: may a candidate serve? One pure rule; a decision carries its reasons and its numbers."""
+"""The gate decides whether a candidate may serve. It is pure: a decision holds its reasons and its numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,27 +10,29 @@ from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, QUEST
 
 MUST_BEAT: dict[str, tuple[str, ...]] = {
     FOR_YOU: ("best_sellers", "recent_best_sellers", "personal_frequency"),
-    # Personal frequency knows nothing new: its `discover` is that of recent best sellers.
+    # The `discover` list of personal frequency is that of recent best sellers.
     DISCOVER: ("best_sellers", "recent_best_sellers"),
 }
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the rule compares with. Precisions are absolute, in [0, 1]. The defaults are those of `Settings.gate_*`.
+    """The limits that the gate applies. Their defaults and bounds are those of `Settings.gate_*`.
 
     Attributes:
-        baseline_margin: by how much the lower end of the candidate's lead over a baseline must exceed 0.
-        incumbent_tolerance: how far below the incumbent the lower end of the difference may lie.
-        cohort_tolerance: how far below the incumbent a cohort may fall, where that is not by chance.
-        min_customers: in the holdout, below which intervals are too wide to tell.
-        when_too_few: what happens then: `hold`, or `go` by the plain means.
-        min_catalog_coverage: share of the catalogue that must be exceeded by what is recommended.
-        min_full_lists: share of known customers who must have a full list.
-        max_overlap: mean share of products that two customers' lists may have in common.
-        min_lines: learned from, as a share of the lines that the incumbent learned from.
-        min_ids_worth: by how many standard deviations a model must know its products better than in random order.
-        min_refit_agreement: mean share of a customer's first K that refit and evaluated model must both recommend.
+        baseline_margin: Precision@K; the lower end of the candidate's lead over a baseline must be above it.
+        incumbent_tolerance: Precision@K; the lower end of the candidate's lead over the incumbent may be this far
+            below 0.
+        cohort_tolerance: Precision@K that a cohort may lose against the incumbent, unless the loss may be chance.
+        min_customers: customers in the holdout, below which intervals are too wide to decide by.
+        when_too_few: what to do then: `hold`, or `go` by the means.
+        min_catalog_coverage: `catalog_coverage` must be above it.
+        min_full_lists: smallest share of known customers with a full list.
+        max_overlap: largest mean share of products that two customers' lists may have in common.
+        min_lines: smallest share of the incumbent's training lines that the candidate must be trained on.
+        min_ids_worth: standard deviations by which a model must rank its products better than with shuffled ids.
+        min_refit_agreement: smallest mean share of a customer's first K products that the refit and the evaluated model
+            must both recommend.
     """
 
     baseline_margin: float
@@ -52,16 +54,17 @@ class TrainingFacts:
 
     Attributes:
         losses: of its epochs, in order.
-        out_of_time: whether the time for training was spent before it was done.
-        finite_weights: whether every weight is a number.
-        lines: of interactions that it learned from.
-        lines_there: that the snapshot holds from before its cutoff.
-        incumbent_lines: that the incumbent learned from; None where there is none.
-        customers_in_place: see `model.ids.IdsWorth`, as for the rest.
-        products_in_place: likewise.
-        queries: on which the next two were measured.
-        customers_worth: in standard deviations; told, not judged: little is learned of a customer who buys little.
-        products_worth: likewise.
+        out_of_time: whether the time for training ran out before the last epoch.
+        finite_weights: whether every weight is a finite number.
+        lines: interactions that the model was trained on; None if an earlier version of the package trained it.
+        lines_there: interactions in the snapshot before the model's cutoff.
+        incumbent_lines: interactions that the incumbent was trained on; None without an incumbent.
+        customers_in_place: whether each customer_id belongs to its embedding; see `model.ids.IdsWorth`.
+        products_in_place: the same for stock codes.
+        queries: number of queries that the next two were measured on.
+        customers_worth: in standard deviations. Only recorded, not judged: a model learns little about a customer who
+            buys little.
+        products_worth: in standard deviations.
     """
 
     losses: tuple[float, ...]
@@ -77,18 +80,18 @@ class TrainingFacts:
     products_worth: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As a manifest stores it."""
         return asdict(self) | {"losses": list(self.losses)}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "TrainingFacts":
-        """What `as_dict` gave."""
+        """The facts that `as_dict` returned."""
         return cls(**(facts | {"losses": tuple(facts["losses"])}))
 
 
 @dataclass(frozen=True)
 class GateDecision:
-    """The outcome, why, and every number it rests on."""
+    """The gate's decision, the reasons for it, and every number it rests on."""
 
     promote: bool
     reasons: tuple[str, ...]
@@ -98,39 +101,40 @@ class GateDecision:
 
 
 def decide(scores: Sequence[Scores], training: TrainingFacts, thresholds: Thresholds) -> GateDecision:
-    """Promote only if no rule objects.
+    """Lets a candidate through only if no rule objects.
 
     For `for_you`, and again for `discover`:
 
     1. Every number of the candidate is finite, in every cohort.
     2. The candidate beats every baseline of `MUST_BEAT`: the lower end of the 95% interval of the paired
        difference in Precision@K is above the margin.
-    3. It is not worse than the incumbent, where there is one: the lower end of the same interval is not
-       below minus the tolerance, so that shoppers, not the candidate, have the benefit of the doubt.
-    4. No cohort is worse than with the incumbent by more than its tolerance and more than chance explains.
-    5. More than the given share of the catalogue is recommended to somebody.
+    3. If there is an incumbent, the candidate is not worse: the lower end of the same interval is not below minus the
+       tolerance. So shoppers, not the candidate, have the benefit of the doubt.
+    4. No cohort loses more than its tolerance against the incumbent, unless the loss may be chance.
+    5. The recommended products are more than the given share of the catalogue.
     6. Enough customers have a full list.
     7. Lists are not the same for everyone.
 
-    And of how it was trained, since good lists on one holdout can hide it (see `objections_to_training`):
+    Good lists on one holdout can hide that training went wrong, so also (see `objections_to_training`):
 
-    8. To its end, with losses and weights that are numbers.
-    9. On all that the snapshot holds from before the holdout, which is not much less than the incumbent learned from.
-    10. It knows its customers and its products: each id by the row that was trained for it.
+    8. Training ran to its end, and losses and weights are finite.
+    9. The candidate was trained on everything in the snapshot before the holdout, and that is not much less than the
+       incumbent was trained on.
+    10. Each customer and each product has the embedding that was trained for it.
 
-    With fewer holdout customers than `min_customers` an interval tells nothing. Then the gate holds, or
-    (`when_too_few="go"`) compares the plain means instead of the intervals' ends.
+    With fewer holdout customers than `min_customers` the intervals are too wide. Then the gate holds the candidate, or
+    (`when_too_few="go"`) compares the means instead of the lower ends.
 
-    A candidate that is let through is trained again on everything, and that refit is asked
-    `objections_to_training` and `objections_to_refit`.
+    A candidate that is let through is trained again on everything. That refit must pass `objections_to_training` and
+    `objections_to_refit`.
 
     Args:
-        scores: of the candidate, the baselines and, where there is one, the incumbent, by cohort.
-        training: of the candidate.
-        thresholds: what to compare with.
+        scores: of the candidate, the baselines and the incumbent, if there is one, by cohort.
+        training: how the candidate was trained.
+        thresholds: the limits.
 
     Returns:
-        The decision; `reasons` says what was found, for a yes as for a no.
+        The decision. Its reasons are the objections; without any, what speaks for the candidate.
     """
     objections: list[str] = []
     in_favour: list[str] = []
@@ -142,13 +146,13 @@ def decide(scores: Sequence[Scores], training: TrainingFacts, thresholds: Thresh
         if candidate is None:
             objections.append(f"the candidate was not evaluated on {question}")
         elif candidate.customers == 0:
-            # A shop where nobody bought anything new has no `discover` figure; that is no fault of the model.
+            # If nobody bought anything new, `discover` has no scores. That is not the model's fault.
             if question == FOR_YOU:
-                objections.append("no customer bought anything in the holdout, so nothing can be told")
+                objections.append("no customer bought anything in the holdout, so nothing can be compared")
         else:
-            told, objected = _compare(candidate, of, thresholds)
-            in_favour += told
-            objections += objected + _cohorts_suffer(of_question, thresholds) + _guard_rails(candidate, thresholds)
+            favourable, against = _compare(candidate, of, thresholds)
+            in_favour += favourable
+            objections += against + _cohorts_suffer(of_question, thresholds) + _guard_rails(candidate, thresholds)
             in_favour.append(
                 f"{question}: {candidate.catalog_coverage:.1%} of the catalogue is recommended, "
                 f"two customers' lists share {candidate.overlap:.1%}"
@@ -158,20 +162,20 @@ def decide(scores: Sequence[Scores], training: TrainingFacts, thresholds: Thresh
 
 
 def objections_to_training(facts: TrainingFacts, thresholds: Thresholds, *, whose: str = "the candidate") -> list[str]:
-    """What speaks against a model by how it was trained; nothing, normally.
+    """Objections to the way a model was trained; normally none.
 
     Args:
-        facts: of the candidate, or of its refit.
-        thresholds: `min_lines`, `min_ids_worth` and `min_customers` count.
-        whose: the model in words.
+        facts: of the candidate or of its refit.
+        thresholds: `min_lines`, `min_ids_worth` and `min_customers` are used.
+        whose: what the objections call the model.
     """
     objections = []
     if not facts.losses or not all(isfinite(loss) for loss in facts.losses):
-        objections.append(f"{whose} was trained with losses that are no numbers, or none: {list(facts.losses)}")
+        objections.append(f"{whose} has a training loss that is NaN, infinite or missing: {list(facts.losses)}")
     if not facts.finite_weights:
         objections.append(f"{whose} has weights that are not finite, so its lists mean nothing")
     if facts.out_of_time:
-        objections.append(f"{whose} is not trained to the end: the time for it (train_budget_minutes) was spent")
+        objections.append(f"{whose} is not trained to the end: its time (NCF_TRAIN_BUDGET_MINUTES) ran out")
     lines = facts.lines or 0
     if lines < facts.lines_there:
         objections.append(
@@ -180,32 +184,31 @@ def objections_to_training(facts: TrainingFacts, thresholds: Thresholds, *, whos
     if facts.incumbent_lines is not None and not lines >= thresholds.min_lines * facts.incumbent_lines:
         objections.append(
             f"{whose} learned from {lines:,} lines, the incumbent from {facts.incumbent_lines:,}; "
-            f"at least {thresholds.min_lines:.0%} of that is asked: has the database lost some?"
+            f"at least {thresholds.min_lines:.0%} of that is required: has the database lost lines?"
         )
     objections += [
-        f"{whose} has its {names} in another order than it was trained with, or others: each is taken for another one"
+        f"{whose} has its {names} in another order than it was trained with, or others: ids and embeddings do not match"
         for names, in_place in (("customers", facts.customers_in_place), ("products", facts.products_in_place))
         if not in_place
     ]
     if not isfinite(facts.customers_worth) or not isfinite(facts.products_worth):
-        objections.append(f"{whose} answers with numbers that are not finite")
+        objections.append(f"{whose} predicts numbers that are not finite")
     elif facts.queries >= thresholds.min_customers and not facts.products_worth >= thresholds.min_ids_worth:
         objections.append(
-            f"{whose} knows its products hardly better than in random order ({facts.products_worth:.1f} standard "
-            f"deviations; {thresholds.min_ids_worth:g} are asked): ids and embeddings do not belong together"
+            f"{whose} ranks its products hardly better than with shuffled ids ({facts.products_worth:.1f} standard "
+            f"deviations; {thresholds.min_ids_worth:g} are required): ids and embeddings do not match"
         )
     return objections
 
 
 def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
-    """What speaks against serving the refit of a candidate that was let through; nothing, normally.
+    """Objections to serving the refit of a candidate that was let through; normally none.
 
-    The refit is what serves, and no holdout is left to evaluate it on. But on the same customers at the
-    same instant it must recommend much of what the evaluated model recommends: about as much as a model of another
-    seed would.
+    The refit serves, but no holdout is left to evaluate it on. So for the same customers at the same instant it must
+    recommend much of what the evaluated model recommends: about as much as a model of another seed does.
 
-    Measured on Online Retail until 2011-05-30, 06-27 and 07-25, and on synthetic shops of 400, 250 and 150 customers,
-    with K 5; models that no shop would want once, until 06-27:
+    Measured with K = 5 on Online Retail until 2011-05-30, 06-27 and 07-25, and on synthetic shops of 400, 250 and 150
+    customers. Broken models were measured once on Online Retail, until 06-27:
 
     | share of `for_you` that two models have in common | Online Retail | synthetic shops |
     | --- | --- | --- |
@@ -216,57 +219,57 @@ def objections_to_refit(shared: float, thresholds: Thresholds) -> list[str]:
     | backtest and a model of a tenth of the lines | 37% | 57%, 1%, 0% |
     | backtest and a model of shuffled labels | 8% | 1%, 9%, 13% |
 
-    What a tenth of the customers has in common with all of them is no less than what some seeds have: such a refit is
-    told by the lines that it learned from.
+    A model of a tenth of the customers shares as much as some seeds do. `objections_to_training` finds such a refit by
+    its number of lines.
 
     Args:
-        shared: from `evaluation.agreement` of refit and backtest.
-        thresholds: `min_refit_agreement` counts.
+        shared: `evaluation.scores.agreement` of the refit and the evaluated model, in [0, 1].
+        thresholds: `min_refit_agreement` is used.
     """
     if shared >= thresholds.min_refit_agreement:
         return []
     return [
         f"the refit shares only {shared:.1%} of its recommendations with the model that was evaluated; "
-        f"{thresholds.min_refit_agreement:.0%} are asked"
+        f"at least {thresholds.min_refit_agreement:.0%} is required"
     ]
 
 
 def _compare(candidate: Scores, of: dict[str, Scores], thresholds: Thresholds) -> tuple[list[str], list[str]]:
-    """What speaks for the candidate and what against it, in one question."""
-    told: list[str] = []
+    """The reasons for and against the candidate, for one question."""
+    in_favour: list[str] = []
     objections: list[str] = []
     too_few = candidate.customers < thresholds.min_customers
     if too_few:
         line = (
             f"{candidate.question}: only {candidate.customers} customers in the holdout, "
-            f"{thresholds.min_customers} are needed to tell"
+            f"{thresholds.min_customers} are required"
         )
         if thresholds.when_too_few == "hold":
-            return told, [*objections, line]
-        told.append(f"{line}, so the plain means decide, as set")
+            return in_favour, [line]
+        in_favour.append(f"{line}, so the means decide (NCF_GATE_WHEN_TOO_FEW)")
     for name in MUST_BEAT[candidate.question]:
         if name not in of:
             objections.append(f"{candidate.question}: {_words(name)} were not evaluated, so nothing can be compared")
             continue
         lead = of[name].ahead if too_few else of[name].ahead_low
-        # Written so that NaN objects: a comparison with NaN is never true.
+        # NaN objects: a comparison with NaN is never true.
         beats = lead is not None and lead > thresholds.baseline_margin
         verb = "beats" if beats else "does not clearly beat"
         line = f"{_precision(candidate)} {verb} {_words(name)} ({of[name].precision_at_k:.4f}){_lead(of[name])}"
-        (told if beats else objections).append(line)
+        (in_favour if beats else objections).append(line)
     if INCUMBENT in of:
         incumbent = of[INCUMBENT]
         lead = incumbent.ahead if too_few else incumbent.ahead_low
         holds = lead is not None and lead >= -thresholds.incumbent_tolerance
-        verb = "is not worse than" if holds else "may be worse than"
+        verb = "is at most" if holds else "may be more than"
         line = (
-            f"{_precision(candidate)} {verb} the incumbent ({incumbent.precision_at_k:.4f}){_lead(incumbent)} "
-            f"by more than {thresholds.incumbent_tolerance:g}"
+            f"{_precision(candidate)} {verb} {thresholds.incumbent_tolerance:g} worse than the incumbent "
+            f"({incumbent.precision_at_k:.4f}){_lead(incumbent)}"
         )
-        (told if holds else objections).append(line)
+        (in_favour if holds else objections).append(line)
     elif candidate.question == FOR_YOU:
-        told.append("there is no incumbent that has not seen the holdout, so the baselines decide alone")
-    return told, objections
+        in_favour.append("no incumbent that has not seen the holdout exists, so only the baselines are compared with")
+    return in_favour, objections
 
 
 def _not_finite(of_question: Sequence[Scores]) -> list[str]:
@@ -274,14 +277,14 @@ def _not_finite(of_question: Sequence[Scores]) -> list[str]:
         f"{name} of {score.question}{'' if score.cohort == EVERYONE else f' ({score.cohort})'} is {value}: "
         "not a finite number"
         for score in of_question
-        if score.customers > 0  # a mean over nobody is none
+        if score.customers > 0  # a mean over no customers is NaN
         for name, value in _of_the_candidate(score)
         if isinstance(value, float) and not isfinite(value)
     ]
 
 
 def _of_the_candidate(score: Scores) -> Iterator[tuple[str, Any]]:
-    """The candidate's numbers, by name: all of its own, and its lead over others."""
+    """The candidate's numbers by name: its own scores, and its lead over the others."""
     for name, value in score.as_dict().items():
         if score.recommender == CANDIDATE:
             yield name, value
@@ -296,7 +299,7 @@ def _cohorts_suffer(of_question: Sequence[Scores], thresholds: Thresholds) -> li
             continue
         if score.ahead is None or score.ahead_high is None:
             continue
-        # Cohorts are small and several: only what is both large and not by chance counts.
+        # There are several small cohorts, so only a loss that is both large and not chance counts.
         if score.ahead < -thresholds.cohort_tolerance and score.ahead_high < 0:
             objections.append(
                 f"{score.question}: customers of cohort {score.cohort} lose {-score.ahead:.4f} against the incumbent, "
@@ -310,17 +313,17 @@ def _guard_rails(candidate: Scores, thresholds: Thresholds) -> list[str]:
     if not candidate.catalog_coverage > thresholds.min_catalog_coverage:
         objections.append(
             f"{candidate.question}: only {candidate.catalog_coverage:.1%} of the catalogue is recommended; "
-            f"more than {thresholds.min_catalog_coverage:.0%} is asked"
+            f"more than {thresholds.min_catalog_coverage:.0%} is required"
         )
     if not candidate.full_lists >= thresholds.min_full_lists:
         objections.append(
             f"{candidate.question}: only {candidate.full_lists:.1%} of known customers have {candidate.k} products; "
-            f"{thresholds.min_full_lists:.0%} are asked"
+            f"at least {thresholds.min_full_lists:.0%} is required"
         )
     if not candidate.overlap <= thresholds.max_overlap:
         objections.append(
             f"{candidate.question}: two customers' lists share {candidate.overlap:.1%} of their products; "
-            f"at most {thresholds.max_overlap:.0%} is allowed, since one list for everyone is no recommendation"
+            f"at most {thresholds.max_overlap:.0%} is allowed, because one list for everyone is no recommendation"
         )
     return objections
 

@@ -1,6 +1,6 @@
-"""Ranking metrics for one customer. Means over customers are taken where they are reported.
+"""Ranking metrics for one customer; `evaluation.scores` takes their means over customers.
 
-Notation: L the list, best first; B the products bought in the holdout; rel_i = 1 if L_i is in B.
+Notation: L is the list, best first; B the set of products bought in the holdout; rel_i = 1 if L_i is in B, else 0.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,8 +10,16 @@ from math import log2
 def precision_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) -> float:
     """Share of the first `k` places that were bought: |L[:k] ∩ B| / k.
 
-    Divides by k always, also where the list is shorter or fewer products were bought, so that
-    figures compare between models and customers.
+    It divides by k even if the list is shorter or fewer products were bought, so that values are comparable between
+    models and customers.
+
+    Args:
+        recommended: stock codes, best first.
+        bought: stock codes that the customer bought in the holdout.
+        k: depth.
+
+    Raises:
+        ValueError: `k` is less than 1.
 
     >>> precision_at_k(["a", "b", "c"], bought={"a"}, k=5)
     0.2
@@ -20,10 +28,15 @@ def precision_at_k(recommended: Sequence[str], *, bought: Collection[str], k: in
 
 
 def recall_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) -> float:
-    """Share of what was bought that is among the first `k`: |L[:k] ∩ B| / |B|.
+    """Share of the bought products that are among the first `k`: |L[:k] ∩ B| / |B|.
+
+    Args:
+        recommended: as for `precision_at_k`.
+        bought: as for `precision_at_k`.
+        k: depth.
 
     Raises:
-        ValueError: nothing was bought, for which recall has no meaning.
+        ValueError: nothing was bought, or `k` is less than 1.
 
     >>> recall_at_k(["a", "b", "c"], bought={"a", "x"}, k=5)
     0.5
@@ -34,12 +47,17 @@ def recall_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) 
 
 
 def ndcg_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) -> float:
-    """Discounted gain over the best that was possible: Σ_{i<=k} rel_i / log2(i + 1), over the same of an ideal list.
+    """Discounted cumulative gain, Σ_{i<=k} rel_i / log2(i + 1), divided by that of the ideal list.
 
     Binary gains (Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques").
 
+    Args:
+        recommended: as for `precision_at_k`.
+        bought: as for `precision_at_k`.
+        k: depth.
+
     Raises:
-        ValueError: nothing was bought, for which there is no ideal list.
+        ValueError: nothing was bought, so there is no ideal list.
 
     >>> ndcg_at_k(["x", "a"], bought={"a"}, k=2)  # 1/log2(3)
     0.6309297535714575
@@ -52,9 +70,14 @@ def ndcg_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) ->
 
 
 def average_precision_at_k(recommended: Sequence[str], *, bought: Collection[str], k: int) -> float:
-    """Mean precision at the places of the hits: Σ_{i<=k} rel_i |L[:i] ∩ B| / i, over min(k, |B|). Its mean is MAP@k.
+    """Mean precision at the hits: Σ_{i<=k} rel_i |L[:i] ∩ B| / i, divided by min(k, |B|).
 
-    Manning et al. 2008, "Introduction to Information Retrieval", section 8.4, cut at `k`.
+    Its mean over customers is MAP@k (Manning et al. 2008, "Introduction to Information Retrieval", section 8.4).
+
+    Args:
+        recommended: as for `precision_at_k`.
+        bought: as for `precision_at_k`.
+        k: depth.
 
     Raises:
         ValueError: nothing was bought.
@@ -76,5 +99,5 @@ def average_precision_at_k(recommended: Sequence[str], *, bought: Collection[str
 def _hits(recommended: Sequence[str], bought: Collection[str], k: int) -> int:
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    # A product that is listed twice is one hit: a list cannot earn by repeating itself.
+    # A product that is listed twice is one hit, so repetition earns nothing.
     return len(set(recommended[:k]) & set(bought))

@@ -1,4 +1,4 @@
-"""The style of all figures, as SVG: the same figures give the same bytes."""
+"""The style of all plots. The same numbers give the same bytes of SVG."""
 
 import io
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: smaller, and found by a search
+    "svg.fonttype": "none",  # text stays text: smaller files, and a search finds it
     "svg.hashsalt": "ncf",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -20,7 +20,7 @@ BLUE, ORANGE, GREY = "#1d4ed8", "#c2410c", "#6b7280"
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG, without the date."""
+    """Draws a figure as SVG, without a date."""
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Scores lists against what was bought after them, per customer, over all, and by cohort."""
+"""Scores lists against what customers bought afterwards: for each customer, over everyone and by cohort."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,18 +26,18 @@ EVERYONE = "everyone"
 
 @dataclass(frozen=True)
 class Holdout:
-    """The truth of one backtest.
+    """What customers bought in the holdout of a backtest.
 
     Attributes:
         start: first instant of the holdout.
         end: first instant after it.
-        bought: for each question, what each customer bought: everything (`for_you`), or what was new
-            to them (`discover`). Only customers who bought something that the question asks for.
-        known_customers: those of them with an interaction before `start`.
+        bought: for each question, the stock codes that each customer bought: all of them (`for_you`), or those that
+            were new to the customer (`discover`). Customers who bought none of these are left out.
+        known_customers: the buying customers with an interaction before `start`.
         catalogue: stock codes with an interaction before `start`, guests' included.
-        cohorts: customers by name of a group; `everyone` is one.
+        cohorts: customers by name of the cohort; `everyone` is one.
         spent: what each customer spent on each product in the holdout, in the shop's currency.
-        novelty: of each product of the catalogue, in bits: -log2((1 + n) / (1 + N)), where n of the N customers had
+        novelty: of each product of the catalogue, in bits: -log2((1 + n) / (1 + N)), if n of the N customers had
             bought it before `start`.
     """
 
@@ -53,30 +53,32 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Scores:
-    """One recommender's answer to one question, over the customers of one cohort.
+    """The scores of one recommender on one question, over the customers of one cohort.
 
     Attributes:
-        recommender: `candidate`, `incumbent`, or a baseline's name.
+        recommender: `candidate`, `incumbent`, or the name of a baseline or peer.
         question: `for_you` or `discover`.
-        cohort: `everyone`, or the name of a group of customers.
-        k: depth of everything but NDCG.
-        customers: over how many customers the means are.
+        cohort: `everyone`, or the name of another cohort.
+        k: depth of everything but NDCG and MAP.
+        customers: number of customers that the means are over.
         precision_at_k: mean Precision@k, in [0, 1].
         precision_low: lower end of its 95% interval over customers.
         precision_high: upper end.
-        ahead: mean of the candidate's Precision@k minus this one's, customer by customer; None for the candidate.
+        ahead: the candidate's lead: mean over customers of its Precision@k minus this one's; None for the candidate.
         ahead_low: lower end of its 95% interval.
         ahead_high: upper end.
         recall_at_k: mean Recall@k, in [0, 1].
         ndcg_at_10: mean NDCG@10, in [0, 1].
-        catalog_coverage: distinct products among the first `k` of all lists, over the catalogue.
+        catalog_coverage: distinct products among the first `k` of all lists / products in the catalogue.
         full_lists: share of the known customers whose list has at least `k` products.
-        overlap: mean share of the first `k` that two customers' lists have in common; 1 is one list for all.
-        map_at_10: mean of Average Precision@10, in [0, 1]; None where an earlier version evaluated.
-        revenue_at_k: share of what the customers spent in the holdout, on products that the question asks for, that
-            went to the first `k` of their lists; likewise.
+        overlap: mean share of the first `k` that two customers' lists have in common; 1 if all lists are the same.
+        map_at_10: mean Average Precision@10, in [0, 1].
+        revenue_at_k: of what the customers spent in the holdout on products that the question asks for, the share that
+            went to the first `k` of their lists.
         novelty: mean self-information of the first `k` of all lists, in bits: higher is less obvious (Zhou et al. 2010,
-            "Solving the apparent diversity-accuracy dilemma of recommender systems"); likewise.
+            "Solving the apparent diversity-accuracy dilemma of recommender systems").
+
+    The last three are None if an earlier version of the package evaluated.
     """
 
     recommender: str
@@ -100,12 +102,12 @@ class Scores:
     novelty: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON and the database."""
+        """As JSON and the database store it."""
         return asdict(self)
 
 
 def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Holdout:
-    """What customers bought in `[start, end)`, as the two questions ask for it.
+    """Finds what customers bought in `[start, end)`, for each question.
 
     Args:
         interactions: columns of `columns.Interactions`, from the shop's first day to `end` or later.
@@ -115,7 +117,7 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
     before = interactions_as_of(interactions, start)
     held = holdout(interactions, start, end)
     bought = _products_by_customer(held)
-    # "New to the customer" is judged by every purchase, the returned ones too: they have seen it.
+    # A product that the customer returned is not new to them.
     ever = _products_by_customer(interactions[interactions[Interactions.PURCHASED_AT] < start])
     new = {customer: codes - ever.get(customer, frozenset()) for customer, codes in bought.items()}
     known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
@@ -132,18 +134,18 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
 
 
 def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k: int) -> list[Scores]:
-    """Scores of every recommender, on both questions, over everyone and each cohort.
+    """Scores every recommender on both questions, over each cohort.
 
-    A customer without a list scores 0. Differences are paired by customer.
+    A customer without a list scores 0. Leads are paired by customer.
 
     Args:
-        lists_by_recommender: columns of `columns.Lists`; audience `customer`, lists `for_you` and
-            `discover`. Differences are to the recommender `candidate`, where it is there.
+        lists_by_recommender: columns of `columns.Lists`, with audience `customer` and lists `for_you` and `discover`.
+            Leads are those of the recommender `candidate`, if it is one of them.
         truth: what the customers bought.
         k: depth of precision, recall, coverage, full lists and overlap.
 
     Returns:
-        In the order question, cohort, recommender as given.
+        Ordered by question, cohort, and recommender as given.
     """
     scores: list[Scores] = []
     for question in QUESTIONS:
@@ -160,11 +162,17 @@ def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k
 
 
 def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: int) -> pd.DataFrame:
-    """Metrics of each holdout customer, the index in ascending order of customer_id.
+    """Scores the list of each customer in the holdout.
+
+    Args:
+        lists: columns of `columns.Lists`.
+        truth: what the customers bought.
+        question: `for_you` or `discover`.
+        k: depth.
 
     Returns:
-        Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`, `map_at_10`; and `spent`, `spent_at_k`: on all that the
-        question asks for, and on what is among the first `k`, in the shop's currency.
+        A row for each customer_id, ascending. Columns `precision_at_k`, `recall_at_k`, `ndcg_at_10`, `map_at_10`; and
+        in the shop's currency `spent` on everything that the question asks for, and `spent_at_k` on the first `k`.
     """
     return _score_by_customer(_lists_by_customer(lists, question), truth, question, k)
 
@@ -172,7 +180,11 @@ def score_by_customer(lists: pd.DataFrame, truth: Holdout, *, question: str, k: 
 def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
     """Mean over pairs of lists of the share of the first `k` that both have; 0 for fewer than two lists.
 
-    A product that is on c of n lists is shared by c(c-1)/2 of the n(n-1)/2 pairs, so no pair is ever formed.
+    A product on c of n lists is shared by c(c-1)/2 of the n(n-1)/2 pairs, so no pair has to be formed.
+
+    Args:
+        lists: stock codes, best first.
+        k: depth.
 
     >>> mean_overlap([["a", "b"], ["a", "c"]], 2)
     0.5
@@ -185,13 +197,16 @@ def mean_overlap(lists: Sequence[Sequence[str]], k: int) -> float:
 
 
 def agreement(lists: pd.DataFrame, others: pd.DataFrame, *, question: str, k: int) -> float:
-    """Mean share of the first `k` that both recommenders give the same customer; NaN without common customers.
+    """Mean share of the first `k` that two recommenders' lists for the same customer have in common.
 
     Args:
-        lists: columns of `columns.Lists`.
-        others: likewise, of another recommender.
+        lists: of one recommender, in the columns of `columns.Lists`.
+        others: of the other recommender.
         question: `for_you` or `discover`.
         k: depth.
+
+    Returns:
+        In [0, 1]; NaN if no customer has both lists.
     """
     one, other = _lists_by_customer(lists, question), _lists_by_customer(others, question)
     common = one.keys() & other.keys()
@@ -278,7 +293,7 @@ def _mean_novelty(lists: Iterable[Sequence[str]], truth: Holdout, k: int) -> flo
 
 
 def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> dict[str, frozenset[int]]:
-    """Customers by the number of invoices that they had before."""
+    """Cohorts by the number of invoices before the holdout."""
     of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
     invoices = of_customers.groupby(Interactions.CUSTOMER_ID)[Interactions.INVOICE_NO].nunique()
     counts = {customer: int(invoices.get(customer, 0)) for customer in bought}
@@ -290,7 +305,7 @@ def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> 
 
 
 def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset[int]]:
-    """Customers of the country that most customers are from, and the others."""
+    """Two cohorts: customers from the country of most customers, and the others."""
     country = held.groupby(Interactions.CUSTOMER_ID)[Interactions.COUNTRY].first()
     if country.empty:
         return {}

@@ -1,8 +1,8 @@
-"""Time splits. Windows are half-open and named; nothing here looks past the instant it is given.
+"""Splits by time. Windows are half-open and named, and nothing looks past the instant it is given.
 
-A random split leaks: a model that has seen next week's purchases is scored on last week's
-(Meng et al. 2020, "Exploring Data Splitting Strategies for the Evaluation of Recommendation
-Models"). So the split is by time alone, and a return is known only once it has happened.
+A random split leaks: a model that has seen next week's purchases is scored on last week's (Meng et al. 2020,
+"Exploring Data Splitting Strategies for the Evaluation of Recommendation Models"). So the split is by time alone, and a
+return is known only after it happened.
 """
 
 from datetime import datetime
@@ -13,15 +13,15 @@ from ncf_pipeline.columns import Interactions
 
 
 def interactions_as_of(interactions: pd.DataFrame, at: datetime) -> pd.DataFrame:
-    """What was known to be bought at an instant: purchased before it and not yet returned in full.
+    """The purchases that were known at an instant: made before it, and not yet returned in full.
 
     Args:
         interactions: columns of `columns.Interactions`.
         at: first instant excluded.
 
     Returns:
-        The rows with `purchased_at < at` and not `returned_at < at`. A return from `at` on is
-        unknown, so its `returned_at` is missing.
+        The rows with `purchased_at < at` and not `returned_at < at`. Later returns are unknown at that instant, so
+        `returned_at` is missing everywhere.
 
     >>> frame = pd.DataFrame({
     ...     "purchased_at": pd.to_datetime(["2011-01-01", "2011-01-02", "2011-01-03"]),
@@ -37,15 +37,15 @@ def interactions_as_of(interactions: pd.DataFrame, at: datetime) -> pd.DataFrame
 
 
 def holdout(interactions: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
-    """Purchases that count as true in the evaluation: in `[start, end)` and not returned before `end`.
+    """The purchases that an evaluation counts as true: in `[start, end)` and not returned before `end`.
 
     Args:
         interactions: columns of `columns.Interactions`.
-        start: first instant of the holdout; what a candidate trained on ends before it.
+        start: first instant of the holdout; the candidate was trained on purchases before it.
         end: first instant after the holdout.
 
     Returns:
-        The rows of customers; a guest's purchases answer no question about a customer.
+        The rows of customers, without guests: their purchases belong to no customer's list.
     """
     known = interactions_as_of(interactions, end)
     return known[(known[Interactions.PURCHASED_AT] >= start) & known[Interactions.CUSTOMER_ID].notna()]

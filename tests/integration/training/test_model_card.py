@@ -47,7 +47,7 @@ def test_the_card_of_a_candidate_that_was_held_says_why(shop, honest):
     retrain.gate(strict, version)
     url, card = card_of(shop, version, backtest=True)
     assert f"compared with v{registry.champion(shop).version}, the incumbent" in card
-    assert "of the catalogue is recommended; more than 99% is asked" in card
+    assert "of the catalogue is recommended; more than 99% is required" in card
     assert_shows_its_figures(url, card)
     assert artifacts.load_model(url).customers
     # Decided again, it says what was decided last.
