@@ -1,10 +1,10 @@
-"""Where a training that is killed goes on from: one local file, replaced after each epoch. No pickle.
+"""Checkpoints: a training that was killed continues from a local file, which each epoch replaces. No pickle.
 
     <NCF_HOME>/checkpoints/<key>.safetensors
 
-The key says what is trained, on what, and where: only a training that would have come to the same state
-finds it. It is written under another name and then renamed, so there is a whole one or none. It saves
-time and nothing else: one that cannot be read or written costs a warning, never the training.
+The key depends on everything that determines the training, so only the same training finds the file. It is written
+under another name and then renamed, so it is whole or missing. It only saves time: if it cannot be read or written,
+training logs a warning and runs all the same.
 """
 
 import hashlib
@@ -32,13 +32,24 @@ from ncf_pipeline.model.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 KEPT_DAYS = 7
-"""Days after which the file of a training that nobody went on with is removed."""
+"""Days after which the checkpoint of an abandoned training is removed."""
 
 
 def checkpoint_key(
     snapshot_sha256: str, cutoff: datetime, recipe: Recipe, device: str, epochs: int | None = None
 ) -> str:
-    """Names a training by all that its result depends on: data, recipe, code, kind of device, number of processes."""
+    """Identifies a training by everything that its result depends on.
+
+    Args:
+        snapshot_sha256: of the snapshot.
+        cutoff: of the training data.
+        recipe: hyper-parameters.
+        device: `auto`, `cpu` or `cuda`; its kind and the number of processes count.
+        epochs: the number of epochs; None if training chooses it.
+
+    Raises:
+        TrainingError: there is no such device.
+    """
     placement = place(device)
     facts = {
         "snapshot": snapshot_sha256,
@@ -55,10 +66,10 @@ def checkpoint_key(
 
 
 class CheckpointFile:
-    """The checkpoint of one training; a `model.training.Checkpoints`.
+    """The checkpoint of one training; implements `model.training.Checkpoints`.
 
     Args:
-        folder: made when first written to.
+        folder: created by the first save.
         key: from `checkpoint_key`.
     """
 
@@ -66,7 +77,7 @@ class CheckpointFile:
         self.path = folder / f"{key}.safetensors"
 
     def load(self) -> Progress | None:
-        """The last that was saved; None, with a warning, where it cannot be read."""
+        """Returns the last saved progress; None if there is none, or, with a warning, if it cannot be read."""
         try:
             with safe_open(self.path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -76,14 +87,14 @@ class CheckpointFile:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s cannot be read: %s. Training starts from the beginning.", self.path, error)
             return None
-        logger.info("Training goes on after its last epoch, from %s.", self.path)
+        logger.info("Training continues after its last epoch, from %s.", self.path)
         return Progress(tensors, facts)
 
     def save(self, progress: Progress) -> None:
-        """Keeps it in place of the one before; a full disk costs a warning."""
+        """Replaces the previous checkpoint. If that fails, such as on a full disk, it logs a warning."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_forgotten()
+            self._remove_abandoned()
             with _written_whole(self.path) as temporary:
                 save_file(progress.tensors, temporary, metadata={"progress": json.dumps(progress.facts)})
         except (OSError, SafetensorError) as error:
@@ -92,14 +103,14 @@ class CheckpointFile:
             )
 
     def clear(self) -> None:
-        """Removes it: the model is kept elsewhere now."""
+        """Removes the checkpoint once the model is stored."""
         try:
-            for path in self.path.parent.glob(f"{self.path.name}*"):  # and what a kill left half-written
+            for path in self.path.parent.glob(f"{self.path.name}*"):  # also what a kill left half-written
                 path.unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("%s was not removed: %s.", self.path, error)
+            logger.warning("%s was not removed: %s. It takes space until it is removed by hand.", self.path, error)
 
-    def _remove_forgotten(self) -> None:
+    def _remove_abandoned(self) -> None:
         for path in self.path.parent.glob("*.safetensors*"):
             if time.time() - path.stat().st_mtime > KEPT_DAYS * 86_400:
                 path.unlink(missing_ok=True)
@@ -107,7 +118,7 @@ class CheckpointFile:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes the file's once its bytes are on the disk."""
+    """Yields a temporary path, and renames it to the file once its bytes are on the disk."""
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -1,4 +1,4 @@
-"""gate: what the rule is asked, and what is kept of its answer."""
+"""The gate stage: collects what the rule needs, asks `evaluation.gate.decide`, and stores the decision."""
 
 import logging
 from collections.abc import Sequence
@@ -30,31 +30,31 @@ from ncf_pipeline.training import model_card
 logger = logging.getLogger(__name__)
 
 TRAINING = "training"
-"""Where a manifest holds the facts of a training."""
+"""The key of a manifest that holds the facts of a training."""
 
 NOT_COMPARED = "not_compared"
-"""Where the backtest's manifest says why there was no comparison with an incumbent that there is."""
+"""The key of a backtest's manifest that says why an existing incumbent was not compared with."""
 
 _COMPARED_CUSTOMERS = 1000
 
 
 def thresholds(settings: Settings) -> Thresholds:
-    """The gate's thresholds, as set."""
+    """The gate's thresholds, from `NCF_GATE_*`."""
     return settings.of_prefix("gate", Thresholds)
 
 
 def gate(settings: Settings, version: int) -> GateDecision:
-    """Decides whether the version may serve, and stores and logs the decision with its reasons.
+    """Decides whether the version may serve; stores and logs the decision with its reasons.
 
     Raises:
-        ArtifactError: the backtest's model is not there any more, or damaged.
+        ArtifactError: the backtest's model is missing or damaged.
     """
     candidate = registry.model_version(settings, version)
     scores = registry.evaluation(settings, version)
     manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, version, backtest=True))
     decision = decide(scores, TrainingFacts.from_dict(manifest[TRAINING]), thresholds(settings))
-    if alone := manifest.get(NOT_COMPARED):
-        decision = replace(decision, reasons=(*decision.reasons, alone))
+    if not_compared_because := manifest.get(NOT_COMPARED):
+        decision = replace(decision, reasons=(*decision.reasons, not_compared_because))
     registry.record_decision(
         settings,
         version,
@@ -65,7 +65,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
             "snapshot_id": candidate.snapshot_id,
             "requested_by": candidate.requested_by,
             "incumbent": _compared(settings, candidate, scores),
-            NOT_COMPARED: alone,
+            NOT_COMPARED: not_compared_because,
         },
     )
     _complete_card(settings, version)
@@ -74,30 +74,31 @@ def gate(settings: Settings, version: int) -> GateDecision:
 
 
 def not_compared(settings: Settings, version: int) -> str | None:
-    """What on-call should hear of a decision: that an incumbent could not be compared with, and why; else None."""
+    """Why the stored decision did not compare with an existing incumbent; None if it did. On-call is alerted of it."""
     decision = registry.gate_decision(settings, version)
     return decision.details.get(NOT_COMPARED) if decision else None
 
 
 def log_decision(settings: Settings, version: int) -> list[str]:
-    """Writes the stored decision and its reasons to the log; gives the reasons."""
+    """Logs the stored decision and its reasons; returns the reasons."""
     decision = registry.gate_decision(settings, version)
     if decision is None:
-        logger.info("Gate: v%d was not decided yet.", version)
+        logger.info("Gate: v%d has not been decided yet.", version)
         return []
-    logger.info("Gate: v%d %s.", version, "may serve" if decision.promote else "is held; what serves stays")
+    outcome = "may serve" if decision.promote else "is held; the previous lists stay live"
+    logger.info("Gate: v%d %s.", version, outcome)
     for reason in decision.reasons:
         logger.info("Gate: %s", reason)
     return list(decision.reasons)
 
 
 def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent_lines: int | None) -> TrainingFacts:
-    """What the gate asks of how a model was trained.
+    """Collects what the gate needs to know about how a model was trained.
 
     Args:
-        model: the backtest's or the refit's.
-        interactions: of the snapshot, whatever the model was given.
-        incumbent_lines: that the incumbent learned from; None where there is none.
+        model: the candidate or its refit.
+        interactions: all of the snapshot, in the columns of `columns.Interactions`; the model may have seen fewer.
+        incumbent_lines: interactions that the incumbent was trained on; None without an incumbent.
     """
     worth = worth_of_ids(model, interactions)
     return TrainingFacts(
@@ -116,16 +117,27 @@ def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent
 
 
 def object_to_refit(
-    settings: Settings,
     model: TrainedModel,
     facts: TrainingFacts,
     evaluated: TrainedModel,
     interactions: pd.DataFrame,
     *,
     k: int,
+    bounds: Thresholds,
 ) -> list[str]:
-    """What speaks against serving a refit: how it was trained, or how little it agrees with what was evaluated."""
-    bounds = thresholds(settings)
+    """Objects to a refit that was trained badly, or that agrees too little with the evaluated model.
+
+    Args:
+        model: the refit.
+        facts: how it was trained.
+        evaluated: the backtest's model.
+        interactions: of the snapshot, in the columns of `columns.Interactions`.
+        k: depth at which the two models' lists are compared.
+        bounds: the gate's thresholds.
+
+    Returns:
+        The objections; none if the refit may serve.
+    """
     shared = _agreement(interactions, model, evaluated, k)
     return objections_to_training(facts, bounds, whose="the refit") + objections_to_refit(shared, bounds)
 
@@ -138,7 +150,7 @@ def _complete_card(settings: Settings, version: int) -> None:
 
 
 def _compared(settings: Settings, candidate: registry.ModelVersion, scores: Sequence[Scores]) -> int | None:
-    """The incumbent that was scored beside the candidate; one that can score no more was not."""
+    """The number of the incumbent that was scored beside the candidate; None if none was scored."""
     if not any(score.recommender == INCUMBENT and score.cohort == EVERYONE for score in scores):
         return None
     entry = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=candidate.version)
@@ -146,19 +158,19 @@ def _compared(settings: Settings, candidate: registry.ModelVersion, scores: Sequ
 
 
 def _agreement(interactions: pd.DataFrame, model: TrainedModel, evaluated: TrainedModel, k: int) -> float:
-    """How much of `for_you` refit and evaluated model share, for the customers that bought last."""
+    """Share of `for_you` that the refit and the evaluated model have in common, over the latest customers."""
     in_order = interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
     customers = in_order.drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
     one, other = (
-        customer_lists(which, interactions, model.cutoff, k, customers=customers) for which in (model, evaluated)
+        customer_lists(each, interactions, model.cutoff, k, customers=customers) for each in (model, evaluated)
     )
     shared = agreement(one, other, question=FOR_YOU, k=k)
-    logger.info("Refit and evaluated model share %.1f%% of %d customers' lists.", 100 * shared, len(customers))
+    logger.info("The refit and the evaluated model share %.1f%% of %d customers' lists.", 100 * shared, len(customers))
     return shared
 
 
 def _jsonable(value: Any) -> Any:
-    """The same with text for numbers that JSON does not have."""
+    """The value, with text for numbers that JSON does not have: NaN and infinities."""
     if isinstance(value, dict):
         return {name: _jsonable(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

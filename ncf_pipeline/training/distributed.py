@@ -1,10 +1,10 @@
-"""Training in several processes that torchrun started: the first runs the command, the others only help to train.
+"""Training in several processes, started by torchrun: the first runs the command, the others only help to train.
 
     torchrun --nproc-per-node 2 -m ncf_pipeline retrain
 
-Process 0 is the command as ever: it alone reads the database, writes artifacts, checkpoints, lists and logs. For each
-training it sends the others the purchases and the recipe, and all train the same network together, each on its part of
-every batch. On CUDA, each process has a device of its own (NCCL); on the CPU they share its cores (gloo).
+Only process 0 reads the database and writes artifacts, checkpoints, lists and logs. For each training it sends the
+purchases and the recipe to the others. All train the same network, each on its part of every batch. On CUDA each
+process has its own device (NCCL); on the CPU they share the cores (gloo).
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import Checkpoints, OnEpoch
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for the others: a command may ingest or publish before it trains. One that died is noticed
-at once, by its connection."""
+"""How long a process waits for the others: a command may do other work before it trains. If a process dies, its
+connections break, and the others notice at once."""
 
 
 def run(command: Callable[[], None]) -> None:
-    """Runs a command in the first process, and helps it to train in the others, until it ends."""
+    """Runs a command in the first process; the others help it to train until it ends."""
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         if distributed.get_rank() > 0:
@@ -43,7 +43,7 @@ def run(command: Callable[[], None]) -> None:
         try:
             command()
         finally:
-            # Nobody is left to be told where another process died.
+            # If another process died, sending fails, and nobody is left to receive.
             with contextlib.suppress(RuntimeError):
                 _send(b"")
     finally:
@@ -61,10 +61,12 @@ def train(
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
 ) -> TrainedModel:
-    """`model.training.train`, with the help of the other processes where torchrun started some.
+    """Trains as `model.training.train` does, with the help of the other processes if torchrun started some.
+
+    It takes the same arguments.
 
     Raises:
-        TrainingError: as there; or another process died.
+        TrainingError: as `model.training.train` does; or another process died.
     """
     together = place(device).world > 1
     try:
@@ -85,7 +87,7 @@ def train(
             raise
         raise TrainingError(
             f"Another of the {distributed.get_world_size()} training processes died, or cannot be reached: "
-            f"{str(error).splitlines()[0]}. Run it again: it goes on after its last epoch."
+            f"{str(error).splitlines()[0]}. Run it again: training continues after its last epoch."
         ) from error
 
 
@@ -98,7 +100,7 @@ def _share(
     checkpoints: Checkpoints | None,
     budget_seconds: float | None,
 ) -> Checkpoints | None:
-    """Sends a training to the other processes; gives the checkpoints that this one goes on from, as they do."""
+    """Sends a training to the other processes; returns checkpoints from which all processes continue."""
     earlier = checkpoints.load() if checkpoints is not None else None
     facts = {
         "cutoff": cutoff.isoformat(),
@@ -118,12 +120,12 @@ def _share(
 
 
 def _help() -> None:
-    """Takes part in every training of the first process, until that says that it has ended."""
+    """Takes part in every training of the first process, until it sends that it has ended."""
     while facts := _receive():
         wanted, content, tensors = json.loads(facts), _receive(), _receive()
         earlier = Progress(load_tensors(tensors), wanted["earlier"]) if tensors else None
         values = wanted["recipe"]
-        # What is wrong with the data or the recipe, the first process finds too, and tells.
+        # The first process meets the same error in the data or the recipe, and reports it.
         with contextlib.suppress(NcfError):
             training.train(
                 pd.read_parquet(io.BytesIO(content)),
@@ -138,7 +140,7 @@ def _help() -> None:
 
 @dataclass(frozen=True)
 class _Held:
-    """What was read once, so that all processes go on from the same; only the first one writes."""
+    """Checkpoints that were read once, so that all processes continue from the same; only the first one writes."""
 
     earlier: Progress | None
     file: Checkpoints | None
@@ -152,7 +154,7 @@ class _Held:
 
 
 def _send(content: bytes) -> None:
-    """From the first process to all others."""
+    """Sends bytes from the first process to all others."""
     distributed.broadcast(torch.tensor([len(content)]), src=0)
     if content:
         distributed.broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8), src=0)

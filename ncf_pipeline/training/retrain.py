@@ -3,9 +3,9 @@
 Beside them, `live_performance` measures the lists that are live. The tasks of the DAG `retrain_recommender` are these
 stages, one to one. A test compares their order with that of `run`.
 
-Each stage takes and gives references (a snapshot id, a version), is a transaction or a rename, and can
-be killed and run again. What was decided at the start (holdout, k, recipe) is stored with the
-version, so that every later stage means the same.
+Each stage takes and returns references (a snapshot id, a version), ends with a transaction or a rename, and can be
+killed and run again. The holdout, k and the recipe are stored with the version at the start, so that all later stages
+use the same.
 """
 
 import logging
@@ -44,6 +44,7 @@ from ncf_pipeline.training.decision import (
     log_decision,
     not_compared,
     object_to_refit,
+    thresholds,
     training_facts,
 )
 from ncf_pipeline.training.distributed import train
@@ -157,20 +158,19 @@ def _serve(settings: Settings, version: int, reasons: Sequence[str], ask: Ask | 
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
-    """Freezes the interactions before the cutoff, and asks the rules of `expectations/interactions.json` about them.
+    """Takes a snapshot of the interactions before the cutoff, and checks it by `expectations/interactions.json`.
 
     Args:
-        settings: of this run.
-        cutoff: first instant excluded; just after the newest invoice line if None.
-        not_after: the latest cutoff that None may stand for: a run that stands for a past day must not
-            know what came after it.
+        settings: of the shop.
+        cutoff: first instant excluded; None for just after the newest invoice line.
+        not_after: the latest cutoff that None may stand for. A run for a past day must not see later purchases.
 
     Returns:
         The snapshot's id.
 
     Raises:
         InputError: there are no purchases before the cutoff.
-        QualityError: they broke a critical rule.
+        QualityError: they break a critical rule.
     """
     if cutoff is None and not_after is not None:
         cutoff = min(not_after, newest_cutoff(settings))
@@ -180,31 +180,31 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
 
 
 def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by: str) -> int:
-    """Trains on what was bought before the holdout, and scores candidate, incumbent and baselines on it.
+    """Trains a candidate on the purchases before the holdout, and scores it, the incumbent and the baselines.
 
-    A try that was killed while it trained goes on after the last epoch that it finished.
+    If training is killed, the next try continues after the last epoch that was completed.
 
     Args:
-        settings: `holdout_days`, `k`, `seed` and `device` count.
-        snapshot_id: what to learn from.
-        run_key: names the run, so that a second try continues the same version.
-        requested_by: a person, or what triggered the run; kept with the version.
+        settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
+        snapshot_id: of the snapshot to train on.
+        run_key: identifies the run, so that another try continues the same version.
+        requested_by: a person, or what triggered the run; stored with the version.
 
     Returns:
         The candidate's version.
 
     Raises:
-        TrainingError: there is too little to learn from.
-        ArtifactError: the snapshot is damaged.
+        TrainingError: there are too few interactions to train on or to evaluate on.
+        ArtifactError: the snapshot is missing or damaged.
     """
-    frozen = read_snapshot(settings, snapshot_id)
-    holdout_start = frozen.cutoff - timedelta(days=settings.holdout_days)
+    data = read_snapshot(settings, snapshot_id)
+    holdout_start = data.cutoff - timedelta(days=settings.holdout_days)
     recipe = Recipe(seed=settings.seed)
     version = registry.open_version(
         settings,
         run_key=run_key,
         snapshot_id=snapshot_id,
-        cutoff=frozen.cutoff,
+        cutoff=data.cutoff,
         holdout_start=holdout_start,
         config={
             "holdout_days": settings.holdout_days,
@@ -214,11 +214,11 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         },
         requested_by=requested_by,
     )
-    truth = truth_for(frozen, holdout_start)
+    truth = truth_for(data, holdout_start)
     missing = missing_gpu(settings)
-    checkpoints = _checkpoints(settings, frozen, holdout_start, recipe)
+    checkpoints = _checkpoints(settings, data, holdout_start, recipe)
     candidate, lists = train_and_recommend(
-        frozen,
+        data,
         recipe,
         truth,
         k=settings.k,
@@ -226,46 +226,50 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
     )
-    incumbent, alone = _incumbent(settings, version, holdout_start)
+    incumbent, alone_because = _incumbent(settings, version, holdout_start)
     if incumbent is not None:
-        lists[INCUMBENT] = recommend_holdout(incumbent, frozen.interactions, truth, max(settings.k, NDCG_DEPTH))
+        lists[INCUMBENT] = recommend_holdout(incumbent, data.interactions, truth, max(settings.k, NDCG_DEPTH))
     scores = score(lists, truth, k=settings.k)
     facts = training_facts(
-        candidate, frozen.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
+        candidate, data.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
     )
     registry.record_evaluation(settings, version, scores)
     _save(
         settings,
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        lineage=_lineage(settings, frozen, version, holdout_start, scores, facts) | {NOT_COMPARED: alone},
+        lineage=_lineage(settings.device, data, version, holdout_start, scores, facts) | {NOT_COMPARED: alone_because},
         card=model_card.render(
-            version=version, snapshot=frozen, model=candidate, scores=scores, decision=None, warning=missing
+            version=version, snapshot=data, model=candidate, scores=scores, decision=None, warning=missing
         ),
         figures=model_card.drawn(candidate, scores, registry.recent_retrains(settings, version)),
     )
     checkpoints.clear()
-    for line in _report(scores):
+    for line in _in_lines(scores):
         logger.info(line)
     return version
 
 
 def refit(settings: Settings, version: int) -> bool:
-    """Trains the same recipe on everything before the cutoff, keeps the model, and checks it.
+    """Trains the same recipe on everything before the cutoff, and stores and checks the model.
 
-    Nothing is left to evaluate it on, so it must recommend much of what the evaluated model does.
+    No holdout is left to evaluate it on. So it must recommend much of what the evaluated model recommends.
 
     Returns:
-        Whether it may serve; if not, the version is held and the reason is stored and logged.
+        Whether it may serve. If not, the version is held, and the reason is stored and logged.
+
+    Raises:
+        TrainingError: training failed.
+        ArtifactError: the snapshot or the evaluated model is missing or damaged.
     """
     entry = registry.model_version(settings, version)
-    frozen = read_snapshot(settings, entry.snapshot_id)
+    data = read_snapshot(settings, entry.snapshot_id)
     evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
     missing = missing_gpu(settings)
-    checkpoints = _checkpoints(settings, frozen, frozen.cutoff, evaluated.recipe, evaluated.epochs)
+    checkpoints = _checkpoints(settings, data, data.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
-        frozen.interactions,
-        frozen.cutoff,
+        data.interactions,
+        data.cutoff,
         evaluated.recipe,
         device=settings.device,
         epochs=evaluated.epochs,
@@ -274,8 +278,10 @@ def refit(settings: Settings, version: int) -> bool:
         budget_seconds=60 * settings.train_budget_minutes,
     )
     scores = registry.evaluation(settings, version)
-    facts = training_facts(model, frozen.interactions, incumbent_lines=None)
-    objections = object_to_refit(settings, model, facts, evaluated, frozen.interactions, k=int(entry.config["k"]))
+    facts = training_facts(model, data.interactions, incumbent_lines=None)
+    objections = object_to_refit(
+        model, facts, evaluated, data.interactions, k=int(entry.config["k"]), bounds=thresholds(settings)
+    )
     if objections:
         registry.hold(settings, version, objections)
     url = artifacts.version_url(settings.artifacts, version)
@@ -283,10 +289,10 @@ def refit(settings: Settings, version: int) -> bool:
         settings,
         model,
         url,
-        lineage=_lineage(settings, frozen, version, entry.holdout_start, scores, facts),
+        lineage=_lineage(settings.device, data, version, entry.holdout_start, scores, facts),
         card=model_card.render(
             version=version,
-            snapshot=frozen,
+            snapshot=data,
             model=model,
             scores=scores,
             decision=registry.gate_decision(settings, version),
@@ -296,14 +302,14 @@ def refit(settings: Settings, version: int) -> bool:
     )
     checkpoints.clear()
     registry.record_artifact(settings, version, url)
-    logger.info("Refit of v%d on everything before %s is at %s", version, frozen.cutoff, url)
+    logger.info("Refit of v%d on everything before %s is at %s", version, data.cutoff, url)
     if objections:
         log_decision(settings, version)
     return not objections
 
 
 def register(settings: Settings, version: int, approval: Answer | None = None) -> bool:
-    """Makes the version the champion, unless who serves by now speaks against it.
+    """Makes the version the champion, unless a newer champion serves by now.
 
     Args:
         settings: of the shop.
@@ -312,6 +318,9 @@ def register(settings: Settings, version: int, approval: Answer | None = None) -
 
     Returns:
         Whether it serves. If not, the version is held, and the reason is stored and logged.
+
+    Raises:
+        InputError: the gate holds the version, or it has no artifact.
     """
     entry = registry.model_version(settings, version)
     reason = f"the gate let it through; {approval}" if approval else "the gate let it through"
@@ -323,47 +332,47 @@ def register(settings: Settings, version: int, approval: Answer | None = None) -
 
 
 def reject(settings: Settings, version: int, answer: Answer) -> None:
-    """Holds a version that the gate let through, because a person said no, or nobody said yes in time."""
+    """Holds a version that the gate let through: a person said no, or nobody answered in time."""
     registry.hold(settings, version, [str(answer)], actor=answer.by)
 
 
 def publish(settings: Settings, version: int) -> int:
-    """Writes the version's lists to the list store: as of its own cutoff, or of now where later lists are live.
+    """Publishes the version's lists: as of its cutoff, or as of now if later lists have been live.
 
     Returns:
         The publication's number.
 
     Raises:
-        SupersededError: another version serves by now, such as by a rollback. The lists before still serve.
+        SupersededError: another version serves by now, such as after a rollback. The previous lists stay live.
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
     entry = registry.model_version(settings, version)
     with kept_out(settings):
-        frozen = read_snapshot(settings, entry.snapshot_id)
-        newest = max((earlier.as_of for earlier in registry.publications(settings)), default=frozen.cutoff)
-        if newest > frozen.cutoff:
-            logger.info("Lists as of %s were live already, so v%d scores the newest purchases.", newest, version)
-            frozen = read_snapshot(settings, take_snapshot(settings, None))
-        return publish_lists(settings, entry, frozen, top_n=int(entry.config["top_n"]))
+        data = read_snapshot(settings, entry.snapshot_id)
+        newest = max((earlier.as_of for earlier in registry.publications(settings)), default=data.cutoff)
+        if newest > data.cutoff:
+            logger.info("Lists as of %s have been live, so v%d scores the newest purchases.", newest, version)
+            data = read_snapshot(settings, take_snapshot(settings, None))
+        return publish_lists(settings, entry, data, top_n=int(entry.config["top_n"]))
 
 
-def truth_for(frozen: Snapshot, holdout_start: datetime) -> Holdout:
-    """The truth from the holdout's start to the snapshot's cutoff.
+def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:
+    """Finds what customers bought from the holdout's start to the snapshot's cutoff.
 
     Raises:
-        TrainingError: no customer who was known before bought anything in it.
+        TrainingError: no known customer bought anything in the holdout.
     """
-    truth = truth_of(frozen.interactions, holdout_start, frozen.cutoff)
+    truth = truth_of(snapshot.interactions, holdout_start, snapshot.cutoff)
     if not truth.known_customers:
         raise TrainingError(
-            f"No customer known before {holdout_start} bought anything from then until {frozen.cutoff}: "
+            f"No customer known before {holdout_start} bought anything from then until {snapshot.cutoff}: "
             "choose a later cutoff or a longer holdout, or load more invoices."
         )
     return truth
 
 
 def train_and_recommend(
-    frozen: Snapshot,
+    snapshot: Snapshot,
     recipe: Recipe,
     truth: Holdout,
     *,
@@ -372,13 +381,25 @@ def train_and_recommend(
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
-    """Trains a candidate on what came before the holdout; its lists and the baselines', by name.
+    """Trains a candidate on the purchases before the holdout, and recommends with it and with the baselines.
+
+    Args:
+        snapshot: to train on.
+        recipe: of the candidate.
+        truth: the holdout; lists are made for its known customers.
+        k: depth of the metrics.
+        device: `auto`, `cpu` or `cuda`.
+        checkpoints: where training continues from if it was killed.
+        budget_seconds: seconds of training after which no other epoch begins; None for no limit.
+
+    Returns:
+        The candidate, and the lists by the recommender's name, in the columns of `columns.Lists`.
 
     Raises:
-        TrainingError: there is too little to learn from.
+        TrainingError: there are too few interactions to train on.
     """
     candidate = train(
-        frozen.interactions,
+        snapshot.interactions,
         truth.start,
         recipe,
         device=device,
@@ -387,21 +408,31 @@ def train_and_recommend(
         budget_seconds=budget_seconds,
     )
     depth = max(k, NDCG_DEPTH)
-    lists = {CANDIDATE: recommend_holdout(candidate, frozen.interactions, truth, depth)}
+    lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth)}
     for name, baseline in BASELINES.items():
-        lists[name] = baseline(frozen.interactions, truth.start, depth, truth.known_customers)
+        lists[name] = baseline(snapshot.interactions, truth.start, depth, truth.known_customers)
     return candidate, lists
 
 
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
-    """A model's lists for the holdout's known customers, as it would have served them at its start."""
+    """Recommends to the holdout's known customers as the model would have at the holdout's start.
+
+    Args:
+        model: trained on purchases before the holdout.
+        interactions: columns of `columns.Interactions`.
+        truth: the holdout.
+        depth: length of a list.
+
+    Returns:
+        Lists in the columns of `columns.Lists`.
+    """
     return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
 
 
 def _checkpoints(
-    settings: Settings, frozen: Snapshot, cutoff: datetime, recipe: Recipe, epochs: int | None = None
+    settings: Settings, snapshot: Snapshot, cutoff: datetime, recipe: Recipe, epochs: int | None = None
 ) -> CheckpointFile:
-    key = checkpoint_key(frozen.sha256, cutoff, recipe, settings.device, epochs)
+    key = checkpoint_key(snapshot.sha256, cutoff, recipe, settings.device, epochs)
     return CheckpointFile(settings.checkpoints_path, key)
 
 
@@ -414,39 +445,42 @@ def _save(
     card: str,
     figures: dict[str, bytes],
 ) -> None:
-    """Keeps a model without customers who were erased while it was trained."""
+    """Stores a model, without customers who were erased during training."""
     with kept_out(settings) as erased:
         known = model.without_customers(erased.gone(model.customers, model.cutoff))
         artifacts.save_model(known, url, lineage=lineage, card=card, figures=figures)
 
 
 def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> tuple[TrainedModel | None, str | None]:
-    """Whom to compare with; where there is one that cannot score any more, why.
+    """Loads the incumbent. If there is one that can no longer score, returns the reason instead.
 
-    Such a one must not keep the shop from ever having a better model: the candidate is measured by the baselines
-    alone, and whoever reads the decision is told. A store that does not answer is no reason to go without.
+    Such an incumbent must not hold every later model: the candidate is compared with the baselines only, and the
+    decision says so. If the artifact store does not answer, the error is raised.
     """
-    entry = registry.incumbent(settings, holdout_start=holdout_start, before_version=version)
-    if entry is None or entry.url is None:
+    model = registry.incumbent(settings, holdout_start=holdout_start, before_version=version)
+    if model is None or model.url is None:
         return None, None
     try:
-        return artifacts.load_model(entry.url), None
+        return artifacts.load_model(model.url), None
     except (DamagedModelError, OutdatedModelError) as error:
-        told = f"NO COMPARISON with the incumbent, {entry.name}, only with the baselines: {error}"
-        logger.warning(told)
-        return None, told
+        reason = f"NO COMPARISON with the incumbent, {model.name}, only with the baselines: {error}"
+        logger.warning(reason)
+        return None, reason
 
 
 def missing_gpu(settings: Settings) -> str | None:
-    """What to tell where training runs without the GPU that its queue promised; it is logged too. None if all is well.
+    """Warns if training runs without the GPU that the worker's queue promises.
+
+    Returns:
+        The warning, which is also logged; None if there is nothing to warn of.
 
     Raises:
-        TrainingError: the settings name a device that is not here.
+        TrainingError: this machine does not have the device that the settings name.
     """
     if not settings.gpu_promised or place(settings.device).device.type == "cuda":
         return None
     missing = (
-        "NO GPU: NCF_GPU_PROMISED is set, but training runs on the CPU, and may take many times as long. "
+        "NO GPU: NCF_GPU_PROMISED is set, but training runs on the CPU and may take many times as long. "
         "Check the driver with `nvidia-smi`, the container's device reservation, and that torch is a CUDA build."
     )
     logger.warning(missing)
@@ -454,8 +488,8 @@ def missing_gpu(settings: Settings) -> str | None:
 
 
 def _lineage(
-    settings: Settings,
-    frozen: Snapshot,
+    device: str,
+    snapshot: Snapshot,
     version: int,
     holdout_start: datetime,
     scores: Sequence[Scores],
@@ -463,15 +497,15 @@ def _lineage(
 ) -> dict[str, Any]:
     return {
         "version": version,
-        "trained_on": place(settings.device).device.type,
-        "snapshot_id": frozen.snapshot_id,
-        "snapshot_sha256": frozen.sha256,
-        "batches": frozen.batches,
+        "trained_on": place(device).device.type,
+        "snapshot_id": snapshot.snapshot_id,
+        "snapshot_sha256": snapshot.sha256,
+        "batches": snapshot.batches,
         "code": provenance.code(),
-        "cutoff": frozen.cutoff.isoformat(),
+        "cutoff": snapshot.cutoff.isoformat(),
         "holdout_start": holdout_start.isoformat(),
         TRAINING: facts.as_dict(),
-        "metrics": [entry.as_dict() for entry in scores if entry.recommender == CANDIDATE and entry.cohort == EVERYONE],
+        "metrics": [each.as_dict() for each in scores if each.recommender == CANDIDATE and each.cohort == EVERYONE],
     }
 
 
@@ -479,11 +513,11 @@ def _log_epoch(report: EpochReport) -> None:
     logger.info(model_card.epoch_line(report))
 
 
-def _report(scores: Sequence[Scores]) -> list[str]:
+def _in_lines(scores: Sequence[Scores]) -> list[str]:
     return [
-        f"{entry.question:>8} {entry.recommender:<20} P@{entry.k} {entry.precision_at_k:.4f}  "
-        f"R@{entry.k} {entry.recall_at_k:.4f}  NDCG@{NDCG_DEPTH} {entry.ndcg_at_10:.4f}  "
-        f"coverage {entry.catalog_coverage:.1%}  over {entry.customers} customers"
-        for entry in scores
-        if entry.cohort == EVERYONE
+        f"{each.question:>8} {each.recommender:<20} P@{each.k} {each.precision_at_k:.4f}  "
+        f"R@{each.k} {each.recall_at_k:.4f}  NDCG@{NDCG_DEPTH} {each.ndcg_at_10:.4f}  "
+        f"coverage {each.catalog_coverage:.1%}  over {each.customers} customers"
+        for each in scores
+        if each.cohort == EVERYONE
     ]

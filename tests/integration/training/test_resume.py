@@ -1,4 +1,4 @@
-"""A backtest whose process is killed goes on where it was when it is tried again, as Airflow does."""
+"""A stage whose process was killed continues where it was when it is tried again, as Airflow does."""
 
 import logging
 import os
@@ -48,7 +48,7 @@ def kept(settings):
 
 
 @pytest.mark.timeout(600)
-def test_killed_stages_go_on_and_end_as_if_they_had_not_been(settings, tmp_path, caplog):
+def test_killed_stages_continue_and_end_as_if_they_had_not_been_killed(settings, tmp_path, caplog):
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=150, products=120, days=180, seed=1)
     ingest(settings, [str(tmp_path / "shop.xlsx")])
     snapshot = retrain.snapshot(settings)
@@ -56,7 +56,7 @@ def test_killed_stages_go_on_and_end_as_if_they_had_not_been(settings, tmp_path,
 
     killed_after_an_epoch(settings, "backtest", snapshot, "killed")
     resumed = retrain.backtest(settings, snapshot, run_key="killed", requested_by="test")
-    assert caplog.text.count("Training goes on after its last epoch") == 1
+    assert caplog.text.count("Training continues after its last epoch") == 1
     assert kept(settings) == []
     whole = retrain.backtest(settings, snapshot, run_key="whole", requested_by="test")
     assert resumed != whole
@@ -65,7 +65,7 @@ def test_killed_stages_go_on_and_end_as_if_they_had_not_been(settings, tmp_path,
     killed_after_an_epoch(settings, "refit", str(resumed))
     for version in (resumed, whole):
         retrain.refit(settings, version)
-    assert caplog.text.count("Training goes on after its last epoch") == 2
+    assert caplog.text.count("Training continues after its last epoch") == 2
     assert kept(settings) == []
     assert_same_model(settings, resumed, whole, backtest=False)
 
