@@ -1,6 +1,5 @@
-"""`retrain`, `refresh`, `evaluate`, `models` and `rollback`."""
+"""The commands `retrain`, `refresh`, `evaluate`, `models`, `rollback` and `prune`."""
 
-import getpass
 import json
 import sys
 import uuid
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.approval import who_approves
-from ncf_pipeline.cli.options import Json, log_to_terminal
+from ncf_pipeline.cli.options import Json, log_to_terminal, user, version_number
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -23,14 +22,16 @@ if TYPE_CHECKING:
 Cutoff = Annotated[
     datetime | None,
     typer.Option(
-        help="First instant that the model may not see. Default: just after the newest invoice.",
+        help="First instant that the model does not see. Default: just after the newest invoice.",
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
     ),
 ]
 HoldoutDays = Annotated[int | None, typer.Option(min=1, max=365, help="Days before the cutoff to evaluate on.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Random seed of training.")]
 
-models_app = typer.Typer(help="The model registry: every version, what it learned from and why it serves.")
+models_app = typer.Typer(
+    help="The model registry: all versions, what they were trained on, and why they serve or are held."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +67,7 @@ def retrain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a candidate, evaluate it, and serve it if the gate lets it.
+    """Train a candidate, evaluate it, and serve it if the gate lets it through.
 
     Runs the stages of the `retrain_recommender` DAG in the same order: snapshot, backtest, gate, refit, approval,
     register, publish. Also measures the lists that were live since the last retrain.
@@ -86,9 +87,9 @@ def retrain(
     with serving(settings) as running:
         log_to_terminal(quiet=as_json)
         if resume is not None:
-            outcome = stages.finish(running, _version_number(resume), ask=ask)
+            outcome = stages.finish(running, version_number(resume), ask=ask)
         else:
-            outcome = stages.run(running, cutoff, run_key=f"command:{uuid.uuid4()}", requested_by=_user(), ask=ask)
+            outcome = stages.run(running, cutoff, run_key=f"command:{uuid.uuid4()}", requested_by=user(), ask=ask)
         summary = reports.retrain_summary(running, outcome.version)
     if as_json:
         typer.echo(json.dumps({**summary.as_dict(), "publication": outcome.publication}))
@@ -99,7 +100,7 @@ def retrain(
 
 
 def refresh(as_json: Json = False) -> None:
-    """Score everybody with the champion on the newest purchases, and publish. No retrain."""
+    """Publish new lists of the champion, from the newest purchases. Trains nothing."""
     from ncf_pipeline.serving.publish import refresh as refresh_stage
 
     with serving(load_settings()) as settings:
@@ -117,13 +118,14 @@ def evaluate(
     cutoff: Cutoff = None,
     holdout_days: HoldoutDays = None,
     seed: Seed = None,
-    cohorts: Annotated[bool, typer.Option("--cohorts", help="Show groups of customers too.")] = False,
-    peers: Annotated[bool, typer.Option(help="Train other models too: kNN, EASE, iALS, BPR, LambdaRank, NCF.")] = True,
+    cohorts: Annotated[bool, typer.Option("--cohorts", help="Also show groups of customers.")] = False,
+    peers: Annotated[bool, typer.Option(help="Also train other models: kNN, EASE, iALS, BPR, LambdaRank, NCF.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train the recipe as a backtest and compare it with what else could be used, with 95% intervals.
+    """Train the recipe as a backtest, and compare it with baselines and other models, with 95% intervals.
 
-    It changes nothing. The peers take two or three minutes more. A wide terminal shows more metrics, --json all.
+    Nothing that serves changes. The other models take two or three minutes more. A wide terminal shows more metrics,
+    --json shows all of them.
     """
     from ncf_pipeline.training.evaluate import evaluate as evaluate_stage
 
@@ -151,7 +153,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     elif versions:
         Console().print(tables.versions_table(versions))
     else:
-        Console().print("There is no model version yet: `ncf-pipeline retrain` makes the first.")
+        Console().print("There is no model version yet. `ncf-pipeline retrain` makes the first.")
 
 
 @models_app.command("show")
@@ -159,11 +161,11 @@ def show(
     version: Annotated[str, typer.Argument(help="7 or v7", metavar="V")],
     as_json: Json = False,
 ) -> None:
-    """Show a version: its evaluation, the gate's decision with its reasons, and what it did while it served."""
+    """Show a version: its evaluation, the gate's decision with its reasons, and its live performance."""
     from ncf_pipeline.training import report as reports
 
     with serving(load_settings()) as settings:
-        summary = reports.retrain_summary(settings, _version_number(version))
+        summary = reports.retrain_summary(settings, version_number(version))
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     else:
@@ -181,7 +183,7 @@ def rollback(
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)
-        result = rollback_stage(settings, _version_number(version) if version is not None else None, actor=_user())
+        result = rollback_stage(settings, version_number(version) if version is not None else None, actor=user())
     if as_json:
         typer.echo(json.dumps(asdict(result)))
     else:
@@ -189,7 +191,7 @@ def rollback(
 
 
 def prune(as_json: Json = False) -> None:
-    """Remove models, snapshots and lists that nobody needs any more from the artifact store."""
+    """Remove models, snapshots and lists that are no longer needed from the artifact store."""
     from ncf_pipeline.serving.prune import prune as prune_stage
 
     with serving(load_settings()) as settings:
@@ -199,17 +201,6 @@ def prune(as_json: Json = False) -> None:
         typer.echo(json.dumps(asdict(removed)))
     else:
         Console().print("Removed: " + ", ".join(f"{count} {name}" for name, count in asdict(removed).items()) + ".")
-
-
-def _version_number(text: str) -> int:
-    digits = text.removeprefix("v")
-    if not digits.isdigit():
-        raise typer.BadParameter(f"{text!r} is no version: write 7 or v7.")
-    return int(digits)
-
-
-def _user() -> str:
-    return f"command line, {getpass.getuser()}"
 
 
 def _at_terminal() -> bool:

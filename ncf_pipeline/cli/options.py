@@ -1,5 +1,6 @@
-"""Options that several commands have, and where they say what they do."""
+"""Options and arguments that several commands share."""
 
+import getpass
 import logging
 from typing import Annotated
 
@@ -11,7 +12,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def log_to_terminal(*, quiet: bool) -> None:
-    """Shows on standard error what is done, or, quietly, warnings alone."""
+    """Logs to standard error: what the command does, or only warnings if `quiet`."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S", markup=False)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
     logging.getLogger("ncf_pipeline").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def version_number(text: str) -> int:
+    """Reads the number of a model version.
+
+    Raises:
+        typer.BadParameter: the text is not a version; the command exits with 2.
+
+    >>> version_number("v7")
+    7
+    """
+    digits = text.removeprefix("v")
+    if not digits.isdigit():
+        raise typer.BadParameter(f"{text!r} is not a version: write 7 or v7.")
+    return int(digits)
+
+
+def user() -> str:
+    """Who runs the command, as the registry stores it."""
+    return f"command line, {getpass.getuser()}"

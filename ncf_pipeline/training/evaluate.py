@@ -1,4 +1,4 @@
-"""The candidate recipe against baselines and peers, with confidence intervals. Writes nothing but a snapshot."""
+"""Compares the recipe with baselines and peers, with confidence intervals. Stores nothing but a snapshot."""
 
 import logging
 import time
@@ -69,10 +69,19 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
 def peer_lists(
     interactions: pd.DataFrame, as_of: datetime, k: int, customers: Sequence[int]
 ) -> dict[str, pd.DataFrame]:
-    """Lists of every peer, by its name, as long as the metrics ask.
+    """Trains every peer, and recommends with it.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        as_of: first instant excluded.
+        k: depth of the metrics; the lists are long enough for all metrics.
+        customers: customer_ids to recommend to.
+
+    Returns:
+        Lists by the peer's name, in the columns of `columns.Lists`.
 
     Raises:
-        SettingsError: a peer's library is not installed.
+        SettingsError: the library of a peer is not installed.
     """
     from ncf_pipeline.model.peers import PEERS
 

@@ -1,4 +1,4 @@
-"""Figures of a model card, as SVG: the same figures give the same bytes."""
+"""The plots of a model card, as SVG. The same numbers give the same bytes."""
 
 from collections.abc import Sequence
 from math import nan
@@ -17,15 +17,15 @@ LOSS, PRECISION, RETRAINS = "loss.svg", "precision.svg", "retrains.svg"
 
 CAPTIONS = {
     LOSS: "Loss by epoch",
-    PRECISION: "Precision@K of the candidate and of what it is compared with, with 95% intervals",
-    RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline there",
+    PRECISION: "Precision@K of the candidate, the incumbent and the baselines, with 95% intervals",
+    RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline",
 }
 
 _COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE}
 
 
 def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
-    """The loss of each epoch: of the search for their number, and of the model itself."""
+    """Plots the loss of each epoch: while the number of epochs was searched for, and of the model itself."""
     with rc_context(STYLE):
         figure = Figure(figsize=(5, 2.8), layout="constrained")
         axes = figure.subplots()
@@ -47,7 +47,7 @@ def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
 
 
 def precision_of_all(scores: Sequence[Scores]) -> bytes:
-    """Precision@K of candidate, incumbent and baselines over everyone, with 95% intervals."""
+    """Plots Precision@K of the candidate, the incumbent and the baselines over everyone, with 95% intervals."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
@@ -67,7 +67,7 @@ def precision_of_all(scores: Sequence[Scores]) -> bytes:
 
 
 def precision_of_retrains(retrains: Sequence[RecentRetrain]) -> bytes:
-    """Precision@K of each of the last candidates on its own holdout, beside the best baseline there.
+    """Plots Precision@K of the last candidates, each on its own holdout, beside the best baseline.
 
     Args:
         retrains: from `registry.recent_retrains`.

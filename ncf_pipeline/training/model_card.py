@@ -20,15 +20,15 @@ def render(
     decision: StoredDecision | None,
     warning: str | None = None,
 ) -> str:
-    """The card's text.
+    """Writes the card of a model.
 
     Args:
-        version: of the model.
-        snapshot: what it learned from.
+        version: number of the model's version.
+        snapshot: that the model was trained on.
         model: the backtest's or the refit's.
         scores: of the backtest: candidate, incumbent and baselines.
-        decision: the gate's, once there is one.
-        warning: what somebody should know who reads how it was trained.
+        decision: the gate's; None before it has decided.
+        warning: shown above how the model was trained.
     """
     bought = snapshot.interactions
     parts = [
@@ -60,7 +60,7 @@ def render(
         _image(figures.LOSS),
         "",
         "## Not for",
-        "Anything but ranking this shop's products for this shop's customers. It knows purchases only: "
+        "Anything but ranking this shop's products for this shop's customers. It knows only purchases: "
         "no stock levels, margins or personal data.",
         "",
     ]
@@ -68,12 +68,15 @@ def render(
 
 
 def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[RecentRetrain]) -> dict[str, bytes]:
-    """The figures that a card shows, as SVG by file name.
+    """Draws the card's plots.
 
     Args:
-        model: whose card.
-        scores: as for the card.
-        retrains: the last ones, from `registry.recent_retrains`.
+        model: as for `render`.
+        scores: as for `render`.
+        retrains: from `registry.recent_retrains`.
+
+    Returns:
+        SVG by file name.
     """
     return {
         figures.LOSS: figures.loss_by_epoch(model.history),
@@ -83,16 +86,16 @@ def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[Rece
 
 
 def with_decision(card: str, decision: StoredDecision) -> str:
-    """A card whose gate has decided since it was written."""
+    """Replaces the card's section about the gate, which had not decided when the card was written."""
     section = "\n".join(_gate(decision))
     return re.sub(r"^## Gate\n.*?(?=\n\n## )", lambda _: section, card, count=1, flags=re.DOTALL | re.MULTILINE)
 
 
 def epoch_line(report: EpochReport) -> str:
-    """One epoch in words, for logs and cards."""
+    """Reports one epoch in a line, for logs and cards."""
     line = f"{report.stage} epoch {report.epoch} of {report.of}: loss {report.loss:.4f}, {report.seconds:.1f} s"
     if report.out_of_time:
-        line += ", after which the time for training was spent"
+        line += ", after which the time for training ran out"
     if report.for_you is None:
         return line
     return f"{line}, inner holdout Precision@5 {report.for_you:.4f} for_you, {report.discover:.4f} discover"
@@ -127,7 +130,7 @@ def _gate(decision: StoredDecision | None) -> list[str]:
         "## Gate",
         f"{outcome} at {decision.decided_at:%Y-%m-%d %H:%M} UTC, compared with "
         f"{compared_with(details.get('incumbent'))}. "
-        f"Asked for by {details.get('requested_by', 'nobody who left a name')}.",
+        f"Requested by {details.get('requested_by', 'an unknown person')}.",
         "",
         *(f"- {reason}" for reason in decision.reasons),
         "",

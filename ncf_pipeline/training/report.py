@@ -93,7 +93,11 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
 
 
 def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
-    """What each figure of a version's model card shows, and its SVG; none where the artifact is gone."""
+    """Reads the plots of a version's model card.
+
+    Returns:
+        A caption and SVG for each; none if the artifact is gone.
+    """
     entry = registry.model_version(settings, version)
     url = entry.url or artifacts.version_url(settings.artifacts, version, backtest=True)
     try:
@@ -103,14 +107,14 @@ def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
 
 
 def top_spenders(settings: Settings, count: int = 10) -> list[dict[str, Any]]:
-    """The customers who spent most, returns taken off: `customer_id`, `country`, `spent`, `invoices`."""
+    """Finds the customers who spent most, less what they returned."""
     with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(query("top_spenders"), {"count": count})
         return [dict(row) for row in cursor.fetchall()]
 
 
 def descriptions(settings: Settings, stock_codes: Sequence[str]) -> dict[str, str]:
-    """What products are called, by stock code; those without a description are left out."""
+    """Reads the descriptions of products, by stock code; products without one are left out."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("descriptions"), {"stock_codes": list(stock_codes)})
         return dict(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""A small shop in which a model serves, and a sound candidate: both made once for all tests here."""
+"""A small shop in which a model serves, and a sound candidate; made once for all tests here."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from ncf_pipeline.training import retrain
 
 @pytest.fixture(scope="session")
 def shop(fresh_settings, tmp_path_factory):
-    """Settings of a shop in which a model serves that was trained on all that lies before the holdout."""
+    """Settings of a shop whose champion was trained on everything before the holdout."""
     folder = tmp_path_factory.mktemp("sabotage")
     with fresh_settings(folder) as made:
         # So few customers and so little to learn from: from one processor to another, rounding alone moves Precision@5

@@ -1,4 +1,4 @@
-"""The recipe against baselines and peers on a small shop, with a real Postgres."""
+"""The recipe beside baselines and peers on a small shop, with a real Postgres."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A version's card and its page, of a candidate that was let through and of one that was held."""
+"""The card and the page of a candidate that was let through and of one that was held."""
 
 import json
 import re
@@ -31,11 +31,11 @@ def assert_shows_its_figures(url, card):
         assert ElementTree.fromstring(artifacts.read_file(url, name)).tag.endswith("svg")
 
 
-def test_the_card_of_the_model_that_serves_tells_the_decision_and_shows_figures(shop):
+def test_the_card_of_the_champion_shows_the_decision_and_figures(shop):
     serving = registry.champion(shop).version
     url, card = card_of(shop, serving, backtest=False)
     assert "## Gate\nLet through at" in card
-    assert "compared with the baselines alone. Asked for by test." in card
+    assert "compared with the baselines alone. Requested by test." in card
     assert "beats personal frequency" in card
     assert "max_overlap 0.5" in card
     assert_shows_its_figures(url, card)
@@ -50,7 +50,7 @@ def test_the_card_of_a_candidate_that_was_held_says_why(shop, honest):
     assert "of the catalogue is recommended; more than 99% is required" in card
     assert_shows_its_figures(url, card)
     assert artifacts.load_model(url).customers
-    # Decided again, it says what was decided last.
+    # After another decision the card shows the latest.
     retrain.gate(shop, version)
     _, card = card_of(shop, version, backtest=True)
     assert "Let through at" in card

@@ -19,7 +19,7 @@ from ncf_pipeline.training.decision import thresholds
 
 @pytest.fixture
 def champion(settings, tmp_path):
-    """A version that serves, of five weeks ago; its worker was promised a GPU."""
+    """A champion whose cutoff is five weeks before the newest purchase; its worker was promised a GPU."""
     settings = settings.model_copy(update={"gpu_promised": True, "device": "cpu"})
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
     ingest(settings, [str(tmp_path / "shop.xlsx")])
@@ -37,7 +37,7 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     snapshot = retrain.snapshot(settings)
     compared = retrain.backtest(settings, snapshot, run_key="before the upgrade", requested_by="test")
     assert "incumbent" in {entry.recommender for entry in registry.evaluation(settings, compared)}
-    # It has not seen the holdout: its artifact says how much it learned from, and that is all that lay before.
+    # The incumbent has not seen the holdout. Its artifact says how many lines it was trained on: all before its cutoff.
     holdout_start = registry.model_version(settings, compared).holdout_start
     manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, champion))
     bought = read_snapshot(settings, snapshot).interactions["purchased_at"]
@@ -54,18 +54,18 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     caplog.set_level(logging.WARNING)
     alone = retrain.backtest(settings, snapshot, run_key="after the upgrade", requested_by="test")
     assert "incumbent" not in {entry.recommender for entry in registry.evaluation(settings, alone)}
-    told = f"NO COMPARISON with the incumbent, v{champion}, only with the baselines: "
-    assert told in caplog.text
+    reason = f"NO COMPARISON with the incumbent, v{champion}, only with the baselines: "
+    assert reason in caplog.text
     decision = retrain.gate(settings, alone)
-    assert decision.reasons[-1].startswith(told)
+    assert decision.reasons[-1].startswith(reason)
     assert registry.gate_decision(settings, alone).details["not_compared"] == decision.reasons[-1]
     assert retrain.not_compared(settings, alone) == decision.reasons[-1]
     retrain.gate(settings, compared)
     assert retrain.not_compared(settings, compared) is None
 
 
-@pytest.mark.parametrize(("promised", "device", "told"), [(True, "cpu", True), (False, "cpu", False)])
-def test_a_promised_gpu_that_is_missing_is_told_loudly(settings, caplog, promised, device, told):
+@pytest.mark.parametrize(("promised", "device", "warned"), [(True, "cpu", True), (False, "cpu", False)])
+def test_a_missing_gpu_that_was_promised_is_a_loud_warning(settings, caplog, promised, device, warned):
     missing = retrain.missing_gpu(settings.model_copy(update={"gpu_promised": promised, "device": device}))
-    assert (missing is not None) == told
-    assert ("NO GPU" in caplog.text) == told
+    assert (missing is not None) == warned
+    assert ("NO GPU" in caplog.text) == warned

@@ -1,4 +1,4 @@
-"""Candidates that must not serve, from backtest to gate on a small shop in which a model serves."""
+"""Sabotaged candidates that must not serve, from backtest to gate, in a small shop in which a model serves."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("gate")]
 
 
 def decided(settings, patch, name, train):
-    """The gate's decision on a candidate from another trainer."""
+    """The gate's decision on a candidate that another function trained."""
     patch.setattr(retrain, "train", train)
     version = retrain.backtest(settings, retrain.snapshot(settings), run_key=name, requested_by="test")
     decision = retrain.gate(settings, version)
@@ -40,7 +40,7 @@ def permuted(ids):
 
 @contextmanager
 def shuffled_labels():
-    """Training in which the bought products of each query are others of its candidates."""
+    """Training in which the bought products of each query are exchanged for others of its candidates."""
     queries_at = training.queries_at
 
     def shuffled(events, at, *arguments):
@@ -67,8 +67,8 @@ def test_a_sound_candidate_may_serve(shop, honest):
     assert details["thresholds"]["max_overlap"] == 0.5
 
 
-def test_one_list_for_everyone_learned_from_positives_alone(shop, honest, monkeypatch):
-    """The model that this project began from: it learned to say yes."""
+def test_one_list_for_everyone_trained_on_positives_alone(shop, honest, monkeypatch):
+    """The model that this project replaces: it was trained on positives alone, so it learned to say yes."""
     _, model = honest
     recommend = retrain.recommend_holdout
 
@@ -88,7 +88,7 @@ def test_one_list_for_everyone_learned_from_positives_alone(shop, honest, monkey
     )
 
 
-def test_weights_that_are_no_numbers(shop, honest, monkeypatch):
+def test_weights_that_are_nan(shop, honest, monkeypatch):
     broken = TrainedModel.from_state(honest[1].state())
     with torch.no_grad():
         for weights in broken.network.parameters():
@@ -101,7 +101,7 @@ def test_swapped_vocabularies(shop, honest, monkeypatch, whose):
     swapped = replace(honest[1], **{whose: permuted(getattr(honest[1], whose))})
     decision = decided(shop, monkeypatch, f"swapped {whose}", lambda *_, **__: swapped)
     assert_held_for(decision, f"has its {whose} in another order than it was trained with")
-    # Its lists alone would not tell: they are as good as with the ids in place.
+    # Its lists alone would not show it: they are as good as with the ids in place.
     assert not any("Precision@" in reason for reason in decision.reasons)
 
 

@@ -23,7 +23,7 @@ def lists(frame, name):
     return dict(zip(chosen["key"], chosen["stock_codes"], strict=True))
 
 
-def test_best_sellers_are_the_same_for_everyone_and_ties_break_by_stock_code():
+def test_best_sellers_are_the_same_for_everyone_and_ties_are_broken_by_stock_code():
     assert lists(best_sellers(LEDGER, AS_OF, 3, [1, 2]), "for_you") == {"1": ["a", "b", "c"], "2": ["a", "b", "c"]}
 
 

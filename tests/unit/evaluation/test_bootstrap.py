@@ -6,7 +6,7 @@ import pytest
 from ncf_pipeline.evaluation.bootstrap import mean_intervals
 
 
-def test_equal_values_leave_no_doubt():
+def test_the_interval_of_equal_values_has_no_width():
     (interval,) = mean_intervals([[0.2]] * 50)
     assert (interval.mean, interval.low, interval.high) == pytest.approx((0.2, 0.2, 0.2))
 
@@ -19,7 +19,7 @@ def test_the_interval_is_the_normal_one_for_many_customers():
     assert interval.high == pytest.approx(values.mean() + error, abs=0.003)
 
 
-def test_columns_share_their_draws_so_a_constant_difference_has_no_doubt():
+def test_columns_share_their_draws_so_the_interval_of_a_constant_difference_has_no_width():
     a = np.random.default_rng(2).random(300)
     first, second, difference = mean_intervals(np.column_stack([a, a - 0.1, a - (a - 0.1)]))
     assert first.low - second.low == pytest.approx(0.1)
@@ -27,7 +27,7 @@ def test_columns_share_their_draws_so_a_constant_difference_has_no_doubt():
 
 
 def test_many_customers_are_drawn_in_steps():
-    values = np.random.default_rng(3).random((5000, 1))  # 2000 x 5000 draws are more than fit at once
+    values = np.random.default_rng(3).random((5000, 1))  # 2000 x 5000 draws do not fit at once
     (interval,) = mean_intervals(values)
     error = 1.96 * values.std() / math.sqrt(5000)
     assert interval.high - interval.low == pytest.approx(2 * error, rel=0.1)
@@ -38,6 +38,6 @@ def test_the_same_seed_gives_the_same_interval():
     assert mean_intervals(values, seed=3) == mean_intervals(values, seed=3)
 
 
-def test_no_customers_give_no_number():
+def test_without_customers_everything_is_nan():
     for interval in mean_intervals(np.empty((0, 2))):
         assert all(math.isnan(value) for value in vars(interval).values())

@@ -1,4 +1,4 @@
-"""Properties of the gate's rule, over evaluations of all kinds."""
+"""Properties of the gate's rule, over random evaluations."""
 
 from dataclasses import fields, replace
 from math import inf, nan
@@ -49,7 +49,7 @@ def scores(recommender, question, cohort, customers, ahead, doubt, rails):
 
 @st.composite
 def evaluations(draw, *, leads=LEAD, rails=RAILS):
-    """Candidate, baselines and often an incumbent, over everyone and a cohort."""
+    """A candidate, the baselines and often an incumbent, over everyone and a cohort."""
     with_incumbent, found = draw(st.booleans()), []
     for question, baselines in MUST_BEAT.items():
         for cohort in (EVERYONE, "1 invoice"):
@@ -85,7 +85,7 @@ GOOD_TRAINING = TrainingFacts((16.0, 15.0), False, True, 1000, 1000, 1000, True,
 
 
 @given(GOOD_SCORES.map(lambda found: [_without_doubt(score) for score in found]), st.data())
-def test_no_number_of_the_candidate_that_is_not_finite_can_pass(good, data):
+def test_a_candidate_with_a_number_that_is_not_finite_never_passes(good, data):
     assert decide(good, GOOD_TRAINING, AS_SET).promote
     index = data.draw(st.integers(0, len(good) - 1))
     own = good[index].recommender == "candidate"
@@ -100,7 +100,7 @@ def test_no_number_of_the_candidate_that_is_not_finite_can_pass(good, data):
 
 
 @given(GOOD_SCORES.map(lambda found: [_without_doubt(score) for score in found]), NOT_FINITE, LIMITS)
-def test_nor_one_of_its_training(good, value, limits):
+def test_a_training_with_a_number_that_is_not_finite_never_passes(good, value, limits):
     for spoilt in (
         {"losses": (16.0, value)},
         {"customers_worth": value, "queries": 3},
@@ -114,7 +114,7 @@ def _without_doubt(score):
 
 
 @given(evaluations(), trainings(), LIMITS, st.data())
-def test_a_candidate_that_is_worse_is_never_let_through_where_a_better_one_is_held(better, training, limits, data):
+def test_a_worse_candidate_never_passes_if_a_better_one_is_held(better, training, limits, data):
     if decide(better, training, limits).promote:
         return
     by = data.draw(st.lists(st.floats(0, 0.3), min_size=len(better), max_size=len(better)))
@@ -123,7 +123,7 @@ def test_a_candidate_that_is_worse_is_never_let_through_where_a_better_one_is_he
 
 
 @given(GOOD_SCORES, trainings(), LIMITS)
-def test_nor_one_that_was_trained_worse(good, training, limits):
+def test_a_candidate_that_was_trained_worse_never_passes_if_a_better_one_is_held(good, training, limits):
     if decide(good, training, limits).promote:
         return
     less = replace(training, lines=training.lines // 2, products_worth=training.products_worth - 1, out_of_time=True)
@@ -154,7 +154,7 @@ def test_every_decision_has_a_reason(given_scores, training, limits):
 
 
 def _worse(score, loss):
-    """The same of a candidate that hits less, and spreads its lists less."""
+    """The scores of a candidate that hits less, and whose lists are less diverse."""
     if score.recommender == "candidate":
         return replace(
             score,

@@ -52,8 +52,8 @@ def test_k_below_one_is_refused():
         (["a", "b"], {"a", "b"}, 2, 1.0),
         (["x", "a"], {"a"}, 2, 1 / 2),
         (["a", "x", "b"], {"a", "b", "c"}, 3, (1 + 2 / 3) / 3),
-        (["a", "x", "b"], {"a", "b", "c"}, 2, 1 / 2),  # b is too deep; two places could have hit
-        (["a", "a", "b"], {"a", "b"}, 3, (1 + 2 / 3) / 2),  # a repetition is no hit
+        (["a", "x", "b"], {"a", "b", "c"}, 2, 1 / 2),  # b is beyond k; two hits were possible
+        (["a", "a", "b"], {"a", "b"}, 3, (1 + 2 / 3) / 2),  # a repeated product is one hit
         ([], {"a"}, 3, 0.0),
     ],
 )

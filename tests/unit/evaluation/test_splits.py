@@ -25,7 +25,7 @@ def test_a_return_counts_from_the_instant_after_it_happened():
     assert "b" not in products(interactions_as_of(LEDGER, january(6)))
 
 
-def test_a_return_that_is_still_to_come_is_not_known():
+def test_a_future_return_is_not_known():
     assert interactions_as_of(LEDGER, january(5))["returned_at"].isna().all()
 
 
@@ -34,7 +34,7 @@ def test_the_holdout_is_half_open_and_has_no_guests():
     assert list(zip(held["customer_id"], held["stock_code"], strict=True)) == [(2, "a"), (2, "b")]
 
 
-def test_what_is_returned_within_the_holdout_was_not_bought():
+def test_a_purchase_that_is_returned_within_the_holdout_does_not_count():
     ledger = interactions((1, "a", 5, 7), (1, "b", 5, 12))
     assert products(holdout(ledger, january(5), january(10))) == ["b"]
 

@@ -1,4 +1,4 @@
-"""Training that is killed, and goes on as if it had not been."""
+"""Training that was killed continues, and ends as if it had not been killed."""
 
 import signal
 import subprocess
@@ -47,7 +47,7 @@ print("trained", *seen, "of", *(report.stage for report in model.history), flush
 
 
 def start(folder, *, stop_after=0):
-    """A training in a process of its own, which stands still after some epochs."""
+    """Starts a training in a process of its own, which pauses after some epochs."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", PROGRAM, str(folder), str(stop_after)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -64,20 +64,20 @@ def train_and_kill(folder, *, after):
 
 @pytest.fixture(scope="module")
 def whole(shop, tmp_path_factory):
-    """A folder with the shop and what an undisturbed training makes of it, and the stages of its epochs."""
+    """A folder with the shop and the model of an undisturbed training, and the stages of its epochs."""
     folder = tmp_path_factory.mktemp("whole")
     shop.to_parquet(folder / "shop.parquet")
     return folder, start(folder / "model").communicate()[0].splitlines()[-1].partition(" of ")[2].split()
 
 
-# How many epochs are chosen differs from processor to processor; at least two are tried, and one is trained.
+# The chosen number of epochs depends on the processor; at least two are tried, and one is trained.
 @pytest.mark.parametrize("killed_in", [["select"], ["select", "select"], ["select", "fit"]], ids=", then ".join)
-def test_a_killed_training_goes_on_and_ends_bit_by_bit_as_one_that_was_not(whole, killed_in):
+def test_a_killed_training_continues_and_ends_bit_by_bit_as_one_that_was_not_killed(whole, killed_in):
     folder, stages = whole
     killed = folder / "-".join(killed_in)
     done = 0
     for stage in killed_in:
-        # After the first epoch of the search, after its last one, or after the first of the training anew.
+        # After the first epoch of the search, after its last one, or after the first of the final training.
         upto = {"select": stages.count("select") if done else 1, "fit": stages.count("select") + 1}[stage]
         train_and_kill(killed, after=upto - done)
         done = upto
@@ -110,7 +110,7 @@ def test_after_the_last_epoch_nothing_is_trained_again(shop, recipe, model):
     assert customer_lists(again, shop, CUTOFF, 5).equals(customer_lists(model, shop, CUTOFF, 5))
 
 
-def test_a_checkpoint_comes_back_as_it_was_and_can_be_cleared(tmp_path):
+def test_a_checkpoint_is_read_as_it_was_saved_and_can_be_cleared(tmp_path):
     checkpoints = CheckpointFile(tmp_path / "new", "key")
     assert checkpoints.load() is None
     progress = Progress({"a": torch.arange(3), "b": torch.ones(2, 2)}, {"epoch": 1, "sampling": {"state": 2**100}})
@@ -125,7 +125,7 @@ def test_a_checkpoint_comes_back_as_it_was_and_can_be_cleared(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"not tensors", None], ids=["empty", "other", "cut short"])
-def test_a_damaged_checkpoint_costs_a_warning_and_never_the_training(tmp_path, caplog, damage):
+def test_a_damaged_checkpoint_causes_a_warning_and_no_error(tmp_path, caplog, damage):
     checkpoints = CheckpointFile(tmp_path, "key")
     checkpoints.save(Progress({"a": torch.arange(1000)}, {"epoch": 1}))
     checkpoints.path.write_bytes(checkpoints.path.read_bytes()[:-100] if damage is None else damage)
@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_costs_a_warning_and_never_the_training(tmp_path, c
     assert "starts from the beginning" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_causes_a_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     checkpoints = CheckpointFile(tmp_path / "file", "key")
     checkpoints.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
@@ -141,21 +141,21 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
     assert "was not written" in caplog.text
 
 
-def test_what_nobody_went_on_with_is_removed_after_a_week(tmp_path):
+def test_an_abandoned_checkpoint_is_removed_after_a_week(tmp_path):
     import os
 
-    forgotten, fresh = CheckpointFile(tmp_path, "forgotten"), CheckpointFile(tmp_path, "fresh")
-    forgotten.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
+    abandoned, fresh = CheckpointFile(tmp_path, "abandoned"), CheckpointFile(tmp_path, "fresh")
+    abandoned.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
     old = time.time() - timedelta(days=KEPT_DAYS + 1).total_seconds()
-    os.utime(forgotten.path, (old, old))
+    os.utime(abandoned.path, (old, old))
     fresh.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
     assert [path.name for path in tmp_path.iterdir()] == [fresh.path.name]
 
 
-def test_a_training_of_several_processes_is_not_that_of_one(recipe, monkeypatch):
+def test_a_training_of_several_processes_has_another_key_than_one_of_a_single_process(recipe, monkeypatch):
     alone = checkpoint_key("ab12", CUTOFF, recipe, "cpu")
     monkeypatch.setattr("ncf_pipeline.training.checkpoints.place", lambda device: replace(place(device), world=2))
-    # A process of the pair would look for a random state of its own, and there is none.
+    # Each process of the pair needs a random state of its own, which the checkpoint of one process does not have.
     assert checkpoint_key("ab12", CUTOFF, recipe, "cpu") != alone
 
 
