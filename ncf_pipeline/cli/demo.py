@@ -4,7 +4,7 @@ import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.text import Text
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ncf_pipeline.training.report import TopSpender
 
 
 def demo(
@@ -113,10 +116,10 @@ def _print_results(settings: Settings, console: Console) -> int | None:
     spenders = reports.top_spenders(settings, 10)
     console.print()
     console.print(_recommendations(settings, spenders), soft_wrap=False)
-    return spenders[0]["customer_id"] if spenders else None
+    return spenders[0].customer_id if spenders else None
 
 
-def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Table | str:
+def _recommendations(settings: Settings, customers: "list[TopSpender]") -> Table | str:
     """Who spent most, each with five products, read as the storefront reads them."""
     from ncf_pipeline.storefront import Storefront
     from ncf_pipeline.training.report import descriptions
@@ -124,7 +127,7 @@ def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Tab
     url, cluster = settings.list_store(), settings.redis_cluster
     with Storefront(url, prefix=settings.key_prefix, cluster=cluster, raise_errors=True, timeout=5) as shop:
         lists = {
-            customer["customer_id"]: shop.for_customer(customer["customer_id"], country=customer["country"])
+            customer.customer_id: shop.for_customer(customer.customer_id, country=customer.country)
             for customer in customers
         }
     publications = {found.publication for found in lists.values()}
@@ -138,11 +141,9 @@ def _recommendations(settings: Settings, customers: list[dict[str, Any]]) -> Tab
     table.add_column("spent", justify="right")
     table.add_column("for you")
     for customer in customers:
-        found = lists[customer["customer_id"]]
+        found = lists[customer.customer_id]
         products = [called.get(code, code) for code in found.stock_codes[:5]]
-        table.add_row(
-            str(customer["customer_id"]), customer["country"], f"{customer['spent']:,.0f}", "\n".join(products)
-        )
+        table.add_row(str(customer.customer_id), customer.country, f"{customer.spent:,.0f}", "\n".join(products))
     return table
 
 

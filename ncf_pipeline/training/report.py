@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg2.extras import RealDictCursor
-
 from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.ingest.summary import batch_summary
@@ -15,8 +13,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import PublicationPerformance
 from ncf_pipeline.registry.versions import ModelEvent, ModelVersion, StoredDecision
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import read_records, read_rows
 from ncf_pipeline.training import figures as drawn
 
 __all__ = ["RetrainSummary", "batch_summary", "descriptions", "figures", "retrain_summary", "top_spenders"]
@@ -106,18 +103,32 @@ def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
         return []
 
 
-def top_spenders(settings: Settings, count: int = 10) -> list[dict[str, Any]]:
-    """Finds the customers who spent most, less what they returned."""
-    with transaction(settings) as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(query("top_spenders"), {"count": count})
-        return [dict(row) for row in cursor.fetchall()]
+@dataclass(frozen=True)
+class TopSpender:
+    """A customer who spent much.
+
+    Attributes:
+        customer_id: of the customer.
+        country: of one of their invoices.
+        spent: in the shop's currency, less what was returned.
+        invoices: number of invoices, without cancellations.
+    """
+
+    customer_id: int
+    country: str
+    spent: float
+    invoices: int
+
+
+def top_spenders(settings: Settings, count: int = 10) -> list[TopSpender]:
+    """Finds the customers who spent most."""
+    return read_records(settings, TopSpender, "top_spenders", count=count)
 
 
 def descriptions(settings: Settings, stock_codes: Sequence[str]) -> dict[str, str]:
     """Reads the descriptions of products, by stock code; products without one are left out."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(query("descriptions"), {"stock_codes": list(stock_codes)})
-        return dict(cursor.fetchall())
+    rows = read_rows(settings, "descriptions", stock_codes=list(stock_codes))
+    return {row.stock_code: row.description for row in rows}
 
 
 def _with_text(row: Mapping[str, Any]) -> dict[str, Any]:
