@@ -1,4 +1,4 @@
-"""Retrain, and serve the result only if the gate lets it: snapshot → backtest → gate → refit → register → publish.
+"""Retrain, and serve the result only if the gate lets it through: snapshot, backtest, gate, refit, register, publish.
 
 Beside it, `live_performance` measures the lists that were live since the last retrain, and alerts on-call of drift.
 The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
@@ -6,9 +6,9 @@ The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
 | the run ended with | means | shoppers |
 | --- | --- | --- |
 | `publish` green | promoted | see the new model's lists |
-| `held` green, `publish` skipped | not promoted; its log has the reasons | keep the lists that serve |
-| `held` and `publish` skipped | promoted, but meanwhile somebody went back | see what that person chose |
-| a red task | something broke; on-call was alerted | keep the lists that serve |
+| `held` green, `publish` skipped | not promoted; the log of `held` has the reasons | keep the previous lists |
+| `held` and `publish` skipped | promoted, but a rollback came before `publish` | see the version of the rollback |
+| a red task | something broke; on-call was alerted | keep the previous lists |
 """
 
 from datetime import datetime, timedelta
@@ -45,7 +45,7 @@ GPU = "gpu"  # the name of the queue, and of the pool
             type=["null", "string"],
             format="date",
             title="Cutoff",
-            description="First day that the model may not see. Empty: just after the newest invoice.",
+            description="First day that the model does not see. Empty: just after the newest invoice.",
         ),
         "holdout_days": Param(
             DEFAULTS.holdout_days,
@@ -53,7 +53,7 @@ GPU = "gpu"  # the name of the queue, and of the pool
             minimum=1,
             maximum=365,
             title="Holdout days",
-            description="The last days before the cutoff, on which candidate and incumbent are compared.",
+            description="Days before the cutoff, on which the candidate and the incumbent are compared.",
         ),
         "k": Param(
             DEFAULTS.k,
@@ -61,7 +61,7 @@ GPU = "gpu"  # the name of the queue, and of the pool
             minimum=1,
             maximum=100,
             title="K",
-            description="Depth of Precision@K, which decides.",
+            description="Depth of the Precision@K that the gate compares.",
         ),
         "top_n": Param(
             DEFAULTS.top_n,
@@ -69,7 +69,7 @@ GPU = "gpu"  # the name of the queue, and of the pool
             minimum=1,
             maximum=200,
             title="Top N",
-            description="Length of each list that is served.",
+            description="Length of a served list.",
         ),
         "seed": Param(DEFAULTS.seed, type="integer", minimum=0, title="Seed", description="Random seed of training."),
         "approval": Param(
@@ -83,17 +83,17 @@ GPU = "gpu"  # the name of the queue, and of the pool
 def retrain_recommender() -> None:
     @task
     def snapshot(params: Any = None, logical_date: datetime | None = None) -> str:
-        """Freezes the interactions before the cutoff; gives the snapshot's id."""
+        """Takes a snapshot of the interactions before the cutoff, and checks it; returns its id."""
         from ncf_pipeline.training import retrain
 
         cutoff = datetime.fromisoformat(params["cutoff"]) if params["cutoff"] else None
-        # A backfilled run must not know what came after the day that it stands for.
+        # A backfilled run must not see purchases after its day.
         not_after = logical_date.replace(tzinfo=None) if logical_date else None
         return retrain.snapshot(task_settings(), cutoff, not_after=not_after)
 
     @task
     def live_performance(snapshot_id: str) -> None:
-        """Scores the lists that were live since the last retrain; on-call hears of what has drifted."""
+        """Scores the lists that were live since the last retrain, and alerts on-call of drift."""
         from ncf_pipeline.alerts import kinds
         from ncf_pipeline.live import performance as live_performance
 
@@ -107,7 +107,7 @@ def retrain_recommender() -> None:
 
     @task(queue=GPU, pool=GPU)
     def backtest(snapshot_id: str, params: Any = None, dag_run: Any = None) -> int:
-        """Trains on what came before the holdout and evaluates on it; gives the candidate's version."""
+        """Trains a candidate on the purchases before the holdout, and evaluates it; returns its version."""
         from ncf_pipeline.training import retrain
 
         given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed")}
@@ -117,7 +117,7 @@ def retrain_recommender() -> None:
 
     @task.branch
     def gate(version: int) -> str:
-        """Decides by the evaluation; what follows is `refit`, or `held`."""
+        """Decides by the evaluation whether `refit` or `held` follows."""
         from ncf_pipeline.alerts import kinds
         from ncf_pipeline.training import retrain
 
@@ -129,14 +129,14 @@ def retrain_recommender() -> None:
 
     @task.branch(queue=GPU, pool=GPU)
     def refit(version: int) -> str:
-        """Trains the same recipe on everything before the cutoff; what follows is `approve`, or `held`."""
+        """Trains the same recipe on everything before the cutoff; `approve` or `held` follows."""
         from ncf_pipeline.training import retrain
 
         return "approve" if retrain.refit(task_settings(), version) else "held"
 
     @task.branch
     def register(version: int, answer: dict[str, Any] | None) -> str:
-        """Makes the version the champion, unless another came to serve meanwhile; then `held` follows."""
+        """Makes the version the champion; `held` follows if another version was made to serve meanwhile."""
         from ncf_pipeline.airflow.questions import as_answer
         from ncf_pipeline.training import retrain
 
@@ -144,7 +144,7 @@ def retrain_recommender() -> None:
 
     @task
     def publish(version: int) -> int:
-        """Writes all lists under a new number, checks them, and makes them live; gives the number."""
+        """Writes all lists under a new number, checks them, and makes them live; returns the number."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.errors import SupersededError
@@ -157,7 +157,7 @@ def retrain_recommender() -> None:
 
     @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     def held(version: int, task_instance: Any = None) -> None:
-        """The end of a run whose candidate may not serve. Nothing has changed for shoppers."""
+        """Ends a run whose candidate may not serve. Nothing changes for shoppers."""
         from ncf_pipeline.airflow.questions import as_answer
         from ncf_pipeline.alerts import kinds
         from ncf_pipeline.training import retrain
@@ -166,7 +166,7 @@ def retrain_recommender() -> None:
         if answer is not None and not answer.approved:
             retrain.reject(task_settings(), version, answer)
         reasons = retrain.log_decision(task_settings(), version)
-        what = f"v{version} is held: {reasons[0] if reasons else 'another came to serve meanwhile'}."
+        what = f"v{version} is held: {reasons[0] if reasons else 'another version was made to serve meanwhile'}."
         look = f"ncf-pipeline models show {version}"
         alerts.warn("\n".join([what, *reasons[1:]]), kind=kinds.MODEL_HELD, key=f"v{version}", look=look)
 
@@ -174,7 +174,10 @@ def retrain_recommender() -> None:
     live_performance(snapshot_id)  # nothing waits for it
     version: Any = backtest(snapshot_id)
     approved = Approval(
-        task_id="approve", version=version, params=REASON, doc="A person's yes or no, where one is asked."
+        task_id="approve",
+        version=version,
+        params=REASON,
+        doc="Asks a person whether the version may serve, if approval is on.",
     )
     answer: Any = approved.output
     refitted, registered = refit(version), register(version, answer)
@@ -183,7 +186,7 @@ def retrain_recommender() -> None:
     add_model_page(gated, refitted, registered, published, end)
     gated >> [refitted, end]
     refitted >> [approved, end]
-    # A no skips `register`, the only task behind `approve`, and so leads to `held`.
+    # A no skips `register`, the only task after `approve`, and so leads to `held`.
     approved >> registered
     registered >> [published, end]
 

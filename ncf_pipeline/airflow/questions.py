@@ -1,4 +1,4 @@
-"""Questions to a person, asked by a task while its run waits; answered under Required Actions in Airflow's UI."""
+"""Tasks that ask a person while the run waits. The answer is given under Required Actions in Airflow's UI."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,15 +12,15 @@ from ncf_pipeline.airflow.settings import task_settings
 from ncf_pipeline.training.approval import Answer, person
 
 REASON = {"reason": Param(None, type=["null", "string"], title="Reason", description="For the registry.")}
-"""What is asked beside yes or no; Airflow takes it only where the task is made."""
+"""What `Approval` asks besides yes or no. Airflow accepts it only as an argument of the task."""
 
 
 class Approval(ApprovalOperator):
-    """Asks whether a version may serve, if a person is to be asked at all; a no skips what comes next.
+    """Asks whether a version may serve, if approval is on; a no skips the next task.
 
     Args:
-        version: the version, from an earlier task.
-        options: of the operator.
+        version: the version's number, from an earlier task.
+        options: of `ApprovalOperator`.
     """
 
     template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "version")
@@ -30,11 +30,11 @@ class Approval(ApprovalOperator):
         self.version = version
 
     def execute(self, context: Any) -> Any:
-        """Waits for an answer; with approval off, goes on at once."""
+        """Waits for an answer; with approval off, ends at once."""
         from ncf_pipeline.registry import versions as registry
 
         if not context["params"]["approval"]:
-            self.log.info("Nobody has to approve.")
+            self.log.info("Approval is off: nobody is asked.")
             return None
         settings = task_settings()
         self.response_timeout = timedelta(hours=settings.approval_hours)
@@ -44,7 +44,8 @@ class Approval(ApprovalOperator):
         self.subject = f"May v{self.version} serve?"
         self.body = "\n".join(
             [
-                f"The gate says yes. Without an answer within {settings.approval_hours:g} hours: {self.defaults[0]}.",
+                f"The gate lets it through. Without an answer within {settings.approval_hours:g} hours: "
+                f"{self.defaults[0]}.",
                 "",
                 *(f"- {reason}" for reason in reasons),
                 "",
@@ -54,42 +55,42 @@ class Approval(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """The answer; kept before Airflow skips what comes next, because then it keeps nothing that a task returns."""
+        """Stores the answer itself: after a no, Airflow does not store what the task returns."""
         kept = {name: event.get(name) for name in ("chosen_options", "params_input", "responded_by_user")}
         context["ti"].xcom_push(key="return_value", value=kept)
         return super().execute_complete(context, event)
 
 
 class ChooseVersion(HITLOperator):
-    """Gives the version that the form names; where it names none, shows the versions that can serve and asks.
+    """Returns the version that the form names; if it names none, shows the versions that can serve and asks.
 
     Args:
-        options: of the operator.
+        options: of `HITLOperator`.
     """
 
     WAIT = timedelta(hours=1)
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(subject="Which version shall serve?", options=["v1"], response_timeout=self.WAIT, **options)
+        super().__init__(subject="Which version should serve?", options=["v1"], response_timeout=self.WAIT, **options)
 
     def execute(self, context: Any) -> Any:
-        """Waits for an answer, unless the form has it."""
+        """Waits for an answer, unless the form names a version."""
         from ncf_pipeline.serving import rollback
 
         if (version := context["params"]["version"]) is not None:
             return int(version)
         servable = rollback.servable_versions(task_settings())
         if not servable:
-            raise AirflowFailException("No version has served yet, so there is none to go back to.")
+            raise AirflowFailException("No version has served yet, so there is none to roll back to.")
         self.options = [f"v{entry.version}" for entry in servable]
         self.body = "\n".join(
             [
-                "| version | state | learned from purchases before | its lists know until | takes |",
+                "| version | state | trained on purchases before | lists use purchases before | takes |",
                 "| --- | --- | --- | --- | --- |",
                 *(
-                    f"| v{entry.version} | {entry.state}{', gone back from' if entry.withdrawn else ''} "
+                    f"| v{entry.version} | {entry.state}{', rolled back' if entry.withdrawn else ''} "
                     f"| {entry.cutoff:%Y-%m-%d} | {entry.as_of:%Y-%m-%dT%H:%M} "
-                    f"| {'a second' if entry.in_redis else 'longer: its lists are written again'} |"
+                    f"| {'a second' if entry.in_redis else 'longer: its lists are published again'} |"
                     for entry in servable
                 ),
             ]
@@ -97,20 +98,20 @@ class ChooseVersion(HITLOperator):
         return super().execute(context)
 
     def validate_chosen_options(self, chosen_options: list[str]) -> None:
-        """Airflow has compared the answer with the options that were shown; those are not known any more here."""
+        """Checks nothing: Airflow has compared the answer with the shown options, which are unknown here."""
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """The version that was chosen."""
+        """Returns the chosen version."""
         answer = super().execute_complete(context, event)
         return int(answer["chosen_options"][0].removeprefix("v"))
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> None:  # noqa: ARG002
-        """Nobody answered: asking again would not help."""
+        """Fails without another try if nobody answers."""
         raise AirflowFailException("Nobody chose a version in time, so nothing was changed.")
 
 
 def as_answer(kept: dict[str, Any] | None) -> Answer | None:
-    """The answer that `Approval` keeps; None if nobody was asked."""
+    """Reads the answer that `Approval` stored; None if nobody was asked."""
     if not kept:
         return None
     user = kept["responded_by_user"]
