@@ -1,13 +1,14 @@
-"""A drill for the gate: weekly retrains as a shop would have them, two of them sabotaged; who served when, and why.
+"""A drill for the gate: weekly retrains of a shop, two of them sabotaged. Prints which version served when, and why.
 
     python benchmarks/gate_drill.py [--data FOLDER_OR_WORKBOOK] [--weeks 8]
 
-Each week its days are ingested, what the live lists did is measured, and a candidate is trained, evaluated and gated;
-where it is held, the champion's lists are made anew, as after any ingest. All by the stages that Airflow runs, on an
-embedded Postgres and Redis of a temporary `NCF_HOME`. Sabotage wraps the training, here and nowhere else: a model that
-learned from shuffled labels, and one that gives everyone the same list.
+Each week a retrain runs, and then the week's invoices are ingested. If the candidate is held, the champion's lists are
+published anew, as after any ingest. The retrain is `training.retrain.run`, on an embedded Postgres and Redis in a
+temporary `NCF_HOME`. Only the training is sabotaged: one model is trained on shuffled labels, and one recommends the
+same list to everyone.
 
-Exits with 1 if a sabotaged version ever served, or nothing did. At the end it goes back one version, and forward again.
+The exit code is 1 if a sabotaged version served, or if no version served. At the end, it rolls back one version and
+forward again.
 """
 
 import argparse
@@ -19,12 +20,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from ncf_pipeline.training import retrain  # before torch, for its threads' sake
+from ncf_pipeline.training import retrain  # before torch: it sets how torch's threads wait
 
 import fastexcel  # isort: skip
 import numpy as np
@@ -47,12 +49,33 @@ from ncf_pipeline.training.distributed import train as honest_train
 
 SHUFFLED, ONE_LIST = "shuffled labels", "one list for everyone"
 
-Week = dict[str, Any]  # of the history, as it is kept in JSON
+
+@dataclass(frozen=True)
+class Week:
+    """One week's retrain.
+
+    Attributes:
+        week: its number, from 1.
+        version: the candidate's.
+        cutoff: first instant that the candidate did not see.
+        sabotage: what was done to its training, if anything.
+        promoted: whether it served.
+        reasons: the gate's.
+        seconds: of the retrain.
+    """
+
+    week: int
+    version: int
+    cutoff: datetime
+    sabotage: str | None
+    promoted: bool
+    reasons: tuple[str, ...]
+    seconds: float
 
 
 @contextmanager
 def sabotaged(kind: str | None) -> Iterator[None]:
-    """Training goes wrong in a way that raises nothing."""
+    """Breaks training in a way that raises no error."""
 
     def train(interactions: pd.DataFrame, *arguments: Any, **options: Any) -> TrainedModel:
         if kind == SHUFFLED:
@@ -84,7 +107,7 @@ def weekly_retrain(settings: Settings, week: int, kind: str | None) -> retrain.O
 
 
 def by_week(days: Sequence[tuple[date, Path]], weeks: int) -> list[list[str]]:
-    """Files (day, path) as one list for the beginning and one for each week: the last days are for measuring."""
+    """Groups files by week: one list for everything before the first retrain, and one for each week after it."""
     last = max(day for day, _ in days)
     groups = defaultdict(list)
     for day, path in days:
@@ -93,7 +116,7 @@ def by_week(days: Sequence[tuple[date, Path]], weeks: int) -> list[list[str]]:
 
 
 def day_files(data: Path | None, folder: Path, options: argparse.Namespace) -> list[tuple[date, Path]]:
-    """Invoices as (day, file): those of a folder, a workbook's, or a synthetic shop's."""
+    """Day files as (day, path): of a folder, of a workbook, or of a synthetic shop."""
     if data is None:
         size = {"customers": options.customers, "products": options.products, "days": options.days}
         paths = synthetic.write_day_files(folder, **size, seed=options.seed)
@@ -101,19 +124,21 @@ def day_files(data: Path | None, folder: Path, options: argparse.Namespace) -> l
     elif data.is_dir():
         paths, first, past = sorted(data.glob("*.csv*")), date(2000, 1, 1), 10**6
     else:
-        sheet = fastexcel.read_excel(str(data)).load_sheet(0, dtypes="string")  # as text, so that no code is lost
+        sheet = fastexcel.read_excel(str(data)).load_sheet(
+            0, dtypes="string"
+        )  # as text, so that codes keep their leading zeros
         lines, first, past = sheet.to_polars().to_pandas(), date(2000, 1, 1), 10**6
         folder.mkdir()
         paths = [folder / f"{day}.csv" for day in sorted(lines["InvoiceDate"].str[:10].unique())]
         for path in paths:
             lines[lines["InvoiceDate"].str[:10] == path.stem].to_csv(path, index=False)
     days = [(date.fromisoformat(path.name[:10]), path) for path in paths]
-    # Lines whose date is broken are in files of their own; the drill is not about those.
+    # Files of lines with a broken date are left out.
     return [(day, path) for day, path in days if 0 <= (day - first).days < past]
 
 
 def timed_rollback(settings: Settings, version: int | None = None) -> tuple[float, Rollback]:
-    """Milliseconds until shoppers see it, and what they see."""
+    """Rolls back; returns the milliseconds until shoppers see the lists, and what was done."""
     started = time.perf_counter()
     result = rollback(settings, version, actor="gate drill")
     took = 1000 * (time.perf_counter() - started)
@@ -126,9 +151,16 @@ def timed_rollback(settings: Settings, version: int | None = None) -> tuple[floa
 def drill(
     settings: Settings, groups: Sequence[Sequence[str]], sabotage: Mapping[int, str], say: Callable[[str], None]
 ) -> list[Week]:
-    """All weeks; the history as plain dictionaries."""
+    """Runs all weeks.
+
+    Args:
+        settings: of an empty shop.
+        groups: paths of invoice files: those before the first retrain, then those of each week.
+        sabotage: what to do to the training, by week.
+        say: prints a line.
+    """
     ingest(settings, groups[0])
-    weeks = []
+    weeks: list[Week] = []
     for week, files in enumerate(groups[1:], start=1):
         started = time.perf_counter()
         kind = sabotage.get(week)
@@ -137,27 +169,27 @@ def drill(
         decision = registry.gate_decision(settings, version)
         assert decision is not None
         weeks.append(
-            {
-                "week": week,
-                "version": version,
-                "cutoff": registry.model_version(settings, version).cutoff,
-                "sabotage": kind,
-                "promoted": promoted,
-                "reasons": decision.reasons,
-                "seconds": time.perf_counter() - started,
-            }
+            Week(
+                week=week,
+                version=version,
+                cutoff=registry.model_version(settings, version).cutoff,
+                sabotage=kind,
+                promoted=promoted,
+                reasons=decision.reasons,
+                seconds=time.perf_counter() - started,
+            )
         )
-        say(f"week {week}: v{version} {'promoted' if promoted else 'held'}, {weeks[-1]['seconds']:.0f} s")
+        say(f"week {week}: v{version} {'promoted' if promoted else 'held'}, {weeks[-1].seconds:.0f} s")
         ingest(settings, files)
     retrain.live_performance(settings, retrain.snapshot(settings))
     return weeks
 
 
 def show(settings: Settings, weeks: Sequence[Week]) -> None:
-    """Prints who served when, what was bought meanwhile, and what was refused and why."""
+    """Prints which version served when, how its lists performed, and why candidates were held."""
     rows = live_history.performance(settings)
-    print("\nWho served when (the shop's clock), and Precision@K of what the live lists really did")
-    print(f"{'bought':<22} {'served':<8} {'asked':>6} {'for_you':>8} {'95%':>15} {'frequency':>10} {'discover':>9}")
+    print("\nWhich version served when (on the shop's clock), and its live Precision@K")
+    print(f"{'bought':<22} {'served':<8} {'buyers':>6} {'for_you':>8} {'95%':>15} {'frequency':>10} {'discover':>9}")
     of = {(row.bought_from, row.question, row.recommender): row for row in rows}
     for start in sorted({row.bought_from for row in rows}):
         live, instead = of[start, "for_you", "live"], of[start, "for_you", "personal_frequency"]
@@ -169,20 +201,20 @@ def show(settings: Settings, weeks: Sequence[Week]) -> None:
         )
     print("\nEach week's candidate")
     for week in weeks:
-        outcome = "promoted" if week["promoted"] else "held"
-        trick = f", SABOTAGED: {week['sabotage']}" if week["sabotage"] else ""
-        print(f"week {week['week']} ({week['cutoff']:%Y-%m-%d}): v{week['version']} {outcome}{trick}")
-        for reason in week["reasons"]:
+        outcome = "promoted" if week.promoted else "held"
+        trick = f", SABOTAGED: {week.sabotage}" if week.sabotage else ""
+        print(f"week {week.week} ({week.cutoff:%Y-%m-%d}): v{week.version} {outcome}{trick}")
+        for reason in week.reasons:
             print(f"    {reason}")
     for report in live_history.drift_reports(settings):
         for finding in report.findings:
             print(f"drift, {report.bought_from:%Y-%m-%d} to {report.bought_until:%m-%d}: {finding}")
 
 
-def go_back_and_forth(settings: Settings, weeks: Sequence[Week]) -> None:
+def roll_back_and_forward(settings: Settings, weeks: Sequence[Week]) -> None:
     """Prints how long a rollback takes, and the way forward again."""
-    if sum(week["promoted"] for week in weeks) < 2:
-        print("\nFewer than two versions have served: there is nothing to go back to.")
+    if sum(week.promoted for week in weeks) < 2:
+        print("\nFewer than two versions have served: there is none to roll back to.")
         return
     champion = registry.champion(settings)
     assert champion is not None
@@ -193,26 +225,28 @@ def go_back_and_forth(settings: Settings, weeks: Sequence[Week]) -> None:
 
 
 def sabotage_served(settings: Settings, weeks: Sequence[Week]) -> list[int]:
-    """Sabotaged versions that shoppers ever saw."""
+    """The sabotaged versions whose lists were live."""
     served = {period.version for period in live_history.live_periods(settings)}
-    return sorted(week["version"] for week in weeks if week["sabotage"] and week["version"] in served)
+    return sorted(week.version for week in weeks if week.sabotage and week.version in served)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook; else a synthetic shop")
-    parser.add_argument("--weeks", type=int, default=8, help="retrains")
-    parser.add_argument("--customers", type=int, default=400, help="of the synthetic shop, as the next three")
+    parser.add_argument(
+        "--data", type=Path, help="a folder of YYYY-MM-DD.csv.gz, or a workbook. Default: a synthetic shop"
+    )
+    parser.add_argument("--weeks", type=int, default=8, help="number of retrains")
+    parser.add_argument("--customers", type=int, default=400, help="of the synthetic shop, like the next three options")
     parser.add_argument("--products", type=int, default=300)
     parser.add_argument("--days", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="where to keep the history as JSON")
+    parser.add_argument("--keep", type=Path, help="where to write the history as JSON")
     options = parser.parse_args()
     if options.weeks < 3:
-        parser.error("fewer than three weeks leave nothing to sabotage in between")
+        parser.error("with fewer than three weeks, no retrain lies between two honest ones")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    # In between: there is always an honest one before and one after.
+    # An honest retrain comes before and after each sabotaged one.
     sabotage = {(options.weeks + 1) // 2: SHUFFLED}
     if options.weeks >= 6:
         sabotage[options.weeks * 3 // 4] = ONE_LIST
@@ -225,15 +259,15 @@ def main() -> None:
         weeks = drill(settings, by_week(days, options.weeks), sabotage, say=lambda line: print(line, flush=True))
         show(settings, weeks)
         print()
-        go_back_and_forth(settings, weeks)
+        roll_back_and_forward(settings, weeks)
         bad = sabotage_served(settings, weeks)
         if options.keep:
-            options.keep.write_text(json.dumps(weeks, default=str, indent=1))
-        promoted = [week for week in weeks if week["promoted"]]
+            options.keep.write_text(json.dumps([asdict(week) for week in weeks], default=str, indent=1))
+        promoted = [week for week in weeks if week.promoted]
     print(f"took {(time.perf_counter() - started) / 60:.1f} minutes")
     if bad or not promoted:
         names = ", ".join(f"v{version}" for version in bad)
-        sys.exit(f"FAILED: sabotaged {names} served." if bad else "FAILED: nothing was ever promoted.")
+        sys.exit(f"FAILED: sabotaged {names} served." if bad else "FAILED: no version was promoted.")
     print("no sabotaged version served")
 
 

@@ -1,12 +1,12 @@
-"""How good the recommendations are, as the storefront gets them: writes `docs/quality.md` and its plot.
+"""How good the recommendations are that the storefront reads: writes `docs/quality.md` and its plot.
 
     python benchmarks/quality.py --data "Online Retail.xlsx"
 
-For each cut, the shop is as it was then: a retrain with that cutoff (backtest, gate, refit, publish), with the recipe's
-defaults, on an embedded Postgres and Redis. Then every list is read from Redis and scored on the 28 days after the cut,
-over the whole catalogue and all customers known at the cut. Peers are trained and scored on the same.
+For each cut, a retrain runs with that cutoff and all defaults, on an embedded Postgres and Redis. Then every list is
+read from Redis and scored on the 28 days after the cut, over the whole catalogue and all customers known at the cut.
+Peers are trained and scored on the same purchases and customers.
 
-The default cuts are for looking at a settled design, and every look is to be reported. Develop on `--development`.
+The default cuts are for a settled design; report every run on them. Develop on `--development`.
 """
 
 import argparse
@@ -53,13 +53,13 @@ Result = TypeVar("Result")
 
 
 def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) -> Figures:
-    """A retrain at the cut, its lists from Redis, and the scores of all."""
+    """Retrains at the cut, reads the lists from Redis, and scores them beside the baselines and peers."""
     cutoff = datetime.fromisoformat(cut)
     started = time.perf_counter()
     outcome = retrain.run(settings, cutoff, run_key=f"cut {cut}", requested_by="benchmark")
     version, published = outcome.version, outcome.publication is not None
     if registry.model_version(settings, version).url is None:
-        retrain.refit(settings, version)  # held by the gate; its lists are scored all the same
+        retrain.refit(settings, version)  # the gate held it; its lists are scored all the same
     truth = of_known(truth_of(interactions, cutoff, cutoff + HOLDOUT))
     if published:
         lists = {CANDIDATE: lists_in_redis(settings, truth.known_customers)}
@@ -84,19 +84,19 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
 
 
 def of_known(truth: Holdout) -> Holdout:
-    """The same truth, without customers whom nobody knew at the cut."""
+    """Removes customers without a purchase before the cut."""
     known = frozenset(truth.known_customers)
     bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
     return replace(truth, bought=bought, cohorts={name: group & known for name, group in truth.cohorts.items()})
 
 
 def lists_in_redis(settings: Settings, customers: Sequence[int]) -> pd.DataFrame:
-    """What a storefront reads, in the columns of `columns.Lists`."""
+    """Reads lists as a storefront does, into the columns of `columns.Lists`."""
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as storefront:
-        found = {customer: storefront.lists_of_customer(customer) for customer in customers}
+        figures = {customer: storefront.lists_of_customer(customer) for customer in customers}
     rows = [
         ("customer", str(customer), name, list(entry.stock_codes))
-        for customer, lists in found.items()
+        for customer, lists in figures.items()
         for name, entry in lists.items()
         if entry.source == "customer"
     ]
@@ -104,31 +104,31 @@ def lists_in_redis(settings: Settings, customers: Sequence[int]) -> pd.DataFrame
 
 
 def cost(parquet: Path, cutoff: datetime, answer: "Connection[Any, Any]") -> None:
-    """Seconds and MB of a backtest, a refit and all lists; in a process of its own, so that its peak is its own."""
+    """Measures seconds and peak MB of a backtest, a refit and all lists. Runs in a process of its own."""
     from ncf_pipeline.model.lists.assemble import customer_lists, product_lists
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
     interactions = pd.read_parquet(parquet).astype({"customer_id": pd.Int64Dtype()})
-    found: Figures = {"cutoff": str(cutoff), "lines": len(interactions)}
+    figures: Figures = {"cutoff": str(cutoff), "lines": len(interactions)}
 
     def timed(name: str, function: Callable[[], Result]) -> Result:
         started = time.perf_counter()
         result = function()
-        found[f"{name}_seconds"] = time.perf_counter() - started
-        found[f"{name}_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        figures[f"{name}_seconds"] = time.perf_counter() - started
+        figures[f"{name}_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         return result
 
     backtest = timed("backtest", lambda: train(interactions, cutoff - HOLDOUT, Recipe(), device="cpu"))
     model = timed("refit", lambda: train(interactions, cutoff, Recipe(), device="cpu", epochs=backtest.epochs))
-    found["epochs"] = model.epochs
-    found["customers"] = len(timed("customers", lambda: customer_lists(model, interactions, cutoff, TOP_N))) // 3
-    found["products"] = len(timed("products", lambda: product_lists(model, interactions, cutoff, TOP_N))) // 2
-    answer.send(found)
+    figures["epochs"] = model.epochs
+    figures["customers"] = len(timed("customers", lambda: customer_lists(model, interactions, cutoff, TOP_N))) // 3
+    figures["products"] = len(timed("products", lambda: product_lists(model, interactions, cutoff, TOP_N))) // 2
+    answer.send(figures)
 
 
 def cost_in_its_own_process(frozen: Snapshot, folder: Path) -> Figures:
-    """See `cost`."""
+    """Runs `cost` in a process of its own, so that the peak is its own."""
     parquet = folder / "interactions.parquet"
     frozen.interactions.to_parquet(parquet)
     spawn = multiprocessing.get_context("spawn")
@@ -136,13 +136,13 @@ def cost_in_its_own_process(frozen: Snapshot, folder: Path) -> Figures:
     process = spawn.Process(target=cost, args=(parquet, frozen.cutoff, sender))
     process.start()
     sender.close()
-    found: Figures = receiver.recv()
+    figures: Figures = receiver.recv()
     process.join()
-    return found
+    return figures
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    """Everything that the page tells, as JSON-able figures."""
+    """Measures everything that the page shows, as figures for JSON."""
     import torch
 
     from ncf_pipeline import __version__
@@ -154,7 +154,7 @@ def measure(options: argparse.Namespace) -> Figures:
     ):
         ingest(settings, [str(options.data)])
         everything = read_snapshot(settings, take_snapshot(settings))
-        found: Figures = {
+        figures: Figures = {
             "date": f"{datetime.now():%Y-%m-%d}",
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             "versions": f"ncf-pipeline {__version__}, torch {torch.__version__}",
@@ -164,33 +164,33 @@ def measure(options: argparse.Namespace) -> Figures:
             "ablation": [],
         }
         for cut in DEVELOPMENT if options.development else options.cuts:
-            found["cuts"].append(look(settings, everything.interactions, cut, options.peers))
+            figures["cuts"].append(look(settings, everything.interactions, cut, options.peers))
         if options.ablation:
-            found["ablation"] = ablate(everything.interactions, [datetime.fromisoformat(cut) for cut in DEVELOPMENT])
-            found["ablation_cuts"] = list(DEVELOPMENT)
-    found["seconds"] = time.perf_counter() - started
-    return found
+            figures["ablation"] = ablate(everything.interactions, [datetime.fromisoformat(cut) for cut in DEVELOPMENT])
+            figures["ablation_cuts"] = list(DEVELOPMENT)
+    figures["seconds"] = time.perf_counter() - started
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="the workbook")
-    source.add_argument("--figures", type=Path, help="write the page again from figures that were kept")
+    source.add_argument("--figures", type=Path, help="write the page from figures that --keep has written")
     parser.add_argument("--cuts", nargs="+", default=list(CUTS), help="first days of holdouts, ascending")
-    parser.add_argument("--development", action="store_true", help="the cuts that the recipe was chosen on")
+    parser.add_argument("--development", action="store_true", help="use the cuts that the recipe was chosen on")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
     parser.add_argument("--no-ablation", dest="ablation", action="store_false")
-    parser.add_argument("--keep", type=Path, help="where to keep the figures as JSON")
+    parser.add_argument("--keep", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--output", type=Path, default=Path("docs/quality.md"))
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("ncf_pipeline").setLevel(logging.INFO)
-    found = json.loads(options.figures.read_text()) if options.figures else measure(options)
+    figures = json.loads(options.figures.read_text()) if options.figures else measure(options)
     if options.keep:
-        options.keep.write_text(json.dumps(found, indent=1))
-    write_page(found, options.output)
-    print(f"{options.output} and its plot are written; {found['seconds']:.0f} s of measuring.")
+        options.keep.write_text(json.dumps(figures, indent=1))
+    write_page(figures, options.output)
+    print(f"{options.output} and its plot are written; measuring took {figures['seconds']:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`docs/quality.md` and its plot, from the figures of `quality.py`; every number on the page is from one run."""
+"""Writes `docs/quality.md` and its plot from the figures of `quality.py`. All numbers on the page are from one run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ TARGETS: dict[str, dict[str, float]] = {
     "2011-10-14": {"for_you": 0.345, "discover": 0.130},
     "2011-11-11": {"for_you": 0.400, "discover": 0.150},
 }
-"""Of Precision@5: somewhat above the best model that was known for this shop."""
+"""Precision@5, somewhat above the best model that was known for this shop."""
 
 NAMES = {
     "candidate": "**this model**",
@@ -32,14 +32,14 @@ Made by `make bench-quality DATA="Online Retail.xlsx"` on {date}: {machine}; {ve
 The shop is UCI's Online Retail: a wholesaler of gifts in the United Kingdom, one year.
 
 ## How it is measured
-For each cut the shop is as it was then. The retrain that a shop would run (backtest, gate, refit, publish, with all
-defaults) sees purchases before the cut only; then every known customer's lists are read from Redis, as the storefront
-reads them, and compared with what the customer bought in the 28 days from the cut on. The whole catalogue is ranked,
-no negatives are sampled, and every customer counts who bought something and was known at the cut. `for_you` is asked
-for all purchases, `discover` for those that were new to the customer. Precision@5 divides by five, always.
-Intervals are 95%, by bootstrap over customers; "ahead" is this model less the other, customer by customer.
-Baselines and peers are trained and scored on the same purchases and customers; LambdaRank sees this model's own
-candidates and features. Their settings are in `ncf_pipeline/model/peers/`, and were not tuned.
+For each cut, a retrain runs as a shop would run it (backtest, gate, refit, publish, with all defaults). It sees only
+purchases before the cut. Then every known customer's lists are read from Redis, as the storefront reads them, and
+compared with what the customer bought in the 28 days from the cut on. The whole catalogue is ranked, and no negatives
+are sampled. Every customer counts who was known at the cut and bought something after it. `for_you` is scored on all
+purchases, `discover` on those that were new to the customer. Precision@5 always divides by five.
+Intervals are 95%, by bootstrap over customers. "ahead" is this model's lead over the other, paired by customer.
+Baselines and peers are trained and scored on the same purchases and customers. LambdaRank sees this model's own
+candidates and features. The peers' settings are in `ncf_pipeline/model/peers/`, and were not tuned.
 
 {targets}
 
@@ -53,29 +53,29 @@ candidates and features. Their settings are in `ncf_pipeline/model/peers/`, and 
 {ablation}## What it costs
 {cost}
 
-## What the metrics say
-P@5, R@5: share of the five places that were bought; share of what was bought that is in them. NDCG@10, MAP@10: the same
-over ten places, where earlier places count more. Revenue@5: share of the customers' holdout spending that went to the
-five products. Coverage: share of the catalogue that is on somebody's list. Novelty, in bits: how few customers had
-bought the products that are recommended. Formulas and sources: `ncf_pipeline/evaluation/`.
+## What the metrics mean
+P@5: share of the five recommended products that were bought. R@5: share of the bought products that are among the five.
+NDCG@10, MAP@10: hits among ten products, where earlier places count more. Revenue@5: share of the customers' holdout
+spending that went to the five products. Coverage: share of the catalogue that is on at least one list. Novelty, in
+bits: higher if fewer customers had bought the recommended products. Formulas and sources: `ncf_pipeline/evaluation/`.
 """
 
 
-def write_page(found: Figures, output: Path) -> None:
+def write_page(figures: Figures, output: Path) -> None:
     """Writes the page, and the plot beside it."""
     plot = output.with_suffix(".svg")
-    draw(found["cuts"], plot)
+    draw(figures["cuts"], plot)
     page = PAGE.format(
-        date=found["date"],
-        machine=found["machine"],
-        versions=found["versions"],
-        minutes=found["seconds"] / 60,
+        date=figures["date"],
+        machine=figures["machine"],
+        versions=figures["versions"],
+        minutes=figures["seconds"] / 60,
         plot=plot.name,
-        targets=targets_table(found["cuts"]),
-        cuts="\n\n".join(cut_tables(cut) for cut in found["cuts"]),
-        cohorts=cohort_table(found["cuts"][-1]),
-        ablation=ablation_table(found),
-        cost=cost_lines(found),
+        targets=targets_table(figures["cuts"]),
+        cuts="\n\n".join(cut_tables(cut) for cut in figures["cuts"]),
+        cohorts=cohort_table(figures["cuts"][-1]),
+        ablation=ablation_table(figures),
+        cost=cost_lines(figures),
     )
     output.write_text(page)
 
@@ -87,7 +87,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def targets_table(cuts: Sequence[Figures]) -> str:
-    """What was aimed at, met or not."""
+    """The targets, met or missed."""
     rows = []
     for cut in cuts:
         for question, target in TARGETS.get(cut["cut"], {}).items():
@@ -107,8 +107,8 @@ def targets_table(cuts: Sequence[Figures]) -> str:
                 ]
             )
     if not rows:
-        return "## Development cuts\nThe recipe was chosen on these; they say nothing of how it does elsewhere."
-    header = ["cut", "list", "Precision@5 [95%]", "target", "", "best of the others here", "ahead of it [95%]"]
+        return "## Development cuts\nThe recipe was chosen on these; they do not show how good it is elsewhere."
+    header = ["cut", "list", "Precision@5 [95%]", "target", "", "best of the others", "ahead of it [95%]"]
     return f"## Targets\n{table(header, rows)}"
 
 
@@ -164,11 +164,11 @@ def cohort_table(cut: Figures) -> str:
     return f"At cut {cut['cut']}.\n\n{table(header, rows)}"
 
 
-def ablation_table(found: Figures) -> str:
+def ablation_table(figures: Figures) -> str:
     """What goes, and how much."""
-    if not found["ablation"]:
+    if not figures["ablation"]:
         return ""
-    whole = found["ablation"][0]
+    whole = figures["ablation"][0]
     rows = [
         [
             row["name"],
@@ -177,25 +177,25 @@ def ablation_table(found: Figures) -> str:
             f"{row['discover']:.4f}",
             "" if row is whole else f"{row['discover'] - whole['discover']:+.4f}",
         ]
-        for row in found["ablation"]
+        for row in figures["ablation"]
     ]
     return f"""## What each part is worth
-Mean Precision@5 over the cuts {", ".join(found["ablation_cuts"])}, on which the recipe was chosen, of customers who
+Mean Precision@5 over the cuts {", ".join(figures["ablation_cuts"])}, on which the recipe was chosen, over customers who
 bought one of their candidates. All variants have the same candidates; the last two rank the whole catalogue. The second
-line shows how much of a difference is chance.
+line shows how much of a difference may be chance.
 
-{table(["", "`for_you`", "less the whole", "`discover`", "less the whole"], rows)}
+{table(["", "`for_you`", "minus the whole", "`discover`", "minus the whole"], rows)}
 
 """
 
 
-def cost_lines(found: Figures) -> str:
+def cost_lines(figures: Figures) -> str:
     """Time and memory of training and scoring, alone in a process."""
-    cost = found["cost"]
+    cost = figures["cost"]
     training, scoring = (
         sum(cost[f"{part}_seconds"] for part in parts) for parts in (("backtest", "refit"), ("customers", "products"))
     )
-    retrains = ", ".join(f"{cut['retrain_seconds']:.0f} s at {cut['cut']}" for cut in found["cuts"])
+    retrains = ", ".join(f"{cut['retrain_seconds']:.0f} s at {cut['cut']}" for cut in figures["cuts"])
     return f"""On all {cost["lines"]:,} purchases, cutoff {cost["cutoff"][:10]}, in a process of its own:
 
 - backtest {cost["backtest_seconds"]:.0f} s and refit {cost["refit_seconds"]:.0f} s of training, {training:.0f} s together, {cost["epochs"]} epochs chosen; at most {cost["refit_peak_mb"]:,} MB;
