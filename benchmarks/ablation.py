@@ -1,7 +1,7 @@
-"""What each part of the model is worth: trained without it, on cuts of the past that the recipe was chosen on.
+"""What each part of the model is worth: trains variants without it, on the cuts that the recipe was chosen on.
 
-All variants have the same candidates, from all sources; what goes is what the network may know of them. A figure is the
-mean Precision@5 over customers who bought one of their candidates, so it lies somewhat above that of all customers.
+All variants rank the same candidates, from all sources; only what the network knows about them differs. A figure is the
+mean Precision@5 over customers who bought one of their candidates, so it is somewhat above that of all customers.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,18 @@ COPURCHASE = (
 
 @dataclass(frozen=True)
 class Variant:
-    """A model without a part: features that it does not see, parts of the network that are still, other settings."""
+    """A model without a part.
+
+    Attributes:
+        name: in the table.
+        without: features that are zero.
+        still: parts of the network that are zero and are not trained.
+        ids: whether customers and products have embeddings of their own.
+        newest_only: whether it is trained on one past instant only.
+        short: whether it is also trained on the instant two weeks before the cutoff.
+        seed: of training.
+        discover_weight: of the loss of `discover`; None for the recipe's.
+    """
 
     name: str
     without: tuple[str, ...] = ()
@@ -78,7 +89,7 @@ PLAIN = {
 
 
 def ablate(interactions: pd.DataFrame, cuts: Sequence[datetime]) -> list[dict[str, Any]]:
-    """Mean figures over the cuts: a row for each variant, `name`, `for_you`, `discover`."""
+    """Trains all variants at all cuts; returns `name` and the mean `for_you` and `discover` of each."""
     rows = [ablate_at(interactions, cut) for cut in cuts]
     return [
         {
@@ -91,9 +102,9 @@ def ablate(interactions: pd.DataFrame, cuts: Sequence[datetime]) -> list[dict[st
 
 
 def ablate_at(interactions: pd.DataFrame, cut: datetime) -> dict[str, tuple[float, float]]:
-    """(for_you, discover) of each variant at a cut; queries are built once for all."""
+    """Trains all variants at a cut; returns (for_you, discover) by name. All share the same queries."""
     recipe, until = Recipe(), microseconds(cut)
-    # The holdout's answers need its events; features and answers of the past look at none of them.
+    # Only the holdout's answers use its events; features and the answers of the past do not.
     events = encode(interactions, cut + timedelta(days=recipe.horizon_days))
     past = [
         (at, chunk) for at, days in instants(events, until, recipe) for chunk in queries_at(events, at, days, recipe)
@@ -103,10 +114,14 @@ def ablate_at(interactions: pd.DataFrame, cut: datetime) -> dict[str, tuple[floa
     known_customers = np.isin(np.arange(len(events.customers)), events.customer[before])
     known_products = np.isin(np.arange(len(events.products)), events.product[before])
     start = Taste(ShopState(events, until, recipe)).by_customers
-    found: dict[str, tuple[float, float]] = {}
+    figures: dict[str, tuple[float, float]] = {}
     for variant in VARIANTS:
-        found[variant.name] = train_variant(variant, recipe, past, held, until, known_customers, known_products, start)
-        print(f"{cut:%Y-%m-%d} {variant.name}: {found[variant.name][0]:.4f} {found[variant.name][1]:.4f}", flush=True)
+        figures[variant.name] = train_variant(
+            variant, recipe, past, held, until, known_customers, known_products, start
+        )
+        print(
+            f"{cut:%Y-%m-%d} {variant.name}: {figures[variant.name][0]:.4f} {figures[variant.name][1]:.4f}", flush=True
+        )
     truth = truth_of(interactions, cut, cut + timedelta(days=recipe.horizon_days))
     for name, peer in PLAIN.items():
         lists = PEERS[peer](interactions, cut, 10, truth.known_customers)
@@ -115,9 +130,9 @@ def ablate_at(interactions: pd.DataFrame, cut: datetime) -> dict[str, tuple[floa
             for question, new_only in (("for_you", False), ("discover", True))
             for table in [score_by_customer(lists, truth, question=question, k=5)]
         )
-        found[name] = for_you, discover
-        print(f"{cut:%Y-%m-%d} {name}: {found[name][0]:.4f} {found[name][1]:.4f}", flush=True)
-    return found
+        figures[name] = for_you, discover
+        print(f"{cut:%Y-%m-%d} {name}: {figures[name][0]:.4f} {figures[name][1]:.4f}", flush=True)
+    return figures
 
 
 def train_variant(
@@ -130,7 +145,7 @@ def train_variant(
     known_products: npt.NDArray[np.bool_],
     start: Weights,
 ) -> tuple[float, float]:
-    """(for_you, discover) on the holdout after the cut."""
+    """Trains a variant; returns (for_you, discover) on the holdout after the cut."""
     recipe = replace(recipe, seed=variant.seed)
     if variant.discover_weight is not None:
         recipe = replace(recipe, discover_weight=variant.discover_weight)
@@ -158,7 +173,7 @@ def train_variant(
 
 
 def without(chunk: Chunk, hidden: Sequence[int]) -> Chunk:
-    """The chunk with these columns of features zero; a feature that never varies says nothing."""
+    """Sets columns of features to zero: a feature that does not vary carries no information."""
     if not hidden:
         return chunk
     features = chunk.contexts.features.copy()
@@ -167,7 +182,7 @@ def without(chunk: Chunk, hidden: Sequence[int]) -> Chunk:
 
 
 def answered(chunks: Sequence[Chunk], events: Events, *, new_only: bool) -> set[int]:
-    """Ids of the customers over whom the figures are."""
+    """Ids of the customers that the figures are over."""
     ids: set[int] = set()
     for chunk in chunks:
         owner = np.repeat(chunk.contexts.customer, np.diff(chunk.contexts.start))

@@ -142,7 +142,7 @@ def cut_tables(cut: Figures) -> str:
 
 
 def cohort_table(cut: Figures) -> str:
-    """The model and the shop's best rule without one, by kind of customer."""
+    """The model and its strongest baseline, by cohort."""
     cohorts = list(dict.fromkeys(entry["cohort"] for entry in cut["scores"]))
     rows = []
     for cohort in cohorts:
@@ -165,7 +165,7 @@ def cohort_table(cut: Figures) -> str:
 
 
 def ablation_table(figures: Figures) -> str:
-    """What goes, and how much."""
+    """The variants of the model, and what each loses."""
     if not figures["ablation"]:
         return ""
     whole = figures["ablation"][0]
@@ -190,7 +190,7 @@ line shows how much of a difference may be chance.
 
 
 def cost_lines(figures: Figures) -> str:
-    """Time and memory of training and scoring, alone in a process."""
+    """Time and memory of training and scoring, measured in a process of its own."""
     cost = figures["cost"]
     training, scoring = (
         sum(cost[f"{part}_seconds"] for part in parts) for parts in (("backtest", "refit"), ("customers", "products"))
@@ -250,5 +250,5 @@ def of(cut: Figures, question: str, cohort: str = "everyone") -> dict[str, Figur
 
 
 def interval(entry: Figures, name: str) -> str:
-    """Both ends."""
+    """The ends of an interval, as text."""
     return f"[{entry[f'{name}_low']:.4f}, {entry[f'{name}_high']:.4f}]"

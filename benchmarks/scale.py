@@ -1,10 +1,10 @@
-"""How training and scoring grow: `python benchmarks/scale.py` writes docs/scale.md.
+"""How training and scoring scale: `python benchmarks/scale.py` writes docs/scale.md.
 
-One size alone: `--only 2500,70000,1500000`. A shop with many customers, scored by a model that learned from a sample
-of them: `--only 1000000,5000,10000000 --train-on 4000 --score 100000`.
+`--only 2500,70000,1500000` measures one size. `--only 1000000,5000,10000000 --train-on 4000 --score 100000` trains on a
+sample of the customers, and scores many.
 
-Each size is a shop of its own, made up, in a process of its own, so that its peak memory is its own. Seconds are
-wall clock, with CPU seconds beside them: on a machine that others use, only the latter can be compared.
+Each size is a made-up shop in a process of its own, so that its peak memory is its own. Seconds are wall clock, and CPU
+seconds are beside them: if others use the machine, only CPU seconds are comparable.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-# Customers, products, lines. The usual shop is about half as large as the real one; each of the others differs in one.
+# Customers, products, lines. The usual shop is about half as large as Online Retail; the others differ in one number.
 USUAL = (2_000, 2_000, 200_000)
 GROWTH = {
     "customers": [(1_000, 2_000, 200_000), USUAL, (4_000, 2_000, 200_000)],
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 
 
 def make_interactions(customers: int, products: int, lines: int, seed: int = 0) -> pd.DataFrame:
-    """Lines of customers who buy favourites of theirs, products of three groups that they like, and best sellers."""
+    """Makes lines of customers who buy their favourites, products of three groups that they like, and best sellers."""
     random = np.random.default_rng(seed)
     groups = max(products // GROUP, 3)
     liked = random.integers(groups, size=(customers, 3))
@@ -91,7 +91,7 @@ def make_interactions(customers: int, products: int, lines: int, seed: int = 0) 
 
 
 def made_up_descriptions(products: int, random: np.random.Generator) -> npt.NDArray[np.str_]:
-    """Four words of two thousand, some of them everywhere, and one that its group of products shares."""
+    """Makes descriptions: four of two thousand words, some very frequent, and a word for the product's group."""
     words = np.array(["".join(letters) for letters in itertools.product("abcdefghijklm", repeat=3)])[:2000]
     chosen = np.minimum(random.zipf(1.3, size=(products, 4)) - 1, len(words) - 1)
     groups = ["".join("abcdefghij"[int(digit)] for digit in f"{index // GROUP:05d}") for index in range(products)]
@@ -101,7 +101,7 @@ def made_up_descriptions(products: int, random: np.random.Generator) -> npt.NDAr
 def measure(
     customers: int, products: int, lines: int, *, epochs: int | None, train_on: int | None, score: int | None
 ) -> Figures:
-    """Seconds and MB of one size."""
+    """Measures seconds and MB of one size."""
     from ncf_pipeline.model.lists.assemble import ListMaker
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
@@ -123,7 +123,7 @@ def measure(
     figures["epochs"] = len(model.history)
     _forget_peak()
     maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF))
-    # Shops of any size: what the customers share is made by the first batch.
+    # The first batch computes what all customers share.
     timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
     shards = 1 if score is None else max(1, maker.known // score)
     rows = timed("score", lambda: sum(len(lists) for lists in maker.customers(10, shard=(0, shards))))
@@ -133,7 +133,7 @@ def measure(
 
 
 def _forget_peak() -> None:
-    """Peaks from here on are of what comes; Linux only."""
+    """Resets the peak, so that it is that of what follows. Linux only."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -151,12 +151,11 @@ def _status_mb(name: str) -> int:
 
 
 def in_a_process(size: Size, options: Mapping[str, int | None]) -> Figures:
-    """Figures of one size, in a process of its own."""
+    """Measures one size in a process of its own."""
     command = [sys.executable, __file__, "--here", "--only", ",".join(map(str, size))]
     for name, value in options.items():
         command += [] if value is None else [f"--{name}", str(value)]
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{size} failed:\n{done.stderr}")
     figures: Figures = json.loads(done.stdout)
@@ -171,7 +170,7 @@ HEAD = (
 
 
 def row(f: Figures) -> str:
-    """One size as a row of the table."""
+    """Writes one size as a row of the table."""
     scoring, cpu = (round(f[f"state{unit}"] + f[f"first{unit}"] + f[f"score{unit}"], 1) for unit in ("_s", "_cpu_s"))
     return (
         f"| {f['customers']:,} | {f['products']:,} | {f['lines']:,} | {f['epochs']} "
@@ -181,7 +180,7 @@ def row(f: Figures) -> str:
 
 
 def growth(name: str, figures: Sequence[Figures]) -> str:
-    """How much more the largest of three sizes takes than the smallest."""
+    """Compares the largest of three sizes with the smallest."""
     small, large = figures[0], figures[-1]
     times = large[name] / small[name]
     training = large["train_cpu_s"] / small["train_cpu_s"]
@@ -190,7 +189,7 @@ def growth(name: str, figures: Sequence[Figures]) -> str:
     )
     return (
         f"- {times:.0f} times the {name}: training takes {training:.1f} times the CPU seconds, scoring {scoring:.1f} "
-        f"times; the peak of training goes from {small['train_mb']:,} to {large['train_mb']:,} MB. "
+        f"times; the peak of training grows from {small['train_mb']:,} to {large['train_mb']:,} MB. "
         f"{_shape(training, times).capitalize()} in training, {_shape(scoring, times)} in scoring."
     )
 
@@ -200,8 +199,8 @@ def _shape(ratio: float, times: float) -> str:
 
 
 def report(epochs: int | None) -> None:
-    """All sizes, as docs/scale.md."""
-    # Of a fixed number of epochs: what an inner holdout chooses differs from shop to shop.
+    """Measures all sizes, and writes docs/scale.md."""
+    # The number of epochs is fixed, because an inner holdout chooses differently from shop to shop.
     sizes = dict.fromkeys(itertools.chain.from_iterable(GROWTH.values()))
     known = {size: in_a_process(size, {"epochs": 1}) for size in sizes}
     known[LARGE_CATALOGUE] = in_a_process(LARGE_CATALOGUE, {"epochs": epochs})
@@ -209,16 +208,16 @@ def report(epochs: int | None) -> None:
     per_second = many["scored"] / many["score_s"]
     once = many["state_s"] + many["first_s"]
     lines = [
-        "# How it grows",
+        "# How it scales",
         "",
         "<!-- Written by benchmarks/scale.py: run `make bench-scale` instead of editing it. -->",
         "",
         f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores. "
         "Made-up shops, each in a process of its own. "
-        "Seconds are wall clock, CPU seconds in parentheses: where these are far apart, other jobs had the cores. "
-        "Peaks include the interactions. Training is one "
-        "epoch, of the last shop as many as its inner holdout chooses, and the training anew "
-        "with as many. Scoring is every customer's three lists.",
+        "Seconds are wall clock, CPU seconds in parentheses: if these differ much, other jobs used the cores. "
+        "Peaks include the interactions. Training is one epoch; "
+        "for the last shop, the epochs that its inner holdout chooses, and the final training with as many. "
+        "Scoring makes three lists for every customer.",
         "",
         HEAD,
         "| --- " * 9 + "|",
@@ -229,12 +228,12 @@ def report(epochs: int | None) -> None:
         "## A million customers",
         "",
         f"{many['customers']:,} customers, {many['products']:,} products, {many['lines']:,} lines; the model "
-        f"learned from {SAMPLE:,} of the customers, and the others came after. What all customers share took "
+        f"was trained on {SAMPLE:,} of the customers, and the others came after. What all customers share took "
         f"{once:.0f} s, once in each process. Then {many['scored']:,} customers "
         f"were scored at {per_second:,.0f} a second: all would "
         f"take about {(once + many['customers'] / per_second) / 60:.0f} minutes in one process (extrapolated), less in "
         f"shards on several machines. The interactions took {many['data_mb']:,} MB, the peak of scoring was "
-        f"{many['score_mb']:,} MB; after the first customer it had been {many['first_mb']:,} MB.",
+        f"{many['score_mb']:,} MB; after the first customer it was {many['first_mb']:,} MB.",
     ]
     path = Path(__file__).parent.parent / "docs" / "scale.md"
     path.write_text("\n".join(lines) + "\n")
@@ -245,10 +244,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="one size: customers,products,lines")
     parser.add_argument(
-        "--epochs", type=int, help="of the one size, or of the large catalogue: not chosen on an inner holdout"
+        "--epochs",
+        type=int,
+        help="number of epochs, of the one size or the large catalogue. Default: chosen on an inner holdout",
     )
-    parser.add_argument("--train-on", type=int, help="only so many customers")
-    parser.add_argument("--score", type=int, help="only about so many customers")
+    parser.add_argument("--train-on", type=int, help="train on this many customers")
+    parser.add_argument("--score", type=int, help="score about this many customers")
     parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
     options = parser.parse_args()
     if options.only is None:
