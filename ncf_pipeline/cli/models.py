@@ -69,12 +69,13 @@ def retrain(
 ) -> None:
     """Train a candidate, evaluate it, and serve it if the gate lets it through.
 
-    Runs the stages of the `retrain_recommender` DAG in the same order: snapshot, backtest, gate, refit, approval,
-    register, publish. Also measures the lists that were live since the last retrain.
+    The stages and their order are those of the DAG `retrain_recommender`:
+    snapshot, live performance, backtest, gate, refit, register, publish.
 
-    If NCF_APPROVAL is on, a person must approve a version that passed the gate. At a terminal, the command shows the
-    gate's reasons and asks. Without a terminal, or with --json, it needs --approved-by, and fails before it trains
-    otherwise.
+    If NCF_APPROVAL is on, a person must approve a version that passed the gate.
+    At a terminal, the command shows the gate's reasons and asks.
+    Elsewhere, or with --json, it fails before it trains unless --approved-by is
+    given.
     """
     from ncf_pipeline.training import report as reports
     from ncf_pipeline.training import retrain as stages
@@ -122,10 +123,11 @@ def evaluate(
     peers: Annotated[bool, typer.Option(help="Also train other models: kNN, EASE, iALS, BPR, LambdaRank, NCF.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train the recipe as a backtest, and compare it with baselines and other models, with 95% intervals.
+    """Train the recipe as a backtest, and compare it with baselines and other models.
 
-    Nothing that serves changes. The other models take two or three minutes more. A wide terminal shows more metrics,
-    --json shows all of them.
+    Shows 95% intervals. Nothing that serves changes.
+    The other models take two or three minutes more.
+    A wide terminal shows more metrics, and --json shows all of them.
     """
     from ncf_pipeline.training.evaluate import evaluate as evaluate_stage
 

@@ -47,6 +47,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
     """Decides whether the version may serve; stores and logs the decision with its reasons.
 
     Raises:
+        InputError: there is no such version.
         ArtifactError: the backtest's model is missing or damaged.
     """
     candidate = registry.model_version(settings, version)

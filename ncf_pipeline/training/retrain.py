@@ -259,6 +259,7 @@ def refit(settings: Settings, version: int) -> bool:
         Whether it may serve. If not, the version is held, and the reason is stored and logged.
 
     Raises:
+        InputError: there is no such version.
         TrainingError: training failed.
         ArtifactError: the snapshot or the evaluated model is missing or damaged.
     """
@@ -320,7 +321,7 @@ def register(settings: Settings, version: int, approval: Answer | None = None) -
         Whether it serves. If not, the version is held, and the reason is stored and logged.
 
     Raises:
-        InputError: the gate holds the version, or it has no artifact.
+        InputError: there is no such version, the gate holds it, or it has no artifact.
     """
     entry = registry.model_version(settings, version)
     reason = f"the gate let it through; {approval}" if approval else "the gate let it through"
@@ -343,6 +344,7 @@ def publish(settings: Settings, version: int) -> int:
         The publication's number.
 
     Raises:
+        InputError: there is no such version.
         SupersededError: another version serves by now, such as after a rollback. The previous lists stay live.
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
