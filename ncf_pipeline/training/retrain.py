@@ -85,7 +85,7 @@ def run(
 ) -> Outcome:
     """Runs all stages of a retrain, in the order that each of its callers and the DAG follow.
 
-    Each stage is a task of the DAG `retrain_recommender`, and has the same name there. The one task more, `held`,
+    Each stage is a task of the DAG `retrain_recommender`, and has the same name there. One more task, `held`,
     rejects the version after a no.
 
     Args:
