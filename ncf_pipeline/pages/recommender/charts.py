@@ -1,6 +1,6 @@
-"""Where the marks of a chart are. A template draws them, so that they have the page's colours and fonts.
+"""The places of a chart's marks. A template draws them, in the page's colours and fonts.
 
-Across, places are in percent of the chart's width, which the browser knows; down, in pixels.
+Horizontal places are in percent of the chart's width, which only the browser knows; vertical places are in pixels.
 """
 
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 HEIGHT = 190
-"""Pixels between the largest value and 0."""
+"""Pixels between the top of the axis and 0."""
 
 TOP = 12
-"""Pixels above the largest value."""
+"""Pixels above the axis."""
 
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
 _MOST_TICKS = 6
@@ -22,12 +22,12 @@ class Value:
     """One value of a series.
 
     Attributes:
-        place: of its label, from 0.
-        mean: the value itself; 0 to 1.
-        low: lower end of its interval, if it has one.
-        high: upper end.
-        words: what it is, for whoever points at it.
-        kind: names its mark in the style.
+        place: index of its label, from 0.
+        mean: the value itself, in [0, 1].
+        low: lower end of its interval; None without an interval.
+        high: upper end of its interval; None without an interval.
+        words: text of its tooltip.
+        kind: class of its mark in the style sheet.
     """
 
     place: int
@@ -40,7 +40,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Series:
-    """Values that belong together; `name` says so in the legend and in the style, `shift` keeps their marks apart."""
+    """Values of one recommender.
+
+    Attributes:
+        name: its class in the style sheet and in the legend.
+        values: from left to right.
+        shift: pixels to the right, so that marks of different series do not cover each other.
+    """
 
     name: str
     values: Sequence[Value]
@@ -49,7 +55,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value is drawn: `x` in percent, `y` and the ends of its interval in pixels."""
+    """The place of a value: `x` in percent; `y` and the ends of its interval in pixels."""
 
     x: float
     y: float
@@ -61,7 +67,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """A line from a mark to the next one."""
+    """A line from one mark to the next: `x` in percent, `y` in pixels."""
 
     x1: float
     y1: float
@@ -71,7 +77,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A series as it is drawn."""
+    """A series with the places of its marks and lines."""
 
     name: str
     shift: int
@@ -81,13 +87,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series over labels.
+    """A chart of several series.
 
     Attributes:
-        title: what is shown.
-        summary: what a person who does not see it is told.
-        labels: where each is, in percent; its lines; and whether it stays where there is little room.
-        ticks: where each is, in pixels, and its text.
+        title: its caption.
+        summary: its content in words, for a screen reader.
+        labels: of the horizontal axis: place in percent, lines of text, and whether it stays in a narrow chart.
+        ticks: of the vertical axis: place in pixels, and text.
         series: those that have values.
         height: pixels from the top to 0.
     """
@@ -101,13 +107,13 @@ class Chart:
 
 
 def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Sequence[Series]) -> Chart:
-    """Where everything is.
+    """Places the marks of a chart.
 
     Args:
-        title: what is shown.
-        summary: what a person who does not see it is told.
+        title: its caption.
+        summary: its content in words, for a screen reader.
         labels: the lines of each label, from left to right.
-        series: what is drawn; the last one on top.
+        series: what to draw; the last one is on top.
     """
     shown = [value for each in series for value in each.values]
     step, top = _scale(max((max(value.mean, value.high or 0) for value in shown), default=0))
@@ -117,7 +123,7 @@ def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Seq
     return Chart(
         title,
         summary,
-        # Counted from the newest, which always stays.
+        # In a narrow chart every few labels stay, counted from the newest, which always stays.
         tuple(
             (round(x, 2), label, (len(labels) - 1 - place) % every == 0)
             for place, (x, label) in enumerate(zip(across, labels, strict=True))
@@ -144,7 +150,7 @@ def _drawn(series: Series, across: Sequence[float], top: float) -> Drawn:
 
 
 def _scale(largest: float) -> tuple[float, float]:
-    """A round step, and the top of the axis: a multiple of it that nothing is above."""
+    """Returns a round step, and the top of the axis: the first multiple of the step that no value exceeds."""
     step = next((step for step in _STEPS if largest / step <= _MOST_TICKS), _STEPS[-1])
     top = step
     while top < largest:

@@ -212,7 +212,7 @@ def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else
     page.get_by_role("link", name="Recommender").click()
     frame = page.frame_locator("iframe[title=Recommender]")
     # of the line with no quantity
-    assert frame.locator("h1").inner_text(timeout=60_000).endswith("1 thing wants a look")
+    assert frame.locator("h1").inner_text(timeout=60_000).endswith("1 thing needs attention")
     assert "a day.csv" in frame.locator("#batches ~ .batches").inner_text()
     frame.get_by_label("Customer number").fill("17850")
     frame.get_by_role("button", name="Show lists").click()

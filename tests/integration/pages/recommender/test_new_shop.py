@@ -15,7 +15,7 @@ def page(site, settings):
 
 
 def test_a_new_shop_is_told_what_to_do_first_and_what_is_done(page, settings):
-    assert "<title>Nothing serves yet · Recommender</title>" in page()
+    assert "<title>No model is serving yet · Recommender</title>" in page()
     assert re.findall(r'<li class="(done|next|later)">', page()) == ["next", "later", "later"]
     for section in ("retrains", "live", "experiments", "decisions", "batches"):
         assert re.search(rf'id="{section}">[^<]*</h2>\s*<p class="empty">[^<]* yet', page())
