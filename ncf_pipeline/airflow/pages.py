@@ -1,4 +1,4 @@
-"""The pages under `/recommender` in Airflow's UI, only for users who are logged in."""
+"""The pages under `/recommender` in Airflow's UI. Only users who are logged in and may see the DAG see them."""
 
 from typing import Annotated
 
@@ -8,13 +8,15 @@ from fastapi.responses import HTMLResponse
 
 from ncf_pipeline.airflow.settings import task_settings
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.pages import HEADERS
 from ncf_pipeline.pages.recommender.app import routes, static_files
 from ncf_pipeline.settings import load_settings
 
-# A page holds what files held: nothing in it may load or run anything. A figure is in the page, as an image.
+# Such a page is one file: its style and figures are inside. It shows text from invoices: it may load and run nothing.
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    "Cache-Control": "no-store",
+    **HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'",
 }
 
 _SEES_MODELS = Depends(requires_access_dag("GET", param_dag_id="retrain_recommender"))
@@ -30,7 +32,7 @@ app.include_router(routes(task_settings, seen_by=[_SEES_MODELS], customers_seen_
     dependencies=[Depends(requires_access_dag("GET", param_dag_id="ingest_invoices"))],
 )
 def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
-    """The page of a validated batch."""
+    """The Data Docs of a batch: every rule, and the lines that broke it."""
     from ncf_pipeline.ingest import data_docs
 
     try:
@@ -41,7 +43,7 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
 
 @app.get("/models/v{version}", dependencies=[_SEES_MODELS])
 def model_page(version: Annotated[int, Path(ge=1)]) -> HTMLResponse:
-    """What the gate decided about a version, and why."""
+    """The page of a model version: the gate's decision, the evaluation and the figures."""
     from ncf_pipeline.pages import model_page
     from ncf_pipeline.training import report as reports
 

@@ -1,6 +1,6 @@
-"""What this package adds to Airflow's UI, found through its entry point.
+"""What this package adds to Airflow's UI. Airflow finds it through an entry point.
 
-Every task loads it, so the pages themselves are imported only where they are served.
+Every task imports this module, so the pages themselves are imported only when the API server answers a request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,11 +18,11 @@ async def _pages(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callab
     await app(scope, receive, send)
 
 
-_PAGE = PREFIX.lstrip("/")  # relative: Airflow's UI knows under which path it is served itself
+_PAGE = PREFIX.lstrip("/")  # relative, because Airflow's UI may be served under a path of its own
 
 
 class RecommenderPlugin(AirflowPlugin):
-    """Pages under `/recommender`, an entry in the navigation, and the links to them."""
+    """The pages under `/recommender`, their entry in the navigation, and the links from tasks to them."""
 
     name = "recommender"
     fastapi_apps = [{"app": _pages, "url_prefix": PREFIX, "name": "Recommender"}]  # noqa: RUF012

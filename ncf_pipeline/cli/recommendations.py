@@ -77,14 +77,15 @@ def bundles(
 
     with serving(load_settings()) as settings:
         all_bundles = bundles_stage(settings)
-        shown = [asdict(bundle) for bundle in all_bundles[:limit]]
-        described = descriptions(settings, sorted({code for bundle in shown for code in bundle["stock_codes"]}))
-    for bundle in shown:
-        bundle["descriptions"] = [described.get(code) for code in bundle["stock_codes"]]
+        shown = all_bundles[:limit]
+        described = descriptions(settings, sorted({code for bundle in shown for code in bundle.stock_codes}))
     if as_json:
-        typer.echo(json.dumps({"found": len(all_bundles), "bundles": shown}, ensure_ascii=False))
+        rows = [
+            {**asdict(bundle), "descriptions": [described.get(code) for code in bundle.stock_codes]} for bundle in shown
+        ]
+        typer.echo(json.dumps({"found": len(all_bundles), "bundles": rows}, ensure_ascii=False))
     elif shown:
-        Console().print(tables.bundles_table(shown, found=len(all_bundles)))
+        Console().print(tables.bundles_table(shown, described, total=len(all_bundles)))
     else:
         support = f"{settings.bundle_min_support:.1%}"
         Console().print(

@@ -1,31 +1,32 @@
-"""How results look in a terminal: rich tables."""
+"""Tables of results for a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-# pandas and psycopg2 are loaded where there is something to show: not for `--help`, and not for a light installation.
+# `--help` and a light installation do without pandas and psycopg2.
 if TYPE_CHECKING:
     from ncf_pipeline.evaluation.scores import Scores
     from ncf_pipeline.ingest.summary import BatchSummary
+    from ncf_pipeline.model.lists.bundles import Bundle
     from ncf_pipeline.registry.live_periods import PublicationPerformance
     from ncf_pipeline.registry.versions import ModelVersion, StoredDecision
 
 _WINDOWS = 12
-"""How many windows of live performance are shown: the last ones."""
+"""How many windows of live performance a table shows: the last ones."""
 
 _ROOMY, _WIDE, _WIDER = 85, 105, 135
-"""Columns that a terminal needs for two spaces between columns, for the interval of precision, for more metrics."""
+"""Widths from which a terminal has room for wider gaps, for the interval of precision, and for more metrics."""
 
 
 def batch_lines(batch: "BatchSummary") -> RenderableType:
-    """Lines read, merged, unchanged and quarantined, with a row for each reason."""
+    """Makes a table of the lines read, merged, unchanged and quarantined, with a row for each broken rule."""
     table = Table(title=f"Batch {batch.counts.batch_id}: {batch.source}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -39,11 +40,11 @@ def batch_lines(batch: "BatchSummary") -> RenderableType:
 def evaluation_table(
     scores: Iterable["Scores"], *, title: str, cohorts: bool = False, intervals: bool = False
 ) -> RenderableType:
-    """A table for each question (and cohort): a row for each recommender, the candidate in bold. Fits 80 columns.
+    """Makes a table for each question and cohort, with a row for each recommender. It fits 80 columns.
 
     Args:
         scores: of the evaluation.
-        title: of the tables.
+        title: a line above the tables.
         cohorts: show every cohort, not only everyone.
         intervals: show the candidate's lead with its 95% interval; in a wide terminal also the interval of precision,
             and in a wider one MAP, the share of revenue, and novelty in bits.
@@ -74,11 +75,11 @@ def evaluation_table(
 
 
 def decision_lines(decision: "StoredDecision | None", version: int) -> RenderableType:
-    """The gate's decision with its reasons, what was compared, who requested the retrain, and the thresholds.
+    """Lists the gate's decision: its reasons, what it compared with, who requested the retrain, and the thresholds.
 
     Args:
         decision: the stored one; None before the gate has decided.
-        version: the version that it is about.
+        version: the version that was decided on.
     """
     from ncf_pipeline.evaluation import summary
 
@@ -103,7 +104,7 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
 
 
 def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
-    """How a version's lists performed while they were live: the last windows of each question. Fits 80 columns.
+    """Makes a table for each question of how a version's lists performed while they were live. It fits 80 columns.
 
     Args:
         rows: of one version, for each publication, window, recommender and question.
@@ -140,32 +141,32 @@ def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
     return Group(*tables)
 
 
-def bundles_table(bundles: Sequence[dict[str, Any]], *, found: int) -> RenderableType:
-    """Product sets that sell together, a product a line. Fits 80 columns.
+def bundles_table(bundles: Sequence["Bundle"], descriptions: Mapping[str, str], *, total: int) -> RenderableType:
+    """Makes a table of products that sell together, one product a line. It fits 80 columns.
 
     Args:
-        bundles: the fields of `model.bundles.Bundle`, with `descriptions`.
-        found: how many there are, with those that are not shown.
+        bundles: those to show.
+        descriptions: by stock code; a product that is missing here has only its code.
+        total: how many bundles there are, including those that are not shown.
     """
-    title = f"Bundles with the most revenue, {len(bundles)} of {found:,}"
+    title = f"Bundles with the most revenue, {len(bundles)} of {total:,}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True)
     table.add_column("products")
     for name in ("support", "confidence", "lift", "revenue"):
         table.add_column(name, justify="right", no_wrap=True)
     for bundle in bundles:
-        named = zip(bundle["stock_codes"], bundle["descriptions"], strict=True)
         table.add_row(
-            Text("\n".join(f"{code} {description or ''}".rstrip() for code, description in named)),
-            f"{bundle['support']:.1%}",
-            f"{bundle['confidence']:.0%}",
-            f"{bundle['lift']:.1f}",
-            f"{bundle['revenue']:,.0f}",
+            Text("\n".join(f"{code} {descriptions.get(code, '')}".rstrip() for code in bundle.stock_codes)),
+            f"{bundle.support:.1%}",
+            f"{bundle.confidence:.0%}",
+            f"{bundle.lift:.1f}",
+            f"{bundle.revenue:,.0f}",
         )
     return table
 
 
 def versions_table(versions: Iterable["ModelVersion"]) -> RenderableType:
-    """All model versions, in the order given."""
+    """Makes a table of model versions, in the order given."""
     table = Table(title="Model versions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("version", "state", "cutoff", "snapshot", "created", "promoted"):
         table.add_column(name)

@@ -39,7 +39,7 @@ def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
                 label=words if reports else None,
             )
         axes.set_xlabel("epoch")
-        axes.set_ylabel("loss of a query")
+        axes.set_ylabel("mean loss of a query")
         axes.set_xticks(sorted({report.epoch for report in history}))
         if history:
             axes.legend(frameon=False)
@@ -100,7 +100,7 @@ def _trend(axes: Axes, shown: Sequence[RecentRetrain]) -> None:
     axes.set_xticks(places, [f"v{each.version}\n{each.cutoff:%m-%d}" for each in shown], fontsize=6)
     axes.set_xlim(-0.5, max(len(shown), 1) - 0.5)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("version, and month and day of its cutoff")
+    axes.set_xlabel("version and cutoff (month-day)")
     if shown:
         axes.set_ylabel(f"Precision@{shown[-1].k}")
         axes.legend(frameon=False, fontsize=7, loc="lower left")

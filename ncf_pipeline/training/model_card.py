@@ -30,23 +30,22 @@ def render(
         decision: the gate's; None before it has decided.
         warning: shown above how the model was trained.
     """
-    bought = snapshot.interactions
     parts = [
         f"# Model v{version}",
         "",
-        "Recommends what a customer of this shop buys next, from what customers bought before. "
+        "Recommends what a customer of this shop will buy next, from what customers bought before. "
         "Neural collaborative filtering (He et al. 2017) with purchase context.",
         "",
-        "## Learned from",
+        "## Trained on",
         f"- Snapshot {snapshot.snapshot_id}, SHA-256 `{snapshot.sha256}`",
         f"- Purchases before {model.cutoff}: {len(model.customers):,} customers, {len(model.products):,} products, "
-        f"{len(bought):,} lines in the snapshot",
+        f"{len(snapshot.interactions):,} lines in the snapshot",
         "",
         f"## Evaluation on the holdout before {snapshot.cutoff}",
         "",
         *_table(scores),
         "",
-        "The whole catalogue is ranked; a customer without a list scores 0.",
+        "Each recommender ranks the whole catalogue. A customer without a list scores 0.",
         "",
         *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
         "",
@@ -104,7 +103,7 @@ def epoch_line(report: EpochReport) -> str:
 def _table(scores: Sequence[Scores]) -> list[str]:
     tables = evaluation_tables(scores)
     if not tables:
-        return ["No scores."]
+        return ["Not evaluated."]
     head = ("list", "cohort", "customers", "recommender", *tables[0].headings)
     return [
         _line(head),
@@ -123,7 +122,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _gate(decision: StoredDecision | None) -> list[str]:
     if decision is None:
-        return ["## Gate", "Not decided yet: this is the backtest's model."]
+        return ["## Gate", "The gate has not decided yet: this is the model of the backtest."]
     outcome = "Let through" if decision.promote else "Held"
     details = decision.details
     return [
