@@ -1,4 +1,4 @@
-"""The pages in Airflow's UI: nobody sees one who is not logged in."""
+"""The pages in Airflow's UI: only users who are logged in see them."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def app(dags):
     return app
 
 
-def test_every_page_asks_who_somebody_is_before_anything_else(app):
+def test_every_page_first_requires_a_login(app):
     from fastapi.routing import APIRoute
     from fastapi.testclient import TestClient
 
@@ -24,7 +24,7 @@ def test_every_page_asks_who_somebody_is_before_anything_else(app):
             assert (asked.status_code, asked.json()) == (401, {"detail": "Not authenticated"}), path
 
 
-def test_what_airflow_shows_of_it_exists(app):
+def test_the_entry_in_the_navigation_leads_to_existing_pages_and_icons(app):
     from fastapi.testclient import TestClient
 
     from ncf_pipeline.airflow.plugin import RecommenderPlugin

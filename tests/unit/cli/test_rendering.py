@@ -1,4 +1,4 @@
-"""What a terminal of 80 columns shows."""
+"""Tables fit the terminal."""
 
 import io
 from dataclasses import replace
@@ -22,7 +22,7 @@ BEHIND = replace(CANDIDATE, recommender="personal_frequency", ahead=0.0508, ahea
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal of a width; prints into it, and gives what it shows."""
+    """Prints to a terminal of a given width; returns what it shows."""
 
     def show(width, make):
         monkeypatch.setenv("COLUMNS", str(width))
@@ -49,7 +49,7 @@ def test_a_wide_terminal_shows_more(terminal):
     assert "novelty" not in text
 
 
-def test_the_widest_shows_all_that_is_known(terminal):
+def test_the_widest_terminal_shows_all_metrics(terminal):
     earlier = replace(CANDIDATE, map_at_10=None, revenue_at_k=None, novelty=None)
     text = terminal(140, lambda: tables.evaluation_table([CANDIDATE, BEHIND, earlier], title="v1", intervals=True))
     assert "…" not in text

@@ -44,7 +44,7 @@ REASONS = [
 
 @pytest.fixture
 def shop(settings):
-    """A shop with customers, prices and one publication; gives its settings."""
+    """The settings of a shop with customers, prices and one publication."""
     begin = datetime(2011, 6, 1)
     lines = [
         (f"{customer}{day:02d}", number, code, NAMES[number], 2 + number, begin + timedelta(days=day), 1.25 + number,
@@ -84,7 +84,7 @@ def shop(settings):
 
 @pytest.fixture
 def serve():
-    """Serves the demo as `ncf-pipeline storefront` does; gives its address."""
+    """Serves the demo as `ncf-pipeline storefront` does; returns its address."""
     started = []
 
     def start(settings):

@@ -31,7 +31,7 @@ def test_a_customer_a_product_and_a_visitor_by_keyboard_alone(shop, serve, page,
         "Fits what you buy",
         "Chosen by the shop",
         "You bought this before",
-        "New in the shop",  # the ninth is of a later version: it has no words here, and is left out
+        "New in the shop",  # the ninth has a code of a later version, which this one does not show
     ]
     assert texts(page, "section:nth-of-type(1) .card .price")[:2] == ["£1.25", "£2.25"]
     assert len(texts(page, ".history li")) == 12
@@ -51,7 +51,7 @@ def test_a_customer_a_product_and_a_visitor_by_keyboard_alone(shop, serve, page,
     page.keyboard.press("Enter")
     page.wait_for_url("**/visitors?country=EIRE")
     assert page.inner_text("h1") == "Visitor from EIRE"
-    # A name is text, whatever is in it.
+    # A name is shown as text, even if it contains markup.
     assert texts(page, ".card a")[0] == "<script>alert('a name')</script>"
     assert "best sellers in this country" in page.inner_text("main")
 
@@ -76,7 +76,7 @@ def test_text_has_contrast_and_pages_have_what_a_screen_reader_needs(shop, serve
         assert faint() == [], path
 
 
-def test_without_redis_the_page_is_still_a_page(shop, serve, page):
+def test_without_redis_the_page_shows_everything_but_lists(shop, serve, page):
     address = serve(shop.model_copy(update={"redis_url": type(shop.redis_url)("redis://127.0.0.1:1/0")}))
     page.goto(f"{address}/customers/{WHO}")
     assert page.inner_text("h1") == f"Customer {WHO}"

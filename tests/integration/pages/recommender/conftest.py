@@ -1,4 +1,4 @@
-"""A shop of many weeks, as its registry has it: nothing is trained, so that it takes no time."""
+"""The registry of a shop with a history of many weeks. Nothing is trained, so that it is fast."""
 
 import json
 import socket
@@ -51,8 +51,8 @@ WEEK = timedelta(weeks=1)
 
 
 def scores_of(week):
-    """An evaluation as that week's backtest could have had it."""
-    found = []
+    """A plausible evaluation of that week's backtest."""
+    scores = []
     for question, level in (("for_you", 0.31), ("discover", 0.11)):
         means = {
             "candidate": level + 0.002 * week - (0.06 if week in HELD else 0),
@@ -64,17 +64,17 @@ def scores_of(week):
         for recommender, mean in means.items():
             ahead = None if recommender == "candidate" else means["candidate"] - mean
             around = (None, None) if ahead is None else (ahead - 0.01, ahead + 0.01)
-            found.append(
+            scores.append(
                 Scores(
                     recommender, question, "everyone", 5, 1500 + week, mean, mean - 0.015, mean + 0.015, ahead, *around,
                     0.12, 0.34, 0.2, 1.0, 0.05,
                 )
             )  # fmt: skip
-    return found
+    return scores
 
 
 def make_versions(settings, weeks=WEEKS):
-    """A retrain a week: most are promoted, two are held."""
+    """One retrain a week: most candidates are promoted, two are held."""
     for week in range(weeks):
         cutoff = SHOP - WEEK * (weeks - 1 - week)
         version = registry.open_version(
@@ -96,7 +96,7 @@ def make_versions(settings, weeks=WEEKS):
 
 
 def make_lists(settings, version):
-    """The live publication, with lists of one customer."""
+    """The live publication, with the lists of one customer."""
     begin = SHOP - timedelta(days=30)
     lines = [
         (f"{customer}{day:02d}", number, code, NAMES[number], 2, begin + timedelta(days=day), 1.25 + number,
@@ -124,7 +124,7 @@ def make_lists(settings, version):
 
 
 def make_measurements(settings, weeks=WEEKS):
-    """What the lists did, a window a week."""
+    """How the lists performed, with one window a week."""
     for week in range(weeks):
         precision = {
             question: {
@@ -135,15 +135,17 @@ def make_measurements(settings, weeks=WEEKS):
             for question, level in (("for_you", 0.16), ("discover", 0.06))
         }  # fmt: skip
         until = SHOP - WEEK * (weeks - 1 - week)
-        found = ("12% of what was sold is of products that the champion has not learned.",) if week == weeks - 1 else ()
+        findings = (
+            ("12% of what was sold is of products that the champion has not learned.",) if week == weeks - 1 else ()
+        )
         report = DriftReport(
-            f"s{week:06d}", 1, until - WEEK, until, {"publication": week + 1, "precision": precision}, found
+            f"s{week:06d}", 1, until - WEEK, until, {"publication": week + 1, "precision": precision}, findings
         )
         live_history.record_measurement(settings, report, [])
 
 
 def make_batches(settings):
-    """Batches as ingest leaves them: one whole, one with broken lines, one sent again, one refused."""
+    """Batches as ingest leaves them: one complete, one with broken lines, one sent twice, one rejected."""
     now = datetime.now(UTC)
     rows = [
         ("Online Retail.xlsx", "merged", 541909, 541907, 0, 2, None, None, now),
@@ -165,7 +167,7 @@ def make_batches(settings):
 
 
 def make_experiments(settings):
-    """One that has ended before anybody looked, and one that runs, in which the treated buy half as much again."""
+    """One experiment ended without a report. One is running, and its treated group spends half as much again."""
     for name in ("winter", "spring"):
         design = Design(
             name, "Personal <lists> sell more.", "holdout", 0.5, "salt", SHOP - 12 * WEEK, minimum_effect=0.1
@@ -186,7 +188,7 @@ def make_experiments(settings):
 
 @pytest.fixture(scope="module")
 def history(fresh_settings, tmp_path_factory):
-    """A shop in which everything has happened; gives its settings."""
+    """The settings of a shop in which everything has happened."""
     with fresh_settings(tmp_path_factory.mktemp("shop")) as settings:
         version = make_versions(settings)
         make_lists(settings, version)
@@ -198,7 +200,7 @@ def history(fresh_settings, tmp_path_factory):
 
 @pytest.fixture
 def shop(history):
-    """The same; nothing is broken in it when a test begins."""
+    """The same shop, with nothing broken when the test begins."""
     yield history
     with transaction(history) as connection, connection.cursor() as cursor:
         cursor.execute("delete from ops.incident")
@@ -206,13 +208,13 @@ def shop(history):
 
 @pytest.fixture
 def quarantined(shop):
-    """On-call was told of lines in quarantine."""
+    """On-call was alerted about lines in quarantine."""
     alerts.tell(shop, Alert(LINES_QUARANTINED, "2", "400 of 2,000 lines of 2011-12-08.csv wait in quarantine."))
 
 
 @pytest.fixture
 def site():
-    """The page as an application, for whoever asks."""
+    """Makes the page an application without access control."""
 
     def of(settings):
         app = FastAPI()
@@ -225,7 +227,7 @@ def site():
 
 @pytest.fixture
 def ask(site, shop):
-    """A browser's requests to the page of the shop, or of other settings."""
+    """Sends requests to the page of the shop, or of other settings."""
 
     def of(settings=shop):  # a shop that has nothing yet has its own module: a new one empties Redis
         return TestClient(site(settings), base_url="http://shop.example/recommender/", follow_redirects=False)
@@ -235,7 +237,7 @@ def ask(site, shop):
 
 @pytest.fixture
 def serve(site):
-    """Serves the page of an installation, or an application with it; gives its address."""
+    """Serves the page of an installation, or an application that includes it; returns its address."""
     started = []
 
     def start(shown):

@@ -45,7 +45,7 @@ def test_a_phone_never_scrolls_sideways_and_labels_do_not_overlap(opened, page, 
     assert page.evaluate(OVERLAPPING) == []
 
 
-def test_labels_do_not_overlap_however_wide_the_charts_are(opened, page):
+def test_labels_do_not_overlap_at_any_width(opened, page):
     for width in range(480, 1500, 60):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate(OVERLAPPING) == [], width

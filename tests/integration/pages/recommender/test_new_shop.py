@@ -1,4 +1,4 @@
-"""The Recommender page of a shop that has nothing yet."""
+"""The Recommender page of a shop without data."""
 
 import re
 
@@ -14,7 +14,7 @@ def page(site, settings):
     return lambda: TestClient(site(settings)).get("/recommender/").text
 
 
-def test_a_new_shop_is_told_what_to_do_first_and_what_is_done(page, settings):
+def test_a_new_shop_sees_the_first_steps_and_which_are_done(page, settings):
     assert "<title>No model is serving yet · Recommender</title>" in page()
     assert re.findall(r'<li class="(done|next|later)">', page()) == ["next", "later", "later"]
     for section in ("retrains", "live", "experiments", "decisions", "batches"):

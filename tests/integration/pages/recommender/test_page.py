@@ -1,4 +1,4 @@
-"""The Recommender page: what it says of a shop in which everything has happened, and when something is broken."""
+"""The Recommender page of a shop with a history, and what it says if something is broken."""
 
 import html
 import re
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("recommender page")
 
 
 def words(response):
-    """What a person reads: without tags, spaces as one."""
+    """The text that a person reads: without tags, each run of spaces as one."""
     shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
     return html.unescape(" ".join(shown.split()))
 
@@ -37,7 +37,7 @@ def sent(client, number, **headers):
     return client.post("customer", data={"number": number}, headers=headers)
 
 
-def test_in_a_glance_it_says_that_all_is_well_and_what_serves_since_when(ask, shop):
+def test_the_top_says_that_all_is_well_and_what_is_serving_since_when(ask, shop):
     page = ask().get("")
     said = words(page)
     assert "<title>All is well · Recommender</title>" in page.text
@@ -51,7 +51,7 @@ def test_in_a_glance_it_says_that_all_is_well_and_what_serves_since_when(ask, sh
     assert "Precision@5 of v14 0.3360 +0.0625 against personal frequency, the best baseline 1,513 customers" in said
 
 
-def test_the_last_twelve_retrains_are_charted_with_intervals_and_what_was_held_is_marked(ask):
+def test_the_last_twelve_retrains_are_charted_with_intervals_and_held_candidates_are_marked(ask):
     shown = part(ask().get(""), "retrains")
     for_you, discover = re.findall(r"<figure.*?</figure>", shown, re.DOTALL)
     for chart in (for_you, discover):
@@ -66,14 +66,14 @@ def test_the_last_twelve_retrains_are_charted_with_intervals_and_what_was_held_i
     assert '<a href="models/v14">v14</a>' in shown
 
 
-def test_what_the_served_lists_did_and_what_drifted(ask):
+def test_it_shows_how_the_served_lists_performed_and_what_drifted(ask):
     shown = part(ask().get(""), "live")
     assert "<title>2 Dec to 9 Dec, lists: 0.1700 [0.1500, 0.1900]</title>" in shown
     assert "<title>2 Dec to 9 Dec, personal frequency: 0.1400</title>" in shown
     assert "12% of what was sold is of products that the champion has not learned." in shown
 
 
-def test_whether_the_lists_sell_more_is_said_in_one_sentence_with_the_report_behind_it(ask, shop):
+def test_an_experiment_has_one_sentence_that_leads_to_its_report(ask, shop):
     shown = html.unescape(part(ask().get(""), "experiments"))
     assert re.findall(r'class="name" href="(experiment-\w+)"', shown) == ["experiment-spring", "experiment-winter"]
     (entry, _) = experiment_registry.experiments(shop)
@@ -99,11 +99,11 @@ def test_whether_the_lists_sell_more_is_said_in_one_sentence_with_the_report_beh
 
 
 @pytest.mark.parametrize("path", ["experiment-summer", "experiment-winter/effect.svg", "experiment-..%2Fspring"])
-def test_a_report_that_is_not_there_is_not_found(ask, path):
+def test_a_report_that_does_not_exist_is_not_found(ask, path):
     assert ask().get(path).status_code in (404, 422)
 
 
-def test_an_experiment_that_nobody_looked_at_says_so(ask):
+def test_an_experiment_without_a_report_says_so(ask):
     assert "Not measured yet" in words(ask().get("experiment-winter"))
 
 
@@ -116,14 +116,14 @@ def test_each_decision_has_its_reasons_and_a_link_to_its_model(ask):
     assert shown.count(">serving now<") == 1
 
 
-def test_where_the_lines_of_batches_went_with_a_link_to_their_data_docs(ask):
+def test_a_batch_shows_what_became_of_its_lines_and_links_to_its_data_docs(ask):
     shown = part(ask().get(""), "batches")
     assert "2,000 read: 1,500 merged, 100 unchanged, 400 quarantined" in shown
     assert "400 waiting" in shown
     bars = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', shown)
     assert ("merged", "0.0", "75.0") in bars
     assert ("quarantined", "80.0", "20.0") in bars
-    # Two of half a million lines can be seen.
+    # Two of half a million lines are still visible.
     assert bars[-1] == ("quarantined", "98.52", "1.48")
     assert re.findall(r'href="(data-docs/[^"]*)"', shown) == [
         "data-docs/invoices/batch-000002.html",  # of the third: the same bytes
@@ -134,7 +134,7 @@ def test_where_the_lines_of_batches_went_with_a_link_to_their_data_docs(ask):
     assert "&lt;b&gt;notes&lt;/b&gt;.txt" in shown
 
 
-def test_what_is_broken_is_on_top_with_the_runbook_one_click_away(ask, shop, quarantined):
+def test_what_is_broken_is_at_the_top_with_a_link_to_the_runbook(ask, shop, quarantined):
     page = ask().get("")
     assert "<title>1 thing needs attention · Recommender</title>" in page.text
     assert "warn 400 of 2,000 lines of 2011-12-08.csv wait in quarantine." in words(page)
@@ -147,12 +147,12 @@ def test_what_is_broken_is_on_top_with_the_runbook_one_click_away(ask, shop, qua
     assert page.text.index("chip page") < page.text.index("chip warn")
 
 
-def test_the_runbook_has_a_section_for_everything_that_can_break(ask):
+def test_the_runbook_has_a_section_for_every_kind_of_alert(ask):
     page = ask().get("runbook").text
     assert {kind.anchor for kind in KINDS.values()} <= set(re.findall(r'<h2 id="([^"]*)"', page))
 
 
-def test_old_lists_are_seen_before_on_call_is_told_and_said_once(shop):
+def test_old_lists_are_shown_before_on_call_is_alerted_and_only_once(shop):
     later = datetime.now(UTC) + timedelta(days=9)
     (seen,) = now(shop, later).broken
     assert (seen.title, seen.severity, seen.incident) == (
@@ -167,7 +167,7 @@ def test_old_lists_are_seen_before_on_call_is_told_and_said_once(shop):
     assert now(shop, later).freshness == 100
 
 
-def test_without_redis_it_says_so_and_all_the_rest_is_there(ask, shop):
+def test_without_redis_it_says_so_and_shows_everything_else(ask, shop):
     gone = shop.model_copy(update={"redis_url": SecretStr("redis://:the-redis-password@127.0.0.1:1/0")})
     page = ask(gone).get("")
     assert "<title>Shoppers may notice a problem · Recommender</title>" in page.text
@@ -180,7 +180,7 @@ def test_without_redis_it_says_so_and_all_the_rest_is_there(ask, shop):
     assert lists.count("Recommendations are away for a moment") == 3
 
 
-def test_without_postgres_it_says_so_and_what_serves_is_still_told(ask, shop):
+def test_without_postgres_it_says_so_and_still_shows_what_is_serving(ask, shop):
     gone = shop.model_copy(update={"database_url": SecretStr("postgresql://ncf:the-db-password@127.0.0.1:1/none")})
     page = ask(gone).get("")
     assert "Postgres does not answer" in words(page)
@@ -190,7 +190,7 @@ def test_without_postgres_it_says_so_and_what_serves_is_still_told(ask, shop):
     assert "made for this customer" in words(sent(ask(gone), WHO))
 
 
-def test_a_section_that_cannot_be_read_leaves_the_others_alone(ask, shop):
+def test_a_section_that_cannot_be_read_does_not_affect_the_others(ask, shop):
     move = "alter table ml.{} rename to {}"
     with transaction(shop) as connection, connection.cursor() as cursor:
         cursor.execute(move.format("drift_report", "away"))
@@ -202,7 +202,7 @@ def test_a_section_that_cannot_be_read_leaves_the_others_alone(ask, shop):
     assert "All is well" in page.text
 
 
-def test_a_section_asks_once_however_much_there_is(ask, monkeypatch):
+def test_each_section_needs_one_query(ask, monkeypatch):
     asked = []
     connect = psycopg2.connect
     monkeypatch.setattr(
@@ -212,7 +212,7 @@ def test_a_section_asks_once_however_much_there_is(ask, monkeypatch):
     assert len(asked) == len(SECTIONS) + 2  # what serves, and what is broken
 
 
-def test_a_customers_lists_with_names_and_reasons(ask):
+def test_a_customers_lists_have_names_and_reasons(ask):
     page = sent(ask(), f" {WHO} ")
     assert page.status_code == 200
     said = words(page)
@@ -223,7 +223,7 @@ def test_a_customers_lists_with_names_and_reasons(ask):
     assert page.headers["cache-control"] == "no-store"
 
 
-def test_who_is_looked_up_is_in_no_address(ask):
+def test_no_address_contains_the_customer_number(ask):
     client = ask()
     page = sent(client, WHO)
     assert str(WHO) not in str(page.request.url)
@@ -233,14 +233,14 @@ def test_who_is_looked_up_is_in_no_address(ask):
 
 
 @pytest.mark.parametrize("number", ["", "0", "x", "14646'", "-1", "9" * 17, "9" * 5000, "１４６４６"])
-def test_what_is_no_number_is_refused_in_words(ask, number):
+def test_anything_but_a_number_is_refused_with_a_message(ask, number):
     page = sent(ask(), number)
     assert page.status_code == 422
     assert "A customer number has only digits." in words(page)
     assert 'aria-invalid="true"' in page.text
 
 
-def test_an_unknown_customer_sees_what_anybody_sees(ask):
+def test_an_unknown_customer_sees_what_every_visitor_sees(ask):
     said = words(sent(ask(), 999))
     assert "This number has no purchases" in said
     assert "best sellers everywhere" in said
@@ -259,11 +259,11 @@ def test_an_unknown_customer_sees_what_anybody_sees(ask):
         ({}, 200),
     ],
 )
-def test_another_site_cannot_make_a_browser_look_somebody_up(ask, headers, status):
+def test_another_site_cannot_make_a_browser_look_up_a_customer(ask, headers, status):
     assert sent(ask(), WHO, **headers).status_code == status
 
 
-def test_nothing_comes_from_elsewhere_and_nobody_else_may_frame_it(ask, shop, quarantined):
+def test_it_loads_nothing_from_another_host_and_no_other_site_may_frame_it(ask, shop, quarantined):
     for page in (ask().get(""), ask().get("runbook"), sent(ask(), WHO)):
         assert page.headers["content-security-policy"].startswith(
             "default-src 'none'; style-src 'self'; script-src 'self'"
@@ -277,7 +277,7 @@ def test_nothing_comes_from_elsewhere_and_nobody_else_may_frame_it(ask, shop, qu
         assert ask().get(f"static/{name}").status_code == 200
 
 
-def test_an_incident_of_a_kind_that_is_no_more_is_shown_without_a_runbook(ask, shop):
+def test_an_incident_of_an_unknown_kind_is_shown_without_a_runbook_link(ask, shop):
     alerts.tell(shop, Alert(LINES_QUARANTINED, "2", "Lines wait."))
     with transaction(shop) as connection, connection.cursor() as cursor:
         cursor.execute("update ops.incident set kind = 'of an earlier version'")

@@ -1,4 +1,4 @@
-"""Where the marks of a chart are."""
+"""The places of a chart's marks."""
 
 import pytest
 
@@ -16,34 +16,34 @@ def drawn(*means, labels=None, **options):
     [
         (0.36, "0.40", 5),  # 0, 0.1, ..., 0.4
         (0.052, "0.06", 7),
-        (0.4, "0.40", 5),  # what is on a tick needs no other one
+        (0.4, "0.40", 5),  # a value that is on a tick needs no higher one
         (1.0, "1.00", 6),
         (0.0, "0.01", 2),
     ],
 )
-def test_the_axis_ends_with_the_first_round_number_that_nothing_is_above(largest, top, ticks):
+def test_the_axis_ends_at_the_first_round_number_that_no_value_exceeds(largest, top, ticks):
     axis = drawn(largest, 0).ticks
     assert (axis[0], axis[-1], len(axis)) == ((TOP + HEIGHT, "0.00"), (TOP, top), ticks)
 
 
-def test_places_are_the_middles_of_equal_parts_and_down_is_in_proportion():
+def test_marks_are_in_the_middle_of_equal_parts_and_their_height_is_proportional():
     (series,) = drawn(0.4, 0.2, 0.1, 0.0).series
     assert [mark.x for mark in series.marks] == [12.5, 37.5, 62.5, 87.5]
     assert [mark.y for mark in series.marks] == [TOP, TOP + HEIGHT / 2, TOP + HEIGHT * 0.75, TOP + HEIGHT]
     assert [(line.x1, line.x2) for line in series.lines] == [(12.5, 37.5), (37.5, 62.5), (62.5, 87.5)]
 
 
-def test_an_interval_counts_for_the_axis_too():
+def test_the_axis_includes_intervals():
     (series,) = chart("", "", [("v",)], [Series("a", [Value(0, 0.3, 0.2, 0.42, "")])]).series
     assert (series.marks[0].top, series.marks[0].bottom) == (42.4, 126.0)  # the axis ends with 0.5
 
 
-def test_where_there_is_little_room_the_newest_label_stays():
+def test_a_narrow_chart_keeps_the_newest_label():
     stays = [stays for _, _, stays in drawn(*[0.1] * 12).labels]
     assert stays == [False, False, True] * 4
     assert [stays for _, _, stays in drawn(0.1, 0.2).labels] == [True, True]
 
 
-def test_a_series_without_values_is_not_drawn_and_a_chart_without_any_has_an_axis():
+def test_a_series_without_values_is_not_drawn_and_an_empty_chart_has_an_axis():
     assert drawn().series == ()
     assert len(drawn().ticks) == 2
