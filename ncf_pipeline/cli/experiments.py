@@ -1,6 +1,5 @@
 """The commands `experiment`: plan, start, report, stop and list experiments on customers."""
 
-import getpass
 import json
 from datetime import timedelta
 from enum import StrEnum
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ncf_pipeline.cli.options import Json, log_to_terminal
+from ncf_pipeline.cli.options import Json, log_to_terminal, user, version_number
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 
@@ -124,10 +123,10 @@ def start(
             decides="once" if decides is Decides.ONCE else "weekly",
             harm_bound=harm_bound,
             ends_on_harm=ends_on_harm,
-            challenger=None if challenger is None else _version_number(challenger),
+            challenger=None if challenger is None else version_number(challenger),
             ends_at=None if weeks is None else now + timedelta(weeks=weeks),
         )
-        entry = stages.start(settings, design, by=_user())
+        entry = stages.start(settings, design, by=user())
         number = _publish(settings, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"experiment": entry.design.name, "publication": number}))
@@ -146,7 +145,7 @@ def stop(
     from ncf_pipeline.experiments import stages
 
     with serving(load_settings()) as settings:
-        entry = stages.stop(settings, name, by=_user(), why=reason)
+        entry = stages.stop(settings, name, by=user(), why=reason)
         number = _publish(settings, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"experiment": entry.design.name, "publication": number}))
@@ -271,14 +270,3 @@ def _checked_name(name: str) -> str:
 
 
 _OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-
-
-def _version_number(text: str) -> int:
-    digits = text.removeprefix("v")
-    if not digits.isdigit():
-        raise typer.BadParameter(f"{text!r} is not a version: write 7 or v7.")
-    return int(digits)
-
-
-def _user() -> str:
-    return f"command line, {getpass.getuser()}"

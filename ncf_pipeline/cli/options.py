@@ -28,7 +28,7 @@ def version_number(text: str) -> int:
     7
     """
     digits = text.removeprefix("v")
-    if not digits.isdigit():
+    if not digits.isdecimal():
         raise typer.BadParameter(f"{text!r} is not a version: write 7 or v7.")
     return int(digits)
 
