@@ -100,10 +100,11 @@ class _Watch(AbstractContextManager["_Watch"]):
 
 def _print_results(settings: Settings, console: Console) -> int | None:
     """Prints what came of it; gives the customer who spent most."""
+    from ncf_pipeline.ingest.summary import batch_summary
     from ncf_pipeline.training import report as reports
 
     console.print()
-    batch = reports.batch_summary(settings, None)
+    batch = batch_summary(settings)
     console.print(tables.batch_lines(batch))
     if not batch.counts.merged:
         console.print("Nothing changed: the database already had these invoices.")

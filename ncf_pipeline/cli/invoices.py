@@ -43,7 +43,7 @@ def ingest(
     A file that cannot be used is refused with the reason, and the others are loaded. The exit code is then 1.
     """
     from ncf_pipeline.ingest import stages
-    from ncf_pipeline.training import report as reports
+    from ncf_pipeline.ingest.summary import batch_summary
 
     progress = Progress(
         TextColumn("{task.description}"),
@@ -62,7 +62,7 @@ def ingest(
                 progress.update(bar, description=what, completed=done, total=total or None)
 
             counts = stages.ingest(settings, paths, show)
-        batch = reports.batch_summary(settings, counts.batch_id)
+        batch = batch_summary(settings, counts.batch_id)
     if as_json:
         typer.echo(json.dumps(batch.as_dict()))
     else:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.evaluation.scores import Scores
-from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import PublicationPerformance
@@ -15,8 +14,6 @@ from ncf_pipeline.registry.versions import ModelEvent, ModelVersion, StoredDecis
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_records, read_rows
 from ncf_pipeline.training import figures as drawn
-
-__all__ = ["RetrainSummary", "batch_summary", "descriptions", "figures", "retrain_summary", "top_spenders"]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ncf_pipeline import synthetic
 from ncf_pipeline.errors import DatabaseError, InputError
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import quarantined_lines
+from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.serving import publication, publish
@@ -127,7 +128,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert bundles(publishing) == bundles(publishing)
 
     assert reports.retrain_summary(reading).model.state == "champion"
-    assert reports.batch_summary(reading, counts.batch_id).counts.read == counts.read
+    assert batch_summary(reading, counts.batch_id).counts.read == counts.read
     assert len(reports.top_spenders(reading)) == 10
     assert len(registry.publications(reading)) == 2
 

@@ -8,6 +8,7 @@ import pytest
 from psycopg2 import sql
 
 from ncf_pipeline.ingest.stages import ingest
+from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import migrations
@@ -163,7 +164,7 @@ def test_an_older_database_with_data_in_it_becomes_the_newest(empty, monkeypatch
         assert reports.retrain_summary(empty, 2).evaluation[0].precision_at_k == 0.3
         assert reports.retrain_summary(empty, 3).as_dict()["decision"]["reasons"] == ["too few"]
         assert [event.to_state for event in registry.model_events(empty, 2)] == ["candidate", "champion"]
-    assert reports.batch_summary(empty, 1).counts.merged == 2
+    assert batch_summary(empty, 1).counts.merged == 2
     if version == 1:
         (tmp_path / "next.csv").write_text(CSV)
         # The line that waited, and the invoice that it came with, as ever.
