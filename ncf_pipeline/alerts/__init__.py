@@ -5,7 +5,7 @@ Inside a task, `ncf_pipeline.airflow.alerts` does both.
 """
 
 from ncf_pipeline.alerts.channels import Channel, channels, deliver
-from ncf_pipeline.alerts.incidents import incidents, recover, recover_after, recover_quarantine, retell, tell
+from ncf_pipeline.alerts.incidents import Incident, incidents, recover, recover_after, recover_quarantine, retell, tell
 from ncf_pipeline.alerts.kinds import KINDS, Kind, Severity, failure_of
 from ncf_pipeline.alerts.messages import Alert
 
@@ -13,6 +13,7 @@ __all__ = [
     "KINDS",
     "Alert",
     "Channel",
+    "Incident",
     "Kind",
     "Severity",
     "channels",

@@ -5,21 +5,62 @@ same incident tell it once; one that nobody could be told of is told when it is 
 """
 
 import logging
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
-
-from psycopg2.extras import RealDictCursor
 
 from ncf_pipeline.alerts.channels import deliver
 from ncf_pipeline.alerts.kinds import KINDS, LINES_QUARANTINED, Kind, Severity
 from ncf_pipeline.alerts.messages import Alert, recovery_body
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
 
 _LOOKS = {Severity.PAGE: "failure", Severity.WARN: "warning", Severity.INFO: "info"}
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A row of `ops.incident`.
+
+    Attributes:
+        incident_id: its number.
+        kind: the `name` of a kind in `ncf_pipeline.alerts.kinds`.
+        key: tells two incidents of a kind apart.
+        severity: how urgent it is.
+        lasts: False if it just happened, so that it cannot end.
+        title: what broke, in one line.
+        body: the rest of the message, as text of several lines.
+        since: since when it is broken.
+        opened_at: when it was first detected.
+        last_seen_at: when it was last detected.
+        times: how often it was detected.
+        told_at: when on-call was told; None before.
+        closed_at: when it ended; None while it is open.
+        recovery_told_at: when on-call was told that it ended; None before.
+    """
+
+    incident_id: int
+    kind: str
+    key: str
+    severity: Severity
+    lasts: bool
+    title: str
+    body: str
+    since: datetime
+    opened_at: datetime
+    last_seen_at: datetime
+    times: int
+    told_at: datetime | None
+    closed_at: datetime | None
+    recovery_told_at: datetime | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns by name, as `ncf-pipeline alerts list --json` prints them."""
+        return asdict(self)
 
 
 def tell(settings: Settings, alert: Alert) -> bool:
@@ -37,7 +78,7 @@ def tell(settings: Settings, alert: Alert) -> bool:
     body = settings.without_secrets(alert.body(settings.runbook_url))
     try:
         with transaction(settings) as connection:
-            row = _one(
+            (incident,) = _read(
                 connection,
                 "open_incident",
                 kind=alert.kind.name,
@@ -48,10 +89,10 @@ def tell(settings: Settings, alert: Alert) -> bool:
                 body=body,
                 since=alert.since,
             )
-            if row["told_at"] is None:
-                told = _tell_opened(settings, row)
+            if incident.told_at is None:
+                told = _tell_opened(settings, incident)
                 if told:
-                    _mark(connection, row)
+                    _mark_told(connection, incident)
     except NcfError as error:
         logger.error("The incident was not kept, so it may be told more than once: %s", error)  # noqa: TRY400
         if not told:
@@ -72,16 +113,16 @@ def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]
     """
     try:
         with transaction(settings) as connection:
-            closed = _all(connection, "close_incident", kind=kind.name, key=key)
-            for row in closed:
-                if row["told_at"] is not None and _tell_closed(settings, row):
-                    _mark(connection, row)
+            closed = _read(connection, "close_incident", kind=kind.name, key=key)
+            for incident in closed:
+                if incident.told_at is not None and _tell_closed(settings, incident):
+                    _mark_told(connection, incident)
     except NcfError as error:
         logger.error("It was not noted that an incident is over: %s", error)  # noqa: TRY400
         return []
-    for row in closed:
-        logger.info("Over: %s", row["title"])
-    return [row["title"] for row in closed]
+    for incident in closed:
+        logger.info("Over: %s", incident.title)
+    return [incident.title for incident in closed]
 
 
 def recover_after(settings: Settings, task: str) -> list[str]:
@@ -103,8 +144,8 @@ def recover_quarantine(settings: Settings) -> list[str]:
         DatabaseError: Postgres does not answer.
     """
     with transaction(settings) as connection:
-        rows = _all(connection, "corrected_quarantine_incidents", kind=LINES_QUARANTINED.name)
-    return [title for row in rows for title in recover(settings, LINES_QUARANTINED, row["key"])]
+        rows = query_rows(connection, "corrected_quarantine_incidents", kind=LINES_QUARANTINED.name)
+    return [title for row in rows for title in recover(settings, LINES_QUARANTINED, row.key)]
 
 
 def retell(settings: Settings) -> int:
@@ -118,15 +159,15 @@ def retell(settings: Settings) -> int:
     """
     delivered = 0
     with transaction(settings) as connection:
-        for row in _all(connection, "untold_incidents"):
-            send = _tell_opened if row["closed_at"] is None else _tell_closed
-            if send(settings, row):
-                _mark(connection, row)
+        for incident in _read(connection, "untold_incidents"):
+            send = _tell_opened if incident.closed_at is None else _tell_closed
+            if send(settings, incident):
+                _mark_told(connection, incident)
                 delivered += 1
     return delivered
 
 
-def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> list[dict[str, Any]]:
+def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> list[Incident]:
     """What is broken now, newest first: the rows of `ops.incident`.
 
     Args:
@@ -135,17 +176,19 @@ def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> 
         most: how many at most.
     """
     with transaction(settings) as connection:
-        return _all(connection, "incidents", over_too=over_too, most=most)
+        return _read(connection, "incidents", over_too=over_too, most=most)
 
 
-def _tell_opened(settings: Settings, row: dict[str, Any]) -> bool:
-    return _send(settings, Severity(row["severity"]), row["title"], f"{row['body']}\nIncident {row['incident_id']}")
+def _tell_opened(settings: Settings, incident: Incident) -> bool:
+    body = f"{incident.body}\nIncident {incident.incident_id}"
+    return _send(settings, incident.severity, incident.title, body)
 
 
-def _tell_closed(settings: Settings, row: dict[str, Any]) -> bool:
-    body = recovery_body(since=row["since"], closed_at=row["closed_at"], times=row["times"])
-    severity = Severity(row["severity"])
-    return _send(settings, severity, row["title"], f"{body}\nIncident {row['incident_id']}", over=True)
+def _tell_closed(settings: Settings, incident: Incident) -> bool:
+    closed_at = incident.closed_at or incident.last_seen_at
+    recovery = recovery_body(since=incident.since, closed_at=closed_at, times=incident.times)
+    body = f"{recovery}\nIncident {incident.incident_id}"
+    return _send(settings, incident.severity, incident.title, body, over=True)
 
 
 def _send(settings: Settings, severity: Severity, title: str, body: str, *, over: bool = False) -> bool:
@@ -160,16 +203,29 @@ def _send(settings: Settings, severity: Severity, title: str, body: str, *, over
     return not failed or not all(failed.values())
 
 
-def _mark(connection: Connection, row: dict[str, Any]) -> None:
+def _mark_told(connection: Connection, incident: Incident) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(query("mark_incident_told"), {"incident_id": row["incident_id"]})
+        cursor.execute(query("mark_incident_told"), {"incident_id": incident.incident_id})
 
 
-def _one(connection: Connection, name: str, **parameters: Any) -> dict[str, Any]:
-    return _all(connection, name, **parameters)[0]
-
-
-def _all(connection: Connection, name: str, **parameters: Any) -> list[dict[str, Any]]:
-    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(query(name), parameters)
-        return [dict(row) for row in cursor.fetchall()]
+def _read(connection: Connection, name: str, **parameters: Any) -> list[Incident]:
+    """Runs a query that returns rows of `ops.incident`."""
+    return [
+        Incident(
+            incident_id=row.incident_id,
+            kind=row.kind,
+            key=row.key,
+            severity=Severity(row.severity),
+            lasts=row.lasts,
+            title=row.title,
+            body=row.body,
+            since=row.since,
+            opened_at=row.opened_at,
+            last_seen_at=row.last_seen_at,
+            times=row.times,
+            told_at=row.told_at,
+            closed_at=row.closed_at,
+            recovery_told_at=row.recovery_told_at,
+        )
+        for row in query_rows(connection, name, **parameters)
+    ]

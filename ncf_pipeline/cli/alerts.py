@@ -34,7 +34,7 @@ def list_(
     with serving(load_settings(), list_store=False) as settings:
         rows = incidents(settings, over_too=over_too, most=most)
     if as_json:
-        typer.echo(json.dumps(rows, default=lambda value: value.isoformat()))
+        typer.echo(json.dumps([row.as_dict() for row in rows], default=lambda value: value.isoformat()))
         return
     if not rows:
         typer.echo("Nothing happened." if over_too else "Nothing is broken.")
@@ -42,8 +42,8 @@ def list_(
     console = Console()
     table = Table("", "since", "times", "what", "until")
     for row in rows:
-        until = instant(row["closed_at"]) if row["closed_at"] else "" if row["lasts"] else "at once"
-        table.add_row(row["severity"], instant(row["since"]), f"{row['times']:,}", Text(row["title"]), until)
+        until = instant(row.closed_at) if row.closed_at else "" if row.lasts else "at once"
+        table.add_row(row.severity, instant(row.since), f"{row.times:,}", Text(row.title), until)
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +17,7 @@ from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from ncf_pipeline.local.airflow_api import TaskState
     from ncf_pipeline.training.report import TopSpender
 
 
@@ -43,7 +44,7 @@ def demo(
     with measured.timed("data"):
         invoices = demo_data(settings, data, say=console.print)
     console.print(Text(f"Invoices: {invoices.note}"))
-    fresh = status(settings)["airflow_url"] is None
+    fresh = status(settings).airflow_url is None
     started = time.monotonic()
     with serving(settings, airflow=True, say=console.print) as running:
         measured.seconds["start of the servers"] = time.monotonic() - started
@@ -71,7 +72,7 @@ class _Watch(AbstractContextManager["_Watch"]):
             console=console,
             transient=True,
         )
-        self._bars: dict[str, Any] = {}
+        self._bars: dict[str, TaskID] = {}
         self._live: AbstractContextManager[Any] = self._bar if console.is_terminal else nullcontext()
 
     def __enter__(self) -> "_Watch":
@@ -81,19 +82,19 @@ class _Watch(AbstractContextManager["_Watch"]):
     def __exit__(self, *error: Any) -> None:
         self._live.__exit__(*error)
 
-    def run_moved(self, dag_id: str, tasks: list[Any]) -> None:
+    def run_moved(self, dag_id: str, tasks: "list[TaskState]") -> None:
         if dag_id not in self._bars:
             self._bars[dag_id] = self._bar.add_task("", dag=dag_id, total=len(tasks))
         ended = sum(task.finished for task in tasks)
         running = ", ".join(task.task_id for task in tasks if task.state == "running")
         self._bar.update(self._bars[dag_id], completed=ended, description=running or "...", visible=ended < len(tasks))
 
-    def task_ended(self, task: Any) -> None:
+    def task_ended(self, task: "TaskState") -> None:
         mark, style = ("✓", "green") if task.state == "success" else ("-", "dim")
         took = f"{task.seconds:6.1f} s" if task.state == "success" and task.seconds is not None else " skipped"
         self._console.print(Text(f"{mark} {task.dag_id:<20} {task.task_id:<16} {took}", style=style))
 
-    def task_tries_again(self, task: Any, error: str) -> None:
+    def task_tries_again(self, task: "TaskState", error: str) -> None:
         line = f"! {task.dag_id:<20} {task.task_id:<16} try {task.try_number} failed, tries again: {error}"
         self._console.print(Text(line, style="yellow"))
 
@@ -162,11 +163,11 @@ def _print_how_to_look(settings: Settings, console: Console, customer: int | Non
     else:
         console.print("How to look: `make up` starts all of this again and leaves it running; then")
     login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
-    console.print(Text(f"  Airflow   {state['airflow_url']}, {login}"))
+    console.print(Text(f"  Airflow   {state.airflow_url}, {login}"))
     secret, program = shlex.quote(str(password_path(settings.home.resolve(), "redis"))), redis_program("redis-cli")
-    key = f"{settings.key_prefix}:{state['live_publication']}:customer:{customer}"
-    port = state["ports"].get("redis")
-    if port is not None and state["live_publication"] is not None:
+    key = f"{settings.key_prefix}:{state.live_publication}:customer:{customer}"
+    port = state.ports.get("redis")
+    if port is not None and state.live_publication is not None:
         line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget '{key}' for_you"
         console.print(Text(f"  Redis     {line}"))
     console.print(Text(f"  lists     ncf-pipeline recommend {customer}   (works without `make up` too)"))

@@ -1,8 +1,7 @@
 """`up`, `down`, `status` and `migrate`: the servers of one machine."""
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -15,6 +14,9 @@ from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
 from ncf_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from ncf_pipeline.local.status import Status
 
 JsonWithPasswords = Annotated[
     bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")
@@ -58,7 +60,7 @@ def status(as_json: JsonWithPasswords = False) -> None:
 
     state = look(load_settings())
     if as_json:
-        typer.echo(json.dumps(state))
+        typer.echo(json.dumps(state.as_dict()))
     else:
         _console().print(_status_table(state))
 
@@ -88,20 +90,20 @@ def migrate(
             console.print(f"Granted: {', '.join(roles)}")
 
 
-def _status_table(state: dict[str, Any]) -> Table:
-    table = Table(title=f"In {state['home']}", title_justify="left", show_header=False)
+def _status_table(state: "Status") -> Table:
+    table = Table(title=f"In {state.home}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    table.add_row("database", _without_password(state["database_url"]))
-    table.add_row("list store", _without_password(state["redis_url"]))
-    table.add_row("Airflow", state["airflow_url"] or "does not run")
-    if state["airflow_url"]:
-        table.add_row("", f"user {ADMIN}, password in {admin_password_path(Path(state['home']))}")
-    table.add_row("live publication", state["live_publication"] or "none yet")
+    table.add_row("database", _without_password(state.database_url))
+    table.add_row("list store", _without_password(state.redis_url))
+    table.add_row("Airflow", state.airflow_url or "does not run")
+    if state.airflow_url:
+        table.add_row("", f"user {ADMIN}, password in {admin_password_path(state.home)}")
+    table.add_row("live publication", state.live_publication or "none yet")
     table.add_section()
-    for name, server in state["running"].items():
-        table.add_row(name, f"process {server['pid']}, {server['memory_mb']} MB, log {server['log']}")
-    for name in state["died"]:
+    for name, server in state.running.items():
+        table.add_row(name, f"process {server.pid}, {server.memory_mb} MB, log {server.log}")
+    for name in state.died:
         table.add_row(name, Text("died: `ncf-pipeline up` starts it again", style="red"))
     return table
 

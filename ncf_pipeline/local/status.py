@@ -1,5 +1,8 @@
 """What runs in `NCF_HOME`, and what the storefront reads."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ncf_pipeline.local.processes import is_alive, memory_mb
@@ -9,13 +12,67 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
 
-def status(settings: Settings) -> dict[str, Any]:
-    """What runs, and where.
+@dataclass(frozen=True)
+class RunningServer:
+    """A process that runs now.
 
-    Returns:
-        `home`; `database_url`, `redis_url` and `airflow_url` (None where nothing runs); `running` (by
-        name: `pid`, `memory_mb`, `log`) and `ports`; `died` (names of servers that were started and are gone);
-        `live_publication` (e.g. `p000042`; None without one).
+    Attributes:
+        pid: its process id.
+        memory_mb: its memory in MB, with that of the processes it started.
+        log: the file that it writes to.
+    """
+
+    pid: int
+    memory_mb: int
+    log: Path
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs in `NCF_HOME`, and where.
+
+    Attributes:
+        home: the absolute path of `NCF_HOME`.
+        database_url: of the shop's Postgres, with its password; None if the embedded one does not run.
+        redis_url: of the list store, with its password; None if the embedded one does not run.
+        airflow_url: of Airflow's UI; None if it does not run.
+        running: embedded servers by name, such as `postgres` or `airflow-scheduler`.
+        ports: of the running servers, by group: `postgres`, `redis`, `airflow`.
+        died: names of servers that were started and have died since.
+        live_publication: what the storefront reads, such as `p000042`; None without one.
+    """
+
+    home: Path
+    database_url: str | None
+    redis_url: str | None
+    airflow_url: str | None
+    running: Mapping[str, RunningServer]
+    ports: Mapping[str, int]
+    died: tuple[str, ...]
+    live_publication: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `ncf-pipeline status --json` prints."""
+        return {
+            "home": str(self.home),
+            "database_url": self.database_url,
+            "redis_url": self.redis_url,
+            "airflow_url": self.airflow_url,
+            "running": {
+                name: {"pid": server.pid, "memory_mb": server.memory_mb, "log": str(server.log)}
+                for name, server in self.running.items()
+            },
+            "ports": dict(self.ports),
+            "died": list(self.died),
+            "live_publication": self.live_publication,
+        }
+
+
+def status(settings: Settings) -> Status:
+    """Looks up which servers run, and which publication the storefront reads.
+
+    Raises:
+        ServiceError: the record of the servers cannot be read.
     """
     services = read_services(settings.home)
     alive = {name: process for name, process in services.processes.items() if is_alive(process)}
@@ -25,19 +82,18 @@ def status(settings: Settings) -> dict[str, Any]:
     database = plain(settings.database_url)
     if is_embedded(settings, POSTGRES):
         database = services.database_url if POSTGRES in alive else None
-    return {
-        "home": str(settings.home.resolve()),
-        "database_url": database,
-        "redis_url": store,
-        "airflow_url": services.airflow_url if f"{AIRFLOW}-api-server" in alive else None,
-        "running": {
-            name: {"pid": process.pid, "memory_mb": memory_mb([process]), "log": str(process.log)}
-            for name, process in alive.items()
+    return Status(
+        home=settings.home.resolve(),
+        database_url=database,
+        redis_url=store,
+        airflow_url=services.airflow_url if f"{AIRFLOW}-api-server" in alive else None,
+        running={
+            name: RunningServer(process.pid, memory_mb([process]), process.log) for name, process in alive.items()
         },
-        "ports": {group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},
-        "died": sorted(set(services.processes) - set(alive)),
-        "live_publication": _live_publication(store, settings) if store else None,
-    }
+        ports={group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},
+        died=tuple(sorted(set(services.processes) - set(alive))),
+        live_publication=_live_publication(store, settings) if store else None,
+    )
 
 
 def _live_publication(url: str, settings: Settings) -> str | None:

@@ -90,8 +90,8 @@ def now(settings: Settings, at: datetime) -> Now:
         broken = [_seen(alert) for alert in seen]
         return Now(live, age_in_words, duration(limit), share, None, broken, settings.without_secrets(str(error)))
     seen = broken_lists(settings, live, at, published=serving.has_published)
-    reported = {row["kind"] for row in incidents}
-    broken = [_reported(row) for row in incidents]
+    reported = {incident.kind for incident in incidents}
+    broken = [_reported(incident) for incident in incidents]
     broken += [_seen(alert) for alert in seen if alert.kind.name not in reported]
     broken.sort(key=lambda trouble: list(Severity).index(Severity(trouble.severity)))
     return Now(live, age_in_words, duration(limit), share, serving, broken)
@@ -104,13 +104,13 @@ def _look(settings: Settings) -> Live:
         return Live(error=settings.without_secrets(str(error)).rstrip("."))
 
 
-def _reported(row: Mapping[str, Any]) -> Trouble:
+def _reported(incident: alerts.Incident) -> Trouble:
     """An open incident, about which on-call was alerted."""
-    kind = KINDS.get(row["kind"])
-    lines = [line.partition(": ") for line in row["body"].splitlines()]
+    kind = KINDS.get(incident.kind)
+    lines = [line.partition(": ") for line in incident.body.splitlines()]
     facts = {name: words for name, colon, words in lines if colon and name in ("Shoppers", "By itself", "Look further")}
     runbook = (kind.title, kind.anchor) if kind else None
-    return Trouble(row["severity"], row["title"], row["since"], facts, runbook, row["incident_id"])
+    return Trouble(incident.severity.value, incident.title, incident.since, facts, runbook, incident.incident_id)
 
 
 def _seen(alert: alerts.Alert) -> Trouble:

@@ -81,7 +81,7 @@ def as_asked(running):
 @pytest.fixture
 def api(running):
     password = admin_password_path(running.home).read_text().strip()
-    with AirflowApi(status(running)["airflow_url"], username=ADMIN, password=password) as api:
+    with AirflowApi(status(running).airflow_url, username=ADMIN, password=password) as api:
         yield api
 
 
@@ -91,15 +91,15 @@ def pids(settings):
 
 def test_everything_runs_and_status_says_so(running):
     state = status(running)
-    assert set(state["running"]) == ALL
-    assert state["died"] == []
-    assert state["airflow_url"].startswith("http://127.0.0.1:")
+    assert set(state.running) == ALL
+    assert state.died == ()
+    assert state.airflow_url.startswith("http://127.0.0.1:")
 
 
 def test_a_port_that_is_taken_while_airflow_starts_makes_it_move(running, squatter):
     taken = squatter.getsockname()[1]
     assert taken != 0
-    assert not status(running)["airflow_url"].endswith(f":{taken}")
+    assert not status(running).airflow_url.endswith(f":{taken}")
 
 
 def test_every_process_listens_on_loopback_alone(running):
@@ -116,7 +116,7 @@ def test_every_process_listens_on_loopback_alone(running):
 
 def test_the_password_in_its_file_logs_in_and_no_other_does(running, api):
     api.wait_for_dags(["ingest_invoices", "retrain_recommender", "refresh_lists"])
-    url = status(running)["airflow_url"]
+    url = status(running).airflow_url
     refused = pytest.raises(ServiceError, match="refused to log in admin")
     with AirflowApi(url, username=ADMIN, password="guess") as stranger, refused:
         stranger.wait_for_dags(["ingest_invoices"])
@@ -146,7 +146,7 @@ def test_up_starts_only_what_was_killed_and_clears_what_it_left(running):
     assert left
     os.kill(scheduler.pid, signal.SIGKILL)
     psutil.wait_procs([scheduler], timeout=10)
-    assert status(running)["died"] == ["airflow-scheduler"]
+    assert status(running).died == ("airflow-scheduler",)
     up(as_asked(running))
     after = pids(running)
     assert {name for name in ALL if before[name] != after[name]} == {"airflow-scheduler"}
@@ -173,7 +173,7 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
         pass
     links = api._ask("GET", f"/api/v2/dags/ingest_invoices/dagRuns/{run_id}/taskInstances/validate/links")
     url = links["extra_links"]["Data Docs"]
-    assert url == f"{status(running)['airflow_url']}/recommender/data-docs/invoices/batch-000001.html"
+    assert url == f"{status(running).airflow_url}/recommender/data-docs/invoices/batch-000001.html"
     assert httpx.get(url, trust_env=False, timeout=60).status_code == 401
     token = api._client.headers["Authorization"].removeprefix("Bearer ")
     opened = httpx.get(url, cookies={"_token": token}, trust_env=False, timeout=60)
@@ -182,7 +182,7 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
     missing = httpx.get(url.replace("000001", "000099"), cookies={"_token": token}, trust_env=False, timeout=60)
     assert missing.status_code == 404
     assert missing.json()["detail"].startswith("Batch 99 has no page")
-    model = f"{status(running)['airflow_url']}/recommender/models/v99"
+    model = f"{status(running).airflow_url}/recommender/models/v99"
     assert httpx.get(model, trust_env=False, timeout=60).status_code == 401
     missing = httpx.get(model, cookies={"_token": token}, trust_env=False, timeout=60)
     assert missing.status_code == 404
@@ -190,7 +190,7 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
 
 
 def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else(running, api, browser):
-    url = status(running)["airflow_url"]
+    url = status(running).airflow_url
     for refused in (
         httpx.get(f"{url}/recommender/", trust_env=False, timeout=60),
         httpx.get(f"{url}/recommender/runbook", trust_env=False),
@@ -253,7 +253,7 @@ def serving(running, tmp_path):
     meta = {"model_version": f"v{version}", "cutoff": cutoff.isoformat(), "top_n": 10}
     publication.publish(running, [lists], number=1, meta=meta)
     registry.record_publication(running, entry)
-    return status(running)["live_publication"]
+    return status(running).live_publication
 
 
 def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_hears_that_it_is_late(
@@ -275,7 +275,7 @@ def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_he
     assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows nothing that came later
     (reason,) = registry.gate_decision(running, candidate.version).reasons
     assert reason.endswith("an older model does not take a newer one's place.")
-    assert status(running)["live_publication"] == serving
+    assert status(running).live_publication == serving
 
     late = f"The run {run['dag_run_id']} of {dag_id} was to be done by "
     patience = time.monotonic() + 120
@@ -290,4 +290,4 @@ def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_he
 def test_down_stops_everything(running):
     down(running)
     assert pids(running) == {}
-    assert status(running)["airflow_url"] is None
+    assert status(running).airflow_url is None

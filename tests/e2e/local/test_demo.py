@@ -38,4 +38,4 @@ def test_a_task_that_fails_ends_the_demo_with_one_line_and_everything_stops(home
     assert "(log: " in line
     assert "✓ ingest_invoices      discover" in done.stdout
     assert done.stdout.splitlines()[-3:] == ["Airflow stopped", "Redis stopped", "Postgres stopped"]
-    assert status(Settings(home=home))["running"] == {}
+    assert status(Settings(home=home)).running == {}

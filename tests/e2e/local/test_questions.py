@@ -34,7 +34,7 @@ def running(home):
 @pytest.fixture(scope="module")
 def api(running):
     password = admin_password_path(running.home).read_text().strip()
-    with AirflowApi(status(running)["airflow_url"], username=ADMIN, password=password) as api:
+    with AirflowApi(status(running).airflow_url, username=ADMIN, password=password) as api:
         yield api
 
 

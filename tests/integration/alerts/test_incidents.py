@@ -70,8 +70,8 @@ def test_one_incident_is_one_alert_and_one_recovery(on_call, webhook):
     assert not alerts.tell(on_call, alert())
     assert not alerts.tell(on_call, alert(what="ingest_invoices.merge failed: still no room."))
     (open_one,) = alerts.incidents(on_call)
-    assert (open_one["times"], open_one["key"]) == (3, "ingest_invoices.merge")
-    assert alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.merge") == [open_one["title"]]
+    assert (open_one.times, open_one.key) == (3, "ingest_invoices.merge")
+    assert alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.merge") == [open_one.title]
     assert alerts.recover(on_call, INGEST_FAILED, "ingest_invoices.merge") == []
     failed, over = webhook.got
     assert over["title"] == "[over] ingest_invoices.merge failed: no room."
@@ -104,7 +104,7 @@ def test_two_tasks_that_meet_it_at_once_tell_it_once(on_call, webhook):
     for thread in threads:
         thread.join()
     assert len(webhook.got) == 1
-    assert alerts.incidents(on_call)[0]["times"] == 4
+    assert alerts.incidents(on_call)[0].times == 4
 
 
 def test_what_just_happens_is_told_once_and_is_never_open(on_call, webhook):
@@ -114,7 +114,7 @@ def test_what_just_happens_is_told_once_and_is_never_open(on_call, webhook):
     assert alerts.tell(on_call, alert(MODEL_HELD, key="v8", what="v8 is held."))
     assert alerts.incidents(on_call) == []
     assert alerts.recover(on_call, MODEL_HELD) == []
-    assert [row["key"] for row in alerts.incidents(on_call, over_too=True)] == ["v8", "v7"]
+    assert [incident.key for incident in alerts.incidents(on_call, over_too=True)] == ["v8", "v7"]
 
 
 def test_each_channel_gets_what_is_as_urgent_as_it_asks(settings, webhook, mailbox):
@@ -173,7 +173,7 @@ def test_without_postgres_on_call_still_hears(on_call, webhook, caplog):
 def test_without_a_channel_incidents_are_kept_all_the_same(settings):
     assert alerts.tell(settings, alert())
     assert not alerts.tell(settings, alert())
-    assert alerts.incidents(settings)[0]["told_at"] is not None
+    assert alerts.incidents(settings)[0].told_at is not None
 
 
 def test_a_task_that_succeeds_ends_its_own_failure_and_what_it_was_awaited_for(on_call, webhook):

@@ -110,7 +110,7 @@ def test_data_and_addresses_stay_from_one_start_to_the_next(home):
     down(Settings(home=home))
     second = up(Settings(home=home), airflow=False)
     assert (second.database(), second.list_store()) == (first.database(), first.list_store())
-    assert status(second)["live_publication"] == "p000007"
+    assert status(second).live_publication == "p000007"
     with transaction(second) as connection, connection.cursor() as cursor:
         cursor.execute("select count(*) from kept")
         assert cursor.fetchone() == (0,)
@@ -133,11 +133,11 @@ def test_up_starts_again_what_was_killed(home, name):
     server.kill()
     server.wait(timeout=10)  # a busy machine takes its time to end it
     stale = load_settings(home=home)
-    assert status(stale)["died"] == [name]
+    assert status(stale).died == (name,)
     again = up(stale, airflow=False)
     assert answers(again)
     assert (again.database(), again.list_store()) == (before.database(), before.list_store())
-    assert status(again)["died"] == []
+    assert status(again).died == ()
 
 
 def test_a_reused_pid_in_the_record_is_no_server_and_is_left_alone(home):
@@ -147,7 +147,7 @@ def test_a_reused_pid_in_the_record_is_no_server_and_is_left_alone(home):
         record = {"name": "Redis", "pid": bystander.pid, "started": 1.0, "log": "/dev/null", "log_start": 0}
         state = json.loads((home / SERVICES_FILE).read_text())
         (home / SERVICES_FILE).write_text(json.dumps({**state, "processes": {"redis": record}}))
-        assert status(Settings(home=home))["died"] == ["redis"]
+        assert status(Settings(home=home)).died == ("redis",)
         assert answers(up(Settings(home=home), airflow=False))
         down(Settings(home=home))
         assert bystander.poll() is None
@@ -329,10 +329,10 @@ def test_servers_of_a_killed_command_are_stopped_by_the_next_one(home):
 
 def test_status_has_what_a_program_needs(home):
     nothing = status(Settings(home=home))
-    assert nothing["running"] == {}
-    assert [nothing[name] for name in ("database_url", "redis_url", "airflow_url", "live_publication")] == [None] * 4
+    assert nothing.running == {}
+    assert (nothing.database_url, nothing.redis_url, nothing.airflow_url, nothing.live_publication) == (None,) * 4
     settings = up(Settings(home=home), airflow=False)
-    state = json.loads(json.dumps(status(settings)))
+    state = json.loads(json.dumps(status(settings).as_dict()))
     assert state["database_url"] == settings.database()
     assert state["redis_url"] == settings.list_store()
     assert state["home"] == str(home)

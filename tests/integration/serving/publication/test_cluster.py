@@ -151,7 +151,7 @@ def test_a_flip_a_removal_and_the_list_of_publications(shop, nodes, without_grac
     assert publication.live_publication(shop)["name"] == "p000002"
     with Storefront(url_of(next(iter(nodes))), cluster=True, raise_errors=True) as reader:
         assert reader.for_customer(14646).stock_codes[0] == "2"
-    assert status(shop.model_copy(update={"home": shop.home / "none"}))["live_publication"] == "p000002"
+    assert status(shop.model_copy(update={"home": shop.home / "none"})).live_publication == "p000002"
     publication.renew(shop, 2)
     lives = [int(ask(port, "TTL", key)) for port in nodes for key in keys_of(port, "ncf:p000002:*")]
     assert min(lives) > 34 * 86_400
