@@ -1,1 +1,1 @@
-"""What the DAGs share. Only this package and `dags/` import airflow."""
+"""Code that the DAGs share. Only this package and `dags/` import airflow."""

@@ -1,7 +1,7 @@
-"""What on-call hears from tasks and runs: of a failure, of data that a person must look at, and when it is over.
+"""Alerts from tasks and runs: of failures, of data that a person must check, and of their end.
 
-Nothing here raises when a message cannot be sent: that must not fail a task, nor hide why one failed. Only a kind that
-does not exist raises, since it is a mistake in the code.
+Nothing here raises if a message cannot be sent: that must neither fail a task nor hide why one failed. Only an unknown
+kind raises, because it is a mistake in the code.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ncf_pipeline.settings import Settings
 
-if TYPE_CHECKING:  # at run time they bring along more than a DAG file needs
+if TYPE_CHECKING:  # a DAG file must not import their libraries
     from airflow.sdk import Context
 
     from ncf_pipeline.alerts import Alert, Kind
@@ -28,25 +28,19 @@ def _never_raises(function: Callable[_P, None]) -> Callable[_P, None]:
         try:
             function(*args, **kwargs)
         except Exception:
-            logger.exception("On-call may not have heard of this.")
+            logger.exception("On-call may not have received this alert.")
 
     return call
 
 
 @_never_raises
 def alert(context: "Context") -> None:
-    """Says which task failed, why, and that shoppers keep the last good lists.
-
-    Airflow calls it after the last try of a task (`on_failure_callback`).
-
-    Args:
-        context: of the failed task.
-    """
+    """Alerts on-call that a task failed, and why. Airflow calls it after the last try (`on_failure_callback`)."""
     from ncf_pipeline.alerts import Alert, failure_of
 
     instance = context["task_instance"]
     error = context.get("exception")
-    reason = str(error or "no exception was reported").rstrip(".")
+    reason = str(error or "Airflow reported no exception").rstrip(".")
     kind = failure_of(instance.dag_id)
     tries = "once" if instance.try_number == 1 else f"{instance.try_number} times"
     _tell(
@@ -64,11 +58,7 @@ def alert(context: "Context") -> None:
 
 @_never_raises
 def recovered(context: "Context") -> None:
-    """Says what the success of a task says is over, and measures it; Airflow calls it (`on_success_callback`).
-
-    Args:
-        context: of the task.
-    """
+    """Closes the incidents that a task's success ends, and reports its duration (`on_success_callback`)."""
     from ncf_pipeline.airflow import metrics
     from ncf_pipeline.alerts import recover_after
 
@@ -79,10 +69,9 @@ def recovered(context: "Context") -> None:
 
 @_never_raises
 def run_failed(context: "Context") -> None:
-    """Says that Airflow stopped a run for its time. Of a failed task the task itself tells.
+    """Alerts on-call that Airflow stopped a run for taking too long (`on_failure_callback` of a DAG).
 
-    Args:
-        context: of the run (`on_failure_callback` of a DAG).
+    A run that fails for another reason has a failed task, which alerts by itself.
     """
     from ncf_pipeline.alerts import Alert
     from ncf_pipeline.alerts.kinds import RUN_STOPPED
@@ -90,34 +79,33 @@ def run_failed(context: "Context") -> None:
     if "timed_out" not in str(context.get("reason")):
         return
     run = context["dag_run"]
-    what = f"The run {run.run_id} of {run.dag_id} was stopped: it was not done in time."
+    what = f"The run {run.run_id} of {run.dag_id} was stopped: it took too long."
     _tell(Alert(RUN_STOPPED, key=f"{run.dag_id} {run.run_id}", what=what, since=run.start_date or datetime.now(UTC)))
 
 
 @_never_raises
 def retrain_late(context: dict[str, Any]) -> None:
-    """Says that a retrain is not done by its deadline.
+    """Alerts on-call that a retrain has missed its deadline.
 
     Args:
-        context: of the deadline: `dag_run` and `deadline` as dictionaries.
+        context: of the deadline: `dag_run` and `deadline`, each a dictionary.
     """
     from ncf_pipeline.alerts import Alert
     from ncf_pipeline.alerts.kinds import RETRAIN_LATE
 
     run, deadline = context["dag_run"], context["deadline"]
-    what = f"The run {run['dag_run_id']} of {run['dag_id']} was to be done by {deadline['deadline_time']}, and is not."
+    what = f"The run {run['dag_run_id']} of {run['dag_id']} missed its deadline, {deadline['deadline_time']}."
     _tell(Alert(RETRAIN_LATE, key=run["dag_id"], what=what))
 
 
 def warn(message: str, *, kind: "Kind", key: str | None = None, look: str | None = None) -> None:
-    """Says what a person must look at, although the run goes on.
+    """Alerts on-call to something that a person must check, while the run continues.
 
     Args:
-        message: one line or more; the first says what it is about.
-        kind: a constant of `ncf_pipeline.alerts.kinds`; one that lasts is told once, until `over` is called.
-        key: tells two incidents of the kind apart; by default the kind is one incident, and what just happens is one
-            in each run.
-        look: the one command or link to look further, where there is a better one than the kind's own.
+        message: one or more lines; the first is the title.
+        kind: a constant of `ncf_pipeline.alerts.kinds`. A kind that lasts is sent once, until `over` is called.
+        key: tells two incidents of the kind apart. Default: one incident for the kind, or for an event one in each run.
+        look: the command or link that shows more. Default: the kind's command.
 
     Raises:
         InputError: there is no such kind.
@@ -138,11 +126,11 @@ def _warn(message: str, kind: "Kind", key: str | None, look: str | None) -> None
 
 
 def over(kind: "Kind", key: str | None = None) -> None:
-    """Says that what `warn` told of is well again; does nothing if it was.
+    """Closes an incident that `warn` opened, if it is open.
 
     Args:
-        kind: as given to `warn`.
-        key: as given to `warn`; every open incident of the kind if None.
+        kind: as passed to `warn`.
+        key: as passed to `warn`; None for every open incident of the kind.
 
     Raises:
         InputError: there is no such kind.

@@ -1,4 +1,4 @@
-"""How every task of this project behaves: what is tried again, and who hears of a failure and its end."""
+"""Defaults for every task: which errors are retried, and which callbacks run."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ _RETRIES = ExceptionRetryPolicy(
         RetryRule(
             exception=[DatabaseError, ListStoreError],
             action=RetryAction.DEFAULT,
-            reason="a server that is away may come back",
+            reason="the server may come back",
         ),
         RetryRule(
             exception=NcfError,

@@ -1,7 +1,7 @@
-"""What each task reads and writes, for OpenLineage where its provider is installed and has somewhere to send events.
+"""Lineage: what each task reads and writes, for OpenLineage if its provider is installed.
 
-A task that succeeded is given its tables, with the server that they are on, and its artifacts, by URL, as inlets and
-outlets; the provider makes its events of those.
+When a task succeeds, its tables (with their server) and its artifacts (by URL) become its inlets and outlets. The
+provider turns these into events.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flow:
-    """What goes in and out: tables as `schema.name`, else URLs.
+    """What a task reads and writes: tables as `schema.name`, and URLs.
 
-    In a URL, `{artifacts}` is the artifact store, `{lists}` the list store, `{given}` the task's first argument and
-    `{result}` what it gave; each of a list is one.
+    In a URL, `{artifacts}` is the artifact store, `{lists}` the list store, `{given}` the task's first argument (one
+    URL for each item if it is a list), and `{result}` the task's return value.
     """
 
     reads: tuple[str, ...] = ()
@@ -50,15 +50,11 @@ FLOWS: Final = {
     "refresh_lists.refresh": Flow((*_INVOICES, *_RULES), _PUBLICATION),
     "find_bundles.find": Flow(_INVOICES, ("retail.bundle",)),
 }
-"""By DAG and task. What is not here has no lineage."""
+"""By DAG and task. Tasks that are not listed have no lineage."""
 
 
 def succeeded(context: dict[str, Any]) -> None:
-    """Gives a task that succeeded its inlets and outlets; Airflow calls it (`on_success_callback`).
-
-    Args:
-        context: of the task.
-    """
+    """Sets the inlets and outlets of a task that succeeded. Airflow calls it (`on_success_callback`)."""
     instance = context["task_instance"]
     flow = FLOWS.get(f"{instance.dag_id}.{instance.task_id}")
     if flow is None or find_spec("airflow.providers.openlineage") is None:

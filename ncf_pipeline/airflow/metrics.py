@@ -1,7 +1,7 @@
-"""What is measured, through Airflow's own metrics: StatsD or OpenTelemetry, as `[metrics]` of Airflow says.
+"""Metrics, sent through Airflow's own: StatsD or OpenTelemetry, as configured in Airflow's `[metrics]`.
 
-All names are here. They have no tags, for plain StatsD drops those; a name that ends with a dot goes on with what it
-is of. docker/grafana/ shows each.
+Every name is listed here, and docker/grafana/ shows each. Names carry no tags, because plain StatsD drops them: a name
+that ends with a dot is a prefix, and its comment says what is appended.
 """
 
 from datetime import datetime
@@ -36,12 +36,16 @@ ALL: Final = (
 
 
 def prometheus_name(name: str) -> str:
-    """What Prometheus' StatsD exporter makes of a name, with the prefix that Airflow puts before it by default."""
+    """Returns the name in Prometheus, with Airflow's default prefix.
+
+    >>> prometheus_name(INCIDENTS_OPEN)
+    'airflow_ncf_incidents_open'
+    """
     return f"airflow.{name}".replace(".", "_")
 
 
 def succeeded(instance: Any) -> None:
-    """How long a task took."""
+    """Reports how long a task took."""
     started, ended = instance.start_date, instance.end_date
     if isinstance(started, datetime) and isinstance(ended, datetime):
         _stats().timing(
@@ -50,7 +54,7 @@ def succeeded(instance: Any) -> None:
 
 
 def ingested(counts: "BatchCounts") -> None:
-    """Where the lines of a batch went."""
+    """Reports how many lines of a batch were read, merged and quarantined."""
     for name, lines in (
         (LINES_READ, counts.read),
         (LINES_MERGED, counts.merged),
@@ -59,17 +63,21 @@ def ingested(counts: "BatchCounts") -> None:
         _stats().incr(name, lines)
 
 
-def watched(settings: "Settings", found: "Freshness") -> None:
-    """What serves, how good the newest version is, and how much is broken."""
+def watched(settings: "Settings", freshness: "Freshness") -> None:
+    """Reports the live publication, the newest version's precision, and the number of open incidents.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
     from ncf_pipeline import alerts
     from ncf_pipeline.evaluation.scores import EVERYONE
     from ncf_pipeline.registry import versions as registry
 
     stats = _stats()
-    if found.age is not None:
-        stats.gauge(PUBLICATION_AGE, found.age.total_seconds())
-        stats.gauge(PUBLICATION_CUSTOMERS, found.customers)
-        stats.gauge(PUBLICATION_PRODUCTS, found.products)
+    if freshness.age is not None:
+        stats.gauge(PUBLICATION_AGE, freshness.age.total_seconds())
+        stats.gauge(PUBLICATION_CUSTOMERS, freshness.customers)
+        stats.gauge(PUBLICATION_PRODUCTS, freshness.products)
     stats.gauge(INCIDENTS_OPEN, len(alerts.incidents(settings)))
     for version in registry.model_versions(settings)[:1]:
         for entry in registry.evaluation(settings, version.version):

@@ -1,4 +1,4 @@
-"""When the DAGs run by themselves, and by when they must be done."""
+"""Schedules and deadlines of the DAGs."""
 
 from datetime import timedelta
 
@@ -12,21 +12,21 @@ OFF = "off"
 
 
 def timetable(cron: str) -> CronTriggerTimetable | None:
-    """The schedule of a DAG.
+    """Returns a DAG's schedule; None for one that only people start.
 
     Args:
-        cron: five fields, in UTC; `off` for a DAG that runs by hand alone.
+        cron: five fields, in UTC, or `off`.
     """
     if cron == OFF:
         return None
-    # The first scheduled run is the next one. `False` would still start one that was due not long ago.
+    # The first run is the next one that is due. `False` would also start one that was due recently.
     return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
 def retrain_deadline(hours: float) -> DeadlineAlert:
-    """On-call hears of a retrain that is not done so many hours after it was queued; the run goes on."""
+    """Returns a deadline, in hours after a run is queued. On-call is alerted when it is missed; the run continues."""
     return DeadlineAlert(
-        # Not the logical date: that of a backfilled run has long passed.
+        # Not the logical date, which lies in the past for a backfill.
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=timedelta(hours=hours),
         callback=SyncCallback(retrain_late),

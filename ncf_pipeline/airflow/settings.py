@@ -1,4 +1,4 @@
-"""Settings inside a task: the connections `retail_db`, `list_store` and `alerts`, then `NCF_*` variables."""
+"""Settings inside a task: from the connections `retail_db`, `list_store` and `alerts`, then from `NCF_*`."""
 
 import json
 from typing import Any
@@ -18,13 +18,13 @@ PREFIX = "/recommender"
 
 
 def task_settings(**overrides: Any) -> Settings:
-    """The settings of a task.
+    """Returns the settings of a task, and masks their secrets in its log.
 
     Args:
-        overrides: the run's params, e.g. `k`; None means "as set".
+        overrides: params of the run, such as `k`. None leaves the setting as it is.
 
     Raises:
-        SettingsError: a value makes no sense.
+        SettingsError: a value is invalid.
     """
     connected = {
         **_connected("database_url", RETAIL_DB),
@@ -39,21 +39,21 @@ def task_settings(**overrides: Any) -> Settings:
 
 
 def ui_url() -> str:
-    """Where the pages that this package adds to Airflow's UI are."""
+    """Returns the URL of the pages that this package adds to Airflow's UI."""
     return f"{conf.get('api', 'base_url', fallback='http://localhost:8080').rstrip('/')}{PREFIX}"
 
 
 def requested_by(dag_run: Any) -> str:
-    """Who or what a run is for, in words: `admin (manual)`, or `scheduled`."""
+    """Returns who or what started a run: `admin (manual)`, or `scheduled`."""
     kind = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     person = getattr(dag_run, "triggering_user_name", None)
     return f"{person} ({kind})" if person else kind
 
 
 def _connection(connection_id: str) -> Connection | None:
-    """A connection; None where there is none, or where Airflow gives none out.
+    """Returns a connection; None if it does not exist or Airflow denies access.
 
-    What a missed deadline calls may not read those in Airflow's database, and falls back to variables.
+    The callback of a missed deadline may not read connections from Airflow's database. It falls back to `NCF_*`.
     """
     try:
         connection: Connection = Connection.get(connection_id)
@@ -63,7 +63,7 @@ def _connection(connection_id: str) -> Connection | None:
 
 
 def _channels() -> dict[str, str]:
-    """The connection `alerts`, of the type Apprise, as the setting has it: a tag is the least severity."""
+    """Returns the Apprise connection `alerts` in the form of `NCF_ALERTS`; a tag becomes the severity prefix."""
     connection = _connection(ALERTS)
     if connection is None:
         return {}
@@ -75,29 +75,29 @@ def _channels() -> dict[str, str]:
 
 
 def _connected(setting: str, connection_id: str) -> dict[str, Any]:
-    """A setting that is a URL, from a connection, with what else the connection says; nothing where there is none."""
+    """Returns a setting that is a URL, and other settings from the connection's extra; empty without a connection."""
     connection = _connection(connection_id)
     if connection is None:
         return {}
     extra = dict(connection.extra_dejson)
     database = connection.schema or str(extra.pop("db", "") or "")
-    told: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     scheme = "postgresql"
     if setting == "redis_url":
         encrypted = _is_true(extra.pop("ssl", False)) or connection.conn_type == "rediss"
         scheme = "rediss" if encrypted else "redis"
         if "cluster" in extra:
-            told["redis_cluster"] = extra.pop("cluster")
+            others["redis_cluster"] = extra.pop("cluster")
     login = quote(connection.login or "", safe="")
     if connection.password:
         login += ":" + quote(connection.password, safe="")
     host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
-    # What is left are the driver's own options, such as sslmode or a socket's folder.
+    # The rest are options of the driver, such as sslmode or a socket's folder.
     options = urlencode({name: value for name, value in extra.items() if isinstance(value, str | int)})
     url = f"{scheme}://{login + '@' if login else ''}{host}/{database}{'?' + options if options else ''}"
-    return {setting: url, **told}
+    return {setting: url, **others}
 
 
 def _is_true(value: Any) -> bool:
-    """What a connection's extra says, which is text where the connection is a URL."""
+    """Reads a flag from a connection's extra, where it is text if the connection is a URL."""
     return str(value).lower() in ("true", "1", "yes")

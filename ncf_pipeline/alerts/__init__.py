@@ -1,7 +1,7 @@
-"""What on-call hears: of which kinds, in which words, once for each incident, and by which way. Without Airflow.
+"""Alerts to on-call: their kinds, their text, their delivery, and one alert for each incident. Without Airflow.
 
-A module that finds something broken makes an `Alert` and gives it to `tell`; what finds it well again calls `recover`.
-Inside a task, `ncf_pipeline.airflow.alerts` does both.
+A module that detects a fault passes an `Alert` to `tell`, and calls `recover` once the fault is gone. Tasks use
+`ncf_pipeline.airflow.alerts` for both.
 """
 
 from ncf_pipeline.alerts.channels import Channel, channels, deliver

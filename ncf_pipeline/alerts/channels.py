@@ -1,8 +1,8 @@
-"""How an alert leaves the house: through Apprise, to mail, chat, pagers or a webhook.
+"""Delivery of alerts through Apprise: to mail, chat, pagers or a webhook.
 
-`NCF_ALERTS` holds URLs of Apprise, separated by spaces. Before each may stand the least severity that it gets:
-`page=pagerduty://... warn=slack://... mailto://...`; one without gets everything. A URL is a secret: what is logged
-here are its kind and place in the setting.
+`NCF_ALERTS` holds Apprise URLs, separated by spaces: `page=pagerduty://... warn=slack://... mailto://...`. A prefix
+names the least urgent severity that a channel receives; a channel without a prefix receives everything. URLs are
+secret: the log names only a channel's scheme and its place in the setting.
 """
 
 import logging
@@ -21,7 +21,13 @@ _APPRISE = "apprise"
 
 @dataclass(frozen=True)
 class Channel:
-    """One URL of the setting."""
+    """One URL of the setting.
+
+    Attributes:
+        place: its place in the setting, from 1.
+        least: the least urgent severity that it receives.
+        url: for Apprise; secret.
+    """
 
     place: int
     least: Severity
@@ -33,60 +39,60 @@ class Channel:
     __str__ = __repr__
 
     def gets(self, severity: Severity) -> bool:
-        """Whether alerts this urgent go there."""
+        """Returns whether the channel receives alerts of this severity."""
         return _ORDER.index(severity) <= _ORDER.index(self.least)
 
 
 def channels(settings: Settings) -> list[Channel]:
-    """All that are set, in their order."""
+    """Returns the channels of the setting, in its order."""
     entries = settings.alerts.get_secret_value().split() if settings.alerts else []
-    found = []
+    named_channels = []
     for place, entry in enumerate(entries, start=1):
-        named = re.match(rf"({'|'.join(Severity)})=", entry)
-        least = Severity(named[1]) if named else Severity.INFO
-        found.append(Channel(place, least, entry[named.end() :] if named else entry))
-    return found
+        prefix = re.match(rf"({'|'.join(Severity)})=", entry)
+        least = Severity(prefix[1]) if prefix else Severity.INFO
+        named_channels.append(Channel(place, least, entry[prefix.end() :] if prefix else entry))
+    return named_channels
 
 
 def deliver(settings: Settings, severity: Severity, title: str, body: str, *, notify_type: str) -> dict[str, str]:
-    """Sends a message to each channel that gets such. Never raises: what goes wrong is logged, and given back.
+    """Sends a message to every channel that receives its severity. Never raises: failures are logged and returned.
 
     Args:
-        settings: which channels there are.
-        severity: how urgent it is.
+        settings: name the channels.
+        severity: how urgent the message is.
         title: one line.
         body: plain text.
-        notify_type: of Apprise, which shows it by a colour or a picture: failure, warning, info or success.
+        notify_type: Apprise's `failure`, `warning`, `info` or `success`, which channels show as a colour or an icon.
 
     Returns:
-        For each channel, as text, why it did not get the message; empty where it did.
+        By channel, as text: why it did not get the message, or an empty string if it did.
     """
-    failed = {}
+    reasons = {}
     for channel in channels(settings):
         if not channel.gets(severity):
             continue
         try:
             reason = _send(channel, settings.without_secrets(title), settings.without_secrets(body), notify_type)
-        except Exception as error:  # a library's fault must not become the task's
+        except Exception as error:  # a bug of a library must not fail the task
             reason = f"{type(error).__name__}: {error}"
-        failed[str(channel)] = settings.without_secrets(reason)
+        reasons[str(channel)] = settings.without_secrets(reason)
         if reason:
-            logger.error("An alert was not delivered to %s of NCF_ALERTS: %s", channel, failed[str(channel)])
-    return failed
+            logger.error("An alert was not delivered to %s of NCF_ALERTS: %s", channel, reasons[str(channel)])
+    return reasons
 
 
 def _send(channel: Channel, title: str, body: str, notify_type: str) -> str:
-    """Why it could not be sent; empty if it was."""
+    """Returns why the message was not sent; empty if it was."""
     try:
         import apprise
     except ImportError:
         return "apprise is not installed: `pip install ncf-pipeline[pipeline]`"
-    # At DEBUG it writes whole URLs.
+    # At DEBUG, Apprise logs whole URLs.
     logging.getLogger(_APPRISE).setLevel(logging.WARNING)
     service = apprise.Apprise.instantiate(channel.url, suppress_exceptions=True)
     if service is None:
-        return "Apprise does not know such a URL, see https://github.com/caronc/apprise/wiki"
-    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call]
+        return "Apprise does not support this URL, see https://github.com/caronc/apprise/wiki"
+    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
         sent = service.notify(body=body, title=title, notify_type=notify_type)
-        reason = " ".join(said.getvalue().split())
-    return "" if sent else reason or "no reason was given"
+        reason = " ".join(log.getvalue().split())
+    return "" if sent else reason or "Apprise gave no reason"

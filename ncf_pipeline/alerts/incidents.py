@@ -1,7 +1,7 @@
-"""One incident is one alert, however often it is met, and one message once it is over.
+"""Incidents: one alert for each, however often it is detected, and one message when it is over.
 
-The state is in `ops.incident`. A row stays locked while its message is on the way, so that two tasks which meet the
-same incident tell it once; one that nobody could be told of is told when it is met again, or by `retell`.
+The table `ops.incident` holds their state. A row is locked while its message is sent, so two tasks that detect the same
+incident send one alert. If delivery fails, the alert is sent when the incident is detected again, or by `retell`.
 """
 
 import logging
@@ -64,16 +64,16 @@ class Incident:
 
 
 def tell(settings: Settings, alert: Alert) -> bool:
-    """Lets on-call hear of what broke, unless they have heard of it already. Never raises.
+    """Alerts on-call, unless they know of the incident already. Never raises.
 
     Args:
-        settings: where incidents are kept and alerts go.
+        settings: name the database of incidents and the channels.
         alert: what broke.
 
     Returns:
-        Whether a message was sent now, or would have been if a channel were set.
+        True if a message was sent now, or would have been if a channel were set.
     """
-    told = False
+    sent = False
     title = settings.without_secrets(alert.what)
     body = settings.without_secrets(alert.body(settings.runbook_url))
     try:
@@ -90,26 +90,26 @@ def tell(settings: Settings, alert: Alert) -> bool:
                 since=alert.since,
             )
             if incident.told_at is None:
-                told = _tell_opened(settings, incident)
-                if told:
+                sent = _tell_opened(settings, incident)
+                if sent:
                     _mark_told(connection, incident)
     except NcfError as error:
-        logger.error("The incident was not kept, so it may be told more than once: %s", error)  # noqa: TRY400
-        if not told:
-            told = _send(settings, alert.kind.severity, title, body)
-    return told
+        logger.error("The incident was not recorded, so on-call may be told more than once: %s", error)  # noqa: TRY400
+        if not sent:
+            sent = _send(settings, alert.kind.severity, title, body)
+    return sent
 
 
 def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]:
-    """Notes that what was broken is well again, and says so if on-call had heard of it. Never raises.
+    """Closes incidents, and tells on-call if they had been alerted. Never raises.
 
     Args:
-        settings: where incidents are kept and alerts go.
-        kind: of the incident.
-        key: of the incident; all open ones of the kind if None.
+        settings: name the database of incidents and the channels.
+        kind: of the incidents.
+        key: of the incident; None for every open incident of the kind.
 
     Returns:
-        What was broken; empty if nothing was.
+        The titles of the incidents that were closed.
     """
     try:
         with transaction(settings) as connection:
@@ -118,7 +118,7 @@ def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]
                 if incident.told_at is not None and _tell_closed(settings, incident):
                     _mark_told(connection, incident)
     except NcfError as error:
-        logger.error("It was not noted that an incident is over: %s", error)  # noqa: TRY400
+        logger.error("The end of an incident was not recorded: %s", error)  # noqa: TRY400
         return []
     for incident in closed:
         logger.info("Over: %s", incident.title)
@@ -126,19 +126,25 @@ def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]
 
 
 def recover_after(settings: Settings, task: str) -> list[str]:
-    """Notes what the success of a task says is over: its own failure, and what its kind names.
+    """Closes the incidents that a task's success ends: its own failure, and kinds that name it in `over_when`.
 
     Args:
-        settings: where incidents are kept and alerts go.
+        settings: name the database of incidents and the channels.
         task: as `dag.task`.
+
+    Returns:
+        The titles of the incidents that were closed.
     """
     over = [title for kind in KINDS.values() if task in kind.over_when for title in recover(settings, kind)]
-    from_failures = [kind for kind in KINDS.values() if kind.name.endswith("_failed")]
-    return over + [title for kind in from_failures for title in recover(settings, kind, task)]
+    failures = [kind for kind in KINDS.values() if kind.name.endswith("_failed")]
+    return over + [title for kind in failures for title in recover(settings, kind, task)]
 
 
 def recover_quarantine(settings: Settings) -> list[str]:
-    """Notes batches in quarantine that were corrected or discarded.
+    """Closes the incidents of batches that have no line in quarantine any more.
+
+    Returns:
+        The titles of the incidents that were closed.
 
     Raises:
         DatabaseError: Postgres does not answer.
@@ -149,10 +155,10 @@ def recover_quarantine(settings: Settings) -> list[str]:
 
 
 def retell(settings: Settings) -> int:
-    """Sends what could not be delivered when it happened.
+    """Sends the messages that could not be delivered before.
 
     Returns:
-        How many messages could be delivered now.
+        The number of messages that were delivered now.
 
     Raises:
         DatabaseError: Postgres does not answer.
@@ -168,12 +174,15 @@ def retell(settings: Settings) -> int:
 
 
 def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> list[Incident]:
-    """What is broken now, newest first: the rows of `ops.incident`.
+    """Returns the open incidents, newest first.
 
     Args:
-        settings: where incidents are kept.
-        over_too: also what is over, and what just happened.
-        most: how many at most.
+        settings: name the database of incidents.
+        over_too: also return incidents that are over, and events.
+        most: the largest number to return.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
     """
     with transaction(settings) as connection:
         return _read(connection, "incidents", over_too=over_too, most=most)
@@ -192,15 +201,15 @@ def _tell_closed(settings: Settings, incident: Incident) -> bool:
 
 
 def _send(settings: Settings, severity: Severity, title: str, body: str, *, over: bool = False) -> bool:
-    """Whether anybody got it, or nobody wants it."""
-    failed = deliver(
+    """Returns True if a channel got the message, or no channel receives its severity."""
+    reasons = deliver(
         settings,
         severity,
         f"[{'over' if over else severity}] {title}",
         body,
         notify_type="success" if over else _LOOKS[severity],
     )
-    return not failed or not all(failed.values())
+    return not reasons or not all(reasons.values())
 
 
 def _mark_told(connection: Connection, incident: Incident) -> None:

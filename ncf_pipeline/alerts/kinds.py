@@ -1,4 +1,4 @@
-"""Everything that on-call can hear of, in one place. Each kind has its section in docs/runbook.md."""
+"""Every kind of alert. Each has a section of the same title in docs/runbook.md."""
 
 import difflib
 import re
@@ -9,31 +9,35 @@ from ncf_pipeline.errors import InputError
 
 
 class Severity(StrEnum):
-    """How soon a person must look; in order, the most urgent first."""
+    """How soon a person must look, most urgent first."""
 
-    PAGE = "page"  # at once: shoppers notice
+    PAGE = "page"  # now: shoppers notice
     WARN = "warn"  # on the next working day: shoppers do not notice yet
     INFO = "info"  # good to know
 
 
 def anchor_of(heading: str) -> str:
-    """The anchor of a section, as GitHub makes it of the heading."""
+    """The anchor that GitHub gives a heading.
+
+    >>> anchor_of("An experiment's groups are out of proportion")
+    'an-experiments-groups-are-out-of-proportion'
+    """
     return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What can break, and what is always true of it.
+    """Something that can break, and what is true of it each time.
 
     Attributes:
-        name: kept with the incident.
+        name: stored with each incident.
         title: the heading of its section in the runbook.
         severity: how soon a person must look.
         shoppers: whether they are affected, and how.
         did: what the system did by itself.
-        look: the command to look further, where an alert brings no better one.
-        lasts: whether it is over at some time, which is told too; otherwise it just happened.
-        over_when: tasks, as `dag.task`, whose success says that it is over.
+        look: the command that shows more, unless the alert names a better one.
+        lasts: True if it can end, and on-call hears of the end too; False for an event.
+        over_when: tasks, as `dag.task`, whose success ends it.
     """
 
     name: str
@@ -47,42 +51,42 @@ class Kind:
 
     @property
     def anchor(self) -> str:
-        """Of its section in the runbook."""
+        """The anchor of its section in the runbook."""
         return anchor_of(self.title)
 
 
-_KEPT = "not affected. The lists that serve are untouched."
+_KEPT = "not affected. The live lists are untouched."
 
 LIST_STORE_DOWN = Kind(
     name="list_store_down",
     title="Redis does not answer",
     severity=Severity.PAGE,
-    shoppers="affected: the shop shows its own fallback in place of recommendations.",
-    did="It keeps asking. What Redis has lost, the next refresh or retrain writes again.",
+    shoppers="affected: the shop shows its own fallback instead of recommendations.",
+    did="It keeps checking. If Redis lost its data, the next refresh or retrain writes the lists again.",
     look="ncf-pipeline status",
 )
 LISTS_MISSING = Kind(
     name="lists_missing",
     title="No lists are live",
     severity=Severity.PAGE,
-    shoppers="affected: the shop shows its own fallback in place of recommendations.",
-    did="It keeps looking. The next refresh or retrain writes everything again.",
+    shoppers="affected: the shop shows its own fallback instead of recommendations.",
+    did="It keeps checking. The next refresh or retrain writes all lists again.",
     look="ncf-pipeline status",
 )
 LISTS_OLD = Kind(
     name="lists_old",
     title="The lists are old",
     severity=Severity.WARN,
-    shoppers="a little affected: they see lists that do not know the newest purchases.",
-    did="The lists before keep serving until they expire.",
+    shoppers="a little affected: their lists do not know the newest purchases.",
+    did="The previous lists stay live until they expire.",
     look="ncf-pipeline models",
 )
 RETRAIN_MISSING = Kind(
     name="retrain_missing",
     title="No retrain for too long",
     severity=Severity.WARN,
-    shoppers="not affected yet. The champion's lists serve, and grow less apt with time.",
-    did="The lists are still refreshed with the champion after each ingest.",
+    shoppers="not affected yet. The champion's lists stay live, but fit less well with time.",
+    did="The champion still refreshes the lists after each ingest.",
     look="ncf-pipeline models",
 )
 RETRAIN_LATE = Kind(
@@ -90,7 +94,7 @@ RETRAIN_LATE = Kind(
     title="A retrain takes too long",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The run goes on, until Airflow stops it after twelve hours.",
+    did="The run continues until Airflow stops it after twelve hours.",
     look="ncf-pipeline models",
     over_when=("retrain_recommender.publish", "retrain_recommender.held"),
 )
@@ -98,8 +102,8 @@ INGEST_FAILED = Kind(
     name="ingest_failed",
     title="Invoices are not loaded",
     severity=Severity.WARN,
-    shoppers="not affected. The lists that serve are untouched, and do not know the newest purchases.",
-    did="Nothing of the step was kept. The files wait in the inbox, or in its folder `rejected` with the reason.",
+    shoppers="not affected. The live lists are untouched, but do not know the newest purchases.",
+    did="The failed step changed nothing. The files wait in the inbox, or in its folder `rejected` with the reason.",
     look="ncf-pipeline quarantine list",
 )
 RETRAIN_FAILED = Kind(
@@ -107,15 +111,15 @@ RETRAIN_FAILED = Kind(
     title="A retrain failed",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The champion stays. A training that was killed goes on where it stopped when the task is cleared.",
+    did="The champion stays. If training was killed, it resumes where it stopped once the task is cleared.",
     look="ncf-pipeline models",
 )
 REFRESH_FAILED = Kind(
     name="refresh_failed",
     title="The lists are not refreshed",
     severity=Severity.WARN,
-    shoppers="not affected. The lists that serve are untouched, and do not know the newest purchases.",
-    did="What was half-written was removed, or is by the next publication.",
+    shoppers="not affected. The live lists are untouched, but do not know the newest purchases.",
+    did="The unfinished publication was removed, or the next publication removes it.",
     look="ncf-pipeline models",
 )
 UPLIFT_FAILED = Kind(
@@ -123,23 +127,23 @@ UPLIFT_FAILED = Kind(
     title="An experiment is not measured",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The experiment goes on, and its groups see what they saw. The next look counts all that was bought.",
+    did="The experiment continues unchanged. The next measurement counts every purchase since its start.",
     look="ncf-pipeline experiment list",
 )
 WATCH_FAILED = Kind(
     name="watch_failed",
-    title="Nobody watches the lists",
+    title="The lists are not watched",
     severity=Severity.WARN,
-    shoppers="nobody knows: what should look after the lists failed itself.",
-    did="It tries again at its next time.",
+    shoppers="unknown: the check of the live lists failed itself.",
+    did="The check runs again as scheduled.",
     look="ncf-pipeline status",
 )
 TASK_FAILED = Kind(
     name="task_failed",
-    title="What was asked for by hand failed",
+    title="A manual run failed",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="Nothing of the step was kept.",
+    did="The failed step changed nothing.",
     look="ncf-pipeline status",
 )
 RUN_STOPPED = Kind(
@@ -147,7 +151,7 @@ RUN_STOPPED = Kind(
     title="A run was stopped",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="Airflow stopped the run, for it took longer than it ever should. The next one starts at its time.",
+    did="Airflow stopped the run because it took too long. The next run starts as scheduled.",
     look="ncf-pipeline status",
     lasts=False,
 )
@@ -156,7 +160,7 @@ LINES_QUARANTINED = Kind(
     title="Lines wait in quarantine",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The broken lines wait, with the rule that they break; the rest was loaded.",
+    did="The broken lines wait in quarantine, each with the rule that it breaks. The rest was loaded.",
     look="ncf-pipeline quarantine list",
 )
 FILES_REFUSED = Kind(
@@ -164,7 +168,7 @@ FILES_REFUSED = Kind(
     title="Files were refused",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The files are in the inbox's folder `rejected`, with the reason beside each; the others were loaded.",
+    did="The files are in the inbox's folder `rejected`, each with the reason. The others were loaded.",
     look="ncf-pipeline alerts list",
     lasts=False,
 )
@@ -173,16 +177,16 @@ MODEL_HELD = Kind(
     title="The gate held a model",
     severity=Severity.INFO,
     shoppers=_KEPT,
-    did="The champion keeps serving. The next retrain makes a new candidate.",
+    did="The champion stays live. The next retrain trains a new candidate.",
     look="ncf-pipeline models",
     lasts=False,
 )
 DATA_DRIFT = Kind(
     name="data_drift",
-    title="What is bought has drifted",
+    title="Purchases have drifted",
     severity=Severity.WARN,
-    shoppers="perhaps affected: the lists that serve were made for what was bought before.",
-    did="The retrain that found it goes on and learns from the newer purchases; the gate judges it.",
+    shoppers="perhaps affected: the live lists follow older purchases.",
+    did="The retrain that detected it continues and learns from the newer purchases. The gate judges the result.",
     look="ncf-pipeline models",
 )
 SAMPLE_RATIO = Kind(
@@ -190,37 +194,38 @@ SAMPLE_RATIO = Kind(
     title="An experiment's groups are out of proportion",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The report says that nothing of it can be believed. The experiment goes on.",
+    did="The report says that its figures cannot be trusted. The experiment continues.",
     look="ncf-pipeline experiment report",
 )
 EXPERIMENT_HARM = Kind(
     name="experiment_harm",
     title="An experiment harms its share",
     severity=Severity.WARN,
-    shoppers="some affected: the experiment's share sees lists that are surely worse than those of all others.",
-    did="Unless it was told to go on, the experiment has ended, and the next publication gives everybody their lists.",
+    shoppers="some affected: the experiment's share sees significantly worse lists than everyone else.",
+    did="The experiment has ended, unless it was started with --no-ends-on-harm. If it has, the next publication gives "
+    "all customers their own lists.",
     look="ncf-pipeline experiment report",
 )
 LISTS_LOSE = Kind(
     name="lists_lose",
     title="The lists sell less than best sellers",
     severity=Severity.WARN,
-    shoppers="affected: what nearly all of them see is worse than best sellers.",
-    did="Nothing: ending the experiment would show the lists to the rest as well.",
+    shoppers="affected: nearly all of them see lists that sell less than best sellers.",
+    did="Nothing. Ending the experiment would show these lists to the remaining customers too.",
     look="ncf-pipeline experiment report",
 )
 ATTENTION = Kind(
     name="attention",
-    title="Something wants a look",
+    title="Something needs a look",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="The run went on.",
+    did="The run continued.",
     look="ncf-pipeline alerts list",
     lasts=False,
 )
 TRY_OUT = Kind(
     name="try_out",
-    title="An alert to try out",
+    title="A test alert",
     severity=Severity.INFO,
     shoppers="not affected.",
     did="Nothing is broken: a person asked for this message.",
@@ -229,14 +234,14 @@ TRY_OUT = Kind(
 )
 
 KINDS = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
-"""All of them, by name."""
+"""Every kind, by name."""
 
 
 def check_kind(kind: Kind) -> Kind:
-    """Returns the kind. The type checker rejects anything else; so does this, for code that it has not seen.
+    """Returns the kind if it is one. Catches at run time what the type checker would reject.
 
     Raises:
-        InputError: it is no constant of this module.
+        InputError: it is not a constant of this module.
     """
     if isinstance(kind, Kind):
         return kind
@@ -258,5 +263,5 @@ _OF_DAG = {
 
 
 def failure_of(dag_id: str) -> Kind:
-    """What it means that a task of this DAG failed."""
+    """Returns the kind of alert for a failed task of this DAG."""
     return _OF_DAG.get(dag_id, TASK_FAILED)

@@ -1,4 +1,4 @@
-"""What an alert says, and in which words."""
+"""The text of an alert."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,17 +10,20 @@ RUNBOOK = "docs/runbook.md"
 
 @dataclass(frozen=True)
 class Alert:
-    """What broke, before anybody is told.
+    """One thing that broke.
 
     Attributes:
-        kind: one of `ncf_pipeline.alerts.kinds`.
-        key: tells two incidents of a kind apart, e.g. a task's or a batch's name. One incident is one alert.
+        kind: a constant of `ncf_pipeline.alerts.kinds`.
+        key: tells two incidents of a kind apart, such as a task's or a batch's name. One incident is one alert.
         what: what broke, in one line.
-        details: what to see beside it, such as examples; lines of text.
+        details: more about it, such as examples; lines of text.
         since: since when it is broken.
-        shoppers: whether they are affected; as the kind says where None.
-        did: what the system did by itself; likewise.
-        look: the one command or link to look further; likewise.
+        shoppers: whether they are affected; None for the kind's text.
+        did: what the system did by itself; None for the kind's text.
+        look: the one command or link that shows more; None for the kind's command.
+
+    Raises:
+        InputError: there is no such kind.
     """
 
     kind: Kind
@@ -33,16 +36,16 @@ class Alert:
     look: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a kind that is none."""
+        """Refuses an unknown kind."""
         check_kind(self.kind)
 
     def body(self, runbook: str = RUNBOOK) -> str:
-        """All but what broke.
+        """Returns the message below its title.
 
         Args:
-            runbook: where people open it: a path or a URL.
+            runbook: the path or URL at which people open the runbook.
         """
-        told = (
+        lines = (
             self.details,
             f"Shoppers: {self.shoppers or self.kind.shoppers}",
             f"Since: {instant(self.since)}",
@@ -50,28 +53,37 @@ class Alert:
             f"Look further: {self.look or self.kind.look}",
             f"Runbook: {runbook}#{self.kind.anchor}",
         )
-        return "\n".join(filter(None, told))
+        return "\n".join(filter(None, lines))
 
 
 def recovery_body(*, since: datetime, closed_at: datetime, times: int) -> str:
-    """What is said once an incident is over.
+    """Returns the message that an incident is over.
 
     Args:
         since: since when it was broken.
-        closed_at: when it was found to be over.
-        times: how often it was met.
+        closed_at: when it ended.
+        times: how often it was detected.
     """
-    met = "once" if times == 1 else f"{times:,} times"
-    return f"It is over, after {duration(closed_at - since)}: since {instant(since)}, met {met}. Nothing is left to do."
+    detected = "once" if times == 1 else f"{times:,} times"
+    lasted = duration(closed_at - since)
+    return f"Over after {lasted}: since {instant(since)}, detected {detected}. Nothing is left to do."
 
 
 def instant(at: datetime) -> str:
-    """As people read it: `2026-11-24 02:30 UTC`."""
+    """Formats an instant for people.
+
+    >>> instant(datetime(2026, 11, 24, 2, 30, tzinfo=UTC))
+    '2026-11-24 02:30 UTC'
+    """
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def duration(span: timedelta) -> str:
-    """As people read it: days, hours and minutes."""
+    """Formats a time span for people.
+
+    >>> duration(timedelta(minutes=1505))
+    '1 d 1 h 5 min'
+    """
     minutes = max(0, round(span.total_seconds() / 60))
     parts = [(minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")]
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "less than a minute"

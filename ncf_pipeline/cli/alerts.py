@@ -1,4 +1,4 @@
-"""`alerts`: what on-call was told, and whether they can be reached."""
+"""`alerts`: show incidents, and test the channels to on-call."""
 
 import json
 from typing import Annotated
@@ -13,7 +13,7 @@ from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
-alerts_app = typer.Typer(no_args_is_help=True, help="What on-call was told, and whether they can be reached.")
+alerts_app = typer.Typer(no_args_is_help=True, help="Show incidents, and test the channels to on-call.")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 @alerts_app.command("list")
 def list_(
-    over_too: Annotated[bool, typer.Option("--all", help="Also what is over, and what just happened.")] = False,
-    most: Annotated[int, typer.Option("--limit", min=1, help="Not more than so many.")] = 50,
+    over_too: Annotated[bool, typer.Option("--all", help="Also show past incidents and events.")] = False,
+    most: Annotated[int, typer.Option("--limit", min=1, help="The largest number to show.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show what is broken, newest first."""
@@ -37,7 +37,7 @@ def list_(
         typer.echo(json.dumps([row.as_dict() for row in rows], default=lambda value: value.isoformat()))
         return
     if not rows:
-        typer.echo("Nothing happened." if over_too else "Nothing is broken.")
+        typer.echo("There were no incidents." if over_too else "Nothing is broken.")
         return
     console = Console()
     table = Table("", "since", "times", "what", "until")
@@ -49,18 +49,18 @@ def list_(
 
 @alerts_app.command("test")
 def test() -> None:
-    """Send a message to every channel of NCF_ALERTS, and say which got it."""
+    """Send a test message to every channel of NCF_ALERTS, and show which ones got it."""
     from ncf_pipeline.alerts import Alert, Severity, channels, deliver
     from ncf_pipeline.alerts.kinds import TRY_OUT
 
     settings = load_settings()
     if not channels(settings):
-        raise SettingsError("NCF_ALERTS names no channel: alerts are only in the logs of tasks. Set it and try again.")
+        raise SettingsError("NCF_ALERTS names no channel, so alerts appear only in task logs. Set it and try again.")
     alert = Alert(TRY_OUT, "test", "This is only a test.")
     body = alert.body(settings.runbook_url)
-    # As urgent as can be, so that no channel is left out.
-    answers = deliver(settings, Severity.PAGE, f"[test] {alert.what}", body, notify_type="info")
-    for channel, reason in answers.items():
+    # The most urgent severity, which every channel receives.
+    reasons = deliver(settings, Severity.PAGE, f"[test] {alert.what}", body, notify_type="info")
+    for channel, reason in reasons.items():
         typer.echo(f"{channel}: {reason or 'sent'}")
-    if any(answers.values()):
-        raise SettingsError("Not every channel of NCF_ALERTS got the message: correct its URL and try again.")
+    if any(reasons.values()):
+        raise SettingsError("A channel of NCF_ALERTS did not get the message: correct its URL and try again.")

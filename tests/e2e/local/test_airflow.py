@@ -277,7 +277,7 @@ def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_he
     assert reason.endswith("an older model does not take a newer one's place.")
     assert status(running).live_publication == serving
 
-    late = f"The run {run['dag_run_id']} of {dag_id} was to be done by "
+    late = f"The run {run['dag_run_id']} of {dag_id} missed its deadline, "
     patience = time.monotonic() + 120
     while not [message for message in on_call.got if late in message["title"]]:
         assert time.monotonic() < patience, [message["title"] for message in on_call.got]

@@ -44,9 +44,9 @@ def test_an_alert_says_all_that_a_person_needs(on_call, webhook):
     assert message["type"] == "warning"
     assert message["message"].splitlines() == [
         "Batch 7",
-        "Shoppers: not affected. The lists that serve are untouched, and do not know the newest purchases.",
+        "Shoppers: not affected. The live lists are untouched, but do not know the newest purchases.",
         "Since: 2026-11-24 02:30 UTC",
-        "By itself: Nothing of the step was kept. The files wait in the inbox, or in its folder `rejected` with the "
+        "By itself: The failed step changed nothing. The files wait in the inbox, or in its folder `rejected` with the "
         "reason.",
         "Look further: ncf-pipeline quarantine list --batch 7",
         "Runbook: docs/runbook.md#invoices-are-not-loaded",
@@ -76,7 +76,7 @@ def test_one_incident_is_one_alert_and_one_recovery(on_call, webhook):
     failed, over = webhook.got
     assert over["title"] == "[over] ingest_invoices.merge failed: no room."
     assert over["type"] == "success"
-    assert "since 2026-11-24 02:30 UTC, met 3 times" in over["message"]
+    assert "since 2026-11-24 02:30 UTC, detected 3 times" in over["message"]
     assert alerts.incidents(on_call) == []
     assert alerts.tell(on_call, alert()), "what breaks again is a new incident"
     assert titles(webhook) == [failed["title"], over["title"], failed["title"]]
