@@ -1,4 +1,4 @@
-"""Embedded servers: everything on one machine, nothing else installed."""
+"""Embedded servers: Postgres, Redis and Airflow on one machine, with nothing else installed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["serving"]
 
 
 def __getattr__(name: str) -> Any:
-    # Only when it is asked for: Airflow's processes import a module of this package, and no servers.
+    # Imported on demand: Airflow's processes import a module of this package but start no servers.
     if name == "serving":
         from ncf_pipeline.local.services import serving
 

@@ -1,7 +1,7 @@
-"""An embedded Airflow: four processes on 127.0.0.1, its metadata in the embedded Postgres.
+"""An embedded Airflow: four processes on 127.0.0.1, with its metadata in the embedded Postgres.
 
-`airflow standalone` would be one command, but its log servers listen on every interface and cannot
-be told otherwise. With LocalExecutor nobody needs them: logs are files on this machine.
+`airflow standalone` would be one command, but its log servers always listen on every interface. With LocalExecutor
+they are not needed: logs are files on this machine.
 """
 
 import importlib.metadata
@@ -31,17 +31,17 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-"""Airflow's processes by name, with their command lines."""
+"""The arguments of `airflow` that start each process, by its name."""
 
 _MIGRATED_FILE = "migrated.json"
 
 
 class PortTakenError(ServiceError):
-    """Another program took the port that was free a moment ago."""
+    """Another program took a port after it was chosen."""
 
 
 def stop_strays(home: Path) -> None:
-    """Stops Airflow processes of this home that nobody recorded: two schedulers would be one too many."""
+    """Stops Airflow processes of this home that are not on record, so that no second scheduler runs."""
     folder = home.resolve() / "airflow"
     stop_together(find_strays("Airflow", "airflow", cwd=folder, log=folder / "log"), patience=10)
 
@@ -52,7 +52,10 @@ def start_component(name: str, environment: Mapping[str, str], *, logs: Path) ->
     Args:
         name: of the component.
         environment: from `airflow_environment`.
-        logs: the folder of its log.
+        logs: the folder for its log.
+
+    Raises:
+        ServiceError: the process cannot be started.
     """
     return spawn(
         f"Airflow's {name}",
@@ -64,13 +67,17 @@ def start_component(name: str, environment: Mapping[str, str], *, logs: Path) ->
 
 
 def migrate_metadata(environment: Mapping[str, str], *, metadata_url: str) -> bool:
-    """Brings Airflow's own database to its schema, unless this version has done so before.
+    """Migrates Airflow's own database, unless this version of Airflow has done so before.
+
+    Args:
+        environment: from `airflow_environment`.
+        metadata_url: of Airflow's own database.
 
     Returns:
-        Whether there was anything to do.
+        True if a migration ran.
 
     Raises:
-        ServiceError: it failed; the message has Airflow's last line.
+        ServiceError: the migration failed; the message has the last line of Airflow's output.
     """
     record = Path(environment["AIRFLOW_HOME"]) / _MIGRATED_FILE
     version = importlib.metadata.version("apache-airflow-core")
@@ -106,29 +113,29 @@ def wait_until_healthy(
     since: datetime,
     patience: float = 120,
 ) -> None:
-    """Returns when all parts have reported in.
+    """Waits until every component is healthy.
 
     Args:
         port: of the API server.
         processes: by component.
-        since: a heartbeat from before is a former process's.
-        patience: seconds.
+        since: when the components were started. Older heartbeats come from earlier processes.
+        patience: seconds to wait.
 
     Raises:
-        PortTakenError: another program took the port while the API server was starting.
-        ServiceError: one died, or is not healthy in time; the message has what its log says.
+        PortTakenError: another program took the port while the API server started.
+        ServiceError: a component died or is not healthy in time; the message quotes its log.
     """
     deadline = time.monotonic() + patience
     server = processes["api-server"]
     with httpx.Client(base_url=airflow_url(port), trust_env=False, timeout=5) as client:
         while True:
-            # All, and not the first: the one that is to blame may not be the one that was looked at first.
+            # Check all of them: if several died, the API server may have lost its port.
             dead = [process for process in processes.values() if not is_alive(process)]
             if server in dead and not is_free(port):
-                raise PortTakenError(f"Port {port} was taken by another program while Airflow started: try again.")
+                raise PortTakenError(f"Port {port} was taken by another program while Airflow started. Try again.")
             if dead:
                 raise ServiceError(f"{dead[0].name} did not start: {last_words(dead[0])}")
-            # Another home's Airflow on the same port would say that it is healthy, too.
+            # An Airflow of another home on this port would answer too.
             late = _late_components(client, since) if listens(server, port) else ["api-server"]
             if not late:
                 return
@@ -154,13 +161,15 @@ def _late_components(client: httpx.Client, since: datetime) -> list[str]:
 
 
 def ensure_installed() -> None:
-    """Says how to install Airflow where it is missing.
+    """Checks that Airflow is installed.
 
     Raises:
-        ServiceError: it is not installed.
+        ServiceError: it is not; the message says how to install it.
     """
     if importlib.util.find_spec("airflow") is None:
-        raise ServiceError("Airflow is not installed: pip install 'ncf-pipeline[airflow,local]', or use --no-airflow.")
+        raise ServiceError(
+            "Airflow is not installed: run pip install 'ncf-pipeline[airflow,local]' or use --no-airflow."
+        )
 
 
 def _schema_heads(metadata_url: str) -> list[str]:

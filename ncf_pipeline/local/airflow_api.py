@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as a user's clicks go: log in, unpause, trigger, look, read a log."""
+"""A client of Airflow's REST API for what a user clicks: log in, unpause, trigger, read states and logs."""
 
 import time
 from collections.abc import Iterable
@@ -11,37 +11,48 @@ import httpx
 from ncf_pipeline.errors import ServiceError
 
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""States in which a task or a run stays."""
+"""Final states of a task or a run."""
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task of a run, as it stands."""
+    """The current state of one task of a run.
+
+    Attributes:
+        dag_id: of its DAG.
+        run_id: of its run.
+        task_id: its name in the DAG.
+        state: None before it is scheduled.
+        try_number: of its last try, from 1.
+        seconds: that its last try took.
+        ended_at: when its last try ended, as ISO 8601.
+        machine: the host name of the worker that ran its last try.
+    """
 
     dag_id: str
     run_id: str
     task_id: str
-    state: str | None  # None before it is scheduled
+    state: str | None
     try_number: int
-    seconds: float | None  # of its last try
-    ended_at: str | None  # ISO 8601, of its last try
-    machine: str | None  # whose worker ran its last try
+    seconds: float | None
+    ended_at: str | None
+    machine: str | None
 
     @property
     def finished(self) -> bool:
-        """Whether it stays in this state."""
+        """Whether its state is final."""
         return self.state in FINISHED
 
 
-_PATIENCE = 120  # seconds for an answer: on a machine that trains, all of Airflow may share two cores with it
+_PATIENCE = 120  # seconds for an answer: while a model trains, Airflow may share two cores with it
 
 
 class AirflowApi:
-    """A logged-in connection to one Airflow."""
+    """A connection to one Airflow; it logs in when needed. Every method may raise `ServiceError`."""
 
     def __init__(self, url: str, *, username: str, password: str) -> None:
         self._login = {"username": username, "password": password}
-        # A proxy of the company has no business between two processes of this machine.
+        # No proxy between two processes of this machine.
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=_PATIENCE)
 
     def __enter__(self) -> Self:
@@ -53,16 +64,26 @@ class AirflowApi:
         self._client.close()
 
     def ensure_pool(self, name: str, *, slots: int, description: str) -> None:
-        """Makes a pool, unless there is one of that name: its size is the operator's to set."""
+        """Creates a pool, unless one of that name exists: its size is for the operator to set.
+
+        Args:
+            name: of the pool.
+            slots: how many tasks it runs at once.
+            description: shown in the UI.
+        """
         if self._ask("GET", f"/api/v2/pools/{name}", missing=True) is None:
             pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
             self._ask("POST", "/api/v2/pools", pool)
 
     def wait_for_dags(self, dag_ids: Iterable[str], *, patience: float = 90) -> None:
-        """Returns when the DAG processor has read these DAGs.
+        """Waits until the DAG processor has read these DAGs.
+
+        Args:
+            dag_ids: of the DAGs.
+            patience: seconds to wait.
 
         Raises:
-            ServiceError: one is broken, or not read in time.
+            ServiceError: a DAG file is broken, or a DAG is not read in time.
         """
         deadline = time.monotonic() + patience
         for dag_id in dag_ids:
@@ -76,31 +97,31 @@ class AirflowApi:
                 time.sleep(0.5)
 
     def unpause(self, dag_id: str) -> None:
-        """Lets a DAG run, by its schedule and by hand."""
+        """Unpauses a DAG."""
         self._ask("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Starts a run by hand, with params in `conf`; gives its id."""
+        """Starts a manual run with the params in `conf`; returns its id."""
         run = self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """`queued`, `running`, `success` or `failed`."""
+        """Returns `queued`, `running`, `success` or `failed`."""
         return str(self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def unfinished_runs(self, dag_id: str) -> list[str]:
-        """Ids of the runs that wait or run."""
-        found = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?state=queued&state=running")
-        return [run["dag_run_id"] for run in found["dag_runs"]]
+        """Returns the ids of the runs that are queued or running."""
+        runs = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?state=queued&state=running")["dag_runs"]
+        return [run["dag_run_id"] for run in runs]
 
     def end_unfinished_runs(self, dag_id: str) -> None:
-        """Marks runs that wait or run as failed, so that a new one need not wait for them."""
+        """Marks queued and running runs as failed, so that a new run does not wait for them."""
         for run_id in self.unfinished_runs(dag_id):
             self._ask("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """The tasks of a run."""
-        found = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        """Returns the tasks of a run."""
+        instances = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return [
             TaskState(
                 dag_id=dag_id,
@@ -112,11 +133,11 @@ class AirflowApi:
                 ended_at=task["end_date"],
                 machine=task["hostname"] or None,
             )
-            for task in found["task_instances"]
+            for task in instances
         ]
 
     def error_of(self, task: TaskState) -> str:
-        """What the log of a task's last try says went wrong, in one line."""
+        """Returns the error of a task's last try, in one line, from its log."""
         path = f"/api/v2/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
         log = self._ask("GET", f"{path}?full_content=true", missing=True) or {}
         content = log.get("content") or []
@@ -125,8 +146,8 @@ class AirflowApi:
             for problem in event.get("error_detail") or []:
                 return f"{problem.get('exc_type')}: {problem.get('exc_value')}".splitlines()[0]
         grave = [event for event in events if event.get("level") in ("error", "critical")]
-        said = [str(event.get("event", "")).strip() for event in (grave or events)]
-        return next((line.splitlines()[0] for line in reversed(said) if line), "its log is empty")
+        texts = [str(event.get("event", "")).strip() for event in (grave or events)]
+        return next((line.splitlines()[0] for line in reversed(texts) if line), "its log is empty")
 
     def _ask(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
         try:

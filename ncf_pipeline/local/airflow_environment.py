@@ -1,4 +1,4 @@
-"""What Airflow's processes are told: all through their environment, no file to keep in step."""
+"""The configuration of Airflow's processes: environment variables only, no file to keep in sync."""
 
 import base64
 import hashlib
@@ -30,12 +30,15 @@ _PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
 
 
 def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> dict[str, str]:
-    """What Airflow's processes are told through their environment.
+    """Returns the environment variables of Airflow's processes.
 
     Args:
-        settings: of the shop, with the URLs of its database and list store.
+        settings: with the URLs of the shop's database and list store.
         port: of the API server and the UI.
-        metadata_url: Airflow's own database.
+        metadata_url: of Airflow's own database.
+
+    Raises:
+        ServiceError: a secret cannot be read or written.
     """
     home = settings.home.resolve()
     airflow_home = home / "airflow"
@@ -62,7 +65,7 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
-        # Between two tasks of a run the scheduler would otherwise doze for a second.
+        # Otherwise the scheduler sleeps for a second between two tasks of a run.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW_CONN_RETAIL_DB": settings.database(),
@@ -72,22 +75,26 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
 
 
 def fingerprint(environment: Mapping[str, str]) -> str:
-    """Tells one environment from another, so that a changed setting is noticed."""
+    """Returns a hash of the environment, which changes when a setting does."""
     return hashlib.sha256(json.dumps(dict(sorted(environment.items()))).encode()).hexdigest()
 
 
 def airflow_url(port: int) -> str:
-    """The address of the UI."""
+    """Returns the URL of the UI."""
     return f"http://{LOOPBACK}:{port}"
 
 
 def admin_password_path(home: Path) -> Path:
-    """The file that holds the password of the user `admin`."""
+    """Returns the path of the file with the password of the user `admin`."""
     return password_path(home, _ADMIN_PASSWORD)
 
 
 def admin_password(home: Path) -> str:
-    """The password of the user `admin`, generated the first time."""
+    """Returns the password of the user `admin`; generates it the first time.
+
+    Raises:
+        ServiceError: its file cannot be read or written.
+    """
     secret = password(home, _ADMIN_PASSWORD)
     file = _admin_password_file(home)
     wanted = json.dumps({ADMIN: secret})
@@ -97,7 +104,7 @@ def admin_password(home: Path) -> str:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment, without what belongs to another Airflow or other settings."""
+    """Returns this process's environment without the variables of another Airflow or of other settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "NCF_"))}
     # Tasks talk to the API server on this machine, never through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
@@ -115,7 +122,7 @@ def _fernet_key(home: Path) -> str:
 
 
 def _settings_as_variables(settings: Settings) -> dict[str, str]:
-    """What differs from the defaults, with absolute paths: Airflow's processes run elsewhere."""
+    """Returns settings that differ from their defaults, with absolute paths: Airflow runs in another folder."""
     variables = {
         "NCF_HOME": str(settings.home.resolve()),
         "NCF_ARTIFACTS_URL": settings.artifacts,
@@ -124,7 +131,7 @@ def _settings_as_variables(settings: Settings) -> dict[str, str]:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         variable = f"NCF_{name.upper()}"
-        # The URLs go as connections, where Airflow masks their passwords.
+        # The URLs become connections, whose passwords Airflow masks.
         if variable not in variables and name not in ("database_url", "redis_url") and value != field.default:
             variables[variable] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return variables

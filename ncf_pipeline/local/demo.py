@@ -1,4 +1,4 @@
-"""The main job as a user would do it: servers, a workbook in the inbox, two clicks in Airflow, lists in Redis."""
+"""The main job as a user does it: put a workbook into the inbox, then start two DAGs in Airflow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,34 +17,39 @@ from ncf_pipeline.settings import Settings
 
 INGEST, RETRAIN, REFRESH = "ingest_invoices", "retrain_recommender", "refresh_lists"
 
-_LOOK_SECONDS = 0.5  # between two looks at a run
+_POLL_SECONDS = 0.5  # between two requests for a run's state
 _MEMORY_SECONDS = 2.0  # between two measurements
-_REFRESH_SECONDS = 120.0  # that the lists may take to be written again
+_REFRESH_SECONDS = 120.0  # that `refresh_lists` may take
 
 
 class Watcher(Protocol):
-    """Whoever shows what happens."""
+    """Shows the progress of the runs."""
 
     def run_moved(self, dag_id: str, tasks: list[TaskState]) -> None:
-        """Called at each look at a run, with all its tasks."""
+        """Called each time a run's state was read, with all its tasks."""
 
     def task_ended(self, task: TaskState) -> None:
-        """Called once for each task that has succeeded or was skipped."""
+        """Called once for each task that succeeded or was skipped."""
 
     def task_tries_again(self, task: TaskState, error: str) -> None:
-        """Called when a try has failed and another will follow."""
+        """Called when a try failed and another one follows."""
 
 
 @dataclass
 class Measured:
-    """How long each part took, and how much memory all servers and tasks had together at most."""
+    """Time and memory of the demo.
+
+    Attributes:
+        seconds: that each part took, by its name.
+        peak_memory_mb: the most memory that all servers and tasks had together, in MB.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: int = 0
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Measures a block."""
+        """Measures how long the block takes."""
         start = time.monotonic()
         try:
             yield
@@ -58,17 +63,18 @@ def run_main_job(
     """Ingests a workbook and retrains through Airflow's REST API, as a user's clicks do.
 
     Args:
-        settings: of running servers, Airflow among them.
+        settings: with the addresses of running servers, including Airflow.
         workbook: the invoices.
-        watcher: shown what happens.
-        measured: filled in.
-        fresh: Airflow was started for this. Runs that are unfinished then were cut off, and are ended.
+        watcher: shows progress.
+        measured: is filled in.
+        fresh: True if Airflow was started for this job. Unfinished runs were then interrupted, and are marked failed.
 
     Returns:
         The tasks of each run, by DAG.
 
     Raises:
-        RunError: a task failed; the message has its error.
+        RunError: a task failed, with its error in the message, or a person ended a run.
+        InputError: the workbook cannot be copied into the inbox.
         ServiceError: a server died.
     """
     url = read_services(settings.home).airflow_url
@@ -85,7 +91,7 @@ def run_main_job(
         for dag_id in (INGEST, RETRAIN):
             with measured.timed(dag_id):
                 ended[dag_id] = _follow(settings, api, dag_id, api.trigger(dag_id), watcher, measured)
-        # New invoices have started it too. It must not be cut off while it writes.
+        # The new invoices have started it as well. Let it finish writing.
         _wait(lambda: not api.unfinished_runs(REFRESH), patience=_REFRESH_SECONDS)
     return ended
 
@@ -93,7 +99,7 @@ def run_main_job(
 def _follow(
     settings: Settings, api: AirflowApi, dag_id: str, run_id: str, watcher: Watcher, measured: Measured
 ) -> list[TaskState]:
-    told: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
     measure_at = 0.0
     while True:
         _check_servers(settings)
@@ -104,22 +110,22 @@ def _follow(
         state = api.run_state(dag_id, run_id)  # before the tasks, so that none is missed at the end
         tasks = api.tasks(dag_id, run_id)
         for task in sorted(tasks, key=lambda task: task.ended_at or ""):
-            if (task.task_id, task.try_number) in told:
+            if (task.task_id, task.try_number) in reported:
                 continue
             if task.state == "failed":
                 raise RunError(f"{dag_id}.{task.task_id} failed: {api.error_of(task)} (log: {_log(settings, task)})")
             if task.state in ("success", "skipped"):
-                told.add((task.task_id, task.try_number))
+                reported.add((task.task_id, task.try_number))
                 watcher.task_ended(task)
             elif task.state == "up_for_retry":
-                told.add((task.task_id, task.try_number))
+                reported.add((task.task_id, task.try_number))
                 watcher.task_tries_again(task, api.error_of(task))
         watcher.run_moved(dag_id, tasks)
         if state == "success":
             return tasks
         if state == "failed":
             raise RunError(f"The run {run_id} of {dag_id} was ended by hand, or took too long.")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _check_servers(settings: Settings) -> None:
@@ -136,4 +142,4 @@ def _log(settings: Settings, task: TaskState) -> Path:
 def _wait(done: Callable[[], bool], *, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not done() and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)

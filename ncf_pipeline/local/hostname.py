@@ -1,10 +1,10 @@
-"""What Airflow calls this machine."""
+"""The host name that the embedded Airflow uses."""
 
 
 def loopback() -> str:
-    """Everything runs here, so our name in a network is nobody's business.
+    """Returns 127.0.0.1, because everything runs on this machine.
 
-    Airflow asks `http://HOSTNAME:8793` for the log of a task that runs, besides reading its file. By the
-    machine's own name that is a look-up that may hang, of an address that others can reach.
+    For the log of a running task, Airflow also asks `http://HOSTNAME:8793`. With the machine's real name, that needs a
+    DNS lookup, which may hang, and leads to an address that others can reach.
     """
     return "127.0.0.1"

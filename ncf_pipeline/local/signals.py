@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill both end a command in order, and its clean-up is not cut short."""
+"""Signals: Ctrl-C and SIGTERM let a command clean up, and do not interrupt the clean-up."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that `finally` blocks run."""
+    """Makes SIGTERM and SIGHUP unwind the stack, as Ctrl-C does, so that `finally` blocks run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -29,7 +29,7 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """An impatient second Ctrl-C must not leave a server behind half-stopped."""
+    """Ignores signals in the block, so that a second Ctrl-C does not leave a server half-stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

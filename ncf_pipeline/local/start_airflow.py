@@ -1,4 +1,4 @@
-"""Bringing the embedded Airflow up: port, schema, processes, health, pool."""
+"""Starting the embedded Airflow: port, schema, processes, health, pool."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,16 +26,16 @@ _USUAL_PORT = 8080
 
 
 def start_airflow(settings: Settings, services: Services, *, metadata_url: str, say: Callable[[str], None]) -> None:
-    """Starts the processes that do not run and waits until all are healthy.
+    """Starts the processes that do not run, and waits until all are healthy.
 
     Args:
-        settings: of the shop, with working addresses.
-        services: the record; what is started is added to it.
-        metadata_url: Airflow's own database.
-        say: told what was started.
+        settings: with the addresses of running servers.
+        services: the record; each started process is added to it.
+        metadata_url: of Airflow's own database.
+        say: is called with progress messages.
 
     Raises:
-        ServiceError: the port is taken, or a process did not start. The record names what was started.
+        ServiceError: the port is taken, or a process did not start. The record names the processes that did.
     """
     ensure_installed()
     (settings.home / "airflow").mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def start_airflow(settings: Settings, services: Services, *, metadata_url: str, 
     except PortTakenError:
         if settings.airflow_port is not None:
             raise
-        # All of them, since each has been told the port.
+        # All of them, because each one knows the port.
         _stop(services)
         started = _start_missing(settings, services, metadata_url, say)
     if started:
@@ -57,13 +57,13 @@ def start_airflow(settings: Settings, services: Services, *, metadata_url: str, 
 
 
 def _start_missing(settings: Settings, services: Services, metadata_url: str, say: Callable[[str], None]) -> bool:
-    """Starts what does not run; gives whether there was anything to start."""
+    """Starts the processes that do not run; returns whether there were any."""
     home = settings.home
-    admin_password(home)  # Airflow would make one of its own
+    admin_password(home)  # without it, Airflow generates one itself
     running = _running(services)
     environment = airflow_environment(settings, port=_port(settings, services, running), metadata_url=metadata_url)
     if running and fingerprint(environment) != services.airflow_fingerprint:
-        say("Airflow starts again, since settings have changed")
+        say("Airflow restarts because settings have changed")
         _stop(services)
         running = {}
         environment = airflow_environment(settings, port=_port(settings, services, {}), metadata_url=metadata_url)
@@ -102,10 +102,10 @@ def _running(services: Services) -> dict[str, ServerProcess]:
 
 
 def _port(settings: Settings, services: Services, running: dict[str, ServerProcess]) -> int:
-    """The port for the API server and the UI.
+    """Returns the port for the API server and the UI.
 
     Raises:
-        ServiceError: settings name one that is taken.
+        ServiceError: the settings name a port that is taken.
     """
     current = services.ports.get(AIRFLOW)
     wanted = settings.airflow_port
@@ -114,5 +114,5 @@ def _port(settings: Settings, services: Services, running: dict[str, ServerProce
     if wanted is None:
         return remembered_port(settings.home, AIRFLOW, preferred=_USUAL_PORT)
     if not is_free(wanted):
-        raise ServiceError(f"Port {wanted} is taken: set NCF_AIRFLOW_PORT to another, or leave it out.")
+        raise ServiceError(f"Port {wanted} is taken: set NCF_AIRFLOW_PORT to another port, or unset it.")
     return wanted

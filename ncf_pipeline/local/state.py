@@ -1,4 +1,4 @@
-"""What runs in `NCF_HOME`, on record: `services.json`, and the lock that its writers take."""
+"""The record of the embedded servers, `services.json` in `NCF_HOME`, and the lock of its writers."""
 
 import fcntl
 import json
@@ -17,33 +17,50 @@ from ncf_pipeline.settings import SERVICES_FILE
 LOCK_FILE = "services.lock"
 
 AIRFLOW, REDIS, POSTGRES = GROUPS = ("airflow", "redis", "postgres")
-"""Kinds of servers, in the order in which they are stopped: Airflow needs the others to end in order."""
+"""Groups of servers, in the order in which they stop: Airflow needs the others to stop cleanly."""
 
 
 @dataclass(frozen=True)
 class User:
-    """A command that uses servers now."""
+    """A command that uses servers now.
+
+    Attributes:
+        pid: its process id.
+        started: seconds from the machine's boot to its start.
+        groups: of the servers that it uses: `postgres`, `redis`, `airflow`.
+    """
 
     pid: int
-    started: float  # seconds from the machine's start
-    groups: tuple[str, ...]  # which servers it uses: postgres, redis, airflow
+    started: float
+    groups: tuple[str, ...]
 
 
 @dataclass
 class Services:
-    """The embedded servers that were started and not stopped. They may have died since."""
+    """The embedded servers that were started and not stopped. They may have died since.
 
-    processes: dict[str, ServerProcess] = field(default_factory=dict)  # by name: postgres, airflow-scheduler, ...
-    kept: list[str] = field(default_factory=list)  # groups that stay until `down`
+    Attributes:
+        processes: by name: `postgres`, `redis`, `airflow-scheduler`, ...
+        kept: groups that run until `down`.
+        users: commands that use servers now.
+        ports: by group.
+        database_url: of the shop's database, with its password.
+        redis_url: of the list store, with its password.
+        airflow_url: of Airflow's UI.
+        airflow_fingerprint: of the environment that Airflow runs in.
+    """
+
+    processes: dict[str, ServerProcess] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
-    ports: dict[str, int] = field(default_factory=dict)  # by group
+    ports: dict[str, int] = field(default_factory=dict)
     database_url: str | None = None
     redis_url: str | None = None
     airflow_url: str | None = None
-    airflow_fingerprint: str | None = None  # of the environment that Airflow runs in
+    airflow_fingerprint: str | None = None
 
-    def forget_addresses(self) -> None:
-        """Takes the addresses of what does not run off the record."""
+    def drop_addresses(self) -> None:
+        """Removes the addresses of servers that do not run."""
         if POSTGRES not in self.processes:
             self.database_url = None
         if REDIS not in self.processes:
@@ -53,7 +70,11 @@ class Services:
 
 
 def read_services(home: Path) -> Services:
-    """What is on record; nothing where there is no record or a damaged one."""
+    """Returns the record; an empty one if it is missing or damaged.
+
+    Raises:
+        ServiceError: it belongs to another user.
+    """
     try:
         record = json.loads((home / SERVICES_FILE).read_text())
         record["processes"] = {
@@ -71,20 +92,20 @@ def read_services(home: Path) -> Services:
 
 
 def write_services(home: Path, services: Services) -> None:
-    """Puts it on record, in a file of mode 600: the addresses hold passwords."""
+    """Writes the record to a file of mode 600, because the addresses hold passwords."""
     write_private(home / SERVICES_FILE, json.dumps(asdict(services), indent=2, default=str) + "\n")
 
 
 @contextmanager
 def locked(home: Path, *, patience: float = 240) -> Iterator[None]:
-    """One command at a time starts or stops servers of this home; others wait.
+    """Lets one command at a time start or stop servers of this home; others wait.
 
     Args:
-        home: `NCF_HOME`, made where it is missing.
+        home: `NCF_HOME`; created if it is missing.
         patience: seconds to wait.
 
     Raises:
-        ServiceError: the home cannot be used, or another command takes too long.
+        ServiceError: the home cannot be used, or another command holds the lock for too long.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -100,7 +121,7 @@ def locked(home: Path, *, patience: float = 240) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"Another command has been starting or stopping servers in {home} for {patience:.0f} s: "
-                    "wait for it, or end it."
+                    "wait for it, or stop it."
                 )
             time.sleep(0.1)
         yield

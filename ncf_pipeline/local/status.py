@@ -1,4 +1,4 @@
-"""What runs in `NCF_HOME`, and what the storefront reads."""
+"""Which servers run in `NCF_HOME`, and which publication the storefront reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,6 +97,6 @@ def status(settings: Settings) -> Status:
 
 
 def _live_publication(url: str, settings: Settings) -> str | None:
-    # None where Redis does not answer: `running` and `died` say more than an error here would.
+    # None if Redis does not answer: `running` and `died` say more than an error would.
     with Storefront(url, prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=5) as shop:
         return shop.for_visitor().publication

@@ -96,9 +96,7 @@ def test_a_retrain_that_is_late_is_told_and_so_is_a_run_that_was_stopped(on_call
     late, stopped = webhook.got
     assert "missed its deadline, 2026-11-23T10:00:00Z." in late["title"]
     assert "#a-retrain-takes-too-long" in late["message"]
-    assert (
-        stopped["title"] == "[warn] The run scheduled__1 of retrain_recommender was stopped: it took too long."
-    )
+    assert stopped["title"] == "[warn] The run scheduled__1 of retrain_recommender was stopped: it took too long."
     assert alerts.recover_after(on_call, "retrain_recommender.publish") == [late["title"].removeprefix("[warn] ")]
 
 

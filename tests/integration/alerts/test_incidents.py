@@ -1,4 +1,4 @@
-"""What on-call hears through a real mail server and a real webhook, and how often."""
+"""Which alerts reach on-call, through a real mail server and a real webhook, and how often."""
 
 import logging
 import threading
@@ -37,7 +37,7 @@ def titles(webhook):
     return [message["title"] for message in webhook.got]
 
 
-def test_an_alert_says_all_that_a_person_needs(on_call, webhook):
+def test_an_alert_says_everything_that_on_call_needs(on_call, webhook):
     assert alerts.tell(on_call, alert(details="Batch 7", look="ncf-pipeline quarantine list --batch 7"))
     (message,) = webhook.got
     assert message["title"] == "[warn] ingest_invoices.merge failed: no room."
@@ -82,7 +82,7 @@ def test_one_incident_is_one_alert_and_one_recovery(on_call, webhook):
     assert titles(webhook) == [failed["title"], over["title"], failed["title"]]
 
 
-def test_other_tasks_and_other_kinds_are_other_incidents(on_call, webhook):
+def test_each_task_and_each_kind_has_its_own_incident(on_call, webhook):
     alerts.tell(on_call, alert())
     alerts.tell(on_call, alert(key="ingest_invoices.land"))
     alerts.tell(on_call, alert(LISTS_OLD))
@@ -91,7 +91,7 @@ def test_other_tasks_and_other_kinds_are_other_incidents(on_call, webhook):
     assert len(alerts.incidents(on_call)) == 2
 
 
-def test_two_tasks_that_meet_it_at_once_tell_it_once(on_call, webhook):
+def test_tasks_that_detect_an_incident_at_the_same_time_send_one_alert(on_call, webhook):
     together = threading.Barrier(4)
 
     def meet():
@@ -107,7 +107,7 @@ def test_two_tasks_that_meet_it_at_once_tell_it_once(on_call, webhook):
     assert alerts.incidents(on_call)[0].times == 4
 
 
-def test_what_just_happens_is_told_once_and_is_never_open(on_call, webhook):
+def test_an_event_is_sent_once_and_is_never_open(on_call, webhook):
     held = alert(MODEL_HELD, key="v7", what="v7 is held.")
     assert alerts.tell(on_call, held)
     assert not alerts.tell(on_call, held), "the task was tried again"
@@ -117,7 +117,7 @@ def test_what_just_happens_is_told_once_and_is_never_open(on_call, webhook):
     assert [incident.key for incident in alerts.incidents(on_call, over_too=True)] == ["v8", "v7"]
 
 
-def test_each_channel_gets_what_is_as_urgent_as_it_asks(settings, webhook, mailbox):
+def test_each_channel_receives_only_its_severities(settings, webhook, mailbox):
     both = settings.model_copy(update={"alerts": SecretStr(f"page={webhook.url} {mailbox.url}")})
     alerts.tell(both, alert(MODEL_HELD))
     alerts.tell(both, alert(INGEST_FAILED))
@@ -126,7 +126,7 @@ def test_each_channel_gets_what_is_as_urgent_as_it_asks(settings, webhook, mailb
     assert len(mailbox.got) == 3
 
 
-def test_what_cannot_be_delivered_is_logged_without_secrets_and_told_later(on_call, webhook, caplog):
+def test_a_failed_delivery_is_logged_without_secrets_and_repeated_later(on_call, webhook, caplog):
     webhook.broken = True
     assert not alerts.tell(on_call, alert())
     assert "An alert was not delivered to channel 1 (json, info) of NCF_ALERTS: " in caplog.text
@@ -145,7 +145,7 @@ def test_what_cannot_be_delivered_is_logged_without_secrets_and_told_later(on_ca
     assert titles(webhook)[-1] == "[over] ingest_invoices.merge failed: no room."
 
 
-def test_what_was_over_before_anybody_heard_of_it_is_told_no_more(on_call, webhook):
+def test_an_incident_that_ended_before_it_was_delivered_is_not_sent(on_call, webhook):
     webhook.broken = True
     alerts.tell(on_call, alert())
     alerts.recover(on_call, INGEST_FAILED)
@@ -154,14 +154,14 @@ def test_what_was_over_before_anybody_heard_of_it_is_told_no_more(on_call, webho
     assert webhook.got == []
 
 
-def test_a_channel_that_fails_does_not_keep_others_from_hearing(settings, webhook):
+def test_a_failing_channel_does_not_affect_the_others(settings, webhook):
     both = settings.model_copy(update={"alerts": SecretStr(f"json://127.0.0.1:9/ unknown://x {webhook.url}")})
     assert alerts.tell(both, alert())
     assert not alerts.tell(both, alert())
     assert len(webhook.got) == 1
 
 
-def test_without_postgres_on_call_still_hears(on_call, webhook, caplog):
+def test_without_postgres_alerts_are_still_sent(on_call, webhook, caplog):
     gone = on_call.model_copy(update={"database_url": SecretStr("postgresql://ncf:a-long-password@127.0.0.1:9/ncf")})
     assert alerts.tell(gone, alert(what="watch_freshness.look failed: a-long-password was refused."))
     assert titles(webhook) == ["[warn] watch_freshness.look failed: *** was refused."]
@@ -170,13 +170,13 @@ def test_without_postgres_on_call_still_hears(on_call, webhook, caplog):
     assert alerts.recover(gone, INGEST_FAILED) == []
 
 
-def test_without_a_channel_incidents_are_kept_all_the_same(settings):
+def test_without_a_channel_incidents_are_still_recorded(settings):
     assert alerts.tell(settings, alert())
     assert not alerts.tell(settings, alert())
     assert alerts.incidents(settings)[0].told_at is not None
 
 
-def test_a_task_that_succeeds_ends_its_own_failure_and_what_it_was_awaited_for(on_call, webhook):
+def test_a_tasks_success_closes_its_own_failure_and_the_kinds_that_wait_for_it(on_call, webhook):
     alerts.tell(on_call, alert(RETRAIN_FAILED, key="retrain_recommender.publish", what="publish failed."))
     alerts.tell(on_call, alert(RETRAIN_LATE, key="retrain_recommender", what="late."))
     alerts.tell(on_call, alert())
@@ -185,7 +185,7 @@ def test_a_task_that_succeeds_ends_its_own_failure_and_what_it_was_awaited_for(o
     assert len(alerts.incidents(on_call)) == 1
 
 
-def test_a_batch_is_over_when_no_line_of_it_waits(on_call, webhook):
+def test_a_batchs_incident_is_over_when_no_line_is_left_in_quarantine(on_call, webhook):
     with transaction(on_call) as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into raw.batch (source, sha256, status) values ('day.csv', 'x', 'landed') returning batch_id"
@@ -204,7 +204,7 @@ def test_a_batch_is_over_when_no_line_of_it_waits(on_call, webhook):
     assert titles(webhook)[-1] == "[over] Batch 1 has lines in quarantine."
 
 
-def test_every_kind_can_be_told(on_call, webhook, caplog):
+def test_every_kind_can_be_sent(on_call, webhook, caplog):
     with caplog.at_level(logging.ERROR):
         assert all(alerts.tell(on_call, alert(kind, since=SINCE - timedelta(days=3))) for kind in KINDS.values())
     assert caplog.text == ""

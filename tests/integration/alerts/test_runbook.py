@@ -1,4 +1,4 @@
-"""docs/runbook.md: every alert has its section, every section its alert, and each command runs as it stands."""
+"""docs/runbook.md: each kind of alert has a section, each section a kind, and each command runs."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ BROKEN = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custo
 """
 
 
-def test_each_alert_has_its_section_and_each_section_its_alert():
+def test_each_kind_has_a_section_and_each_section_a_kind():
     assert re.findall(r"^## (.*)$", TEXT, re.MULTILINE) == [kind.title for kind in _in_order()]
 
 
@@ -34,18 +34,18 @@ def _in_order():
     return sorted(KINDS.values(), key=lambda kind: titles.index(kind.title))
 
 
-def test_each_section_says_what_it_means_how_to_look_and_how_to_mend():
+def test_each_section_says_what_it_means_where_to_look_and_how_to_mend_it():
     for section in TEXT.split("\n## ")[1:]:
         assert re.findall(r"^\*\*(\w+)\.\*\*", section, re.MULTILINE) == ["Means", "Look", "Mend"], section
         assert "```sh\n" in section
 
 
-def test_every_setting_that_is_named_is_one(settings):
+def test_every_setting_on_the_page_exists(settings):
     for name in set(re.findall(r"NCF_([A-Z_]+)", TEXT)):
         assert name.lower() in type(settings).model_fields
 
 
-def test_what_an_alert_says_to_look_at_is_in_its_section():
+def test_the_command_of_each_alert_is_in_its_section():
     sections = {section.partition("\n")[0]: section for section in TEXT.split("\n## ")[1:]}
     for kind in KINDS.values():
         assert kind.look in COMMANDS

@@ -1,4 +1,4 @@
-"""Folders in which embedded servers can run, and a look at where they listen."""
+"""Folders in which embedded servers can run, and the addresses on which they listen."""
 
 import shutil
 import tempfile
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def folder():
-    """A folder that the user can pass through as whom Postgres runs; pytest keeps its own ones closed."""
+    """A folder that the user who runs Postgres can traverse; pytest's own folders are closed."""
     path = Path(tempfile.mkdtemp(prefix="ncf-test-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -18,7 +18,7 @@ def folder():
 
 @pytest.fixture
 def listening():
-    """Addresses on which a process and its children listen, and ports of Unix sockets as None."""
+    """Returns the addresses on which a process and its children listen; a Unix socket counts as None."""
 
     def listening(pid):
         process = psutil.Process(pid)

@@ -50,7 +50,7 @@ def test_from_up_to_down(home):
     assert run("down").splitlines() == ["Nothing was running."]
 
 
-def test_what_people_are_shown_has_no_password(home):
+def test_output_for_people_has_no_password(home):
     shown = run("up", "--no-airflow") + run("status")
     assert "postgresql://ncf:***@127.0.0.1:" in shown
     assert "redis://default:***@127.0.0.1:" in shown

@@ -53,14 +53,14 @@ def test_the_home_may_have_any_name(folder, name):
         assert ask(url, "select 1") == [(1,)]
 
 
-def test_a_relative_home_is_where_we_are(folder, monkeypatch):
+def test_a_relative_home_is_below_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with server(folder.relative_to(folder)) as (_, url):
         assert ask(url, "select 1") == [(1,)]
     assert (folder / "postgres" / "PG_VERSION").exists()
 
 
-def test_it_listens_on_loopback_alone(folder, listening):
+def test_it_listens_only_on_loopback(folder, listening):
     port = free_port()
     with server(folder, port=port) as (process, _):
         assert listening(process.pid) == {("127.0.0.1", port)}
@@ -82,7 +82,7 @@ def test_root_does_not_run_it_as_root(folder):
         pytest.skip("only root changes the user")
     with server(folder) as (process, _):
         assert psutil.Process(process.pid).uids().real != 0
-    # Others may pass through the folders above the data, and see nothing in them.
+    # Others may traverse the folders above the data, but not list them.
     assert stat.S_IMODE(folder.stat().st_mode) == 0o701
 
 
@@ -94,7 +94,7 @@ def test_text_sorts_by_code_point_on_every_machine(folder):
         assert ask(url, "select current_setting('timezone'), lower('Ä')") == [("UTC", "ä")]
 
 
-def test_it_starts_again_after_kill_9_with_what_was_committed(folder):
+def test_it_restarts_after_kill_9_with_all_committed_data(folder):
     port = free_port()
     with server(folder, port=port) as (process, url):
         ask(url, "create table kept as select 42 as answer")
@@ -104,7 +104,7 @@ def test_it_starts_again_after_kill_9_with_what_was_committed(folder):
             assert ask(again, "select answer from kept") == [(42,)]
 
 
-def test_a_pid_file_whose_number_was_given_away_is_no_obstacle(folder):
+def test_a_pid_file_with_a_reused_pid_does_not_prevent_a_start(folder):
     with server(folder):
         pass
     account = pwd.getpwuid((folder / "postgres").stat().st_uid)
@@ -120,13 +120,13 @@ def test_a_pid_file_whose_number_was_given_away_is_no_obstacle(folder):
             bystander.kill()
 
 
-def test_a_server_that_nobody_recorded_gives_way(folder):
+def test_a_server_that_is_not_on_record_is_replaced(folder):
     with server(folder) as (stray, _), server(folder) as (_, url):
         assert not is_alive(stray)
         assert ask(url, "select 1") == [(1,)]
 
 
-def test_a_taken_port_is_one_clear_line_and_leaves_nothing_running(folder, listening):
+def test_a_taken_port_is_reported_in_one_clear_line_and_nothing_keeps_running(folder, listening):
     port = free_port()
     with server(folder, port=port):
         with pytest.raises(ServiceError, match=r"Postgres did not start: .*could not create any TCP/IP sockets"):
@@ -134,7 +134,7 @@ def test_a_taken_port_is_one_clear_line_and_leaves_nothing_running(folder, liste
         assert not (folder / "other" / "postmaster.pid").exists()
 
 
-def test_a_start_that_was_cut_off_in_the_middle_leaves_no_half_a_folder(folder, monkeypatch):
+def test_an_interrupted_start_leaves_no_partial_folder(folder, monkeypatch):
     real_run = subprocess.run
 
     def killed(command, **options):
@@ -151,7 +151,7 @@ def test_a_start_that_was_cut_off_in_the_middle_leaves_no_half_a_folder(folder, 
 
 
 @pytest.mark.parametrize("size", ["20m", "60m"], ids=["while made", "while started"])
-def test_a_full_disk_is_one_clear_line(folder, size):
+def test_a_full_disk_is_reported_in_one_clear_line(folder, size):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a small disk can be made by root alone")
@@ -168,7 +168,7 @@ def test_a_full_disk_is_one_clear_line(folder, size):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_database_and_its_owner_are_made_once_and_kept_apart(folder):
+def test_a_database_and_its_owner_are_created_once_and_isolated(folder):
     with server(folder) as (_, url):
         for _ in range(2):
             ensure_database(url, "shop", password="one")
@@ -183,7 +183,7 @@ def test_a_database_and_its_owner_are_made_once_and_kept_apart(folder):
         assert ask(shop.replace("one", "new"), "select count(*) from mine") == [(0,)]
 
 
-def test_a_lost_password_is_one_clear_line(folder):
+def test_a_lost_password_is_reported_in_one_clear_line(folder):
     with server(folder):
         pass
     refused = pytest.raises(ServiceError, match=r"no database shop: .*password authentication failed")
@@ -191,7 +191,7 @@ def test_a_lost_password_is_one_clear_line(folder):
         ensure_database(url, "shop", password="one")
 
 
-def test_an_ordinary_user_runs_it_too(folder):
+def test_an_ordinary_user_can_run_it_too(folder):
     if os.geteuid() != 0:
         pytest.skip("every other test has shown it already")
     nobody = pwd.getpwnam("nobody")
@@ -227,7 +227,7 @@ def _account_made_by(barrier, name, numbers):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
-def test_servers_that_start_at_once_make_one_user_to_run_as():
+def test_servers_that_start_at_the_same_time_create_one_user():
     name = f"ncf-test-{os.getpid()}"
     context = multiprocessing.get_context("fork")
     barrier, numbers = context.Barrier(6), context.Queue()

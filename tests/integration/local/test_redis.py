@@ -26,14 +26,14 @@ def server(home, *, port=None, password="secret"):
 
 
 @pytest.mark.parametrize("name", ["", "with spaces and 'quotes\" $HOME", "long/" + "/".join(["x" * 60] * 4)])
-def test_data_outlives_the_server_wherever_it_lives(folder, name):
+def test_data_outlives_the_server_in_any_folder(folder, name):
     with server(folder / name) as (_, client):
         client.set("kept", "42")
     with server(folder / name) as (_, client):
         assert client.get("kept") == "42"
 
 
-def test_it_listens_on_loopback_alone(folder, listening):
+def test_it_listens_only_on_loopback(folder, listening):
     port = free_port()
     with server(folder, port=port) as (process, _):
         assert listening(process.pid) == {("127.0.0.1", port)}
@@ -56,7 +56,7 @@ def test_nobody_gets_in_without_the_password_which_no_command_line_shows(folder)
     assert stat.S_IMODE((folder / "redis").stat().st_mode) == 0o700
 
 
-def test_it_starts_again_after_kill_9_with_what_was_written_a_second_ago(folder):
+def test_it_restarts_after_kill_9_with_data_written_a_second_before(folder):
     port = free_port()
     with server(folder, port=port) as (process, client):
         client.set("kept", "42")
@@ -67,7 +67,7 @@ def test_it_starts_again_after_kill_9_with_what_was_written_a_second_ago(folder)
             assert again.mget("kept", "kept too") == ["42", "43"]
 
 
-def test_a_server_that_nobody_recorded_gives_way(folder):
+def test_a_server_that_is_not_on_record_is_replaced(folder):
     with server(folder) as (stray, client):
         client.set("kept", "42")
         with server(folder) as (_, again):
@@ -75,7 +75,7 @@ def test_a_server_that_nobody_recorded_gives_way(folder):
             assert again.get("kept") == "42"
 
 
-def test_a_taken_port_is_one_clear_line(folder):
+def test_a_taken_port_is_reported_in_one_clear_line(folder):
     port = free_port()
     refused = pytest.raises(ServiceError, match=r"Redis did not start: .*Failed listening on port")
     with server(folder, port=port), refused:

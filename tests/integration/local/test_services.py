@@ -27,7 +27,7 @@ from ncf_pipeline.storage.migrations import migrations
 
 @pytest.fixture(scope="module")
 def used_home():
-    """A home in which servers have run, to be copied: making one takes longest."""
+    """A home in which servers have run, to be copied, because creating one is slow."""
     folder = Path(tempfile.mkdtemp(prefix="ncf-test-"))
     up(Settings(home=folder / "home"), airflow=False)
     down(Settings(home=folder / "home"))
@@ -37,7 +37,7 @@ def used_home():
 
 @pytest.fixture
 def new_home(folder):
-    """A home in which nothing has run, and nothing runs at the end."""
+    """A home in which nothing has run yet; its servers are stopped at the end."""
     path = folder / "a home"
     yield path
     down(Settings(home=path))
@@ -53,7 +53,7 @@ def home(new_home, used_home):
 
 
 def servers_in(home):
-    """Servers that work in a home, recorded or not."""
+    """Returns the servers that run in a home, on record or not."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -79,7 +79,7 @@ def answers(settings):
         return migrated_to(settings) == migrations()[-1].name and client.ping()
 
 
-def test_up_starts_what_is_missing_and_down_stops_it_however_often(new_home):
+def test_up_and_down_can_be_repeated(new_home):
     home = new_home
     said = []
     settings = up(Settings(home=home), airflow=False, say=said.append)
@@ -101,7 +101,7 @@ def test_up_starts_what_is_missing_and_down_stops_it_however_often(new_home):
     assert load_settings(home=home).database_url is None
 
 
-def test_data_and_addresses_stay_from_one_start_to_the_next(home):
+def test_data_and_addresses_survive_a_restart(home):
     first = up(Settings(home=home), airflow=False)
     with redis.Redis.from_url(first.list_store()) as client:
         client.set("ncf:current", "p000007")
@@ -116,7 +116,7 @@ def test_data_and_addresses_stay_from_one_start_to_the_next(home):
         assert cursor.fetchone() == (0,)
 
 
-def test_the_shops_role_is_no_superuser(home):
+def test_the_shops_role_is_not_a_superuser(home):
     with (
         serving(Settings(home=home), list_store=False) as settings,
         transaction(settings) as connection,
@@ -127,11 +127,11 @@ def test_the_shops_role_is_no_superuser(home):
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis"])
-def test_up_starts_again_what_was_killed(home, name):
+def test_up_restarts_a_killed_server(home, name):
     before = up(Settings(home=home), airflow=False)
     server = psutil.Process(pids(home)[name])
     server.kill()
-    server.wait(timeout=10)  # a busy machine takes its time to end it
+    server.wait(timeout=10)  # a busy machine needs time for this
     stale = load_settings(home=home)
     assert status(stale).died == (name,)
     again = up(stale, airflow=False)
@@ -140,7 +140,7 @@ def test_up_starts_again_what_was_killed(home, name):
     assert status(again).died == ()
 
 
-def test_a_reused_pid_in_the_record_is_no_server_and_is_left_alone(home):
+def test_a_reused_pid_in_the_record_is_not_a_server_and_its_process_is_left_alone(home):
     up(Settings(home=home), airflow=False)
     down(Settings(home=home))
     with subprocess.Popen(["/bin/sleep", "60"]) as bystander:
@@ -162,7 +162,7 @@ def test_a_lost_record_does_not_lead_to_a_second_server_on_the_same_folder(home)
     assert not [pid for pid in lost.values() if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 
-def test_a_port_that_was_taken_meanwhile_makes_a_server_move(home):
+def test_a_server_moves_if_its_port_was_taken(home):
     up(Settings(home=home), airflow=False)
     down(Settings(home=home))
     ports = json.loads((home / PORTS_FILE).read_text())
@@ -191,14 +191,14 @@ def test_two_ups_at_once_start_each_server_once(home):
     assert len([line for line in said if line.startswith("Postgres")]) == 1
 
 
-def test_servers_serve_for_the_length_of_a_block(home):
+def test_servers_run_for_the_length_of_a_block(home):
     with serving(Settings(home=home)) as settings:
         assert answers(settings)
     assert pids(home) == {}
     assert load_settings(home=home).redis_url is None
 
 
-def test_only_what_is_needed_is_started(home):
+def test_only_needed_servers_are_started(home):
     with serving(Settings(home=home), database=False) as settings:
         assert set(pids(home)) == {"redis"}
         assert settings.database_url is None
@@ -206,7 +206,7 @@ def test_only_what_is_needed_is_started(home):
         assert set(pids(home)) == {"postgres"}
 
 
-def test_a_block_leaves_running_what_ran_before_it(home):
+def test_a_block_does_not_stop_servers_that_ran_before_it(home):
     up(Settings(home=home), airflow=False)
     before = pids(home)
     with serving(load_settings(home=home)) as settings:
@@ -214,7 +214,7 @@ def test_a_block_leaves_running_what_ran_before_it(home):
     assert pids(home) == before
 
 
-def test_a_block_adds_what_is_missing_and_takes_that_away_again(home):
+def test_a_block_starts_missing_servers_and_stops_only_those(home):
     with serving(Settings(home=home), database=False):
         with serving(load_settings(home=home)) as settings:
             assert answers(settings)
@@ -223,7 +223,7 @@ def test_a_block_adds_what_is_missing_and_takes_that_away_again(home):
 
 def test_the_last_of_two_commands_stops_the_servers(home):
     first, second = serving(Settings(home=home)), serving(Settings(home=home))
-    with ThreadPoolExecutor() as pool:  # leaves in the order in which it came, unlike nested blocks
+    with ThreadPoolExecutor() as pool:  # first in, first out, unlike nested blocks
         pool.submit(first.__enter__).result()
         settings = pool.submit(second.__enter__).result()
         pool.submit(first.__exit__, None, None, None).result()
@@ -245,7 +245,7 @@ def test_an_outdated_address_in_settings_is_replaced(home):
         assert answers(settings)
 
 
-def test_servers_that_settings_name_are_used_and_none_is_started(folder, settings):
+def test_servers_named_in_the_settings_are_used_and_none_is_started(folder, settings):
     given = Settings(home=folder / "unused", database_url=settings.database_url, redis_url=settings.redis_url)
     with serving(given) as used:
         assert answers(used)
@@ -253,7 +253,7 @@ def test_servers_that_settings_name_are_used_and_none_is_started(folder, setting
     assert not (folder / "unused").exists()
 
 
-def test_a_failed_start_stops_what_was_started_in_this_call_and_nothing_else(new_home):
+def test_a_failed_start_stops_only_the_servers_of_this_call(new_home):
     home = new_home
     with serving(Settings(home=home), database=False):
         (home / "postgres").write_text("in the way")
@@ -268,7 +268,7 @@ def test_a_failed_start_stops_what_was_started_in_this_call_and_nothing_else(new
     assert read_services(home).kept == []
 
 
-def test_a_named_airflow_port_that_is_taken_is_one_clear_line_and_leaves_nothing_running(home):
+def test_a_taken_airflow_port_is_reported_in_one_clear_line_and_nothing_keeps_running(home):
     with subprocess.Popen(
         [
             sys.executable,
@@ -285,7 +285,7 @@ def test_a_named_airflow_port_that_is_taken_is_one_clear_line_and_leaves_nothing
     assert pids(home) == {}
 
 
-def test_a_home_that_is_a_file_is_one_clear_line(folder):
+def test_a_home_that_is_a_file_is_reported_in_one_clear_line(folder):
     (folder / "file").write_text("")
     with pytest.raises(ServiceError, match=r"cannot be used: File exists\. Set NCF_HOME"):
         up(Settings(home=folder / "file"), airflow=False)

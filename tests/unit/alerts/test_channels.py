@@ -10,7 +10,7 @@ from ncf_pipeline.settings import load_settings
 SLACK = "slack://TJJ4F4X2X/BJJ4F4X2X/a77777777777777777/#shop"
 
 
-def test_a_channel_has_the_least_severity_that_it_gets():
+def test_a_channel_receives_alerts_from_its_severity_up():
     settings = load_settings(
         alerts=f"page=pagerduty://A1B2C3D4E5@r0uting0key \n warn={SLACK} mailto://u:p@h.example?to=a,b"
     )
@@ -27,13 +27,13 @@ def test_without_the_setting_there_is_no_channel():
 
 
 @pytest.mark.parametrize("alerts", ["slack", "urgent=json://h/", "json://h/, page", "page= json://h"])
-def test_what_is_no_channel_is_refused_without_being_shown(alerts):
+def test_an_invalid_channel_is_refused_without_being_shown(alerts):
     with pytest.raises(SettingsError, match=r"^NCF_ALERTS: .*entry \d is not \[page=\|warn=\|info=\]URL") as refused:
         load_settings(alerts=alerts)
     assert alerts not in str(refused.value)
 
 
-def test_secrets_are_masked_wherever_the_settings_are_printed_or_a_text_is():
+def test_secrets_are_masked_in_printed_settings_and_texts():
     settings = load_settings(
         database_url="postgresql://ncf:pass%40word@h/db",
         redis_url="redis://:store-secret@h",
@@ -50,7 +50,7 @@ def test_secrets_are_masked_wherever_the_settings_are_printed_or_a_text_is():
         assert secret not in " ".join(map(str, channels(settings)))
 
 
-def test_a_kind_has_a_heading_and_an_anchor_of_its_own():
+def test_each_kind_has_its_own_heading_and_anchor():
     assert len({kind.anchor for kind in KINDS.values()}) == len(KINDS)
     assert KINDS["lists_old"].anchor == "the-lists-are-old"
 
@@ -58,5 +58,5 @@ def test_a_kind_has_a_heading_and_an_anchor_of_its_own():
 @pytest.mark.parametrize(
     ("minutes", "shown"), [(0.2, "less than a minute"), (5, "5 min"), (60, "1 h"), (1505, "1 d 1 h 5 min")]
 )
-def test_a_duration_is_read_by_people(minutes, shown):
+def test_a_duration_is_written_for_people(minutes, shown):
     assert duration(timedelta(minutes=minutes)) == shown

@@ -17,7 +17,7 @@ def environment(home, **given):
     return airflow_environment(settings, port=8081, metadata_url="postgresql://airflow:a@127.0.0.1:5/airflow")
 
 
-def test_airflow_listens_on_loopback_alone_and_tasks_find_it_there(tmp_path):
+def test_airflow_listens_only_on_loopback_and_tasks_find_it_there(tmp_path):
     told = environment(tmp_path)
     assert told["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert told["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8081/execution/"
@@ -31,7 +31,7 @@ def test_tasks_get_the_shops_servers_as_connections(tmp_path):
     assert "NCF_DATABASE_URL" not in told
 
 
-def test_tasks_get_the_settings_that_differ_with_paths_that_hold_anywhere(tmp_path, monkeypatch):
+def test_tasks_get_the_settings_that_differ_from_defaults_with_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = environment("relative home", top_n=7, key_prefix="shop")
     assert told["NCF_HOME"] == str(tmp_path / "relative home")
@@ -41,11 +41,11 @@ def test_tasks_get_the_settings_that_differ_with_paths_that_hold_anywhere(tmp_pa
     assert "NCF_SEED" not in told
 
 
-def test_the_dags_are_the_ones_that_come_with_the_package(tmp_path):
+def test_the_dags_are_those_of_the_package(tmp_path):
     assert environment(tmp_path)["AIRFLOW__CORE__DAGS_FOLDER"] == str(resource("dags"))
 
 
-def test_the_same_settings_give_the_same_environment_and_others_another(tmp_path):
+def test_the_environment_changes_only_with_the_settings(tmp_path):
     assert fingerprint(environment(tmp_path)) == fingerprint(environment(tmp_path))
     assert fingerprint(environment(tmp_path)) != fingerprint(environment(tmp_path, top_n=7))
 
@@ -56,7 +56,7 @@ def test_keys_are_generated_and_long_enough(tmp_path):
     assert told["AIRFLOW__API__SECRET_KEY"] != told["AIRFLOW__API_AUTH__JWT_SECRET"]
 
 
-def test_the_admins_password_stands_where_people_are_told_and_where_airflow_looks(tmp_path):
+def test_the_admin_password_is_in_the_file_for_people_and_in_the_file_for_airflow(tmp_path):
     secret = admin_password(tmp_path)
     assert admin_password_path(tmp_path).read_text().strip() == secret
     told = environment(tmp_path)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
@@ -65,7 +65,7 @@ def test_the_admins_password_stands_where_people_are_told_and_where_airflow_look
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_another_airflows_settings_do_not_leak_and_a_proxy_is_passed_by(monkeypatch):
+def test_settings_of_another_airflow_do_not_leak_and_a_proxy_is_bypassed(monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", "/elsewhere")
     monkeypatch.setenv("NCF_TOP_N", "3")
     monkeypatch.setenv("NO_PROXY", "example.com")

@@ -22,7 +22,7 @@ def shop(tmp_path_factory):
 
 @pytest.fixture
 def published(tmp_path):
-    """A web server; put files into its folder."""
+    """A web server that publishes the files in its folder."""
     folder = tmp_path / "web"
     folder.mkdir()
 
@@ -38,7 +38,7 @@ def published(tmp_path):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    # The size of the synthetic shop is not what these tests are about.
+    # These tests do not depend on the size of the synthetic shop.
     for name, value in (("_CUSTOMERS", 20), ("_PRODUCTS", 20), ("_DAYS", 10)):
         monkeypatch.setattr(f"ncf_pipeline.local.demo_data.{name}", value)
     return Settings(home=tmp_path / "home")
@@ -52,13 +52,13 @@ def packed(*files):
     return buffer.getvalue()
 
 
-def test_a_file_that_is_named_is_taken_and_nothing_else_is_tried(home, shop):
+def test_a_file_that_the_user_names_is_used_and_nothing_else_is_tried(home, shop):
     said = []
     assert demo_data(home, shop[0], say=said.append, url="http://127.0.0.1:1").path == shop[0]
     assert said == []
 
 
-def test_a_named_file_that_is_not_there_is_one_clear_line(home, tmp_path):
+def test_a_missing_file_is_reported_in_one_clear_line(home, tmp_path):
     with pytest.raises(InputError, match=r"missing.xlsx cannot be read: No such file"):
         demo_data(home, tmp_path / "missing.xlsx", say=print)
 
@@ -84,7 +84,7 @@ def test_the_workbook_is_downloaded_once_and_kept(home, shop, published):
         (lambda shop: packed(("a.xlsx", shop.read_bytes())), "lines instead of 541,909"),
     ],
 )
-def test_what_is_not_the_workbook_is_not_kept_and_a_synthetic_shop_serves(home, shop, published, content, reason):
+def test_a_wrong_download_is_not_kept_and_the_demo_uses_a_synthetic_shop(home, shop, published, content, reason):
     folder, url = published
     (folder / "a.zip").write_bytes(content(shop[0]))
     said = []
@@ -96,14 +96,14 @@ def test_what_is_not_the_workbook_is_not_kept_and_a_synthetic_shop_serves(home, 
     assert [path.name for path in (home.home / "cache").iterdir()] == ["Synthetic Retail.xlsx"]
 
 
-def test_offline_the_same_synthetic_shop_serves_each_time(home):
+def test_offline_the_demo_uses_the_same_synthetic_shop_each_time(home):
     first = demo_data(home, None, say=lambda line: None, url="http://127.0.0.1:1")
     content = first.path.read_bytes()
     again = demo_data(home, None, say=lambda line: None, url="http://127.0.0.1:1")
     assert again.path.read_bytes() == content
 
 
-def test_a_file_appears_in_the_inbox_whole(home, shop):
+def test_a_file_appears_in_the_inbox_only_when_it_is_complete(home, shop):
     placed = put_into_inbox(home, shop[0])
     assert placed.read_bytes() == shop[0].read_bytes()
     assert [path.name for path in home.inbox_path.iterdir()] == ["small.xlsx"]

@@ -36,13 +36,13 @@ def test_an_emptied_password_file_gets_a_new_password(tmp_path):
     assert len(password(tmp_path, "redis")) == 32
 
 
-def test_a_password_file_that_cannot_be_read_is_one_clear_line(tmp_path):
+def test_an_unreadable_password_file_is_reported_in_one_clear_line(tmp_path):
     password_path(tmp_path, "redis").mkdir(parents=True)
     with pytest.raises(ServiceError, match=r"secrets/redis cannot be read: Is a directory"):
         password(tmp_path, "redis")
 
 
-def test_a_private_file_is_private_from_its_first_byte_and_leaves_nothing_half_written(tmp_path):
+def test_a_private_file_is_private_from_its_first_byte_and_never_half_written(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o644)

@@ -14,18 +14,18 @@ def taken_port():
         yield server.getsockname()[1]
 
 
-def test_a_port_on_which_somebody_listens_is_not_free(taken_port):
+def test_a_port_with_a_listener_is_not_free(taken_port):
     assert not is_free(taken_port)
 
 
-def test_a_port_on_which_somebody_listens_for_all_addresses_is_not_free():
+def test_a_port_with_a_listener_on_all_addresses_is_not_free():
     with socket.socket() as server:
         server.bind(("0.0.0.0", 0))
         server.listen()
         assert not is_free(server.getsockname()[1])
 
 
-def test_a_free_port_lies_below_the_range_of_outgoing_connections():
+def test_a_free_port_is_below_the_range_of_outgoing_connections():
     port = free_port()
     assert 15_000 <= port < 30_000
     assert is_free(port)
@@ -50,6 +50,6 @@ def test_the_preferred_port_is_taken_only_when_free(tmp_path, taken_port):
     assert remembered_port(tmp_path, "other", preferred=taken_port) != taken_port
 
 
-def test_a_damaged_record_of_ports_is_no_record(tmp_path):
+def test_a_damaged_record_of_ports_is_ignored(tmp_path):
     (tmp_path / PORTS_FILE).write_text("{")
     assert is_free(remembered_port(tmp_path, "redis"))

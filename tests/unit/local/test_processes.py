@@ -55,7 +55,7 @@ def test_a_server_that_was_killed_is_not_alive_even_as_a_zombie(start):
     until(lambda: not is_alive(process))
 
 
-def test_a_pid_that_was_given_to_another_process_is_not_the_server_and_is_left_alone(start):
+def test_a_reused_pid_is_not_the_server_and_its_process_is_left_alone(start):
     bystander = start("exec sleep 60")
     stale = dataclasses.replace(bystander, started=bystander.started - 100)
     assert not runs(stale.pid, stale.started)
@@ -64,7 +64,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_server_and_is_left_a
     assert is_alive(bystander)
 
 
-def test_a_stubborn_server_is_killed_in_the_end(start):
+def test_a_server_that_ignores_the_signal_is_killed(start):
     process = start("trap '' TERM; echo deaf; while :; do sleep 0.05; done")
     until(lambda: "deaf" in process.log.read_text())
     before = time.monotonic()
@@ -73,7 +73,7 @@ def test_a_stubborn_server_is_killed_in_the_end(start):
     assert time.monotonic() - before < 5
 
 
-def test_what_a_killed_server_left_behind_is_stopped_too(start):
+def test_the_children_of_a_killed_server_are_stopped_too(start):
     process = start("sleep 61 & echo $!; wait")
     until(lambda: process.log.read_text().strip())
     child = psutil.Process(int(process.log.read_text()))
@@ -84,7 +84,7 @@ def test_what_a_killed_server_left_behind_is_stopped_too(start):
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_server_that_nobody_recorded_is_found_by_its_folder(tmp_path):
+def test_a_server_that_is_not_on_record_is_found_by_its_folder(tmp_path):
     program = tmp_path / "my-server"
     program.symlink_to(sys.executable)
     stray = subprocess.Popen(
@@ -104,20 +104,20 @@ def test_a_server_that_nobody_recorded_is_found_by_its_folder(tmp_path):
         stray.wait()
 
 
-def test_waiting_ends_at_once_when_the_server_dies_and_says_why(start):
+def test_waiting_ends_at_once_with_the_reason_when_the_server_dies(start):
     process = start("echo 'FATAL: no room'; echo 'shut down'; exit 1")
     with pytest.raises(ServiceError, match=r"Server did not start: FATAL: no room \(log: .*/log\)"):
         wait_until(lambda: False, process, patience=60)
 
 
-def test_waiting_has_an_end(start):
+def test_waiting_ends_after_the_patience(start):
     process = start("echo thinking; exec sleep 60")
     until(process.log.read_text)
     with pytest.raises(ServiceError, match=r"Server is not ready after 0 s: thinking"):
         wait_until(lambda: False, process, patience=0.2)
 
 
-def test_last_words_are_of_this_start_and_not_of_an_earlier_one(start):
+def test_last_words_come_from_this_start_and_not_from_an_earlier_one(start):
     first = start("echo 'ERROR: long ago'")
     until(lambda: not is_alive(first))
     second = start("echo hello")
@@ -125,26 +125,26 @@ def test_last_words_are_of_this_start_and_not_of_an_earlier_one(start):
     assert last_words(second).startswith("hello")
     silent = start("exit 0")
     until(lambda: not is_alive(silent))
-    assert last_words(silent).startswith("it said nothing")
+    assert last_words(silent).startswith("nothing was logged")
 
 
 def test_a_log_is_private(start):
     assert start("exec sleep 60").log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_missing_program_is_one_clear_line(tmp_path):
+def test_a_missing_program_is_reported_in_one_clear_line(tmp_path):
     with pytest.raises(ServiceError, match=r"Server did not start: .*No such file.*nowhere"):
         spawn("Server", ["/nowhere"], log=tmp_path / "log", cwd=tmp_path, env={})
 
 
-def test_we_can_be_told_from_others():
+def test_this_process_is_told_apart_from_others():
     pid, started = this_process()
     assert pid == os.getpid()
     assert runs(pid, started)
     assert not runs(pid, started + 1)
 
 
-def test_memory_is_of_a_server_and_of_what_it_started(start):
+def test_memory_includes_the_children_of_a_server(start):
     alone = start("exec sleep 60")
     hungry = start(
         f"{sys.executable} -c 'import time; held = b\"x\" * 50_000_000; print(1, flush=True); time.sleep(60)'; :"

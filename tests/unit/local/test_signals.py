@@ -6,7 +6,7 @@ import pytest
 from ncf_pipeline.local.signals import ending_in_order, undisturbed
 
 
-def test_a_polite_kill_runs_what_must_run_at_the_end():
+def test_sigterm_runs_the_clean_up():
     cleaned = []
     before = signal.getsignal(signal.SIGTERM)
 
@@ -25,7 +25,7 @@ def test_a_polite_kill_runs_what_must_run_at_the_end():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_an_impatient_ctrl_c_does_not_cut_a_clean_up_short():
+def test_a_second_ctrl_c_does_not_interrupt_the_clean_up():
     before = signal.getsignal(signal.SIGINT)
     with undisturbed():
         os.kill(os.getpid(), signal.SIGINT)

@@ -21,12 +21,12 @@ def services(tmp_path):
     )
 
 
-def test_what_was_recorded_is_read_again(tmp_path):
+def test_a_record_is_read_as_it_was_written(tmp_path):
     write_services(tmp_path, services(tmp_path))
     assert read_services(tmp_path) == services(tmp_path)
 
 
-def test_the_record_is_private_since_it_holds_passwords(tmp_path):
+def test_the_record_is_private_because_it_holds_passwords(tmp_path):
     write_services(tmp_path, services(tmp_path))
     assert stat.S_IMODE((tmp_path / SERVICES_FILE).stat().st_mode) == 0o600
 
@@ -37,12 +37,12 @@ def test_settings_take_their_addresses_from_the_record(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"processes": 3}', '{"processes": {}, "users": [], "x": 1}'])
-def test_a_damaged_record_is_no_record(tmp_path, text):
+def test_a_damaged_record_is_ignored(tmp_path, text):
     (tmp_path / SERVICES_FILE).write_text(text)
     assert read_services(tmp_path) == Services()
 
 
-def test_a_user_who_is_gone_is_forgotten(tmp_path):
+def test_a_command_that_has_ended_is_removed_from_the_record(tmp_path):
     gone = subprocess.Popen(["/bin/true"])
     gone.wait()
     record = services(tmp_path)
@@ -51,10 +51,10 @@ def test_a_user_who_is_gone_is_forgotten(tmp_path):
     assert read_services(tmp_path).users == services(tmp_path).users
 
 
-def test_the_addresses_of_what_does_not_run_are_forgotten(tmp_path):
+def test_the_addresses_of_stopped_servers_are_removed(tmp_path):
     record = services(tmp_path)
     record.database_url = record.airflow_url = "somewhere"
-    record.forget_addresses()
+    record.drop_addresses()
     assert (record.database_url, record.redis_url, record.airflow_url) == (None, services(tmp_path).redis_url, None)
 
 
@@ -74,12 +74,12 @@ def test_a_second_command_waits_for_the_first(tmp_path):
     assert order == ["first", "second"]
 
 
-def test_waiting_for_another_command_has_an_end(tmp_path):
+def test_waiting_for_another_command_ends_after_the_patience(tmp_path):
     with locked(tmp_path), pytest.raises(ServiceError, match="Another command"), locked(tmp_path, patience=0.1):
         pass
 
 
-def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path):
+def test_a_home_that_cannot_be_created_is_reported_in_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     refused = pytest.raises(ServiceError, match=r"file/home cannot be used: Not a directory. Set NCF_HOME")
     with refused, locked(tmp_path / "file" / "home"):
