@@ -1,13 +1,13 @@
-"""Look after the lists, as the storefront reads them, and after the retrains: on-call hears of what is broken.
+"""Check the live lists, as the storefront reads them, and the retrains. Alert on-call if something is broken.
 
-| it says | when |
+| alert | when |
 | --- | --- |
-| Redis does not answer | the storefront's client gets no answer |
-| no lists are live | something was published, and the client finds nothing |
-| the lists are old | older than `NCF_MAX_LIST_AGE_HOURS` |
-| no retrain for too long | none in `NCF_MAX_RETRAIN_AGE_DAYS` |
+| Redis does not answer | the storefront client gets no answer |
+| No lists are live | lists were published, but the client gets none |
+| The lists are old | they are older than `NCF_MAX_LIST_AGE_HOURS` |
+| No retrain for too long | the last one is older than `NCF_MAX_RETRAIN_AGE_DAYS` |
 
-It also says when each is over, and sends what could not be delivered before. Turn it on first of all.
+It also reports when each is over, and sends alerts that could not be delivered before. Unpause this DAG first.
 """
 
 from datetime import timedelta
@@ -35,14 +35,14 @@ from ncf_pipeline.settings import Settings
 def watch_freshness() -> None:
     @task
     def look() -> list[str]:
-        """Gives the kinds of what is broken; a broken thing does not fail the run, which did its work."""
+        """Returns the kinds of alerts that are open. They do not fail the run: the check itself has worked."""
         from ncf_pipeline.airflow import metrics
         from ncf_pipeline.serving.watch import watch
 
         settings = task_settings()
-        found = watch(settings)
-        metrics.watched(settings, found)
-        return list(found.broken)
+        freshness = watch(settings)
+        metrics.watched(settings, freshness)
+        return list(freshness.broken)
 
     look()
 

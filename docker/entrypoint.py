@@ -1,9 +1,9 @@
-"""Runs one part of the stack: reads secrets from files, tells Airflow what it needs, and becomes the part.
+"""Starts one part of the stack: reads secrets from files, configures Airflow, and replaces itself with the part.
 
     entrypoint.py api-server | scheduler | dag-processor | triggerer | worker | gpu-worker | init | healthcheck
-    entrypoint.py COMMAND...    anything else, with the same environment: `ncf-pipeline status`, `airflow dags list`
+    entrypoint.py COMMAND...    any other command in the same environment: `ncf-pipeline status`, `airflow dags list`
 
-A secret is a file in /run/secrets, or else a variable of that name in capitals. What is set already stays as it is.
+A secret is a file in /run/secrets, or a variable of the same name in capitals. Variables that are set take precedence.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 SECRETS = Path("/run/secrets")
-PART = Path("/tmp/part")  # what this container is, for its health check
+PART = Path("/tmp/part")  # names the part that this container runs, for its health check
 
 WORKER = ["airflow", "celery", "worker", "--without-mingle", "--without-gossip"]
 PARTS = {
@@ -28,19 +28,22 @@ PARTS = {
 
 
 def secret(name: str) -> str:
-    """A secret's text; empty where there is none."""
+    """Returns a secret; empty if there is none."""
     file = SECRETS / name
     return file.read_text().strip() if file.is_file() else os.environ.get(name.upper(), "")
 
 
 def postgres(role: str, name: str) -> str:
-    """`role:password@host:port/name` of a database."""
+    """Returns `role:password@host:port/name` of a database."""
     address = os.environ.get("POSTGRES_ADDRESS", "postgres:5432")
     return f"{role}:{quote(secret(f'{role}_db_password'), safe='')}@{address}/{name}"
 
 
 def environment() -> dict[str, str]:
-    """What Airflow and the tasks are told."""
+    """Returns the environment of Airflow and the tasks.
+
+    Exits with one line if a secret is missing.
+    """
     store = (
         f"redis://default:{quote(secret('redis_password'), safe='')}@{os.environ.get('REDIS_ADDRESS', 'redis:6379')}"
     )
@@ -48,7 +51,7 @@ def environment() -> dict[str, str]:
     given = {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the name by which the others reach it
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the name by which other parts reach it
         "AIRFLOW__CORE__FERNET_KEY": secret("fernet_key"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://api-server:8080/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
@@ -65,19 +68,19 @@ def environment() -> dict[str, str]:
         "AIRFLOW_CONN_LIST_STORE": f"{store}/0",
         "AWS_ACCESS_KEY_ID": secret("s3_access_key"),
         "AWS_SECRET_ACCESS_KEY": secret("s3_secret_key"),
-        # One for all: a worker with a key of its own would let erased customers in again.
+        # The same key on every worker: with another key, a worker would load erased customers again.
         "NCF_ERASURE_KEY": secret("erasure_key"),
     }
     missing = [name for name, value in given.items() if not value and name not in os.environ]
     if missing:
-        sys.exit(f"No value for {missing[0]}: mount its secret into {SECRETS}, or set it. See docs/operations.md.")
-    # The command line of the package takes addresses from these.
+        sys.exit(f"No value for {missing[0]}: mount its secret into {SECRETS}, or set the variable. See docs/operations.md.")
+    # `ncf-pipeline` takes its addresses from these.
     named = {"NCF_DATABASE_URL": given["AIRFLOW_CONN_RETAIL_DB"], "NCF_REDIS_URL": given["AIRFLOW_CONN_LIST_STORE"]}
     return {**given, **named, **os.environ}
 
 
 def init() -> None:
-    """Databases, schemas, the pool and the bucket, where they are missing: safe to run at every start."""
+    """Creates databases, schemas, the pool and the bucket if they are missing. It is safe to run at every start."""
     import subprocess
 
     import fsspec
@@ -98,11 +101,11 @@ def init() -> None:
     if "file" not in filesystem.protocol:
         path = path.partition("/")[0]
     filesystem.makedirs(path, exist_ok=True)
-    print(f"Artifacts are kept at {settings.artifacts}")
+    print(f"Artifacts are stored in {settings.artifacts}")
 
 
 def main(command: list[str]) -> None:
-    """Becomes what was asked for."""
+    """Replaces this process with the part or the command."""
     variables = environment()
     os.environ.update(variables)
     if command == ["init"]:

@@ -1,4 +1,4 @@
-"""Whether a part of the stack works: exit code 0 or 1. Light, since it runs every half minute beside each part."""
+"""Checks whether a part of the stack works: exit code 0 or 1. It must be light: it runs every 30 s for each part."""
 
 import json
 import os
@@ -10,13 +10,13 @@ API = os.environ.get("API_SERVER_URL", "http://api-server:8080")
 
 
 def health(part: str) -> str:
-    """What the API server knows of a part: it has seen its heartbeat, or not."""
+    """Returns the health of a part, by its heartbeat, as the API server reports it."""
     with urlopen(f"{API}/api/v2/monitor/health", timeout=10) as answer:
         return str((json.load(answer).get(part.replace("-", "_")) or {}).get("status"))
 
 
 def answers(machine: str) -> bool:
-    """Whether the Celery worker of a machine answers a ping through the broker."""
+    """Returns whether the Celery worker of a machine answers a ping through the broker."""
     from celery import Celery
 
     app = Celery(broker=os.environ["AIRFLOW__CELERY__BROKER_URL"])
@@ -24,7 +24,7 @@ def answers(machine: str) -> bool:
 
 
 def works(part: str) -> bool:
-    """Whether a part of the stack works."""
+    """Returns whether a part of the stack works."""
     if part in ("worker", "gpu-worker"):
         return answers(socket.gethostname())
     return health("metadatabase" if part == "api-server" else part) == "healthy"

@@ -1,4 +1,4 @@
-"""Makes the secrets of compose.yaml, a file each, where they are missing: `make docker-secrets`."""
+"""Generates the missing secrets of compose.yaml, one file each: `make docker-secrets`."""
 
 import base64
 import secrets
@@ -21,12 +21,12 @@ NAMES = {
 
 
 def make(folder: Path) -> None:
-    """Writes the ones that are missing. The folder is for its owner alone; a container's user reads single files."""
+    """Generates missing secrets. Only the owner can list the folder; the user of a container can read its files."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    made = {name: secrets.token_hex(length // 2) for name, length in NAMES.items()}
-    made["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    for name, text in made.items():
+    generated = {name: secrets.token_hex(length // 2) for name, length in NAMES.items()}
+    generated["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    for name, text in generated.items():
         file = folder / name
         if not file.exists():
             file.write_text(text)

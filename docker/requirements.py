@@ -1,4 +1,4 @@
-"""Prints what extras of this project need, for a layer that a change of the code does not touch."""
+"""Prints the requirements of some extras of this project, for an image layer that code changes do not affect."""
 
 import re
 import sys
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def needed(project: dict[str, Any], extras: list[str]) -> list[str]:
-    """The requirements of the project and these extras, extras of extras among them."""
-    found = list(project["dependencies"])
+    """Returns the requirements of the project and of these extras, including extras that they refer to."""
+    requirements = list(project["dependencies"])
     for extra in extras:
         for requirement in project["optional-dependencies"][extra]:
             own = re.fullmatch(rf"{project['name']}\[(.+)\]", requirement)
-            found += needed(project, own.group(1).split(",")) if own else [requirement]
-    return sorted(set(found))
+            requirements += needed(project, own.group(1).split(",")) if own else [requirement]
+    return sorted(set(requirements))
 
 
 if __name__ == "__main__":

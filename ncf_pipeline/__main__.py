@@ -1,10 +1,10 @@
-"""The command's entry point, also as `python -m ncf_pipeline`, so that torchrun can start it."""
+"""The entry point of the command, also as `python -m ncf_pipeline`, which torchrun needs."""
 
 import sys
 
 
 def main() -> None:
-    """Runs the command line; one line where a package that the command needs is not installed."""
+    """Runs the command line. If a package is not installed, prints one line that says how to install it."""
     try:
         from ncf_pipeline.cli import main as run
 
@@ -13,8 +13,8 @@ def main() -> None:
         if (error.name or "").partition(".")[0] == "ncf_pipeline":
             raise
         sys.stderr.write(
-            f"Error: {error.name} is not installed. A storefront's client needs this package alone; for commands "
-            "install ncf-pipeline[pipeline], and with embedded servers ncf-pipeline[airflow,local].\n"
+            f"Error: {error.name} is not installed. For commands, install ncf-pipeline[pipeline]; for embedded "
+            "servers, ncf-pipeline[airflow,local]. Only the storefront client needs no extra.\n"
         )
         sys.exit(1)
 

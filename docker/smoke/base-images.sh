@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the images that docker/ is built from, under their own tags, where none can be pulled: Debian's packages by
-# debootstrap (Python 3.11, PostgreSQL 15, Redis 7.0). Run as root; takes some minutes.
+# Builds the base images of docker/ under their usual tags, for machines that cannot pull them: from Debian's packages,
+# with debootstrap (Python 3.11, PostgreSQL 15, Redis 7.0). Run as root. It takes some minutes.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -1,8 +1,7 @@
-"""Builds the images, brings the stack up, and does the main job on a small synthetic shop: `make docker-smoke`.
+"""Builds the images, starts the stack, and runs the main job on a small synthetic shop: `make docker-smoke`.
 
-Needs a Docker engine. MinIO is replaced by a small S3 server of our own, so that the only images from elsewhere are
-Debian's Python, PostgreSQL and Redis, which `base-images.sh` can make too. With `--no-build` it takes the images that
-are there.
+Needs a Docker engine. A small S3 server replaces MinIO, so the only external images are Debian's Python, PostgreSQL and
+Redis, which `base-images.sh` can build too. With `--no-build`, existing images are used.
 """
 
 import json
@@ -25,7 +24,7 @@ PROJECT = "ncf-smoke"
 IMAGES = ("ncf-airflow", "ncf-gpu-worker")
 PARTS = ("postgres", "redis", "minio", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker")
 TRAINING = {"backtest", "refit"}
-PATIENCE = 900  # seconds, for each thing that is waited for
+PATIENCE = 900  # seconds, for each wait
 
 
 def compose(*arguments: str, output: bool = False) -> str:
@@ -54,7 +53,7 @@ def wait_until(done: Callable[[], bool], what: str) -> None:
 
 
 def unhealthy() -> list[str]:
-    found = []
+    unhealthy_parts = []
     for part in PARTS:
         container = compose("ps", "--quiet", part, output=True).strip()
         state = subprocess.run(
@@ -64,15 +63,15 @@ def unhealthy() -> list[str]:
             check=False,
         )
         if state.stdout.strip() != "healthy":
-            found.append(part)
-    return found
+            unhealthy_parts.append(part)
+    return unhealthy_parts
 
 
 def run(api: AirflowApi, dag_id: str, conf: dict[str, int]) -> dict[str, str | None]:
-    """A run by hand, to its end; gives the machine of each task that succeeded."""
+    """Starts a manual run and waits for its end; returns the machine of each task that succeeded."""
     api.unpause(dag_id)
     run_id = api.trigger(dag_id, conf)
-    wait_until(lambda: api.run_state(dag_id, run_id) in ("success", "failed"), f"{dag_id} runs still")
+    wait_until(lambda: api.run_state(dag_id, run_id) in ("success", "failed"), f"{dag_id} still runs")
     tasks = api.tasks(dag_id, run_id)
     failed = [f"{task.task_id}: {api.error_of(task)}" for task in tasks if task.state == "failed"]
     if failed or api.run_state(dag_id, run_id) != "success":
@@ -95,7 +94,7 @@ def main() -> None:
     shop = synthetic.write_workbook(inbox / "invoices.xlsx", customers=250, products=200, days=200, seed=1)
     customer = str(int(shop["CustomerID"].mode()[0]))
     for path in (inbox, *inbox.iterdir()):
-        path.chmod(0o777)  # the worker's user moves the files on
+        path.chmod(0o777)  # the worker's user moves the files
     try:
         if "--no-build" not in sys.argv:
             with measured("build of airflow, gpu-worker and the S3 server"):

@@ -1,4 +1,4 @@
-"""The command line: `ncf-pipeline`. Each module here holds a group of commands; this one joins them."""
+"""The command line `ncf-pipeline`. Each module holds a group of commands; this one combines them."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ def _options(
 
 
 def main() -> None:
-    """Entry point. Exit code 0, 1 (failed; one line says why and what to do) or 2 (usage)."""
+    """Runs the command line. Exit codes: 0, 1 (failed; one line says why and what to do) or 2 (wrong usage)."""
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's
             from ncf_pipeline.training import distributed

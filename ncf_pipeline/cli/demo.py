@@ -1,4 +1,4 @@
-"""`demo`: the main job with progress, and its results."""
+"""`demo`: runs the main job, and shows its progress and results."""
 
 import shlex
 import time
@@ -26,18 +26,18 @@ def demo(
         Path | None,
         typer.Option(
             envvar="NCF_DEMO_DATA",
-            help="A workbook or CSV of invoices. Default: UCI's Online Retail, or offline a synthetic shop.",
+            help="A workbook or CSV of invoices. Default: UCI's Online Retail; offline, a synthetic shop.",
         ),
     ] = None,
 ) -> None:
-    """Do the main job, end to end, on embedded servers: invoices in, a gated model, lists in Redis."""
+    """Run the main job end to end on embedded servers: invoices in, a gated model, lists in Redis."""
     from ncf_pipeline.local.demo import Measured, run_main_job
     from ncf_pipeline.local.demo_data import demo_data
     from ncf_pipeline.local.status import status
 
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console.width = 100  # a file has no width; the default would be too narrow for descriptions
+        console.width = 100  # a file has no width, and the default is too narrow for descriptions
     measured = Measured()
     start = time.monotonic()
     settings = load_settings()
@@ -59,7 +59,7 @@ def demo(
 
 
 class _Watch(AbstractContextManager["_Watch"]):
-    """Prints a line for each task that ends; on a terminal with a bar below them."""
+    """Prints a line for each task that ends, with a progress bar below on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -95,12 +95,12 @@ class _Watch(AbstractContextManager["_Watch"]):
         self._console.print(Text(f"{mark} {task.dag_id:<20} {task.task_id:<16} {took}", style=style))
 
     def task_tries_again(self, task: "TaskState", error: str) -> None:
-        line = f"! {task.dag_id:<20} {task.task_id:<16} try {task.try_number} failed, tries again: {error}"
+        line = f"! {task.dag_id:<20} {task.task_id:<16} try {task.try_number} failed, retrying: {error}"
         self._console.print(Text(line, style="yellow"))
 
 
 def _print_results(settings: Settings, console: Console) -> int | None:
-    """Prints what came of it; gives the customer who spent most."""
+    """Prints the results; returns the customer who spent most."""
     from ncf_pipeline.ingest.summary import batch_summary
     from ncf_pipeline.training import report as reports
 
@@ -122,7 +122,7 @@ def _print_results(settings: Settings, console: Console) -> int | None:
 
 
 def _recommendations(settings: Settings, customers: "list[TopSpender]") -> Table | str:
-    """Who spent most, each with five products, read as the storefront reads them."""
+    """Returns a table of the top spenders, each with five products, read as the storefront reads them."""
     from ncf_pipeline.storefront import Storefront
     from ncf_pipeline.training.report import descriptions
 
@@ -132,19 +132,19 @@ def _recommendations(settings: Settings, customers: "list[TopSpender]") -> Table
             customer.customer_id: shop.for_customer(customer.customer_id, country=customer.country)
             for customer in customers
         }
-    publications = {found.publication for found in lists.values()}
+    publications = {recommended.publication for recommended in lists.values()}
     if publications <= {None}:
         return "Nothing is published: no model has passed the gate yet."
-    called = descriptions(settings, [code for found in lists.values() for code in found.stock_codes[:5]])
-    title = f"The ten customers who spent most, and what they are recommended ({', '.join(map(str, publications))})"
+    names = descriptions(settings, [code for recommended in lists.values() for code in recommended.stock_codes[:5]])
+    title = f"Recommendations for the ten customers who spent most ({', '.join(map(str, publications))})"
     table = Table(title=title, title_justify="left", show_lines=True)
     for name in ("customer", "country"):
         table.add_column(name)
     table.add_column("spent", justify="right")
     table.add_column("for you")
     for customer in customers:
-        found = lists[customer.customer_id]
-        products = [called.get(code, code) for code in found.stock_codes[:5]]
+        recommended = lists[customer.customer_id]
+        products = [names.get(code, code) for code in recommended.stock_codes[:5]]
         table.add_row(str(customer.customer_id), customer.country, f"{customer.spent:,.0f}", "\n".join(products))
     return table
 
@@ -159,9 +159,9 @@ def _print_how_to_look(settings: Settings, console: Console, customer: int | Non
     customer = customer if customer is not None else 14646
     console.print()
     if leaves_running:
-        console.print("How to look: all of this still runs.")
+        console.print("What to look at: the servers still run.")
     else:
-        console.print("How to look: `make up` starts all of this again and leaves it running; then")
+        console.print("What to look at: `make up` starts the servers again and leaves them running. Then:")
     login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
     console.print(Text(f"  Airflow   {state.airflow_url}, {login}"))
     secret, program = shlex.quote(str(password_path(settings.home.resolve(), "redis"))), redis_program("redis-cli")
@@ -170,14 +170,14 @@ def _print_how_to_look(settings: Settings, console: Console, customer: int | Non
     if port is not None and state.live_publication is not None:
         line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget '{key}' for_you"
         console.print(Text(f"  Redis     {line}"))
-    console.print(Text(f"  lists     ncf-pipeline recommend {customer}   (works without `make up` too)"))
+    console.print(Text(f"  lists     ncf-pipeline recommend {customer}   (also works without `make up`)"))
     console.print()
 
 
 def _print_times(console: Console, seconds: dict[str, float], total: float, peak_memory_mb: int) -> None:
     parts = ", ".join(f"{part} {_duration(took)}" for part, took in seconds.items() if took >= 0.5)
     console.print(f"Took {_duration(total)}: {parts}.")
-    console.print(f"Servers and tasks together had {peak_memory_mb / 1000:.1f} GB of memory at most.")
+    console.print(f"Peak memory of servers and tasks together: {peak_memory_mb / 1000:.1f} GB.")
 
 
 def _duration(seconds: float) -> str:

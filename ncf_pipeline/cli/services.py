@@ -1,4 +1,4 @@
-"""`up`, `down`, `status` and `migrate`: the servers of one machine."""
+"""`up`, `down`, `status` and `migrate`: the servers on this machine."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ncf_pipeline.local.status import Status
 
 JsonWithPasswords = Annotated[
-    bool, typer.Option("--json", help="Print JSON, for programs. Addresses have their passwords.")
+    bool, typer.Option("--json", help="Print JSON, for programs. Addresses include passwords.")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this module's commands, and `demo`."""
+    """Adds this module's commands and `demo`."""
     app.command()(demo)
     app.command()(up)
     app.command()(down)
@@ -55,7 +55,7 @@ def down() -> None:
 
 
 def status(as_json: JsonWithPasswords = False) -> None:
-    """Show what runs, where, and which publication the storefront reads."""
+    """Show which servers run, where, and which publication the storefront reads."""
     from ncf_pipeline.local.status import status as look
 
     state = look(load_settings())
@@ -67,7 +67,7 @@ def status(as_json: JsonWithPasswords = False) -> None:
 
 def migrate(
     with_roles: Annotated[
-        bool, typer.Option("--roles", help="Then make the roles of least privilege, and grant them what they need.")
+        bool, typer.Option("--roles", help="Also create the least-privilege roles, and grant them what they need.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +96,7 @@ def _status_table(state: "Status") -> Table:
     table.add_column(overflow="fold")
     table.add_row("database", _without_password(state.database_url))
     table.add_row("list store", _without_password(state.redis_url))
-    table.add_row("Airflow", state.airflow_url or "does not run")
+    table.add_row("Airflow", state.airflow_url or "not running")
     if state.airflow_url:
         table.add_row("", f"user {ADMIN}, password in {admin_password_path(state.home)}")
     table.add_row("live publication", state.live_publication or "none yet")
@@ -104,13 +104,13 @@ def _status_table(state: "Status") -> Table:
     for name, server in state.running.items():
         table.add_row(name, f"process {server.pid}, {server.memory_mb} MB, log {server.log}")
     for name in state.died:
-        table.add_row(name, Text("died: `ncf-pipeline up` starts it again", style="red"))
+        table.add_row(name, Text("died: `ncf-pipeline up` restarts it", style="red"))
     return table
 
 
 def _without_password(url: str | None) -> str:
     if url is None:
-        return "does not run"
+        return "not running"
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{parts.username or ''}:***@{host}" if parts.password else host).geturl()

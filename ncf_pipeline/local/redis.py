@@ -36,7 +36,7 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
         "save": '""',
         # A publication that fails with a reason is better than lists that vanish silently.
         "maxmemory-policy": "noeviction",
-        # Packed hashes take a third of the memory, but by default only with values up to 64 bytes. Lists are longer.
+        # Packed hashes save memory, but by default values may only have 64 bytes. Lists of ten are longer.
         "hash-max-ziplist-value": "1024",
     }
     try:
