@@ -73,7 +73,7 @@ def environment() -> dict[str, str]:
     }
     missing = [name for name, value in given.items() if not value and name not in os.environ]
     if missing:
-        sys.exit(f"No value for {missing[0]}: mount its secret into {SECRETS}, or set the variable. See docs/operations.md.")
+        sys.exit(f"No value for {missing[0]}: mount its secret into {SECRETS}, or set it. See docs/operations.md.")
     # `ncf-pipeline` takes its addresses from these.
     named = {"NCF_DATABASE_URL": given["AIRFLOW_CONN_RETAIL_DB"], "NCF_REDIS_URL": given["AIRFLOW_CONN_LIST_STORE"]}
     return {**given, **named, **os.environ}

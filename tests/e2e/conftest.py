@@ -38,20 +38,20 @@ def dags():
     bag = DagBag(str(PROJECT / "dags"))
     assert not bag.import_errors
     for dag_id, dag in bag.dags.items():
-        # With one, `dag.test` of a run that succeeds fails in Airflow 3.3: it takes the deadline itself for its id.
+        # With a deadline, `dag.test` fails in Airflow 3.3 even if the run succeeds: it takes the deadline for its id.
         DEADLINES[dag_id], dag.deadline = dag.deadline, None
     return bag.dags
 
 
 @pytest.fixture(scope="session")
 def deadlines(dags):
-    """The deadlines of each DAG, by its id."""
+    """The deadlines of the DAGs, by DAG id."""
     return DEADLINES
 
 
 @pytest.fixture
 def connections(settings, monkeypatch):
-    """The connections that the DAGs' tasks use, and no other setting that would hide them."""
+    """Settings whose addresses the DAGs' tasks read from connections."""
     monkeypatch.setenv("AIRFLOW_CONN_RETAIL_DB", settings.database())
     monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", settings.list_store())
     monkeypatch.setenv("NCF_HOME", str(settings.home))

@@ -31,7 +31,7 @@ EXPECTED = {
 }
 
 
-def test_the_flows_are_there(dags):
+def test_each_dag_has_its_tasks(dags):
     assert {dag_id: sorted(task.task_id for task in dag.tasks) for dag_id, dag in dags.items()} == {
         dag_id: sorted(tasks) for dag_id, tasks in EXPECTED.items()
     }
@@ -48,7 +48,7 @@ def test_a_dag_runs_once_at_a_time_without_catching_up_and_documents_itself(dags
 
 
 @pytest.mark.parametrize("dag_id", EXPECTED)
-def test_every_task_is_tried_again_and_alerts(dags, dag_id):
+def test_every_task_is_retried_and_alerts(dags, dag_id):
     from ncf_pipeline.airflow.alerts import alert, recovered
 
     for task in dags[dag_id].tasks:
@@ -61,7 +61,7 @@ def test_every_task_is_tried_again_and_alerts(dags, dag_id):
 
 @pytest.mark.parametrize("dag_id", ["ingest_invoices", "retrain_recommender"])
 @pytest.mark.parametrize("hours", [0.01, 1, 20])
-def test_unpausing_a_schedule_starts_nothing_for_the_past(dags, dag_id, hours, monkeypatch):
+def test_unpausing_a_schedule_starts_no_run_for_the_past(dags, dag_id, hours, monkeypatch):
     from airflow.timetables import trigger
     from airflow.timetables.base import TimeRestriction
     from pendulum import datetime, duration
@@ -78,12 +78,12 @@ def test_unpausing_a_schedule_starts_nothing_for_the_past(dags, dag_id, hours, m
     assert first.run_after > due + duration(hours=hours)
 
 
-def test_what_serves_is_reached_only_through_the_gate_and_the_refit(dags):
+def test_publishing_is_reached_only_through_the_gate_and_the_refit(dags):
     tasks = dags["retrain_recommender"].task_dict
     assert tasks["gate"].downstream_task_ids == {"refit", "held"}
     assert tasks["refit"].downstream_task_ids == {"approve", "held"}
     assert tasks["approve"].upstream_task_ids == {"refit", "backtest"}
-    assert tasks["approve"].downstream_task_ids == {"register"}  # all that a no skips
+    assert tasks["approve"].downstream_task_ids == {"register"}  # the only task that a rejection skips
     assert tasks["register"].upstream_task_ids == {"approve", "backtest"}
     assert tasks["register"].downstream_task_ids == {"publish", "held"}
     assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
@@ -115,12 +115,12 @@ def test_the_tasks_of_a_retrain_are_the_stages_of_run_in_its_order(dags, monkeyp
         assert later in tasks[earlier].downstream_task_ids
 
 
-def test_only_training_asks_for_the_gpu(dags):
+def test_only_training_uses_the_gpu_queue_and_pool(dags):
     on_gpu = {task.task_id for task in dags["retrain_recommender"].tasks if task.queue == "gpu" and task.pool == "gpu"}
     assert on_gpu == {"backtest", "refit"}
 
 
-def test_the_form_offers_the_params_of_a_retrain_with_bounds(dags):
+def test_the_form_of_a_retrain_has_its_params_with_bounds(dags):
     params = dags["retrain_recommender"].params
     assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed", "approval"]
     for name in params:
@@ -138,7 +138,7 @@ def test_a_dag_file_imports_nothing_heavy_at_its_top(path):
         assert not isinstance(node, ast.Import)
 
 
-def test_the_tasks_of_a_version_link_to_its_page(dags):
+def test_tasks_with_a_version_link_to_its_page(dags):
     from ncf_pipeline.airflow.links import ModelLink
 
     tasks = dags["retrain_recommender"].tasks

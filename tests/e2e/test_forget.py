@@ -1,4 +1,4 @@
-"""A customer erased through the DAG: nothing that it logs says who."""
+"""The DAG that erases a customer: its log does not name them."""
 
 import logging
 
@@ -14,7 +14,7 @@ LINES = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custom
 """
 
 
-def test_a_customer_is_erased_by_the_dag(dags, connections, caplog):
+def test_the_dag_erases_a_customer(dags, connections, caplog):
     settings = connections
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     (settings.inbox_path / "day.csv").write_text(LINES)

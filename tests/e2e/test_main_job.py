@@ -30,7 +30,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     assert states(ingested) == dict.fromkeys(("discover", "land", "validate", "quarantine", "merge"), "success")
     assert not list(settings.inbox_path.iterdir())
 
-    # Before the first model there is nothing to refresh, and that is no failure.
+    # Before the first model there is nothing to refresh, which is not a failure.
     assert states(dags["refresh_lists"].test()) == {"refresh": "skipped"}
 
     retrained = dags["retrain_recommender"].test(run_conf={"seed": 3})
@@ -52,21 +52,21 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     assert len(customers) == int(meta["customers"]) > 200
     lists = {key: json.loads(store.hget(key, "for_you")) for key in customers}
     assert all(len(codes) == len(set(codes)) == 10 for codes in lists.values())
-    # The fault that this system exists to prevent: one list for everyone.
+    # The failure that the gate exists to prevent: the same list for everyone.
     assert len({tuple(codes) for codes in lists.values()}) > len(lists) / 2
 
     refreshed = dags["refresh_lists"].test()
     assert states(refreshed) == {"refresh": "success"}
     assert store.get(f"{prefix}:current") > live
 
-    # The same workbook again changes nothing, and says so.
+    # Loading the same workbook again changes nothing, and the run says so.
     synthetic.write_workbook(settings.inbox_path / "again.xlsx", customers=250, products=200, days=200, seed=1)
     again = dags["ingest_invoices"].test()
     assert states(again)["merge"] == "skipped"
     assert str(again.state) == "success"
 
 
-def test_a_held_run_ends_green_with_held_and_shoppers_keep_their_lists(dags, connections, store, monkeypatch):
+def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, store, monkeypatch):
     settings = connections
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)

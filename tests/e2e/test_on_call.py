@@ -1,4 +1,4 @@
-"""What on-call hears from the DAGs, what is measured, and what no log ever shows."""
+"""Alerts and metrics of the DAGs, and the secrets that no log shows."""
 
 import json
 import re
@@ -23,7 +23,7 @@ ZERO = "536365,71053,LANTERN,0,2010-12-01 08:26:00,3.39,17850,France"
 
 @pytest.fixture
 def on_call(connections, webhook, monkeypatch):
-    """Settings of the DAGs, whose alerts go to the webhook, through the connection `alerts`."""
+    """Settings of the DAGs, whose alerts reach the webhook through the connection `alerts`."""
     config = json.dumps({"path": webhook.url, "tag": "warn"})
     monkeypatch.setenv("AIRFLOW_CONN_ALERTS", json.dumps({"conn_type": "apprise", "extra": {"config": config}}))
     return connections
@@ -35,7 +35,7 @@ def drop(settings, *lines):
 
 
 def ingest_letters(dags, settings):
-    """A run that fails at `land`. Without params: `dag.test` would keep them for the next run."""
+    """Returns a run that fails at `land`. It has no params, because `dag.test` keeps them for the next run."""
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     (settings.inbox_path / "letters.csv").write_text("Dear,Sir\n1,2\n")
     return dags["ingest_invoices"].test()
@@ -60,7 +60,7 @@ def test_a_failed_task_is_one_alert_and_its_success_one_recovery(dags, on_call, 
     assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
 
 
-def test_an_alert_that_cannot_be_delivered_hides_nothing(dags, on_call, webhook, caplog):
+def test_a_failed_delivery_does_not_hide_the_failure_of_the_task(dags, on_call, webhook, caplog):
     webhook.broken = True
     run = ingest_letters(dags, on_call)
     assert {task.task_id: str(task.state) for task in run.get_task_instances()}["land"] == "failed"
@@ -68,7 +68,7 @@ def test_an_alert_that_cannot_be_delivered_hides_nothing(dags, on_call, webhook,
     assert "An alert was not delivered to channel 1 (json, warn)" in caplog.text
 
 
-def test_lines_in_quarantine_are_told_and_over_once_none_waits(dags, on_call, webhook):
+def test_lines_in_quarantine_are_one_alert_that_is_over_when_none_is_left(dags, on_call, webhook):
     from ncf_pipeline.ingest import corrections
 
     drop(on_call, GOOD, ZERO)
@@ -82,7 +82,7 @@ def test_lines_in_quarantine_are_told_and_over_once_none_waits(dags, on_call, we
     assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
 
 
-def test_a_retrain_that_is_late_is_told_and_so_is_a_run_that_was_stopped(on_call, webhook):
+def test_a_late_retrain_and_a_stopped_run_are_alerts(on_call, webhook):
     from ncf_pipeline.airflow.alerts import retrain_late, run_failed
 
     context = {
@@ -109,7 +109,7 @@ def test_the_retrain_has_a_deadline_whose_callback_a_worker_can_import(deadlines
 
 @pytest.fixture
 def statsd(monkeypatch):
-    """What reaches a UDP port, as lines of StatsD."""
+    """Returns the StatsD metrics that have reached a UDP port, by name."""
     from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
     from airflow.sdk.observability.stats import Stats
 
@@ -134,7 +134,7 @@ def statsd(monkeypatch):
         Stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 
 
-def test_what_is_measured_reaches_statsd(dags, connections, statsd):
+def test_metrics_reach_statsd(dags, connections, statsd):
     drop(connections, GOOD, ZERO)
     dags["ingest_invoices"].test()
     sent = statsd()

@@ -1,4 +1,4 @@
-"""Broken lines through the DAGs: on-call hears of them, a person corrects or discards them."""
+"""Broken lines in the DAGs: on-call is alerted, and a person corrects or discards them."""
 
 import logging
 
@@ -28,7 +28,7 @@ def drop(connections):
 
 @pytest.fixture
 def alerts(caplog):
-    """What on-call was told."""
+    """Returns the alerts that on-call got."""
     caplog.set_level(logging.ERROR, logger="ncf_pipeline.airflow.alerts")
 
     def told():
@@ -38,7 +38,7 @@ def alerts(caplog):
 
 
 def correct(dags, **given):
-    """A run by hand. Every param is given: `dag.test` keeps those of the run before."""
+    """Runs the DAG by hand, with every param, because `dag.test` keeps those of the previous run."""
     return dags["correct_quarantine"].test(run_conf={"action": "release", "lines": [], "set": [], "note": None} | given)
 
 
@@ -52,7 +52,7 @@ def quantities(settings):
         return dict(cursor.fetchall())
 
 
-def test_broken_lines_wait_and_on_call_hears_of_them_once(dags, connections, drop, alerts):
+def test_broken_lines_are_quarantined_and_on_call_is_alerted_once(dags, connections, drop, alerts):
     drop(GOOD, ZERO)
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
     (told,) = alerts()
@@ -63,7 +63,7 @@ def test_broken_lines_wait_and_on_call_hears_of_them_once(dags, connections, dro
     assert "17850" not in told
 
 
-def test_of_a_refused_file_among_good_ones_on_call_hears_too(dags, connections, drop, alerts):
+def test_a_refused_file_among_good_ones_is_an_alert(dags, connections, drop, alerts):
     drop(GOOD)
     (connections.inbox_path / "not invoices.csv").write_text("a,b\n1,2\n")
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
@@ -72,7 +72,7 @@ def test_of_a_refused_file_among_good_ones_on_call_hears_too(dags, connections, 
     assert quantities(connections) == {"85123A": 6}
 
 
-def test_a_rejected_batch_fails_and_is_told_with_examples(dags, connections, drop, alerts):
+def test_a_rejected_batch_fails_with_an_alert_that_has_examples(dags, connections, drop, alerts):
     drop(*[NOT_EVEN_A_NUMBER] * 1200)
     assert states(dags["ingest_invoices"].test())["validate"] == "failed"
     (told,) = alerts()
@@ -81,7 +81,7 @@ def test_a_rejected_batch_fails_and_is_told_with_examples(dags, connections, dro
     assert "17850" not in told
 
 
-def test_good_files_wake_nobody(dags, connections, drop, alerts):
+def test_good_files_cause_no_alert(dags, connections, drop, alerts):
     drop(GOOD)
     dags["ingest_invoices"].test()
     assert alerts() == []
@@ -115,7 +115,7 @@ def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
     assert line.note == "a test order"
 
 
-def test_without_lines_nothing_happens_and_the_run_says_so(dags, connections, alerts):
+def test_without_lines_the_run_changes_nothing_and_says_so(dags, connections, alerts):
     run = correct(dags)
     assert states(run)["release"] == "failed"
     assert "No line was named" in alerts()[-1]

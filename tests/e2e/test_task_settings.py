@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
         "postgresql://ncf:secret@db.example:5432/shop?sslmode=require",
     ],
 )
-def test_the_connection_retail_db_comes_before_the_setting(monkeypatch, url):
+def test_the_connection_retail_db_overrides_the_setting(monkeypatch, url):
     from ncf_pipeline.airflow.settings import task_settings
 
     monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://other/other")
@@ -36,7 +36,7 @@ def test_the_connection_retail_db_comes_before_the_setting(monkeypatch, url):
         ),
     ],
 )
-def test_the_connection_list_store_comes_before_the_setting(monkeypatch, connection, expected):
+def test_the_connection_list_store_overrides_the_setting(monkeypatch, connection, expected):
     from ncf_pipeline.airflow.settings import task_settings
 
     monkeypatch.setenv("NCF_REDIS_URL", "redis://other")
@@ -58,7 +58,7 @@ def test_the_connection_says_that_the_list_store_is_a_cluster(monkeypatch, conne
     assert not task_settings().redis_cluster
 
 
-def test_without_connections_the_settings_serve_and_params_override_them(monkeypatch):
+def test_without_connections_the_settings_apply_and_params_override_them(monkeypatch):
     from ncf_pipeline.airflow.settings import task_settings
 
     monkeypatch.setenv("NCF_DATABASE_URL", "postgresql://db/shop")
@@ -67,7 +67,7 @@ def test_without_connections_the_settings_serve_and_params_override_them(monkeyp
     assert (settings.database(), settings.k, settings.top_n) == ("postgresql://db/shop", 7, 20)
 
 
-def test_a_param_that_makes_no_sense_is_said_in_one_line():
+def test_an_invalid_param_is_reported_in_one_line():
     from ncf_pipeline.airflow.settings import task_settings
     from ncf_pipeline.errors import SettingsError
 

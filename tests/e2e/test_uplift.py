@@ -1,4 +1,4 @@
-"""The weekly look at an experiment, through its DAG."""
+"""The DAG that measures an experiment each week."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ def states(run):
     return {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
 
 
-def test_nothing_is_done_without_an_experiment_and_one_that_harms_ends(
+def test_without_an_experiment_nothing_is_done_and_a_harmful_one_ends(
     dags,
     connections,
     shop,  # noqa: F811
@@ -51,11 +51,11 @@ def test_nothing_is_done_without_an_experiment_and_one_that_harms_ends(
     assert "docs/runbook.md#an-experiment-harms-its-share" in told["message"]
     assert "ncf-pipeline experiment report spring" in told["message"]
 
-    # A week later nobody is harmed any more, and on-call hears that too.
+    # A week later, nobody is harmed any more, and on-call learns that it is over.
     assert states(dags["measure_uplift"].test()) == {"measure": "skipped", "publish": "skipped"}
     assert [each["title"][:6] for each in webhook.got] == ["[warn]", "[over]"]
 
-    # Whoever ends one may be killed before the next publication.
+    # The command that ends an experiment may be killed before the next publication.
     experiments.start(connections, replace(DESIGN, name="autumn"), by="test")
     refresh(connections)
     experiments.stop(connections, "autumn", by="test", why="enough")

@@ -1,4 +1,4 @@
-"""Going back, and what nobody needs any more, through the DAGs; the versions have learned nothing."""
+"""The DAGs for rollbacks and pruning, with versions that learned nothing."""
 
 import pytest
 from weekly_versions import TODAY, WEEK, candidate, live, serve, shop, store  # noqa: F401

@@ -1,4 +1,4 @@
-"""The Dockerfiles and compose files, as linters and the compose specification see them."""
+"""The Dockerfiles and compose files follow linters and the compose specification."""
 
 import re
 import shutil
@@ -20,14 +20,14 @@ def services():
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "smoke/Dockerfile"])
-def test_hadolint_has_nothing_to_say(file):
-    hadolint = Path(sys.executable).with_name("hadolint")  # of this environment, which need not be on the path
+def test_hadolint_reports_nothing(file):
+    hadolint = Path(sys.executable).with_name("hadolint")  # from this environment, which may not be on the path
     linted = subprocess.run([hadolint, "--no-color", DOCKER / file], capture_output=True, text=True)
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("file", ["compose.yaml", "smoke/compose.yaml"])
-def test_a_compose_file_keeps_to_the_specification(file):
+def test_a_compose_file_follows_the_specification(file):
     # Variables and merge keys are resolved first, as compose does.
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DOCKER / file).read_text())
     content = {name: part for name, part in yaml.safe_load(text).items() if not name.startswith("x-")}
@@ -37,7 +37,7 @@ def test_a_compose_file_keeps_to_the_specification(file):
         PyCompose.from_yaml(yaml.safe_dump(content))
 
 
-def test_compose_itself_can_read_it(monkeypatch, tmp_path):
+def test_compose_can_read_it(monkeypatch, tmp_path):
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True) if shutil.which("docker") else None
     if plugin is not None and plugin.returncode == 0:
         program = ["docker", "compose"]
@@ -51,7 +51,7 @@ def test_compose_itself_can_read_it(monkeypatch, tmp_path):
     assert read.returncode == 0, read.stderr
 
 
-def test_no_image_holds_a_secret_and_none_stands_in_the_file():
+def test_neither_an_image_nor_a_file_contains_a_secret():
     text = (DOCKER / "compose.yaml").read_text() + (DOCKER / "Dockerfile").read_text()
     assert not re.search(r"(?i)(password|secret|_key)\w*\s*[:=]\s*[\"']?[a-z0-9+/]{12,}[\"']?$", text, re.MULTILINE)
     copied = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
@@ -61,7 +61,7 @@ def test_no_image_holds_a_secret_and_none_stands_in_the_file():
     assert not [line for line in ignored if line.startswith("!") and "secret" in line]
 
 
-def test_images_run_as_nobody_in_particular_and_say_how_they_are():
+def test_images_run_as_an_unprivileged_user_and_have_a_health_check():
     text = (DOCKER / "Dockerfile").read_text()
     final = text[text.index("AS airflow") :]
     assert "USER 50000:50000" in final
@@ -69,15 +69,15 @@ def test_images_run_as_nobody_in_particular_and_say_how_they_are():
     assert {line.split(" AS ")[1] for line in text.splitlines() if line.startswith("FROM")} >= {"airflow", "gpu-worker"}
 
 
-def test_every_service_is_watched_and_every_image_has_a_tag():
+def test_every_service_has_a_health_check_and_every_image_a_tag():
     for name, service in services().items():
         image = service["image"]
         assert image.startswith("ncf-") or re.search(r":[\w.-]+\}?$", image), name
         if name not in PARTS | {"init", "statsd-exporter", "prometheus", "grafana"}:
-            assert service["healthcheck"]["test"], name  # the parts have theirs in the image
+            assert service["healthcheck"]["test"], name  # the image has the health check of the parts
 
 
-def test_only_the_gpu_workers_take_training_and_share_no_volume_with_another():
+def test_only_the_gpu_workers_train_and_they_share_no_volume():
     found = services()
     assert {name for name, service in found.items() if service.get("command") == "gpu-worker"} == {
         "gpu-worker",
@@ -97,7 +97,7 @@ def test_only_the_gpu_workers_take_training_and_share_no_volume_with_another():
     assert (found["gpu-worker"]["profiles"], found["gpu-worker-nvidia"]["profiles"]) == (["cpu"], ["nvidia"])
 
 
-def test_the_layer_of_requirements_has_what_the_extras_say():
+def test_the_layer_of_requirements_has_those_of_the_extras():
     listed = subprocess.run(
         ["python3", DOCKER / "requirements.py", "airflow", "celery", "s3"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -109,7 +109,7 @@ def test_the_layer_of_requirements_has_what_the_extras_say():
     assert names <= locked
 
 
-def test_every_secret_of_the_compose_file_is_made(tmp_path):
+def test_every_secret_of_the_compose_file_is_generated(tmp_path):
     subprocess.run(["python3", DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
     assert set(yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"]) == set(made)

@@ -1,4 +1,4 @@
-"""The Kubernetes files: pods as the Kubernetes schema sees them, and the same queue as the DAGs name."""
+"""The Kubernetes files follow the schema of Kubernetes, and use the queue that the DAGs name."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def values():
 
 
 def pod(worker):
-    """A Deployment's pod as the chart makes it of a group of Celery workers, as far as these values go."""
+    """Returns the Deployment that the chart builds for a group of Celery workers, as far as these values say."""
     container = {"name": "worker", "image": "ncf-airflow", "env": worker["env"], "resources": worker["resources"]}
     container["volumeMounts"] = worker["extraVolumeMounts"]
     spec = {"containers": [container], "volumes": worker["extraVolumes"]}
@@ -39,11 +39,11 @@ def workers():
 
 
 @pytest.mark.parametrize("name", ["default", "gpu"])
-def test_the_pod_of_a_worker_keeps_to_the_schema(name):
+def test_the_pod_of_a_worker_follows_the_schema(name):
     kubernetes_validate.validate(pod(workers()[name]), VERSION, strict=True)
 
 
-def test_the_schema_would_notice():
+def test_the_schema_rejects_a_mistake():
     broken = pod(workers()["gpu"])
     broken["spec"]["template"]["spec"]["nodeSelectors"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -51,12 +51,12 @@ def test_the_schema_would_notice():
 
 
 @pytest.mark.parametrize("document", range(2))
-def test_what_is_applied_before_keeps_to_the_schema(document):
+def test_the_files_applied_before_the_chart_follow_the_schema(document):
     found = list(yaml.safe_load_all((KUBERNETES / "prepare.yaml").read_text()))
     kubernetes_validate.validate(found[document], VERSION, strict=True)
 
 
-def test_training_alone_goes_to_a_node_with_a_gpu():
+def test_only_training_runs_on_a_node_with_a_gpu():
     found = workers()
     assert values()["executor"] == "CeleryExecutor"
     assert (found["default"]["queue"], found["gpu"]["queue"]) == ("default", "gpu")
@@ -70,7 +70,7 @@ def test_training_alone_goes_to_a_node_with_a_gpu():
     assert shared.isdisjoint(volume["name"] for volume in found["default"]["extraVolumes"])
 
 
-def test_no_secret_stands_in_the_values():
+def test_the_values_contain_no_secret():
     for worker in workers().values():
         for variable in worker["env"]:
             assert ("valueFrom" in variable) == variable["name"].startswith("AIRFLOW_CONN_")

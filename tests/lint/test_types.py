@@ -1,4 +1,4 @@
-"""What the type checker must not let through."""
+"""Mistakes that the type checker must reject."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ IMPORTS = "from ncf_pipeline.airflow import alerts; from ncf_pipeline.alerts imp
 
 
 def check(path, *lines):
-    """What mypy says of a file with these lines, with the settings of the project."""
+    """Returns mypy's output for a file with these lines, with the project's settings."""
     path.write_text(IMPORTS + "\n".join(lines) + "\n")
     command = [sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml", "--no-error-summary", path]
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT).stdout
 
 
 @pytest.mark.timeout(600)  # without its cache, mypy reads every library
-def test_mypy_sees_a_typing_mistake_in_the_kind_of_an_alert(tmp_path):
+def test_mypy_rejects_a_typo_in_the_kind_of_an_alert(tmp_path):
     file = tmp_path / "mistaken.py"
     assert '"warn" has incompatible type "str"; expected "Kind"  [arg-type]' in check(
         file, 'alerts.warn("v7 is held.", kind="model_hold", key="v7")'
@@ -28,7 +28,7 @@ def test_mypy_sees_a_typing_mistake_in_the_kind_of_an_alert(tmp_path):
     assert check(file, 'alerts.warn("v7 is held.", kind=kinds.MODEL_HELD, key="v7")') == ""
 
 
-def test_mypy_checks_every_folder_with_code_that_runs():
+def test_mypy_checks_every_folder_with_code():
     import tomllib
 
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["mypy"]

@@ -1,4 +1,4 @@
-"""A home in which Airflow can run; its path has a space, as people's paths do."""
+"""A home in which Airflow can run; its path contains a space, as many paths do."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ from ncf_pipeline.settings import Settings
 
 
 def processes_in(home):
-    """What works in a home, recorded or not."""
+    """Returns the processes that run in a home, on record or not."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -25,7 +25,7 @@ def processes_in(home):
 
 @pytest.fixture(scope="module")
 def home():
-    # Not pytest's own folder: the user that Postgres runs as could not pass through it.
+    # Not pytest's own folder, which the user who runs Postgres cannot traverse.
     folder = Path(tempfile.mkdtemp(prefix="ncf-test-"))
     path = folder / "a home"
     yield path

@@ -1,4 +1,4 @@
-"""What a worker calls the machine that it runs on; it imports this, in a process of its own."""
+"""The name of a worker's machine; the worker imports this module in its own process."""
 
 import os
 

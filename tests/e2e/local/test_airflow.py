@@ -1,4 +1,4 @@
-"""The embedded Airflow, started once for all tests here: in the order in which they stand."""
+"""The embedded Airflow, started once for all tests here, which depend on their order."""
 
 import os
 import signal
@@ -49,14 +49,14 @@ ZERO = "536365,71053,LANTERN,0,2021-03-01 08:26:00,3.39,17850,France"
 
 @pytest.fixture(scope="module")
 def squatter():
-    """A socket that takes Airflow's port after it was chosen and before Airflow listens, seconds later."""
+    """A socket that takes Airflow's port after it was chosen, seconds before Airflow listens on it."""
     with socket.socket() as taken:
         yield taken
 
 
 @pytest.fixture(scope="module")
 def running(home, squatter, on_call):
-    """Settings of a home in which everything runs, in spite of the squatter. A retrain has a second to be done."""
+    """Settings of a home in which everything runs, despite the squatter. The deadline of a retrain is a second."""
     started = start_airflow.start_component
 
     def start_and_take_the_port(name, environment, **options):
@@ -72,7 +72,7 @@ def running(home, squatter, on_call):
 
 
 def as_asked(running):
-    """The settings by which it was started, as whoever starts it again has them."""
+    """Returns the settings with which it was started, to start it again."""
     return load_settings(
         home=running.home, alerts=running.alerts, retrain_deadline_hours=running.retrain_deadline_hours
     )
@@ -96,13 +96,13 @@ def test_everything_runs_and_status_says_so(running):
     assert state.airflow_url.startswith("http://127.0.0.1:")
 
 
-def test_a_port_that_is_taken_while_airflow_starts_makes_it_move(running, squatter):
+def test_airflow_moves_if_its_port_is_taken_while_it_starts(running, squatter):
     taken = squatter.getsockname()[1]
     assert taken != 0
     assert not status(running).airflow_url.endswith(f":{taken}")
 
 
-def test_every_process_listens_on_loopback_alone(running):
+def test_every_process_listens_only_on_loopback(running):
     listening = {}
     for name, pid in pids(running).items():
         server = psutil.Process(pid)
@@ -114,7 +114,7 @@ def test_every_process_listens_on_loopback_alone(running):
     assert listening == {"postgres": {"127.0.0.1"}, "redis": {"127.0.0.1"}, "airflow-api-server": {"127.0.0.1"}}
 
 
-def test_the_password_in_its_file_logs_in_and_no_other_does(running, api):
+def test_only_the_password_in_the_file_logs_in(running, api):
     api.wait_for_dags(["ingest_invoices", "retrain_recommender", "refresh_lists"])
     url = status(running).airflow_url
     refused = pytest.raises(ServiceError, match="refused to log in admin")
@@ -123,7 +123,7 @@ def test_the_password_in_its_file_logs_in_and_no_other_does(running, api):
     assert httpx.get(f"{url}/api/v2/dags", trust_env=False).status_code == 401
 
 
-def test_the_gpu_pool_has_one_slot_and_keeps_what_an_operator_sets(api):
+def test_the_gpu_pool_has_one_slot_unless_an_operator_changes_it(api):
     def pool():
         return api._ask("GET", "/api/v2/pools/gpu")
 
@@ -139,7 +139,7 @@ def test_up_again_changes_nothing(running):
     assert (pids(running), said) == (before, [])
 
 
-def test_up_starts_only_what_was_killed_and_clears_what_it_left(running):
+def test_up_restarts_only_killed_processes_and_stops_their_children(running):
     before = pids(running)
     scheduler = psutil.Process(before["airflow-scheduler"])
     left = scheduler.children()
@@ -153,7 +153,7 @@ def test_up_starts_only_what_was_killed_and_clears_what_it_left(running):
     assert not [worker for worker in left if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_run_that_fails_says_why_in_one_line(running, api):
+def test_a_failed_run_says_why_in_one_line(running, api):
     api.unpause("ingest_invoices")
     run_id = api.trigger("ingest_invoices", {"paths": ["/nowhere/at all.csv"]})
     while api.run_state("ingest_invoices", run_id) not in ("success", "failed"):
@@ -164,7 +164,7 @@ def test_a_run_that_fails_says_why_in_one_line(running, api):
     assert api.unfinished_runs("ingest_invoices") == []
 
 
-def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running, api):
+def test_a_task_links_to_the_page_of_its_batch_which_only_users_can_open(running, api):
     running.inbox_path.mkdir(parents=True, exist_ok=True)
     (running.inbox_path / "a day.csv").write_text(f"{HEADER}\n{GOOD}\n{ZERO}\n")
     api.unpause("ingest_invoices")
@@ -189,7 +189,7 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_may_open(running
     assert missing.json()["detail"].startswith("There is no model version")
 
 
-def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else(running, api, browser):
+def test_only_users_see_the_recommender_page_in_the_navigation(running, api, browser):
     url = status(running).airflow_url
     for refused in (
         httpx.get(f"{url}/recommender/", trust_env=False, timeout=60),
@@ -201,7 +201,7 @@ def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else
     (entry,) = [view for plugin in plugins for view in plugin["external_views"]]
     assert (entry["name"], entry["destination"]) == ("Recommender", "nav")
     token = api._client.headers["Authorization"].removeprefix("Bearer ")
-    # The cookie alone, as a page of another site would have it sent.
+    # Only the cookie, as a page of another site would send it.
     forged = {"cookies": {"_token": token}, "headers": {"Sec-Fetch-Site": "cross-site"}, "trust_env": False}
     assert httpx.post(f"{url}/recommender/customer", data={"number": "17850"}, **forged).status_code == 403
 
@@ -229,7 +229,7 @@ def test_the_recommender_page_is_in_the_navigation_for_users_and_for_nobody_else
 
 @pytest.fixture
 def serving(running, tmp_path):
-    """A shop whose champion knows its newest purchases, and whose lists are live; gives their number."""
+    """Publishes lists of a champion that knows the newest purchases; returns the publication's number."""
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=150, products=100, days=150)
     ingest(running, [str(tmp_path / "shop.xlsx")])
     cutoff = newest_cutoff(running)
@@ -256,7 +256,7 @@ def serving(running, tmp_path):
     return status(running).live_publication
 
 
-def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_hears_that_it_is_late(
+def test_a_backfilled_week_publishes_nothing_older_and_on_call_is_alerted_that_it_is_late(
     running, api, serving, on_call
 ):
     dag_id = "retrain_recommender"
@@ -269,10 +269,10 @@ def test_a_missed_week_that_is_backfilled_publishes_nothing_older_and_on_call_he
         time.sleep(1)
     ended = {task.task_id: task.state for task in api.tasks(dag_id, run["dag_run_id"])}
     assert (ended["refit"], ended["register"], ended["held"], ended["publish"]) == (*["success"] * 3, "skipped")
-    # The week that it is now is scheduled too, behind it.
+    # The current week is scheduled too, after it.
     candidate = registry.model_version(running, 2)
     assert candidate.requested_by.endswith("(backfill)")
-    assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows nothing that came later
+    assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows no later purchases
     (reason,) = registry.gate_decision(running, candidate.version).reasons
     assert reason.endswith("an older model does not take a newer one's place.")
     assert status(running).live_publication == serving

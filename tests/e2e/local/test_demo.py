@@ -1,4 +1,4 @@
-"""The demo as a person runs it, when it cannot do its job."""
+"""The demo as a person runs it, when it fails."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def run_demo(home, data):
     return subprocess.run(COMMAND, env=environment, capture_output=True, text=True)
 
 
-def test_data_that_is_not_there_is_one_line_before_anything_starts(home):
+def test_missing_data_is_reported_in_one_line_before_anything_starts(home):
     done = run_demo(home, "missing.xlsx")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -28,7 +28,7 @@ def test_data_that_is_not_there_is_one_line_before_anything_starts(home):
     assert not home.exists()
 
 
-def test_a_task_that_fails_ends_the_demo_with_one_line_and_everything_stops(home, tmp_path):
+def test_a_failed_task_ends_the_demo_with_one_line_and_stops_everything(home, tmp_path):
     data = tmp_path / "letters.csv"
     data.write_text("Dear,Sir\n1,2\n")
     done = run_demo(home, data)

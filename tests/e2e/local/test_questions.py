@@ -1,4 +1,4 @@
-"""What a person is asked in a real Airflow: one retrain is answered again and again, in the order of the tests."""
+"""Questions to a person in a real Airflow: the tests, in their order, answer the same retrain again and again."""
 
 import json
 import time
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(9
 
 @pytest.fixture(scope="module")
 def running(home):
-    """Settings of a home in which everything runs, and OpenLineage's events go into a file."""
+    """Settings of a home in which everything runs, and OpenLineage's events are written to a file."""
     transport = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
     (home / "airflow").mkdir(parents=True)
     (home / "airflow" / "airflow.cfg").write_text(f"[openlineage]\ntransport = {json.dumps(transport)}\n")
@@ -39,15 +39,16 @@ def api(running):
 
 
 RETRAIN, ROLLBACK = "retrain_recommender", "rollback_model"
-ANSWERED = ["gate", "approve", "register", "publish", "held"]  # what a new decision of the gate runs again
+ANSWERED = ["gate", "approve", "register", "publish", "held"]  # the tasks that a new decision of the gate repeats
 
 
 def asked(running, api, dag_id, run_id, task_id):
-    """What a person is asked, once the run waits for the answer."""
+    """Waits for the question to a person, and returns it."""
     while (task := {task.task_id: task for task in api.tasks(dag_id, run_id)}[task_id]).state != "awaiting_input":
         assert api.run_state(dag_id, run_id) not in ("success", "failed")
         time.sleep(0.3)
-    # No person answers before the worker that asked has gone; Airflow would take its end for that of the answered task.
+    # As a person would, answer only after the worker that asked has exited. Otherwise Airflow takes its exit for the
+    # end of the answered task.
     gone = f"task_id='{task_id}', run_id='{run_id}', try_number={task.try_number}, "
     while gone not in (running.home / "logs" / "airflow-scheduler.log").read_text():
         time.sleep(0.3)
@@ -60,7 +61,7 @@ def answer(api, dag_id, run_id, task_id, option, **params):
 
 
 def ended(api, dag_id, run_id):
-    """The states of the tasks of a run that ended well."""
+    """Waits until a run has succeeded, and returns the states of its tasks."""
     while (state := api.run_state(dag_id, run_id)) not in ("success", "failed"):
         time.sleep(0.3)
     tasks = api.tasks(dag_id, run_id)
@@ -69,7 +70,7 @@ def ended(api, dag_id, run_id):
 
 
 def ask_again(api, run_id):
-    """A person lets the gate decide anew, without another training."""
+    """Clears the gate and the tasks after it, as a person would, without another training."""
     what = {"dag_run_id": run_id, "task_ids": ANSWERED, "only_failed": False, "dry_run": False}
     api._ask("POST", f"/api/v2/dags/{RETRAIN}/clearTaskInstances", what)
     while {task.task_id: task.state for task in api.tasks(RETRAIN, run_id)}["gate"] != "success":
@@ -77,7 +78,7 @@ def ask_again(api, run_id):
 
 
 def pass_the_deadline(running):
-    """Lets the time in which a person may answer be over."""
+    """Lets the time for an answer expire."""
     secret = kept(running.home, "postgres_postgres")
     port = read_services(running.home).ports["postgres"]
     url = database_url(port, role=SUPERUSER, password=secret, database=METADATA_DATABASE)
@@ -98,7 +99,7 @@ def live(running):
 
 @pytest.fixture(scope="module")
 def retrain(running, api):
-    """A retrain of a small shop for which a person is to be asked; the tests below answer it one after the other."""
+    """A retrain of a small shop that needs approval; the tests below answer it one after the other."""
     synthetic.write_workbook(running.home / "shop.xlsx", customers=250, products=200, days=200, seed=1)
     ingest(running, [str(running.home / "shop.xlsx")])
     api.wait_for_dags([RETRAIN, ROLLBACK])
@@ -106,7 +107,7 @@ def retrain(running, api):
     return api.trigger(RETRAIN, {"seed": 3, "approval": True})
 
 
-def test_a_version_that_a_person_rejects_is_held_with_who_and_why(running, api, retrain):
+def test_a_rejected_version_is_held_and_the_registry_says_by_whom_and_why(running, api, retrain):
     question = asked(running, api, RETRAIN, retrain, "approve")
     assert question["subject"] == "May v1 serve?"
     assert question["options"] == ["Approve", "Reject"]
@@ -127,7 +128,7 @@ def test_a_version_that_a_person_rejects_is_held_with_who_and_why(running, api, 
     assert live(running) is None
 
 
-def test_a_version_that_nobody_answers_for_in_time_is_held(running, api, retrain):
+def test_a_version_without_an_answer_in_time_is_held(running, api, retrain):
     ask_again(api, retrain)
     asked(running, api, RETRAIN, retrain, "approve")
     pass_the_deadline(running)
@@ -137,7 +138,7 @@ def test_a_version_that_nobody_answers_for_in_time_is_held(running, api, retrain
     assert live(running) is None
 
 
-def test_a_version_that_a_person_approves_serves_and_the_registry_says_who(running, api, retrain):
+def test_an_approved_version_goes_live_and_the_registry_says_by_whom(running, api, retrain):
     ask_again(api, retrain)
     asked(running, api, RETRAIN, retrain, "approve")
     answer(api, RETRAIN, retrain, "approve", "Approve", reason=None)
@@ -149,7 +150,7 @@ def test_a_version_that_a_person_approves_serves_and_the_registry_says_who(runni
     assert live(running) == "p000001"
 
 
-def test_a_rollback_without_a_version_shows_those_that_can_serve_and_waits(running, api, retrain):
+def test_a_rollback_without_a_version_offers_those_that_can_serve_and_waits(running, api, retrain):
     api.unpause(ROLLBACK)
     run_id = api.trigger(ROLLBACK)
     question = asked(running, api, ROLLBACK, run_id, "choose")

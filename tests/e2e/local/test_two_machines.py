@@ -1,4 +1,4 @@
-"""Two machines: a worker for everything and one for training, each with folders of its own, on CeleryExecutor.
+"""Two machines on CeleryExecutor: a worker for everything else and one for training, each with its own folders.
 
 They share a database, a broker, Airflow's API and an object store, and no file. One test after the other, on the same
 servers, in the order in which they stand.
@@ -44,7 +44,7 @@ TRAINING = {"backtest", "refit"}
 
 
 class Cluster:
-    """What runs beside Postgres and Redis, and how to start one machine's worker."""
+    """The processes besides Postgres and Redis, and how to start a machine's worker."""
 
     def __init__(self, settings, environment, folder):
         self.settings = settings
@@ -57,7 +57,7 @@ class Cluster:
         self.processes[component] = start_component(component, self.environment, logs=self.folder / "logs")
 
     def start_worker(self, machine, queue):
-        """On a machine of its own: home, DAG files, temporary files and name; no variable leads to another's."""
+        """Starts a worker as on a separate machine, with its own home, DAG files, temporary files and name."""
         home = self.folder / machine
         for part in ("airflow", "ncf", "tmp"):
             (home / part).mkdir(parents=True)
@@ -73,7 +73,7 @@ class Cluster:
         }
         shared = {name: value for name, value in self.environment.items() if name != "NCF_INBOX"}
         inbox = {} if queue == "gpu" else {"NCF_INBOX": self.environment["NCF_INBOX"]}
-        # A slot stays taken for some seconds after its task, so the tasks of a run take turns on two.
+        # A slot stays busy for some seconds after its task, so a run needs two for its tasks.
         slots = "1" if queue == "gpu" else "2"
         options = ["--queues", queue, "--concurrency", slots, "--celery-hostname", f"{queue}@{machine}"]
         options += ["--skip-serve-logs", "--without-mingle", "--without-gossip"]
@@ -116,7 +116,7 @@ def object_store():
 
 @pytest.fixture(scope="module")
 def cluster(home, object_store):
-    """Everything but the worker on the queue `gpu`."""
+    """Everything except the worker of the queue `gpu`."""
     settings = up(Settings(home=home, artifacts_url="s3://recommender/shop", inbox_settle_seconds=0), airflow=False)
     at = read_services(home).ports["postgres"]
     server = database_url(at, role=SUPERUSER, password=password(home, "postgres_postgres"), database="postgres")
@@ -159,7 +159,7 @@ def wait(cluster, until, patience):
 
 
 def ended(cluster, dag_id, run_id, patience=600):
-    """The tasks of a run that ended well."""
+    """Waits until a run has succeeded, and returns its tasks."""
 
     def over():
         state = cluster.api.run_state(dag_id, run_id)
@@ -199,7 +199,7 @@ def test_training_waits_for_the_machine_with_the_gpu(cluster):
     assert states()["backtest"] == "queued"
 
 
-def test_training_ran_on_the_machine_with_the_gpu_and_nothing_else_did(cluster):
+def test_only_training_ran_on_the_machine_with_the_gpu(cluster):
     cluster.start_worker(GPU_WORKER, "gpu")
     tasks = ended(cluster, "retrain_recommender", cluster.run_id)
     ran = machines(tasks)
@@ -222,8 +222,8 @@ def test_the_lists_are_in_redis_and_the_files_in_the_object_store(cluster):
     assert kept.startswith("s3://recommender/shop/publications/")
 
 
-def test_the_machine_with_the_gpu_held_nothing_that_another_needs(cluster):
-    """Its logs aside, which the object store or its log server gives to the UI."""
+def test_the_machine_with_the_gpu_stores_nothing_that_others_need(cluster):
+    """Except its logs, which the UI reads from the object store or its log server."""
     left = [path for path in cluster.files_of(GPU_WORKER) if path.parts[0] in ("ncf", "tmp")]
     assert left == []
     logs = {path.parts for path in cluster.files_of(GPU_WORKER) if path.suffix == ".log"}
