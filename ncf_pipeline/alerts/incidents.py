@@ -94,7 +94,7 @@ def tell(settings: Settings, alert: Alert) -> bool:
                 if sent:
                     _mark_told(connection, incident)
     except NcfError as error:
-        logger.error("The incident was not recorded, so on-call may be told more than once: %s", error)  # noqa: TRY400
+        logger.error("The incident was not recorded, so on-call may be alerted more than once: %s", error)  # noqa: TRY400
         if not sent:
             sent = _send(settings, alert.kind.severity, title, body)
     return sent

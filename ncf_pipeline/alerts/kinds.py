@@ -36,7 +36,7 @@ class Kind:
         shoppers: whether they are affected, and how.
         did: what the system did by itself.
         look: the command that shows more, unless the alert names a better one.
-        lasts: True if it can end, and on-call hears of the end too; False for an event.
+        lasts: True if it can end, and on-call learns of the end too; False for an event.
         over_when: tasks, as `dag.task`, whose success ends it.
     """
 

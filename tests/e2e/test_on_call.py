@@ -48,16 +48,16 @@ def titles(webhook):
 def test_a_failed_task_is_one_alert_and_its_success_one_recovery(dags, on_call, webhook):
     for _ in range(2):
         assert str(ingest_letters(dags, on_call).state) == "failed"
-    (told,) = webhook.got
-    assert told["title"].startswith("[warn] ingest_invoices.land failed: letters.csv")
-    lines = dict(line.split(": ", 1) for line in told["message"].splitlines() if ": " in line)
+    (alert,) = webhook.got
+    assert alert["title"].startswith("[warn] ingest_invoices.land failed: letters.csv")
+    lines = dict(line.split(": ", 1) for line in alert["message"].splitlines() if ": " in line)
     assert lines["Shoppers"].startswith("not affected.")
     assert lines["By itself"].startswith("The task was tried once.")
     assert lines["Look further"].startswith("http")
     assert lines["Runbook"] == "docs/runbook.md#invoices-are-not-loaded"
     drop(on_call, GOOD)
     assert str(dags["ingest_invoices"].test().state) == "success"
-    assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
+    assert titles(webhook)[1:] == [alert["title"].replace("[warn]", "[over]")]
 
 
 def test_a_failed_delivery_does_not_hide_the_failure_of_the_task(dags, on_call, webhook, caplog):
@@ -73,13 +73,13 @@ def test_lines_in_quarantine_are_one_alert_that_is_over_when_none_is_left(dags, 
 
     drop(on_call, GOOD, ZERO)
     dags["ingest_invoices"].test()
-    (told,) = webhook.got
-    assert told["title"] == "[warn] Batch 1 (day.csv) has lines in quarantine; its other lines are merged."
-    assert "A quantity is not 0. Broken by 1 row (" in told["message"]
-    assert "Look further: ncf-pipeline quarantine list --batch 1" in told["message"]
+    (alert,) = webhook.got
+    assert alert["title"] == "[warn] Batch 1 (day.csv) has lines in quarantine; its other lines are merged."
+    assert "A quantity is not 0. Broken by 1 row (" in alert["message"]
+    assert "Look further: ncf-pipeline quarantine list --batch 1" in alert["message"]
     corrections.discard_lines(on_call, [1], note="a test order")
     assert str(dags["watch_freshness"].test().state) == "success"
-    assert titles(webhook)[1:] == [told["title"].replace("[warn]", "[over]")]
+    assert titles(webhook)[1:] == [alert["title"].replace("[warn]", "[over]")]
 
 
 def test_a_late_retrain_and_a_stopped_run_are_alerts(on_call, webhook):
@@ -198,8 +198,8 @@ def test_the_dashboard_shows_every_metric_and_no_other():
     asked = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
     known = {metrics.prometheus_name(name) for name in metrics.ALL}
     assert [name for name in known if name not in asked] == []
-    for found in re.findall(r"airflow_[a-z_]+", asked):
-        assert found in known
+    for name in re.findall(r"airflow_[a-z_]+", asked):
+        assert name in known
 
 
 def test_a_backfill_has_one_run_for_each_missed_week(dags):

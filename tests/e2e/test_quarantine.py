@@ -31,10 +31,10 @@ def alerts(caplog):
     """Returns the alerts that on-call got."""
     caplog.set_level(logging.ERROR, logger="ncf_pipeline.airflow.alerts")
 
-    def told():
+    def messages():
         return [each.getMessage() for each in caplog.records if each.name == "ncf_pipeline.airflow.alerts"]
 
-    return told
+    return messages
 
 
 def correct(dags, **given):
@@ -55,30 +55,30 @@ def quantities(settings):
 def test_broken_lines_are_quarantined_and_on_call_is_alerted_once(dags, connections, drop, alerts):
     drop(GOOD, ZERO)
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
-    (told,) = alerts()
-    assert told.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; its other lines are merged.")
-    assert "- A quantity is not 0. Broken by 1 row (quantity_is_not_zero).\n    day.csv row 3:" in told
-    assert "/recommender/data-docs/invoices/batch-000001.html" in told
-    assert "ncf-pipeline quarantine list --batch 1" in told
-    assert "17850" not in told
+    (message,) = alerts()
+    assert message.startswith("ALERT Batch 1 (day.csv) has lines in quarantine; its other lines are merged.")
+    assert "- A quantity is not 0. Broken by 1 row (quantity_is_not_zero).\n    day.csv row 3:" in message
+    assert "/recommender/data-docs/invoices/batch-000001.html" in message
+    assert "ncf-pipeline quarantine list --batch 1" in message
+    assert "17850" not in message
 
 
 def test_a_refused_file_among_good_ones_is_an_alert(dags, connections, drop, alerts):
     drop(GOOD)
     (connections.inbox_path / "not invoices.csv").write_text("a,b\n1,2\n")
     assert set(states(dags["ingest_invoices"].test()).values()) == {"success"}
-    (told,) = alerts()
-    assert "Refused: not invoices.csv" in told
+    (message,) = alerts()
+    assert "Refused: not invoices.csv" in message
     assert quantities(connections) == {"85123A": 6}
 
 
 def test_a_rejected_batch_fails_with_an_alert_that_has_examples(dags, connections, drop, alerts):
     drop(*[NOT_EVEN_A_NUMBER] * 1200)
     assert states(dags["ingest_invoices"].test())["validate"] == "failed"
-    (told,) = alerts()
-    assert "ingest_invoices.validate failed" in told
-    assert "quantity six" in told
-    assert "17850" not in told
+    (message,) = alerts()
+    assert "ingest_invoices.validate failed" in message
+    assert "quantity six" in message
+    assert "17850" not in message
 
 
 def test_good_files_cause_no_alert(dags, connections, drop, alerts):

@@ -46,10 +46,10 @@ def test_without_an_experiment_nothing_is_done_and_a_harmful_one_ends(
     assert experiment_registry.running(connections) is None
     assert publication.live_publication(connections)["name"] == f"p{number + 1:06d}"
     assert live_history.live_periods(connections)[-1].experiment is None
-    (told,) = webhook.got
-    assert told["title"].startswith("[warn] spring: customers with best sellers are worse off")
-    assert "docs/runbook.md#an-experiment-harms-its-share" in told["message"]
-    assert "ncf-pipeline experiment report spring" in told["message"]
+    (alert,) = webhook.got
+    assert alert["title"].startswith("[warn] spring: customers with best sellers are worse off")
+    assert "docs/runbook.md#an-experiment-harms-its-share" in alert["message"]
+    assert "ncf-pipeline experiment report spring" in alert["message"]
 
     # A week later, nobody is harmed any more, and on-call learns that it is over.
     assert states(dags["measure_uplift"].test()) == {"measure": "skipped", "publish": "skipped"}

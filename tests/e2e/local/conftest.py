@@ -13,14 +13,14 @@ from ncf_pipeline.settings import Settings
 
 def processes_in(home):
     """Returns the processes that run in a home, on record or not."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if process.cwd().startswith(str(home)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except (psutil.Error, OSError):
             continue
-    return found
+    return processes
 
 
 @pytest.fixture(scope="module")

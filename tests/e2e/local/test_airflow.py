@@ -282,9 +282,9 @@ def test_a_backfilled_week_publishes_nothing_older_and_on_call_is_alerted_that_i
     while not [message for message in on_call.got if late in message["title"]]:
         assert time.monotonic() < patience, [message["title"] for message in on_call.got]
         time.sleep(0.5)
-    told = [message for message in on_call.got if late in message["title"]]
-    assert told[0]["title"].startswith("[warn]")
-    assert "Runbook: docs/runbook.md#a-retrain-takes-too-long" in told[0]["message"]
+    alerts = [message for message in on_call.got if late in message["title"]]
+    assert alerts[0]["title"].startswith("[warn]")
+    assert "Runbook: docs/runbook.md#a-retrain-takes-too-long" in alerts[0]["message"]
 
 
 def test_down_stops_everything(running):

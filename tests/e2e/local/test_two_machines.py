@@ -150,12 +150,12 @@ def cluster(home, object_store):
 
 def wait(cluster, until, patience):
     deadline = time.monotonic() + patience
-    while not (found := until()):
+    while not (result := until()):
         for process in cluster.processes.values():
             assert is_alive(process), last_words(process)
         assert time.monotonic() < deadline, {name: last_words(server) for name, server in cluster.processes.items()}
         time.sleep(0.3)
-    return found
+    return result
 
 
 def ended(cluster, dag_id, run_id, patience=600):

@@ -165,7 +165,7 @@ def test_without_postgres_alerts_are_still_sent(on_call, webhook, caplog):
     gone = on_call.model_copy(update={"database_url": SecretStr("postgresql://ncf:a-long-password@127.0.0.1:9/ncf")})
     assert alerts.tell(gone, alert(what="watch_freshness.look failed: a-long-password was refused."))
     assert titles(webhook) == ["[warn] watch_freshness.look failed: *** was refused."]
-    assert "may be told more than once" in caplog.text
+    assert "may be alerted more than once" in caplog.text
     assert "a-long-password" not in caplog.text
     assert alerts.recover(gone, INGEST_FAILED) == []
 

@@ -54,14 +54,14 @@ def home(new_home, used_home):
 
 def servers_in(home):
     """Returns the servers that run in a home, on record or not."""
-    found = []
+    names = []
     for process in psutil.process_iter():
         try:
             if process.cwd().startswith(str(home)):
-                found.append(process.name())
+                names.append(process.name())
         except (psutil.Error, OSError):
             continue
-    return found
+    return names
 
 
 def pids(home):

@@ -18,27 +18,27 @@ def environment(home, **given):
 
 
 def test_airflow_listens_only_on_loopback_and_tasks_find_it_there(tmp_path):
-    told = environment(tmp_path)
-    assert told["AIRFLOW__API__HOST"] == "127.0.0.1"
-    assert told["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8081/execution/"
-    assert told["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "False"
+    variables = environment(tmp_path)
+    assert variables["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert variables["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8081/execution/"
+    assert variables["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "False"
 
 
 def test_tasks_get_the_shops_servers_as_connections(tmp_path):
-    told = environment(tmp_path)
-    assert told["AIRFLOW_CONN_RETAIL_DB"] == "postgresql://ncf:p@db/ncf"
-    assert told["AIRFLOW_CONN_LIST_STORE"] == "redis://:r@store/0"
-    assert "NCF_DATABASE_URL" not in told
+    variables = environment(tmp_path)
+    assert variables["AIRFLOW_CONN_RETAIL_DB"] == "postgresql://ncf:p@db/ncf"
+    assert variables["AIRFLOW_CONN_LIST_STORE"] == "redis://:r@store/0"
+    assert "NCF_DATABASE_URL" not in variables
 
 
 def test_tasks_get_the_settings_that_differ_from_defaults_with_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = environment("relative home", top_n=7, key_prefix="shop")
-    assert told["NCF_HOME"] == str(tmp_path / "relative home")
-    assert told["NCF_INBOX"] == str(tmp_path / "relative home" / "inbox")
-    assert told["AIRFLOW_HOME"] == str(tmp_path / "relative home" / "airflow")
-    assert (told["NCF_TOP_N"], told["NCF_KEY_PREFIX"]) == ("7", "shop")
-    assert "NCF_SEED" not in told
+    variables = environment("relative home", top_n=7, key_prefix="shop")
+    assert variables["NCF_HOME"] == str(tmp_path / "relative home")
+    assert variables["NCF_INBOX"] == str(tmp_path / "relative home" / "inbox")
+    assert variables["AIRFLOW_HOME"] == str(tmp_path / "relative home" / "airflow")
+    assert (variables["NCF_TOP_N"], variables["NCF_KEY_PREFIX"]) == ("7", "shop")
+    assert "NCF_SEED" not in variables
 
 
 def test_the_dags_are_those_of_the_package(tmp_path):
@@ -51,16 +51,16 @@ def test_the_environment_changes_only_with_the_settings(tmp_path):
 
 
 def test_keys_are_generated_and_long_enough(tmp_path):
-    told = environment(tmp_path)
-    assert len(told["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
-    assert told["AIRFLOW__API__SECRET_KEY"] != told["AIRFLOW__API_AUTH__JWT_SECRET"]
+    variables = environment(tmp_path)
+    assert len(variables["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
+    assert variables["AIRFLOW__API__SECRET_KEY"] != variables["AIRFLOW__API_AUTH__JWT_SECRET"]
 
 
 def test_the_admin_password_is_in_the_file_for_people_and_in_the_file_for_airflow(tmp_path):
     secret = admin_password(tmp_path)
     assert admin_password_path(tmp_path).read_text().strip() == secret
-    told = environment(tmp_path)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
-    assert json.loads(Path(told).read_text()) == {"admin": secret}
+    variables = environment(tmp_path)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
+    assert json.loads(Path(variables).read_text()) == {"admin": secret}
     for path in (tmp_path / "secrets").iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
 
