@@ -1,4 +1,4 @@
-"""The Recommender page of Airflow's UI, without Airflow: whether all is well, and what the models and lists did.
+"""The Recommender page, which Airflow's UI shows: whether all is well, and how the models and the lists perform.
 
-A section of the page is a function and a template of its own: see `ncf_pipeline.pages.recommender.sections`.
+It does not import Airflow. `ncf_pipeline.pages.recommender.sections` says how to add a section.
 """

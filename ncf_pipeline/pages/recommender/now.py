@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts.kinds import KINDS, Severity
@@ -11,7 +10,7 @@ from ncf_pipeline.alerts.messages import duration
 from ncf_pipeline.errors import NcfError, SettingsError
 from ncf_pipeline.serving.watch import Live, broken_lists, look
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import read_rows
+from ncf_pipeline.storage.database import read_records
 
 PATIENCE = 2.0
 """Seconds that the page waits for Redis to answer."""
@@ -39,6 +38,37 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """What the registry says about the champion and the newest retrain; the row of `serving_now.sql`.
+
+    Attributes:
+        champion: version of the champion; None, like the next four, if no version is promoted.
+        cutoff: of the champion: it is trained on purchases before it.
+        serves_since: when it became the champion.
+        actor: who or what promoted it.
+        reason: in the actor's words.
+        newest: the newest version; None, like the next three, if there is no version.
+        newest_state: its state.
+        newest_at: when its retrain started.
+        newest_may_serve: the gate's decision on it; None before there is one.
+        has_invoices: whether a batch is merged.
+        has_published: whether lists were ever published.
+    """
+
+    champion: int | None
+    cutoff: datetime | None
+    serves_since: datetime | None
+    actor: str | None
+    reason: str | None
+    newest: int | None
+    newest_state: str | None
+    newest_at: datetime | None
+    newest_may_serve: bool | None
+    has_invoices: bool
+    has_published: bool
+
+
+@dataclass(frozen=True)
 class Now:
     """What serves now, and what is broken.
 
@@ -47,7 +77,7 @@ class Now:
         age: of the live lists, in words; None if no lists are live.
         limit: how old the lists may be, in words.
         freshness: their age in percent of the limit, at most 100.
-        serving: the row of `serving_now.sql`; None if Postgres does not answer.
+        serving: what the registry says; None if Postgres does not answer.
         broken: the most urgent first.
         database_error: why Postgres does not answer; None if it does.
     """
@@ -56,7 +86,7 @@ class Now:
     age: str | None
     limit: str
     freshness: float
-    serving: Any | None
+    serving: Serving | None
     broken: Sequence[Trouble]
     database_error: str | None = None
 
@@ -83,7 +113,7 @@ def now(settings: Settings, at: datetime) -> Now:
     share = 0.0 if age is None else min(100.0, 100 * (age / limit))
     age_in_words = duration(age) if age is not None else None
     try:
-        (serving,) = read_rows(settings, "serving_now")
+        (serving,) = read_records(settings, Serving, "serving_now")
         incidents = alerts.incidents(settings)
     except NcfError as error:
         seen = broken_lists(settings, live, at, published=False)
