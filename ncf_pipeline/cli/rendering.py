@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WINDOWS = 12
 """How many windows of live performance a table shows: the last ones."""
 
-_ROOMY, _WIDE, _WIDER = 85, 105, 135
+_ROOMY, _WIDE, _WIDER = 88, 105, 135
 """Widths from which a terminal has room for wider gaps, for the interval of precision, and for more metrics."""
 
 
@@ -112,18 +112,19 @@ def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
     from ncf_pipeline.evaluation import summary
     from ncf_pipeline.live.scores import LIVE
 
+    space = 0 if Console().width < _ROOMY else 1
     windows: dict[tuple[str, int, datetime], dict[str, PublicationPerformance]] = {}
     for row in rows:
         windows.setdefault((row.question, row.number, row.bought_from), {})[row.recommender] = row
     tables = []
     for question, group in groupby(sorted(windows, reverse=True), key=lambda key: key[0]):  # for_you first
         keys = sorted(group, key=lambda key: key[2])[-_WINDOWS:]
-        title = f"{question}: while it was live"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        title = f"{question}: while its lists were live"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, space, 0, 0))
         table.add_column("lists")
-        table.add_column("bought")
+        table.add_column("bought", no_wrap=True)
         k = windows[keys[0]][LIVE].k
-        for name in ("asked", "no list", "came later", f"live P@{k}", "frequency", "live ahead by"):
+        for name in ("customers", "no list", "newcomers", f"live P@{k}", "frequency", "ahead by"):
             table.add_column(name, justify="right")
         for key in keys:
             live, instead = windows[key][LIVE], windows[key]["personal_frequency"]

@@ -86,8 +86,8 @@ def is_shown(settings, version, row, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, ["models", "show", str(version)])
     assert shown.exit_code == 0, shown.output
-    assert "for_you: while it served" in shown.stdout
-    assert f"{row.precision_at_k:.3f}" in shown.stdout
+    assert "for_you: while its lists were live" in shown.stdout
+    assert f"{row.precision_at_k:.4f}" in shown.stdout
     found = json.loads(CliRunner().invoke(app, ["models", "show", str(version), "--json"]).stdout)["live"]
     assert [entry["recommender"] for entry in found][:3] == ["live", "personal_frequency", "recent_best_sellers"]
     assert found[0]["precision_at_k"] == row.precision_at_k

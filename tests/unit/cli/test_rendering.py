@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.evaluation.scores import Scores
+from ncf_pipeline.registry.live_periods import PublicationPerformance
 from ncf_pipeline.registry.versions import ModelVersion
 
 CANDIDATE = Scores(
@@ -69,3 +70,16 @@ def test_versions_fit(terminal):
     )  # fmt: skip
     text = terminal(80, lambda: tables.versions_table([model]))
     assert "v12 champion 2011-12-09 12:50 s000012 2026-11-23 2026-11-23 21:55" in " ".join(text.split())
+
+
+def test_live_performance_fits_and_nothing_wraps(terminal):
+    measured = {"question": "for_you", "k": 5, "customers": 1547, "without_list": 7, "newcomers": 12, "number": 14}
+    unknown = dict.fromkeys(("precision_low", "precision_high", "ahead_low", "ahead_high", "recall_at_k", "ndcg_at_10"))
+    window = {"bought_from": datetime(2011, 12, 2), "bought_until": datetime(2011, 12, 9), "version": 1}
+    rows = [
+        PublicationPerformance(recommender=name, precision_at_k=precision, ahead=ahead, **measured, **unknown, **window)
+        for name, precision, ahead in (("live", 0.3352, None), ("personal_frequency", 0.2852, 0.05))
+    ]
+    text = terminal(80, lambda: tables.live_table(rows))
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "p000014 12-02 to 12-09 1,547 7 12 0.3352 0.2852 +0.0500" in " ".join(text.split())
