@@ -170,12 +170,12 @@ def drop_landed_lines(connection: Connection, batch_id: int) -> None:
             cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
 
 
-def called(names: Sequence[str]) -> str:
+def name_files(names: Sequence[str]) -> str:
     """What people call a set of files.
 
-    >>> called(["a.csv"])
+    >>> name_files(["a.csv"])
     'a.csv'
-    >>> called(["a.csv", "b.csv", "c.csv"])
+    >>> name_files(["a.csv", "b.csv", "c.csv"])
     '3 files: a.csv … c.csv'
     """
     return names[0] if len(names) == 1 else f"{len(names)} files: {names[0]} … {names[-1]}"

@@ -15,7 +15,7 @@ from openpyxl.utils import get_column_letter
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest.readers.header import CORRECTS, people_say
+from ncf_pipeline.ingest.readers.header import CORRECTS, header_name
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
@@ -170,7 +170,7 @@ def write_corrections(
     _check_all_wait(quarantine_ids, [line.quarantine_id for line in lines], "Nothing was released.")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([people_say(CORRECTS), *(people_say(column) for column in InvoiceLines.ALL)])
+        writer.writerow([header_name(CORRECTS), *(header_name(column) for column in InvoiceLines.ALL)])
         for line in lines:
             cells = {**line.original, **changes}
             writer.writerow([line.quarantine_id, *(cells.get(column, "") for column in InvoiceLines.ALL)])
@@ -228,7 +228,7 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
     lines = quarantined_lines(settings, rule_id=rule_id, limit=_MAX_SHEET_ROWS)
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Quarantine")
-    names = [people_say(CORRECTS), *(people_say(column) for column in InvoiceLines.ALL), _REASON, _FROM, _LINE]
+    names = [header_name(CORRECTS), *(header_name(column) for column in InvoiceLines.ALL), _REASON, _FROM, _LINE]
     for position, name in enumerate(names, 1):
         sheet.column_dimensions[get_column_letter(position)].width = _WIDTHS.get(name, _MIN_WIDTH)
     sheet.freeze_panes = "B2"

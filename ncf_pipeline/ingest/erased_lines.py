@@ -50,10 +50,10 @@ def _cells_without(text: str | None, bought_at: Any, erased: Erased) -> str | No
         for number in _NUMBER.findall(str(cells.get(name) or ""))
     }
     gone = {each: mark for each, mark in erased.among(named).items() if bought_at is None or bought_at < mark.until}
-    return json.dumps(taken_out(cells, gone), ensure_ascii=False) if gone else text
+    return json.dumps(without_customers(cells, gone), ensure_ascii=False) if gone else text
 
 
-def taken_out(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str, Any]:
+def without_customers(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str, Any]:
     """The cells without erased customers.
 
     Args:

@@ -14,7 +14,7 @@ import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import called, lock_landing
+from ncf_pipeline.ingest.batches import lock_landing, name_files
 from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
@@ -152,7 +152,7 @@ def _recognise(connection: Connection, sources: Sequence[Source], rules_sha256: 
     (recognised,) = query_rows(
         connection,
         "insert_recognised_batch",
-        source=called([source.name for source in sources]),
+        source=name_files([source.name for source in sources]),
         reason=reason,
         same_as=earlier.batch_id,
     )
@@ -199,7 +199,7 @@ def _land_batch(
         read = list(landed.values())
         cursor.execute(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
-            (called([source.name for source in read]), _sha256_of(read), lines, batch_id),
+            (name_files([source.name for source in read]), _sha256_of(read), lines, batch_id),
         )
         cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
         if cursor.rowcount:

@@ -74,7 +74,7 @@ def check_lists(
         DatabaseError: Postgres cannot be reached or refused a statement.
         QualityError: a rule could not be checked. That says nothing about the lists.
     """
-    with _alone(settings):
+    with _one_at_a_time(settings):
         try:
             products = _fill(settings, lists, interactions, as_of, today, control)
             return quality.check_table(
@@ -90,7 +90,7 @@ def check_lists(
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _one_at_a_time(settings: Settings) -> Iterator[None]:
     with transaction(settings) as connection:
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_lock(%s)", (_LOCK,))

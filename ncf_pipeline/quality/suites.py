@@ -149,7 +149,7 @@ def check_landed_batch(database_url: str, batch_id: int, suite: str, *, tomorrow
         batch = table.add_batch_definition(
             "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
         )
-        return _checked(
+        return _check(
             context,
             suite,
             batch,
@@ -177,7 +177,7 @@ def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, A
     context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("whole")
-    return _checked(
+    return _check(
         context,
         suite,
         batch,
@@ -211,7 +211,7 @@ def check_table(
         batch = shop.add_table_asset(table, table_name=table, schema_name="ml").add_batch_definition_whole_table(
             "whole"
         )
-        return _checked(
+        return _check(
             context,
             suite,
             batch,
@@ -277,7 +277,7 @@ def _tables(context: Any, database_url: str) -> Iterator[Any]:
         shop.get_execution_engine().engine.dispose()
 
 
-def _checked(
+def _check(
     context: Any,
     suite: str,
     batch: Any,

@@ -16,7 +16,7 @@ Kind = Literal["workbook", "text", "packed text", "parquet"]
 
 SUFFIXES: dict[str, Kind] = {".xlsx": "workbook", ".csv": "text", ".csv.gz": "packed text", ".parquet": "parquet"}
 
-_PEOPLE_SAY: dict[Kind, str] = {
+_IN_WORDS: dict[Kind, str] = {
     "workbook": "an .xlsx workbook",
     "text": "CSV text",
     "packed text": "gzipped CSV text",
@@ -71,11 +71,11 @@ def _kind_of(path: Path, name: str) -> Kind:
     actual = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
     if actual != expected:
         raise InputError(
-            f"{name} has the name of {_PEOPLE_SAY[expected]} but holds {_content_of(start, actual)}. "
+            f"{name} has the name of {_IN_WORDS[expected]} but holds {_content_of(start, actual)}. "
             f"Send the right file, or rename it so that it ends in {_SUFFIX_OF[actual]}."
         )
     return expected
 
 
 def _content_of(start: bytes, actual: Kind) -> str:
-    return "something else" if actual == "text" and b"\x00" in start[2:] else _PEOPLE_SAY[actual]
+    return "something else" if actual == "text" and b"\x00" in start[2:] else _IN_WORDS[actual]

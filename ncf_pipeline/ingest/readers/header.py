@@ -28,7 +28,7 @@ _NAMES = {
     "country": InvoiceLines.COUNTRY,
     "quarantineid": CORRECTS,
 }
-_PEOPLE_SAY = {
+_HEADER_NAMES = {
     InvoiceLines.INVOICE_NO: "InvoiceNo",
     InvoiceLines.STOCK_CODE: "StockCode",
     InvoiceLines.DESCRIPTION: "Description",
@@ -67,13 +67,13 @@ def column_of(name: str) -> str | None:
     return _NAMES.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
-def people_say(column: str) -> str:
+def header_name(column: str) -> str:
     """The name that a file has for our column.
 
-    >>> people_say("invoice_no")
+    >>> header_name("invoice_no")
     'InvoiceNo'
     """
-    return _PEOPLE_SAY[column]
+    return _HEADER_NAMES[column]
 
 
 def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
@@ -92,7 +92,7 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
     if not most:
         raise InputError(
             f"{where} has no header. Add a first row with the names "
-            f"{', '.join(_PEOPLE_SAY[name] for name in InvoiceLines.ALL)}."
+            f"{', '.join(_HEADER_NAMES[name] for name in InvoiceLines.ALL)}."
         )
     best = known.index(most)
     positions: dict[str, int] = {}
@@ -103,10 +103,10 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
         if column is None:
             ignored += [shortened(name)] if name else []
         elif column in positions:
-            raise InputError(f"{where} has the column {_PEOPLE_SAY[column]} twice: remove or rename one of them.")
+            raise InputError(f"{where} has the column {_HEADER_NAMES[column]} twice: remove or rename one of them.")
         else:
             positions[column] = position
-    missing = [_PEOPLE_SAY[column] for column in InvoiceLines.ALL if column not in positions]
+    missing = [_HEADER_NAMES[column] for column in InvoiceLines.ALL if column not in positions]
     if missing:
         names = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
         raise InputError(
