@@ -112,10 +112,9 @@ def release(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check lines again: corrected with --set, or unchanged if the rules have changed.
+    """Check lines again, corrected with --set, and merge those that are good. Without --set: after rules have changed.
 
-    A line that is good now joins the other lines of its invoice. A line that still breaks a rule waits under a new
-    number.
+    A good line joins the other lines of its invoice. A line that still breaks a rule waits under a new number.
     """
     from ncf_pipeline.errors import InputError
     from ncf_pipeline.ingest import stages

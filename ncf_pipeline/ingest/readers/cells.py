@@ -39,11 +39,11 @@ _WHOLE = r"^[+-]?\d{1,18}(?:\.0*)?$"
 _DECIMAL = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _ISO = (
     r"^(?<year>\d{4})[-/](?<month>\d{1,2})[-/](?<day>\d{1,2})"
-    r"(?:(?:T|\s+)(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second_>\d{2}(?:\.\d{1,9})?))?)?$"
+    r"(?:(?:T|\s+)(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<seconds>\d{2}(?:\.\d{1,9})?))?)?$"
 )
 _SLASHED = (
-    r"^(?<first>\d{1,2})(?<mark>[/.-])(?<second>\d{1,2})[/.-](?<its_year>\d{4})"
-    r"(?:,?\s+(?<its_hour>\d{1,2}):(?<its_minute>\d{2})(?::(?<its_second>\d{2}(?:\.\d{1,9})?))?"
+    r"^(?<first>\d{1,2})(?<mark>[/.-])(?<second>\d{1,2})[/.-](?<slashed_year>\d{4})"
+    r"(?:,?\s+(?<slashed_hour>\d{1,2}):(?<slashed_minute>\d{2})(?::(?<slashed_second>\d{2}(?:\.\d{1,9})?))?"
     r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?)?$"
 )
 _SERIAL = r"^\d{4,5}(?:\.\d+)?$"
@@ -98,10 +98,12 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
     rare = text.is_not_null() & usual.is_null()
     if not rare.any():
         return usual.alias(InvoiceLines.INVOICE_DATE)
-    its = pl.col("text").str
+    text_of_row = pl.col("text").str
     frame = (
         pl.DataFrame({"text": text.set(~rare, None)})
-        .with_columns(its.extract_groups(_ISO).alias("iso"), its.extract_groups(_SLASHED).alias("slashed"))
+        .with_columns(
+            text_of_row.extract_groups(_ISO).alias("iso"), text_of_row.extract_groups(_SLASHED).alias("slashed")
+        )
         .select("text", pl.col("iso").struct.unnest(), pl.col("slashed").struct.unnest())
     )
     part = pl.col
@@ -110,14 +112,14 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
     month = pl.when(day_first).then(part("second")).otherwise(part("first"))
     # Every spelling is brought into one, so that a single conversion, which knows the calendar, decides.
     written = pl.coalesce(
-        _written(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("second_")),
+        _written(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("seconds")),
         pl.when(day_first | pl.lit(order is not None) | (part("first") == part("second"))).then(
-            _written(part("its_year"), month, day, _hour_of_day(), part("its_minute"), part("its_second"))
+            _written(part("slashed_year"), month, day, _hour_of_day(), part("slashed_minute"), part("slashed_second"))
         ),
     )
     parsed = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
     if serial:
-        days = pl.when(its.contains(_SERIAL)).then(pl.col("text")).cast(pl.Float64, strict=False)
+        days = pl.when(text_of_row.contains(_SERIAL)).then(pl.col("text")).cast(pl.Float64, strict=False)
         counted = pl.datetime(1899, 12, 30, time_unit="us") + pl.duration(
             milliseconds=(days * 86_400_000).round().cast(pl.Int64)
         )
@@ -140,10 +142,10 @@ def _written(year: pl.Expr, month: pl.Expr, day: pl.Expr, hour: pl.Expr, minute:
 
 def _hour_of_day() -> pl.Expr:
     """02 PM is 14 and 12 AM is 00. 14 PM is no hour, so it becomes 99, which no conversion accepts."""
-    hour = pl.col("its_hour").cast(pl.Int64, strict=False)
+    hour = pl.col("slashed_hour").cast(pl.Int64, strict=False)
     afternoon = pl.col("half").str.to_lowercase() == "p"
     of_day = pl.when(hour.is_between(1, 12)).then(hour % 12 + pl.when(afternoon).then(12).otherwise(0)).otherwise(99)
-    return pl.when(pl.col("half").is_null()).then(pl.col("its_hour")).otherwise(of_day.cast(pl.String))
+    return pl.when(pl.col("half").is_null()).then(pl.col("slashed_hour")).otherwise(of_day.cast(pl.String))
 
 
 def _text(name: str, limit: int) -> pl.Expr:

@@ -113,7 +113,7 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
             f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(names)}. "
             "Add or rename the column."
         )
-    return Header(best, len(candidates[best]), positions, tuple(ignored))
+    return Header(row=best, width=len(candidates[best]), positions=positions, ignored=tuple(ignored))
 
 
 def shortened(text: str, length: int = 200) -> str:

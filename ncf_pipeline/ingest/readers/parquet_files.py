@@ -55,8 +55,8 @@ def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
                 batch.validate(full=True)  # otherwise only the database would notice text that is not UTF-8
                 columns = {
-                    column: pl.Series(column, _as_text(batch.column(its)), dtype=pl.String)
-                    for column, its in wanted.items()
+                    column: pl.Series(column, _as_text(batch.column(name_in_file)), dtype=pl.String)
+                    for column, name_in_file in wanted.items()
                 }
                 chunk = pl.DataFrame(columns).with_columns(
                     pl.int_range(first_row, first_row + batch.num_rows).alias(ROW),
