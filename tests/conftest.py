@@ -26,6 +26,7 @@ from ncf_pipeline.settings import Settings
 # As the stages have it, for processes that tests start too: two test workers whose threads spin while they wait
 # take each other's cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says something of the machine's load, and nothing of the code.
 hypothesis.settings.register_profile("any load", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -34,6 +35,7 @@ hypothesis.settings.load_profile("any load")
 TESTS = Path(__file__).parent
 REAL_DATA = TESTS.parent.parent / "shared" / "data"
 ROLE = TEMPLATE = "ncf"  # no superuser, as in production
+TRAINED = {"model", "honest"}  # fixtures that train
 FAST = {"shared_buffers": "64MB", "max_connections": "60"}
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
 
@@ -54,6 +56,12 @@ def pytest_collection_modifyitems(items):
             continue
         if folder in ("unit", "integration", "e2e"):
             item.add_marker(getattr(pytest.mark, folder))
+        if folder == "e2e":
+            item.add_marker(pytest.mark.airflow)
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
+        if TRAINED.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.trains)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ HORIZONS = 3
 MAX_QUERIES = 500
 """More queries only take more time."""
 
-_QUERIES_AT_ONCE = 256
+_QUERIES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.training.evaluate import evaluate
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.mark.timeout(600)
 def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registered(settings, tmp_path):

@@ -15,6 +15,8 @@ from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.training import retrain
 
+pytestmark = pytest.mark.trains
+
 PROGRAM = """
 import sys
 from ncf_pipeline.settings import load_settings

@@ -16,6 +16,8 @@ from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot
 from ncf_pipeline.training import retrain
 from ncf_pipeline.training.decision import thresholds
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture
 def champion(settings, tmp_path):

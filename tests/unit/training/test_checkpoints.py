@@ -1,113 +1,17 @@
-"""Training that was killed continues, and ends as if it had not been killed."""
+"""Checkpoints as files: saved, read again, damaged, cleared."""
 
-import signal
-import subprocess
-import sys
+import os
 import time
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.fitting import Progress
-from ncf_pipeline.model.lists.assemble import customer_lists
-from ncf_pipeline.model.training import train
 from ncf_pipeline.training.checkpoints import KEPT_DAYS, CheckpointFile, checkpoint_key
-
-PROGRAM = """
-import sys, time
-from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
-import pandas as pd
-from safetensors.torch import save_file
-from ncf_pipeline.training.checkpoints import CheckpointFile
-from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.model.training import train
-
-folder, stop_after = Path(sys.argv[1]), int(sys.argv[2])
-recipe = Recipe(max_epochs=4, learning_rate=1e-4, embedding_dim=8, hidden=(16, 8), popular_candidates=15,
-                taste_candidates=5)
-checkpoints = CheckpointFile(folder / "checkpoints", "key")
-seen = []
-def on_epoch(report):
-    seen.append(report.stage)
-    print("epoch", report.stage, report.epoch, flush=True)
-    if len(seen) == stop_after:
-        time.sleep(60)  # to be killed in
-model = train(pd.read_parquet(folder.parent / "shop.parquet"), datetime(2021, 6, 3), recipe, device="cpu",
-              on_epoch=on_epoch, checkpoints=checkpoints)
-save_file(model.state().tensors, folder / "model.safetensors")
-print("trained", *seen, "of", *(report.stage for report in model.history), flush=True)
-"""
-
-
-def start(folder, *, stop_after=0):
-    """Starts a training in a process of its own, which pauses after some epochs."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(stop_after)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def train_and_kill(folder, *, after):
-    process = start(folder, stop_after=after)
-    for _ in range(after):
-        assert process.stdout.readline().startswith("epoch")
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["key.safetensors"]
-
-
-@pytest.fixture(scope="module")
-def whole(shop, tmp_path_factory):
-    """A folder with the shop and the model of an undisturbed training, and the stages of its epochs."""
-    folder = tmp_path_factory.mktemp("whole")
-    shop.to_parquet(folder / "shop.parquet")
-    return folder, start(folder / "model").communicate()[0].splitlines()[-1].partition(" of ")[2].split()
-
-
-# The chosen number of epochs depends on the processor; at least two are tried, and one is trained.
-@pytest.mark.parametrize("killed_in", [["select"], ["select", "select"], ["select", "fit"]], ids=", then ".join)
-def test_a_killed_training_continues_and_ends_bit_by_bit_as_one_that_was_not_killed(whole, killed_in):
-    folder, stages = whole
-    killed = folder / "-".join(killed_in)
-    done = 0
-    for stage in killed_in:
-        # After the first epoch of the search, after its last one, or after the first of the final training.
-        upto = {"select": stages.count("select") if done else 1, "fit": stages.count("select") + 1}[stage]
-        train_and_kill(killed, after=upto - done)
-        done = upto
-    output, _ = start(killed).communicate()
-    assert output.splitlines()[-1] == " ".join(["trained", *stages[done:], "of", *stages])
-    one, other = (load_file(path / "model.safetensors") for path in (folder / "model", killed))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-class Memory:
-    """Keeps what is saved, in order."""
-
-    def __init__(self, earlier=None):
-        self.saved, self.earlier = [], earlier
-
-    def load(self):
-        return self.earlier
-
-    def save(self, progress):
-        self.saved.append(progress)
-
-
-def test_after_the_last_epoch_nothing_is_trained_again(shop, recipe, model):
-    memory, seen = Memory(), []
-    train(shop, CUTOFF, recipe, device="cpu", checkpoints=memory)
-    assert len(memory.saved) == len(model.history)
-    again = train(shop, CUTOFF, recipe, device="cpu", checkpoints=Memory(memory.saved[-1]), on_epoch=seen.append)
-    assert seen == []
-    assert customer_lists(again, shop, CUTOFF, 5).equals(customer_lists(model, shop, CUTOFF, 5))
 
 
 def test_a_checkpoint_is_read_as_it_was_saved_and_can_be_cleared(tmp_path):
@@ -142,8 +46,6 @@ def test_a_folder_that_cannot_be_written_causes_a_warning(tmp_path, caplog):
 
 
 def test_an_abandoned_checkpoint_is_removed_after_a_week(tmp_path):
-    import os
-
     abandoned, fresh = CheckpointFile(tmp_path, "abandoned"), CheckpointFile(tmp_path, "fresh")
     abandoned.save(Progress({"a": torch.arange(3)}, {"epoch": 1}))
     old = time.time() - timedelta(days=KEPT_DAYS + 1).total_seconds()

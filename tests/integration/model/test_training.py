@@ -15,6 +15,8 @@ from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
 
+pytestmark = pytest.mark.trains
+
 
 def same_weights(one, other):
     left, right = one.state().tensors, other.state().tensors

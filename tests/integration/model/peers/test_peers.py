@@ -17,6 +17,8 @@ from ncf_pipeline.model.peers.neighbours import ease, item_knn
 from ncf_pipeline.model.peers.neural import neumf, plain_ncf
 from ncf_pipeline.model.recipe import Recipe
 
+pytestmark = pytest.mark.trains
+
 # Two tastes: three customers buy a and b, three c and d, and one of each half only the first.
 TASTES = interactions(
     *((customer, code, 1) for customer in (1, 2, 3) for code in ("a", "b")),

@@ -18,6 +18,8 @@ from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.training.retrain import train_and_recommend, truth_for
 
+pytestmark = pytest.mark.trains
+
 END = CUTOFF + timedelta(days=28)
 PLANTED, LATE = "PLANTED", 999_999
 

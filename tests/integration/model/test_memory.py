@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.trains
+
 PROGRAM = """
 import json
 import resource

@@ -17,13 +17,15 @@ from ncf_pipeline.evaluation.scores import agreement, truth_of
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.trained import TrainedModel
 
+pytestmark = pytest.mark.trains
+
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from ncf_pipeline import distributed
+from ncf_pipeline.training import distributed
 from ncf_pipeline.training.checkpoints import CheckpointFile
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.model import training
@@ -61,18 +63,19 @@ distributed.run(command)
 """
 
 
-@pytest.fixture
-def start(shop, tmp_path):
+@pytest.fixture(scope="module")
+def start(shop, tmp_path_factory):
     """Starts the program in two processes, in a folder of its own."""
-    shop.to_parquet(tmp_path / "shop.parquet")
-    (tmp_path / "program.py").write_text(PROGRAM)
+    home = tmp_path_factory.mktemp("torchrun")
+    shop.to_parquet(home / "shop.parquet")
+    (home / "program.py").write_text(PROGRAM)
     running = []
 
     def begin(name, pause=0.0):
-        (tmp_path / name).mkdir(exist_ok=True)
+        (home / name).mkdir(exist_ok=True)
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            str(tmp_path / "program.py"), str(tmp_path / name), str(pause),
+            str(home / "program.py"), str(home / name), str(pause),
         ]  # fmt: skip
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
@@ -84,13 +87,22 @@ def start(shop, tmp_path):
             start_new_session=True,
         )
         running.append(process)
-        return process, tmp_path / name
+        return process, home / name
 
     yield begin
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def pair(start):
+    """The folder of a training in two processes that nothing disturbed."""
+    process, folder = start("pair")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return folder
 
 
 def wait_for_epoch(process, folder):
@@ -114,27 +126,24 @@ def precision(model, shop, truth):
 
 
 @pytest.mark.timeout(240)
-def test_two_processes_train_one_model_as_good_as_that_of_one(start, shop, model):
-    process, folder = start("pair")
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    ranks = [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
+def test_two_processes_train_one_model_as_good_as_that_of_one(pair, shop, model):
+    ranks = [load_file(pair / f"{rank}.safetensors") for rank in (0, 1)]
     assert equal(*ranks)
     # The first process alone tells of epochs.
-    assert len((folder / "epochs.txt").read_text().split()) == len(model.history)
+    assert len((pair / "epochs.txt").read_text().split()) == len(model.history)
 
     state = model.state()
     assert not equal(ranks[0], state.tensors)  # they dealt dropout and negatives otherwise
     state.tensors.update(ranks[0])
-    pair = TrainedModel.from_state(state)
+    of_two = TrainedModel.from_state(state)
     truth = truth_of(shop, CUTOFF, shop["purchased_at"].max())
-    (ours, of_pair), (theirs, of_one) = (precision(each, shop, truth) for each in (pair, model))
+    (ours, of_pair), (theirs, of_one) = (precision(each, shop, truth) for each in (of_two, model))
     assert of_pair == pytest.approx(of_one, abs=0.03)
     assert agreement(ours, theirs, question="for_you", k=5) > 0.75
 
 
 @pytest.mark.timeout(240)
-def test_a_pair_that_was_killed_goes_on_and_ends_as_one_that_was_not(start):
+def test_a_pair_that_was_killed_goes_on_and_ends_as_one_that_was_not(start, pair):
     killed, folder = start("killed", pause=60)
     wait_for_epoch(killed, folder)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -145,17 +154,15 @@ def test_a_pair_that_was_killed_goes_on_and_ends_as_one_that_was_not(start):
         except ProcessLookupError:
             continue
     resumed, _ = start("killed")
-    whole, other = start("whole")
-    for process in (resumed, whole):
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
-    assert (folder / "epochs.txt").read_text() == (other / "epochs.txt").read_text()
-    assert equal(load_file(folder / "0.safetensors"), load_file(other / "0.safetensors"))
+    output, _ = resumed.communicate()
+    assert resumed.returncode == 0, output
+    assert (folder / "epochs.txt").read_text() == (pair / "epochs.txt").read_text()
+    assert equal(load_file(folder / "0.safetensors"), load_file(pair / "0.safetensors"))
 
 
 @pytest.mark.timeout(120)
 def test_when_one_process_dies_the_others_end_soon_and_keep_no_model(start):
-    process, folder = start("pair", pause=1)
+    process, folder = start("dying", pause=1)
     wait_for_epoch(process, folder)
     os.kill(int((folder / "1.pid").read_text()), signal.SIGKILL)
     started = time.monotonic()
