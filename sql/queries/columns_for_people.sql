@@ -1,4 +1,4 @@
--- every column that could hold a customer: of that name, of text, of several texts, or of JSON
+-- Every column that could name a customer: those called customer_id, and those of text, arrays of text, or JSON.
 select
     columns.table_schema,
     columns.table_name,

@@ -1,4 +1,4 @@
--- who was erased, as far as it is known: of each the last time
+-- The erased customers, by hash, each with the newest erasure.
 select
     customer_hash,
     max(key_check) as key_check,

@@ -1,5 +1,5 @@
--- A new erasure, or the one that a run which was killed has opened. Their country goes too where fewer than five
--- others bought there: it would tell them apart.
+-- Opens an erasure, or continues one that a killed run had opened. The customer's country is removed too if fewer than
+-- five other customers bought there, because it would identify the customer.
 insert into retail.erasure (customer_hash, key_check, until, without_country, requested_by)
 select
     %(customer_hash)s as customer_hash,
@@ -7,7 +7,7 @@ select
     %(until)s as until,
     coalesce(
         bool_or(others.customers < 5),
-        -- nothing of them is here any more: as it was the last time
+        -- none of the customer's lines are left: decide as the last time
         (
             select earlier.without_country
             from retail.erasure as earlier
