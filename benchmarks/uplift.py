@@ -48,7 +48,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Found:
+class Estimates:
     """Estimates of all simulated experiments: (experiments, looks)."""
 
     value: FloatArray  # log ratio
@@ -92,7 +92,7 @@ def simulate(
     options: argparse.Namespace,
     effect: float,
     share: float = SHARE,
-) -> Found:
+) -> Estimates:
     """Simulates experiments with this effect, each with weekly looks."""
     shape = (options.experiments, len(looks))
     value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
@@ -102,15 +102,15 @@ def simulate(
         for place, look in enumerate(looks):
             treated = everybody[np.searchsorted(ids, look.customers)]
             sample = look.samples[MEASURE.name]
-            found = compare(
+            comparison = compare(
                 planted(sample, treated, effect) if effect else sample, look.past, treated, MEASURE.quantile
             )
-            if found is None:
+            if comparison is None:
                 continue
-            value[number, place], error[number, place] = found.log_ratio.value, found.log_ratio.standard_error
-            buyers = min(found.treated_buyers, found.control_buyers)
+            value[number, place], error[number, place] = comparison.log_ratio.value, comparison.log_ratio.standard_error
+            buyers = min(comparison.treated_buyers, comparison.control_buyers)
             enough[number, place] = buyers >= FEWEST_BUYERS and weeks[place] >= FEWEST_WEEKS
-    return Found(value, error, enough)
+    return Estimates(value, error, enough)
 
 
 def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dict[str, float], float]:
@@ -120,8 +120,11 @@ def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dic
         treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
         alarms += sample_ratio(int((~treated).sum()), len(treated), SHARE) < UNLIKELY
         for name, measure in MEASURES.items():
-            found = compare(look.samples[name], look.past, treated, measure.quantile)
-            hits[name] += found is not None and abs(found.log_ratio.value) > ONE_LOOK * found.log_ratio.standard_error
+            comparison = compare(look.samples[name], look.past, treated, measure.quantile)
+            hits[name] += (
+                comparison is not None
+                and abs(comparison.log_ratio.value) > ONE_LOOK * comparison.log_ratio.standard_error
+            )
     return {name: count / options.experiments for name, count in hits.items()}, alarms / options.experiments
 
 
@@ -165,9 +168,9 @@ class Rates:
             self.missed.append(words)
 
 
-def any_look(found: Found, margins: FloatArray | float, truth: float) -> Mask:
+def any_look(estimates: Estimates, margins: FloatArray | float, truth: float) -> Mask:
     """Whether the interval misses the truth, at any look that may decide."""
-    outside = (np.abs(found.value - truth) > margins * found.error) & found.enough
+    outside = (np.abs(estimates.value - truth) > margins * estimates.error) & estimates.enough
     return np.asarray(outside.any(axis=1), np.bool_)
 
 
@@ -242,8 +245,8 @@ def main() -> None:
     grown = simulate(looks[:once], weeks, options, options.effect)
     inside = np.abs(grown.value - truth) <= ONE_LOOK * grown.error
     rates.row(f"{name}: inside the 95% interval at the planned end", inside[:, end].mean(), least=0.93)
-    found = grown.value > ONE_LOOK * grown.error
-    rates.row(f"{name}: found by one look after {once} weeks", found[:, end].mean(), least=chance_once)
+    significant = grown.value > ONE_LOOK * grown.error
+    rates.row(f"{name}: found by one look after {once} weeks", significant[:, end].mean(), least=chance_once)
     grown = simulate(larger_looks, weeks, options, options.effect)
     rates.row(
         f"{name}: ever outside the always-valid interval", any_look(grown, always(grown.error), truth).mean(), most=0.05

@@ -26,14 +26,14 @@ class Shortfall:
 
 def harm_to_share(design: Design, results: Results) -> Shortfall | None:
     """How much worse off the share surely is; None unless that exceeds the design's harm bound."""
-    found = [
+    shortfalls = [
         Shortfall(
             result.measure,
             -result.always.high if design.share_is_treated else 1 - 1 / (1 + result.always.low),
         )
         for result in _asked(design, results)
     ]
-    worst = max(found, key=lambda shortfall: shortfall.amount, default=None)
+    worst = max(shortfalls, key=lambda shortfall: shortfall.amount, default=None)
     return worst if worst is not None and worst.amount > design.harm_bound else None
 
 
@@ -41,8 +41,8 @@ def lists_lose(design: Design, results: Results) -> Shortfall | None:
     """How much less personal lists surely sell than best sellers; None if they do not, or for a challenger."""
     if design.kind != "holdout":
         return None
-    found = [Shortfall(result.measure, -result.always.high) for result in _asked(design, results)]
-    worst = max(found, key=lambda shortfall: shortfall.amount, default=None)
+    shortfalls = [Shortfall(result.measure, -result.always.high) for result in _asked(design, results)]
+    worst = max(shortfalls, key=lambda shortfall: shortfall.amount, default=None)
     return worst if worst is not None and worst.amount > 0 else None
 
 

@@ -181,18 +181,18 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     )
 
 
-def conclude(settings: Settings, found: Look) -> bool:
+def conclude(settings: Settings, look: Look) -> bool:
     """Ends an experiment if a look says so. Separate from the look, so that on-call is alerted before the end.
 
     Returns:
         Whether the experiment has now ended.
     """
-    if found.ends is None:
+    if look.ends is None:
         return False
-    entry, until = experiment_registry.experiment(settings, found.name), found.results.until
-    if not experiment_registry.end(settings, entry.number, by=BY_ITSELF, why=found.ends, stopped_at=until):
+    entry, until = experiment_registry.experiment(settings, look.name), look.results.until
+    if not experiment_registry.end(settings, entry.number, by=BY_ITSELF, why=look.ends, stopped_at=until):
         return False
-    logger.warning("%s has ended: %s", found.name, found.ends)
+    logger.warning("%s has ended: %s", look.name, look.ends)
     return True
 
 

@@ -93,15 +93,15 @@ def shop(settings, promoted):
 
 def read(settings):
     """Every key of the live publication: {(audience, key): {field: list}}."""
-    found = {}
+    lists = {}
     with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
         name = store.get(f"{settings.key_prefix}:current")
         for audience in ("customer", "product", "fallback"):
             for key in store.scan_iter(f"{settings.key_prefix}:{name}:{audience}:*", count=1000):
-                found[audience, key.split(":", 3)[3]] = {
+                lists[audience, key.split(":", 3)[3]] = {
                     field: json.loads(text) for field, text in store.hgetall(key).items()
                 }
-    return found
+    return lists
 
 
 def share(design=DESIGN):
@@ -170,34 +170,34 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
             ("C88890", 0, "22001", "A THING", -100, start + timedelta(days=3), 1000.0, CUSTOMERS[0], "France", 1),
         ]
     )
-    found = experiments.look(settings)
+    look = experiments.look(settings)
 
-    result = found.results.measures[0]
+    result = look.results.measures[0]
     assert result.measure == "average_order_value"
     assert result.ratio.low < 0.4 < result.ratio.high
     assert result.always.low > 0.1
-    groups = found.results.groups
+    groups = look.results.groups
     assert groups.treated.customers + groups.control.customers == len(CUSTOMERS) + 1
     assert groups.control.customers == chosen(DESIGN.salt, DESIGN.share, [*CUSTOMERS, 99_998]).sum()
     lines = customers_lines(settings, datetime(2012, 1, 1))
     orders = lines[(lines["purchased_at"] >= start) & (lines["quantity"] > 0)].drop_duplicates("invoice_no")
     assert groups.treated.orders + groups.control.orders == len(orders) - 1  # without the newcomer's
-    assert found.sentence.startswith("Customers with personal lists spent ")
-    assert "more per order than those with best sellers (95% interval +" in found.sentence
-    assert found.sentence.endswith("over 241 customers and 5 weeks.")
-    *weeks, newest = found.results.by_week
+    assert look.sentence.startswith("Customers with personal lists spent ")
+    assert "more per order than those with best sellers (95% interval +" in look.sentence
+    assert look.sentence.endswith("over 241 customers and 5 weeks.")
+    *weeks, newest = look.results.by_week
     assert [effect.week for effect in weeks] == [1, 2, 3, 4]
     assert 4.9 < newest.week <= 5
     assert (newest.ratio, newest.always_low) == (result.ratio.value, result.always.low)
-    assert found.mismatch is None
-    assert found.loss is None
+    assert look.mismatch is None
+    assert look.loss is None
 
     # Worse off than the bound allows: it ends by itself, once, and the next publication gives everybody personal lists.
-    assert found.harm.startswith("customers with best sellers are worse off than those with personal lists by")
-    assert found.ends == f"harm: {found.harm}"
+    assert look.harm.startswith("customers with best sellers are worse off than those with personal lists by")
+    assert look.ends == f"harm: {look.harm}"
     assert experiment_registry.experiment(settings).state == "running"  # until `conclude`
-    assert experiments.conclude(settings, found)
-    assert not experiments.conclude(settings, found)
+    assert experiments.conclude(settings, look)
+    assert not experiments.conclude(settings, look)
     entry = experiment_registry.experiment(settings, "spring")
     assert (entry.state, entry.ended_by) == ("ended", "measure_uplift")
     assert experiments.outlived(settings)
@@ -207,8 +207,8 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
     # Purchases after the end do not count: another look has the same results.
     shop.sell(start + timedelta(weeks=5), 1)
     again = experiments.look(settings, "spring")
-    assert (again.results, again.ends) == (replace(found.results, has_ended=True), None)
-    assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [found.sentence]
+    assert (again.results, again.ends) == (replace(look.results, has_ended=True), None)
+    assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [look.sentence]
 
     # What was bought from lists, computed in another way.
     period = next(period for period in live_history.live_periods(settings) if period.experiment == entry.number)
@@ -218,33 +218,33 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
         (lines["purchased_at"] >= start) & ~lines["customer_id"].isin(control) & (lines["customer_id"] != 99_999)
     ]
     on = mine[[pair in listed for pair in zip(mine["customer_id"], mine["stock_code"], strict=True)]]
-    assert found.results.attribution.treated == pytest.approx(on["value"].sum() / mine["value"].sum())
-    assert 0.1 < found.results.attribution.treated < 1
+    assert look.results.attribution.treated == pytest.approx(on["value"].sum() / mine["value"].sum())
+    assert 0.1 < look.results.attribution.treated < 1
 
     # The report, and the commands.
-    with fsspec.open(f"{found.url}/report.md", "rt") as file:
+    with fsspec.open(f"{look.url}/report.md", "rt") as file:
         text = file.read()
-    assert found.sentence in text
+    assert look.sentence in text
     assert "![Effect by week, with its intervals](effect.svg)" in text
     assert "an association, not an effect" in text
     for figure in ("effect.svg", "baskets.svg"):
-        with fsspec.open(f"{found.url}/{figure}", "rb") as file:
+        with fsspec.open(f"{look.url}/{figure}", "rb") as file:
             assert file.read().startswith(b"<?xml")
     monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
     monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
     monkeypatch.setenv("NCF_ARTIFACTS_URL", settings.artifacts)
     monkeypatch.setenv("NCF_HOME", str(settings.home))
     shown = CliRunner().invoke(app, ["experiment", "report"])
-    assert found.sentence in shown.stdout, shown.output
+    assert look.sentence in shown.stdout, shown.output
     printed = json.loads(CliRunner().invoke(app, ["experiment", "report", "spring", "--json"]).stdout)
-    assert printed["sentence"] == found.sentence
+    assert printed["sentence"] == look.sentence
     assert printed["figures"] == again.results.as_dict()
     assert printed.keys() == {
         *("name", "figures", "sentence", "url", "ends", "harm", "loss", "mismatch", "ended", "publication")
     }
     listed = json.loads(CliRunner().invoke(app, ["experiment", "list", "--json"]).stdout)
     assert [(entry["name"], entry["state"], entry["sentence"]) for entry in listed] == [
-        ("spring", "ended", found.sentence)
+        ("spring", "ended", look.sentence)
     ]
 
 
@@ -293,8 +293,8 @@ def test_the_share_reads_the_challengers_lists_and_its_model_is_kept(settings, s
     assert read(settings) == challengers
     assert live_history.live_periods(settings)[-1].experiment is None
     shop.sell(START, 1)
-    found = experiments.look(settings)
-    assert found.ends == f"v{challenger} has become the champion, so everybody sees its lists."
+    look = experiments.look(settings)
+    assert look.ends == f"v{challenger} has become the champion, so everybody sees its lists."
 
 
 def test_lists_are_made_again_if_the_experiment_ends_meanwhile(settings, shop, monkeypatch):
@@ -321,15 +321,15 @@ def test_an_erased_customer_is_left_out_of_later_looks_and_earlier_results_stay(
     start = live_history.live_periods(settings)[-1].answers_from
     shop.sell(start, 3)
     experiments.stop(settings, None, by="test", why=f"{erased} complained")
-    found = experiments.look(settings)
-    assert f"over {counted} customers" in found.sentence
+    look = experiments.look(settings)
+    assert f"over {counted} customers" in look.sentence
     for customer in (erased, counted):
         forget(settings, customer, requested_by="test")
     (kept,) = experiment_registry.reports(settings, 1)
-    assert (kept.results, kept.sentence) == (found.results, found.sentence)
-    with fsspec.open(f"{found.url}/report.md", "rt") as file:
+    assert (kept.results, kept.sentence) == (look.results, look.sentence)
+    with fsspec.open(f"{look.url}/report.md", "rt") as file:
         text = file.read()
-    assert found.sentence in text
+    assert look.sentence in text
     design = experiment_registry.experiment(settings).design
     assert f"- Hypothesis: {design.hypothesis}" in text
     assert str(erased) not in text + design.hypothesis
@@ -337,7 +337,7 @@ def test_an_erased_customer_is_left_out_of_later_looks_and_earlier_results_stay(
 
     later = experiments.look(settings)
     assert later.results.customers == len(CUSTOMERS) - 1
-    assert later.results.attribution == found.results.attribution
+    assert later.results.attribution == look.results.attribution
 
 
 def test_one_experiment_runs_at_a_time_under_a_name_of_its_own(settings, shop):
@@ -369,15 +369,15 @@ def test_an_experiment_ends_at_its_planned_time_and_that_look_decides(settings, 
     assert early.sentence.startswith(f"Nothing is decided before {end:%Y-%m-%d}")
     assert early.ends is None
     shop.sell(START + timedelta(weeks=2), 2)
-    found = experiments.look(settings)
-    assert found.ends == "its planned end"
-    assert found.results.until == end
-    assert found.results.verdict in ("none", "more", "less")
+    look = experiments.look(settings)
+    assert look.ends == "its planned end"
+    assert look.results.until == end
+    assert look.results.verdict in ("none", "more", "less")
 
 
 def test_a_plan_from_the_shops_past(settings, shop, monkeypatch):
-    found = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
-    (small, *_, half) = found.shares
+    plan = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
+    (small, *_, half) = plan.shares
     assert (small.share, half.share) == (0.05, 0.5)
     assert half.once.weeks <= half.weekly.weeks
     assert half.once.weeks <= half.once.weeks_without_cuped
@@ -386,7 +386,7 @@ def test_a_plan_from_the_shops_past(settings, shop, monkeypatch):
     shown = CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.001"]).stdout
     assert "With weekly looks, the shop is too small to find +0.1% with a power of 80%" in shown
     printed = json.loads(CliRunner().invoke(app, ["experiment", "plan", "--effect", "0.5", "--json"]).stdout)
-    assert printed == json.loads(json.dumps(found.as_dict()))
+    assert printed == json.loads(json.dumps(plan.as_dict()))
 
 
 def test_without_a_model_or_a_past_there_is_no_experiment_and_no_plan(settings):

@@ -15,31 +15,31 @@ from ncf_pipeline.experiments.sentences import sentence
 
 
 def test_each_week_has_what_a_look_then_would_have_found():
-    found = results(0.2)
-    assert [effect.week for effect in found.by_week] == list(range(1, 13))
-    last, result = found.by_week[-1], found.measures[0]
+    measured = results(0.2)
+    assert [effect.week for effect in measured.by_week] == list(range(1, 13))
+    last, result = measured.by_week[-1], measured.measures[0]
     assert (last.ratio, last.always_low) == (result.ratio.value, result.always.low)
     earlier = results(0.2, until=MIDDLE + timedelta(weeks=5)).measures[0]
-    assert found.by_week[4].ratio == earlier.ratio.value
+    assert measured.by_week[4].ratio == earlier.ratio.value
 
 
 def test_a_sample_ratio_mismatch_decides_nothing():
     def without_many(entered):
         return entered[~chosen("salt", 0.3, entered.index)]
 
-    found = results(0.9, entered=without_many)
-    assert found.sample_ratio.p < 1e-6
-    assert found.verdict == "mismatch"
+    measured = results(0.9, entered=without_many)
+    assert measured.sample_ratio.p < 1e-6
+    assert measured.verdict == "mismatch"
     # So the share is not surely harmed either.
-    assert found.measures[0].always.low > 0.12
-    assert harm_to_share(DESIGN, found) is None
+    assert measured.measures[0].always.low > 0.12
+    assert harm_to_share(DESIGN, measured) is None
 
 
 def test_before_anybody_has_bought_there_is_nothing_to_compare():
-    found = results(until=MIDDLE + timedelta(minutes=1))
-    assert found.measures == ()
-    assert found.by_week == ()
-    assert sentence(DESIGN, found).startswith("It is too early")
+    measured = results(until=MIDDLE + timedelta(minutes=1))
+    assert measured.measures == ()
+    assert measured.by_week == ()
+    assert sentence(DESIGN, measured).startswith("It is too early")
 
 
 def test_customers_who_all_do_the_same_decide_nothing():
@@ -48,10 +48,10 @@ def test_customers_who_all_do_the_same_decide_nothing():
     entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), MIDDLE)
     for metric in ("items_per_basket", "average_order_value"):
         design = replace(DESIGN, metric=metric)
-        found = measure(design, shop, entered, END)
-        json.dumps(found.as_dict(), allow_nan=False)
-        result = found.measure(metric)
+        measured = measure(design, shop, entered, END)
+        json.dumps(measured.as_dict(), allow_nan=False)
+        result = measured.measure(metric)
         assert (result.ratio.low, result.always.high) == (pytest.approx(0), pytest.approx(0))
         assert not result.enough
-        assert sentence(design, found).startswith("It is too early")
-        assert harm_to_share(design, found) is None
+        assert sentence(design, measured).startswith("It is too early")
+        assert harm_to_share(design, measured) is None

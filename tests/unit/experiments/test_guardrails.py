@@ -13,11 +13,11 @@ from ncf_pipeline.experiments.power import entered_at
 
 
 def test_harm_is_what_the_share_surely_lacks():
-    found = results(0.6)
-    harm = harm_to_share(DESIGN, found)
+    measured = results(0.6)
+    harm = harm_to_share(DESIGN, measured)
     assert harm.measure == "average_order_value"
     assert 0.1 < harm.amount < 0.6 / 1.6  # what 1 is less than 1.6
-    assert harm_to_share(replace(DESIGN, harm_bound=harm.amount + 0.01), found) is None
+    assert harm_to_share(replace(DESIGN, harm_bound=harm.amount + 0.01), measured) is None
     assert harm_to_share(DESIGN, results(0.0)) is None
     # In a comparison with a challenger, the share is the treated group.
     challenger = replace(DESIGN, kind="challenger", challenger=7)
@@ -33,15 +33,15 @@ def test_customers_who_order_less_often_are_harmed_however_large_their_orders_ar
     stay_away = since & (np.random.default_rng(0).random(len(shop)) < 0.5)
 
     def without_orders_of(group, design):
-        found = measure(design, shop[~(stay_away & group)], entered, END)
-        assert found.verdict == "open"  # by the order value, which has not changed
-        return found
+        measured = measure(design, shop[~(stay_away & group)], entered, END)
+        assert measured.verdict == "open"  # by the order value, which has not changed
+        return measured
 
-    found = without_orders_of(share, DESIGN)
-    harm = harm_to_share(DESIGN, found)
+    measured = without_orders_of(share, DESIGN)
+    harm = harm_to_share(DESIGN, measured)
     assert harm.measure == "revenue_per_customer"
     assert 0.1 < harm.amount < 0.5
-    assert lists_lose(DESIGN, found) is None
+    assert lists_lose(DESIGN, measured) is None
     loss = lists_lose(DESIGN, without_orders_of(~share, DESIGN))
     assert loss.measure == "revenue_per_customer"
     assert 0.1 < loss.amount < 0.5

@@ -31,30 +31,30 @@ def changed(sample, treated, change):
 
 def test_means_and_difference_by_hand():
     sample = Sample(np.array([0, 2, 1, 0, 3]), np.array([1.0, 2.0, 4.0, 5.0, 8.0]))
-    found = compare(sample, np.zeros((4, 1)), np.array([True, True, False, False]), 1.0)
-    assert found.treated == pytest.approx(10 / 3)  # 1, 4, 5
-    assert found.control == pytest.approx(5.0)  # 2, 8
-    assert found.difference.value == pytest.approx(10 / 3 - 5)
-    assert np.exp(found.log_ratio.value) == pytest.approx(2 / 3)
+    comparison = compare(sample, np.zeros((4, 1)), np.array([True, True, False, False]), 1.0)
+    assert comparison.treated == pytest.approx(10 / 3)  # 1, 4, 5
+    assert comparison.control == pytest.approx(5.0)  # 2, 8
+    assert comparison.difference.value == pytest.approx(10 / 3 - 5)
+    assert np.exp(comparison.log_ratio.value) == pytest.approx(2 / 3)
     # Customer 0 has 1 and 5: together -2/3 of two means; customer 1 has 4: +2/3. Over 1.5 values a customer.
     # Customer 2 is 3 below, customer 3 is 3 above. Variances 2 * (4/9)² and 18, over two customers each.
-    assert found.difference.standard_error == pytest.approx(np.sqrt((2 * (4 / 9) ** 2 + 18) / 2))
+    assert comparison.difference.standard_error == pytest.approx(np.sqrt((2 * (4 / 9) ** 2 + 18) / 2))
 
 
 def test_the_standard_error_is_that_of_a_regression_clustered_by_customer():
     treated = groups(1)
-    found = compare(VALUES, NOBODY, treated, 1.0)
+    comparison = compare(VALUES, NOBODY, treated, 1.0)
     design = sm.add_constant(treated[VALUES.customer].astype(float))
     fit = sm.OLS(VALUES.value, design).fit(cov_type="cluster", cov_kwds={"groups": VALUES.customer})
-    assert found.plain_difference.value == pytest.approx(fit.params[1])
-    assert found.plain_difference.standard_error == pytest.approx(fit.bse[1], rel=0.02)
+    assert comparison.plain_difference.value == pytest.approx(fit.params[1])
+    assert comparison.plain_difference.standard_error == pytest.approx(fit.bse[1], rel=0.02)
     # Without clustering, as if the orders of one customer were independent, it would be far too small.
-    assert sm.OLS(VALUES.value, design).fit().bse[1] < 0.7 * found.plain_difference.standard_error
+    assert sm.OLS(VALUES.value, design).fit().bse[1] < 0.7 * comparison.plain_difference.standard_error
 
 
 def test_cuped_makes_the_standard_error_smaller():
-    found = compare(VALUES, LOOK.past, groups(1), 0.95)
-    assert found.log_ratio.standard_error < 0.8 * found.plain_log_ratio.standard_error
+    comparison = compare(VALUES, LOOK.past, groups(1), 0.95)
+    assert comparison.log_ratio.standard_error < 0.8 * comparison.plain_log_ratio.standard_error
     variance = variances(VALUES, LOOK.past, 0.95)
     assert variance.with_cuped < 0.7 * variance.without_cuped
 
@@ -82,11 +82,11 @@ def test_a_tenth_more_buyers_is_an_effect_of_a_tenth_however_few_buy_and_however
     for group, share in ((treated, 1.1 * buying), (~treated, buying)):
         buyers = np.flatnonzero(group)[: round(share * customers / 2)]
         value[buyers] = spent.ppf((np.arange(len(buyers)) + 0.5) / len(buyers))  # alike in both groups
-    found = compare(ascending(value), np.zeros((customers, 1)), treated, 0.99).log_ratio
-    assert found.value == pytest.approx(np.log(1.1), abs=0.005)
+    estimate = compare(ascending(value), np.zeros((customers, 1)), treated, 0.99).log_ratio
+    assert estimate.value == pytest.approx(np.log(1.1), abs=0.005)
     # At least the standard error of the ratio of two shares of buyers; the spread of their spending adds to it.
     of_shares = np.sqrt(2 / customers * ((1 - 1.1 * buying) / (1.1 * buying) + (1 - buying) / buying))
-    assert of_shares < found.standard_error < 1.5 * of_shares + 0.01
+    assert of_shares < estimate.standard_error < 1.5 * of_shares + 0.01
 
 
 def test_values_that_are_nearly_all_alike_are_not_winsorized():
@@ -128,8 +128,8 @@ def test_95_of_100_intervals_contain_the_truth(measure):
     sample, inside = LOOK.samples[measure], 0
     for seed in range(300):
         treated = groups(100 + seed)
-        found = compare(changed(sample, treated, lambda value: 1.2 * value), LOOK.past, treated, quantile).log_ratio
-        low, high = found.interval(ONE_LOOK)
+        estimate = compare(changed(sample, treated, lambda value: 1.2 * value), LOOK.past, treated, quantile).log_ratio
+        low, high = estimate.interval(ONE_LOOK)
         inside += low < np.log(1.2) < high
     assert 0.915 < inside / 300 < 0.985  # 2.8 standard errors of that rate to each side
 

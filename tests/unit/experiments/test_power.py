@@ -33,9 +33,9 @@ def test_the_power_of_one_look_is_that_of_a_test_of_two_groups():
 
 
 def test_a_curve_goes_through_points_that_lie_on_a_curve():
-    found = curve_through([4, 8, 16], [0.1 + 1 / 4, 0.1 + 1 / 8, 0.1 + 1 / 16], 5)
-    assert (found.always, found.each_week) == (pytest.approx(0.1), pytest.approx(1.0))
-    assert found.squared_error(4, 0.5) == pytest.approx(4 * 0.35)
+    curve = curve_through([4, 8, 16], [0.1 + 1 / 4, 0.1 + 1 / 8, 0.1 + 1 / 16], 5)
+    assert (curve.always, curve.each_week) == (pytest.approx(0.1), pytest.approx(1.0))
+    assert curve.squared_error(4, 0.5) == pytest.approx(4 * 0.35)
     # Neither part is ever below zero, even if the errors grow by chance.
     assert curve_through([4, 8], [0.1, 0.3], 5).each_week == 0
 
@@ -104,7 +104,7 @@ def test_an_effect_is_found_as_often_as_the_past_predicts():
     look = observe(
         shop, entered_at(shop.groupby("customer_id")["purchased_at"].min(), start), START + pd.Timedelta(weeks=40)
     )
-    sample, found = look.samples[MEASURE.name], 0
+    sample, hits = look.samples[MEASURE.name], 0
     for seed in range(200):
         treated = np.random.default_rng(seed).random(len(look.customers)) < 0.5
         value = np.where(treated[sample.customer], (1 + effect) * sample.value, sample.value)
@@ -112,5 +112,5 @@ def test_an_effect_is_found_as_often_as_the_past_predicts():
         log_ratio = compare(
             Sample(sample.customer[order], value[order]), look.past, treated, MEASURE.quantile
         ).log_ratio
-        found += log_ratio.value > ONE_LOOK * log_ratio.standard_error
-    assert 0.7 < found / 200 < 0.9
+        hits += log_ratio.value > ONE_LOOK * log_ratio.standard_error
+    assert 0.7 < hits / 200 < 0.9

@@ -15,18 +15,18 @@ STORED = json.loads((Path(__file__).parent / "stored_figures.json").read_text())
 
 
 def test_results_that_version_0_1_0_stored_are_read_and_written_the_same():
-    found = Results.from_dict(STORED)
-    assert json.dumps(found.as_dict()) == json.dumps(STORED)  # also in this order
-    assert found.until == datetime(2011, 4, 25)
-    assert found.customers == found.sample_ratio.of_all
-    assert found.measure("average_order_value").ratio == Interval(**STORED["measures"][0]["ratio"])
-    assert found.attribution.slices[0].treated == Bought(value=100.0, on_list=25.5)
+    loaded = Results.from_dict(STORED)
+    assert json.dumps(loaded.as_dict()) == json.dumps(STORED)  # also in this order
+    assert loaded.until == datetime(2011, 4, 25)
+    assert loaded.customers == loaded.sample_ratio.of_all
+    assert loaded.measure("average_order_value").ratio == Interval(**STORED["measures"][0]["ratio"])
+    assert loaded.attribution.slices[0].treated == Bought(value=100.0, on_list=25.5)
 
 
 @pytest.mark.parametrize("missing", ["has_ended", "other_lists", "attribution"])
 def test_results_from_before_a_key_was_added_are_read(missing):
-    found = Results.from_dict({name: value for name, value in STORED.items() if name != missing})
-    assert getattr(found, missing) == {"has_ended": False, "other_lists": 0.0, "attribution": Attribution()}[missing]
+    loaded = Results.from_dict({name: value for name, value in STORED.items() if name != missing})
+    assert getattr(loaded, missing) == {"has_ended": False, "other_lists": 0.0, "attribution": Attribution()}[missing]
 
 
 def test_results_are_the_same_after_a_round_trip_through_json():
@@ -41,5 +41,5 @@ def test_attribution_sums_over_publications():
         return Slice(DESIGN.starts_at, END, 1, treated=treated, control=control)
 
     nothing = Bought(0.0, 0.0)
-    found = Attribution.of((sold(Bought(10.0, 5.0), nothing), sold(Bought(30.0, 5.0), nothing)))
-    assert (found.treated, found.control) == (0.25, None)
+    loaded = Attribution.of((sold(Bought(10.0, 5.0), nothing), sold(Bought(30.0, 5.0), nothing)))
+    assert (loaded.treated, loaded.control) == (0.25, None)

@@ -45,11 +45,11 @@ def test_the_sentence(effect, design, options, expected):
 
 
 def test_the_sentence_has_the_numbers_of_the_results():
-    found = results(0.5)
-    result, groups = found.measures[0], found.groups
+    measured = results(0.5)
+    result, groups = measured.measures[0], measured.groups
     customers = groups.treated.customers + groups.control.customers
     assert result.always.low < result.ratio.low < 0.5 < result.ratio.high < result.always.high
-    assert sentence(DESIGN, found) == (
+    assert sentence(DESIGN, measured) == (
         f"Customers with personal lists spent {result.ratio.value:.1%} more per order than those with best sellers "
         f"(95% interval {result.always.low:+.1%} to {result.always.high:+.1%}), over "
         f"{customers} customers and 12 weeks."
@@ -61,9 +61,9 @@ def test_less_is_called_less():
 
 
 def test_a_running_experiment_says_how_many_more_weeks_it_needs():
-    found = results(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
-    assert f"needs about {found.more_weeks} more weeks" in sentence(DESIGN, found)
-    assert found.more_weeks > 1
+    measured = results(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
+    assert f"needs about {measured.more_weeks} more weeks" in sentence(DESIGN, measured)
+    assert measured.more_weeks > 1
 
 
 def test_an_experiment_that_has_ended_promises_nothing():
