@@ -155,7 +155,7 @@ def stop(
 
 @experiment_app.command()
 def report(name: Name = None, as_json: Json = False) -> None:
-    """Measure an experiment until now, and write its report to the artifact store."""
+    """Measure an experiment until now, and write its report. Ends it if its time is over or its share is harmed."""
     from ncf_pipeline.experiments import report as experiment_report
     from ncf_pipeline.experiments import stages
 

@@ -42,6 +42,11 @@ def in_postgres(customer_id: int) -> str:
 def mask(text: str, customer_id: int, *, written: bool) -> str:
     """The text with the id masked.
 
+    Args:
+        text: that may contain the id.
+        customer_id: to mask.
+        written: whether people wrote the text; see `pattern`.
+
     >>> mask("customer 14646 called about row 14646", 14646, written=False)
     'customer ***46 called about row 14646'
     """

@@ -70,7 +70,13 @@ def open_erasure(connection: Connection, settings: Settings, customer_id: int, r
 
 
 def finish_erasure(settings: Settings, erasure_id: int, report: dict[str, Any]) -> None:
-    """Records that the erasure is done, with what was found where."""
+    """Records that an erasure is done.
+
+    Args:
+        settings: for the database.
+        erasure_id: of the open erasure.
+        report: JSON: how many rows, files and keys named the customer, by place. It must not contain the id.
+    """
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("finish_erasure"), {"erasure_id": erasure_id, "report": Json(report)})
 

@@ -195,12 +195,32 @@ def weeks_needed(curve: Curve, effect: float, *, share: float, power: float, eve
 
 
 def chance_within(curve: Curve, effect: float, weeks: int, *, share: float, power: float, every_week: bool) -> float:
-    """The chance of finding an effect within so many weeks. For the arguments see `weeks_needed`."""
+    """The chance of finding an effect.
+
+    Args:
+        curve: of the shop's past.
+        effect: 0.05 for five percent.
+        weeks: length of the experiment.
+        share: of the customers in the smaller group, 0 to 0.5.
+        power: for which the always-valid interval is tuned.
+        every_week: whether any weekly look may decide; otherwise one look at the end does.
+    """
     return float(_chances(curve, effect, weeks, share=share, power=power, every_week=every_week)[-1])
 
 
 def smallest_effect(curve: Curve, weeks: int, *, share: float, power: float, every_week: bool) -> float:
-    """The smallest increase that is found within so many weeks; infinite if none is. See `weeks_needed`."""
+    """The smallest increase that an experiment finds.
+
+    Args:
+        curve: of the shop's past.
+        weeks: length of the experiment.
+        share: of the customers in the smaller group, 0 to 0.5.
+        power: the chance of finding the effect.
+        every_week: whether any weekly look may decide; otherwise one look at the end does.
+
+    Returns:
+        0.05 for five percent; infinite if not even +300% is found.
+    """
 
     def lacking(effect: float) -> float:
         return chance_within(curve, effect, weeks, share=share, power=power, every_week=every_week) - power

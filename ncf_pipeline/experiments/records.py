@@ -1,4 +1,8 @@
-"""Experiments in Postgres: `ml.experiment`, and the results of each look, `ml.experiment_report`."""
+"""Experiments in Postgres: `ml.experiment`, and the results of each look, `ml.experiment_report`.
+
+All functions that take settings also raise what `storage.database.transaction` raises: SettingsError if no database is
+set, DatabaseError if it cannot be reached or refuses.
+"""
 
 import json
 import secrets

@@ -124,7 +124,13 @@ def drawn(design: Design, results: Results) -> dict[str, bytes]:
 
 
 def render(entry: Experiment, results: Results, sentence: str) -> str:
-    """The report in Markdown."""
+    """The report in Markdown.
+
+    Args:
+        entry: the experiment; its hypothesis and the reason of its end are quoted.
+        results: of the newest look.
+        sentence: its outcome.
+    """
     design = entry.design
     return "\n".join(
         [

@@ -3,6 +3,8 @@
 A look changes no lists. It may say that the experiment should end: at its planned end, or because its share is surely
 worse off than the harm bound allows. `conclude` then ends it, and the next publication gives everybody the champion's
 lists again.
+
+All functions also raise SettingsError if no database is set, and DatabaseError if it cannot be reached or refuses.
 """
 
 import logging
