@@ -121,7 +121,7 @@ def measure(
     sample = interactions if train_on is None else interactions[interactions["customer_id"] < 10_000 + train_on]
     model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
-    _forget_peak()
+    _reset_peak()
     maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF))
     # The first batch computes what all customers share.
     timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
@@ -132,7 +132,7 @@ def measure(
     return figures
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     """Resets the peak, so that it is that of what follows. Linux only."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

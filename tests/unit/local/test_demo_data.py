@@ -78,9 +78,9 @@ def test_the_workbook_is_downloaded_once_and_kept(home, shop, published):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (lambda shop: b"<html>moved</html>", "no zip archive"),
+        (lambda shop: b"<html>moved</html>", "did not return a zip archive"),
         (lambda shop: packed(("readme.txt", b"")), "holds 0 workbooks"),
-        (lambda shop: packed(("a.xlsx", b"not a workbook")), "no workbook"),
+        (lambda shop: packed(("a.xlsx", b"not a workbook")), "is not a workbook"),
         (lambda shop: packed(("a.xlsx", shop.read_bytes())), "lines instead of 541,909"),
     ],
 )
