@@ -37,6 +37,7 @@ grant select on retail.excluded_stock_code to ncf_ingest;
 -- Training: snapshot → backtest → gate → refit. What the shop sold it may read, and nothing that serves may it change.
 grant select on raw.batch to ncf_training;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_training;
+grant select on retail.purchase_or_return to ncf_training;
 grant select, insert, update on ml.snapshot to ncf_training;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_training;
 grant select, insert, update on ml.model_version, ml.gate_decision to ncf_training;
@@ -51,6 +52,7 @@ grant select, insert, update on ml.drift_report to ncf_training;
 -- about one.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
+grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
 grant select, insert, delete on retail.bundle to ncf_publishing;

@@ -76,20 +76,13 @@ set sha256 = hashed.sha256
 from (
     select
         invoice_no,
-        encode(
-            sha256(
-                convert_to(
-                    string_agg(
-                        retail.line_content(
-                            stock_code, description, quantity, invoice_date, unit_price, customer_id, country
-                        ),
-                        e'\x1d'
-                        order by line_number
-                    ),
-                    'UTF8'
+        retail.invoice_sha256(
+            array_agg(
+                retail.line_content(
+                    stock_code, description, quantity, invoice_date, unit_price, customer_id, country
                 )
-            ),
-            'hex'
+                order by line_number
+            )
         ) as sha256
     from ordered
     group by invoice_no

@@ -1,60 +1,27 @@
--- What counts as a purchase, before the cutoff: one row for each line of an invoice that is one.
+-- The interactions before the cutoff: one row for each line of an invoice that is a purchase.
 --
--- A return takes its quantity off the same customer's earlier purchases of that product, latest first. So the
--- pieces that a customer holds of a product are a stack: `held` is its height, never below zero. A purchase lifts it
--- from held_before to held; it is gone from the first later event that leaves the stack at held_before or lower.
-with spelling as materialized (
-    select distinct stock_code
-    from retail.invoice_line
+-- A return takes its quantity off the same customer's earlier purchases of that product, the latest first. So the
+-- pieces that a customer holds of a product are a stack: `held` is its height, never below zero. A purchase of n pieces
+-- lifts it from held - n to held. The first later return that brings it down to held - n or lower takes the purchase
+-- off.
+with event as (
+    select *
+    from retail.purchase_or_return
+    where invoice_date < %(cutoff)s
 ),
 
--- materialized, so that patterns are matched with each code once and not with each line
-product_code as (
-    select
-        stock_code,
-        retail.canonical_stock_code(stock_code) as product_code
-    from spelling
-    where not retail.is_excluded_stock_code(stock_code)
-),
-
--- purchases, and what may take them off: cancellations and other negative quantities
-event as (
-    select
-        invoice_line.customer_id,
-        product_code.product_code,
-        invoice_line.invoice_no,
-        invoice_line.line_number,
-        invoice_line.invoice_date,
-        invoice_line.quantity,
-        invoice_line.unit_price,
-        invoice_line.country,
-        invoice_line.description,
-        invoice_line.quantity > 0 as is_purchase
-    from retail.invoice_line
-    inner join product_code on invoice_line.stock_code = product_code.stock_code
-    where
-        invoice_line.invoice_date < %(cutoff)s
-        and (
-            invoice_line.quantity < 0
-            or (
-                invoice_line.unit_price > 0
-                and invoice_line.invoice_no not ilike 'c%%'
-            )
-        )
-),
-
--- customers and products of which something came back; of all others, nothing has to be worked out
+-- the customers and products of which something came back; the others need no ledger
 returned_pair as (
     select distinct
         customer_id,
-        product_code
+        stock_code
     from event
     where
         customer_id is not null
         and not is_purchase
 ),
 
--- at one instant, a purchase comes before a return
+-- at the same instant, a purchase comes before a return
 ordered as (
     select
         event.*,
@@ -64,9 +31,9 @@ ordered as (
     inner join returned_pair
         on
             event.customer_id = returned_pair.customer_id
-            and event.product_code = returned_pair.product_code
+            and event.stock_code = returned_pair.stock_code
     window ledger as (
-        partition by event.customer_id, event.product_code
+        partition by event.customer_id, event.stock_code
         order by
             event.invoice_date asc,
             event.is_purchase desc,
@@ -75,14 +42,14 @@ ordered as (
     )
 ),
 
--- the running total, lifted by as much as it ever went below zero: returns of more than was held take off nothing
+-- the running total, lifted by as much as it ever was below zero: a return of more than was held takes off no more
 held as (
     select
         *,
         total - least(
             0,
             min(total) over (
-                partition by customer_id, product_code
+                partition by customer_id, stock_code
                 order by position asc
                 rows between unbounded preceding and current row
             )
@@ -99,7 +66,7 @@ returned as (
     inner join held as later
         on
             purchase.customer_id = later.customer_id
-            and purchase.product_code = later.product_code
+            and purchase.stock_code = later.stock_code
             and purchase.position < later.position
             and not later.is_purchase
             and later.held <= purchase.held - purchase.quantity
@@ -111,7 +78,7 @@ returned as (
 
 select
     event.customer_id,
-    event.product_code as stock_code,
+    event.stock_code,
     event.invoice_no,
     event.invoice_date as purchased_at,
     event.quantity,

@@ -171,20 +171,13 @@ with hashed as (
     select
         invoice_no,
         count(*)::integer as lines,
-        encode(
-            sha256(
-                convert_to(
-                    string_agg(
-                        retail.line_content(
-                            stock_code, description, quantity, invoice_date, unit_price, customer_id, country
-                        ),
-                        e'\x1d'
-                        order by line_number
-                    ),
-                    'UTF8'
+        retail.invoice_sha256(
+            array_agg(
+                retail.line_content(
+                    stock_code, description, quantity, invoice_date, unit_price, customer_id, country
                 )
-            ),
-            'hex'
+                order by line_number
+            )
         ) as sha256
     from staged_line
     group by invoice_no

@@ -1,16 +1,14 @@
--- each product that a customer bought, newest first; a line that was a return or a discount is none
+-- The products that a customer bought, the last bought first.
 select
-    retail.canonical_stock_code(stock_code) as stock_code,
+    stock_code,
     max(invoice_date) as last_bought,
     count(distinct invoice_no) as orders,
     sum(quantity) as pieces
-from retail.invoice_line
+from retail.purchase_or_return
 where
     customer_id = %(customer_id)s
-    and quantity > 0
-    and unit_price > 0
-    and not retail.is_excluded_stock_code(stock_code)
-group by retail.canonical_stock_code(stock_code)
+    and is_purchase
+group by stock_code
 order by
     last_bought desc,
     stock_code asc

@@ -10,7 +10,7 @@ from psycopg2.extras import execute_values
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
-from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.database import read_rows, transaction
 
 START = datetime(2011, 1, 1)
 ANNE, BERT, GUEST = 1, 2, None
@@ -123,6 +123,26 @@ def ledger(settings, cutoff=None):
 def test_returns_take_their_quantity_off_earlier_purchases_latest_first(settings, lines, expected):
     sold(settings, *lines)
     assert ledger(settings) == expected
+
+
+def test_every_query_of_purchases_counts_the_same_lines(settings):
+    sold(
+        settings,
+        (0, ANNE, CUP, 6),
+        (1, ANNE, CUP, 1, 0.0),  # a gift
+        (2, ANNE, "post", 1),  # no product
+        (3, ANNE, JAR, 2, 1.0, "C536365"),  # a cancellation that takes nothing off
+        (4, ANNE, "15056bl", 3),
+        (5, ANNE, CUP, -2),
+        (6, BERT, CUP, 1),
+        (7, GUEST, CUP, 4),
+    )
+    purchases = [(CUP, 6), ("15056BL", 3)]
+    assert [(code, pieces) for _, customer, code, pieces, _ in ledger(settings) if customer == ANNE] == purchases
+    lines = [row for row in read_rows(settings, "kept_and_returned", until=at(60)) if row.customer_id == ANNE]
+    assert [(row.stock_code, row.quantity) for row in lines] == [*purchases, (CUP, -2)]
+    shown = read_rows(settings, "shop_purchases", customer_id=ANNE, most=10)
+    assert [(row.stock_code, row.pieces) for row in shown] == purchases[::-1]
 
 
 def test_a_purchase_counts_until_the_instant_that_it_is_taken_back(settings):

@@ -137,6 +137,7 @@ REFUSED = [
     ("ingest", "update ml.model_version set state = 'champion'"),
     ("ingest", "select from ml.publication"),
     ("ingest", "update retail.excluded_stock_code set reason = ''"),
+    ("ingest", "select from retail.purchase_or_return"),
     ("training", "delete from retail.invoice_line"),
     ("training", "insert into ml.publication default values"),
     ("training", "select from raw.quarantined_line"),

@@ -92,6 +92,17 @@ DATA = {
         insert into ops.incident (kind, key, severity, lasts, title, body, since, told_at)
         values ('lists_old', 'lists', 'page', true, 'Lists are old', 'Since: yesterday', now(), now());
     """,
+    14: """
+        insert into ml.experiment (
+            name, hypothesis, kind, share, salt, minimum_effect, power, metric, decides, harm_bound, ends_on_harm,
+            starts_at, started_by
+        ) values (
+            'uplift', 'the lists sell more', 'holdout', 0.1, 'a', 0.05, 0.8, 'average_order_value', 'weekly', 0.02,
+            true, '2010-12-02', 'a person'
+        );
+        insert into ml.experiment_report (experiment, until, figures, sentence)
+        select experiment, '2010-12-09', '{}', 'It is too early to tell.' from ml.experiment;
+    """,
 }
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom
