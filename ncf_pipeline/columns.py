@@ -1,10 +1,10 @@
-"""The one home of column and list names, so that a typing mistake is an error and not a new column."""
+"""The names of columns and lists: a typo in one is an error, not a new column."""
 
 from typing import Final, Literal
 
 
 class InvoiceLines:
-    """The columns that a file of invoices must have, and that `raw` and `retail` keep."""
+    """The columns of an invoice file, and of the tables in `raw` and `retail`."""
 
     INVOICE_NO: Final = "invoice_no"  # text; begins with C on a cancellation
     STOCK_CODE: Final = "stock_code"  # text, in the shop's own spelling
@@ -28,11 +28,11 @@ class InvoiceLines:
 
 
 class Interactions:
-    """A snapshot's interactions: one line of an invoice that counts as a purchase.
+    """A snapshot's interactions: each row is an invoice line that is a purchase.
 
-    `customer_id` is missing on lines without a customer: they count for product popularity and for
-    what is bought together, never for a customer. `returned_at` is the instant at which later
-    returns had taken the whole quantity off again; such a line is an interaction only before it.
+    A guest's line has no `customer_id`: it counts for the popularity of products and for what is bought together, but
+    for no customer. `returned_at` is the instant at which later returns had taken the whole quantity back: from then
+    on, the line is no longer an interaction.
     """
 
     CUSTOMER_ID: Final = "customer_id"  # Int64, missing for a guest
@@ -59,20 +59,20 @@ class Interactions:
 
 
 class Products:
-    """A snapshot's products: the catalogue with the newest good description of each."""
+    """A snapshot's products: each stock code of the catalogue, with its newest good description."""
 
     STOCK_CODE: Final = "stock_code"
     DESCRIPTION: Final = "description"
 
 
 class Lists:
-    """Top-N lists as a table: one row for each list, the rows of one key next to each other."""
+    """Top-N lists as a table: one row for each list; the rows of a key are adjacent."""
 
     AUDIENCE: Final = "audience"  # customer, product or fallback
     KEY: Final = "key"  # 14646, 85123A, United Kingdom, *
     LIST_NAME: Final = "list_name"  # for_you, discover, ...
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
-    # May be left out. A JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
+    # Optional: a JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
     REASONS: Final = "reasons"
 
     ALL: Final = (AUDIENCE, KEY, LIST_NAME, STOCK_CODES)
@@ -94,7 +94,7 @@ LISTS_OF: Final[dict[Audience, tuple[str, ...]]] = {
 }
 
 REASONED_LISTS: Final = LISTS_OF["customer"]
-"""Lists that may have reasons, in the hash field that `reasons_of` names."""
+"""Lists that may have reasons; `reasons_of` names their hash field."""
 
 BOUGHT: Final = "bought"
 GOES_WITH: Final = "goes_with"
@@ -106,7 +106,7 @@ TASTE: Final = "taste"
 
 
 def reasons_of(list_name: str) -> str:
-    """The hash field beside a list that holds its reasons."""
+    """The name of the hash field that holds a list's reasons."""
     return f"{list_name}_reasons"
 
 

@@ -1,37 +1,37 @@
 """Every error that this package raises on purpose.
 
     NcfError
-     ├── SettingsError      a setting is missing or makes no sense
-     ├── ServiceError       an embedded server did not start, or died
+     ├── SettingsError      a setting is missing or not valid
+     ├── ServiceError       an embedded server did not start, or stopped
      ├── RunError           a run in Airflow failed
-     ├── InputError         a file, a row or an argument that cannot be used
-     ├── QualityError       data broke a critical rule as a whole
-     ├── DatabaseError      Postgres refused, or is not there
-     ├── ListStoreError     Redis refused, or is not there
-     │    └── GoneError            it holds a publication no longer, or only parts of it
-     ├── ArtifactError      a model or a snapshot is missing or damaged
-     │    ├── DamagedModelError    a part of it is missing, or is not what was written
-     │    └── OutdatedModelError   it is whole, but this version of the package computes other features
-     ├── SupersededError    another version was made to serve meanwhile
+     ├── InputError         a file, a row or an argument cannot be used
+     ├── QualityError       data broke a critical rule, so none of it was used
+     ├── DatabaseError      Postgres cannot be reached, or refused a statement
+     ├── ListStoreError     Redis cannot be reached, or refused a command
+     │    └── GoneError            Redis no longer holds a publication, or holds only parts of it
+     ├── ArtifactError      a model or a snapshot is missing or damaged, or the artifact store refused
+     │    ├── DamagedModelError    a file of a model is missing, or its content is not what was written
+     │    └── OutdatedModelError   a model is whole, but this version of the package computes other features
+     ├── SupersededError    another version became the champion meanwhile
      ├── ChangedMeanwhileError   what the lists depend on changed during every try
      ├── ErasureError       something still names an erased customer
-     └── TrainingError      training cannot give a usable model
+     └── TrainingError      training did not return a usable model
 
-The message is one line for a person: what is wrong, where, and what to do. A vendor's error
-is translated once, at the adapter that met it, with `raise ... from`.
+The message is one line for a person: what is wrong, where, and what to do. The adapter that meets a vendor's error
+translates it once, with `raise ... from`.
 """
 
 
 class NcfError(Exception):
-    """Base of all. The command line prints it as one line and exits with 1."""
+    """Base of all of them. A command prints it as one line and exits with 1."""
 
 
 class SettingsError(NcfError):
-    """A setting is missing or makes no sense."""
+    """A setting is missing or not valid."""
 
 
 class ServiceError(NcfError):
-    """An embedded server did not start, or died."""
+    """An embedded server did not start, or stopped."""
 
 
 class RunError(NcfError):
@@ -39,15 +39,15 @@ class RunError(NcfError):
 
 
 class InputError(NcfError):
-    """A file, a row or an argument that cannot be used."""
+    """A file, a row or an argument cannot be used."""
 
 
 class QualityError(NcfError):
-    """Data broke a critical rule as a whole, so none of it was taken.
+    """Data broke a critical rule, so none of it was used.
 
     Args:
         message: one line.
-        details: what on-call should see beside it, such as examples and where to look; some lines of text.
+        details: more lines for the alert, such as examples and where to look.
     """
 
     def __init__(self, message: str, details: str | None = None) -> None:
@@ -56,23 +56,23 @@ class QualityError(NcfError):
 
 
 class DatabaseError(NcfError):
-    """Postgres refused, or is not there."""
+    """Postgres cannot be reached, or refused a statement."""
 
 
 class ListStoreError(NcfError):
-    """Redis refused, or is not there."""
+    """Redis cannot be reached, or refused a command."""
 
 
 class GoneError(ListStoreError):
-    """Redis holds a publication no longer, or only parts of it."""
+    """Redis no longer holds a publication, or holds only parts of it."""
 
 
 class ArtifactError(NcfError):
-    """A model or a snapshot is missing or damaged."""
+    """A model or a snapshot is missing or damaged, or the artifact store refused."""
 
 
 class DamagedModelError(ArtifactError):
-    """A part of a model is missing, or is not what was written."""
+    """A file of a model is missing, or its content is not what was written."""
 
 
 class OutdatedModelError(ArtifactError):
@@ -80,7 +80,7 @@ class OutdatedModelError(ArtifactError):
 
 
 class SupersededError(NcfError):
-    """Another version was made to serve meanwhile, so that this one's lists must not be published."""
+    """Another version became the champion meanwhile, so this one's lists must not be published."""
 
 
 class ChangedMeanwhileError(NcfError):
@@ -88,8 +88,8 @@ class ChangedMeanwhileError(NcfError):
 
 
 class ErasureError(NcfError):
-    """A customer was to be erased, and something still names them."""
+    """Something still names a customer after their erasure."""
 
 
 class TrainingError(NcfError):
-    """Training cannot give a usable model."""
+    """Training did not return a usable model."""
