@@ -1,8 +1,8 @@
-"""Who was erased: a keyed hash of each, so that an old file brings nobody back. Nobody can be read from it.
+"""Who was erased: a keyed hash of each customer, so that an old file brings nobody back and the hash names nobody.
 
-Erasing and whatever reads or writes customers keep out of each other's way by a lock in Postgres: many may share it,
-an erasure has it alone. It only ever tries for it and never queues, because a run that holds it may ask for it again
-on another connection, and would wait for an erasure that waits for that run.
+A lock in Postgres keeps an erasure apart from everything that reads or writes customers: those share the lock, an
+erasure holds it alone. An erasure tries for the lock again and again instead of queueing for it. Otherwise a run that
+holds the lock, and asks for it once more on another connection, would wait for an erasure that waits for that run.
 """
 
 import hashlib
@@ -19,10 +19,21 @@ import psycopg2
 
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, transaction
-from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 
-__all__ = ["Erased", "alone", "customer_hash", "hold_off", "kept_out", "key_check", "key_of", "known_erased"]
+__all__ = [
+    "Erased",
+    "Mark",
+    "alone",
+    "check_key",
+    "customer_hash",
+    "hold_off",
+    "kept_out",
+    "key_check",
+    "key_of",
+    "known_erased",
+    "masked",
+]
 
 _LOCK = 0x65726173  # "eras"
 _PATIENCE_SECONDS = 0.2
@@ -30,11 +41,11 @@ _PATIENCE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Mark:
-    """What is known of somebody who was erased.
+    """What is stored about an erased customer.
 
     Attributes:
-        until: by the shop's clock; what they bought from then on is a new customer's.
-        without_country: whether their lines have lost their country too.
+        until: on the shop's clock; purchases from then on are a new customer's.
+        without_country: whether the country of their lines was erased too.
     """
 
     until: datetime
@@ -42,11 +53,11 @@ class Mark:
 
 
 class Erased:
-    """Tells who was erased, among customers that something still names.
+    """The erased customers, known only by their hashes.
 
     Args:
         marks: by the customer's hash.
-        key: of the hashes; not needed where nobody was erased.
+        key: of the hashes; may be empty if nobody was erased.
     """
 
     def __init__(self, marks: dict[str, Mark], key: bytes) -> None:
@@ -57,36 +68,36 @@ class Erased:
         return bool(self._marks)
 
     def among(self, customers: Iterable[int]) -> dict[int, Mark]:
-        """Those of some customers who were erased."""
+        """The erased ones among some customers, with their marks."""
         if not self._marks:
             return {}
         hashes = {customer: customer_hash(self._key, customer) for customer in customers}
         return {customer: self._marks[each] for customer, each in hashes.items() if each in self._marks}
 
     def gone(self, customers: Iterable[int], as_of: datetime) -> set[int]:
-        """Those whom purchases before an instant cannot make a customer again: all that they had was erased."""
+        """The erased ones among some customers who have no purchase left before `as_of`: all of those were erased."""
         return {customer for customer, mark in self.among(customers).items() if mark.until >= as_of}
 
 
 def customer_hash(key: bytes, customer_id: int) -> str:
-    """HMAC-SHA256 of an id. A salt beside it would not do: the ids of a shop are few enough to try them all."""
+    """HMAC-SHA256 of an id. A salted hash would not do: a shop has so few ids that anybody could try them all."""
     return hmac.new(key, f"customer:{customer_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def key_check(key: bytes) -> str:
-    """Tells one key from another, and nothing else of it."""
+    """A short text that differs between keys and reveals nothing else about them."""
     return hmac.new(key, b"key check", hashlib.sha256).hexdigest()[:16]
 
 
 def key_of(settings: Settings, *, make: bool = False) -> bytes:
-    """The key of the hashes: `NCF_ERASURE_KEY`, else the one that was made before in `NCF_HOME/secrets`.
+    """The key of the hashes: `NCF_ERASURE_KEY`, or else the file in `NCF_HOME/secrets`.
 
     Args:
-        settings: of this run.
-        make: makes one where there is none.
+        settings: `erasure_key` and `home` count.
+        make: writes a new key to that file if there is none.
 
     Raises:
-        SettingsError: there is none, or its file cannot be read or written.
+        SettingsError: there is no key, or its file cannot be read or written.
     """
     if settings.erasure_key is not None:
         return settings.erasure_key.get_secret_value().encode()
@@ -99,78 +110,89 @@ def key_of(settings: Settings, *, make: bool = False) -> bytes:
                 file.write(secrets.token_urlsafe(32))
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileExistsError):  # two at once: the first one's counts
+            with suppress(FileExistsError):  # if two processes make a key at once, the first one's stays
                 os.link(new, path)
             new.unlink()
         return path.read_text().strip().encode()
     except FileNotFoundError as error:
         raise SettingsError(
-            f"Customers were erased, and the key that knows them again is neither in NCF_ERASURE_KEY nor at {path}: "
-            "put it back, or an old file would bring them back."
+            f"Customers were erased, and the key that recognises them is neither in NCF_ERASURE_KEY nor at {path}. "
+            "Restore the key: without it, an old file would bring those customers back."
         ) from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be used: {error.strerror}. Correct it, or set NCF_ERASURE_KEY.") from error
 
 
 def known_erased(connection: Connection, settings: Settings) -> Erased:
-    """Everybody who was erased so far.
+    """All customers who were erased so far.
 
     Raises:
-        SettingsError: somebody was, and the key is missing or another one.
+        SettingsError: somebody was erased, and the key is missing or not the one of the erasure.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(query("erasures"))
-        rows = cursor.fetchall()
+    rows = query_rows(connection, "erasures")
     if not rows:
         return Erased({}, b"")
     key = key_of(settings)
-    check_key(key, {check for _, check, _, _ in rows})
-    return Erased({each: Mark(until, without_country) for each, _, until, without_country in rows}, key)
+    check_key(key, {row.key_check for row in rows})
+    return Erased({row.customer_hash: Mark(until=row.until, without_country=row.without_country) for row in rows}, key)
 
 
 def check_key(key: bytes, checks: Iterable[str]) -> None:
-    """Makes sure that a key is the one that hashes were made with.
+    """Makes sure that a key is the one that the stored hashes were made with.
+
+    Args:
+        key: of this installation.
+        checks: from `key_check`, as stored with the hashes.
 
     Raises:
-        SettingsError: it is another one.
+        SettingsError: it is another key.
     """
     if set(checks) - {key_check(key)}:
         raise SettingsError(
-            "NCF_ERASURE_KEY is not the key that customers were erased with: set that one, or they would come back."
+            "NCF_ERASURE_KEY is not the key that customers were erased with. Set that key: with another one, an old "
+            "file would bring those customers back."
         )
 
 
 def hold_off(connection: Connection) -> None:
-    """Lets no erasure begin until the transaction ends; waits for one that has begun."""
+    """Lets no erasure begin until the transaction ends. If one is running, waits for its end."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock_shared(%s)", (_LOCK,))
 
 
 @contextmanager
 def kept_out(settings: Settings) -> Iterator[Erased]:
-    """Lets no erasure begin while the block runs; gives who was erased before.
+    """Lets no erasure begin while the block runs, and yields the customers who were erased before.
 
-    For what is written of things that were read long ago, such as a model after its training.
+    For writing what was made of data that was read long ago, such as a model after its training.
+
+    Raises:
+        SettingsError: somebody was erased, and the key is missing or not the one of the erasure.
+        DatabaseError: Postgres cannot be reached, or refused.
     """
     with transaction(settings) as connection:
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_lock_shared(%s)", (_LOCK,))
         erased = known_erased(connection, settings)
-        # The connection keeps the lock until it ends. A transaction open for minutes would be in the way of others.
+        # The connection keeps the lock until it ends; a transaction that is open for minutes would block others.
         connection.commit()
         yield erased
 
 
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
-    """Waits until nobody reads or writes customers, and lets nobody while the block runs."""
+    """Waits until nothing reads or writes customers, and keeps everything else waiting while the block runs.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached, or refused.
+    """
     with transaction(settings) as connection:
         while True:
             with connection.cursor() as cursor:
                 cursor.execute("select pg_try_advisory_lock(%s)", (_LOCK,))
-                (mine,) = cursor.fetchone() or (False,)
+                (locked,) = cursor.fetchone() or (False,)
             connection.commit()
-            if mine:
+            if locked:
                 break
             time.sleep(_PATIENCE_SECONDS)
         yield
@@ -179,5 +201,11 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 def masked(customer_id: str) -> str:
-    """A customer's id as far as logs and messages may tell it, always the same part of it: 14646 is ***46."""
+    """A customer's id as logs and messages may show it: always the same part of it.
+
+    >>> masked("14646")
+    '***46'
+    >>> masked("46")
+    '***'
+    """
     return f"***{customer_id[-2:]}" if len(customer_id) > 2 else "***"

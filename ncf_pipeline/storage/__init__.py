@@ -1,1 +1,1 @@
-"""Postgres, files in the artifact store, and the resources that come with the package."""
+"""Postgres, files in the artifact store, and the files that come with the package."""

@@ -1,4 +1,4 @@
-"""Postgres: connections, and a vendor's errors said once in our words."""
+"""Postgres: transactions, rows by name, and psycopg2's errors translated into ours."""
 
 import io
 from collections.abc import Iterator
@@ -32,11 +32,11 @@ Record = TypeVar("Record")
 
 @contextmanager
 def transaction(settings: Settings) -> Iterator[Connection]:
-    """A connection whose work is committed at the end of the block, or rolled back whole.
+    """Opens a connection, commits at the end of the block, and rolls everything back if the block raises.
 
     Raises:
-        SettingsError: no database is set and the embedded one does not run.
-        DatabaseError: Postgres cannot be reached or refused a statement.
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached, or refused a statement.
     """
     url = settings.database()
     try:
@@ -51,7 +51,7 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     except psycopg2.errors.InvalidSchemaName as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.Error as error:
-        raise DatabaseError(f"Postgres: {one_line(error)}. Nothing of this step was kept.") from error
+        raise DatabaseError(f"Postgres: {one_line(error)}. The step was rolled back.") from error
     finally:
         connection.close()
 
@@ -144,16 +144,26 @@ def _record(kind: type[Record], row: Any) -> Record:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of a vendor's message, without its full stop."""
+    """The first line of a vendor's message, without its full stop; the error's class if there is no message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
 
 
 def fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
-    """Rows of a statement, in its order, copied out of Postgres as a table: for millions of them."""
+    """Copies the rows of a statement out of Postgres, in their order: made for millions of rows.
+
+    Args:
+        connection: of the open transaction.
+        statement: SQL text.
+        schema: the columns' names and types, in the statement's order.
+        parameters: the statement's placeholders.
+
+    Returns:
+        A table with the columns of `schema`.
+    """
     content = io.BytesIO()
     with connection.cursor() as cursor:
-        # Timestamps come in the way that is asked for, not in that of the server's settings.
+        # The server's own settings might write timestamps in another way.
         cursor.execute("set local datestyle to 'ISO'")
         bound = cursor.mogrify(statement, parameters).decode()
         cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, header, force_quote *)", content)

@@ -1,4 +1,4 @@
-"""Files in the artifact store: whole or not there."""
+"""Files in the artifact store: a reader finds a whole file or none."""
 
 import posixpath
 import sys
@@ -14,15 +14,14 @@ from ncf_pipeline.errors import ArtifactError
 
 @contextmanager
 def new_file(url: str, *, advice: str = "Is there room, and may this user write there?") -> Iterator[IO[bytes]]:
-    """A file to write; it has its name once the block has ended well, and takes the place of one that had it.
+    """Opens a file to write. It gets its name, and replaces an older file, only when the block ends without an error.
 
     Args:
-        url: of the file; its folder is made.
-        advice: what the error says at its end.
+        url: of the file; missing folders are created.
+        advice: the end of the error's message.
 
     Raises:
-        ArtifactError: the artifact store refused. What else goes wrong in the block is not of the store, and stays
-            what it is.
+        ArtifactError: the artifact store refused. An error of the block itself is raised unchanged.
     """
     with _translated(url, advice):
         filesystem, path = fsspec.core.url_to_fs(url)
@@ -40,22 +39,25 @@ def new_file(url: str, *, advice: str = "Is there room, and may this user write 
 
 
 def list_files(url: str) -> dict[str, datetime | None]:
-    """All files below a folder, by their path in it, and when each was written, where the store tells.
+    """Lists the files below a folder.
+
+    Returns:
+        When each file was written, by its path in the folder; None if the store does not say.
 
     Raises:
         ArtifactError: the artifact store cannot be reached, or refused.
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.invalidate_cache()  # of what other processes wrote since
-        found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
+        filesystem.invalidate_cache()  # other processes may have written files since
+        files: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be listed: {error}. Is the artifact store there?") from error
-    return {posixpath.relpath(name, path): _written_at(details) for name, details in found.items()}
+        raise ArtifactError(f"{url} cannot be listed: {error}. Can the artifact store be reached?") from error
+    return {posixpath.relpath(name, path): _written_at(details) for name, details in files.items()}
 
 
 def file_exists(url: str) -> bool:
-    """Whether there is a file.
+    """Whether a file exists.
 
     Raises:
         ArtifactError: the artifact store cannot be reached, or refused.
@@ -64,11 +66,11 @@ def file_exists(url: str) -> bool:
         filesystem, path = fsspec.core.url_to_fs(url)
         return bool(filesystem.exists(path))
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be looked up: {error}. Is the artifact store there?") from error
+        raise ArtifactError(f"{url} cannot be looked up: {error}. Can the artifact store be reached?") from error
 
 
 def remove_file(url: str) -> None:
-    """Removes a file, if it is there.
+    """Removes a file if it exists.
 
     Raises:
         ArtifactError: the artifact store cannot be reached, or refused.
@@ -82,12 +84,12 @@ def remove_file(url: str) -> None:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """What fsspec and the clients below it raise when a store cannot be reached, or refuses."""
+    """The errors that fsspec and its clients raise if a store cannot be reached, or refuses."""
     return (OSError, ImportError, ValueError, *_vendor_errors())
 
 
 def _vendor_errors() -> tuple[type[Exception], ...]:
-    # s3fs passes on what botocore says of a store that is away or of credentials that are missing.
+    # s3fs passes on botocore's errors if a store cannot be reached or credentials are missing.
     botocore = sys.modules.get("botocore.exceptions")
     return (botocore.BotoCoreError,) if botocore else ()
 

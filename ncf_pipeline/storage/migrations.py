@@ -1,7 +1,7 @@
 """Forward-only migrations: `sql/migrations/NNNN_title.sql`, each applied once, in order.
 
-A migration and its record are one transaction, and an advisory lock lets two appliers at once wait
-for each other. See docs/adr/0001-migrations.md for why this is no library.
+A migration and its record are one transaction. If two processes migrate at once, an advisory lock lets one wait for
+the other. docs/adr/0001-migrations.md says why this is not a library.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from ncf_pipeline.storage.database import Connection, one_line, transaction
 from ncf_pipeline.storage.resources import resource
 
 ROLES = ("ncf_ingest", "ncf_training", "ncf_publishing", "ncf_reading")
-"""Of `sql/roles.sql`."""
+"""The roles of `sql/roles.sql`."""
 
-_LOCK = 0x6E6366  # "ncf": any number, as long as every applier takes the same
+_LOCK = 0x6E6366  # "ncf"; every process must take the same number
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Hash of the text: an applied migration is never edited."""
+        """SHA-256 of the text, to notice that an applied migration was edited."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def migrations() -> list[Migration]:
-    """All migrations, in the order in which they are applied."""
+    """All migrations, in the order of their application."""
     files = sorted(resource("sql", "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
     return [Migration(file.stem, file.read_text()) for file in files]
 
@@ -46,7 +46,9 @@ def migrate(settings: Settings) -> list[str]:
         Names of the migrations that were applied; empty if there was nothing to do.
 
     Raises:
-        DatabaseError: a migration failed (the ones before it stay), or an applied one was edited.
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: a migration failed (the earlier ones stay applied), an applied one was edited, or the database
+            is of a newer version.
     """
     applied: list[str] = []
     while True:
@@ -64,24 +66,25 @@ def migrate(settings: Settings) -> list[str]:
 
 
 def apply_roles(settings: Settings) -> list[str]:
-    """Makes the roles of `sql/roles.sql` where they are missing, and grants each what stands there, and nothing else.
+    """Creates the missing roles of `sql/roles.sql`, and grants each role exactly what that file says.
 
     Returns:
         The roles' names.
 
     Raises:
-        DatabaseError: the schema is not the newest, or the settings' own role may not do it.
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: the schema is not the newest, or the role in the database's URL may not create roles.
     """
     with transaction(settings) as connection:
         if _next_migration(connection) is not None:
-            raise DatabaseError("Roles are granted on the newest schema. Run `ncf-pipeline migrate` first.")
+            raise DatabaseError("The roles need the newest schema. Run `ncf-pipeline migrate` first.")
         with connection.cursor() as cursor:
             try:
                 cursor.execute(resource("sql", "roles.sql").read_text())
             except psycopg2.errors.InsufficientPrivilege as error:
                 raise DatabaseError(
-                    f"Roles were not made: {one_line(error)}. Run `ncf-pipeline migrate --roles` once with an "
-                    "NCF_DATABASE_URL whose role may create roles; after that the owner of the schema is enough."
+                    f"The roles were not created: {one_line(error)}. Run `ncf-pipeline migrate --roles` once with an "
+                    "NCF_DATABASE_URL whose role may create roles; later runs need only the owner of the schema."
                 ) from error
     return list(ROLES)
 
@@ -98,10 +101,12 @@ def _next_migration(connection: Connection) -> Migration | None:
     known = migrations()
     newer = sorted(set(applied) - {migration.name for migration in known})
     if newer:
-        raise DatabaseError(f"The database has migration {newer[-1]}, which this version does not know: upgrade.")
+        raise DatabaseError(
+            f"The database has migration {newer[-1]}, which this version does not know: upgrade the package."
+        )
     for migration in known:
         if migration.name not in applied:
             return migration
         if applied[migration.name] != migration.sha256:
-            raise DatabaseError(f"Migration {migration.name} was edited after it was applied: restore its text.")
+            raise DatabaseError(f"Migration {migration.name} was edited after it was applied: restore its file.")
     return None

@@ -1,4 +1,4 @@
-"""Which code runs here, so that a model can be traced to it."""
+"""Which code runs, so that a model can be traced to it."""
 
 import hashlib
 import subprocess
@@ -15,11 +15,11 @@ _GIT_SECONDS = 10
 
 @cache
 def code() -> dict[str, Any]:
-    """The code of this process.
+    """The code of this process, as JSON that is stored with each model version.
 
     Returns:
-        `package_version`; `sha256` over all of the package's Python files and queries, edits that nobody committed
-        included; `commit` of the checkout it runs from, None where it is installed or git is not there.
+        `package_version`; `sha256` over all Python files and queries of the package, uncommitted edits included;
+        `commit` of the checkout, None if the package is installed or git is missing.
     """
     digest = hashlib.sha256()
     queries = resource("sql", "queries")
@@ -32,7 +32,7 @@ def code() -> dict[str, Any]:
 
 
 def _commit(root: Path) -> str | None:
-    if not (root / ".git").exists():  # installed, perhaps below a repository that is not ours
+    if not (root / ".git").exists():  # installed, perhaps inside somebody else's repository
         return None
     try:
         command = ["git", "-C", str(root), "rev-parse", "HEAD"]

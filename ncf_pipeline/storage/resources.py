@@ -1,6 +1,6 @@
-"""The files that come with the package but are not Python: SQL, expectations, DAGs.
+"""The package's files that are not Python: SQL, expectations, DAGs, the runbook.
 
-In a checkout they are top-level folders; in an installed wheel they lie in `ncf_pipeline/_resources`.
+A checkout has them in top-level folders, an installed wheel in `ncf_pipeline/_resources`.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ _ROOT = _PACKAGE / "_resources" if (_PACKAGE / "_resources").is_dir() else _PACK
 
 
 def resource(*parts: str) -> Path:
-    """The path of a file or folder that comes with the package, e.g. `resource("sql", "migrations")`."""
+    """The path of such a file or folder, as in `resource("sql", "migrations")`."""
     return _ROOT.joinpath(*parts)
 
 

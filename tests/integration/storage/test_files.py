@@ -31,9 +31,9 @@ def test_a_store_that_refuses_is_one_line_with_advice(tmp_path):
     (tmp_path / "file").write_text("")
 
     def write():
-        with new_file(f"file://{tmp_path}/file/list.txt", advice="The lists before still serve."):
+        with new_file(f"file://{tmp_path}/file/list.txt", advice="The previous lists stay live."):
             pass
 
-    with pytest.raises(ArtifactError, match=r"was not written: .*The lists before still serve\.") as caught:
+    with pytest.raises(ArtifactError, match=r"was not written: .*The previous lists stay live\.") as caught:
         write()
     assert "\n" not in str(caught.value)
