@@ -1,1 +1,1 @@
-"""What is kept: snapshots, versions, artifacts, publications, and who was live when."""
+"""What is stored: snapshots, model versions and their artifacts, publications, and which lists were live when."""

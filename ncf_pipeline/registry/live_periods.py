@@ -1,8 +1,8 @@
-"""What was live when, and what it did: `ml.live_period`, `ml.live_performance`, `ml.drift_report`.
+"""Which lists were live when, and how they performed: `ml.live_period`, `ml.live_performance`, `ml.drift_report`.
 
-Two clocks. The one on the wall says who served when. The shop's, on which purchases have their instants, says which
-lists a purchase is an answer to; where past days are replayed, the two are years apart. Migration 0009 has the rule
-by which a period begins.
+There are two clocks. Wall-clock time says when a publication was live. The shop's clock, by which purchases are dated,
+says which lists a purchase answers. If past days are replayed, the two are years apart. Migration 0009 says when a
+period begins on each.
 """
 
 import json
@@ -25,20 +25,20 @@ from ncf_pipeline.storage.resources import query
 
 @dataclass(frozen=True)
 class LivePeriod:
-    """One publication, for as long as it was what shoppers saw.
+    """A period in which one publication was live without interruption.
 
     Attributes:
         period: its number, ascending.
         number: of the publication.
-        version: whose lists.
-        as_of: first instant whose purchases the lists do not know.
-        url: the lists, as Parquet.
-        began_by: `publication`, or `flip` where the pointer went back or forward to lists that were still held.
-        began_at: on the wall.
-        ended_at: likewise; None while it is live.
+        version: of the model that made the lists.
+        as_of: the first instant whose purchases the lists do not know.
+        url: of the lists, a Parquet file.
+        began_by: `publication`, or `flip` if the pointer moved to lists that Redis still held.
+        began_at: in wall-clock time.
+        ended_at: in wall-clock time; None while it is live.
         answers_from: on the shop's clock: the first instant whose purchases these lists answer.
-        experiment: whose groups the lists were made for, if any.
-        answers_until: the first that they do not answer any more; None while they are live.
+        experiment: number of the experiment for whose groups the lists were made, if there was one.
+        answers_until: on the shop's clock: the first instant that they no longer answer; None while they are live.
     """
 
     period: int
@@ -55,15 +55,22 @@ class LivePeriod:
 
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
-    """Who was live when, oldest first; without a gap."""
+    """All live periods, oldest first; each begins where the one before it ends."""
     return read_records(settings, LivePeriod, "live_periods")
 
 
 def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
     """The lists of some customers, as they were published.
 
+    Args:
+        period: in which the lists were live.
+        customers: ids; those without a list have no row.
+
+    Returns:
+        Columns of `columns.Lists`, without reasons.
+
     Raises:
-        ArtifactError: they are no longer kept, or damaged.
+        ArtifactError: the lists' file is gone or damaged, or the store cannot be reached.
     """
     wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
     columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
@@ -71,14 +78,14 @@ def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
         with fsspec.open(period.url) as file:
             lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
     except store_errors() as error:
-        raise ArtifactError(f"the lists of p{period.number:06d} cannot be read: {error}") from error
+        raise ArtifactError(f"The lists of p{period.number:06d} cannot be read: {error}.") from error
     return lists
 
 
 def record_flip(settings: Settings, number: int) -> None:
-    """Notes that a publication is live again.
+    """Records that a publication is live again. Calling it twice changes nothing.
 
-    Said twice, it is noted once. A new publication needs no word: the database notes it by a trigger.
+    A new publication needs no call: a trigger in the database records it.
 
     Raises:
         DatabaseError: there is no such publication.
@@ -87,27 +94,27 @@ def record_flip(settings: Settings, number: int) -> None:
 
 
 def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:
-    """Keeps `model.certainty.Certainty.counts` of a publication's lists; None where nobody counted."""
+    """Stores the counts of a publication's `model.lists.certainty.Certainty`; None if they were not counted."""
     write(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
 
 
 def certainty(settings: Settings, number: int) -> list[int] | None:
-    """What was counted of a publication's lists; None where nobody did."""
+    """The counts that `record_certainty` stored of a publication; None if they were not counted."""
     rows = read_rows(settings, "certainty", number=number)
     return rows[0].certainty if rows else None
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What a retrain found at its beginning; one row of `ml.drift_report`.
+    """What a retrain measured of the live lists when it began; one row of `ml.drift_report`.
 
     Attributes:
         snapshot_id: of the retrain.
-        period: what was live at the end of the window.
-        bought_from: the window, on the shop's clock: all that was bought in `[bought_from, bought_until)`.
+        period: number of the period that was live at the end of the window.
+        bought_from: the window on the shop's clock: what was bought in `[bought_from, bought_until)`.
         bought_until: see `bought_from`.
-        figures: every number and threshold.
-        findings: what is beyond a threshold, in words.
+        figures: JSON: every number and threshold.
+        findings: what exceeds a threshold, in words.
     """
 
     snapshot_id: str
@@ -120,7 +127,7 @@ class DriftReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LivePerformance:
-    """What one recommender's lists did in a slice of a live period, on one question; from `ml.live_performance`.
+    """How one recommender performed in a slice of a live period, on one question; from `ml.live_performance`.
 
     Attributes:
         bought_from: the slice, on the shop's clock: what was bought in `[bought_from, bought_until)`.
@@ -164,8 +171,8 @@ class PeriodPerformance(LivePerformance):
     """As it is recorded.
 
     Attributes:
-        period: see `LivePeriod`.
-        place: among the rows of its slice, in the order in which they are shown.
+        period: number of the `LivePeriod`.
+        place: position among the rows of its slice, in the order in which they are shown.
     """
 
     period: int
@@ -177,7 +184,7 @@ class PublicationPerformance(LivePerformance):
     """As it is read.
 
     Attributes:
-        version: whose lists were live.
+        version: of the model that made the lists.
         number: of their publication.
     """
 
@@ -193,12 +200,12 @@ class PublicationPerformance(LivePerformance):
 
 
 def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[PeriodPerformance]) -> None:
-    """Keeps a report, and what the lists of its window did, in place of an earlier try's; in one transaction.
+    """Stores a report and the performance in its window, in place of an earlier try's, in one transaction.
 
     Args:
         settings: whose registry.
         report: of the window.
-        rows: what the lists of the window did.
+        rows: how the lists that were live in the window performed.
     """
     kept = {**vars(report), "figures": json.dumps(report.figures), "findings": list(report.findings)}
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -209,16 +216,16 @@ def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[P
 
 
 def drift_reports(settings: Settings) -> list[DriftReport]:
-    """What was found so far, oldest window first."""
+    """All drift reports, oldest window first."""
     return read_records(settings, DriftReport, "drift_reports")
 
 
 def performance(settings: Settings, version: int | None = None) -> list[PublicationPerformance]:
-    """What lists did while they were live: a row for each slice, question and recommender, oldest first.
+    """How lists performed while they were live: a row for each slice, question and recommender, oldest first.
 
     Args:
         settings: whose registry.
-        version: only lists of this one.
+        version: returns only this version's lists; all if None.
     """
     rows = read_records(settings, PublicationPerformance, "live_performance")
     return [row for row in rows if version is None or row.version == version]

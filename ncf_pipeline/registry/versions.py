@@ -28,7 +28,25 @@ from ncf_pipeline.storage.resources import query
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One row of `ml.model_version`."""
+    """One row of `ml.model_version`.
+
+    Attributes:
+        version: its number.
+        state: `candidate`, `champion`, `retired` or `held`.
+        snapshot_id: of the snapshot that it was trained on.
+        cutoff: the first instant that the served model has not seen.
+        holdout_start: the first instant of the holdout that the backtest was evaluated on.
+        config: JSON: network, training and evaluation settings.
+        requested_by: a person, or what triggered the run.
+        url: of the refit's artifact; None before there is one.
+        created_at: when its run opened it.
+        promoted_at: when it first became the champion.
+        parent: the champion when its run began.
+        code: JSON: what `provenance.code` returned when its run began.
+        retired_at: when another version took its place.
+        withdrawn_at: when somebody rolled back from it to an earlier version.
+        pruned_at: when the files of its model were removed.
+    """
 
     version: int
     state: str
@@ -41,24 +59,31 @@ class ModelVersion:
     created_at: datetime
     promoted_at: datetime | None
     parent: int | None
-    """The champion when its run began."""
     code: dict[str, Any] | None
-    """What `provenance.code` gave then."""
     retired_at: datetime | None
     withdrawn_at: datetime | None
-    """Since when people have gone back from it to an earlier one."""
     pruned_at: datetime | None
-    """Since when its model is gone."""
 
     @property
     def name(self) -> str:
-        """As people write it: v7."""
+        """The version as people write it, such as v7."""
         return f"v{self.version}"
 
 
 @dataclass(frozen=True)
 class Publication:
-    """One row of `ml.publication`."""
+    """One row of `ml.publication`.
+
+    Attributes:
+        number: of the publication.
+        version: of the model that made its lists.
+        as_of: the first instant whose purchases the lists do not know.
+        url: of the lists as published, a Parquet file.
+        customers: with a list.
+        products: with a list.
+        published_at: when it went live.
+        experiment: number of the experiment for whose groups the lists were made, if there was one.
+    """
 
     number: int
     version: int
@@ -68,7 +93,6 @@ class Publication:
     products: int
     published_at: datetime
     experiment: int | None = None
-    """Whose groups its lists were made for."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +199,20 @@ def open_version(
     config: dict[str, Any],
     requested_by: str,
 ) -> int:
-    """A version for this run: a new one, or the one that an earlier try of the same run opened."""
+    """Opens a version for a run. A second try of the same run gets the version of the first.
+
+    Args:
+        settings: whose registry.
+        run_key: identifies the run, such as an Airflow run id.
+        snapshot_id: of the snapshot that the run trains on.
+        cutoff: the first instant that the served model will not have seen.
+        holdout_start: the first instant of the holdout.
+        config: JSON-able network, training and evaluation settings.
+        requested_by: a person, or what triggered the run.
+
+    Returns:
+        The version's number.
+    """
     with transaction(settings) as connection:
         _set_actor(connection, requested_by, f"run {run_key}")
         (opened,) = query_rows(
@@ -198,10 +235,10 @@ def model_version(settings: Settings, version: int) -> ModelVersion:
     Raises:
         InputError: there is no such version.
     """
-    found = [entry for entry in model_versions(settings) if entry.version == version]
-    if not found:
-        raise InputError(f"There is no model version {version}: `ncf-pipeline models` lists them.")
-    return found[0]
+    for entry in model_versions(settings):
+        if entry.version == version:
+            return entry
+    raise InputError(f"There is no model version {version}: `ncf-pipeline models` lists them.")
 
 
 def model_versions(settings: Settings) -> list[ModelVersion]:
@@ -210,20 +247,23 @@ def model_versions(settings: Settings) -> list[ModelVersion]:
 
 
 def champion(settings: Settings) -> ModelVersion | None:
-    """The version that serves, if any."""
+    """The version that serves; None before the first promotion."""
     return next((entry for entry in model_versions(settings) if entry.state == "champion"), None)
 
 
 def incumbent(settings: Settings, *, holdout_start: datetime, before_version: int) -> ModelVersion | None:
-    """Whom the gate compares with: the newest promoted version that has not seen the holdout.
+    """The version that the gate compares a candidate with: the newest promoted one that has not seen the holdout.
 
-    A version that people went back from is none, unless it serves again: whoever found it bad does not want the next
-    one to be measured by it.
+    A version that was rolled back is not used for comparison, unless it serves again: it was found to be bad, so a
+    candidate need not be as good as it. Nor is a version whose model was pruned.
 
     Args:
         settings: whose registry.
-        holdout_start: an incumbent's own cutoff is not later than this.
-        before_version: the candidate; only versions before it count.
+        holdout_start: the incumbent's cutoff is at this instant or earlier.
+        before_version: number of the candidate; the incumbent's is lower.
+
+    Returns:
+        The version; None if there is no such version.
     """
     return next(
         (
@@ -240,13 +280,13 @@ def incumbent(settings: Settings, *, holdout_start: datetime, before_version: in
 
 
 def batches(settings: Settings, version: int) -> list[int] | None:
-    """Ids of the batches whose lines a version's snapshot has; None if nobody noted them."""
+    """Ids of the batches whose lines are in a version's snapshot; None if they were not recorded."""
     rows = read_rows(settings, "model_batches", version=version)
     return rows[0].batches if rows else None
 
 
 def record_evaluation(settings: Settings, version: int, scores: list[Scores]) -> None:
-    """Replaces the evaluation of a version."""
+    """Stores the scores of a version's backtest, in place of an earlier try's."""
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("delete_evaluation"), {"version": version})
         rows = [{"version": version, "place": place, **score.as_dict()} for place, score in enumerate(scores)]
@@ -254,7 +294,7 @@ def record_evaluation(settings: Settings, version: int, scores: list[Scores]) ->
 
 
 def evaluation(settings: Settings, version: int) -> list[Scores]:
-    """The scores of a version's backtest: candidate, incumbent and baselines."""
+    """The scores of a version's backtest, in the order in which they were recorded: candidate, incumbent, baselines."""
     return read_records(settings, Scores, "evaluation", version=version)
 
 
@@ -270,7 +310,14 @@ def recent_retrains(settings: Settings, version: int | None = None, *, count: in
 
 
 def record_decision(settings: Settings, version: int, decision: GateDecision, *, details: dict[str, Any]) -> None:
-    """Stores the gate's decision and marks the version `held` on a no."""
+    """Stores the gate's decision. On a no, the version becomes `held`.
+
+    Args:
+        settings: whose registry.
+        version: that was decided on.
+        decision: the gate's.
+        details: JSON-able; see `StoredDecision`.
+    """
     with transaction(settings) as connection:
         _set_actor(connection, "gate", "; ".join(decision.reasons))
         execute(
@@ -285,7 +332,14 @@ def record_decision(settings: Settings, version: int, decision: GateDecision, *,
 
 
 def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: str = "gate") -> None:
-    """Turns a decision into a no, after all: the version is held, for these reasons too."""
+    """Turns the stored decision about a version into a no: the version is held, with the objections as its reasons.
+
+    Args:
+        settings: whose registry.
+        version: to hold.
+        objections: in words; if the decision is a no already, they are added to its reasons.
+        actor: who objects; stored in `ml.model_event`.
+    """
     with transaction(settings) as connection:
         _hold(connection, version, objections, actor=actor)
 
@@ -296,24 +350,24 @@ def gate_decision(settings: Settings, version: int) -> StoredDecision | None:
 
 
 def record_artifact(settings: Settings, version: int, url: str) -> None:
-    """Stores where the refit of a version lies."""
+    """Stores the URL of a version's refit."""
     write(settings, "record_artifact", version=version, url=url)
 
 
 def promote(settings: Settings, version: int, *, actor: str, reason: str) -> list[str]:
-    """Makes a candidate the champion and retires the one before it, in one transaction.
+    """Makes a candidate the champion and retires the previous champion, in one transaction.
 
-    A run takes the place of the champion that it began under, or of none: what a person or another run has made to
-    serve since then stays, and a champion that knows later purchases stays too. Then the candidate is held.
+    The candidate is held instead if a person or another run has promoted a version since its run began, or if the
+    champion has learned from later purchases.
 
     Args:
         settings: whose registry.
-        version: which.
-        actor: a person, or what triggered the run; kept in `ml.model_event`.
-        reason: likewise.
+        version: to promote; nothing changes if it already is the champion.
+        actor: a person, or what triggered the run; stored in `ml.model_event`.
+        reason: why; stored there too.
 
     Returns:
-        Why it is held; nothing when it serves, also when it already did.
+        Why the candidate is held; empty if it is now the champion.
 
     Raises:
         InputError: the version has no artifact, or the gate did not let it through.
@@ -330,16 +384,16 @@ def promote(settings: Settings, version: int, *, actor: str, reason: str) -> lis
 
 
 def restore(settings: Settings, version: int, *, actor: str, reason: str) -> None:
-    """Makes a version that served before the champion again, whatever serves; one that it goes back from is withdrawn.
+    """Makes an earlier version the champion again. If the champion that it replaces is newer, that one is withdrawn.
 
     Args:
         settings: whose registry.
-        version: which; the champion itself changes nothing.
-        actor: who wants it; kept in `ml.model_event`.
-        reason: likewise.
+        version: to restore; nothing changes if it already is the champion.
+        actor: who restores it; stored in `ml.model_event`.
+        reason: why; stored there too.
 
     Raises:
-        InputError: the version never served, or its model is no longer kept.
+        InputError: the version has no artifact any more, or the gate did not let it through.
     """
     with transaction(settings) as connection:
         _serialise(connection)
@@ -348,14 +402,14 @@ def restore(settings: Settings, version: int, *, actor: str, reason: str) -> Non
 
 
 def next_publication_number(settings: Settings, *, live: int) -> int:
-    """A number that no publication has had, above the newest one that the list store knows.
+    """Takes a number that no publication has had, and that is above every number in the list store.
 
     Args:
         settings: whose registry.
-        live: the newest number in the list store, 0 if it has none.
+        live: the highest number in the list store; 0 if it has none.
     """
-    (following,) = read_rows(settings, "next_publication_number", live=live)
-    return int(following.number)
+    (row,) = read_rows(settings, "next_publication_number", live=live)
+    return int(row.number)
 
 
 def model_events(settings: Settings, version: int) -> list[ModelEvent]:
@@ -364,62 +418,63 @@ def model_events(settings: Settings, version: int) -> list[ModelEvent]:
 
 
 def open_publication(settings: Settings, publication: Publication) -> None:
-    """Stores a publication before it is checked and written. It counts as one only once it is live."""
+    """Stores a publication before its lists are checked and written. `record_publication` says that it is live."""
     write(settings, "open_publication", **vars(publication))
 
 
 def record_list_report(settings: Settings, number: int, report: dict[str, Any]) -> None:
-    """Keeps what the rules say of a publication's lists."""
+    """Stores the report of the rules on a publication's lists."""
     write(settings, "record_list_report", number=number, report=json.dumps(report))
 
 
 def refuse_publication(settings: Settings, number: int, reason: str) -> None:
-    """Notes that a publication will never be live, and why."""
+    """Records that a publication will never be live, and why."""
     write(settings, "refuse_publication", number=number, reason=reason)
 
 
 def record_publication(settings: Settings, publication: Publication) -> None:
-    """Notes that an opened publication is live, and since when.
+    """Records that an opened publication is live, and since when.
 
     Raises:
         InputError: the publication was never opened.
     """
     number = publication.number
     if not read_rows(settings, "record_publication", number=number, published_at=publication.published_at):
-        raise InputError(f"Publication {number} is not in the registry: open it before it goes live.")
+        raise InputError(f"Publication {number} is not in the registry: open it first.")
 
 
 def publications(settings: Settings) -> list[Publication]:
-    """All publications that were live, newest first."""
+    """All publications that are or were live, newest first."""
     return read_records(settings, Publication, "publications")
 
 
 def _serialise(connection: Connection) -> None:
-    """Whoever changes who serves waits here for others who do."""
+    """Lets one transaction at a time change which version serves."""
     connection.cursor().execute("lock table ml.model_version in share row exclusive mode")
 
 
 def _refuse_unless_servable(connection: Connection, version: int) -> None:
     if not query_rows(connection, "may_promote", version=version):
         raise InputError(
-            f"v{version} cannot serve: it has no artifact (any more), or the gate held it. See `ncf-pipeline models`."
+            f"v{version} cannot serve: it has no artifact, or no longer has one, or the gate held it. "
+            "`ncf-pipeline models` shows its state."
         )
 
 
 def _objections(connection: Connection, version: int) -> list[str]:
-    """What speaks against a candidate, whatever the gate says: who serves now."""
+    """What speaks against promoting a candidate because of the version that serves now."""
     objections = []
     for serving in query_rows(connection, "whom_it_follows", version=version):
         if serving.version != serving.parent:
-            before = "none" if serving.parent is None else f"v{serving.parent}"
+            before = "no champion" if serving.parent is None else f"v{serving.parent}"
             objections.append(
-                f"v{serving.version} was made to serve at {serving.at:%Y-%m-%d %H:%M} UTC by {serving.actor} "
-                f"({serving.reason}), after this run had begun under {before}: retrain again."
+                f"v{serving.version} was made champion at {serving.at:%Y-%m-%d %H:%M} UTC by {serving.actor} "
+                f"({serving.reason}), after this run began under {before}: retrain again."
             )
         if serving.candidate_cutoff < serving.cutoff:
             objections.append(
                 f"v{serving.version} serves and has learned from purchases until {serving.cutoff}, "
-                f"this version only until {serving.candidate_cutoff}: an older model does not take a newer one's place."
+                f"this version only until {serving.candidate_cutoff}: an older model does not replace a newer one."
             )
     return objections
 

@@ -274,7 +274,7 @@ def test_a_backfilled_week_publishes_nothing_older_and_on_call_is_alerted_that_i
     assert candidate.requested_by.endswith("(backfill)")
     assert candidate.cutoff == datetime(2021, 4, 19, 4)  # it knows no later purchases
     (reason,) = registry.gate_decision(running, candidate.version).reasons
-    assert reason.endswith("an older model does not take a newer one's place.")
+    assert reason.endswith("an older model does not replace a newer one.")
     assert status(running).live_publication == serving
 
     late = f"The run {run['dag_run_id']} of {dag_id} missed its deadline, "

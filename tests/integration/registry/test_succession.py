@@ -48,7 +48,7 @@ def test_of_two_retrains_that_end_at_once_in_two_processes_one_is_promoted(shop,
     winner, loser = (versions[said.index(answer)] for answer in ("True", "False"))
     assert states() == {before: "retired", winner: "champion", loser: "held"}
     (reason,) = registry.gate_decision(shop, loser).reasons
-    assert reason.startswith(f"v{winner} was made to serve at ")
+    assert reason.startswith(f"v{winner} was made champion at ")
     assert "(the gate let it through)" in reason
 
 
@@ -69,7 +69,7 @@ def test_a_missed_week_that_is_run_later_does_not_follow_a_newer_version(shop, s
     (reason,) = registry.gate_decision(shop, missed).reasons
     assert reason == (
         f"v{newer} serves and has learned from purchases until 2011-12-09 00:00:00, this version only until "
-        "2011-12-02 00:00:00: an older model does not take a newer one's place."
+        "2011-12-02 00:00:00: an older model does not replace a newer one."
     )
     assert live() == seen
 

@@ -201,8 +201,8 @@ def test_a_retrain_that_ran_meanwhile_does_not_undo_it(shop, serve, candidate, s
     assert not retrain.register(shop, running)
     assert states() == {first: "champion", second: "retired", running: "held"}
     (reason,) = registry.gate_decision(shop, running).reasons
-    assert f"v{first} was made to serve at" in reason
-    assert f"by ops (rolled back to publication p000001), after this run had begun under v{second}" in reason
+    assert f"v{first} was made champion at" in reason
+    assert f"by ops (rolled back to publication p000001), after this run began under v{second}" in reason
     assert registry.model_events(shop, running)[-1].reason == reason
     with pytest.raises(SupersededError, match=f"v{running} were not published: v{first} serves"):
         retrain.publish(shop, running)

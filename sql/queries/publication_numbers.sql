@@ -1,0 +1,2 @@
+select number
+from ml.publication
