@@ -1,4 +1,4 @@
-"""Training data, frozen: the interactions before a cutoff, as Parquet, with a hash of their content."""
+"""Snapshots: the interactions before a cutoff, as Parquet files, with a hash of their content."""
 
 import hashlib
 import posixpath
@@ -16,7 +16,7 @@ from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.privacy import hold_off
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, fetch, transaction
+from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
 from ncf_pipeline.storage.files import file_exists, new_file, remove_file, store_errors
 from ncf_pipeline.storage.resources import query
 
@@ -33,6 +33,7 @@ _INTERACTIONS = pl.Schema(
         Interactions.RETURNED_AT: pl.Datetime("us"),
     }
 )
+_FILES = ("interactions", "products")
 _PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: pl.String()})
 _ORDER = [
     Interactions.PURCHASED_AT,
@@ -45,20 +46,21 @@ _ORDER = [
     Interactions.DESCRIPTION,
     Interactions.RETURNED_AT,
 ]
-_LOCK = 0x736E6170  # "snap": one snapshot is recorded at a time
+_LOCK = 0x736E6170  # "snap": one transaction at a time changes which snapshots have files
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A frozen set of interactions.
+    """The interactions before a cutoff, and the products that were bought.
 
     Attributes:
         snapshot_id: such as s000001.
-        cutoff: first instant that is not in it.
-        sha256: of its content, whatever the physical order.
+        cutoff: the first instant that is not in it.
+        sha256: of its content, whatever the order of the rows.
         interactions: columns of `columns.Interactions`, by time.
         products: columns of `columns.Products`, every product that was bought, by stock code.
-        batches: ids of the batches whose lines are in it, as when it was frozen first; None if nobody noted them.
+        batches: ids of the batches whose lines are in it, as recorded when it was first taken; None if they were not
+            recorded.
     """
 
     snapshot_id: str
@@ -75,41 +77,39 @@ def newest_cutoff(settings: Settings) -> datetime:
     Raises:
         InputError: there are no invoices yet.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute("select max(invoice_date) from retail.invoice_line")
-        (newest,) = cursor.fetchone() or (None,)
-    if newest is None:
+    (row,) = read_rows(settings, "newest_invoice")
+    if row.newest is None:
         raise InputError("There are no invoices yet: load some with `ncf-pipeline ingest FILE`.")
-    after: datetime = newest.replace(microsecond=0) + timedelta(seconds=1)
+    after: datetime = row.newest.replace(microsecond=0) + timedelta(seconds=1)
     return after
 
 
 def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
-    """Freezes what was bought before the cutoff, as it was known then.
+    """Takes a snapshot of what was bought before the cutoff, as the shop knew it then.
 
-    A return after the cutoff is not in it: a purchase counts until the instant that it was taken back.
+    A return at or after the cutoff is not in it: a purchase counts until the instant at which it was taken back.
 
     Args:
         settings: whose database and artifact store.
-        cutoff: first instant excluded; just after the newest invoice line if None.
+        cutoff: the first instant excluded; just after the newest invoice line if None.
 
     Returns:
-        The snapshot's id. The same content at the same cutoff gives the same one.
+        The snapshot's id. The same content at the same cutoff has the same id.
 
     Raises:
-        InputError: there are no purchases before the cutoff.
+        InputError: there are no purchases before the cutoff, or no invoices at all.
         ArtifactError: the artifact store refused. Nothing was recorded.
     """
     cutoff = cutoff or newest_cutoff(settings)
     with transaction(settings) as guard:
-        # Before anything is looked at: the view must not be older than an erasure that this waits for.
+        # Before anything is read: if an erasure is running, the reading transaction must begin after its end.
         hold_off(guard)
-        return _freeze(settings, cutoff)
+        return _take(settings, cutoff)
 
 
-def _freeze(settings: Settings, cutoff: datetime) -> str:
+def _take(settings: Settings, cutoff: datetime) -> str:
     with transaction(settings) as connection:
-        # One view of the shop for all that is read, whatever an ingest commits meanwhile.
+        # All queries see the same state of the shop, even if an ingest commits meanwhile.
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         interactions, products = _frames(connection, cutoff)
         batches = _batches(connection, cutoff)
@@ -123,100 +123,102 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     """Reads a snapshot and checks its content.
 
     Raises:
-        ArtifactError: there is no such snapshot, its files are gone, or their content is not what was frozen.
+        ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
     """
     if not re.fullmatch(r"s\d{1,18}", snapshot_id):
-        raise ArtifactError(f"{snapshot_id!r} is no snapshot's id, such as s000001.")
-    with transaction(settings) as connection, connection.cursor() as cursor:
+        raise ArtifactError(f"{snapshot_id!r} is no snapshot id. Ids look like s000001.")
+    with transaction(settings) as connection:
         hold_off(connection)
-        cursor.execute(query("snapshot"), {"snapshot_id": int(snapshot_id[1:])})
-        record = cursor.fetchone()
+        record = next(iter(query_rows(connection, "snapshot", snapshot_id=int(snapshot_id[1:]))), None)
         if record is None:
             raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
-        cutoff, sha256, url, batches, pruned_at = record
-        if pruned_at is not None:
-            raise ArtifactError(f"{snapshot_id} is no longer kept, since {pruned_at:%Y-%m-%d}. Take a new snapshot.")
-        interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
-        products = _read(f"{url}/products.parquet", _PRODUCTS)
-    if content_sha256(interactions, products) != sha256:
-        raise ArtifactError(f"{url} is damaged: its content is not what was frozen. Take a new snapshot.")
-    frames = _as_pandas(interactions), _as_pandas(products)
-    return Snapshot(snapshot_id, cutoff, sha256, *frames, batches=None if batches is None else tuple(batches))
+        if record.pruned_at is not None:
+            since = f"{record.pruned_at:%Y-%m-%d}"
+            raise ArtifactError(f"{snapshot_id} is no longer kept, since {since}. Take a new snapshot.")
+        interactions, products = _read_files(record.url)
+    if content_sha256(interactions, products) != record.sha256:
+        raise ArtifactError(f"{record.url} is damaged: its content has another SHA-256. Take a new snapshot.")
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        cutoff=record.cutoff,
+        sha256=record.sha256,
+        interactions=_as_pandas(interactions),
+        products=_as_pandas(products),
+        batches=None if record.batches is None else tuple(record.batches),
+    )
 
 
 def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: datetime) -> list[str]:
-    """Removes the files of snapshots that nobody needs; the same content, frozen again, brings them back.
+    """Removes the files of snapshots that nothing needs. Taking the same snapshot again writes them again.
 
     Args:
         settings: whose database and artifact store.
         keep: ids of snapshots that are needed.
-        unused_since: whose content somebody asked for later than this stays too, for a run may be reading it.
+        unused_since: snapshots that were taken again after this instant stay too: a run may be reading them.
 
     Returns:
-        The ids of those that were removed.
+        The ids of the snapshots whose files were removed.
 
     Raises:
         ArtifactError: the artifact store refused. The next call removes what is left.
     """
     numbers = [int(snapshot_id[1:]) for snapshot_id in keep]
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        # Until the end nobody is told that the files are there, or that they are gone.
-        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-        cursor.execute(query("prune_snapshots"), {"keep": numbers, "unused_since": unused_since})
-        pruned = cursor.fetchall()
-        for _, url in pruned:
-            for name in ("interactions", "products"):
-                remove_file(f"{url}/{name}.parquet")
-    return [_name(number) for number, _ in pruned]
+    with transaction(settings) as connection:
+        # Until the end, no other process may read in the registry that the files exist, or that they are gone.
+        _lock(connection)
+        pruned = query_rows(connection, "prune_snapshots", keep=numbers, unused_since=unused_since)
+        for row in pruned:
+            for name in _FILES:
+                remove_file(f"{row.url}/{name}.parquet")
+    return [_name(row.snapshot_id) for row in pruned]
 
 
 def erase_from_snapshots(settings: Settings, customer_id: int, erasure_id: int, *, without_country: bool) -> None:
-    """Makes a customer's purchases those of a guest in every snapshot, under a new hash, and says so in its record.
+    """Makes a customer's purchases those of a guest in every snapshot. Each changed snapshot gets a new hash.
 
-    The files are written beside the old ones, then the record names them, then the old ones go: whenever it is
-    stopped, the record names whole ones, and it may be called again.
+    The new files are written beside the old ones, then the record names the new ones, then the old ones are removed.
+    So the record always names complete files, and a call that was stopped may be repeated.
 
     Args:
         settings: whose snapshots.
-        customer_id: who is erased.
-        erasure_id: names the new files.
-        without_country: whether the country of their purchases goes too.
+        customer_id: of the customer to erase.
+        erasure_id: becomes a part of the new files' names.
+        without_country: whether to remove the country of their purchases too.
 
     Raises:
         ArtifactError: a snapshot is damaged, or the store refused.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        cursor.execute("select snapshot_id, url from ml.snapshot order by snapshot_id")
-        snapshots = cursor.fetchall()
-    for number, url in snapshots:
-        if not _is_there(url):
+    for snapshot in read_rows(settings, "snapshots"):
+        if not _is_there(snapshot.url):
             continue
-        interactions = _read(f"{url}/interactions.parquet", _INTERACTIONS)
-        products = _read(f"{url}/products.parquet", _PRODUCTS)
+        interactions, products = _read_files(snapshot.url)
         theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
         if not interactions.select(theirs.any()).item():
             continue
         gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
-        # None where it is theirs; a when without an otherwise is null there.
+        # Null on their lines: a `when` without an `otherwise`.
         interactions = interactions.with_columns(pl.when(~theirs).then(pl.col(name)).alias(name) for name in gone)
         interactions = interactions.sort(_ORDER)
-        new = f"{settings.artifacts}/snapshots/{_name(number)}-e{erasure_id}"
-        _write(new, interactions, products)
-        with transaction(settings) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                query("record_erased_snapshot"),
-                {
-                    "snapshot_id": number,
-                    "sha256": content_sha256(interactions, products),
-                    "customers": interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
-                    "url": new,
-                },
-            )
+        url = f"{settings.artifacts}/snapshots/{_name(snapshot.snapshot_id)}-e{erasure_id}"
+        _write(url, interactions, products)
+        write(
+            settings,
+            "record_erased_snapshot",
+            snapshot_id=snapshot.snapshot_id,
+            sha256=content_sha256(interactions, products),
+            customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
+            url=url,
+        )
     _remove_unnamed(settings)
 
 
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
-    """Of the rows' values, whatever their order and however they are stored."""
+    """The SHA-256 of the rows' values, whatever their order and their storage format.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        products: columns of `columns.Products`.
+    """
     digest = hashlib.sha256()
     for frame in (interactions.sort(_ORDER), products.sort(Products.STOCK_CODE)):
         digest.update(f"{frame.height}:{frame.columns}".encode())
@@ -238,15 +240,13 @@ def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.
     described = fetch(connection, query("snapshot_products"), _PRODUCTS)
     bought = interactions.select(Products.STOCK_CODE).unique()
     products = bought.join(described, on=Products.STOCK_CODE, how="left").sort(Products.STOCK_CODE)
-    # A product that nobody has described well is still a product.
+    # A product without a good description is still a product: its stock code stands for the description.
     products = products.with_columns(pl.col(Products.DESCRIPTION).fill_null(pl.col(Products.STOCK_CODE)))
     return interactions, products
 
 
 def _batches(connection: Connection, cutoff: datetime) -> list[int]:
-    with connection.cursor() as cursor:
-        cursor.execute(query("snapshot_batches"), {"cutoff": cutoff})
-        return [batch_id for (batch_id,) in cursor.fetchall()]
+    return [row.batch_id for row in query_rows(connection, "snapshot_batches", cutoff=cutoff)]
 
 
 def _keep(
@@ -258,33 +258,33 @@ def _keep(
     batches: list[int],
 ) -> str:
     sha256 = content_sha256(interactions, products)
+    _lock(connection)
+    known = query_rows(connection, "find_snapshot", cutoff=cutoff, sha256=sha256)
+    if known:
+        if not _is_there(known[0].url):
+            _write(known[0].url, interactions, products)
+        return _name(known[0].snapshot_id)
+    (following,) = query_rows(connection, "next_snapshot_id")
+    url = f"{settings.artifacts}/snapshots/{_name(following.snapshot_id)}"
+    _write(url, interactions, products)
+    execute(
+        connection,
+        "insert_snapshot",
+        snapshot_id=following.snapshot_id,
+        cutoff=cutoff,
+        lines=interactions.height,
+        customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
+        products=products.height,
+        sha256=sha256,
+        url=url,
+        batches=batches,
+    )
+    return _name(following.snapshot_id)
+
+
+def _lock(connection: Connection) -> None:
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-        cursor.execute(query("find_snapshot"), {"cutoff": cutoff, "sha256": sha256})
-        known = cursor.fetchone()
-        if known is not None:
-            number, url = known
-            if not _is_there(url):
-                _write(url, interactions, products)
-            return _name(number)
-        cursor.execute("select nextval(pg_get_serial_sequence('ml.snapshot', 'snapshot_id'))")
-        (number,) = cursor.fetchone() or (0,)
-        url = f"{settings.artifacts}/snapshots/{_name(number)}"
-        _write(url, interactions, products)
-        cursor.execute(
-            query("insert_snapshot"),
-            {
-                "snapshot_id": number,
-                "cutoff": cutoff,
-                "lines": interactions.height,
-                "customers": interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
-                "products": products.height,
-                "sha256": sha256,
-                "url": url,
-                "batches": batches,
-            },
-        )
-    return _name(number)
 
 
 def _name(number: int) -> str:
@@ -298,23 +298,29 @@ def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None
 
 
 def _remove_unnamed(settings: Settings) -> None:
-    """Removes the folders of snapshots that no record names."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        # Whoever takes a snapshot holds it until the record is there.
-        cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-        cursor.execute("select url from ml.snapshot")
-        named = {posixpath.basename(url) for (url,) in cursor.fetchall()}
+    """Removes the snapshot folders that no record names."""
+    with transaction(settings) as connection:
+        # A process that takes a snapshot holds this lock until the record is written.
+        _lock(connection)
+        named = {posixpath.basename(row.url) for row in query_rows(connection, "snapshots")}
+        url = f"{settings.artifacts}/snapshots"
         try:
-            filesystem, folder = fsspec.core.url_to_fs(f"{settings.artifacts}/snapshots")
+            filesystem, folder = fsspec.core.url_to_fs(url)
             for path in filesystem.ls(folder, detail=False) if filesystem.exists(folder) else ():
                 if posixpath.basename(path.rstrip("/")) not in named:
                     filesystem.rm(path, recursive=True)
         except store_errors() as error:
-            raise ArtifactError(f"{folder}: an older snapshot was not removed: {error}.") from error
+            raise ArtifactError(
+                f"{url}: an older snapshot was not removed: {error}. Erase the customer again."
+            ) from error
 
 
 def _is_there(url: str) -> bool:
-    return all(file_exists(f"{url}/{name}.parquet") for name in ("interactions", "products"))
+    return all(file_exists(f"{url}/{name}.parquet") for name in _FILES)
+
+
+def _read_files(url: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return _read(f"{url}/interactions.parquet", _INTERACTIONS), _read(f"{url}/products.parquet", _PRODUCTS)
 
 
 def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
@@ -328,7 +334,7 @@ def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
     except store_errors() as error:
         raise ArtifactError(f"{url} cannot be read: {error}. Take a new snapshot.") from error
     if frame.schema != schema:
-        raise ArtifactError(f"{url} has not the columns of a snapshot. Take a new one.")
+        raise ArtifactError(f"{url} does not have the columns of a snapshot. Take a new one.")
     return frame
 
 

@@ -1,0 +1,2 @@
+select max(invoice_date) as newest
+from retail.invoice_line
