@@ -3,15 +3,14 @@
     <artifacts>/models/v000042/
         model.safetensors     every tensor of the network
         vocabularies.json     the ids behind the rows of the embeddings
-        model_card.md         for people; nothing reads it again
-        manifest.json         config, lineage, metrics, and SHA-256 of the files above and of itself
+        model_card.md         for people; no model is loaded from it
+        manifest.json         config, lineage, metrics, and the SHA-256 of the files above and of itself
 
-Where customers were erased from it, two files are called by their content (`stored_as` in the manifest), so that
-replacing the manifest, one rename, replaces all.
+After an erasure, two files are named after their content (`stored_as` in the manifest). So replacing the manifest,
+one rename, replaces them all.
 
-A folder is written under a temporary name and then renamed, so a reader finds a whole one or none.
-Where the store cannot rename (S3), files are moved one by one, the manifest last: a folder without
-a manifest does not exist.
+A folder is written under a temporary name and then renamed, so a reader finds a complete one or none. If the store
+cannot rename a folder (S3), files are moved one by one, the manifest last: a folder without a manifest does not count.
 """
 
 import hashlib
@@ -41,24 +40,24 @@ _SEAL = "manifest_sha256"
 
 
 def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
-    """Where a version's folder is: the refit that serves, or the backtest that was evaluated."""
+    """The URL of a version's folder: that of the refit, which serves, or of the backtest, which was evaluated."""
     return f"{artifacts}/{'backtests' if backtest else 'models'}/v{version:06d}"
 
 
 def save_model(
     model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str, figures: Mapping[str, bytes] | None = None
 ) -> None:
-    """Writes a model's folder, replacing an older one of the same name.
+    """Writes a model's folder, in place of an older one at the same URL.
 
     Args:
-        model: what to keep.
-        url: the folder, for fsspec (`file://`, `s3://`, ...).
+        model: to store.
+        url: of the folder, for fsspec (`file://`, `s3://`, ...).
         lineage: JSON-able facts for the manifest: version, snapshot id and hash, cutoff, metrics.
         card: the model card, Markdown.
-        figures: what lies beside it, by the name under which the card shows it.
+        figures: the card's figures, SVG, by file name.
 
     Raises:
-        ArtifactError: the store refused.
+        ArtifactError: the store cannot be reached, or refused.
     """
     state = model.state()
     files = {
@@ -80,21 +79,27 @@ def save_model(
 
 
 def read_file(url: str, name: str) -> bytes:
-    """A file that the manifest of a model's folder lists: its card, or a figure.
+    """Reads a file that a model's manifest lists, such as its card or a figure.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        OutdatedModelError: the manifest has a format that this version no longer reads.
+        DamagedModelError: the file or the manifest is missing or damaged.
+        ArtifactError: the store cannot be reached, or the manifest has a newer format.
     """
     return _checked(url, name, read_manifest(url))
 
 
 def revise_card(url: str, revise: Callable[[str], str]) -> None:
-    """Gives a model's folder another card, made from the one that is there, and leaves all else as it is.
+    """Replaces a model's card by one that is made from it. The other files stay as they are.
 
     May be stopped at any point and called again.
 
+    Args:
+        url: of the model's folder.
+        revise: returns the new card for the present one.
+
     Raises:
-        ArtifactError: it is incomplete, or the store refused.
+        ArtifactError: the folder is incomplete or damaged, or the store refused.
     """
     manifest = read_manifest(url)
     card = revise(_read(url, CARD).decode()).encode()
@@ -107,43 +112,44 @@ def load_model(url: str) -> TrainedModel:
     """Reads a model's folder and checks every file against the manifest.
 
     Raises:
-        OutdatedModelError: this version of the package computes other features than it was trained with.
-        DamagedModelError: it is missing, incomplete or damaged.
-        ArtifactError: the store cannot be reached, or it is of a newer format.
+        OutdatedModelError: this version of the package computes other features than the model was trained with, or
+            no longer reads its format.
+        DamagedModelError: the folder is missing, incomplete or damaged.
+        ArtifactError: the store cannot be reached, or the model has a newer format.
     """
     try:
         return TrainedModel.from_state(_read_state(url, read_manifest(url)))
     except OutdatedModelError as error:
-        raise OutdatedModelError(f"{url} cannot score any more: {error}. Retrain.") from error
+        raise OutdatedModelError(f"{url} can no longer score: {error}. Retrain.") from error
     except (KeyError, ValueError, RuntimeError) as error:
         raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 
 
 def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
-    """Takes a customer's row out of a model's folder. A reader finds the model with it or without, always whole.
+    """Removes a customer's row from a model. A reader meanwhile finds a complete model, with the row or without it.
 
     May be stopped at any point and called again.
 
     Args:
-        url: the folder.
-        customer_id: whose row goes.
-        lineage: what the manifest's `erasures` say of it.
+        url: of the model's folder.
+        customer_id: of the customer to erase.
+        lineage: JSON-able entry for the manifest's `erasures`.
 
     Returns:
-        Whether there was one.
+        Whether the model had a row of this customer.
 
     Raises:
         ArtifactError: the model is damaged, or the store refused.
     """
     try:
         manifest = read_manifest(url)
-    except OutdatedModelError:  # it serves nobody, but names them as any other
+    except OutdatedModelError:  # it no longer serves, but it still names the customer
         manifest = json.loads(_read(url, MANIFEST))
-    if not file_exists(f"{url}/{_stored_as(manifest, VOCABULARIES)}"):  # it was pruned: what is left names nobody
+    if not file_exists(f"{url}/{_stored_as(manifest, VOCABULARIES)}"):  # it was pruned: the rest names nobody
         return False
     state = _read_state(url, manifest)
-    found = customer_id in state.vocabularies["customers"]
-    if found:
+    knows_customer = customer_id in state.vocabularies["customers"]
+    if knows_customer:
         without = state.without_customers([customer_id])
         files = {TENSORS: save_tensors(without.tensors), VOCABULARIES: json.dumps(without.vocabularies).encode()}
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -154,7 +160,7 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
             _replace(f"{url}/{manifest['stored_as'][name]}", content)
         _replace(f"{url}/{MANIFEST}", sealed(manifest))
     _remove_older(url, {_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
-    return found
+    return knows_customer
 
 
 def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
@@ -181,48 +187,52 @@ def _remove_older(url: str, kept: set[str]) -> None:
 
 
 def read_manifest(url: str) -> dict[str, Any]:
-    """The manifest of a model's folder.
+    """Reads a model's manifest and checks its own SHA-256.
 
     Raises:
-        OutdatedModelError: it is of a format that this version no longer reads.
-        DamagedModelError: there is none, or it is damaged.
-        ArtifactError: the store cannot be reached, or it is of a format that this version does not know.
+        OutdatedModelError: it has a format that this version no longer reads.
+        DamagedModelError: it is missing or damaged.
+        ArtifactError: the store cannot be reached, or it has a format that this version does not know.
     """
     try:
         manifest: dict[str, Any] = json.loads(_read(url, MANIFEST))
     except ValueError as error:
         raise DamagedModelError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
     if not isinstance(manifest, dict) or "sha256" not in manifest:
-        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: it is no manifest. Retrain, or roll back.")
+        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: it is not a manifest. Retrain, or roll back.")
     if manifest.get("format") == 1:  # without a seal
-        raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version. Retrain.")
+        raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version of the package. Retrain.")
     if manifest.get(_SEAL) != _seal(manifest):
-        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: its SHA-256 is another. Retrain, or roll back.")
+        raise DamagedModelError(f"{url}/{MANIFEST} is damaged: its SHA-256 does not match. Retrain, or roll back.")
     if manifest["format"] != FORMAT:
-        raise ArtifactError(f"{url}/{MANIFEST} is not of format {FORMAT}: it was written by another version.")
+        raise ArtifactError(f"{url}/{MANIFEST} has format {manifest['format']}, not {FORMAT}: upgrade the package.")
     return manifest
 
 
 def sealed(manifest: dict[str, Any]) -> bytes:
-    """A manifest's file, with a SHA-256 over its own content in it."""
+    """A manifest's file content, with the SHA-256 of everything else in it."""
     return json.dumps({**manifest, _SEAL: _seal(manifest)}, indent=2).encode()
 
 
 def _seal(manifest: dict[str, Any]) -> str:
-    # As it is read again: JSON has no tuples, and its keys are text.
+    # Hash what a reader gets back: JSON has no tuples, and its keys are text.
     content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != _SEAL}))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_folder(url: str, files: dict[str, bytes]) -> None:
-    """Writes files under a temporary name and renames the folder; the last file of the dict moves last.
+    """Writes a folder's files under a temporary name, then renames it; in an object store, the last file moves last.
+
+    Args:
+        url: of the folder.
+        files: content by file name.
 
     Raises:
-        ArtifactError: the store refused; what was there before is still there.
+        ArtifactError: the store cannot be reached, or refused.
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.invalidate_cache()  # of what other processes wrote since
+        filesystem.invalidate_cache()  # other processes may have written files since
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         filesystem.makedirs(temporary, exist_ok=True)
         try:
@@ -245,7 +255,7 @@ def write_folder(url: str, files: dict[str, bytes]) -> None:
 def _checked(url: str, name: str, manifest: dict[str, Any]) -> bytes:
     data = _read(url, _stored_as(manifest, name))
     if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
-        raise DamagedModelError(f"{url}/{name} is damaged: its SHA-256 is not the manifest's. Retrain, or roll back.")
+        raise DamagedModelError(f"{url}/{name} is damaged: its SHA-256 does not match. Retrain, or roll back.")
     return data
 
 
@@ -258,5 +268,5 @@ def _read(url: str, name: str) -> bytes:
             f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back."
         ) from error
     except store_errors() as error:
-        raise ArtifactError(f"{url}/{name} cannot be read: {error}.") from error
+        raise ArtifactError(f"{url}/{name} cannot be read: {error}. Can the artifact store be reached?") from error
     return content
