@@ -1,10 +1,10 @@
 -- What each kind of work may do, for installations in which not everything runs as the owner of the schema.
--- `ncf-pipeline migrate --roles` applies it, in one transaction; so does `psql --single-transaction -f`.
+-- `ncf-pipeline migrate --roles` applies this file in one transaction; so does `psql --single-transaction -f`.
 --
--- Nobody logs in as one of these: a login is made a member of the ones that its worker needs, as in
+-- Nobody logs in as one of these roles: each login becomes a member of the roles that its worker needs, as in
 --     create role gpu_worker login password '...' in role ncf_training;
--- Migrations and `forget` stay with the owner. Applying it again changes nothing, and after an upgrade grants what
--- has come to it: what a role may do is what stands here, and nothing else.
+-- Only the owner runs migrations and `forget`. Applying this file again changes nothing, but after an upgrade it grants
+-- what is new. A role has exactly the privileges that are listed here.
 
 do $$
 declare
@@ -27,14 +27,14 @@ grant usage on schema raw, retail, ml, ops to ncf_ingest, ncf_training, ncf_publ
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
 grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
 
--- Ingest: discover → land → validate → quarantine → merge, and what is done about quarantined lines.
+-- Ingest: discover → land → validate → quarantine → merge, and correcting or discarding quarantined lines.
 grant select, insert, update, delete on raw.batch to ncf_ingest;
 grant select, insert, update on raw.batch_file, raw.quarantined_line to ncf_ingest;
 grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
 grant select on retail.excluded_stock_code to ncf_ingest;
 
--- Training: snapshot → backtest → gate → refit. What the shop sold it may read, and nothing that serves may it change.
+-- Training: snapshot → backtest → gate → refit. It may read the shop's sales, and may not change what serves.
 grant select on raw.batch to ncf_training;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_training;
 grant select on retail.purchase_or_return to ncf_training;
@@ -48,7 +48,7 @@ grant select on ml.publication, ml.live_period, ml.experiment to ncf_training;
 grant select, insert, delete on ml.live_performance to ncf_training;
 grant select, insert, update on ml.drift_report to ncf_training;
 
--- Publishing: register, publish, refresh, rollback, bundles, experiments. It can neither open a version nor decide
+-- Publishing: register, publish, refresh, rollback, bundles, experiments. It may neither open a version nor decide
 -- about one.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
@@ -67,13 +67,13 @@ grant select, insert, update on ml.experiment, ml.experiment_report to ncf_publi
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
 
--- What on-call was told: whatever breaks says so.
+-- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident to ncf_ingest, ncf_training, ncf_publishing;
 
--- Whoever writes customers looks who was erased. Who is, is written by the owner alone.
+-- Work that writes customers checks who was erased. Only the owner records an erasure.
 grant select on retail.erasure to ncf_ingest, ncf_training, ncf_publishing;
 
--- Before Postgres 17 only the owner may analyze a table; others are told so by a warning, and some plans are worse.
+-- Before Postgres 17, only the owner may analyze a table. Other roles get a warning, and some worse plans.
 do $$
 begin
     if current_setting('server_version_num')::integer >= 170000 then

@@ -23,7 +23,7 @@ with recursive released as (
     inner join raw.quarantined_line as earlier on released.corrects = earlier.quarantine_id
 ),
 
--- the newest correction of each
+-- the newest correction of each line
 known as (
     select distinct on (invoice_no, original)
         invoice_no,

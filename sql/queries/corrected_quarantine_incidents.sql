@@ -1,4 +1,4 @@
--- Batches that on-call was told of, and of which no line waits any more.
+-- Batches with an open alert, of which no line waits in quarantine any more.
 select incident.key
 from ops.incident
 where

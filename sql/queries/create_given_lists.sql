@@ -23,7 +23,7 @@ create temporary table given_customer_country (
 
 create temporary table given_product (
     stock_code text not null,
-    -- of the newest sale
+    -- at the newest sale
     unit_price double precision not null
 ) on commit drop;
 

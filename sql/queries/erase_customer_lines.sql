@@ -1,6 +1,6 @@
--- A customer's lines become those of a guest: sales figures, popularity and baskets stay as they are. The canonical
--- order of an invoice's lines and its hash follow, so that the same file, sent again, changes nothing, and the hash of
--- the content before cannot be used to find out who it was.
+-- A customer's lines become a guest's: sales figures, popularity and baskets stay the same. The canonical order of an
+-- invoice's lines and its hash change with them. So sending the same file again changes nothing, and no old hash is
+-- left from which somebody could find out who the customer was.
 create temporary table erased_invoice on commit drop as
 select distinct invoice_no
 from retail.invoice_line
@@ -89,7 +89,7 @@ from (
 ) as hashed
 where invoice.invoice_no = hashed.invoice_no;
 
--- what a batch brought and nobody has merged yet
+-- lines that are landed and not merged yet
 update raw.landed_line
 set
     customer_id = null,

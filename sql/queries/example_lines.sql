@@ -1,4 +1,4 @@
--- up to five lines of a batch for each rule that they broke
+-- Up to five lines of a batch for each rule that it broke.
 select
     rule_id,
     file,

@@ -1,4 +1,4 @@
--- It is in use from now on: whoever removes old ones leaves it alone.
+-- It is in use from now on, so pruning leaves it alone.
 update ml.snapshot
 set
     used_at = now(),

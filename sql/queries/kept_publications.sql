@@ -1,4 +1,4 @@
--- Of which the files are kept, whatever became of them.
+-- The publications whose files still exist, whatever their state.
 select
     number,
     version,

@@ -1,4 +1,4 @@
--- A version that has served keeps its state: its run was merely repeated.
+-- A version that serves or has served keeps its state: its run was only repeated.
 update ml.model_version
 set state = case when %(promote)s then 'candidate' else 'held' end
 where

@@ -165,7 +165,7 @@ from together;
 
 analyze staged_line;
 
--- 4. Each invoice with the hash of its content, and whether it is new or other than before.
+-- 4. Each invoice with the hash of its content, and whether it is new or changed.
 create temporary table staged_invoice on commit drop as
 with hashed as (
     select

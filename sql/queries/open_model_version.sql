@@ -1,5 +1,5 @@
--- Asking again with the same run key continues the version that the first try opened. Its parent stays: whoever
--- came to serve since then was not known when the run began.
+-- A second try with the same run key continues the version that the first try opened. Its parent stays the champion of
+-- the time when the run began.
 insert into ml.model_version (
     run_key,
     snapshot_id,

@@ -1,4 +1,4 @@
--- Never the champion: somebody may have gone back to it a moment ago.
+-- Never the champion: somebody may have rolled back to it a moment ago.
 update ml.model_version
 set pruned_at = now()
 where

@@ -10,7 +10,7 @@ select
     batch.reason,
     batch.created_at,
     batch.validated_at,
-    -- the same bytes were validated once
+    -- the batch in which the same bytes were validated
     coalesce(batch.same_as, batch.batch_id) as validated_as,
     (
         select count(*)

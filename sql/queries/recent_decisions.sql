@@ -1,4 +1,4 @@
--- What the gate decided of late, and what became of it, newest first.
+-- The gate's last decisions, each with the version's present state, newest first.
 select
     gate_decision.version,
     gate_decision.promote,

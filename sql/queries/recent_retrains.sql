@@ -1,5 +1,5 @@
--- Candidates of the last retrains (up to one of them), for each question, beside the best baseline and the incumbent
--- on their holdout.
+-- The candidates of the last retrains (up to a version, if one is given), for each question, beside the best baseline
+-- and the incumbent on the same holdout.
 with recent as (
     select distinct version
     from ml.evaluation

@@ -1,4 +1,4 @@
--- A champion that people go back from is withdrawn: no later candidate has to be as good as it.
+-- If an older version takes its place, the champion is withdrawn: later candidates are not compared with it.
 update ml.model_version
 set
     state = 'retired',

@@ -1,4 +1,4 @@
--- What serves, since when and by whom, and how the newest retrain ended. One row; null where there is nothing yet.
+-- The champion, since when and by whom it serves, and how the newest retrain ended. One row; null if there is none yet.
 with began as (
     select
         model_event.at,

@@ -1,4 +1,4 @@
--- what a shop knows of one customer, from their newest lines
+-- What the shop knows of one customer. The country is that of the newest line.
 select
     (array_agg(country order by invoice_date desc))[1] as country,
     count(distinct invoice_no) as orders,

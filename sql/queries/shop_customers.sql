@@ -1,4 +1,4 @@
--- customers whose number begins like this, those with most orders first
+-- Customers whose number begins with the given digits, those with most orders first.
 select
     customer_id,
     max(country) as country,

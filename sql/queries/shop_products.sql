@@ -1,4 +1,4 @@
--- what products are called, and what one piece cost when it was last sold
+-- Products with their description, and the price of one piece at the newest sale.
 select
     product.stock_code,
     product.description,

@@ -1,4 +1,4 @@
--- the newest good description of each product; a merchandiser wants today's words, also for an old snapshot
+-- The newest good description of each product: a merchandiser wants today's words, even for an old snapshot.
 select
     stock_code,
     description

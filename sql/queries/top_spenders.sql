@@ -1,7 +1,7 @@
 select
     customer_id,
     max(country) as country,
-    -- cancellations have a negative quantity, so they take themselves off
+    -- cancellations have a negative quantity, so the sum takes them off
     sum(quantity * unit_price)::double precision as spent,
     count(distinct invoice_no) filter (where quantity > 0) as invoices
 from retail.invoice_line

@@ -1,4 +1,4 @@
--- up to five landed lines that cannot be used, of a batch that is about to be rejected
+-- Up to five unusable landed lines of a batch that is about to be rejected.
 select
     batch_file.name as file,
     landed_line.row_number,

@@ -1,4 +1,4 @@
--- What nobody could be told when it happened. What was over before anybody heard of it is told no more.
+-- Incidents whose message could not be sent yet. One that ended before its first message needs none.
 select *
 from ops.incident
 where

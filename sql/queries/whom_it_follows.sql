@@ -1,4 +1,5 @@
--- Another version that serves, and who made it, when and why; and the one that served when a version's run began.
+-- The champion, if it is not the given version: who promoted it, when and why. And the champion of the time when the
+-- given version's run began.
 select
     champion.version,
     champion.cutoff,
