@@ -39,7 +39,7 @@ from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.trained import TrainedModel
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving.publication import live_publication
 from ncf_pipeline.serving.publish import refresh
@@ -187,7 +187,7 @@ def drill(
 
 def show(settings: Settings, weeks: Sequence[Week]) -> None:
     """Prints which version served when, how its lists performed, and why candidates were held."""
-    rows = live_history.performance(settings)
+    rows = live_periods.performance(settings)
     print("\nWhich version served when (on the shop's clock), and its live Precision@K")
     print(f"{'bought':<22} {'served':<8} {'buyers':>6} {'for_you':>8} {'95%':>15} {'frequency':>10} {'discover':>9}")
     of = {(row.bought_from, row.question, row.recommender): row for row in rows}
@@ -206,7 +206,7 @@ def show(settings: Settings, weeks: Sequence[Week]) -> None:
         print(f"week {week.week} ({week.cutoff:%Y-%m-%d}): v{week.version} {outcome}{trick}")
         for reason in week.reasons:
             print(f"    {reason}")
-    for report in live_history.drift_reports(settings):
+    for report in live_periods.drift_reports(settings):
         for finding in report.findings:
             print(f"drift, {report.bought_from:%Y-%m-%d} to {report.bought_until:%m-%d}: {finding}")
 
@@ -226,7 +226,7 @@ def roll_back_and_forward(settings: Settings, weeks: Sequence[Week]) -> None:
 
 def sabotage_served(settings: Settings, weeks: Sequence[Week]) -> list[int]:
     """The sabotaged versions whose lists were live."""
-    served = {period.version for period in live_history.live_periods(settings)}
+    served = {period.version for period in live_periods.live_periods(settings)}
     return sorted(week.version for week in weeks if week.sabotage and week.version in served)
 
 

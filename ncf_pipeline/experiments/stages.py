@@ -32,7 +32,7 @@ from ncf_pipeline.experiments.records import Experiment
 from ncf_pipeline.experiments.results import Attribution, Results, Slice
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sentences import sentence
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import LivePeriod
 from ncf_pipeline.registry.snapshots import newest_cutoff
@@ -148,7 +148,7 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
     entry = experiment_registry.experiment(settings, name)
     clock = newest_cutoff(settings)
     until = min(filter(None, (clock, entry.design.ends_at, entry.stopped_at)))
-    periods = live_history.live_periods(settings)
+    periods = live_periods.live_periods(settings)
     ours = [period.answers_from for period in periods if period.experiment == entry.number]
     if not ours or until <= min(ours):
         logger.info("%s: nothing has been bought yet since its lists went live.", entry.design.name)
@@ -200,7 +200,7 @@ def conclude(settings: Settings, look: Look) -> bool:
 
 def outlived(settings: Settings) -> bool:
     """Whether the lists that are live were made for the groups of an experiment that has ended."""
-    periods, running = live_history.live_periods(settings), experiment_registry.running(settings)
+    periods, running = live_periods.live_periods(settings), experiment_registry.running(settings)
     groups = periods[-1].experiment if periods else None
     return groups is not None and (running is None or running.number != groups)
 
@@ -262,7 +262,7 @@ def _slices(
         at, customer = lines[Lines.PURCHASED_AT], lines[Lines.CUSTOMER_ID]
         bought = lines[(at >= start) & (at < end) & (at >= customer.map(entered))]
         try:
-            lists = live_history.shown(period, set(bought[Lines.CUSTOMER_ID].tolist()))
+            lists = live_periods.shown(period, set(bought[Lines.CUSTOMER_ID].tolist()))
         except ArtifactError as error:
             logger.warning("%s: what was bought from lists is not counted: %s", design.name, error)
             continue

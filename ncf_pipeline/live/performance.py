@@ -21,7 +21,7 @@ from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Shift, findings, mix, shift
 from ncf_pipeline.live.scores import LIVE, LiveScores, pooled, score_slice, slice_of, summary
 from ncf_pipeline.model.lists.certainty import BINS
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import DriftReport, LivePeriod, PeriodPerformance
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
@@ -52,8 +52,8 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         ArtifactError: the snapshot is missing or damaged.
     """
     snapshot = read_snapshot(settings, snapshot_id)
-    earlier = [report for report in live_history.drift_reports(settings) if report.snapshot_id != snapshot_id]
-    periods = live_history.live_periods(settings)
+    earlier = [report for report in live_periods.drift_reports(settings) if report.snapshot_id != snapshot_id]
+    periods = live_periods.live_periods(settings)
     if not periods:
         logger.info("Live: no lists have been live yet, so there is nothing to measure.")
         return None
@@ -73,7 +73,7 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         figures=figures.as_dict(),
         findings=tuple(findings(figures)),
     )
-    live_history.record_measurement(settings, report, measured.rows)
+    live_periods.record_measurement(settings, report, measured.rows)
     _log(report, figures, measured.newcomers)
     return report
 
@@ -125,7 +125,7 @@ def _measure(settings: Settings, snapshot: Snapshot, parts: Sequence[_Part]) -> 
         newcomers += len(bought.newcomers)
         customers = {customer for of_question in bought.truth.bought.values() for customer in of_question}
         try:
-            lists = live_history.shown(period, customers)
+            lists = live_periods.shown(period, customers)
         except ArtifactError as error:
             logger.warning("Live: p%06d is not scored: %s", period.number, error)
             continue
@@ -220,8 +220,8 @@ def _expected(earlier: Sequence[DriftReport], k: int, length: timedelta) -> dict
 
 def _certainty(settings: Settings, earlier: Sequence[DriftReport], last: LivePeriod) -> Shift:
     """The live lists' certainty, compared with that of the lists at the end of the previous window."""
-    now = live_history.certainty(settings, last.number)
-    before = live_history.certainty(settings, earlier[-1].figures["publication"]) if earlier else None
+    now = live_periods.certainty(settings, last.number)
+    before = live_periods.certainty(settings, earlier[-1].figures["publication"]) if earlier else None
     names = [f"up to {place / BINS:.0%}" for place in range(1, BINS + 1)]
     if now is None or before is None or len(now) != BINS or len(before) != BINS:
         return shift([], [], [])

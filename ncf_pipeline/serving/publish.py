@@ -28,8 +28,7 @@ from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
-from ncf_pipeline.registry import artifacts
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication
@@ -186,7 +185,7 @@ def _keep_lists(
         as_of=snapshot.cutoff,
         experiment=basis.experiment.number if basis.experiment is not None else None,
     )
-    live_history.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
+    live_periods.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
     return opened, share if others is None else ()
 
 
@@ -207,7 +206,7 @@ def republish(settings: Settings, earlier: Publication) -> int:
     opened = _open(
         settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of, experiment=earlier.experiment
     )
-    live_history.record_certainty(settings, opened.number, live_history.certainty(settings, earlier.number))
+    live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
     return _make_live(settings, opened, _kept(opened.url), top_n=longest)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ncf_pipeline.errors import GoneError, InputError
 from ncf_pipeline.privacy import kept_out
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
@@ -102,7 +102,7 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> R
     registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
     # A publisher may have read the previous champion just before that, and begun to write after the flip.
     if publication.hold(settings, number):
-        live_history.record_flip(settings, number)
+        live_periods.record_flip(settings, number)
     if flipped:
         publication.renew(settings, number)  # last, so that neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
@@ -150,7 +150,7 @@ def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, b
         except GoneError as error:
             logger.warning("%s", error)
             continue
-        live_history.record_flip(settings, number)
+        live_periods.record_flip(settings, number)
         return number, True
     from ncf_pipeline.serving.publish import republish  # imports torch: a flip must not wait for it
 

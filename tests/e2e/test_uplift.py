@@ -7,7 +7,7 @@ import pytest
 
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import stages as experiments
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.publish import refresh
 
@@ -34,7 +34,7 @@ def test_without_an_experiment_nothing_is_done_and_a_harmful_one_ends(
 
     experiments.start(connections, DESIGN, by="test")
     number = refresh(connections)
-    start = live_history.live_periods(connections)[-1].answers_from
+    start = live_periods.live_periods(connections)[-1].answers_from
     shop.sell(start, 1)
     assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "skipped"}
     (first,) = experiment_registry.reports(connections, 1)
@@ -45,7 +45,7 @@ def test_without_an_experiment_nothing_is_done_and_a_harmful_one_ends(
     assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "success"}
     assert experiment_registry.running(connections) is None
     assert publication.live_publication(connections)["name"] == f"p{number + 1:06d}"
-    assert live_history.live_periods(connections)[-1].experiment is None
+    assert live_periods.live_periods(connections)[-1].experiment is None
     (alert,) = webhook.got
     assert alert["title"].startswith("[warn] spring: customers with best sellers are worse off")
     assert "docs/runbook.md#an-experiment-harms-its-share" in alert["message"]
@@ -60,4 +60,4 @@ def test_without_an_experiment_nothing_is_done_and_a_harmful_one_ends(
     refresh(connections)
     experiments.stop(connections, "autumn", by="test", why="enough")
     assert states(dags["measure_uplift"].test()) == {"measure": "success", "publish": "success"}
-    assert live_history.live_periods(connections)[-1].experiment is None
+    assert live_periods.live_periods(connections)[-1].experiment is None

@@ -21,7 +21,7 @@ from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.live.performance import live_performance
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving import publish
@@ -157,7 +157,7 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
     experiments.start(settings, DESIGN, by="test")
     assert experiments.look(settings) is None  # its lists are not live yet
     refresh(settings)
-    start = live_history.live_periods(settings)[-1].answers_from
+    start = live_periods.live_periods(settings)[-1].answers_from
     control = share()
     shop.sell(start, 5, growth={customer: 1.4 for customer in CUSTOMERS if customer not in control})
     # A newcomer's first order counts for nothing. A return is subtracted. A customer who returns everything they ever
@@ -211,8 +211,8 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
     assert [report.sentence for report in experiment_registry.reports(settings, entry.number)] == [look.sentence]
 
     # What was bought from lists, computed in another way.
-    period = next(period for period in live_history.live_periods(settings) if period.experiment == entry.number)
-    lists = live_history.shown(period, set(CUSTOMERS))
+    period = next(period for period in live_periods.live_periods(settings) if period.experiment == entry.number)
+    lists = live_periods.shown(period, set(CUSTOMERS))
     listed = {(int(key), code) for key, codes in zip(lists["key"], lists["stock_codes"], strict=True) for code in codes}
     mine = lines[
         (lines["purchased_at"] >= start) & ~lines["customer_id"].isin(control) & (lines["customer_id"] != 99_999)
@@ -251,13 +251,13 @@ def test_an_effect_is_found_and_reported_and_harm_to_the_share_ends_the_experime
 def test_live_performance_counts_only_customers_who_saw_the_champions_lists(settings, shop):
     experiments.start(settings, DESIGN, by="test")
     refresh(settings)
-    start = live_history.live_periods(settings)[-1].answers_from
+    start = live_periods.live_periods(settings)[-1].answers_from
     shop.sell(start, 2)
     snapshot_id = take_snapshot(settings)
     live_performance(settings, snapshot_id)
     bought = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
     asked = set(bought.loc[bought["purchased_at"] >= start, "customer_id"]) - share()
-    rows = [row for row in live_history.performance(settings) if row.question == "for_you"]
+    rows = [row for row in live_periods.performance(settings) if row.question == "for_you"]
     assert {(row.customers, row.without_list, row.newcomers) for row in rows} == {(len(asked), 0, 0)}
 
 
@@ -291,7 +291,7 @@ def test_the_share_reads_the_challengers_lists_and_its_model_is_kept(settings, s
     registry.promote(settings, challenger, actor="test", reason="test")
     refresh(settings)
     assert read(settings) == challengers
-    assert live_history.live_periods(settings)[-1].experiment is None
+    assert live_periods.live_periods(settings)[-1].experiment is None
     shop.sell(START, 1)
     look = experiments.look(settings)
     assert look.ends == f"v{challenger} has become the champion, so everybody sees its lists."
@@ -308,7 +308,7 @@ def test_lists_are_made_again_if_the_experiment_ends_meanwhile(settings, shop, m
 
     monkeypatch.setattr(publish, "_check", checked)
     refresh(settings)
-    assert live_history.live_periods(settings)[-1].experiment is None
+    assert live_periods.live_periods(settings)[-1].experiment is None
     assert {len(lists) for (audience, _), lists in read(settings).items() if audience == "customer"} == {6}
 
 
@@ -318,7 +318,7 @@ def test_an_erased_customer_is_left_out_of_later_looks_and_earlier_results_stay(
     shop.add([("777777", 0, "22001", "A THING", 1, START - timedelta(days=1), 5.0, counted, "France", 1)])
     experiments.start(settings, replace(DESIGN, hypothesis=f"Lists sell more, not only to {erased}."), by="test")
     refresh(settings)
-    start = live_history.live_periods(settings)[-1].answers_from
+    start = live_periods.live_periods(settings)[-1].answers_from
     shop.sell(start, 3)
     experiments.stop(settings, None, by="test", why=f"{erased} complained")
     look = experiments.look(settings)

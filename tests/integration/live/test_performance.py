@@ -15,7 +15,7 @@ from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.live.performance import live_performance, message
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
@@ -75,7 +75,7 @@ def precision(lists, products, known):
 
 
 def live_rows(settings, question="for_you"):
-    rows = live_history.performance(settings)
+    rows = live_periods.performance(settings)
     return [row for row in rows if row.question == question and row.recommender == "live"]
 
 
@@ -119,7 +119,7 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
     # A window of less than a day is left to the next measurement.
     assert live_performance(settings, take_snapshot(settings, start + timedelta(hours=23))) is None
     # The second week is compared with the first, and certainty with that of the previous lists.
-    last = live_history.drift_reports(settings)[-1].figures
+    last = live_periods.drift_reports(settings)[-1].figures
     assert last["expected"]["for_you"] == pytest.approx(rows[0].precision_at_k)
     assert last["certainty"]["psi"] is not None
     is_shown(settings, shop.version, rows[0], monkeypatch)
@@ -143,7 +143,7 @@ def test_after_a_rollback_the_restored_lists_are_scored_on_later_purchases(setti
     ]
     assert report.figures["slices"] == 3
     products, _ = bought(settings, snapshot_id, friday, end)
-    _, known = bought(settings, snapshot_id, live_history.live_periods(settings)[0].as_of, end)
+    _, known = bought(settings, snapshot_id, live_periods.live_periods(settings)[0].as_of, end)
     mean, customers = precision(products_of_v1, products, known)
     last = live_rows(settings)[-1]
     assert (last.precision_at_k, last.customers) == (pytest.approx(mean), customers)
@@ -169,7 +169,7 @@ def test_drift_is_reported_in_words_a_calm_week_is_not_and_missing_lists_stop_no
     assert "ncf-pipeline rollback" in text
 
     refresh(settings)
-    Path(live_history.live_periods(settings)[-1].url.removeprefix("file://")).unlink()
+    Path(live_periods.live_periods(settings)[-1].url.removeprefix("file://")).unlink()
     measured = len(live_rows(settings))
     shop.week()
     report = live_performance(settings, take_snapshot(settings))

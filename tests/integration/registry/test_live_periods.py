@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ncf_pipeline.errors import DatabaseError
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.storage.database import transaction
@@ -56,14 +56,14 @@ def sell(settings):
 
 
 def shops_clock(settings):
-    return [(entry.number, entry.answers_from, entry.answers_until) for entry in live_history.live_periods(settings)]
+    return [(entry.number, entry.answers_from, entry.answers_until) for entry in live_periods.live_periods(settings)]
 
 
 def test_lists_answer_what_was_bought_since_they_were_made_until_the_next_were_made(settings, publish):
     for number, known in ((1, 0), (2, 7), (3, 14)):
         publish(number, known)
     assert shops_clock(settings) == [(1, day(0), day(7)), (2, day(7), day(14)), (3, day(14), None)]
-    periods = live_history.live_periods(settings)
+    periods = live_periods.live_periods(settings)
     assert [entry.began_at for entry in periods] == [BEGIN + timedelta(weeks=number) for number in (1, 2, 3)]
     assert [entry.ended_at for entry in periods] == [periods[1].began_at, periods[2].began_at, None]
 
@@ -72,10 +72,10 @@ def test_lists_that_a_flip_brings_back_answer_only_what_is_bought_after_it(setti
     publish(1, 0)
     publish(2, 7)
     sell(10)
-    live_history.record_flip(settings, 1)
-    live_history.record_flip(settings, 1)  # a second try
+    live_periods.record_flip(settings, 1)
+    live_periods.record_flip(settings, 1)  # a second try
     sell(12)
-    live_history.record_flip(settings, 2)  # and forward
+    live_periods.record_flip(settings, 2)  # and forward
     publish(3, 14)
     noon = timedelta(hours=12, seconds=1)
     assert shops_clock(settings) == [
@@ -85,7 +85,7 @@ def test_lists_that_a_flip_brings_back_answer_only_what_is_bought_after_it(setti
         (2, day(12) + noon, day(14)),
         (3, day(14), None),
     ]
-    assert [entry.began_by for entry in live_history.live_periods(settings)] == [
+    assert [entry.began_by for entry in live_periods.live_periods(settings)] == [
         "publication",
         "publication",
         "flip",
@@ -113,11 +113,11 @@ def test_a_period_never_begins_before_the_one_that_it_follows_even_if_invoices_a
 
 def test_what_was_not_published_cannot_be_flipped_to(settings):
     with pytest.raises(DatabaseError):
-        live_history.record_flip(settings, 7)
+        live_periods.record_flip(settings, 7)
 
 
 def test_a_refused_publication_was_never_live(settings, version):
     entry = Publication(1, version, day(0), "file:///p1", 10, 5, BEGIN)
     registry.open_publication(settings, entry)
     registry.refuse_publication(settings, 1, "broken")
-    assert live_history.live_periods(settings) == []
+    assert live_periods.live_periods(settings) == []

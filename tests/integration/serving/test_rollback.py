@@ -9,7 +9,7 @@ from weekly_versions import TODAY, sell
 
 from ncf_pipeline.cli import app
 from ncf_pipeline.errors import ArtifactError, InputError, SupersededError
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving import publish as publish_stage
@@ -165,7 +165,7 @@ def test_a_refresh_that_went_live_before_the_registry_knew_is_flipped_back(shop,
     monkeypatch.setattr(registry, "restore", refresh_meanwhile)
     rollback(shop, actor="ops")
     assert live() == ("p000001", f"v{first}")
-    assert [period.number for period in live_history.live_periods(shop)][-2:] == [3, 1]
+    assert [period.number for period in live_periods.live_periods(shop)][-2:] == [3, 1]
 
 
 def test_shoppers_do_not_wait_until_the_lists_are_renewed(shop, serve, live, store, states, monkeypatch):

