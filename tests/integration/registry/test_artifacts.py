@@ -57,7 +57,7 @@ def test_a_model_comes_back_as_it_was(model, url):
         assert torch.equal(back.network.state_dict()[name], tensor)
 
 
-def test_the_folder_holds_what_the_design_names_and_no_pickle(model, url):
+def test_the_folder_holds_safetensors_json_and_a_card_and_no_pickle(model, url):
     artifacts.save_model(model, url, lineage={"snapshot_id": "s000001", "cutoff": "2011-12-09"}, card="# Card")
     filesystem, path = fsspec.core.url_to_fs(url)
     names = {entry.rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)}
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_refused(model, url, name, damage):
 @pytest.mark.parametrize(
     ("found", "written"), [(b"0.5", b"0.7"), (b'"format": 2', b'"format": 3'), (b"manifest_sha256", b"manifest_sha257")]
 )
-def test_a_manifest_that_is_still_json_but_says_something_else_is_refused(model, url, found, written):
+def test_a_manifest_that_was_edited_is_refused(model, url, found, written):
     artifacts.save_model(model, url, lineage={"rate": 0.5}, card="")
     filesystem, path = fsspec.core.url_to_fs(url)
     content = filesystem.cat_file(f"{path}/manifest.json")
@@ -97,7 +97,7 @@ def test_a_manifest_that_is_still_json_but_says_something_else_is_refused(model,
         artifacts.load_model(url)
 
 
-def test_a_card_that_somebody_wrote_notes_into_stops_nothing(model, url):
+def test_a_model_loads_even_if_somebody_edited_its_card(model, url):
     artifacts.save_model(model, url, lineage={}, card="# Card")
     filesystem, path = fsspec.core.url_to_fs(url)
     filesystem.pipe_file(f"{path}/model_card.md", b"# Card\nSeen by us.")
@@ -113,7 +113,7 @@ def test_a_model_of_an_earlier_format_asks_for_a_retrain(model, url):
         artifacts.load_model(url)
 
 
-def test_a_writer_that_is_killed_leaves_no_folder_that_looks_whole(model, url, monkeypatch):
+def test_a_writer_that_is_killed_leaves_no_folder_that_looks_complete(model, url, monkeypatch):
     filesystem, _path = fsspec.core.url_to_fs(url)
     move, moved = type(filesystem).mv, []
 
@@ -151,7 +151,7 @@ def test_swapped_vocabularies_are_refused(model, url):
 
 
 @pytest.mark.parametrize("manifest", [b"{", b"[]", b'{"format": 99, "sha256": {}}'])
-def test_a_manifest_that_makes_no_sense_is_refused(model, url, manifest):
+def test_a_manifest_that_is_not_valid_is_refused(model, url, manifest):
     artifacts.save_model(model, url, lineage={}, card="")
     filesystem, path = fsspec.core.url_to_fs(url)
     filesystem.pipe_file(f"{path}/manifest.json", manifest)
@@ -159,7 +159,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(model, url, manifest):
         artifacts.load_model(url)
 
 
-def test_a_model_of_other_features_is_told_from_a_damaged_one(model, url):
+def test_a_model_with_other_features_is_outdated_and_not_damaged(model, url):
     artifacts.save_model(model, url, lineage={}, card="")
     filesystem, path = fsspec.core.url_to_fs(url)
     manifest = artifacts.read_manifest(url)
@@ -169,7 +169,7 @@ def test_a_model_of_other_features_is_told_from_a_damaged_one(model, url):
         artifacts.load_model(url)
 
 
-def test_writing_again_replaces_the_folder_whole(model, url):
+def test_writing_again_replaces_the_whole_folder(model, url):
     artifacts.save_model(model, url, lineage={"version": 1}, card="first")
     artifacts.save_model(model, url, lineage={"version": 2}, card="second")
     assert artifacts.read_manifest(url)["version"] == 2
@@ -183,7 +183,7 @@ def test_a_store_that_refuses_leaves_nothing_behind(model, tmp_path):
         artifacts.save_model(model, (tmp_path / "models" / "v000001").as_uri(), lineage={}, card="")
 
 
-def test_an_object_store_that_is_away_is_said_in_one_line(model, bucket, monkeypatch):
+def test_an_object_store_that_cannot_be_reached_is_an_error_of_one_line(model, bucket, monkeypatch):
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")

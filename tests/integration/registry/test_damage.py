@@ -1,4 +1,4 @@
-"""A model that is damaged: what shoppers see, and what the shop can still do."""
+"""A damaged model: shoppers keep their lists, and the shop can still roll back and retrain."""
 
 import logging
 
@@ -33,15 +33,13 @@ def test_a_damaged_champion_is_refused_before_anything_is_published(shop, serve,
         assert storefront.for_customer(14601).stock_codes == before
     assert (live(), set(store.scan_iter())) == (seen, keys)
     assert [entry.number for entry in registry.publications(shop)] == [2, 1]
-    # What the message advises works.
+    # The message's advice works.
     rollback(shop, actor="ops")
     assert live() == ("p000001", f"v{first}")
     assert refresh(shop) == 3
 
 
-def test_an_incumbent_that_is_damaged_is_told_of_and_one_that_cannot_be_reached_stops_the_run(
-    shop, serve, monkeypatch, caplog
-):
+def test_a_damaged_incumbent_is_logged_and_an_unreachable_one_stops_the_run(shop, serve, monkeypatch, caplog):
     version = serve("a", TODAY - WEEK)
     assert retrain._incumbent(shop, 2, TODAY)[0] is not None
     load = artifacts.load_model

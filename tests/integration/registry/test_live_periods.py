@@ -1,4 +1,4 @@
-"""Which lists were live when, on the wall's clock and on the shop's."""
+"""Which lists were live when, in wall-clock time and on the shop's clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ def version(settings):
 
 @pytest.fixture
 def publish(settings, version):
-    """Makes publication `number` live, whose lists know the days before `known`."""
+    """Makes publication `number` live; its lists know the purchases before day `known`."""
 
     def make_live(number, known):
         at = BEGIN + timedelta(weeks=number)
@@ -45,7 +45,7 @@ def publish(settings, version):
 
 @pytest.fixture
 def sell(settings):
-    """The shop's newest invoice is of that day, at noon."""
+    """Adds an invoice at noon of a day."""
 
     def load(number):
         with transaction(settings) as connection, connection.cursor() as cursor:
@@ -59,7 +59,7 @@ def shops_clock(settings):
     return [(entry.number, entry.answers_from, entry.answers_until) for entry in live_periods.live_periods(settings)]
 
 
-def test_lists_answer_what_was_bought_since_they_were_made_until_the_next_were_made(settings, publish):
+def test_lists_answer_purchases_from_their_own_as_of_until_the_next_lists_begin(settings, publish):
     for number, known in ((1, 0), (2, 7), (3, 14)):
         publish(number, known)
     assert shops_clock(settings) == [(1, day(0), day(7)), (2, day(7), day(14)), (3, day(14), None)]
@@ -68,7 +68,7 @@ def test_lists_answer_what_was_bought_since_they_were_made_until_the_next_were_m
     assert [entry.ended_at for entry in periods] == [periods[1].began_at, periods[2].began_at, None]
 
 
-def test_lists_that_a_flip_brings_back_answer_only_what_is_bought_after_it(settings, publish, sell):
+def test_lists_that_a_flip_brings_back_answer_only_later_purchases(settings, publish, sell):
     publish(1, 0)
     publish(2, 7)
     sell(10)
@@ -94,8 +94,8 @@ def test_lists_that_a_flip_brings_back_answer_only_what_is_bought_after_it(setti
     ]
 
 
-def test_lists_that_know_less_than_those_before_them_begin_where_the_shop_is(settings, publish, sell):
-    """A retrain that a refresh has overtaken, or one of an old cutoff: nobody saw its lists before."""
+def test_lists_that_know_less_than_the_previous_ones_answer_from_the_newest_invoice_on(settings, publish, sell):
+    """After a retrain with an old cutoff, or one that a refresh overtook: nobody saw its lists earlier."""
     publish(1, 7)
     sell(9)
     publish(2, 3)
@@ -105,13 +105,13 @@ def test_lists_that_know_less_than_those_before_them_begin_where_the_shop_is(set
     ]
 
 
-def test_a_period_never_begins_before_the_one_that_it_follows_even_if_invoices_are_gone(settings, publish):
+def test_a_period_never_begins_before_the_previous_one_even_if_invoices_are_gone(settings, publish):
     publish(1, 7)
     publish(2, 3)
     assert shops_clock(settings) == [(1, day(7), day(7)), (2, day(7), None)]
 
 
-def test_what_was_not_published_cannot_be_flipped_to(settings):
+def test_a_flip_to_an_unknown_publication_is_refused(settings):
     with pytest.raises(DatabaseError):
         live_periods.record_flip(settings, 7)
 

@@ -1,4 +1,4 @@
-"""What counts as a purchase, on ledgers that a reader can check, and freezing it."""
+"""What counts as a purchase, on ledgers that a reader can check, and taking snapshots of it."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ def at(minute):
 
 
 def sold(settings, *lines):
-    """Lines of (minute, customer, product, quantity[, price[, invoice]]); a negative quantity is a cancellation."""
+    """Adds lines of (minute, customer, product, quantity[, price[, invoice]]); a quantity below 0 is a cancellation."""
     rows = []
     for number, line in enumerate(lines):
         minute, customer, product, quantity, price, invoice = (*line, 1.0, None)[:6]
@@ -33,8 +33,8 @@ def sold(settings, *lines):
 
 
 def ledger(settings, cutoff=None):
-    """Of each purchase: minute, customer, product, quantity, and the minute at which it was gone (or None)."""
-    frozen = read_snapshot(settings, take_snapshot(settings, cutoff)).interactions
+    """Each purchase's minute, customer, product, quantity, and the minute at which it was taken back (or None)."""
+    interactions = read_snapshot(settings, take_snapshot(settings, cutoff)).interactions
 
     def minute(instant):
         return None if pd.isna(instant) else int((instant - START).total_seconds() // 60)
@@ -47,7 +47,7 @@ def ledger(settings, cutoff=None):
             row[Interactions.QUANTITY],
             minute(row[Interactions.RETURNED_AT]),
         )
-        for _, row in frozen.iterrows()
+        for _, row in interactions.iterrows()
     ]
 
 
@@ -65,7 +65,7 @@ def ledger(settings, cutoff=None):
         pytest.param(
             [(0, ANNE, CUP, 2), (5, ANNE, CUP, -6), (7, ANNE, CUP, 3)],
             [(0, ANNE, CUP, 2, 5), (7, ANNE, CUP, 3, None)],
-            id="more comes back than was bought, and what is bought after stays",
+            id="more comes back than was bought, and a later purchase stays",
         ),
         pytest.param(
             [(0, ANNE, CUP, 6), (5, BERT, CUP, -6)], [(0, ANNE, CUP, 6, None)], id="someone else brings it back"
@@ -81,7 +81,7 @@ def ledger(settings, cutoff=None):
         pytest.param(
             [(0, ANNE, CUP, 6), (3, ANNE, CUP, 4), (5, ANNE, CUP, -5), (9, ANNE, CUP, -5)],
             [(0, ANNE, CUP, 6, 9), (3, ANNE, CUP, 4, 5)],
-            id="one return eats into the purchase before, and another finishes it",
+            id="one return takes a part of the earlier purchase, another the rest",
         ),
         pytest.param(
             [(0, ANNE, CUP, 5), (1, ANNE, CUP, -3), (2, ANNE, CUP, 4), (3, ANNE, CUP, -4), (4, ANNE, CUP, -2)],
@@ -158,7 +158,7 @@ def test_the_cutoff_is_the_first_instant_excluded(settings):
     assert [line[0] for line in ledger(settings)] == [0, 10]
 
 
-def test_the_list_of_excluded_codes_can_be_edited_and_counts_from_the_next_snapshot_on(settings):
+def test_an_edit_of_the_excluded_codes_counts_from_the_next_snapshot_on(settings):
     sold(settings, (0, ANNE, CUP, 1), (0, ANNE, "SAMPLE7", 1))
     assert len(ledger(settings)) == 2
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -220,15 +220,15 @@ def test_without_purchases_there_is_no_snapshot(settings):
 
 def test_the_types_are_those_that_training_expects(settings):
     sold(settings, (0, ANNE, CUP, 1), (0, GUEST, CUP, 2))
-    frozen = read_snapshot(settings, take_snapshot(settings))
-    assert list(frozen.interactions.columns) == [
+    snapshot = read_snapshot(settings, take_snapshot(settings))
+    assert list(snapshot.interactions.columns) == [
         "customer_id", "stock_code", "invoice_no", "purchased_at", "quantity", "unit_price", "country", "description",
         "returned_at",
     ]  # fmt: skip
-    assert [str(kind) for kind in frozen.interactions.dtypes] == [
+    assert [str(kind) for kind in snapshot.interactions.dtypes] == [
         "Int64", "str", "str", "datetime64[us]", "int64", "float64", "str", "str", "datetime64[us]",
     ]  # fmt: skip
-    assert list(frozen.products.columns) == ["stock_code", "description"]
+    assert list(snapshot.products.columns) == ["stock_code", "description"]
 
 
 def _file_of(settings, number):

@@ -30,7 +30,7 @@ print(retrain.register(settings, int(sys.argv[2])))
 """
 
 
-def test_of_two_retrains_that_end_at_once_in_two_processes_one_is_promoted(shop, serve, candidate, states, tmp_path):
+def test_if_two_processes_end_a_retrain_at_once_one_version_is_promoted(shop, serve, candidate, states, tmp_path):
     before = serve("before", TODAY - WEEK)
     versions = [candidate(key) for key in "ab"]
     ready, go = [tmp_path / f"ready {version}" for version in versions], tmp_path / "go"
@@ -52,7 +52,7 @@ def test_of_two_retrains_that_end_at_once_in_two_processes_one_is_promoted(shop,
     assert "(the gate let it through)" in reason
 
 
-def test_a_registration_that_is_tried_again_stays_what_it_was(shop, candidate, states):
+def test_a_second_try_of_a_registration_changes_nothing(shop, candidate, states):
     version = candidate("a")
     assert retrain.register(shop, version)
     assert retrain.register(shop, version)
@@ -60,7 +60,7 @@ def test_a_registration_that_is_tried_again_stays_what_it_was(shop, candidate, s
     assert len(registry.model_events(shop, version)) == 2
 
 
-def test_a_missed_week_that_is_run_later_does_not_follow_a_newer_version(shop, serve, candidate, states, live):
+def test_a_missed_week_that_is_run_later_does_not_replace_a_newer_version(shop, serve, candidate, states, live):
     newer = serve("this week")
     seen = live()
     missed = candidate("last week", TODAY - WEEK)
@@ -74,7 +74,7 @@ def test_a_missed_week_that_is_run_later_does_not_follow_a_newer_version(shop, s
     assert live() == seen
 
 
-def test_a_missed_week_that_may_serve_scores_the_purchases_that_shoppers_lists_knew_already(
+def test_a_missed_week_that_is_promoted_knows_the_purchases_that_the_live_lists_knew(
     shop, serve, candidate, live, store
 ):
     """The champion is older than the missed week, but its lists were refreshed since."""
@@ -91,7 +91,7 @@ def test_a_missed_week_that_may_serve_scores_the_purchases_that_shoppers_lists_k
 
 
 def test_of_four_weekly_versions_no_incumbent_has_seen_the_holdout(shop, serve):
-    """By the table, by what the incumbent's own artifact says, and by the purchases that it was given."""
+    """By the table, by the incumbent's own artifact, and by the purchases that it was trained on."""
     versions = [serve(f"week {week}", TODAY - (3 - week) * WEEK) for week in range(4)]
     compared = {}
     for version in versions:
@@ -129,7 +129,7 @@ def test_a_second_try_of_a_run_keeps_the_champion_under_which_it_began(shop, ser
     assert not retrain.register(shop, running)
 
 
-def test_a_version_tells_where_it_comes_from(shop, serve, candidate):
+def test_a_version_shows_its_parent_batches_and_code(shop, serve, candidate):
     first = serve("a", TODAY - WEEK)
     sell(shop, TODAY, TODAY + timedelta(days=1), batch=9)
     version = candidate("b", TODAY + timedelta(days=1))
@@ -143,7 +143,7 @@ def test_a_version_tells_where_it_comes_from(shop, serve, candidate):
     assert [event["to_state"] for event in told["events"]] == ["candidate"]
 
 
-def test_a_snapshot_keeps_the_batches_that_it_was_first_frozen_with(shop):
+def test_a_snapshot_keeps_the_batches_of_its_first_taking(shop):
     from ncf_pipeline.registry.snapshots import read_snapshot
 
     first = take_snapshot(shop, TODAY)

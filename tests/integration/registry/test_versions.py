@@ -55,7 +55,7 @@ def test_a_promotion_retires_the_champion_before(settings):
     assert states(settings) == {first: "champion", second: "retired"}
 
 
-def test_every_change_of_state_is_kept_with_who_and_why(settings):
+def test_every_change_of_state_is_stored_with_its_actor_and_reason(settings):
     first, _ = promoted(settings, "a"), promoted(settings, "b")
     registry.restore(settings, first, actor="ops", reason="rollback")
     with transaction(settings) as connection:
@@ -70,7 +70,7 @@ def test_every_change_of_state_is_kept_with_who_and_why(settings):
     ]
 
 
-def test_what_the_gate_held_cannot_serve(settings):
+def test_a_version_that_the_gate_held_cannot_serve(settings):
     version = open_version(settings)
     pass_gate(settings, version, promote=False)
     registry.record_artifact(settings, version, "file:///models/v1")
@@ -79,14 +79,14 @@ def test_what_the_gate_held_cannot_serve(settings):
         registry.promote(settings, version, actor="ops", reason="test")
 
 
-def test_what_has_no_artifact_cannot_serve(settings):
+def test_a_version_without_an_artifact_cannot_serve(settings):
     version = open_version(settings)
     pass_gate(settings, version)
     with pytest.raises(InputError, match="cannot serve"):
         registry.promote(settings, version, actor="ops", reason="test")
 
 
-def test_there_is_one_champion_whatever_happens(settings):
+def test_the_database_refuses_a_second_champion(settings):
     promoted(settings, "a")
     second = open_version(settings, "b")
     with pytest.raises(DatabaseError, match="one_champion"), transaction(settings) as connection:
@@ -121,14 +121,14 @@ def test_the_incumbent_is_the_newest_promoted_version_that_has_not_seen_the_hold
         for week, day in enumerate((4, 11, 18, 25))
     ]
     candidate = open_version(settings, "candidate", cutoff="2011-12-16", holdout_start="2011-11-18")
-    found = registry.incumbent(settings, holdout_start=datetime(2011, 11, 18), before_version=candidate)
-    assert found.version == weekly[2]  # its cutoff is the holdout's start, which it has not seen
-    found = registry.incumbent(settings, holdout_start=datetime(2011, 11, 17), before_version=candidate)
-    assert found.version == weekly[1]
+    incumbent = registry.incumbent(settings, holdout_start=datetime(2011, 11, 18), before_version=candidate)
+    assert incumbent.version == weekly[2]  # its cutoff is the holdout's start, which it has not seen
+    incumbent = registry.incumbent(settings, holdout_start=datetime(2011, 11, 17), before_version=candidate)
+    assert incumbent.version == weekly[1]
     assert registry.incumbent(settings, holdout_start=datetime(2011, 11, 3), before_version=candidate) is None
 
 
-def test_scores_come_back_in_the_order_in_which_they_were_made(settings):
+def test_scores_come_back_in_the_order_in_which_they_were_recorded(settings):
     version = open_version(settings)
     scores = [
         Scores(name, question, "everyone", 5, 9, 0.3, 0.2, 0.4, ahead, ahead, ahead, 0.1, 0.2, 0.3, 1.0, 0.0)
@@ -141,7 +141,7 @@ def test_scores_come_back_in_the_order_in_which_they_were_made(settings):
     assert registry.evaluation(settings, version) == scores[:1]
 
 
-def test_a_decision_is_kept_with_its_reasons(settings):
+def test_a_decision_is_stored_with_its_reasons(settings):
     version = open_version(settings)
     assert registry.gate_decision(settings, version) is None
     pass_gate(settings, version, promote=False)
@@ -165,12 +165,12 @@ def test_publications_are_listed_newest_first(settings):
     assert [entry.number for entry in registry.publications(settings)] == [2, 1]
 
 
-def test_an_unknown_version_is_said_in_one_line(settings):
+def test_an_unknown_version_is_an_error_of_one_line(settings):
     with pytest.raises(InputError, match="There is no model version 7"):
         registry.model_version(settings, 7)
 
 
-def test_a_database_that_is_away_is_said_in_one_line(settings):
+def test_a_database_that_cannot_be_reached_is_an_error_of_one_line(settings):
     away = settings.model_copy(update={"database_url": type(settings.database_url)("postgresql://x@127.0.0.1:1/x")})
     with pytest.raises(DatabaseError, match="cannot be reached") as raised:
         registry.model_versions(away)

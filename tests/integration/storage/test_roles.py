@@ -1,4 +1,4 @@
-"""Each kind of work under its own role: it can do its own, and no other's."""
+"""Each kind of work under its own role: it can do its own work, and no other."""
 
 import uuid
 from contextlib import closing
@@ -28,7 +28,7 @@ BROKEN = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custo
 999999,71053,LANTERN,0,2011-01-03 08:26:00,3.39,17850,France
 """
 
-# What people or the owner of the schema write, and no stage.
+# Tables that people or the owner of the schema write, but no stage.
 BY_HAND = {
     "retail.erasure",
     "retail.excluded_stock_code",
@@ -50,7 +50,7 @@ def with_database(settings, url):
 
 @pytest.fixture
 def granted(settings, servers):
-    """The owner's settings, once the roles are there; and a superuser's."""
+    """The owner's settings and a superuser's, in a database with the roles."""
     root = as_superuser(settings, servers)
     assert apply_roles(root) == list(ROLES)
     return settings, root
@@ -58,7 +58,7 @@ def granted(settings, servers):
 
 @pytest.fixture
 def member(granted):
-    """Settings of a login that is a member of one role, by the role's name."""
+    """Makes the settings of a login that is a member of one role, by the role's name."""
     settings, root = granted
     made = []
 
@@ -81,7 +81,7 @@ def member(granted):
 
 
 def attempt(settings, statement):
-    """What Postgres says to a statement, which is never kept."""
+    """Postgres's answer to a statement, which is then rolled back."""
     with closing(psycopg2.connect(settings.database())) as connection, connection.cursor() as cursor:
         try:
             cursor.execute(statement)
@@ -111,7 +111,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     version = retrain.backtest(training, retrain.snapshot(training, cutoff), run_key="roles", requested_by="test")
     retrain.gate(training.model_copy(update={"gate_min_customers": 1, "gate_baseline_margin": 0.0}), version)
     with transaction(training) as connection, connection.cursor() as cursor:
-        # Whatever the gate says of so small a shop.
+        # So small a shop would not pass the gate.
         cursor.execute("update ml.gate_decision set promote = true")
         cursor.execute("update ml.model_version set state = 'candidate'")
     retrain.refit(training, version)
@@ -153,14 +153,14 @@ REFUSED = [
 ]
 
 
-def test_what_is_another_roles_work_is_refused(member):
+def test_the_work_of_another_role_is_refused(member):
     logins = {role: member(role) for role in {role for role, _ in REFUSED}}
     answers = {(role, statement): attempt(logins[role], statement) for role, statement in REFUSED}
     assert [asked for asked, answer in answers.items() if "permission denied" not in answer] == []
 
 
 def test_every_table_is_written_by_a_role_and_read_by_the_reading_one(granted):
-    """A table that this names is new: grant what its stage needs in sql/roles.sql."""
+    """If this fails, a table is new: grant what its stage needs in sql/roles.sql."""
     _, root = granted
     with transaction(root) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -181,7 +181,7 @@ def test_every_table_is_written_by_a_role_and_read_by_the_reading_one(granted):
     assert not [table for role, table in allowed["insert"] if role == "ncf_reading"]
 
 
-def test_what_was_granted_by_hand_is_taken_back_and_the_owner_is_enough_then(granted):
+def test_a_grant_by_hand_is_revoked_and_later_runs_need_only_the_owner(granted):
     settings, root = granted
     with transaction(root) as connection, connection.cursor() as cursor:
         cursor.execute("grant delete on retail.invoice_line to ncf_reading")
@@ -192,7 +192,7 @@ def test_what_was_granted_by_hand_is_taken_back_and_the_owner_is_enough_then(gra
     assert apply_roles(settings) == list(ROLES)
 
 
-def test_who_may_not_make_roles_is_told_what_to_do(settings, monkeypatch):
+def test_a_role_that_may_not_create_roles_gets_an_error_with_advice(settings, monkeypatch):
     text = "create role ncf_never"
     monkeypatch.setattr("ncf_pipeline.storage.migrations.resource", lambda *parts: _File(text, parts))
     with pytest.raises(DatabaseError, match="once with an NCF_DATABASE_URL whose role may create roles"):

@@ -1,4 +1,4 @@
-"""From every older schema to the newest, with data in it: nothing is lost, and everything goes on."""
+"""From every older schema to the newest, with data in it: nothing is lost, and everything still works."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ from ncf_pipeline.training import report as reports
 
 MIGRATIONS = migrations.migrations()
 
-# What a database may hold from the migration of that number on, in columns that every later version still has.
+# Data that a database may hold from the migration of that number on, in columns that every later version still has.
 DATA = {
     1: """
         insert into raw.batch (source, sha256, status, lines_read, lines_merged, lines_quarantined, finished_at)
@@ -126,7 +126,7 @@ def empty(settings, servers):
 
 def rows(settings):
     """Every row of every table, as JSON."""
-    found = {}
+    content = {}
     with psycopg2.connect(settings.database()) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select table_schema || '.' || table_name from information_schema.tables "
@@ -134,13 +134,13 @@ def rows(settings):
         )
         for (table,) in cursor.fetchall():
             cursor.execute(f"select to_jsonb(t) from {table} as t")
-            found[table] = [row for (row,) in cursor.fetchall()]
+            content[table] = [row for (row,) in cursor.fetchall()]
     connection.close()
-    return found
+    return content
 
 
 def lost(before, after):
-    """Rows that do not hold any more what they held; what has come beside it does not count."""
+    """The rows of `before` that are not in `after`; new columns do not count."""
     newer = [_as_text(row).items() for row in after]
     return [row for row in before if not any(_as_text(row).items() <= items for items in newer)]
 
@@ -150,7 +150,7 @@ def _as_text(row):
 
 
 @pytest.mark.parametrize("newest", MIGRATIONS[:-1], ids=lambda migration: migration.name)
-def test_an_older_database_with_data_in_it_becomes_the_newest(empty, monkeypatch, tmp_path, newest):
+def test_an_older_database_with_data_in_it_gets_the_newest_schema(empty, monkeypatch, tmp_path, newest):
     known = MIGRATIONS[: MIGRATIONS.index(newest) + 1]
     version = int(newest.name[:4])
     monkeypatch.setattr(migrations, "migrations", lambda: known)
@@ -178,5 +178,5 @@ def test_an_older_database_with_data_in_it_becomes_the_newest(empty, monkeypatch
     assert batch_summary(empty, 1).counts.merged == 2
     if version == 1:
         (tmp_path / "next.csv").write_text(CSV)
-        # The line that waited, and the invoice that it came with, as ever.
+        # The waiting line's invoice, and a new one.
         assert ingest(empty, [str(tmp_path / "next.csv")]).merged == 2
