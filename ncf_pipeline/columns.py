@@ -106,7 +106,11 @@ TASTE: Final = "taste"
 
 
 def reasons_of(list_name: str) -> str:
-    """The name of the hash field that holds a list's reasons."""
+    """The name of the hash field that holds a list's reasons.
+
+    >>> reasons_of("for_you")
+    'for_you_reasons'
+    """
     return f"{list_name}_reasons"
 
 

@@ -40,7 +40,13 @@ _SEAL = "manifest_sha256"
 
 
 def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
-    """The URL of a version's folder: that of the refit, which serves, or of the backtest, which was evaluated."""
+    """The URL of a version's folder: that of the refit, which serves, or of the backtest, which was evaluated.
+
+    >>> version_url("s3://shop", 42)
+    's3://shop/models/v000042'
+    >>> version_url("s3://shop", 42, backtest=True)
+    's3://shop/backtests/v000042'
+    """
     return f"{artifacts}/{'backtests' if backtest else 'models'}/v{version:06d}"
 
 

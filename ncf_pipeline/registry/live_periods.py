@@ -3,6 +3,9 @@
 There are two clocks. Wall-clock time says when a publication was live. The shop's clock, by which purchases are dated,
 says which lists a purchase answers. If past days are replayed, the two are years apart. Migration 0009 says when a
 period begins on each.
+
+Every function here raises SettingsError if no database is set and the embedded one does not run, and DatabaseError if
+Postgres cannot be reached or refuses.
 """
 
 import json
@@ -94,7 +97,13 @@ def record_flip(settings: Settings, number: int) -> None:
 
 
 def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:
-    """Stores the counts of a publication's `model.lists.certainty.Certainty`; None if they were not counted."""
+    """Stores how certain the model was of a publication's lists.
+
+    Args:
+        settings: whose registry.
+        number: of the publication.
+        counts: from `model.lists.certainty.Certainty`; None if they were not counted.
+    """
     write(settings, "record_certainty", number=number, counts=list(counts) if counts is not None else None)
 
 

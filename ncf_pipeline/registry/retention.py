@@ -1,4 +1,8 @@
-"""Which models and lists still have their files."""
+"""Which models and lists still have their files.
+
+Every function here raises SettingsError if no database is set and the embedded one does not run, and DatabaseError if
+Postgres cannot be reached or refuses.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,9 @@
 """The model registry in Postgres: versions, evaluations, gate decisions, publications.
 
-Every change is one transaction. At most one version is champion, by a unique index.
+Every change is one transaction. A unique index allows at most one champion.
+
+Every function here raises SettingsError if no database is set and the embedded one does not run, and DatabaseError if
+Postgres cannot be reached or refuses.
 """
 
 import json
@@ -66,7 +69,7 @@ class ModelVersion:
 
     @property
     def name(self) -> str:
-        """The version as people write it, such as v7."""
+        """The version as people write it: v and its number, such as v7."""
         return f"v{self.version}"
 
 
@@ -286,7 +289,13 @@ def batches(settings: Settings, version: int) -> list[int] | None:
 
 
 def record_evaluation(settings: Settings, version: int, scores: list[Scores]) -> None:
-    """Stores the scores of a version's backtest, in place of an earlier try's."""
+    """Stores the scores of a version's backtest, in place of an earlier try's.
+
+    Args:
+        settings: whose registry.
+        version: that was evaluated.
+        scores: of candidate, incumbent and baselines, in the order in which people see them.
+    """
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("delete_evaluation"), {"version": version})
         rows = [{"version": version, "place": place, **score.as_dict()} for place, score in enumerate(scores)]
@@ -350,7 +359,13 @@ def gate_decision(settings: Settings, version: int) -> StoredDecision | None:
 
 
 def record_artifact(settings: Settings, version: int, url: str) -> None:
-    """Stores the URL of a version's refit."""
+    """Stores where the artifact of a version's refit is.
+
+    Args:
+        settings: whose registry.
+        version: that was refitted.
+        url: of the artifact's folder.
+    """
     write(settings, "record_artifact", version=version, url=url)
 
 
@@ -423,12 +438,24 @@ def open_publication(settings: Settings, publication: Publication) -> None:
 
 
 def record_list_report(settings: Settings, number: int, report: dict[str, Any]) -> None:
-    """Stores the report of the rules on a publication's lists."""
+    """Stores the report of the rules on a publication's lists.
+
+    Args:
+        settings: whose registry.
+        number: of the publication.
+        report: JSON-able.
+    """
     write(settings, "record_list_report", number=number, report=json.dumps(report))
 
 
 def refuse_publication(settings: Settings, number: int, reason: str) -> None:
-    """Records that a publication will never be live, and why."""
+    """Records that a publication will never be live.
+
+    Args:
+        settings: whose registry.
+        number: of the publication.
+        reason: in words.
+    """
     write(settings, "refuse_publication", number=number, reason=reason)
 
 

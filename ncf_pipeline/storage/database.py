@@ -144,7 +144,11 @@ def _record(kind: type[Record], row: Any) -> Record:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of a vendor's message, without its full stop; the error's class if there is no message."""
+    r"""The first line of a vendor's message, without its full stop; the error's class if there is no message.
+
+    >>> one_line(ValueError("relation does not exist.\nLINE 1: select"))
+    'relation does not exist'
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
 

@@ -1,4 +1,4 @@
-"""Who may follow whom: one after the other, never an older over a newer one; and where each comes from."""
+"""Which version may replace which: never an older one a newer one. And where each version comes from."""
 
 import hashlib
 import subprocess
@@ -135,12 +135,12 @@ def test_a_version_shows_its_parent_batches_and_code(shop, serve, candidate):
     version = candidate("b", TODAY + timedelta(days=1))
     summary = reports.retrain_summary(shop, version)
     assert (summary.model.parent, summary.batches) == (first, [BATCH, 9])
-    told = summary.as_dict()
-    assert told["code"]["package_version"] == __version__
-    assert told["code"] == provenance.code()
-    assert len(told["code"]["sha256"]) == len(hashlib.sha256().hexdigest())
+    shown = summary.as_dict()
+    assert shown["code"]["package_version"] == __version__
+    assert shown["code"] == provenance.code()
+    assert len(shown["code"]["sha256"]) == len(hashlib.sha256().hexdigest())
     assert reports.retrain_summary(shop, first).batches == [BATCH]
-    assert [event["to_state"] for event in told["events"]] == ["candidate"]
+    assert [event["to_state"] for event in shown["events"]] == ["candidate"]
 
 
 def test_a_snapshot_keeps_the_batches_of_its_first_taking(shop):
