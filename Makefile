@@ -57,7 +57,7 @@ fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for lon
 
 bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=the workbook
 	# As the stages have it; once torch is loaded it is too late.
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/quality.py --data "$(DATA)"
+	$(BIN)/python benchmarks/quality.py --data "$(DATA)"
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py
@@ -69,7 +69,7 @@ bench-uplift: install  ## whether uplift is measured rightly: simulated experime
 	$(BIN)/python benchmarks/uplift.py $(if $(DATA),--data "$(DATA)")
 
 gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .

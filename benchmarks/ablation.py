@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import ncf_pipeline.model  # isort: skip # noqa: F401 - before torch: it sets how torch's threads wait
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
