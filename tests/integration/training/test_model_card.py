@@ -83,7 +83,10 @@ def test_what_a_page_shows_of_a_name_is_text(shop, honest):
     assert "has not decided yet" in page
 
 
-def test_a_version_whose_artifact_is_gone_has_a_page_without_figures(shop, honest):
+@pytest.mark.parametrize("url", [None, "memory://nothing/models/v000002"], ids=["backtest", "refit"])
+def test_a_version_whose_artifact_is_gone_has_a_page_without_figures(shop, honest, monkeypatch, url):
+    model = replace(registry.model_version(shop, honest[0]), url=url)
+    monkeypatch.setattr(registry, "model_version", lambda *_: model)
     nowhere = shop.model_copy(update={"artifacts_url": "memory://nothing"})
     assert reports.figures(nowhere, honest[0]) == []
 
