@@ -71,7 +71,7 @@ def _kind_of(path: Path, name: str) -> Kind:
     actual = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
     if actual != expected:
         raise InputError(
-            f"{name} has the name of {_IN_WORDS[expected]} but holds {_content_of(start, actual)}. "
+            f"{name} is named like {_IN_WORDS[expected]} but holds {_content_of(start, actual)}. "
             f"Send the right file, or rename it so that it ends in {_SUFFIX_OF[actual]}."
         )
     return expected
