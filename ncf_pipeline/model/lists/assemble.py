@@ -1,4 +1,4 @@
-"""Top-N lists of customers and of products. Deterministic; ties by stock code."""
+"""Top-N lists of customers and of products. The same inputs make the same lists; ties by stock code."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -37,10 +37,10 @@ from ncf_pipeline.model.trained import TrainedModel
 BATCH_CUSTOMERS = 2048
 
 FAMILY_MEMBERS = 4
-"""So many times the products of a product's list are looked at where there may not be too many of one family."""
+"""Candidates for a product's list, over its length, if a rule limits the products of a family."""
 
 ROWS_AT_ONCE = 16_384
-"""Candidates for the network: few enough for its layers' outputs to stay in the processor's cache."""
+"""Candidates that the network scores at once: few enough for its layers' outputs to stay in the processor's cache."""
 
 Row = tuple[str, str, str, list[str]]
 
@@ -48,18 +48,18 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class ListMaker:
-    """All lists of a shop at an instant. What they share is made once, whatever the number of batches."""
+    """Makes all lists of a shop at an instant. What they share is computed once, for all batches."""
 
     def __init__(
         self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
     ) -> None:
-        """Takes what is known at `as_of`.
+        """Computes what the shop knows at `as_of`.
 
         Args:
             model: from `train`.
-            interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+            interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
             as_of: first instant excluded.
-            rules: what a merchandiser decided; nothing if None.
+            rules: of a merchandiser; no rules if None.
         """
         self.model, self.rules = model, rules or Rules()
         self.certainty = Certainty()  # of all lists made so far
@@ -67,11 +67,11 @@ class ListMaker:
 
     @property
     def known(self) -> int:
-        """How many customers have lists."""
+        """Number of customers who have lists."""
         return len(self.state.known_customers)
 
     def countries(self) -> dict[int, str | None]:
-        """Who has lists, by customer id, with the country of their last invoice; None where it had none."""
+        """The customers who have lists, by customer_id, with the country of the last invoice; None if it has none."""
         customers = self.state.known_customers
         return {int(self.state.events.customers[index]): _country_of(self.state, index) for index in customers.tolist()}
 
@@ -83,16 +83,16 @@ class ListMaker:
         shard: tuple[int, int] = (0, 1),
         batch_customers: int = BATCH_CUSTOMERS,
     ) -> Iterator[pd.DataFrame]:
-        """`for_you`, `discover` and `buy_again`, a batch of customers at a time.
+        """Makes `for_you`, `discover` and `buy_again`, a batch of customers at a time.
 
-        The memory of a batch does not grow with the number of customers. Machines that share a shop take a shard
-        each, of the same interactions: a customer's lists are the same in whichever shard they come.
+        The memory of a batch does not grow with the number of customers. Several machines can each make a shard from
+        the same interactions: the lists of a customer do not depend on the shard.
 
         Args:
-            top_n: length of a list; `buy_again` is shorter where less was bought.
-            chosen: only these; all who had bought something by then if None.
-            shard: (i, n) for the i-th of n equal parts of the customers, from 0, in order of their ids.
-            batch_customers: how many at a time.
+            top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
+            chosen: customer ids; every customer with a purchase before `as_of` if None.
+            shard: (i, n) for part i, from 0, of n equal parts of the customers, in order of their ids.
+            batch_customers: customers in a batch.
 
         Yields:
             Columns of `columns.Lists`, three rows a customer, ascending by customer id.
@@ -108,34 +108,42 @@ class ListMaker:
             yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules, self.certainty))
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
-        """Why each product is on these lists: `columns.Lists.REASONS`, missing where a list has no reasons.
+        """Tells why each product is on its list.
 
         Args:
-            lists: as `customers` yields them; the memory needed grows with their number.
+            lists: as `customers` yields them; the memory grows with their number.
+
+        Returns:
+            The column `columns.Lists.REASONS` for these rows; missing for lists without reasons.
         """
         wanted = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.LIST_NAME].isin(REASONED_LISTS)
         stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
         length = stock_codes.map(len).to_numpy(np.int64)
         events = self.state.events
         customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
-        # -1 for what is pinned and was never sold
+        # -1 for a pinned product that was never sold
         product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
-        found = iter(self._reasons.of(np.repeat(customer, length), product))
+        reasons = iter(self._reasons.of(np.repeat(customer, length), product))
         texts = []
         for who, name, codes in zip(customer, lists.loc[wanted, Lists.LIST_NAME], stock_codes, strict=True):
             pinned = {pin.stock_code for pin in self.rules.pinned(name, _country_of(self.state, who))}
-            mine = [(code, next(found)) for code in codes]
+            reasons_here = [(code, next(reasons)) for code in codes]
             texts.append(
-                _encode([(PINNED,) if code in pinned and reason[0] == TASTE else reason for code, reason in mine])
+                _encode(
+                    [(PINNED,) if code in pinned and reason[0] == TASTE else reason for code, reason in reasons_here]
+                )
             )
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
     def products(self, top_n: int) -> pd.DataFrame:
-        """`bought_together` and `similar` of every product bought before the instant.
+        """Makes `bought_together` and `similar` of every product bought before the instant.
 
-        `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS`
-        baskets, `MIN_LIFT` times more than by chance, by shrunk cosine. `similar` comes from the embeddings;
-        a product that came after training has none and takes those of the same baskets.
+        `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS` baskets, and
+        `MIN_LIFT` times more than by chance, in order of shrunk cosine. `similar` comes from the embeddings. A product
+        that came after training has no embedding, so its `similar` is its `bought_together`.
+
+        Args:
+            top_n: length of a list.
 
         Returns:
             Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
@@ -151,8 +159,9 @@ class ListMaker:
             code = str(codes[index])
             companions = _stored_order(together, int(index))
             for name, others in ((BOUGHT_TOGETHER, companions), (SIMILAR, similar.get(int(index), companions))):
-                found = (str(codes[other]) for other in others)
-                rows.append(("product", code, name, self.rules.arranged(found, top_n, list_name=name, country=None)))
+                candidates = (str(codes[other]) for other in others)
+                stock_codes = self.rules.arranged(candidates, top_n, list_name=name, country=None)
+                rows.append(("product", code, name, stock_codes))
         return _table(rows)
 
     @cached_property
@@ -172,17 +181,17 @@ def customer_lists(
     *,
     customers: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """`for_you`, `discover` and `buy_again` of customers, from what is known at `as_of`.
+    """Makes `for_you`, `discover` and `buy_again` from what is known at `as_of`.
 
-    A customer who came after training is scored by what they bought since; a product that came after
-    training by how it sells. Neither needs the model trained again.
+    Customers who came after training are scored by what they bought since, and products that came after training by
+    how they sell. The model need not be trained again.
 
     Args:
         model: from `train`.
-        interactions: columns of `columns.Interactions`; what lies at or after `as_of` is ignored.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
         as_of: first instant excluded.
-        top_n: length of a list; `buy_again` is shorter where less was bought.
-        customers: only these; all who had bought something by then if None.
+        top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
+        customers: customer ids; every customer with a purchase before `as_of` if None.
 
     Returns:
         Columns of `columns.Lists`, three rows a customer, ascending by customer id.
@@ -192,7 +201,17 @@ def customer_lists(
 
 
 def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
-    """`bought_together` and `similar` of every product bought before `as_of`; see `ListMaker.products`."""
+    """Makes `bought_together` and `similar` of every product bought before `as_of`.
+
+    Args:
+        model: from `train`.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        as_of: first instant excluded.
+        top_n: length of a list.
+
+    Returns:
+        See `ListMaker.products`.
+    """
     return ListMaker(model, interactions, as_of).products(top_n)
 
 
@@ -200,11 +219,12 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
 def _rows_of_customers(
     model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules, certainty: Certainty
 ) -> list[Row]:
+    """The three lists of each of these customers (customer_index)."""
     state, events = maker.state, maker.state.events
     customer_rows = rows_of(model.customers, events.customers.tolist())
     product_rows = rows_of(model.products, events.products.tolist())
     names = events.products
-    looked_at = None if rules.max_per_family else top_n  # of a family that is too large, the next ones are passed over
+    depth = None if rules.max_per_family else top_n  # a limit on families may pass over any number of candidates
     rows: list[Row] = []
     for contexts in prefetched(maker.contexts(customers)):
         scores = np.concatenate(
@@ -222,25 +242,25 @@ def _rows_of_customers(
             ever = state.products_seen_by(int(customer))
             certainty.add(next_any, top_n)
             for name, best, fill, never in (
-                (FOR_YOU, _best(next_any, product, looked_at, shown[product]), state.ranking, ever[:0]),
-                (DISCOVER, _best(next_new, product, looked_at, shown[product] & ~seen), state.ranking, ever),
-                (BUY_AGAIN, _best(next_any, product, looked_at, shown[product] & bought), state.ranking[:0], ever[:0]),
+                (FOR_YOU, _best(next_any, product, depth, shown[product]), state.ranking, ever[:0]),
+                (DISCOVER, _best(next_new, product, depth, shown[product] & ~seen), state.ranking, ever),
+                (BUY_AGAIN, _best(next_any, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
             ):
                 left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
-                found = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
-                stock_codes = rules.arranged(found, top_n, list_name=name, country=country, never=left_out)
+                candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
+                stock_codes = rules.arranged(candidates, top_n, list_name=name, country=country, never=left_out)
                 rows.append(("customer", str(events.customers[customer]), name, stock_codes))
     return rows
 
 
 def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
-    """What a list is made up to its length with; nothing is looked up where it is not short."""
+    """Products that fill up a short list, best first. A generator: a full list takes none."""
     taken = set(never.tolist())
     yield from (index for index in ranking.tolist() if shown[index] and index not in taken)
 
 
 def _country_of(state: ShopState, customer: int) -> str | None:
-    """Of the customer's last invoice; None where it had none."""
+    """The country of the customer's last invoice; None if it has none."""
     return state.events.countries[state.events.country[customer]] or None
 
 
@@ -252,7 +272,7 @@ def _scores(
     customer_rows: IntArray,
     product_rows: IntArray,
 ) -> npt.NDArray[np.float32]:
-    """(r, 2) of the candidates of some of the customers."""
+    """Scores (r, 2) of the r candidates of some of the customers."""
     customers, start = contexts.customer[part], contexts.start[part.start : part.stop + 1]
     history = unit_rows(state.decayed[customers])
     batch = Batch(
@@ -269,7 +289,7 @@ def _scores(
 
 
 def _parts(start: IntArray, rows: int) -> Iterator[slice]:
-    """Customers one after the other, in parts of about so many candidates."""
+    """Slices of customers with at most so many candidates each, or a single customer."""
     begin = 0
     while begin < len(start) - 1:
         end = max(begin + 1, int(np.searchsorted(start, start[begin] + rows, side="right")) - 1)
@@ -278,13 +298,14 @@ def _parts(start: IntArray, rows: int) -> Iterator[slice]:
 
 
 def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int | None, among: Mask) -> list[int]:
-    """Products by score, ties by their index, which is in order of stock code; all of them if `count` is None."""
+    """The best products by score, ties by product_index, which is the order of stock codes; all if `count` is None."""
     scores, product = scores[among], product[among]
     order = np.lexsort((product, -scores))[:count]
     return [int(index) for index in product[order]]
 
 
 def _stored_order(table: sp.csr_array, row: int) -> IntArray:
+    """Columns of a row, largest value first, ties by column."""
     part = slice(table.indptr[row], table.indptr[row + 1])
     order = np.lexsort((table.indices[part], -table.data[part]))
     return table.indices[part][order].astype(np.int64)
@@ -292,7 +313,7 @@ def _stored_order(table: sp.csr_array, row: int) -> IntArray:
 
 @torch.no_grad()
 def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Mask, count: int) -> dict[int, list[int]]:
-    """Nearest products by cosine of [what it is bought as, what it says of its buyer]; trained ones only."""
+    """Nearest products among trained ones, by cosine of both embeddings: `product` and `bought`, less their means."""
     network = model.network
     trained = np.flatnonzero(known & (product_rows > 0))
     block = model.recipe.rows_at_once(len(trained))
@@ -313,7 +334,7 @@ def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Ma
         order = np.lexsort((other, -cosine[row, other].numpy(), row))  # ties by stock code
         start = np.searchsorted(row, np.arange(len(cosine)))
         for index, at in enumerate(start):
-            nearest[int(trained[begin + index])] = [int(found) for found in trained[other[order[at : at + count]]]]
+            nearest[int(trained[begin + index])] = [int(product) for product in trained[other[order[at : at + count]]]]
     return nearest
 
 

@@ -1,4 +1,4 @@
-"""How sure a model is of what it recommends. Pure."""
+"""How sure a model is of its lists. Pure."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,24 +7,24 @@ BINS = 20
 
 
 class Certainty:
-    """Customers by the share of the model's softmax that falls on the best `top_n` of their candidates.
+    """Counts customers by the share of the model's softmax on the best `top_n` of their candidates.
 
-    Raw scores could not be compared: the softmax that they are trained with (`network.listwise_loss`) is the same
-    when all scores of a customer grow by one number. Shares can, of one model over time and of two models.
+    Raw scores cannot be compared: adding a number to all scores of a customer changes nothing in the softmax that they
+    are trained with (`network.listwise_loss`). Shares can be compared, between two times and between two models.
 
     Attributes:
-        counts: (BINS,) customers whose share lies in each twentieth of [0, 1].
+        counts: (BINS,) number of customers with a share in each twentieth of [0, 1].
     """
 
     def __init__(self) -> None:
         self.counts: npt.NDArray[np.int64] = np.zeros(BINS, np.int64)
 
     def add(self, scores: npt.NDArray[np.float32], top_n: int) -> None:
-        """Counts one customer.
+        """Counts one customer; nothing if there are no candidates or a score is not finite.
 
         Args:
-            scores: of all their candidates.
-            top_n: length of their list.
+            scores: (R,) of all candidates.
+            top_n: length of the list.
         """
         if len(scores) == 0 or not np.isfinite(scores).all():
             return

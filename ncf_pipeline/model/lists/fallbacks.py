@@ -1,4 +1,4 @@
-"""Lists for anyone without one of their own: best sellers of late and new arrivals. Ties by stock code. Pure."""
+"""Lists for visitors without their own: recent best sellers and new arrivals. Ties by stock code. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -14,19 +14,19 @@ _NO_RULES = Rules()
 
 
 def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rules: Rules = _NO_RULES) -> pd.DataFrame:
-    """For anyone without a list: best sellers of late and new arrivals, for each country and for everywhere.
+    """Makes `for_you` (recent best sellers) and `new_arrivals` for each country and for the whole shop.
 
-    A country that sells less than a list's length is filled up from everywhere. A purchase without a country counts
-    everywhere only.
+    The whole shop's list fills up that of a country with too few products. A purchase without a country counts for the
+    whole shop only.
 
     Args:
-        interactions: columns of `columns.Interactions`.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
         as_of: first instant excluded.
         top_n: length of a list.
-        rules: what a merchandiser decided.
+        rules: of a merchandiser.
 
     Returns:
-        Columns of `columns.Lists`; the keys are countries, and `*` for everywhere.
+        Columns of `columns.Lists`; the keys are countries, and `*` for the whole shop.
     """
     known = interactions_as_of(interactions, as_of)
     best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
@@ -46,16 +46,22 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rule
 
 
 def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:
-    """Products first sold anywhere within `NEW_DAYS`, by how they sell here; ties by stock code."""
+    """Products first sold, in any country, in the last `NEW_DAYS`: by popularity here, ties by stock code."""
     first_sold = everywhere.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].min()
     new = set(first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)])
     return [code for code in popularity_ranking(here) if code in new]
 
 
 def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    """The interactions of the last `RECENT_DAYS`."""
     return known[known[Interactions.PURCHASED_AT] >= as_of - timedelta(days=RECENT_DAYS)]
 
 
 def _then(first: list[str], rest: list[str]) -> list[str]:
+    """The first codes, then the rest without repetition.
+
+    >>> _then(["B", "A"], ["A", "C"])
+    ['B', 'A', 'C']
+    """
     taken = set(first)
     return first + [code for code in rest if code not in taken]

@@ -1,7 +1,7 @@
-"""Why a product is on a customer's list: a code and its evidence, each a fact that the purchases show. Pure.
+"""Why a product is on a customer's list: a code and its evidence, which the purchases prove. Pure.
 
-The network gives no reasons, and nothing here asks it: of what is true of a customer and a product, the strongest is
-told. What is told holds at the lists' instant, returns taken off.
+The network gives no reasons. So a reason is the strongest fact about a customer and a product at the lists' instant,
+without returned purchases.
 """
 
 from functools import cached_property
@@ -17,30 +17,35 @@ from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.features.tables import first_and_last_sale
 
 MIN_BASKETS = 3
-"""Baskets that two products must share before one is said to go with the other."""
+"""Fewest shared baskets for a product to go with another."""
 
 MIN_LIFT = 1.5
-"""How much more often than by chance two products share a basket, or buyers: below it, both are merely popular."""
+"""Two products must share baskets, or buyers, so many times more than by chance; otherwise both are only popular."""
 
 MIN_BUYERS = 5
-"""Customers who must have bought both products before one is said to be popular with buyers of the other."""
+"""Fewest customers who bought both products for one to be popular with buyers of the other."""
 
 NEW_DAYS = 56
-"""Days after its first sale for which a product is new."""
+"""A product is new for so many days after its first sale."""
 
 POPULAR_SHARE = 20
-"""The best-selling one in so many products is popular."""
+"""One product in so many is popular: the best sellers."""
 
 NEIGHBOURS = 100
-"""Products that a product is said to go with, or to be popular with the buyers of, at most."""
+"""Most products that a product can go with, or be popular with the buyers of."""
 
 PAIRS_AT_ONCE = 16_384
 
 Reason = tuple[str] | tuple[str, int | str]
+"""A code of `columns`, and its evidence if it has one: `("bought", 3)`, `("goes_with", "85123A")`, `("new",)`."""
 
 
 class Reasons:
-    """Reasons at an instant; what does not depend on the customers asked for is made once."""
+    """Reasons at an instant. Tables that all customers share are made once.
+
+    Args:
+        state: of the shop at the instant.
+    """
 
     def __init__(self, state: ShopState) -> None:
         self.state = state
@@ -51,16 +56,25 @@ class Reasons:
         self._popular[state.ranking[: max(1, len(state.ranking) // POPULAR_SHARE)]] = True
 
     def of(self, customer: IntArray, product: IntArray) -> list[Reason]:
-        """The strongest reason for each product on a customer's list.
+        """Returns the strongest reason for each product on a customer's list.
 
-        In this order: `bought`, on how many invoices, those that came back taken off; `goes_with` a product that
-        the customer has, with which it shares `MIN_BASKETS` baskets or more, `MIN_LIFT` times more than by chance;
-        `popular_with` buyers of such a product, `MIN_BUYERS` or more of whom bought both, likewise; `new`: first
-        sold within `NEW_DAYS`; `popular`: among the best sellers of late; `taste`: none of these, the network alone.
+        From the strongest to the weakest:
+
+        - `bought`: on how many invoices the customer bought it, without returned ones.
+        - `goes_with`: a product that the customer has. Both share at least `MIN_BASKETS` baskets, `MIN_LIFT` times more
+          than by chance.
+        - `popular_with`: a product that the customer has. At least `MIN_BUYERS` customers bought both, `MIN_LIFT` times
+          more than by chance.
+        - `new`: first sold within `NEW_DAYS`.
+        - `popular`: among the recent best sellers.
+        - `taste`: none of these; only the network chose it.
 
         Args:
-            customer: (R,) indices into the events' customers.
-            product: (R,) indices into the events' products; -1 for one that was never sold.
+            customer: (R,) customer_index of the events.
+            product: (R,) product_index of the events; -1 for a product that was never sold.
+
+        Returns:
+            R reasons.
         """
         reasons: list[Reason] = []
         for begin in range(0, len(customer), PAIRS_AT_ONCE):
@@ -72,18 +86,20 @@ class Reasons:
         codes = self.state.events.products
         unsold, product = product < 0, np.maximum(product, 0)
         times = self._times(customer, product)
-        beside = self._strongest_owned(self._basket_neighbours, customer, product)
-        liked = self._strongest_owned(self._buyer_neighbours, customer, product)
+        in_baskets = self._strongest_owned(self._basket_neighbours, customer, product)
+        with_buyers = self._strongest_owned(self._buyer_neighbours, customer, product)
         reasons: list[Reason] = []
-        for count, first, second, index, nothing in zip(times, beside, liked, product, unsold, strict=True):
-            if nothing:
+        for never_sold, count, companion, liked, index in zip(
+            unsold, times, in_baskets, with_buyers, product, strict=True
+        ):
+            if never_sold:
                 reasons.append((TASTE,))
             elif count > 0:
                 reasons.append((BOUGHT, int(count)))
-            elif first >= 0:
-                reasons.append((GOES_WITH, str(codes[first])))
-            elif second >= 0:
-                reasons.append((POPULAR_WITH, str(codes[second])))
+            elif companion >= 0:
+                reasons.append((GOES_WITH, str(codes[companion])))
+            elif liked >= 0:
+                reasons.append((POPULAR_WITH, str(codes[liked])))
             elif self._new[index]:
                 reasons.append((NEW,))
             else:
@@ -91,6 +107,7 @@ class Reasons:
         return reasons
 
     def _times(self, customer: IntArray, product: IntArray) -> npt.NDArray[np.float64]:
+        """(R,) invoices with the product, without returned ones."""
         if not len(self._pair):
             return np.zeros(len(customer))
         wanted = customer * self.state.shape[1] + product
@@ -98,7 +115,7 @@ class Reasons:
         return np.where(self._pair[place] == wanted, self.state.pairs.times[place], 0.0)
 
     def _strongest_owned(self, neighbours: sp.csr_array, customer: IntArray, product: IntArray) -> IntArray:
-        """(R,) of each product's neighbours that the customer has, the strongest; -1 where there is none."""
+        """(R,) product_index of the product's strongest neighbour that the customer has; -1 if there is none."""
         shared = neighbours[product].multiply(self.state.bought[customer]).tocoo()
         strongest = np.full(len(product), -1, np.int64)
         order = np.lexsort((shared.col, -shared.data, shared.row))
@@ -108,7 +125,7 @@ class Reasons:
 
     @cached_property
     def _basket_neighbours(self) -> sp.csr_array:
-        # Not the weighted baskets of `bought_together`: whoever counts invoices must find what is told.
+        # Not the weighted baskets of `bought_together`: a reason must hold when invoices are counted.
         events, alive = self.state.events, np.flatnonzero(self.state.alive)
         baskets = sp.csr_array(
             (np.ones(len(alive), np.float32), (events.invoice[alive], events.product[alive])),

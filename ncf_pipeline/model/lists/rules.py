@@ -1,7 +1,7 @@
-"""What a merchandiser decided about lists, applied while they are made, so that no rule leaves a hole. Pure.
+"""A merchandiser's rules, applied while lists are made, so that no rule leaves a gap. Pure.
 
-Candidates come best first and in plenty; what may not be shown is passed over and the next one takes its place. What
-hides a product is stronger than a pin, and a pin is stronger than the model.
+Candidates come best first, more than a list needs: if a product may not be shown, the next one takes its place. A rule
+that hides a product is stronger than a pin, and a pin is stronger than the model.
 """
 
 import re
@@ -19,7 +19,14 @@ _VARIANT = re.compile(r"([0-9]+)[A-Z]+")
 
 @dataclass(frozen=True)
 class Pin:
-    """A product that is put at a place of lists with this name, from 1; for every country if None."""
+    """Puts a product at a place of every list with a name.
+
+    Attributes:
+        stock_code: of the product.
+        list_name: of the lists.
+        country: the lists for this country only; for every country if None.
+        position: place in the list, from 1.
+    """
 
     stock_code: str
     list_name: str
@@ -29,13 +36,13 @@ class Pin:
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for the lists of one publication. None at all by default.
+    """The rules for the lists of one publication. By default there are none.
 
     Attributes:
         hidden: stock codes that no list shows.
-        only_in: stock codes that only lists for these countries show. A list that is for no country does not.
-        pins: in the order in which they are put, by position.
-        max_per_family: how many variants of one product a list shows; any number if None.
+        only_in: by stock code, the only countries whose lists show it. Lists for no country do not show it.
+        pins: in the order of their position.
+        max_per_family: most variants of one product on a list; any number if None.
     """
 
     hidden: frozenset[str] = frozenset()
@@ -44,26 +51,42 @@ class Rules:
     max_per_family: int | None = None
 
     def shows(self, stock_code: str, country: str | None) -> bool:
-        """Whether a list for a country may show a product; for no country in particular if None."""
+        """Whether a list may show a product.
+
+        Args:
+            stock_code: of the product.
+            country: that the list is for; None for a list for no country.
+
+        >>> Rules(only_in={"22423": frozenset({"France"})}).shows("22423", None)
+        False
+        """
         return stock_code not in self.hidden and (stock_code not in self.only_in or country in self.only_in[stock_code])
 
     def shown(self, stock_codes: Iterable[str], country: str | None) -> Mask:
-        """`shows` of many; the same array for all countries of which no rule speaks."""
+        """`shows` of many products. Pass the same stock codes each time: the result is kept for each country.
+
+        Args:
+            stock_codes: (P,).
+            country: as in `shows`. Countries without a rule of their own share a result.
+
+        Returns:
+            (P,).
+        """
         key = country if country in self._named_countries else None
         if key not in self._masks:
             self._masks[key] = np.array([self.shows(code, key) for code in stock_codes], np.bool_)
         return self._masks[key]
 
     def pinned(self, list_name: str, country: str | None) -> list[Pin]:
-        """The pins of a list that may be shown, each product once."""
+        """The pins of a list that may be shown, each product once, in the order of `pins`."""
         key = (list_name, country if country in self._named_countries else None)
         if key not in self._pinned:
-            mine = {
+            of_list = {
                 pin.stock_code: pin
                 for pin in reversed(self.pins)
                 if pin.list_name == list_name and pin.country in (None, key[1]) and self.shows(pin.stock_code, key[1])
             }
-            self._pinned[key] = sorted(mine.values(), key=self.pins.index)
+            self._pinned[key] = sorted(of_list.values(), key=self.pins.index)
         return self._pinned[key]
 
     def arranged(
@@ -75,14 +98,20 @@ class Rules:
         country: str | None,
         never: Collection[str] = (),
     ) -> list[str]:
-        """A list: its pins at their places, and around them the first candidates, not too many of one family.
+        """Makes a list: pins at their places, and the best candidates around them, not too many of a family.
 
         Args:
-            candidates: best first, all of which may be shown there; a product that comes again is passed over.
-            count: length of the list; shorter where there are not enough.
+            candidates: stock codes that may be shown, best first; repetitions are passed over.
+            count: length of the list.
             list_name: of the list, for its pins.
-            country: that it is for.
-            never: products that are not pinned in this list.
+            country: that the list is for; None for no country.
+            never: stock codes that are not pinned in this list.
+
+        Returns:
+            Stock codes, best first; fewer than `count` if there are not enough candidates.
+
+        >>> Rules(pins=(Pin("X", "for_you", position=2),)).arranged("ABC", 3, list_name="for_you", country=None)
+        ['A', 'X', 'B']
         """
         pins = [pin for pin in self.pinned(list_name, country) if pin.stock_code not in never]
         families, places = Counter[str](), list[tuple[int, str]]()
@@ -99,12 +128,12 @@ class Rules:
                 listed.append(code)
         after = -1
         for place, code in places:
-            after = min(max(place, after + 1), len(listed))  # of two at one place, the second comes behind
+            after = min(max(place, after + 1), len(listed))  # of two pins for one place, the second comes later
             listed.insert(after, code)
         return listed
 
     def _has_room(self, families: Counter[str], stock_code: str) -> bool:
-        """Whether one more of its family may come; if so, it is counted."""
+        """Whether the list may take one more of the product's family; if so, counts it."""
         if self.max_per_family is None:
             return True
         family = family_of(stock_code)
@@ -129,7 +158,7 @@ class Rules:
 
 @lru_cache(maxsize=200_000)
 def family_of(stock_code: str) -> str:
-    """What the variants of a product have in common: a number without the letters behind it.
+    """The family of a product's variants: the number of a stock code without the letters after it.
 
     >>> family_of("85123A"), family_of("85123"), family_of("DCGS0003")
     ('85123', '85123', 'DCGS0003')

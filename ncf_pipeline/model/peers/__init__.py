@@ -1,7 +1,8 @@
-"""What a shop could use instead of this model: well-kept libraries' recommenders, and plain NCF.
+"""Recommenders that a shop could use instead of this model: from maintained libraries, and plain NCF.
 
-Each is a `baselines.Baseline`: lists from what was known at an instant. A collaborative peer ranks the whole catalogue,
-bought products included, for `for_you`, and what is new to the customer for `discover`. They need the `peers` extra.
+Each is a `baselines.Baseline`: it makes lists from what was known at an instant. Collaborative peers rank the whole
+catalogue, bought products included, for `for_you`, and the products new to the customer for `discover`. Peers need the
+`peers` extra.
 """
 
 from ncf_pipeline.evaluation.baselines import Baseline
@@ -21,4 +22,4 @@ PEERS: dict[str, Baseline] = {
     "neumf": neumf,
     "plain_ncf": plain_ncf,
 }
-"""By the name under which the evaluation reports them."""
+"""Peers by the name in the evaluation's report."""

@@ -17,7 +17,9 @@ FACTORS = 64
 
 
 def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """Weighted factorisation of who bought what (Hu et al. 2008, "Collaborative Filtering for Implicit Feedback").
+    """iALS: weighted factorisation of who bought what.
+
+    Hu et al. 2008, "Collaborative Filtering for Implicit Feedback Datasets".
 
     Raises:
         SettingsError: `implicit` is not installed.
@@ -30,7 +32,9 @@ def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Seq
 
 
 def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """Bought before not bought, pair by pair (Rendle et al. 2009, "BPR: Bayesian Personalized Ranking").
+    """BPR: ranks bought products before others, pair by pair.
+
+    Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback".
 
     Raises:
         SettingsError: `implicit` is not installed.
@@ -45,8 +49,8 @@ def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequ
 def _by_factors(
     model: Any, state: ShopState, interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
 ) -> pd.DataFrame:
-    """Each product's score is the inner product with the customer; one thread, so that a seed gives the same lists."""
-    # Its own threads are slowed down by those of the linear algebra library.
+    """Scores are inner products of factors. With a single thread, the same seed makes the same lists."""
+    # Threads of the linear algebra library would slow down those of `implicit`.
     with library("threadpoolctl").threadpool_limits(1, "blas"):
         model.fit(sp.csr_matrix(state.bought), show_progress=False)
     of_customers, of_products = np.asarray(model.user_factors), np.asarray(model.item_factors)

@@ -18,7 +18,7 @@ RIDGE = 300.0
 
 
 def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """Products by cosine to those bought; a bought product is most like itself.
+    """Products by cosine to the bought ones; a bought product is most similar to itself.
 
     Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
 
@@ -28,7 +28,7 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
     state = state_at(interactions, as_of)
     model = library("implicit.nearest_neighbours").CosineRecommender(K=NEIGHBOURS, num_threads=2)
     with warnings.catch_warnings():
-        # It warns of a conversion that its own normalisation makes necessary.
+        # It warns about a conversion that its own normalisation needs.
         warnings.simplefilter("ignore", library("implicit.utils").ParameterWarning)
         model.fit(sp.csr_matrix(state.bought), show_progress=False)
     weights = sp.csr_array(model.similarity, dtype=np.float32)
@@ -42,7 +42,7 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
 def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
     """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8).
 
-    Its matrix is dense, so of a catalogue beyond the recipe's `max_dense_products` it knows those with the most buyers.
+    Its matrix is dense. In a catalogue above the recipe's `max_dense_products`, it only knows those with most buyers.
     """
     state = state_at(interactions, as_of)
     buyers = np.asarray(state.bought.sum(axis=0)).ravel()

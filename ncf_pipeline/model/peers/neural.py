@@ -1,4 +1,4 @@
-"""Neural collaborative filtering as first published, from ids alone: with negatives, and without."""
+"""Neural collaborative filtering as first published, from ids alone: with and without negatives."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,11 +20,16 @@ EPOCHS = 10
 BATCH = 1024
 LEARNING_RATE = 1e-3
 NEGATIVES = 4
-"""Products never bought for each that was, drawn anew in each epoch."""
+"""Sampled products, not bought, for each bought one; other ones in each epoch."""
 
 
 class NeuMF(nn.Module):
-    """GMF and MLP over ids (He et al. 2017, "Neural Collaborative Filtering", section 3.4)."""
+    """GMF and MLP over ids (He et al. 2017, "Neural Collaborative Filtering", section 3.4).
+
+    Args:
+        customers: number of customers.
+        products: number of products.
+    """
 
     def __init__(self, customers: int, products: int) -> None:
         super().__init__()
@@ -38,7 +43,15 @@ class NeuMF(nn.Module):
         self.out = nn.Linear(DIM + HIDDEN[-1], 1)
 
     def forward(self, customer: Tensor, product: Tensor) -> Tensor:
-        """Logits (R,) of pairs of rows (R,) and (R,)."""
+        """Scores pairs of a customer and a product.
+
+        Args:
+            customer: (R,) customer_index.
+            product: (R,) product_index.
+
+        Returns:
+            (R,) logits.
+        """
         product_of = self.gmf[0](customer) * self.gmf[1](product)  # (R, DIM)
         hidden = self.layers(torch.cat([self.mlp[0](customer), self.mlp[1](product)], dim=1))  # (R, HIDDEN[-1])
         logits: Tensor = self.out(torch.cat([product_of, hidden], dim=1)).squeeze(1)
@@ -52,16 +65,16 @@ def neumf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Se
 
 
 def plain_ncf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """NeuMF without negatives: all that it sees was bought, and what was returned is its only no.
+    """NeuMF without negatives: all that it sees was bought, and only returned products count as not bought.
 
-    It learns to say yes, so its lists are nearly the same for everyone. Here as a warning.
+    It learns to say yes to everything, so its lists are nearly the same for every customer. It is here as a warning.
     """
     state = state_at(interactions, as_of)
     return ranked_lists(state, _scorer(_trained(state, 0), state), interactions, as_of, top_n, customers)
 
 
 def _trained(state: ShopState, negatives: int) -> NeuMF:
-    """Fits the network to who bought what, by binary cross-entropy."""
+    """Trains a network on who bought what, by binary cross-entropy."""
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
     network = NeuMF(*state.shape)

@@ -1,4 +1,4 @@
-"""Lists from tables of scores, the same way for every peer."""
+"""Makes lists from tables of scores, in the same way for every peer."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -20,25 +20,26 @@ SEED = 0
 CHUNK_CUSTOMERS = 512
 
 Scorer = Callable[[IntArray], Float32]
-"""Indices (B,) of customers to their scores (B, P) of all products."""
+"""Takes the customer_index (B,) of customers, returns their scores (B, P) of all products."""
 
 
 def library(name: str) -> ModuleType:
-    """A library of the `peers` extra.
+    """Imports a library of the `peers` extra.
 
     Raises:
-        SettingsError: it is not installed, or lacks a library of the system, as LightGBM does without OpenMP.
+        SettingsError: it is not installed, or needs a missing system library, as LightGBM needs OpenMP.
     """
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
         raise SettingsError(
-            f"{name} is not here: {error}. Install it with `pip install 'ncf-pipeline[peers]'`, or leave the peers out."
+            f"{name} cannot be imported: {error}. Install it with `pip install 'ncf-pipeline[peers]'`, "
+            "or evaluate without peers."
         ) from error
 
 
 def state_at(interactions: pd.DataFrame, as_of: datetime) -> ShopState:
-    """What the shop knew; nothing from `as_of` on."""
+    """The state of the shop at `as_of`, with the default recipe; nothing from `as_of` on is known."""
     return ShopState(encode(interactions, as_of), microseconds(as_of), Recipe())
 
 
@@ -50,15 +51,15 @@ def ranked_lists(
     top_n: int,
     customers: Sequence[int],
 ) -> pd.DataFrame:
-    """`for_you` and `discover` by score, ties by recent best sellers; those alone for customers nobody knows.
+    """Makes `for_you` and `discover` by score, ties by recent best sellers; unknown customers get best sellers.
 
     Args:
         state: from `state_at`.
-        scores: of all products, higher first.
+        scores: of all products, higher is better.
         interactions: columns of `columns.Interactions`.
         as_of: first instant excluded.
         top_n: length of a list.
-        customers: whom to recommend to.
+        customers: ids of the customers who get lists.
 
     Returns:
         Columns of `columns.Lists`.
@@ -79,6 +80,6 @@ def ranked_lists(
             for name, codes in ((FOR_YOU, order), (DISCOVER, new)):
                 stock_codes = [str(events.products[product]) for product in codes[:top_n]]
                 rows.append(("customer", str(events.customers[customer]), name, stock_codes))
-    made = pd.DataFrame(rows, columns=list(Lists.ALL))
-    strangers = wanted[~np.isin(wanted, known)].tolist()
-    return pd.concat([made, recent_best_sellers(interactions, as_of, top_n, strangers)], ignore_index=True)
+    ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
+    unknown = wanted[~np.isin(wanted, known)].tolist()
+    return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)

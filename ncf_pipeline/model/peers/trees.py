@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,10 @@ PARAMETERS = {
 
 
 def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
-    """Two rankers, one of all candidates and one of the new, trained on the model's own past instants.
+    """Two rankers, of all candidates and of those new to the customer, trained on the model's own past instants.
 
-    Burges 2010, "From RankNet to LambdaRank to LambdaMART". What it lacks beside the model are the embeddings. A shop
-    too young for past instants gets recent best sellers.
+    Burges 2010, "From RankNet to LambdaRank to LambdaMART". It has all of the model's features, but no embeddings. A
+    shop too young for past instants gets recent best sellers.
 
     Raises:
         SettingsError: `lightgbm` is not installed.
@@ -47,8 +47,8 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
     state = state_at(interactions, as_of)
     chunks = [
         chunk
-        for at, days in instants(state.events, state.at, state.recipe)
-        for chunk in queries_at(state.events, at, days, state.recipe)
+        for instant in instants(state.events, state.at, state.recipe)
+        for chunk in queries_at(state.events, instant.at, instant.horizon_days, state.recipe)
     ]
     if not chunks:
         return recent_best_sellers(interactions, as_of, top_n, customers)
@@ -66,22 +66,32 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
                 order = np.lexsort((product[among], -scores[name][part][among]))[:top_n]
                 codes = [str(state.events.products[index]) for index in product[among][order]]
                 rows.append(("customer", str(state.events.customers[customer]), name, codes))
-    made = pd.DataFrame(rows, columns=list(Lists.ALL))
-    strangers = wanted[~np.isin(wanted, state.events.customers[chosen])].tolist()
-    return pd.concat([made, recent_best_sellers(interactions, as_of, top_n, strangers)], ignore_index=True)
+    ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
+    unknown = wanted[~np.isin(wanted, state.events.customers[chosen])].tolist()
+    return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
 
 
 def _trained(chunks: Sequence[Chunk], *, new_only: bool) -> Any:
     parts = list(_rows(chunks, new_only=new_only))
-    features, bought, sizes = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     lightgbm = library("lightgbm")
-    return lightgbm.train(PARAMETERS, lightgbm.Dataset(features, bought, group=sizes), ROUNDS)
+    dataset = lightgbm.Dataset(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.bought for part in parts]),
+        group=np.concatenate([part.sizes for part in parts]),
+    )
+    return lightgbm.train(PARAMETERS, dataset, ROUNDS)
 
 
-def _rows(
-    chunks: Sequence[Chunk], *, new_only: bool
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Features, answers and group sizes of queries with an answer; all that was bought, and some of the rest."""
+class _Rows(NamedTuple):
+    """Candidates of queries, one query after the other: (R, F), (R,) 0 or 1, and (B,) candidates of each query."""
+
+    features: npt.NDArray[np.float32]
+    bought: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
+def _rows(chunks: Sequence[Chunk], *, new_only: bool) -> Iterator[_Rows]:
+    """The queries with an answer, with all bought candidates and a sample of the others."""
     random = np.random.default_rng(SEED)
     for chunk in chunks:
         contexts = chunk.contexts
@@ -92,4 +102,4 @@ def _rows(
         sampled = contexts.seen | (random.random(len(query)) < NEGATIVE_SHARE)
         kept = among & answered[query] & (positive | sampled)
         sizes = np.bincount(query[kept], minlength=len(contexts.customer))
-        yield contexts.features[kept].astype(np.float32), positive[kept].astype(np.int64), sizes[sizes > 0]
+        yield _Rows(contexts.features[kept].astype(np.float32), positive[kept].astype(np.int64), sizes[sizes > 0])
