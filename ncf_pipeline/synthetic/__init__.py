@@ -1,13 +1,13 @@
-"""A shop that never was: the columns and the mess of UCI's Online Retail workbook, from a seed.
+"""Makes a synthetic shop from a seed, with the columns and the mess of UCI's Online Retail workbook.
 
-Customers have tastes and favourites that come and go, products have companions and seasons, the catalogue
-grows, orders are cancelled, and some lines are broken. So a model has something to learn, and every rule
-of data quality has something to find. The same arguments give the same shop, and the same bytes in a file.
+Customers have tastes and favourites that come and go, products have companions and seasons, the catalogue grows, orders
+are cancelled, and some lines are broken. So a model has something to learn, and every data quality rule finds
+something. The same arguments make the same shop, and the same bytes in a file.
 
-Known until its last 28 days and asked about those, a default shop gives these Precision@5: best sellers .11,
-what the customer bought most often .26, the model of this project .32; on products new to the customer, best
-sellers .04, neighbours by co-purchase .15, the model .17. The order, and about the distances, are those of the
-real workbook. Much smaller shops (120 customers) have too little to learn for a model to stand out.
+With the last 28 days of a default shop as the holdout, Precision@5 is .11 for best sellers, .26 for what the customer
+bought most often, and .32 for this project's model. On products new to the customer it is .04 for best sellers, .15 for
+neighbours by co-purchase, and .17 for the model. The order and roughly the distances are those of the real workbook.
+Much smaller shops (120 customers) have too little to learn for a model to stand out.
 """
 
 from datetime import datetime
@@ -31,18 +31,18 @@ START = datetime(2020, 12, 1)
 def generate_shop(
     *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
 ) -> pd.DataFrame:
-    """All invoice lines of a shop, in the order of its invoices.
+    """Makes all invoice lines of a shop, in the order of its invoices.
 
     Args:
-        customers: who have an account; guests come on top, with a quarter of the lines.
-        products: in the catalogue at the end.
+        customers: number of customers with an account; guests make another quarter of the lines.
+        products: number of products in the catalogue at the end.
         days: of trade.
-        seed: the same seed gives the same shop.
+        seed: the same seed makes the same shop.
         start: the first day.
 
     Returns:
-        The columns of the workbook. InvoiceNo and StockCode mix numbers and text, CustomerID is a float
-        with NaN for guests, as pandas reads the original.
+        `COLUMNS`. InvoiceNo and StockCode mix numbers and text, CustomerID is a float with NaN for guests, as pandas
+        reads the original.
 
     Raises:
         ValueError: fewer than one customer, 20 products or 2 days.
@@ -58,15 +58,18 @@ def generate_shop(
 def write_workbook(
     path: Path, *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
 ) -> pd.DataFrame:
-    """Writes a shop as a workbook with mixed numeric and text cells, as the original has; gives its lines.
+    """Writes a shop as a workbook with mixed numeric and text cells, like the original.
 
     Args:
-        path: of the .xlsx; its folder is made where it is missing. It is there whole, or not at all.
-        customers: see `generate_shop`, as for the rest.
-        products: likewise.
-        days: likewise.
-        seed: likewise.
-        start: likewise.
+        path: of the .xlsx; its folder is made if missing. If writing fails, no file of this name is left.
+        customers: as for `generate_shop`.
+        products: as for `generate_shop`.
+        days: as for `generate_shop`.
+        seed: as for `generate_shop`.
+        start: as for `generate_shop`.
+
+    Returns:
+        The shop's lines, as `generate_shop` returns them.
 
     Raises:
         ValueError: the shop is too small, or has more lines than a sheet can hold.
@@ -82,12 +85,27 @@ def write_workbook(
 def write_day_files(
     folder: Path, *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
 ) -> list[Path]:
-    """Writes a shop as one `YYYY-MM-DD.csv.gz` for each day of trade; gives the files, in order."""
+    """Writes a shop as one `YYYY-MM-DD.csv.gz` for each day of trade.
+
+    Args:
+        folder: made if missing.
+        customers: as for `generate_shop`.
+        products: as for `generate_shop`.
+        days: as for `generate_shop`.
+        seed: as for `generate_shop`.
+        start: as for `generate_shop`.
+
+    Returns:
+        The files, by day.
+
+    Raises:
+        ValueError: the shop is too small.
+    """
     shop = generate_shop(customers=customers, products=products, days=days, seed=seed, start=start)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for day, lines in shop.groupby(shop["InvoiceDate"].dt.date, sort=True):
         files.append(folder / f"{day}.csv.gz")
-        # Without a time of writing inside, so that the same shop gives the same bytes.
+        # Without the time of writing, so that the same shop makes the same bytes.
         lines.to_csv(files[-1], index=False, compression={"method": "gzip", "mtime": 0})
     return files

@@ -1,4 +1,4 @@
-"""The products of a synthetic shop: codes, names, prices, seasons, and what goes with what."""
+"""The products of a synthetic shop: codes, names, prices, seasons and companions."""
 
 from dataclasses import dataclass
 
@@ -13,32 +13,32 @@ Objects = npt.NDArray[np.object_]
 _COLOURS = ("RED", "BLUE", "GREEN", "PINK", "WHITE", "IVORY", "BLACK", "SILVER")
 _MOTIFS = ("VINTAGE", "RETROSPOT", "HEARTS", "PAISLEY", "SKULLS", "ROSES", "DOILEY", "SCOTTIE DOG", "WOODLAND", "LACE")
 _MATERIALS = ("GLASS", "METAL", "WOODEN", "PAPER", "CERAMIC", "ZINC", "WICKER", "FELT", "ENAMEL", "COTTON")
-# The first half is used up and bought again, the second half is bought once for years.
+# The first half is used up and bought again, the second half lasts for years.
 _THINGS = (
     *("NAPKINS", "T-LIGHTS", "GIFT WRAP", "LUNCH BAG", "CAKE CASES", "CANDLE", "BUNTING", "NOTEBOOK", "PAPER CHAIN"),
     *("HOLDER", "CAKE STAND", "PHOTO FRAME", "DOORMAT", "MUG", "CLOCK", "LANTERN", "CABINET", "COAT HANGER"),
 )
 _LETTERS = "ABCDEFGLNP"
 
-_FAMILY_SHARE = 0.06  # of products come in several colours, with letters after the code
-_LATE_SHARE = 0.2  # come into the catalogue after the first day
+_FAMILY_SHARE = 0.06  # of products that come in several colours, with letters after the code
+_LATE_SHARE = 0.2  # of products that enter the catalogue after the first day
 _SEASONAL_SHARE = 0.25
 _FAMILY_MAX = 4
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Arrays of length P (products), sorted by group, so that a group is a slice.
+    """P products, sorted by group of taste, so that each of the G groups is a slice.
 
     Attributes:
-        codes: numbers, and text for codes that end in a letter.
-        descriptions: some with a space at the end, as in the original.
-        price: in the shop's currency.
-        launched: day of the first sale.
-        rebuy: how much a favourite of this kind is bought again, 0 to 1.
-        companion: index of the product that goes with it.
-        group_start: (G + 1,) where each group begins.
-        cumulative: (12, P) running sums of how often each is chosen in a month, over all groups.
+        codes: (P,) numbers, or text for codes that end in a letter.
+        descriptions: (P,) some with a space at the end, as in the original.
+        price: (P,) in the shop's currency.
+        launched: (P,) day of the first sale, from 0.
+        rebuy: (P,) 1 if a favourite is bought again, 0 if it lasts for years.
+        companion: (P,) index of the product that goes with it.
+        group_start: (G + 1,) first product of each group.
+        cumulative: (12, P) running sums, over all groups, of how often each product is chosen in a month.
     """
 
     codes: Objects
@@ -52,17 +52,23 @@ class Catalogue:
 
     @property
     def groups(self) -> int:
-        """How many groups of taste there are."""
+        """G, the number of groups."""
         return len(self.group_start) - 1
 
 
 def make_catalogue(random: np.random.Generator, products: int, days: int) -> Catalogue:
-    """A catalogue of `products` products that grows over `days` days."""
+    """Makes a catalogue that grows over time.
+
+    Args:
+        random: for all draws.
+        products: number of products at the end.
+        days: of trade.
+    """
     family, variant, size = _families(random, products)
     families = int(family[-1]) + 1
     groups = max(4, round(products**0.5 / 1.5))
     group_of_family = random.integers(groups, size=families)
-    group_of_family[: min(groups, families)] = np.arange(min(groups, families))  # none is empty
+    group_of_family[: min(groups, families)] = np.arange(min(groups, families))  # so that none is empty
     # Sorted by group; the members of a family stay next to each other.
     order = np.argsort(group_of_family[family], kind="stable")
     family, variant, size = family[order], variant[order], size[order]
@@ -90,7 +96,7 @@ def make_catalogue(random: np.random.Generator, products: int, days: int) -> Cat
 
 
 def _families(random: np.random.Generator, products: int) -> tuple[Ints, Ints, Ints]:
-    """Each product's family, its place in it, and the family's size."""
+    """(P,) each: the product's family, its place in the family, and the family's size."""
     sizes = np.where(
         random.random(products) < _FAMILY_SHARE, random.integers(2, _FAMILY_MAX + 1, products), 1
     )  # more families than needed
@@ -108,12 +114,12 @@ def _codes(random: np.random.Generator, family: Ints, variant: Ints, size: Ints)
     letters = random.integers(len(_LETTERS) - _FAMILY_MAX + 1, size=families)
     small = random.random(families) < 0.1  # 47566b
     codes: Objects = np.empty(len(family), dtype=object)
-    for index, (which, place, of) in enumerate(zip(family.tolist(), variant.tolist(), size.tolist(), strict=True)):
-        if of == 1:
-            codes[index] = int(numbers[which])
+    for index, (mine, place, members) in enumerate(zip(family.tolist(), variant.tolist(), size.tolist(), strict=True)):
+        if members == 1:
+            codes[index] = int(numbers[mine])
         else:
-            letter = _LETTERS[letters[which] + place]
-            codes[index] = f"{numbers[which]}{letter.lower() if small[which] else letter}"
+            letter = _LETTERS[letters[mine] + place]
+            codes[index] = f"{numbers[mine]}{letter.lower() if small[mine] else letter}"
     return codes
 
 
@@ -125,11 +131,11 @@ def _descriptions(random: np.random.Generator, family: Ints, variant: Ints, thin
     spaces = np.where(random.random(len(family)) < 0.2, " ", "").tolist()
     texts: Objects = np.empty(len(family), dtype=object)
     taken: set[str] = set()
-    for index, which in enumerate(family.tolist()):
+    for index, mine in enumerate(family.tolist()):
         words = (
-            _COLOURS[(colour[which] + variant[index]) % len(_COLOURS)],
-            _MOTIFS[motif[which]],
-            _MATERIALS[material[which]],
+            _COLOURS[(colour[mine] + variant[index]) % len(_COLOURS)],
+            _MOTIFS[motif[mine]],
+            _MATERIALS[material[mine]],
             _THINGS[thing[index]],
         )
         text = " ".join(words)
@@ -143,7 +149,7 @@ def _descriptions(random: np.random.Generator, family: Ints, variant: Ints, thin
 def _companions(
     random: np.random.Generator, family: Ints, variant: Ints, size: Ints, group_start: Ints, group: Ints
 ) -> Ints:
-    """The next colour of the family; for a product without a family, another one of its group."""
+    """(P,) index of the next colour of the family; for a product without a family, of another one of its group."""
     index = np.arange(len(family))
     sibling = np.where(variant + 1 < size, index + 1, index - size + 1)
     begin, end = group_start[group], group_start[group + 1]

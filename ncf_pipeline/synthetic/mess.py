@@ -1,7 +1,7 @@
-"""What goes wrong in a shop's books: the lines of a synthetic shop with the mess of the original among them.
+"""Adds the mess of the original to a synthetic shop's lines.
 
-Shares are those of UCI's Online Retail, where it has one: cancellations 1.7% of the lines, adjustments of
-stock .25%, duplicates 1%, descriptions missing .3%.
+If UCI's Online Retail has the kind of mess, the share of lines is the same: 1.7% cancellations, .25% stock adjustments,
+1% duplicates, .3% without a description.
 """
 
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from ncf_pipeline.synthetic.sales import Sales
 FIRST_INVOICE = 536_365
 
 _CANCELLED = 0.018
-_ORPHANED = 0.002  # cancels what was bought before the records begin
+_ORPHANED = 0.002  # cancellations of purchases from before the records begin
 _ADJUSTED = 0.0025
 _FREE = 0.002
 _DUPLICATED = 0.01
@@ -36,10 +36,16 @@ _REMARKS = (None, "damaged", "check", "?", "lost", "wrongly coded 20713")
 
 
 def make_messy(random: np.random.Generator, catalogue: Catalogue, sales: Sales, start: datetime) -> pd.DataFrame:
-    """Invoice lines as the shop's books have them, in the order of their invoices.
+    """Makes invoice lines as a real shop has them, in the order of their invoices.
+
+    Args:
+        random: for all draws.
+        catalogue: the products.
+        sales: what customers bought.
+        start: the first day of trade.
 
     Returns:
-        The columns of the workbook.
+        The columns of the workbook, and `invoice` and `kind` of `_invoices`.
     """
     lines = _invoices(catalogue, sales)
     free = random.random(len(lines)) < _FREE
@@ -58,7 +64,7 @@ def make_messy(random: np.random.Generator, catalogue: Catalogue, sales: Sales, 
     messy = pd.concat([messy, _some(random, messy, _DUPLICATED)], ignore_index=True)
     messy = messy.sort_values(["InvoiceDate", "invoice", "kind"], kind="stable", ignore_index=True)
     messy["InvoiceNo"] = _numbers(messy)
-    # Only now, because the number tells when it was really written.
+    # Only now, because invoice numbers follow the true date.
     mistyped = messy["invoice"] == broken["invoice"].iloc[0]
     messy.loc[mistyped, "InvoiceDate"] = start - timedelta(days=365 * 80)
     messy["Description"] = messy["Description"].mask(random.random(len(messy)) < _UNDESCRIBED, None)
@@ -67,7 +73,7 @@ def make_messy(random: np.random.Generator, catalogue: Catalogue, sales: Sales, 
 
 
 def _invoices(catalogue: Catalogue, sales: Sales) -> pd.DataFrame:
-    """With `invoice`, which keeps the lines of an invoice together, and `kind`, a letter before its number."""
+    """The workbook's columns, and two more: `invoice` identifies an invoice, `kind` is a letter before its number."""
     return pd.DataFrame(
         {
             "invoice": sales.visit,
@@ -84,23 +90,23 @@ def _invoices(catalogue: Catalogue, sales: Sales) -> pd.DataFrame:
 
 
 def _some(random: np.random.Generator, lines: pd.DataFrame, share: float) -> pd.DataFrame:
-    """Some of the lines, at least one, in their order."""
+    """A random share of the lines, at least one, in their order."""
     count = max(1, round(share * len(lines)))
     return lines.iloc[np.sort(random.choice(len(lines), size=count, replace=False))].copy()
 
 
 def _own_invoices(lines: pd.DataFrame, after: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The lines, each on an invoice of its own that none of `after` has."""
+    """The lines, each on a new invoice of its own: none of `after` has it."""
     first = int(after["invoice"].max()) + 1_000_000 * (1 + len(kind))
     return lines.assign(invoice=first + np.arange(len(lines)), kind=kind)
 
 
 def _cancellations(random: np.random.Generator, lines: pd.DataFrame) -> pd.DataFrame:
-    """Lines that are sent back, in part or whole, hours to weeks later; those of one invoice together."""
+    """Lines returned in part or in whole, hours to weeks later; those of one invoice together."""
     back = _some(random, lines[lines["UnitPrice"] > 0], _CANCELLED)
-    visits, which = np.unique(back["invoice"], return_inverse=True)
+    visits, visit = np.unique(back["invoice"], return_inverse=True)
     delay = random.exponential(5 * 24 * 60, len(visits)).astype(np.int64) + 10
-    back["InvoiceDate"] = back["InvoiceDate"] + pd.to_timedelta(delay[which], unit="min")
+    back["InvoiceDate"] = back["InvoiceDate"] + pd.to_timedelta(delay[visit], unit="min")
     whole = random.random(len(back)) < 0.7
     back["Quantity"] = -np.where(whole, back["Quantity"], np.maximum(1, back["Quantity"] // 2))
     back["kind"] = "C"
@@ -116,9 +122,9 @@ def _cancellations(random: np.random.Generator, lines: pd.DataFrame) -> pd.DataF
 def _relabelled(
     random: np.random.Generator, lines: pd.DataFrame, labels: tuple[tuple[str, str, float], ...], *, quantity: int
 ) -> pd.DataFrame:
-    """The lines, but for something that is no product."""
+    """The lines with another code, description, price and quantity: of something that is not a product."""
     kind = random.integers(len(labels), size=len(lines))
-    # Every kind at least once, where there are as many lines.
+    # Each label at least once, if there are enough lines.
     kind[: len(labels)] = np.arange(len(labels))[: len(kind)]
     return lines.assign(
         StockCode=np.array([label[0] for label in labels], dtype=object)[kind],
@@ -139,7 +145,7 @@ def _not_products(random: np.random.Generator, lines: pd.DataFrame) -> pd.DataFr
 
 
 def _adjustments(random: np.random.Generator, lines: pd.DataFrame) -> pd.DataFrame:
-    """What was found missing or broken in the warehouse: less than nothing, for nothing, from nobody."""
+    """Stock found missing or broken: a negative quantity, without a price or a customer."""
     adjusted = _some(random, lines, _ADJUSTED)
     remarks: Objects = np.array(_REMARKS, dtype=object)
     adjusted["Quantity"] = -adjusted["Quantity"].abs() * random.integers(1, 40, len(adjusted))
@@ -151,7 +157,7 @@ def _adjustments(random: np.random.Generator, lines: pd.DataFrame) -> pd.DataFra
 
 
 def _bad_debt(lines: pd.DataFrame) -> pd.DataFrame:
-    """Money, not goods: a debt is written off and on again."""
+    """Lines of money, not goods: a debt, and two lines that write it off."""
     debt = lines.iloc[[len(lines) // 2] * 3].assign(
         StockCode="B",
         Description="Adjust bad debt",
@@ -164,7 +170,7 @@ def _bad_debt(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _broken(lines: pd.DataFrame) -> pd.DataFrame:
-    """Four invoices of one line: the first is for a mistyped date; no product, no quantity, a price below zero."""
+    """Four invoices of one line: one to get a mistyped date, and without a product, without quantity, with price -1."""
     broken = lines.iloc[[-1] * 4].reset_index(drop=True)
     broken.loc[1, "StockCode"] = None
     broken.loc[2, "Quantity"] = 0
@@ -174,19 +180,19 @@ def _broken(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(messy: pd.DataFrame) -> Objects:
-    """Invoice numbers in the order of time: numbers, and text where a letter stands before."""
+    """Invoice numbers in the order of time; text if a letter comes before the number."""
     key = messy["invoice"].to_numpy() * 4 + messy["kind"].map({"": 0, "C": 1, "A": 2}).to_numpy()
-    which, _ = pd.factorize(key)
-    numbers: Objects = np.empty(int(which.max()) + 1, dtype=object)
-    kinds = messy["kind"].to_numpy()[np.unique(which, return_index=True)[1]]
+    invoice, _ = pd.factorize(key)
+    numbers: Objects = np.empty(int(invoice.max()) + 1, dtype=object)
+    kinds = messy["kind"].to_numpy()[np.unique(invoice, return_index=True)[1]]
     for place, kind in enumerate(kinds.tolist()):
         numbers[place] = f"{kind}{FIRST_INVOICE + place}" if kind else FIRST_INVOICE + place
-    chosen: Objects = numbers[which]
-    return chosen
+    of_lines: Objects = numbers[invoice]
+    return of_lines
 
 
 def _other_spellings(random: np.random.Generator, codes: Objects) -> Objects:
-    """Some codes with a letter in the other case: 85123a for 85123A."""
+    """The codes, some with a letter in the other case: 85123a for 85123A."""
     lettered = np.array([isinstance(code, str) and code[:1].isdigit() for code in codes])
     other = np.flatnonzero(lettered & (random.random(len(codes)) < _OTHER_SPELLING))
     codes = codes.copy()

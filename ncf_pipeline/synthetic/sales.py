@@ -1,8 +1,8 @@
-"""Who bought what when in a synthetic shop, before anything went wrong.
+"""Who bought what and when in a synthetic shop, before the mess.
 
-A line of a customer's basket is one of their favourites (each has a time from which and until which it
-is one), or a find: usually of a group that they like, by season and popularity. What goes with a product
-often lands in the same basket. Everything is drawn for all lines at once.
+A line of a customer's basket is a favourite of that customer (each is one for some days only) or a find: usually from a
+group that the customer likes, by season and popularity. A product's companion is often in the same basket. Everything
+is drawn for all lines at once.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FIRST_CUSTOMER_ID = 12_346
 
 _COUNTRIES = ("United Kingdom", "Germany", "France", "EIRE", "Spain", "Netherlands", "Channel Islands", "Unspecified")
 _COUNTRY_SHARES = (0.88, 0.03, 0.03, 0.02, 0.01, 0.01, 0.01, 0.01)
-# Of what customers buy in a year: quiet after Christmas, twice as much before it.
+# How much customers buy in each month: little after Christmas, twice as much before it.
 _MONTHS = np.array([0.65, 0.6, 0.75, 0.7, 0.8, 0.75, 0.75, 0.8, 0.95, 1.0, 1.3, 1.0]) / 1.3
 _PACKS = np.array([1, 1, 2, 2, 3, 4, 6, 6, 8, 10, 12, 12, 24])
 
@@ -26,27 +26,27 @@ _MEAN_BASKET = 9.0
 _TASTES = 3
 _TASTE_SHARES = np.array([0.6, 0.9, 1.0])  # running sum over a customer's groups
 _OFF_TASTE = 0.15
-_FAVOURITES = 7.0  # at a time
-_FAVOURITE_DAYS = 45.0  # for which one stays one
+_FAVOURITES = 7.0  # mean number at a time
+_FAVOURITE_DAYS = 45.0  # mean days that a favourite stays one
 _TRIES = 12
 _COMPANION = 0.2
 _NOT_AGAIN = 0.97
-_GUEST_SHARE = 0.2  # of all visits; of lines it is a quarter, because customers do not buy twice what lasts
+_GUEST_SHARE = 0.2  # of visits, and a quarter of lines, because customers rarely buy again what lasts
 _WHOLESALE_SHARE = 0.08
 
 
 @dataclass(frozen=True)
 class Sales:
-    """Arrays of length L (lines), in the order of time; the lines of a visit are next to each other.
+    """L lines in the order of time; the lines of a visit are next to each other.
 
     Attributes:
-        visit: which visit, ascending.
-        product: index into the catalogue.
-        quantity: pieces.
-        at: minute.
-        price: of one piece.
-        customer: customer id; NaN for a guest.
-        country: name.
+        visit: (L,) number of the visit, ascending.
+        product: (L,) index into the catalogue.
+        quantity: (L,) pieces.
+        at: (L,) time of the visit, to the minute.
+        price: (L,) of one piece, in the shop's currency.
+        customer: (L,) customer_id; NaN for a guest.
+        country: (L,) name.
     """
 
     visit: Ints
@@ -60,7 +60,7 @@ class Sales:
 
 @dataclass(frozen=True)
 class _Visits:
-    """Arrays of length V, ascending by time. `buyer` is -1 for guests, `taste` is (V, 3)."""
+    """V visits in the order of time: (V,) arrays; `taste` is (V, 3). `buyer` is -1 for guests, `size` counts lines."""
 
     day: Ints
     minute: Ints
@@ -70,7 +70,15 @@ class _Visits:
 
 
 def sell(random: np.random.Generator, catalogue: Catalogue, customers: int, days: int, start: datetime) -> Sales:
-    """Draws all visits of all customers and guests, and what they buy."""
+    """Draws all visits of customers and guests, and what they buy.
+
+    Args:
+        random: for all draws.
+        catalogue: the products.
+        customers: number of customers.
+        days: of trade.
+        start: the first day.
+    """
     tastes = np.argsort(random.random((customers, catalogue.groups)), axis=1)[:, :_TASTES].astype(np.int64)
     visits = _visits(random, catalogue, tastes, days, start)
     month = _months(start, days)[visits.day]
@@ -81,14 +89,14 @@ def sell(random: np.random.Generator, catalogue: Catalogue, customers: int, days
     own = _favourites(random, catalogue, tastes, buyer, day, days, start)
     product = np.where(own >= 0, own, found)
 
-    # What goes with it.
+    # Companions.
     more = random.random(len(product)) < _COMPANION
     line_visit = np.concatenate([line_visit, line_visit[more]])
     product = np.concatenate([product, catalogue.companion[product[more]]])
-    there = catalogue.launched[product] <= visits.day[line_visit]
-    # Once in a basket; then the basket's lines in any order.
+    launched = catalogue.launched[product] <= visits.day[line_visit]
+    # Each product once in a basket; then the lines of a basket in random order.
     products = len(catalogue.price)
-    once = np.unique(line_visit[there] * products + product[there])
+    once = np.unique(line_visit[launched] * products + product[launched])
     once = once[~_owned_already(random, catalogue, visits.buyer, once)]
     line_visit, product = np.divmod(once, products)
     shuffled = np.lexsort((random.random(len(once)), line_visit))
@@ -99,7 +107,7 @@ def sell(random: np.random.Generator, catalogue: Catalogue, customers: int, days
 
 def _visits(random: np.random.Generator, catalogue: Catalogue, tastes: Ints, days: int, start: datetime) -> _Visits:
     customers = len(tastes)
-    # Half are there from the beginning, the others come over time; some stop coming.
+    # Half of the customers come from the beginning, the others start later; some stop coming.
     first = np.where(
         random.random(customers) < 0.5, random.uniform(0, 30, customers), random.uniform(0, days, customers)
     )
@@ -122,7 +130,7 @@ def _visits(random: np.random.Generator, catalogue: Catalogue, tastes: Ints, day
     taste = np.concatenate([taste[buyer[:-guests]], taste[customers:]])
 
     day = np.minimum(at.astype(np.int64), days - 1)
-    # Fewer come in quiet months, but each customer at least once.
+    # Fewer visits in quiet months, but each customer comes at least once.
     comes = random.random(len(day)) < _MONTHS[_months(start, days)[day]]
     comes[np.cumsum(count) - count] = True
     # Closed on Saturdays.
@@ -143,8 +151,8 @@ def _months(start: datetime, days: int) -> Ints:
 def _finds(random: np.random.Generator, catalogue: Catalogue, taste: Ints, month: Ints) -> Ints:
     """A product for each line from one of the visitor's groups, by popularity in that month."""
     lines = len(month)
-    which = np.searchsorted(_TASTE_SHARES, random.random(lines))
-    group = taste[np.arange(lines), which]
+    place = np.searchsorted(_TASTE_SHARES, random.random(lines))
+    group = taste[np.arange(lines), place]
     off = random.random(lines) < _OFF_TASTE
     begin, end = catalogue.group_start[group], catalogue.group_start[group + 1]
     begin, end = np.where(off, 0, begin), np.where(off, len(catalogue.price), end)
@@ -165,9 +173,9 @@ def _favourites(
     days: int,
     start: datetime,
 ) -> Ints:
-    """A favourite of the line's buyer that is one on that day; -1 where the line is a find."""
+    """For each line a product that is a favourite of its buyer on that day; -1 if the line is a find."""
     customers = len(tastes)
-    # Favourites come all the time and stay for a while, so that about as many are there at any time.
+    # Favourites begin at any time and last for a while, so their number stays about the same.
     mean = random.gamma(4.0, _FAVOURITES / 4, customers) * (1 + days / _FAVOURITE_DAYS)
     count = 3 + random.poisson(mean)
     owner = np.repeat(np.arange(customers), count)
@@ -185,7 +193,7 @@ def _favourites(
     loyal = random.uniform(0.35, 0.85, customers)
     wants = np.flatnonzero((buyer >= 0) & (random.random(len(buyer)) < loyal[np.maximum(buyer, 0)]))
     chosen = np.full(len(buyer), -1, dtype=np.int64)
-    for _ in range(_TRIES):  # until it is a favourite of that day
+    for _ in range(_TRIES):  # draw again if it is not a favourite on that day
         who = buyer[wants]
         drawn = np.searchsorted(running, low[who] + random.random(len(wants)) * (high - low)[who])
         drawn = np.clip(drawn, (end - count)[who], end[who] - 1)
@@ -196,7 +204,7 @@ def _favourites(
 
 
 def _owned_already(random: np.random.Generator, catalogue: Catalogue, buyer: Ints, once: Ints) -> Bools:
-    """Lines with something that lasts for years and that the customer has: most of these are not bought."""
+    """Marks lines to leave out: most of those with a lasting product that the customer already has."""
     products = len(catalogue.price)
     visit, product = np.divmod(once, products)
     pair = buyer[visit] * products + product
