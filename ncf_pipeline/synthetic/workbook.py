@@ -70,7 +70,7 @@ def write_sheet(path: Path, name: str, table: pd.DataFrame) -> None:
     """
     if len(table) >= MAX_ROWS:
         raise ValueError(
-            f"a sheet holds {MAX_ROWS - 1:,} lines, and the shop has {len(table):,}. Write a file for each day."
+            f"a sheet holds {MAX_ROWS - 1:,} lines, and the table has {len(table):,}. Write a file for each day."
         )
     shared: dict[str, int] = {}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

@@ -1,4 +1,4 @@
-"""Reasons recounted from the purchases in another way than they were made: with sets, invoice by invoice."""
+"""Counts reasons again from the purchases, in another way than the package: with sets, invoice by invoice."""
 
 import json
 from collections import Counter, defaultdict
@@ -12,7 +12,10 @@ from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_BUYERS, MIN_LIFT, 
 
 
 class Facts:
-    """What the purchases say, before an instant, without what came back."""
+    """What the purchases before an instant say, without returned ones.
+
+    Each method named after a reason's code tells whether that reason is true of a customer and a product.
+    """
 
     def __init__(self, interactions, at):
         known = interactions_as_of(interactions, at)
@@ -56,14 +59,14 @@ class Facts:
 
     @staticmethod
     def _together(having, population, product, other):
-        """How many have both; 0 where that is no more than chance."""
+        """How many have both products; 0 if that is not `MIN_LIFT` times more than by chance."""
         both = len(having[product] & having[other])
         lift = both * population / (len(having[product]) * len(having[other]))
-        return both if lift >= MIN_LIFT * (1 - 1e-5) else 0  # the tables are of single precision
+        return both if lift >= MIN_LIFT * (1 - 1e-5) else 0  # the package computes in single precision
 
 
 def check_every_reason(lists, facts):
-    """Fails at the first reason that is not true; gives how many there were, by (list name, code)."""
+    """Fails at the first reason that is not true; returns the number of reasons by (list name, code)."""
     counts = Counter()
     for row in lists.itertuples():
         reasons = json.loads(row.reasons)
@@ -75,5 +78,5 @@ def check_every_reason(lists, facts):
 
 
 def with_reasons(maker, **chosen):
-    """Lists of ten with their reasons; of all customers, or of those that `ListMaker.customers` chooses."""
+    """Lists of ten with their reasons, of all customers or those chosen by the arguments of `ListMaker.customers`."""
     return pd.concat([lists.assign(**{Lists.REASONS: maker.reasons(lists)}) for lists in maker.customers(10, **chosen)])

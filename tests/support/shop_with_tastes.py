@@ -1,4 +1,4 @@
-"""A small shop with tastes: customers in groups, each with its own products, some bought again and again."""
+"""A small shop with tastes: four groups of customers, each with its own products and favourites bought again."""
 
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ WORDS = ("red cup", "blue cup", "red bag", "blue bag")
 
 
 def frame(rows):
-    """Rows (customer or None, code, invoice, day or datetime[, returned day]) as interactions."""
+    """Makes interactions of rows (customer or None for a guest, code, invoice, day or datetime[, day of return])."""
     records = []
     for customer, code, invoice, day, *returned in rows:
         at = day if isinstance(day, datetime) else START + timedelta(days=day)
@@ -48,6 +48,7 @@ def frame(rows):
 
 
 def make_shop(customers=60, products=40, days=180, seed=7):
+    """Makes the interactions of a shop; about a tenth of the baskets are of guests."""
     random = np.random.default_rng(seed)
     groups = np.array_split(np.arange(products), 4)
     rows = []

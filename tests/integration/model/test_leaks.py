@@ -1,4 +1,4 @@
-"""A backtest knows nothing of its holdout: not a product, not a customer, not a return."""
+"""Nothing of the holdout reaches a backtest: no product, no customer, no return."""
 
 from datetime import timedelta
 
@@ -24,44 +24,44 @@ END = CUTOFF + timedelta(days=28)
 PLANTED, LATE = "PLANTED", 999_999
 
 
-def frozen(interactions):
+def snapshot_of(interactions):
     products = pd.DataFrame({"stock_code": sorted(interactions["stock_code"].unique()), "description": ""})
     return Snapshot("s000001", END, "0" * 64, interactions, products)
 
 
 @pytest.fixture(scope="module")
 def planted(shop):
-    """The shop whose holdout everybody spends on one new product, whose late returns are of what sold before."""
+    """The shop with a holdout in which every customer buys one new product, and earlier purchases are returned."""
     shop = shop[shop["purchased_at"] < END].copy()
     regulars = sorted(shop["customer_id"].dropna().unique())
     rows = [
         (customer, PLANTED, f"X{customer}-{day}", 150 + day) for customer in [*regulars, LATE] for day in (0, 1, 9, 20)
     ]
     known = shop["purchased_at"] < CUTOFF
-    shop.loc[~known, "description"] = "told only in the holdout"
+    shop.loc[~known, "description"] = "only in the holdout"
     returned = shop["returned_at"].where(~(known & (shop.index % 5 == 0)), pd.Timestamp(CUTOFF + timedelta(hours=1)))
     return pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
 def shuffled(planted):
-    """The same with the holdout's products, customers, instants and prices dealt out anew, in another order of rows."""
+    """The same with the holdout's columns shuffled one by one, and all rows in another order."""
     random = np.random.default_rng(1)
     future = planted["purchased_at"] >= CUTOFF
-    dealt = planted.copy()
+    mixed = planted.copy()
     for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity", "description"):
-        dealt.loc[future, column] = random.permutation(dealt.loc[future, column].to_numpy())
-    dealt["returned_at"] = dealt["returned_at"].where(dealt["returned_at"] < CUTOFF)
-    return dealt.sample(frac=1, random_state=2)
+        mixed.loc[future, column] = random.permutation(mixed.loc[future, column].to_numpy())
+    mixed["returned_at"] = mixed["returned_at"].where(mixed["returned_at"] < CUTOFF)
+    return mixed.sample(frac=1, random_state=2)
 
 
 def backtest(interactions, truth, recipe):
-    return train_and_recommend(frozen(interactions), recipe, truth, k=5, device="cpu")
+    return train_and_recommend(snapshot_of(interactions), recipe, truth, k=5, device="cpu")
 
 
 def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(planted, recipe):
-    truth = truth_for(frozen(planted), CUTOFF)
-    # The test would see it: it is what the holdout's customers bought most.
+    truth = truth_for(snapshot_of(planted), CUTOFF)
+    # A leak would show: most customers of the holdout bought it.
     assert sum(PLANTED in codes for codes in truth.bought["for_you"].values()) > 50
     assert LATE in truth.bought["for_you"]
     assert PLANTED not in truth.catalogue
@@ -80,8 +80,8 @@ def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(p
         assert not made["key"].isin([PLANTED, str(LATE)]).any(), name
 
 
-def test_the_holdout_dealt_out_anew_changes_no_bit_of_model_or_lists(planted, shuffled, recipe):
-    truth = truth_for(frozen(planted), CUTOFF)
+def test_a_shuffled_holdout_changes_no_bit_of_model_or_lists(planted, shuffled, recipe):
+    truth = truth_for(snapshot_of(planted), CUTOFF)
     (one, lists), (other, others) = backtest(planted, truth, recipe), backtest(shuffled, truth, recipe)
     left, right = one.state(), other.state()
     assert left.vocabularies == right.vocabularies
@@ -105,7 +105,7 @@ def test_no_feature_knows_more_than_its_instant_and_no_answer_more_than_the_cuto
         ):
             np.testing.assert_array_equal(chunk.contexts.features, other.contexts.features)
             np.testing.assert_array_equal(chunk.positive, other.positive)
-    # Features at a past instant are the same, whatever was bought from it on: also before the cutoff.
+    # Purchases after an instant do not change its features, even if they are before the cutoff.
     at, days = instants(events, until, recipe)[0]
     early = encode(planted, CUTOFF - timedelta(days=days))
     state, later = ShopState(early, at, recipe), ShopState(events, at, recipe)

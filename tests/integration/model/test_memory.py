@@ -1,4 +1,4 @@
-"""No table of all products by all products, or of all customers by all products, is ever made in full."""
+"""Training and lists never make a full table of products by products, or of customers by products."""
 
 import json
 import os

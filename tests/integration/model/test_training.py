@@ -23,19 +23,19 @@ def same_weights(one, other):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(shop, recipe, model):
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others(shop, recipe, model):
     assert same_weights(model, train(shop, CUTOFF, recipe, device="cpu"))
     assert not same_weights(model, train(shop, CUTOFF, replace(recipe, seed=1), device="cpu"))
 
 
-def test_the_future_reaches_nothing(shop, recipe, model):
+def test_nothing_after_the_cutoff_reaches_model_or_lists(shop, recipe, model):
     random = np.random.default_rng(0)
     future = shop["purchased_at"] >= CUTOFF
     changed = shop.copy()
     changed.loc[future, "stock_code"] = random.permutation(changed.loc[future, "stock_code"].to_numpy())
     changed.loc[future, "customer_id"] = 999_999
     planted = frame([(100, "PLANTED", "X1", 151), (100, "PLANTED", "X2", 160)])
-    # A return after the cutoff of a purchase before it, too.
+    # Also a return after the cutoff, of a purchase before it.
     changed.loc[changed.index[0], "returned_at"] = CUTOFF
     changed = pd.concat([changed, planted], ignore_index=True).sample(frac=1, random_state=3)
     other = train(changed, CUTOFF, recipe, device="cpu")
@@ -59,7 +59,7 @@ def test_a_query_is_answered_within_its_horizon_and_before_the_cutoff(shop):
     assert microseconds(shop["purchased_at"].min() + timedelta(days=42)) <= earliest
 
 
-def test_answers_are_what_was_bought_and_kept():
+def test_answers_are_purchases_in_the_horizon_that_were_not_returned():
     rows = [
         (7, "A", "1", 0),
         (7, "B", "1", 0),
@@ -78,7 +78,7 @@ def test_answers_are_what_was_bought_and_kept():
     assert chunks[0].answered().tolist() == [0]
 
 
-def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_taken(shop, recipe, model):
+def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_given(shop, recipe, model):
     stages = [report.stage for report in model.history]
     assert stages.count("fit") == model.epochs
     assert stages.count("select") >= 1
@@ -91,11 +91,11 @@ def test_the_number_of_epochs_is_chosen_on_the_inner_holdout_or_taken(shop, reci
     again = train(shop, CUTOFF, recipe, device="cpu", epochs=1, on_epoch=seen.append)
     assert [report.stage for report in again.history] == ["fit"]
     assert seen == again.history
-    # An epoch is the same whatever number follow it.
+    # An epoch does not depend on how many follow.
     assert again.history[0].loss == next(report.loss for report in model.history if report.stage == "fit")
 
 
-def test_a_state_gives_the_same_model_back(shop, model):
+def test_a_state_restores_the_same_model(shop, model):
     state = model.state()
     again = TrainedModel.from_state(state)
     assert again.recipe == model.recipe
@@ -123,7 +123,7 @@ def test_a_state_of_other_shapes_is_refused(model):
     ],
     ids=["empty", "one line", "guests only", "three days"],
 )
-def test_too_little_to_learn_from_is_one_line(rows, recipe):
+def test_too_little_to_learn_from_is_an_error_of_one_line(rows, recipe):
     with pytest.raises(TrainingError, match="Too little to learn from") as error:
         train(frame(rows), CUTOFF, recipe, device="cpu")
     assert "\n" not in str(error.value)
@@ -141,7 +141,7 @@ def test_a_shop_with_one_product_still_trains(recipe):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_cuda_trains_to_the_same_lists_for_most(shop, recipe, model):
+def test_cuda_trains_a_model_with_mostly_the_same_lists(shop, recipe, model):
     other = train(shop, CUTOFF, recipe, device="cuda", epochs=model.epochs)
     one, two = (customer_lists(each, shop, CUTOFF, 5)["stock_codes"] for each in (model, other))
     shared = np.mean([len({*a} & {*b}) / max(len(a), 1) for a, b in zip(one, two, strict=True)])
@@ -150,7 +150,7 @@ def test_cuda_trains_to_the_same_lists_for_most(shop, recipe, model):
 
 def test_training_ends_when_its_time_is_spent_and_says_so(shop, recipe, model):
     hurried = train(shop, CUTOFF, recipe, device="cpu", budget_seconds=1e-9)
-    # One epoch of the search for their number, and one that gives a model.
+    # One epoch to choose the number of epochs, and one to train the model.
     assert [(report.stage, report.out_of_time) for report in hurried.history] == [("select", True), ("fit", False)]
     assert hurried.epochs == 1
     cut_short = train(shop, CUTOFF, recipe, device="cpu", epochs=2, budget_seconds=1e-9)

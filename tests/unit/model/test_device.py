@@ -1,4 +1,4 @@
-"""The device policy, as far as it can be seen without a GPU."""
+"""The device policy, as far as it can be tested without a GPU."""
 
 import logging
 from dataclasses import replace
@@ -14,20 +14,20 @@ from ncf_pipeline.model.device import place
 from ncf_pipeline.model.training import train
 
 
-def test_the_cpu_gets_no_choice_that_pays_on_cuda_only():
+def test_the_cpu_gets_no_option_of_cuda():
     placement = place("cpu")
     assert placement.device == torch.device("cpu")
     assert not any((placement.bf16, placement.fused, placement.pinned, placement.compiled))
     assert (placement.rank, placement.world) == (0, 1)
 
 
-def test_cuda_that_is_not_there_is_refused(monkeypatch):
+def test_missing_cuda_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TrainingError, match="shows no CUDA device"):
         place("cuda")
 
 
-def test_a_compilation_that_fails_costs_a_warning_and_never_the_training(shop, recipe, model, monkeypatch, caplog):
+def test_a_failed_compilation_is_a_warning_and_training_continues(shop, recipe, model, monkeypatch, caplog):
     def compile_badly(network, **options):
         assert options == {"dynamic": True}
 
@@ -61,7 +61,7 @@ def test_prefetched_items_are_the_same_in_the_same_order():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_cuda_gets_all_that_pays_there():
+def test_cuda_gets_all_of_its_options():
     placement = place("cuda")
     assert placement.fused
     assert placement.pinned

@@ -15,7 +15,7 @@ def test_listwise_loss_by_hand():
     positive = torch.tensor([True, True, False, True, False])
     everything = torch.ones(5, dtype=torch.bool)
     loss = listwise_loss(scores, QUERY, PLACE, positive, everything, torch.tensor([1.0, 2.0]))
-    # Shares 1/4 and 2/4 of the first query, weighted 1/sqrt(2); 3/4 of the second, weighted 2.
+    # The softmax of the positives is 1/4 and 2/4 in the first query, weight 1/sqrt(2); 3/4 in the second, weight 2.
     assert loss.item() == pytest.approx((math.log(4) + math.log(2)) / math.sqrt(2) + 2 * math.log(4 / 3), rel=1e-5)
 
 
@@ -46,7 +46,7 @@ def network():
     return PurchaseNCF(4, 2, 3, dim=4, hidden=(8, 4), dropout=0.5).eval()
 
 
-def test_scores_are_one_row_a_candidate_and_one_column_a_question():
+def test_scores_have_a_row_for_each_candidate_and_a_column_for_each_head():
     scores = network()(batch([1, 0]))
     assert scores.shape == (5, 2)
     assert torch.isfinite(scores).all()
@@ -64,7 +64,7 @@ def test_an_unknown_device_is_refused_with_a_choice():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_that_is_not_there_is_refused_and_auto_takes_the_cpu():
+def test_missing_cuda_is_refused_and_auto_takes_the_cpu():
     with pytest.raises(TrainingError, match="no CUDA device"):
         place("cuda")
     assert place("auto").device.type == "cpu"

@@ -13,7 +13,7 @@ BOUGHT = SHOP[SHOP["CustomerID"].notna() & (SHOP["Quantity"] > 0) & (SHOP["UnitP
 SMALL = {"customers": 30, "products": 40, "days": 40}
 
 
-def test_the_same_seed_gives_the_same_shop_and_another_another():
+def test_the_same_seed_makes_the_same_shop_and_another_seed_another_one():
     assert SHOP.equals(generate_shop())
     assert not SHOP.equals(generate_shop(seed=1))
 
@@ -44,14 +44,14 @@ def test_it_has_the_mess_of_the_workbook():
     assert set(debt["StockCode"]) == {"B"}
 
 
-def test_it_has_one_line_of_each_kind_that_is_broken():
+def test_it_has_one_broken_line_of_each_kind():
     assert SHOP["StockCode"].isna().sum() == 1
     assert (SHOP["Quantity"] == 0).sum() == 1
     assert (SHOP["InvoiceDate"] < datetime(1960, 1, 1)).sum() == 1
     assert (SHOP["UnitPrice"] == -1).sum() == 1
 
 
-def test_some_products_are_spelt_in_two_ways():
+def test_some_stock_codes_have_two_spellings():
     codes = SHOP["StockCode"].dropna().astype(str)
     spellings = codes.groupby(codes.str.upper()).nunique()
     assert spellings.max() == 2
@@ -67,13 +67,13 @@ def test_invoice_numbers_rise_with_time_and_an_invoice_has_one_customer_and_one_
     assert of_invoice["InvoiceDate"].nunique().max() == 1
 
 
-def test_most_cancellations_take_back_what_their_customer_bought_before_and_some_do_not():
-    back = SHOP[NUMBERS.str.startswith("C") & SHOP["CustomerID"].notna() & SHOP["StockCode"].map(type).eq(int)]
-    pairs = back.reset_index().merge(BOUGHT, on=["CustomerID", "StockCode"], suffixes=("", "_bought"))
+def test_most_cancellations_return_an_earlier_purchase_of_their_customer_and_some_do_not():
+    returns = SHOP[NUMBERS.str.startswith("C") & SHOP["CustomerID"].notna() & SHOP["StockCode"].map(type).eq(int)]
+    pairs = returns.reset_index().merge(BOUGHT, on=["CustomerID", "StockCode"], suffixes=("", "_bought"))
     earlier = pairs[
         (pairs["InvoiceDate_bought"] < pairs["InvoiceDate"]) & (pairs["Quantity_bought"] >= -pairs["Quantity"])
     ]
-    assert 0.7 < earlier["index"].nunique() / len(back) < 1
+    assert 0.7 < earlier["index"].nunique() / len(returns) < 1
 
 
 def test_the_catalogue_grows():
@@ -83,7 +83,7 @@ def test_the_catalogue_grows():
 
 
 def test_personal_taste_can_be_learnt_from_the_past():
-    """Precision@5 on the last 28 days: what a customer bought before, and neighbours by co-purchase."""
+    """By Precision@5 on the last 28 days: of the customer's own products, and of neighbours by co-purchase."""
     until = BOUGHT["InvoiceDate"].max() - timedelta(days=28)
     known, held = BOUGHT[BOUGHT["InvoiceDate"] < until], BOUGHT[BOUGHT["InvoiceDate"] >= until]
     counts = known.assign(StockCode=known["StockCode"].astype(str)).pivot_table(
@@ -130,7 +130,7 @@ def test_the_reader_of_the_pipeline_reads_a_written_workbook(tmp_path):
     assert sheet["CustomerID"].null_count() == shop["CustomerID"].isna().sum()
 
 
-def test_the_same_shop_gives_the_same_bytes(tmp_path):
+def test_the_same_shop_makes_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write_workbook(tmp_path / f"{name}.xlsx", **SMALL)
         write_day_files(tmp_path / name, **SMALL)

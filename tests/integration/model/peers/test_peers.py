@@ -1,4 +1,4 @@
-"""What the peers recommend on shops where the answer is known."""
+"""What the peers recommend in shops with known answers."""
 
 import sys
 import warnings
@@ -19,7 +19,7 @@ from ncf_pipeline.model.recipe import Recipe
 
 pytestmark = pytest.mark.trains
 
-# Two tastes: three customers buy a and b, three c and d, and one of each half only the first.
+# Two tastes: three customers buy a and b, three buy c and d, and one of each taste buys only the first.
 TASTES = interactions(
     *((customer, code, 1) for customer in (1, 2, 3) for code in ("a", "b")),
     *((customer, code, 2) for customer in (4, 5, 6) for code in ("c", "d")),
@@ -44,7 +44,7 @@ def lists_of(made, name):
 
 @pytest.fixture(scope="module")
 def shop():
-    """Customers of two tastes who come every week and buy three of ten products of theirs."""
+    """Customers of two tastes who come every week and buy three of the ten products of their taste."""
     random = np.random.default_rng(0)
     return interactions(
         *(
@@ -58,7 +58,7 @@ def shop():
 
 @pytest.fixture(autouse=True)
 def many_epochs(monkeypatch):
-    """A shop of 400 pairs is passed over more often than one of 200,000."""
+    """So small a shop needs more epochs."""
     monkeypatch.setattr("ncf_pipeline.model.peers.neural.EPOCHS", 60)
     monkeypatch.setattr("ncf_pipeline.model.peers.neural.BATCH", 64)
 
@@ -68,22 +68,22 @@ def test_neighbours_know_what_goes_together(peer):
     made = peer(TASTES, AS_OF, 2, [7, 8, 1])
     assert lists_of(made, "discover")[7][0] == "b"
     assert lists_of(made, "discover")[8][0] == "d"
-    # Customer 1 has both of their taste already.
+    # Customer 1 already has both products of the taste.
     assert not {"a", "b"} & set(lists_of(made, "discover")[1])
     assert set(lists_of(made, "for_you")[1]) == {"a", "b"}
 
 
-def test_item_knn_goes_by_cosine():
+def test_item_knn_ranks_by_cosine():
     # x and y: 2/sqrt(4 * 14) = 0.27; x and z: 1/sqrt(4 * 3) = 0.29.
     assert lists_of(item_knn(THREE, AS_OF, 2, [9]), "discover")[9] == ["z", "y"]
 
 
-def test_ease_trusts_what_is_shared_often():
+def test_ease_trusts_pairs_with_many_buyers():
     # Weights of x for y and z by the closed form, ridge 300: 2 * 303 / (304 * 303 - 1²) and 1 * 314 / (304 * 314 - 2²).
     assert lists_of(ease(THREE, AS_OF, 2, [9]), "discover")[9] == ["y", "z"]
 
 
-def test_ease_of_a_large_catalogue_knows_only_what_most_bought(monkeypatch):
+def test_ease_of_a_large_catalogue_only_knows_products_with_most_buyers(monkeypatch):
     fitted, fit = [], copurchase.ease
 
     def watched(bought, ridge):
@@ -95,7 +95,7 @@ def test_ease_of_a_large_catalogue_knows_only_what_most_bought(monkeypatch):
     for_you = lists_of(ease(THREE, AS_OF, 3, [1, 10]), "for_you")
     assert fitted == [(18, 2)]  # all customers; y and x, but not z
     assert for_you[1] == ["y", "x", "z"]  # 2/304 for y, 2/314 for x
-    assert for_you[10] == ["y", "x", "z"]  # nothing of theirs is known: what sells
+    assert for_you[10] == ["y", "x", "z"]  # their product is not among these: best sellers
 
 
 def test_a_conversion_in_the_library_is_no_warning_to_the_user():
@@ -110,7 +110,7 @@ def test_equal_scores_are_in_order_of_recent_sales():
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_knows_nothing_of_the_future_and_gives_everybody_lists(shop, name):
+def test_a_peer_ignores_the_future_and_makes_lists_for_every_customer(shop, name):
     as_of = january(99)
     future = interactions(*((customer, "PLANTED", 100) for customer in range(100, 140)), (999, "PLANTED", 101))
     both = pd.concat([shop, future], ignore_index=True)
@@ -123,7 +123,7 @@ def test_a_peer_knows_nothing_of_the_future_and_gives_everybody_lists(shop, name
     assert all(len(set(codes)) == 3 for codes in for_you.values())
     bought = shop[shop["purchased_at"] < as_of].groupby("customer_id")["stock_code"].agg(set)
     assert all(not set(discover[customer]) & bought[customer] for customer in (100, 101, 139))
-    # Somebody whom nobody knows sees what sells.
+    # An unknown customer gets best sellers.
     assert for_you[999] == discover[999]
 
 
@@ -136,7 +136,7 @@ def test_a_peer_tells_two_tastes_apart(shop, name):
     assert own > 0.9
 
 
-def test_without_negatives_everybody_gets_the_same(shop):
+def test_without_negatives_every_customer_gets_the_same_list(shop):
     customers = list(range(100, 140))
     same, different = (
         mean_overlap(list(lists_of(peer(shop, january(113), 5, customers), "for_you").values()), 5)
@@ -146,13 +146,13 @@ def test_without_negatives_everybody_gets_the_same(shop):
     assert different < 0.6
 
 
-def test_a_missing_library_is_one_line(monkeypatch):
+def test_a_missing_library_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit.als", None)
     with pytest.raises(SettingsError, match=r"pip install 'ncf-pipeline\[peers\]'"):
         PEERS["ials"](TASTES, AS_OF, 2, [1])
 
 
-def test_a_library_without_its_system_library_is_one_line_too(monkeypatch):
+def test_a_missing_system_library_is_an_error_of_one_line(monkeypatch):
     def refuse(name):
         raise OSError("libgomp.so.1: cannot open shared object file")
 
@@ -161,6 +161,6 @@ def test_a_library_without_its_system_library_is_one_line_too(monkeypatch):
         PEERS["ials"](TASTES, AS_OF, 2, [1])
 
 
-def test_a_shop_too_young_for_a_ranker_gets_its_best_sellers():
+def test_a_shop_too_young_for_a_ranker_gets_best_sellers():
     made = PEERS["lambdarank"](TASTES, AS_OF + timedelta(days=1), 2, [1])
     assert lists_of(made, "for_you")[1] == ["a", "c"]

@@ -14,7 +14,7 @@ from ncf_pipeline.model.recipe import Recipe
 
 ONCE = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1]], np.float32)
 BOUGHT = sp.csr_array(ONCE)
-OFTEN = sp.csr_array(np.tile(ONCE, (3, 1)))  # each product has three buyers or more
+OFTEN = sp.csr_array(np.tile(ONCE, (3, 1)))  # each product has at least three buyers
 
 
 def test_ease_is_the_ridge_regression_of_each_product_on_the_others():
@@ -45,14 +45,14 @@ def test_strongest_breaks_ties_by_column():
     assert strongest(table, 2).toarray().tolist() == [[1, 3, 0, 0], [0, 0, 0, 2]]
 
 
-def test_strongest_of_long_rows_with_many_ties_is_what_sorting_them_whole_gives():
+def test_strongest_of_long_rows_with_many_ties_equals_a_full_sort():
     random = np.random.default_rng(0)
     values = np.round(random.random((30, 200)), 1) * (random.random((30, 200)) < 0.5)
     kept = strongest(sp.csr_array(values), 7).toarray()
-    for row, found in zip(values, kept, strict=True):
+    for row, kept_row in zip(values, kept, strict=True):
         best = [column for column in np.lexsort((np.arange(200), -row))[:7] if row[column] > 0]
-        assert sorted(best) == list(np.flatnonzero(found))
-        assert (found[best] == row[best]).all()
+        assert sorted(best) == list(np.flatnonzero(kept_row))
+        assert (kept_row[best] == row[best]).all()
 
 
 def test_a_large_catalogue_gets_sparse_weights():
@@ -62,14 +62,14 @@ def test_a_large_catalogue_gets_sparse_weights():
     assert scores_from(BOUGHT, weights).shape == (3, 3)
 
 
-def test_what_hardly_anybody_bought_has_no_dense_weights():
+def test_products_with_few_buyers_have_no_dense_weights():
     weights = ease(sp.csr_array(np.vstack([np.tile(ONCE[:2], (2, 1)), ONCE[2:]])), ridge=2.0)
     assert weights[2].tolist() == weights[:, 2].tolist() == [0, 0, 0]
     assert weights[0, 1] > 0
 
 
 @pytest.mark.parametrize("dense", [True, False])
-def test_low_rank_factors_give_the_weights_back(dense):
+def test_low_rank_factors_restore_the_weights(dense):
     random = np.random.default_rng(0)
     left, right = random.standard_normal((2, 30, 3)).astype(np.float32)
     weights = left @ right.T

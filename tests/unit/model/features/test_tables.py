@@ -92,9 +92,9 @@ def test_features_by_hand(value, code, name, expected):
     assert value(code, name) == pytest.approx(expected, abs=2e-3)
 
 
-def test_what_comes_after_the_instant_is_no_candidate_and_what_was_returned_is_not_owned(state, value):
+def test_later_purchases_are_no_candidates_and_returned_ones_are_not_owned(state, value):
     assert "D" not in value.codes
-    assert "C" not in value.codes  # returned, and nobody else sells it on
+    assert "C" not in value.codes  # returned, and no one else bought it
     assert list(state.events.products[state.products_seen_by(0)]) == ["A", "B", "C"]
     assert value.contexts.bought.tolist() == [True, True]
 
@@ -114,7 +114,7 @@ def test_the_future_changes_no_feature(shop):
     np.testing.assert_array_equal(features, features_later)
 
 
-def test_chunks_give_what_one_pass_gives(shop):
+def test_chunks_equal_one_pass(shop):
     events = encode(shop, START + timedelta(days=100))
     at = microseconds(START + timedelta(days=100))
     whole, parts = (
@@ -134,7 +134,7 @@ def test_every_feature_is_finite(shop):
     assert customer_table(state).shape[1] == len(CUSTOMER)
 
 
-def test_the_history_that_is_scored_is_bounded(shop):
+def test_the_number_of_candidates_from_the_history_is_bounded(shop):
     at = START + timedelta(days=120)
     state = ShopState(
         encode(shop, at),

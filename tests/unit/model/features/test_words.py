@@ -22,13 +22,13 @@ def state_of(rows, day=50, recipe=None):
     return ShopState(events, microseconds(START + timedelta(days=day)), recipe or Recipe())
 
 
-def test_words_are_letters_whatever_their_case_and_codes_have_a_family():
+def test_words_ignore_case_and_stock_codes_have_a_family():
     assert words_of("Red RETROSPOT cup, 2 of a SET", "85123A") == {"red", "retrospot", "cup", "of", "set", "#85123"}
     assert words_of("Grün Tasse", "22423") == {"grün", "tasse", "#22423"}
     assert words_of("?", "POST") == {"#POST"}
 
 
-def test_rare_words_say_more_and_words_of_one_product_nothing():
+def test_rare_words_weigh_more_and_words_of_one_product_nothing():
     state = state_of(
         [
             (1, "10A", 0, "red cup"),
@@ -50,7 +50,7 @@ def test_rare_words_say_more_and_words_of_one_product_nothing():
     assert np.diag(cosine)[:4] == pytest.approx(np.ones(4))
 
 
-def test_a_word_of_very_many_products_says_nothing(monkeypatch):
+def test_a_word_of_very_many_products_weighs_nothing(monkeypatch):
     rows = [(1, "1", 0, "red cup"), (1, "2", 0, "red bag"), (1, "3", 0, "red cup"), (1, "4", 0, "moon")]
     assert (word_table(state_of(rows)).toarray()[[0]] @ word_table(state_of(rows)).toarray()[1]).item() > 0
     monkeypatch.setattr("ncf_pipeline.model.features.words.MAX_PRODUCTS", 2)
@@ -59,13 +59,13 @@ def test_a_word_of_very_many_products_says_nothing(monkeypatch):
     assert table[0] @ table[2] == pytest.approx(1.0)
 
 
-def test_products_of_one_family_are_alike_without_a_word_in_common():
+def test_products_of_one_family_are_similar_without_a_common_word():
     state = state_of([(1, "85123A", 0, "heart"), (1, "85123B", 0, "star"), (1, "7", 0, "moon")])
     table = alike(word_table(state), 5).toarray()
     assert table.tolist() == pytest.approx(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]))
 
 
-def test_only_the_most_alike_are_kept_whatever_the_size_of_blocks():
+def test_the_most_similar_are_kept_for_any_size_of_blocks():
     rows = [
         (1, str(code), 0, f"red {'cup' if code % 2 else 'bag'} {'big' if code % 3 else 'small'}") for code in range(20)
     ]
@@ -87,12 +87,12 @@ def test_a_description_counts_from_its_first_sale_on():
     assert (later @ later.T)[0, 1] > 0.5
 
 
-def test_a_product_alike_to_what_was_bought_scores_above_others():
+def test_a_product_similar_to_a_bought_one_scores_above_others():
     rows = [(1, "1", 0, "red cup"), (2, "2", 0, "blue cup"), (2, "3", 0, "steel nail"), (3, "4", 0, "steel saw")]
     state = state_of([*rows, (3, "5", 0, "red saw")])
     scores = Taste(state).scores(np.array([0]))
     assert "words" in FEATURES
-    # All words of two products weigh the same, and those of one nothing: "blue cup" is "cup" alone.
+    # Words of two products all have the same weight, and words of one have none: "blue cup" counts as "cup".
     assert scores["words"][0, 1] == pytest.approx(np.log1p(10 * 0.5**0.5))
     assert scores["words"][0, 4] == pytest.approx(np.log1p(10 * 0.5))
     assert scores["words"][0, [0, 2, 3]].tolist() == [0, 0, 0]
@@ -111,21 +111,21 @@ print(hashlib.sha256(table.indptr.tobytes() + table.indices.tobytes() + table.da
 """
 
 
-def test_another_process_finds_the_same_to_the_last_bit(tmp_path):
+def test_another_process_computes_the_same_bits(tmp_path):
     random = np.random.default_rng(0)
     words = [f"w{'abcdefghij'[number // 10]}{'abcdefghij'[number % 10]}" for number in range(60)]
     lines = frame([(1, f"P{number:03d}", f"{number}", 0) for number in range(100)])
     lines = lines.assign(description=[" ".join(random.choice(words, 6, replace=False)) for _ in range(100)])
     lines.to_parquet(tmp_path / "lines.parquet")
     day = START + timedelta(days=50)
-    found = {
+    hashes = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM, tmp_path / "lines.parquet", day.isoformat(), str(microseconds(day))],
-            env=os.environ | {"PYTHONHASHSEED": seed},  # which another process has at random
+            env=os.environ | {"PYTHONHASHSEED": seed},  # random by default
             capture_output=True,
             text=True,
             check=True,
         ).stdout
         for seed in ("1", "2", "3")
     }
-    assert len(found) == 1
+    assert len(hashes) == 1

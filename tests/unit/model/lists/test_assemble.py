@@ -96,14 +96,14 @@ def test_a_product_that_came_after_training_can_be_recommended(model, shop):
     assert any("NEW" in of(lists, str(customer), "discover") for customer in group[-3:])
 
 
-def test_batches_are_the_whole_in_parts(model, shop, lists):
+def test_batches_together_are_all_lists(model, shop, lists):
     parts = list(ListMaker(model, shop, CUTOFF).customers(10, batch_customers=7))
     assert len(parts) > 5
     assert pd.concat(parts, ignore_index=True).equals(lists)
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])
-def test_shards_are_disjoint_and_together_the_whole(model, shop, lists, shards):
+def test_shards_are_disjoint_and_together_all_lists(model, shop, lists, shards):
     maker = ListMaker(model, shop, CUTOFF)
     parts = [pd.concat(maker.customers(10, shard=(place, shards))) for place in range(shards)]
     sizes = [len(part) for part in parts]
@@ -125,14 +125,14 @@ def test_the_size_of_the_parts_changes_no_list(model, shop, lists, monkeypatch):
     assert customer_lists(model, shop, CUTOFF, 10).equals(lists)
 
 
-def test_only_some_customers_get_the_lists_that_they_get_among_all(model, shop, lists):
+def test_chosen_customers_get_the_same_lists_as_among_all(model, shop, lists):
     some = customer_lists(model, shop, CUTOFF, 10, customers=[104, 101, 777])
     assert some[Lists.KEY].unique().tolist() == ["101", "104"]
     for row in some.itertuples():
         assert of(lists, row.key, row.list_name) == row.stock_codes
 
 
-def test_nobody_known_gives_an_empty_table(model, shop):
+def test_without_known_customers_the_table_is_empty(model, shop):
     assert list(customer_lists(model, shop, START, 10).columns) == list(Lists.ALL)
     assert len(customer_lists(model, shop, CUTOFF, 10, customers=[])) == 0
 
@@ -149,11 +149,11 @@ def test_bought_together_is_by_shared_baskets_not_by_sales(model):
     rows = [(None, code, f"B{number}", number) for number, basket in enumerate(baskets) for code in basket]
     lists = product_lists(model, frame(rows), CUTOFF, 5)
     assert of(lists, "A", "bought_together") == ["B"]
-    assert of(lists, "F1", "bought_together") == []  # once is no pattern
+    assert of(lists, "F1", "bought_together") == []  # one shared basket is not enough
 
 
 @pytest.mark.parametrize(("baskets", "expected"), [(54, ["B", "C"]), (53, ["B"])])
-def test_bought_together_asks_for_three_baskets_and_one_and_a_half_times_chance(model, baskets, expected):
+def test_bought_together_needs_three_baskets_and_one_and_a_half_times_chance(model, baskets, expected):
     # A is in 9 baskets. B: 4 of its 4 with A, lift 4 * 54 / (9 * 4) = 6. C: 3 of its 12, lift 3 * 54 / (9 * 12) = 1.5,
     # and 1.47 of 53 baskets. D: 2 of its 2, too few. All baskets are of two products, so each weighs 1.
     pairs = [("A", "B")] * 4 + [("A", "C")] * 3 + [("A", "D")] * 2 + [("C", f"F{i}") for i in range(9)]
@@ -172,7 +172,7 @@ def test_similar_is_by_cosine_of_both_embeddings_about_their_mean(recipe, weight
         network.product.weight[1:] = 5 + torch.tensor([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, -0.6]])
         network.bought.weight[1:] = 7 + weight * torch.tensor([[0.0, 1], [0, -1], [0, 1], [0, -1]])
     trained = TrainedModel(small, CUTOFF, [1], list("PQRS"), network, epochs=1)
-    # N came after training: it has no embedding and takes what its baskets have, which S has not.
+    # N came after training: it has no embedding, so its similar products are those of its baskets.
     rows = [(1, code, f"i{code}", 1) for code in "PQRS"] + [
         (1, code, f"n{day}", day) for day in (2, 3, 4) for code in "NS"
     ]

@@ -26,7 +26,7 @@ def test_shares_by_hand(scores, top_n, share):
     assert counted(np.array(scores) + 100, top_n) == counted(scores, top_n)  # the softmax is the same
 
 
-def test_what_is_no_number_or_no_candidate_is_not_counted():
+def test_scores_that_are_not_finite_and_customers_without_candidates_are_not_counted():
     assert counted([np.nan, 1], 1) == counted([], 1) == []
 
 

@@ -1,4 +1,4 @@
-"""Every reason is looked for in the purchases."""
+"""Every reason is checked against the purchases."""
 
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ from ncf_pipeline.model.lists.reasons import MIN_BUYERS, NEW_DAYS, Reasons
 from ncf_pipeline.model.recipe import Recipe
 
 
-def told(rows, customer, product, at=CUTOFF):
+def reason_for(rows, customer, product, at=CUTOFF):
     state = ShopState(encode(rows, at), microseconds(at), Recipe())
     products = state.events.products.tolist()
     index = state.events.customers.tolist().index(customer)
@@ -30,9 +30,9 @@ def test_every_reason_of_every_list_is_true(model, shop):
     assert ("discover", "bought") not in counts
 
 
-def test_bought_counts_invoices_without_those_that_came_back():
+def test_bought_counts_invoices_without_returned_ones():
     rows = frame([(1, "A", "1", 10), (1, "A", "1", 10), (1, "A", "2", 20), (1, "A", "3", 30, 40), (1, "A", "4", 151)])
-    assert told(rows, 1, "A") == ("bought", 2)
+    assert reason_for(rows, 1, "A") == ("bought", 2)
 
 
 # Ten baskets. A and B: 4 of A's 4 and of B's 5, lift 4 * 10 / (4 * 5) = 2. S is in all: lift 1 with anything.
@@ -43,35 +43,35 @@ def guests(baskets):
     return [(None, code, f"G{number}", number) for number, basket in enumerate(baskets) for code in basket]
 
 
-def test_what_goes_with_a_product_shares_baskets_more_often_than_by_chance():
+def test_goes_with_needs_shared_baskets_more_often_than_by_chance():
     rows = guests(BASKETS)
-    assert told(frame([*rows, (1, "A", "X", 50)]), 1, "B") == ("goes_with", "A")
-    assert told(frame([*rows, (1, "S", "X", 50)]), 1, "B")[0] != "goes_with"  # a best seller goes with nothing
-    assert told(frame([*rows, (1, "C", "X", 50)]), 1, "S")[0] != "goes_with"  # twice is no pattern
-    assert told(frame([*rows, (1, "A", "X", 50, 60), (1, "C", "Y", 50)]), 1, "B")[0] != "goes_with"  # it came back
+    assert reason_for(frame([*rows, (1, "A", "X", 50)]), 1, "B") == ("goes_with", "A")
+    assert reason_for(frame([*rows, (1, "S", "X", 50)]), 1, "B")[0] != "goes_with"  # a best seller goes with nothing
+    assert reason_for(frame([*rows, (1, "C", "X", 50)]), 1, "S")[0] != "goes_with"  # two shared baskets are not enough
+    assert reason_for(frame([*rows, (1, "A", "X", 50, 60), (1, "C", "Y", 50)]), 1, "B")[0] != "goes_with"  # returned
 
 
 @pytest.mark.parametrize(("buyers", "code"), [(MIN_BUYERS, "popular_with"), (MIN_BUYERS - 1, "taste")])
-def test_popular_with_buyers_of_what_was_bought_on_other_days(buyers, code):
+def test_popular_with_counts_customers_who_bought_both_on_any_day(buyers, code):
     both = [line for who in range(10, 10 + buyers) for line in ((who, "A", f"a{who}", 1), (who, "B", f"b{who}", 2))]
     rest = [(who, f"Z{product}", f"z{who}", 90 + product) for who in range(40, 60) for product in range(25)]
-    reason = told(frame([*both, *rest, (1, "A", "X", 50)]), 1, "B")
+    reason = reason_for(frame([*both, *rest, (1, "A", "X", 50)]), 1, "B")
     assert reason == ((code, "A") if code == "popular_with" else (code,))
 
 
-def test_new_and_popular_and_the_network_alone():
+def test_new_popular_and_taste():
     old = [(who, "OLD", f"o{who}", 1) for who in (1, 2)]
     rows = frame(
         [*old, (2, "NEW", "n", 150 - NEW_DAYS), (2, "LESS", "l", 1), (3, "BEST", "b", 149), (4, "BEST", "c", 149)]
     )
-    assert told(rows, 1, "NEW") == ("new",)
-    assert told(rows, 1, "LESS") == ("taste",)
-    assert told(rows, 1, "BEST") == ("new",)
+    assert reason_for(rows, 1, "NEW") == ("new",)
+    assert reason_for(rows, 1, "LESS") == ("taste",)
+    assert reason_for(rows, 1, "BEST") == ("new",)
     more = pd.concat([rows, frame([(9, "BEST", "d", 1)])])
-    assert told(more, 1, "BEST") == ("popular",)
+    assert reason_for(more, 1, "BEST") == ("popular",)
 
 
-def test_only_customers_lists_have_reasons(model, shop):
+def test_only_lists_of_customers_have_reasons(model, shop):
     maker = ListMaker(model, shop, CUTOFF)
     assert maker.reasons(maker.products(3)).isna().all()
     nobody = next(iter(maker.customers(3))).iloc[:0]

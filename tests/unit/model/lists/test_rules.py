@@ -1,4 +1,4 @@
-"""A merchandiser's rules by hand, and on lists of a shop: what may not be shown leaves no hole."""
+"""A merchandiser's rules by hand, and in the lists of a shop: hidden products leave no gap."""
 
 import json
 
@@ -38,12 +38,12 @@ def test_a_list_under_rules(rules, expected):
     assert arranged(rules, ["1A", "2", "1B", "1C", "3"]) == expected
 
 
-def test_what_is_never_pinned_here_may_still_be_a_candidate_elsewhere():
+def test_a_list_leaves_out_pins_of_products_that_are_never_pinned_in_it():
     rules = Rules(pins=(Pin("X", FOR_YOU),))
     assert arranged(rules, ["1", "2", "3"], never={"X"}) == ["1", "2", "3"]
 
 
-def test_a_list_is_short_only_where_nothing_is_left():
+def test_a_list_is_short_only_if_no_candidate_is_left():
     assert arranged(Rules(max_per_family=1), ["1A", "1B"]) == ["1A"]
     assert arranged(Rules(only_in={"1A": frozenset({"EIRE"})}), ["1A"], country=None) == []
 
@@ -67,7 +67,7 @@ def test_every_list_of_a_shop_keeps_the_rules_and_stays_full(model, shop):
     free = {f"P{number:03d}" for number in range(5, 40, 2)}
     for lists in maker.customers(10):
         reasons = maker.reasons(lists)
-        for row, told in zip(lists.itertuples(), reasons, strict=True):
+        for row, text in zip(lists.itertuples(), reasons, strict=True):
             assert set(row.stock_codes) <= free | {"P003", "NOVEL1"}
             bought = set(shop[(shop["customer_id"] == int(row.key)) & (shop["purchased_at"] < CUTOFF)]["stock_code"])
             if row.list_name == "discover":
@@ -75,13 +75,13 @@ def test_every_list_of_a_shop_keeps_the_rules_and_stays_full(model, shop):
             if row.list_name == "for_you":
                 assert len(row.stock_codes) == 10
                 assert row.stock_codes[1] == "NOVEL1"
-                assert json.loads(told)[1] == ["pinned"]
+                assert json.loads(text)[1] == ["pinned"]
             if row.list_name == "discover":
                 assert not set(row.stock_codes) & bought
                 assert (row.stock_codes[0] == "P005") == ("P005" not in bought)
 
 
-def test_lists_for_no_country_leave_out_what_is_for_some(model, shop):
+def test_lists_for_no_country_leave_out_products_for_some_countries(model, shop):
     products = ListMaker(model, shop, CUTOFF, RULES).products(5)
     free = {f"P{number:03d}" for number in range(5, 40, 2)}
     assert set(products[Lists.STOCK_CODES].explode().dropna()) <= free
@@ -91,7 +91,7 @@ def test_lists_for_no_country_leave_out_what_is_for_some(model, shop):
     assert set(fallbacks["United Kingdom", "for_you"]) == free | {"P003", "NOVEL1"}
 
 
-def test_without_rules_lists_are_what_they_were(model, shop):
+def test_rules_that_hide_nothing_change_no_list(model, shop):
     ruled, plain = ListMaker(model, shop, CUTOFF, Rules(max_per_family=100)), ListMaker(model, shop, CUTOFF)
     assert next(iter(ruled.customers(10))).equals(next(iter(plain.customers(10))))
     assert ruled.products(10).equals(plain.products(10))
