@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncf_pipeline.experiments.measures import observe
+from ncf_pipeline.cli.experiments import Metric
+from ncf_pipeline.experiments.measures import MEASURES, observe
 
 START = datetime(2011, 6, 1)
 ANNE, BERT, CARL, DORA = 1, 2, 3, 4
@@ -62,6 +63,10 @@ def test_customers_who_have_entered_count_whether_they_bought_or_not():
 )
 def test_values_by_hand(measure, expected):
     assert values(measure) == expected
+
+
+def test_the_command_offers_every_measure():
+    assert [str(metric) for metric in Metric] == list(MEASURES)
 
 
 def test_values_are_ascending():
