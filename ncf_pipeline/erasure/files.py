@@ -33,14 +33,14 @@ _WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
 """The lines of an experiment's report that people wrote. All other numbers in it are totals of groups."""
 
 
-def search(artifacts: str, customer_id: int) -> dict[str, int]:
+def search(root: str, customer_id: int) -> dict[str, int]:
     """Counts the files of the artifact store that name the customer, by their top folder.
 
     Parquet and JSON files are decoded: the number counts in a column of customers, under a customer's key, or in a
     model's vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
 
     Args:
-        artifacts: URL of the artifact store.
+        root: URL of the artifact store.
         customer_id: to search for.
 
     Returns:
@@ -50,7 +50,7 @@ def search(artifacts: str, customer_id: int) -> dict[str, int]:
         ArtifactError: a file cannot be read, so its content is unknown.
     """
     counts: Counter[str] = Counter()
-    for url, folder in _files(artifacts):
+    for url, folder in _files(root):
         counts[f"artifacts: {folder}"] += _file_names_customer(url, customer_id)
     return dict(counts)
 
@@ -92,11 +92,11 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
         checkpoint.unlink(missing_ok=True)
 
 
-def _remove_unfinished(artifacts: str) -> None:
+def _remove_unfinished(root: str) -> None:
     """Deletes half-written files of killed runs. No run is writing now."""
-    for path in list_files(artifacts):
+    for path in list_files(root):
         if ".tmp" in path:
-            remove_file(f"{artifacts}/{path}")
+            remove_file(f"{root}/{path}")
 
 
 def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
@@ -169,9 +169,9 @@ def _parquet_names(url: str, customer_id: int) -> bool:
     return False
 
 
-def _files(artifacts: str) -> list[tuple[str, str]]:
+def _files(root: str) -> list[tuple[str, str]]:
     """The URL and the top folder of every file in the artifact store."""
-    return [(f"{artifacts}/{path}", path.partition("/")[0]) for path in sorted(list_files(artifacts))]
+    return [(f"{root}/{path}", path.partition("/")[0]) for path in sorted(list_files(root))]
 
 
 def _content(url: str) -> bytes:
