@@ -127,13 +127,13 @@ def cost(parquet: Path, cutoff: datetime, answer: "Connection[Any, Any]") -> Non
     answer.send(figures)
 
 
-def cost_in_its_own_process(frozen: Snapshot, folder: Path) -> Figures:
+def cost_in_its_own_process(snapshot: Snapshot, folder: Path) -> Figures:
     """Runs `cost` in a process of its own, so that the peak is its own."""
     parquet = folder / "interactions.parquet"
-    frozen.interactions.to_parquet(parquet)
+    snapshot.interactions.to_parquet(parquet)
     spawn = multiprocessing.get_context("spawn")
     receiver, sender = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=cost, args=(parquet, frozen.cutoff, sender))
+    process = spawn.Process(target=cost, args=(parquet, snapshot.cutoff, sender))
     process.start()
     sender.close()
     figures: Figures = receiver.recv()
