@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from ncf_pipeline.settings import Settings
 
 
@@ -53,7 +55,7 @@ FLOWS: Final = {
 """By DAG and task. Tasks that are not listed have no lineage."""
 
 
-def succeeded(context: dict[str, Any]) -> None:
+def succeeded(context: "Context") -> None:
     """Sets the inlets and outlets of a task that succeeded. Airflow calls it (`on_success_callback`)."""
     instance = context["task_instance"]
     flow = FLOWS.get(f"{instance.dag_id}.{instance.task_id}")
@@ -61,7 +63,8 @@ def succeeded(context: dict[str, Any]) -> None:
         return
     from ncf_pipeline.airflow.settings import task_settings
 
-    settings, task = task_settings(), instance.task
+    settings = task_settings()
+    task: Any = instance.task  # of TaskFlow, so that it has `op_args`
     given = next(iter(task.op_args), None)
     result = instance.xcom_pull(task_ids=instance.task_id)
     task.inlets.extend(_entities(flow.reads, settings, given, result))
