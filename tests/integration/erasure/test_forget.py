@@ -314,7 +314,7 @@ def test_without_the_erasure_key_or_with_another_nothing_is_ingested(settings, s
     key = settings.home / "secrets" / "erasure-key"
     assert key.stat().st_mode & 0o777 == 0o600
     key.unlink()
-    with pytest.raises(SettingsError, match="put it back"):
+    with pytest.raises(SettingsError, match="Restore the key"):
         ingest(settings, [str(again)])
     assert everything(settings) == []
 
