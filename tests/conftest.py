@@ -38,6 +38,7 @@ ROLE = TEMPLATE = "ncf"  # no superuser, as in production
 TRAINED = {"model", "honest"}  # fixtures that train
 FAST = {"shared_buffers": "64MB", "max_connections": "60"}
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
+CHEAP_PASSWORDS = {"scram_iterations": "1"}  # tests connect thousands of times; from release 16 on
 
 
 def pytest_configure(config):
@@ -80,8 +81,10 @@ def servers():
     started = []
     try:
         port = ports.free_port()
+        parameters = {**FAST, **UNSAFE, **CHEAP_PASSWORDS}
         with pytest.MonkeyPatch.context() as patch:
             if "NCF_TEST_POSTGRES" in os.environ:
+                parameters = {**FAST, **UNSAFE}
                 programs = Path(os.environ["NCF_TEST_POSTGRES"])
                 patch.setattr(ncf_pipeline.local.postgres, "_programs", lambda: programs)
                 # Releases before 17 have no locales of their own; this one of the machine's sorts alike.
@@ -91,7 +94,7 @@ def servers():
                 port=port,
                 password="test",
                 log=folder / "postgres.log",
-                parameters={**FAST, **UNSAFE},
+                parameters=parameters,
             )
         started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid)))
         server_url = database_url(port, role=SUPERUSER, password="test", database="postgres")

@@ -1,6 +1,7 @@
 """Who approves a version that the gate let through: a person at the terminal, or the name in `--approved-by`."""
 
 import getpass
+import signal
 from collections.abc import Sequence
 
 import typer
@@ -48,6 +49,9 @@ def ask_at_terminal(version: int, reasons: Sequence[str]) -> Answer:
     console.print(f"The gate lets v{version} through:")
     for reason in reasons:
         console.print(Text(f"  - {reason}"))
+    # polars replaces the handler of Ctrl-C by one after which a waiting read continues, so that nothing would happen
+    # before Enter. This puts Python's own handler back.
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
     try:
         if typer.confirm(f"May v{version} serve?", default=None, err=True):
             return Answer(approved=True, by=person(getpass.getuser()))

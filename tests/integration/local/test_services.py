@@ -292,10 +292,11 @@ def test_a_home_that_is_a_file_is_reported_in_one_clear_line(folder):
 
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also if the tests run in the background
 with serving(Settings(home=Path(sys.argv[1])), list_store=False):
     print("serving", flush=True)
     time.sleep(60)

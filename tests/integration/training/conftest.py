@@ -1,22 +1,33 @@
 """A small shop in which a model serves, and a sound candidate; made once for all tests here."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.model import training
+from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.training import retrain
+
+SMALL = partial(Recipe, popular_candidates=60, taste_candidates=20, embedding_dim=16, hidden=(32, 16))
+"""Of 300 products, the usual recipe would make nearly all candidates of everyone."""
+
+
+@pytest.fixture(autouse=True)
+def _small_recipe(monkeypatch):
+    monkeypatch.setattr(retrain, "Recipe", SMALL)
 
 
 @pytest.fixture(scope="session")
 def shop(fresh_settings, tmp_path_factory):
     """Settings of a shop whose champion was trained on everything before the holdout."""
     folder = tmp_path_factory.mktemp("sabotage")
-    with fresh_settings(folder) as made:
+    with fresh_settings(folder) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrain, "Recipe", SMALL)
         # So few customers and so little to learn from: from one processor to another, rounding alone moves Precision@5
         # by .01, and a tolerance of .02 is too narrow for an interval that wide.
         settings = made.model_copy(update={"gate_incumbent_tolerance": 0.05})
@@ -27,6 +38,7 @@ def shop(fresh_settings, tmp_path_factory):
         assert retrain.gate(settings, serving).promote, registry.gate_decision(settings, serving).reasons
         assert retrain.refit(settings, serving), registry.gate_decision(settings, serving).reasons
         retrain.register(settings, serving)
+        patch.undo()
         yield settings
 
 
@@ -41,5 +53,6 @@ def honest(shop):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrain, "train", train)
+        patch.setattr(retrain, "Recipe", SMALL)
         version = retrain.backtest(shop, retrain.snapshot(shop), run_key="honest", requested_by="test")
     return version, kept[0]
