@@ -37,8 +37,8 @@ down: install  ## stop what `make up` started
 test: install  ## every test
 	$(BIN)/python -m pytest $(PARALLEL) tests
 
-test-fast: install  ## the tests that need no training, no Airflow and no browser
-	$(BIN)/python -m pytest $(PARALLEL) -m "not trains and not airflow and not browser" tests
+test-fast: install  ## the quick tests: no training, no Airflow, no browser, and few publications
+	$(BIN)/python -m pytest $(PARALLEL) -m "not trains and not airflow and not browser and not slow" tests
 
 docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 	$(BIN)/python docker/make_secrets.py

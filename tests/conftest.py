@@ -36,6 +36,7 @@ TESTS = Path(__file__).parent
 REAL_DATA = TESTS.parent.parent / "shared" / "data"
 ROLE = TEMPLATE = "ncf"  # no superuser, as in production
 TRAINED = {"model", "honest"}  # fixtures that train
+SLOW = {"erasure", "experiments", "ingest", "live", "local", "quality", "serving", "training"}  # by their tests' sum
 FAST = {"shared_buffers": "64MB", "max_connections": "60"}
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
 CHEAP_PASSWORDS = {"scram_iterations": "1"}  # tests connect thousands of times; from release 16 on
@@ -59,6 +60,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(getattr(pytest.mark, folder))
         if folder == "e2e":
             item.add_marker(pytest.mark.airflow)
+        if folder == "integration" and item.path.relative_to(TESTS).parts[1] in SLOW:
+            item.add_marker(pytest.mark.slow)
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
         if TRAINED.intersection(item.fixturenames):

@@ -21,8 +21,9 @@ def test_mypy_rejects_a_typo_in_the_kind_of_an_alert(tmp_path):
     file = tmp_path / "mistaken.py"
     file.write_text(MISTAKES)
     command = [sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml", "--no-error-summary", file]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT).stdout.splitlines()
-    errors = dict(line.removeprefix(f"{file}:").split(": error: ") for line in shown)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    errors = dict(line.partition(f"{file.name}:")[2].split(": error: ") for line in done.stdout.splitlines())
     assert '"warn" has incompatible type "str"; expected "Kind"  [arg-type]' in errors.pop("2")
     assert '"over" has incompatible type "str"; expected "Kind"  [arg-type]' in errors.pop("3")
     assert 'Module has no attribute "MODEL_HOLD"' in errors.pop("4")
