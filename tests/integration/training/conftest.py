@@ -17,8 +17,9 @@ SMALL = partial(Recipe, popular_candidates=60, taste_candidates=20, embedding_di
 """Of 300 products, the usual recipe would make nearly all candidates of everyone."""
 
 
-@pytest.fixture(autouse=True)
-def _small_recipe(monkeypatch):
+@pytest.fixture
+def small_recipe(monkeypatch):
+    """Has `backtest` train the recipe of `shop` and `honest`."""
     monkeypatch.setattr(retrain, "Recipe", SMALL)
 
 

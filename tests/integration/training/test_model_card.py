@@ -15,7 +15,12 @@ from ncf_pipeline.training import report as reports
 from ncf_pipeline.training import retrain
 from ncf_pipeline.training.figures import CAPTIONS, precision_of_retrains
 
-pytestmark = [pytest.mark.trains, pytest.mark.timeout(900), pytest.mark.xdist_group("gate")]
+pytestmark = [
+    pytest.mark.trains,
+    pytest.mark.usefixtures("small_recipe"),
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("gate"),
+]
 
 
 def card_of(settings, version, *, backtest):

@@ -16,7 +16,12 @@ from ncf_pipeline.training import retrain
 
 MAY_BE_WORSE = "may be more than 0.05 worse than the incumbent"
 
-pytestmark = [pytest.mark.trains, pytest.mark.timeout(900), pytest.mark.xdist_group("gate")]
+pytestmark = [
+    pytest.mark.trains,
+    pytest.mark.usefixtures("small_recipe"),
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("gate"),
+]
 
 
 def decided(settings, patch, name, train):
