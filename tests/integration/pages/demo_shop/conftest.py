@@ -1,11 +1,10 @@
-import socket
-import threading
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-import uvicorn
 from psycopg2.extras import execute_values
+from web_server import serving
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.pages.demo_shop.app import create_app
@@ -85,18 +84,5 @@ def shop(settings):
 @pytest.fixture
 def serve():
     """Serves the demo as `ncf-pipeline storefront` does; returns its address."""
-    started = []
-
-    def start(settings):
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        started.append((server, thread, listener))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    for server, thread, listener in started:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
+    with ExitStack() as started:
+        yield lambda settings: started.enter_context(serving(create_app(settings)))

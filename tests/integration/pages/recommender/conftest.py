@@ -1,18 +1,17 @@
 """The registry of a shop with a history of many weeks. Nothing is trained, so that it is fast."""
 
 import json
-import socket
-import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import buyers
 import numpy as np
 import pandas as pd
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg2.extras import execute_values
+from web_server import serving
 
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts import Alert
@@ -238,19 +237,10 @@ def ask(site, shop):
 @pytest.fixture
 def serve(site):
     """Serves the page of an installation, or an application that includes it; returns its address."""
-    started = []
+    with ExitStack() as started:
 
-    def start(shown):
-        app = shown if isinstance(shown, FastAPI) else site(shown)
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        started.append((server, thread, listener))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/recommender/"
+        def start(shown):
+            app = shown if isinstance(shown, FastAPI) else site(shown)
+            return f"{started.enter_context(serving(app))}/recommender/"
 
-    yield start
-    for server, thread, listener in started:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
+        yield start
