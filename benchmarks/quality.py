@@ -31,10 +31,11 @@ from quality_page import write_page
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.baselines import BASELINES
-from ncf_pipeline.evaluation.scores import CANDIDATE, Holdout, score, truth_of
+from ncf_pipeline.evaluation.scores import CANDIDATE, KNOWN, Holdout, score, truth_of
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.lists.assemble import customer_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import load_model
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
@@ -73,13 +74,14 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
         lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
     if peers:
         lists |= peer_lists(interactions, cutoff, K, truth.known_customers)
+    fallbacks = fallback_lists(interactions, cutoff, TOP_N)
     decision = registry.gate_decision(settings, version)
     assert decision is not None
     return {
         "cut": cut,
         "retrain_seconds": seconds,
         "held": [] if published else list(decision.reasons),
-        "scores": [asdict(entry) for entry in score(lists, truth, k=K)],
+        "scores": [asdict(entry) for entry in score(lists, truth, k=K, fallbacks=fallbacks)],
     }
 
 
@@ -87,7 +89,8 @@ def of_known(truth: Holdout) -> Holdout:
     """Removes customers without a purchase before the cut."""
     known = frozenset(truth.known_customers)
     bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
-    return replace(truth, bought=bought, cohorts={name: group & known for name, group in truth.cohorts.items()})
+    cohorts = {name: group & known for name, group in truth.cohorts.items() if name != KNOWN}
+    return replace(truth, bought=bought, newcomers={}, cohorts=cohorts)
 
 
 def lists_in_redis(settings: Settings, customers: Sequence[int]) -> pd.DataFrame:

@@ -126,6 +126,8 @@ def evaluate(
     """Train the recipe as a backtest, and compare it with baselines and other models.
 
     Shows 95% intervals. Nothing that serves changes.
+    A customer who was new in the holdout is scored by the best sellers that a
+    storefront shows them. "P@K known" leaves these customers out.
     The other models take two or three minutes more.
     A wide terminal shows more metrics, and --json shows all of them.
     """

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _WINDOWS = 12
 """How many windows of live performance a table shows: the last ones."""
 
-_ROOMY, _WIDE, _WIDER = 88, 105, 135
-"""Widths from which a terminal has room for wider gaps, for the interval of precision, and for more metrics."""
+_ROOMY, _WIDE, _WIDER = 94, 112, 140
+"""Widths from which there is room for wider gaps and recall, for the interval of precision, and for more metrics."""
 
 
 def batch_lines(batch: "BatchSummary") -> RenderableType:
@@ -46,14 +46,16 @@ def evaluation_table(
         scores: of the evaluation.
         title: a line above the tables.
         cohorts: show every cohort, not only everyone.
-        intervals: show the candidate's lead with its 95% interval; in a wide terminal also the interval of precision,
-            and in a wider one MAP, the share of revenue, and novelty in bits.
+        intervals: show the candidate's lead with its 95% interval, in a narrow terminal in place of recall; in a wide
+            one also the interval of precision, and in a wider one MAP, the share of revenue, and novelty in bits.
     """
     from ncf_pipeline.evaluation import summary
 
     width = Console().width
     space = 0 if intervals and width < _ROOMY else 1
-    columns = {summary.PRECISION, summary.RECALL, summary.NDCG, summary.COVERAGE}
+    columns = {summary.PRECISION, summary.OF_KNOWN, summary.NDCG, summary.COVERAGE}
+    if not intervals or width >= _ROOMY:
+        columns.add(summary.RECALL)
     if intervals:
         columns.add(summary.AHEAD)
         if width >= _WIDE:
@@ -67,7 +69,7 @@ def evaluation_table(
         table = Table(title=evaluated.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, space, 0, 0))
         table.add_column("recommender", min_width=19)
         for heading in evaluated.headings:
-            table.add_column(heading, justify="right", no_wrap=True)
+            table.add_column(heading.replace(" known", "\nknown"), justify="right", no_wrap=True)
         for row in evaluated.rows:
             table.add_row(row.recommender, *row.cells, style="bold" if row.is_candidate else None)
         tables.append(table)

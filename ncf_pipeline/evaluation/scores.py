@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
+from ncf_pipeline.columns import DISCOVER, EVERYWHERE, FOR_YOU, Interactions, Lists
 from ncf_pipeline.evaluation.bootstrap import Interval, mean_intervals
 from ncf_pipeline.evaluation.metrics import average_precision_at_k, ndcg_at_k, precision_at_k, recall_at_k
 from ncf_pipeline.evaluation.splits import holdout, interactions_as_of
@@ -22,6 +22,8 @@ QUESTIONS = (FOR_YOU, DISCOVER)
 CANDIDATE = "candidate"
 INCUMBENT = "incumbent"
 EVERYONE = "everyone"
+KNOWN = "known customers"
+"""The cohort of customers who had bought something before the holdout, so that a recommender has lists for them."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Holdout:
         bought: for each question, the stock codes that each customer bought: all of them (`for_you`), or those that
             were new to the customer (`discover`). Customers who bought none of these are left out.
         known_customers: the buying customers with an interaction before `start`.
+        newcomers: the other buying customers, with the country whose fallback a storefront shows them: that of their
+            first invoice in the holdout, `*` if it names none.
         catalogue: stock codes with an interaction before `start`, guests' included.
-        cohorts: customers by name of the cohort; `everyone` is one.
+        cohorts: customers by name of the cohort; `everyone` and `known customers` are two.
         spent: what each customer spent on each product in the holdout, in the shop's currency.
         novelty: of each product of the catalogue, in bits: -log2((1 + n) / (1 + N)), if n of the N customers had
             bought it before `start`.
@@ -45,6 +49,7 @@ class Holdout:
     end: datetime
     bought: dict[str, dict[int, frozenset[str]]]
     known_customers: tuple[int, ...]
+    newcomers: dict[int, str]
     catalogue: frozenset[str]
     cohorts: dict[str, frozenset[int]]
     spent: dict[int, dict[str, float]]
@@ -58,7 +63,7 @@ class Scores:
     Attributes:
         recommender: `candidate`, `incumbent`, or the name of a baseline or peer.
         question: `for_you` or `discover`.
-        cohort: `everyone`, or the name of another cohort.
+        cohort: `everyone`: what all shoppers saw, newcomers their fallback; or the name of another cohort.
         k: depth of everything but NDCG and MAP.
         customers: number of customers that the means are over.
         precision_at_k: mean Precision@k, in [0, 1].
@@ -69,14 +74,14 @@ class Scores:
         ahead_high: upper end.
         recall_at_k: mean Recall@k, in [0, 1].
         ndcg_at_10: mean NDCG@10, in [0, 1].
-        catalog_coverage: distinct products among the first `k` of all lists / products in the catalogue.
+        catalog_coverage: distinct products among the first `k` of known customers' lists / products in the catalogue.
         full_lists: share of the known customers whose list has at least `k` products.
-        overlap: mean share of the first `k` that two customers' lists have in common; 1 if all lists are the same.
+        overlap: mean share of the first `k` that two known customers' lists have in common; 1 if all are the same.
         map_at_10: mean Average Precision@10, in [0, 1].
         revenue_at_k: of what the customers spent in the holdout on products that the question asks for, the share that
             went to the first `k` of their lists.
-        novelty: mean self-information of the first `k` of all lists, in bits: higher is less obvious (Zhou et al. 2010,
-            "Solving the apparent diversity-accuracy dilemma of recommender systems").
+        novelty: mean self-information of the first `k` of known customers' lists, in bits: higher is less obvious (Zhou
+            et al. 2010, "Solving the apparent diversity-accuracy dilemma of recommender systems").
 
     The last three are None if an earlier version of the package evaluated.
     """
@@ -121,42 +126,54 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
     ever = _products_by_customer(interactions[interactions[Interactions.PURCHASED_AT] < start])
     new = {customer: codes - ever.get(customer, frozenset()) for customer, codes in bought.items()}
     known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
+    newcomers = held[~held[Interactions.CUSTOMER_ID].isin(known)]
     return Holdout(
         start=start,
         end=end,
         bought={FOR_YOU: bought, DISCOVER: {customer: codes for customer, codes in new.items() if codes}},
         known_customers=tuple(sorted(known & set(bought))),
+        newcomers=_country_of_first_invoice(newcomers),
         catalogue=frozenset(before[Interactions.STOCK_CODE]),
-        cohorts={EVERYONE: frozenset(bought), **_by_activity(before, bought), **_by_country(before, held)},
+        cohorts={
+            EVERYONE: frozenset(bought),
+            KNOWN: frozenset(known & set(bought)),
+            **_by_activity(before, bought),
+            **_by_country(before, held),
+        },
         spent=_spent(held),
         novelty=_novelty(before),
     )
 
 
-def score(lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k: int) -> list[Scores]:
+def score(
+    lists_by_recommender: Mapping[str, pd.DataFrame], truth: Holdout, *, k: int, fallbacks: pd.DataFrame
+) -> list[Scores]:
     """Scores every recommender on both questions, over each cohort.
 
-    A customer without a list scores 0. Leads are paired by customer.
+    A customer who was not known when the holdout began is scored by the fallback that a storefront shows them, for
+    every recommender alike, so no recommender leads there. A known customer without a list scores 0. Leads are paired
+    by customer.
 
     Args:
         lists_by_recommender: columns of `columns.Lists`, with audience `customer` and lists `for_you` and `discover`.
-            Leads are those of the recommender `candidate`, if it is one of them.
+            Leads are those of the recommender `candidate`, if it is one of them. Lists of newcomers are ignored.
         truth: what the customers bought.
         k: depth of precision, recall, coverage, full lists and overlap.
+        fallbacks: columns of `columns.Lists`, with audience `fallback` and list `for_you`, as of the holdout's start.
 
     Returns:
         Ordered by question, cohort, and recommender as given.
     """
+    shown = _shown_to_newcomers(fallbacks, truth)
+    known = frozenset(truth.known_customers)
     scores: list[Scores] = []
     for question in QUESTIONS:
-        made = {name: _lists_by_customer(lists, question) for name, lists in lists_by_recommender.items()}
-        by_customer = {name: _score_by_customer(lists, truth, question, k) for name, lists in made.items()}
+        all_made = {name: _lists_by_customer(lists, question) for name, lists in lists_by_recommender.items()}
+        made = {name: _of_members(lists, known) for name, lists in all_made.items()}
+        by_customer = {name: _score_by_customer(own | shown, truth, question, k) for name, own in made.items()}
         for cohort, members in truth.cohorts.items():
             of_cohort = {name: frame.loc[frame.index.isin(members)] for name, frame in by_customer.items()}
-            lists_of_cohort = {
-                name: {customer: codes for customer, codes in lists.items() if customer in members}
-                for name, lists in made.items()
-            }
+            lists_of_cohort = {name: _of_members(own, members) for name, own in made.items()}
             scores += _score_cohort(of_cohort, lists_of_cohort, truth, question=question, cohort=cohort, k=k)
     return scores
 
@@ -265,6 +282,22 @@ def _score_cohort(
     return scores
 
 
+def _shown_to_newcomers(fallbacks: pd.DataFrame, truth: Holdout) -> dict[int, list[str]]:
+    """What a storefront shows each newcomer in place of either list: best sellers, as `storefront.reading` does."""
+    chosen = fallbacks[(fallbacks[Lists.AUDIENCE] == "fallback") & (fallbacks[Lists.LIST_NAME] == FOR_YOU)]
+    by_country: dict[str, list[str]] = dict(zip(chosen[Lists.KEY], map(list, chosen[Lists.STOCK_CODES]), strict=True))
+    everywhere = by_country.get(EVERYWHERE, [])
+    return {customer: by_country.get(country, everywhere) for customer, country in truth.newcomers.items()}
+
+
+def _country_of_first_invoice(held: pd.DataFrame) -> dict[int, str]:
+    """The country of each customer's first invoice, `*` if it names none; ties by invoice number."""
+    in_order = held.sort_values([Interactions.PURCHASED_AT, Interactions.INVOICE_NO], kind="stable")
+    first = in_order.drop_duplicates(Interactions.CUSTOMER_ID)
+    countries = zip(first[Interactions.CUSTOMER_ID], first[Interactions.COUNTRY], strict=True)
+    return {int(customer): EVERYWHERE if pd.isna(country) else str(country) for customer, country in countries}
+
+
 def _score_by_customer(recommended: Mapping[int, list[str]], truth: Holdout, question: str, k: int) -> pd.DataFrame:
     rows = []
     for customer, bought in sorted(truth.bought[question].items()):
@@ -345,3 +378,7 @@ def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str
 def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[int, list[str]]:
     chosen = lists[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question)]
     return {int(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)}
+
+
+def _of_members(lists: Mapping[int, list[str]], members: frozenset[int]) -> dict[int, list[str]]:
+    return {customer: codes for customer, codes in lists.items() if customer in members}

@@ -1,11 +1,11 @@
 """An evaluation as people read it. Its labels, rounding and order are here; commands, cards and pages lay it out."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
-from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, NDCG_DEPTH, Scores
+from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, KNOWN, NDCG_DEPTH, Scores
 
 QUESTIONS_IN_WORDS = {FOR_YOU: "what they buy next", DISCOVER: "what they buy for the first time"}
 
@@ -41,6 +41,7 @@ class EvaluationTable:
         question: `for_you` or `discover`.
         cohort: `everyone`, or the name of a group of customers.
         customers: how many customers the means are over.
+        known: how many of them were known before the holdout; None if that is not beside the figures for everyone.
         headings: of the columns after the recommender's.
         rows: the candidate's first.
     """
@@ -48,18 +49,26 @@ class EvaluationTable:
     question: str
     cohort: str
     customers: int
+    known: int | None
     headings: tuple[str, ...]
     rows: tuple[Row, ...]
 
     @property
     def title(self) -> str:
-        """As in `for_you: 1,547 customers` and `for_you: 5+ invoices, 312 customers`."""
-        return f"{self.question}: {'' if self.is_of_everyone else f'{self.cohort}, '}{self.customers:,} customers"
+        """As in `for_you: 1,547 customers, 1,323 of them known` and `for_you: 5+ invoices, 312 customers`."""
+        who = "" if self.is_of_everyone else f"{self.cohort}, "
+        known = "" if self.known is None else f", {self.known:,} of them known"
+        return f"{self.question}: {who}{self.customers:,} customers{known}"
 
     @property
     def is_of_everyone(self) -> bool:
         """Whether no customer is left out."""
         return self.cohort == EVERYONE
+
+    def cells_of(self, row: Row, headings: Sequence[str]) -> tuple[str, ...]:
+        """The row's cells under these headings; empty where this table has no such column."""
+        cells = dict(zip(self.headings, row.cells, strict=True))
+        return tuple(cells.get(heading, "") for heading in headings)
 
 
 def label(recommender: str | None) -> str:
@@ -119,6 +128,8 @@ def compared_with(incumbent: int | None) -> str:
 
 
 PRECISION = Column("P@{k}", lambda scores: number(scores.precision_at_k))
+OF_KNOWN = Column("P@{k} known", lambda scores: number(scores.precision_at_k))
+"""Beside the figures for everyone: the precision over the customers who were known before the holdout."""
 INTERVAL = Column("95% interval", lambda scores: f"[{number(scores.precision_low)}, {number(scores.precision_high)}]")
 AHEAD = Column("candidate ahead by", lambda scores: difference(scores.ahead, scores.ahead_low, scores.ahead_high))
 RECALL = Column("R@{k}", lambda scores: number(scores.recall_at_k))
@@ -132,6 +143,7 @@ OVERLAP = Column("overlap", lambda scores: percent(scores.overlap))
 
 COLUMNS = (
     PRECISION,
+    OF_KNOWN,
     INTERVAL,
     AHEAD,
     RECALL,
@@ -156,25 +168,30 @@ def evaluation_tables(scores: Iterable[Scores], columns: Collection[Column] = CO
     Returns:
         In the order of the scores, without cohorts in which nobody bought anything.
     """
-    shown = [column for column in COLUMNS if column in columns]
+    everything = list(scores)
+    known = {(each.question, each.recommender): each for each in everything if each.cohort == KNOWN}
     tables = []
-    for (question, cohort), group in groupby(scores, key=lambda each: (each.question, each.cohort)):
+    for (question, cohort), group in groupby(everything, key=lambda each: (each.question, each.cohort)):
         answers = list(group)
         if answers[0].customers == 0:
             continue
+        of_known = [known[question, each.recommender] for each in answers if (question, each.recommender) in known]
+        beside = cohort == EVERYONE and len(of_known) == len(answers) and of_known[0].customers > 0
+        shown = [column for column in COLUMNS if column in columns and (column is not OF_KNOWN or beside)]
         tables.append(
             EvaluationTable(
                 question,
                 cohort,
                 answers[0].customers,
+                of_known[0].customers if beside else None,
                 tuple(column.heading.format(k=answers[0].k) for column in shown),
                 tuple(
                     Row(
                         label(each.recommender),
                         each.recommender == CANDIDATE,
-                        tuple(column.cell(each) for column in shown),
+                        tuple(column.cell(alone if column is OF_KNOWN else each) for column in shown),
                     )
-                    for each in answers
+                    for each, alone in zip(answers, of_known if beside else answers, strict=True)
                 ),
             )
         )

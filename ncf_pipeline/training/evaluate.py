@@ -13,7 +13,7 @@ from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores, score
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.training.retrain import train_and_recommend, truth_for
+from ncf_pipeline.training.retrain import fallbacks_of, train_and_recommend, truth_for
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
     # The peers come first, so that a missing library is reported before minutes of training.
     of_peers = peer_lists(snapshot.interactions, truth.start, settings.k, truth.known_customers) if peers else {}
     _, lists = train_and_recommend(snapshot, Recipe(seed=settings.seed), truth, k=settings.k, device=settings.device)
-    scores = score(lists | of_peers, truth, k=settings.k)
+    fallbacks = fallbacks_of(snapshot, truth, settings.k)
+    scores = score(lists | of_peers, truth, k=settings.k, fallbacks=fallbacks)
     return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores))
 
 

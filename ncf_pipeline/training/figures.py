@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
-from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
+from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, KNOWN, QUESTIONS, Scores
 from ncf_pipeline.evaluation.summary import label
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
 from ncf_pipeline.registry.versions import RecentRetrain
@@ -17,7 +17,7 @@ LOSS, PRECISION, RETRAINS = "loss.svg", "precision.svg", "retrains.svg"
 
 CAPTIONS = {
     LOSS: "Loss by epoch",
-    PRECISION: "Precision@K of the candidate, the incumbent and the baselines, with 95% intervals",
+    PRECISION: "Precision@K of candidate, incumbent and baselines, with 95% intervals; hollow: known customers alone",
     RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline",
 }
 
@@ -47,15 +47,21 @@ def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:
 
 
 def precision_of_all(scores: Sequence[Scores]) -> bytes:
-    """Plots Precision@K of the candidate, the incumbent and the baselines over everyone, with 95% intervals."""
+    """Plots Precision@K of the candidate, the incumbent and the baselines over everyone, with 95% intervals.
+
+    A hollow mark is the precision over known customers alone.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 2.8), layout="constrained")
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
             shown = [each for each in scores if each.question == question and each.cohort == EVERYONE][::-1]
+            known = {each.recommender: each for each in scores if each.question == question and each.cohort == KNOWN}
             for place, each in enumerate(shown):
                 colour = _COLOURS.get(each.recommender, GREY)
                 axes.plot([each.precision_low, each.precision_high], [place, place], color=colour, linewidth=2)
                 axes.plot([each.precision_at_k], [place], "o", color=colour)
+                if each.recommender in known:
+                    axes.plot([known[each.recommender].precision_at_k], [place], "o", color=colour, fillstyle="none")
             axes.set_yticks(range(len(shown)), [label(each.recommender) for each in shown])
             axes.set_ylim(-0.6, len(shown) - 0.4)
             axes.set_xlim(left=0)

@@ -45,7 +45,9 @@ def render(
         "",
         *_table(scores),
         "",
-        "Each recommender ranks the whole catalogue. A customer without a list scores 0.",
+        "Each recommender ranks the whole catalogue. A customer who was not known before the holdout is scored by the "
+        "fallback list that a storefront shows them, with every recommender alike: see the column `P@K known` for the "
+        "others alone.",
         "",
         *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
         "",
@@ -104,12 +106,15 @@ def _table(scores: Sequence[Scores]) -> list[str]:
     tables = evaluation_tables(scores)
     if not tables:
         return ["Not evaluated."]
-    head = ("list", "cohort", "customers", "recommender", *tables[0].headings)
+    columns = max((table.headings for table in tables), key=len)  # only the table of everyone has all
+    head = ("list", "cohort", "customers", "recommender", *columns)
     return [
         _line(head),
         "| --- " * len(head) + "|",
         *(
-            _line((table.question, table.cohort, f"{table.customers:,}", row.recommender, *row.cells))
+            _line(
+                (table.question, table.cohort, f"{table.customers:,}", row.recommender, *table.cells_of(row, columns))
+            )
             for table in tables
             for row in table.rows
         ),

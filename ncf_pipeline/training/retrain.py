@@ -19,10 +19,21 @@ import pandas as pd
 from ncf_pipeline.errors import DamagedModelError, InputError, OutdatedModelError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.gate import TrainingFacts
-from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, NDCG_DEPTH, Holdout, Scores, score, truth_of
+from ncf_pipeline.evaluation.scores import (
+    CANDIDATE,
+    EVERYONE,
+    INCUMBENT,
+    KNOWN,
+    NDCG_DEPTH,
+    Holdout,
+    Scores,
+    score,
+    truth_of,
+)
 from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.lists.assemble import customer_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.model.training import Checkpoints
@@ -229,7 +240,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     incumbent, alone_because = _incumbent(settings, version, holdout_start)
     if incumbent is not None:
         lists[INCUMBENT] = recommend_holdout(incumbent, data.interactions, truth, max(settings.k, NDCG_DEPTH))
-    scores = score(lists, truth, k=settings.k)
+    scores = score(lists, truth, k=settings.k, fallbacks=fallbacks_of(data, truth, settings.k))
     facts = training_facts(
         candidate, data.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
     )
@@ -416,6 +427,20 @@ def train_and_recommend(
     return candidate, lists
 
 
+def fallbacks_of(snapshot: Snapshot, truth: Holdout, k: int) -> pd.DataFrame:
+    """Makes the lists that a storefront would have shown to unknown customers at the holdout's start.
+
+    Args:
+        snapshot: purchases from the holdout's start on are ignored.
+        truth: the holdout.
+        k: depth of the metrics; the lists are long enough for all metrics.
+
+    Returns:
+        Lists in the columns of `columns.Lists`.
+    """
+    return fallback_lists(snapshot.interactions, truth.start, max(k, NDCG_DEPTH))
+
+
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
     """Recommends to the holdout's known customers as the model would have at the holdout's start.
 
@@ -519,7 +544,7 @@ def _in_lines(scores: Sequence[Scores]) -> list[str]:
     return [
         f"{each.question:>8} {each.recommender:<20} P@{each.k} {each.precision_at_k:.4f}  "
         f"R@{each.k} {each.recall_at_k:.4f}  NDCG@{NDCG_DEPTH} {each.ndcg_at_10:.4f}  "
-        f"coverage {each.catalog_coverage:.1%}  over {each.customers} customers"
+        f"coverage {each.catalog_coverage:.1%}  over {each.customers} customers ({each.cohort})"
         for each in scores
-        if each.cohort == EVERYONE
+        if each.cohort in (EVERYONE, KNOWN)
     ]

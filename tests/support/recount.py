@@ -1,4 +1,4 @@
-"""Counts reasons again from the purchases, in another way than the package: with sets, invoice by invoice."""
+"""Counts reasons and scores again from the purchases, in another way than the package: with sets, line by line."""
 
 import json
 from collections import Counter, defaultdict
@@ -80,3 +80,43 @@ def check_every_reason(lists, facts):
 def with_reasons(maker, **chosen):
     """Lists of ten with their reasons, of all customers or those chosen by the arguments of `ListMaker.customers`."""
     return pd.concat([lists.assign(**{Lists.REASONS: maker.reasons(lists)}) for lists in maker.customers(10, **chosen)])
+
+
+def best_sellers_shown(interactions, at, country):
+    """What a storefront shows an unknown customer of a country: most invoices of the last 28 days, then of all, there;
+    then the same everywhere. An unknown country has the list of everywhere."""
+    known = [line for line in interactions.itertuples() if line.purchased_at < at and not line.returned_at < at]
+    places = [lambda line: line.country == country, lambda _: True]
+    if not any(places[0](line) for line in known):
+        places = places[1:]
+    shown = []
+    for is_here in places:
+        for days in (28, 10_000):
+            invoices = defaultdict(set)
+            for line in known:
+                if is_here(line) and line.purchased_at >= at - timedelta(days=days):
+                    invoices[line.stock_code].add(line.invoice_no)
+            ranked = sorted(invoices, key=lambda code: (-len(invoices[code]), code))
+            shown += [code for code in ranked if code not in shown]
+    return shown
+
+
+def precisions_seen(interactions, start, end, own_lists, k, *, new_only):
+    """Precision@k of what each buyer was shown: the own list if known before `start`, else their country's fallback.
+
+    Returns `(customer, whether known, precision)` for each customer who bought something that the question asks for.
+    """
+    rows = sorted(interactions.itertuples(), key=lambda line: (line.purchased_at, line.invoice_no))
+    rows = [line for line in rows if not pd.isna(line.customer_id)]
+    seen = []
+    for customer in sorted({line.customer_id for line in rows}):
+        mine = [line for line in rows if line.customer_id == customer]
+        held = [line for line in mine if start <= line.purchased_at < end and not line.returned_at < end]
+        earlier = {line.stock_code for line in mine if line.purchased_at < start}
+        bought = {line.stock_code for line in held} - (earlier if new_only else set())
+        known = any(line.purchased_at < start and not line.returned_at < start for line in mine)
+        if bought:
+            fallback = best_sellers_shown(interactions, start, held[0].country)
+            shown = own_lists.get(customer, []) if known else fallback
+            seen.append((customer, known, len(bought & set(shown[:k])) / k))
+    return seen

@@ -29,6 +29,14 @@ def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registe
             assert score["ahead_low"] <= score["ahead"] <= score["ahead_high"]
             assert 0 <= score["map_at_10"] <= 1
             assert 0 <= score["revenue_at_k"] <= 1
+    # With newcomers, whom every recommender shows the same, nobody leads: a lead is one with known customers.
+    alone = {(score.question, score.recommender): score for score in result.scores if score.cohort == "known customers"}
+    assert set(alone) == {(score["question"], score["recommender"]) for score in everyone}
+    for score in everyone:
+        known = alone[score["question"], score["recommender"]]
+        assert known.customers < score["customers"]
+        if score["ahead"] is not None:
+            assert score["ahead"] * score["customers"] == pytest.approx(known.ahead * known.customers)
     plain = next(score for score in everyone if score["recommender"] == "plain_ncf")
     assert plain["ahead_low"] > 0
     assert registry.model_versions(settings) == []

@@ -44,6 +44,19 @@ def test_an_evaluation_fits_and_nothing_is_cut(terminal, cohorts):
     assert ("5+ invoices" in text) == cohorts
 
 
+@pytest.mark.parametrize(("width", "recall"), [(80, False), (100, True), (120, True)])
+def test_known_customers_are_beside_everyone_and_nothing_is_cut(terminal, width, recall):
+    known = [replace(each, cohort="known customers", precision_at_k=0.3901) for each in (CANDIDATE, BEHIND)]
+    scores = [CANDIDATE, replace(BEHIND, recommender="recent_best_sellers"), *known]
+    scores[3] = replace(scores[3], recommender="recent_best_sellers")
+    text = terminal(width, lambda: tables.evaluation_table(scores, title="v1", intervals=True))
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "recent best sellers 0.3338 0.3901 " in " ".join(text.split())
+    assert "+0.0508 [+0.0415, +0.0596]" in text
+    assert ("R@5" in text) == recall
+
+
 def test_a_wide_terminal_shows_more(terminal):
     text = terminal(120, lambda: tables.evaluation_table([BEHIND], title="v1", intervals=True))
     assert "[0.3180, 0.3490]" in text

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from ledger import interactions, january
+from recount import best_sellers_shown, precisions_seen
 
+from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.evaluation.scores import agreement, mean_overlap, score, score_by_customer, truth_of
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 
 LEDGER = interactions(
     (1, "a", 1),
@@ -33,10 +36,22 @@ def customer_lists(**by_list):
     )
 
 
-def scored(k, truth=TRUTH, cohort="everyone", **recommenders):
+def fallbacks(**by_country):
+    """The best sellers of each country; `everywhere` are those of the whole shop."""
+    keys = {country: "*" if country == "everywhere" else country for country in by_country}
+    return pd.DataFrame(
+        [("fallback", keys[country], "for_you", codes) for country, codes in by_country.items()],
+        columns=["audience", "key", "list_name", "stock_codes"],
+    )
+
+
+NOTHING = fallbacks(everywhere=[])
+
+
+def scored(k, truth=TRUTH, cohort="everyone", fallbacks=NOTHING, **recommenders):
     return {
         (entry.recommender, entry.question): entry
-        for entry in score(recommenders, truth, k=k)
+        for entry in score(recommenders, truth, k=k, fallbacks=fallbacks)
         if entry.cohort == cohort
     }
 
@@ -53,7 +68,7 @@ def test_a_product_that_was_bought_and_returned_is_not_new_to_the_customer():
     assert truth_of(ledger, january(10), january(20)).bought["discover"] == {1: {"c"}}
 
 
-def test_a_customer_without_a_list_scores_zero_and_counts():
+def test_a_known_customer_without_a_list_scores_zero_and_counts():
     lists = customer_lists(for_you={1: ["a", "c"], 2: ["b", "a"]}, discover={1: ["x", "c"]})
     of = scored(2, candidate=lists)
     for_you, discover = of["candidate", "for_you"], of["candidate", "discover"]
@@ -65,6 +80,98 @@ def test_a_customer_without_a_list_scores_zero_and_counts():
     assert discover.customers == 2
     assert discover.precision_at_k == pytest.approx((1 / 2 + 0) / 2)
     assert discover.full_lists == 0.5
+
+
+# Customer 3 of the ledger came in the holdout, from the United Kingdom, and bought b.
+UNKNOWN = fallbacks(**{"everywhere": ["a", "b"], "United Kingdom": ["b", "a"]})
+
+
+def test_a_newcomer_is_scored_by_the_fallback_of_their_country_with_every_recommender_alike():
+    good = customer_lists(for_you={1: ["a"], 2: ["a"]}, discover={1: ["c"]})
+    bad = customer_lists(for_you={1: ["x"], 2: ["x"], 3: ["x"]}, discover={1: ["x"], 3: ["x"]})  # 3 is not known
+    of = scored(1, fallbacks=UNKNOWN, candidate=good, best_sellers=bad)
+    assert of["candidate", "for_you"].precision_at_k == 1.0
+    assert of["best_sellers", "for_you"].precision_at_k == pytest.approx(1 / 3)
+    assert of["best_sellers", "for_you"].ahead == pytest.approx(2 / 3)  # nobody leads with customer 3
+    assert of["best_sellers", "discover"].precision_at_k == pytest.approx(1 / 2)
+    alone = scored(1, cohort="known customers", fallbacks=UNKNOWN, candidate=good, best_sellers=bad)
+    assert alone["best_sellers", "for_you"].customers == 2
+    assert alone["best_sellers", "for_you"].precision_at_k == 0
+    assert alone["best_sellers", "for_you"].ahead == 1
+
+
+def test_a_newcomer_from_a_country_without_a_fallback_or_from_none_has_that_of_everywhere():
+    for country in ("Utopia", None):
+        ledger = LEDGER.assign(country=LEDGER["country"].where(LEDGER["customer_id"] != 3, country))
+        truth = truth_of(ledger, january(10), january(20))
+        assert truth.newcomers == {3: country or "*"}
+        of = scored(1, truth=truth, fallbacks=UNKNOWN, candidate=customer_lists(for_you={}, discover={}))
+        assert of["candidate", "for_you"].precision_at_k == 0  # it begins with a
+
+
+def test_the_country_of_a_newcomer_is_that_of_the_first_invoice():
+    ledger = interactions((1, "a", 1), (3, "b", 13), (3, "a", 12))
+    ledger["country"] = ["France", "France", "Spain"]
+    assert truth_of(ledger, january(10), january(20)).newcomers == {3: "Spain"}
+
+
+def test_many_newcomers_do_not_look_like_one_list_for_everyone():
+    ledger = interactions(
+        (1, "a", 1), (2, "b", 1), (1, "a", 10), (2, "b", 10), *((customer, "a", 11) for customer in range(3, 50))
+    )
+    truth = truth_of(ledger, january(10), january(20))
+    lists = customer_lists(for_you={1: ["a"], 2: ["b"]}, discover={})
+    for_you = scored(1, truth=truth, fallbacks=UNKNOWN, candidate=lists)["candidate", "for_you"]
+    assert (for_you.overlap, for_you.catalog_coverage, for_you.full_lists) == (0, 1, 1)
+    assert for_you.customers == 49
+
+
+@pytest.fixture(scope="module")
+def random_shop():
+    """Two hundred lines of customers who come and go, of three countries and none, guests and returns among them."""
+    random = np.random.default_rng(4)
+    lines = []
+    for number in range(200):
+        customer, day = int(random.integers(1, 40)), int(random.integers(1, 31))
+        if customer >= 20:
+            day = max(day, int(random.integers(10, 31)))  # half of them come late
+        returned = day + 1 if random.random() < 0.1 else None
+        code = "abcdefghij"[int(random.zipf(1.5)) % 10]
+        lines.append((None if random.random() < 0.1 else customer, code, day, returned, f"i{number // 2:03}"))
+    ledger = interactions(*lines)
+    ledger["country"] = random.choice(np.array([None, "France", "Spain", "Utopia"]), len(ledger))
+    # Utopia's first customers come in the holdout.
+    early = (ledger["country"] == "Utopia") & (ledger["purchased_at"] < january(20))
+    return ledger.assign(country=ledger["country"].mask(early, "Spain"))
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_what_shoppers_saw_is_as_counted_by_hand(random_shop, k):
+    start, end = january(20), january(30)
+    truth = truth_of(random_shop, start, end)
+    lists = recent_best_sellers(random_shop, start, 10, truth.known_customers)
+    made = fallback_lists(random_shop, start, 10)
+    for question in ("for_you", "discover"):
+        own = {int(row.key): row.stock_codes for row in lists[lists["list_name"] == question].itertuples(index=False)}
+        seen = precisions_seen(random_shop, start, end, own, k, new_only=question == "discover")
+        assert {known for _, known, _ in seen} == {True, False}
+        for cohort in ("everyone", "known customers"):
+            of = scored(k, truth=truth, cohort=cohort, fallbacks=made, candidate=lists)["candidate", question]
+            counted = [precision for _, known, precision in seen if known or cohort == "everyone"]
+            assert of.customers == len(counted)
+            assert of.precision_at_k == pytest.approx(np.mean(counted))
+    assert {"Spain", "Utopia", "*"} <= set(truth.newcomers.values())
+    assert len({tuple(best_sellers_shown(random_shop, start, country)) for country in ("France", "Spain", "*")}) == 3
+
+
+def test_what_is_bought_in_the_holdout_does_not_change_the_fallback(random_shop):
+    start, end = january(20), january(30)
+    later = random_shop["purchased_at"] >= start
+    flood = [random_shop[later].assign(stock_code="j", invoice_no=f"f{number}") for number in range(9)]
+    flooded = pd.concat([random_shop, *flood])
+    for shop in (random_shop, flooded):
+        pd.testing.assert_frame_equal(fallback_lists(shop, start, 10), fallback_lists(random_shop[~later], start, 10))
+    assert truth_of(flooded, start, end).newcomers == truth_of(random_shop, start, end).newcomers
 
 
 def test_map_is_the_mean_precision_at_the_places_of_the_hits():
@@ -133,6 +240,7 @@ def test_overlap_by_hand(lists, k, expected):
 def test_cohorts_are_by_invoices_before_the_holdout_and_by_country():
     assert TRUTH.cohorts == {
         "everyone": {1, 2, 3},
+        "known customers": {1, 2},
         "1 invoice": {2},
         "2-4 invoices": {1},
         "5+ invoices": frozenset(),

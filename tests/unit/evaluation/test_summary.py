@@ -14,6 +14,7 @@ CANDIDATE = Scores(
 )  # fmt: skip
 BEHIND = replace(CANDIDATE, recommender="personal_frequency", ahead=0.0508, ahead_low=0.0415, ahead_high=0.0596)
 OF_FEW = replace(CANDIDATE, cohort="5+ invoices", customers=312)
+KNOWN = replace(CANDIDATE, cohort="known customers", customers=1323, precision_at_k=0.38996)
 OF_NOBODY = replace(CANDIDATE, cohort="1 invoice", customers=0)
 
 
@@ -44,6 +45,28 @@ def test_a_cohort_in_which_nobody_bought_anything_has_no_table():
     tables = summary.evaluation_tables([CANDIDATE, OF_NOBODY, OF_FEW])
     assert [table.title for table in tables] == ["for_you: 1,547 customers", "for_you: 5+ invoices, 312 customers"]
     assert [table.is_of_everyone for table in tables] == [True, False]
+
+
+def test_the_precision_of_known_customers_is_beside_that_of_everyone():
+    behind = replace(KNOWN, recommender="personal_frequency", precision_at_k=0.2)
+    everyone, known, few = summary.evaluation_tables([CANDIDATE, BEHIND, KNOWN, behind, OF_FEW])
+    assert everyone.title == "for_you: 1,547 customers, 1,323 of them known"
+    assert everyone.headings[:2] == ("P@5", "P@5 known")
+    assert [row.cells[:2] for row in everyone.rows] == [("0.3338", "0.3900"), ("0.3338", "0.2000")]
+    assert known.title == "for_you: known customers, 1,323 customers"
+    assert "P@5 known" not in known.headings + few.headings
+    card = model_card._table([CANDIDATE, BEHIND, KNOWN, behind, OF_FEW])
+    assert len({line.count("|") for line in card}) == 1
+    assert card[2].startswith("| for_you | everyone | 1,547 | candidate | 0.3338 | 0.3900 | [0.3180")
+    assert card[-1].startswith("| for_you | 5+ invoices | 312 | candidate | 0.3338 |  | [0.3180")
+
+
+def test_without_known_customers_or_in_an_earlier_evaluation_nothing_is_beside():
+    nobody = replace(KNOWN, customers=0, precision_at_k=float("nan"))
+    for scores in ([CANDIDATE, BEHIND], [CANDIDATE, nobody], [CANDIDATE, BEHIND, KNOWN]):
+        table = summary.evaluation_tables(scores)[0]
+        assert table.title == "for_you: 1,547 customers"
+        assert "P@5 known" not in table.headings
 
 
 def test_columns_are_chosen_and_their_order_stays():
