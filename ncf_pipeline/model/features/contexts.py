@@ -103,7 +103,7 @@ class ContextMaker:
             ("copurchase_relative", copurchase[owner, product] / highest[owner]),
             ("price_gap", self.log_price[product] - self.usual_price[who]),
             ("new_since_visit", self.first_sold[product] > state.last_visit[who]),
-            ("country_share", self.country_table[self.country_row[state.events.country[who]], product]),
+            ("country_share", self.country_table[self.country_row[state.country[who]], product]),
         )
         features = feature_rows(
             {

@@ -34,8 +34,11 @@ class Events:
         returned: (E,) microseconds; the instant from which it counts as returned, or `NEVER`.
         quantity: (E,) pieces.
         price: (E,) mean unit price, in the shop's currency.
-        country: (C,) index into `countries`, of the customer's last invoice.
         countries: names, ascending.
+        resident: (M,) customer_index; one entry for each customer's first invoice, and for each to another country than
+            the one before. Entries are in order of time.
+        resident_in: (M,) index into `countries`.
+        resident_since: (M,) microseconds; the time of that invoice.
         described: (N,) index into `products`; one entry for each product and each of its descriptions.
         descriptions: (N,) the descriptions.
         described_since: (N,) microseconds; the first sale under that description.
@@ -50,8 +53,10 @@ class Events:
     returned: IntArray
     quantity: FloatArray
     price: FloatArray
-    country: IntArray
     countries: tuple[str, ...]
+    resident: IntArray
+    resident_in: IntArray
+    resident_since: IntArray
     described: IntArray
     descriptions: tuple[str, ...]
     described_since: IntArray
@@ -100,9 +105,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     customers, customer = np.unique(customer[order], return_inverse=True)
     if len(customers) and customers[0] == -1:
         customers, customer = customers[1:], customer - 1
-    country = np.zeros(len(customers), np.int64)
-    known_customer = customer >= 0
-    country[customer[known_customer]] = country_of_event[order][known_customer]  # in order of time: the last one stays
+    moves = _moves(customer, country_of_event[order])
     return Events(
         customers=customers.astype(np.int64),
         products=products,
@@ -113,12 +116,34 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
         returned=returned[order],
         quantity=quantity[order],
         price=price[order],
-        country=country,
         countries=tuple(str(name) for name in countries),
+        resident=customer[moves].astype(np.int64),
+        resident_in=country_of_event[order[moves]],
+        resident_since=time[order[moves]],
         described=described,
         descriptions=descriptions,
         described_since=described_since,
     )
+
+
+def _moves(customer: IntArray, country: IntArray) -> IntArray:
+    """Events at which a customer's country is new: the first one, and each with another country than the one before.
+
+    Args:
+        customer: (E,) customer_index in order of time; -1 for a guest.
+        country: (E,) index of the country.
+
+    Returns:
+        (M,) indices of events, ascending.
+
+    >>> _moves(np.array([0, 1, 0, -1, 0, 1]), np.array([5, 5, 5, 5, 6, 5])).tolist()
+    [0, 1, 4]
+    """
+    order = np.argsort(customer, kind="stable")
+    order = order[np.searchsorted(customer[order], 0) :]  # without guests
+    differs = np.ones(len(order), np.bool_)
+    differs[1:] = (np.diff(customer[order]) != 0) | (np.diff(country[order]) != 0)
+    return np.sort(order[differs])
 
 
 def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[IntArray, tuple[str, ...], IntArray]:

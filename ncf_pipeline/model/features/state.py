@@ -58,9 +58,18 @@ class ShopState:
         self.alive = before & (events.returned >= at)  # (E,) bought and not returned
         self.seen_mask = before & (events.customer >= 0)  # (E,) bought by a customer, returned or not
         self.shape = (len(events.customers), len(events.products))
+        self.country = self._countries()
         self._count_invoices()
         self.pairs = self._count_pairs()
         self.known_products = np.bincount(events.product[self.alive], minlength=self.shape[1]) > 0
+
+    def _countries(self) -> IntArray:
+        """(C,) index into `events.countries`: the country of each customer's last invoice; 0 without an invoice."""
+        events = self.events
+        known = events.resident_since < self.at
+        country = np.zeros(self.shape[0], np.int64)
+        country[events.resident[known]] = events.resident_in[known]  # in order of time: the last one stays
+        return country
 
     def _count_invoices(self) -> None:
         """The number of invoices of each customer, and the place of each invoice among them."""

@@ -255,7 +255,7 @@ def country_table(state: ShopState) -> tuple[Float32, IntArray]:
     Returns:
         (rows, P) the values, and (countries,) the row of each country.
     """
-    country, countries, customers = state.events.country, len(state.events.countries), state.shape[0]
+    country, countries, customers = state.country, len(state.events.countries), state.shape[0]
     active = np.bincount(country[np.diff(state.recent.indptr) > 0], minlength=countries)
     largest = np.argsort(-active, kind="stable")[: state.recipe.rows_at_once(state.shape[1])]
     row_of = np.full(countries, len(largest), np.int64)

@@ -261,7 +261,7 @@ def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
 
 def _country_of(state: ShopState, customer: int) -> str | None:
     """The country of the customer's last invoice; None if it has none."""
-    return state.events.countries[state.events.country[customer]] or None
+    return state.events.countries[state.country[customer]] or None
 
 
 def _scores(

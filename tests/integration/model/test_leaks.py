@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from shop_with_tastes import CUTOFF, frame
+from shop_with_tastes import CUTOFF, START, frame
 
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.model.features.contexts import ContextMaker
@@ -40,7 +40,15 @@ def planted(shop):
     known = shop["purchased_at"] < CUTOFF
     shop.loc[~known, "description"] = "only in the holdout"
     returned = shop["returned_at"].where(~(known & (shop.index % 5 == 0)), pd.Timestamp(CUTOFF + timedelta(hours=1)))
-    return pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True)
+    return with_moves(pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True))
+
+
+def with_moves(interactions):
+    """Two of four customers live abroad, by taste, and others move every 30 days, so that countries say much."""
+    customer = interactions["customer_id"].fillna(0).to_numpy(np.int64)
+    month = (interactions["purchased_at"] - START).dt.days.to_numpy() // 30
+    abroad = np.where(customer % 3 == 0, month % 2 == 1, customer % 4 < 2)
+    return interactions.assign(country=np.where(abroad, "France", "United Kingdom"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def shuffled(planted):
     random = np.random.default_rng(1)
     future = planted["purchased_at"] >= CUTOFF
     mixed = planted.copy()
-    for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity", "description"):
+    for column in ("stock_code", "customer_id", "purchased_at", "unit_price", "quantity", "description", "country"):
         mixed.loc[future, column] = random.permutation(mixed.loc[future, column].to_numpy())
     mixed["returned_at"] = mixed["returned_at"].where(mixed["returned_at"] < CUTOFF)
     return mixed.sample(frac=1, random_state=2)

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from shop_with_tastes import START, frame
 
-from ncf_pipeline.model.features.events import NEVER, encode, microseconds, rows_of
+from ncf_pipeline.model.features.events import DAY, NEVER, encode, microseconds, rows_of
 
 
 def test_lines_of_one_invoice_with_the_same_product_are_one_event():
@@ -30,10 +30,26 @@ def test_guests_have_no_customer():
     assert list(events.customers) == [7]
 
 
+def test_a_customer_has_an_entry_for_each_country_that_their_invoices_change_to():
+    rows = frame(
+        [(7, "A", "1", 0), (8, "A", "2", 1), (None, "A", "3", 2), (7, "B", "4", 3), (7, "A", "5", 4), (7, "A", "6", 5)]
+    )
+    countries = ["Spain", "France", "Eire", "Spain", "France", "Spain"]
+    events = encode(rows.assign(country=countries), START + timedelta(days=9))
+    days = (events.resident_since - microseconds(START)) // DAY
+    names = [events.countries[index] for index in events.resident_in]
+    assert list(zip(events.customers[events.resident], names, days, strict=True)) == [
+        (7, "Spain", 0),
+        (8, "France", 1),
+        (7, "France", 4),
+        (7, "Spain", 5),
+    ]
+
+
 def test_the_order_of_rows_does_not_matter(shop):
     cutoff = START + timedelta(days=100)
     one, other = encode(shop, cutoff), encode(shop.sample(frac=1, random_state=1), cutoff)
-    for name in ("customers", "products", "customer", "product", "invoice", "time", "returned", "quantity", "country"):
+    for name in ("customers", "products", "customer", "product", "invoice", "time", "returned", "quantity", "resident"):
         assert (getattr(one, name) == getattr(other, name)).all(), name
 
 

@@ -99,8 +99,32 @@ def test_later_purchases_are_no_candidates_and_returned_ones_are_not_owned(state
     assert value.contexts.bought.tolist() == [True, True]
 
 
+@pytest.mark.parametrize("moving_day", [90, 99, 101, 140])
+def test_a_move_changes_no_feature_of_an_instant_before_it(moving_day):
+    """100 customers of France buy A and 100 of Spain buy B; half of those of France move to Spain."""
+    rows = [(who, "AB"[who % 2], f"{who}-{day}", day) for who in range(200) for day in (80, moving_day)]
+    shop = frame(rows)
+    who, day = shop["customer_id"].to_numpy(np.int64), (shop["purchased_at"] - START).dt.days.to_numpy()
+    moved = (who % 4 == 0) & (day == moving_day)
+    shop = shop.assign(country=np.where((who % 2 == 1) | moved, "Spain", "France"))
+    at = microseconds(START + timedelta(days=100))
+    state = ShopState(encode(shop, START + timedelta(days=200)), at, Recipe())
+    contexts = next(iter(ContextMaker(state).contexts(np.array([0, 1, 2]))))
+    share = contexts.features[:, FEATURES.index("country_share")].reshape(3, 2)  # (customer, product)
+    moves = 50 if moving_day < 100 else 0
+    # The share of a country's customers who buy the product; 20 customers of the whole shop are added.
+    france, spain = (10 + 100 - moves) / (120 - moves), (10 + moves) / (120 + moves)
+    expected = np.log((np.array([france, spain]) + 1e-3) / (0.5 + 1e-3))
+    assert share[2, 0] == pytest.approx(expected[0], abs=2e-3)
+    assert share[1, 0] == pytest.approx(expected[1], abs=2e-3)
+    assert share[0, 0] == pytest.approx(expected[int(moves > 0)], abs=2e-3)
+
+
 def test_the_future_changes_no_feature(shop):
     at = START + timedelta(days=100)
+    # Each customer moves every 30 days.
+    month = (shop["purchased_at"] - START).dt.days.to_numpy() // 30
+    shop = shop.assign(country=np.where((shop["customer_id"].fillna(0) + month) % 2 == 0, "France", "Spain"))
     tables = []
     for until in (at, START + timedelta(days=500)):
         events = encode(shop, until)
