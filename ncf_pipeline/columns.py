@@ -102,7 +102,8 @@ POPULAR_WITH: Final = "popular_with"
 NEW: Final = "new"
 POPULAR: Final = "popular"
 PINNED: Final = "pinned"
-TASTE: Final = "taste"
+TASTE: Final = "taste"  # the last resort of a model's lists
+BEST_SELLER: Final = "best_seller"  # the last resort of version 0's lists
 
 
 def reasons_of(list_name: str) -> str:

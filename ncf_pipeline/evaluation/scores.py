@@ -21,6 +21,8 @@ NDCG_DEPTH = 10
 QUESTIONS = (FOR_YOU, DISCOVER)
 CANDIDATE = "candidate"
 INCUMBENT = "incumbent"
+VERSION_0 = "version_0"
+"""What serves without a model: `model.lists.assemble.version_0_lists`."""
 EVERYONE = "everyone"
 KNOWN = "known customers"
 """The cohort of customers who had bought something before the holdout, so that a recommender has lists for them."""

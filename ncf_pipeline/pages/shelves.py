@@ -125,6 +125,8 @@ def in_words(reason: Reason, known: Mapping[str, Product]) -> str | None:
             return "Chosen by the shop"
         case "taste":
             return "Fits what you buy"
+        case "best_seller":
+            return "A best seller"
     return None
 
 

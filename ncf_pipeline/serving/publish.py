@@ -185,7 +185,8 @@ def _keep_lists(
         as_of=snapshot.cutoff,
         experiment=basis.experiment.number if basis.experiment is not None else None,
     )
-    live_periods.record_certainty(settings, opened.number, maker.certainty.counts.tolist())
+    certainty = maker.certainty.counts.tolist() if maker.certainty is not None else None
+    live_periods.record_certainty(settings, opened.number, certainty)
     return opened, share if others is None else ()
 
 

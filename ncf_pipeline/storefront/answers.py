@@ -8,7 +8,7 @@ CustomerList = Literal["for_you", "discover", "buy_again"]
 ProductList = Literal["bought_together", "similar"]
 VisitorList = Literal["for_you", "new_arrivals"]
 Source = Literal["customer", "product", "country", "everywhere", "none", "unavailable"]
-ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "pinned"]
+ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "best_seller", "pinned"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Reason:
         code: `bought`: the customer bought it on `evidence` invoices; `goes_with`: often in one basket with the product
             `evidence`, which they bought; `popular_with`: many customers who bought the product `evidence`, as this one
             did, bought it; `new`: first sold within the last weeks; `popular`: a recent best seller; `pinned`: chosen
-            by the shop; `taste`: chosen by the model from all that they bought.
+            by the shop; `taste`: chosen by the model from all that they bought; `best_seller`: comes next among the
+            best sellers (only in lists that no model made).
         evidence: a number of invoices, or a stock code; None for the other codes.
     """
 

@@ -81,3 +81,9 @@ def shop():
 @pytest.fixture(scope="session")
 def model(shop, recipe) -> TrainedModel:
     return train(shop, CUTOFF, recipe, device="cpu")
+
+
+@pytest.fixture(scope="session", params=["model", "version 0"])
+def recommender(request, model):
+    """What makes lists: a trained model, and None for the baselines of version 0."""
+    return model if request.param == "model" else None

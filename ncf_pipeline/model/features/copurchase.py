@@ -83,6 +83,8 @@ def cosine_neighbours(
     Returns:
         (P, P); row p holds the strongest neighbours of p, the diagonal is 0.
     """
+    if bought.shape[1] == 0:  # a shop without any purchase
+        return sp.csr_array(np.zeros((0, 0), np.float32))
     table = bought.astype(np.float32)
     transposed = table.T.tocsr()
     buyers = np.maximum(np.asarray(transposed.multiply(transposed).sum(axis=1)).ravel(), 1e-9).astype(np.float32)

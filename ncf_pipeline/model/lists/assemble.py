@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
-import torch
 
 from ncf_pipeline.columns import (
     BOUGHT_TOGETHER,
@@ -20,18 +19,19 @@ from ncf_pipeline.columns import (
     PINNED,
     REASONED_LISTS,
     SIMILAR,
-    TASTE,
     Lists,
 )
-from ncf_pipeline.model.batches import prefetched
-from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
+from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
-from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
+from ncf_pipeline.model.features.state import Mask, ShopState
+from ncf_pipeline.model.lists.baseline_scorer import BaselineScorer
 from ncf_pipeline.model.lists.certainty import Certainty
+from ncf_pipeline.model.lists.network_scorer import NetworkScorer
 from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons
 from ncf_pipeline.model.lists.rules import Rules
-from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF
+from ncf_pipeline.model.lists.scoring import Scorer
+from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 
 BATCH_CUSTOMERS = 2048
@@ -39,31 +39,36 @@ BATCH_CUSTOMERS = 2048
 FAMILY_MEMBERS = 4
 """Candidates for a product's list, over its length, if a rule limits the products of a family."""
 
-ROWS_AT_ONCE = 16_384
-"""Candidates that the network scores at once: few enough for its layers' outputs to stay in the processor's cache."""
-
 Row = tuple[str, str, str, list[str]]
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class ListMaker:
-    """Makes all lists of a shop at an instant. What they share is computed once, for all batches."""
+    """Makes all lists of a shop at an instant. What they share is computed once, for all batches.
+
+    A trained model scores the candidates, or, without one, the baselines: version 0. The rest is the same for both.
+    """
 
     def __init__(
-        self, model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
+        self, model: TrainedModel | None, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
     ) -> None:
         """Computes what the shop knows at `as_of`.
 
         Args:
-            model: from `train`.
+            model: from `train`; None for version 0, see `baseline_scorer`.
             interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
             as_of: first instant excluded.
             rules: of a merchandiser; no rules if None.
         """
-        self.model, self.rules = model, rules or Rules()
-        self.certainty = Certainty()  # of all lists made so far
-        self.state = ShopState(encode(interactions, as_of), microseconds(as_of), model.recipe)
+        self.rules = rules or Rules()
+        recipe = model.recipe if model is not None else Recipe()
+        self.state = ShopState(encode(interactions, as_of), microseconds(as_of), recipe)
+        self.reasoning = Reasons(self.state)
+        self.scorer: Scorer = (
+            NetworkScorer(model, self.state) if model is not None else BaselineScorer(self.state, self.reasoning)
+        )
+        self.certainty = Certainty() if self.scorer.is_certain else None  # of all lists made so far
 
     @property
     def known(self) -> int:
@@ -105,7 +110,7 @@ class ListMaker:
         customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
         for begin in range(0, len(customers), batch_customers):
             part = customers[begin : begin + batch_customers]
-            yield _table(_rows_of_customers(self.model, self._contexts, part, top_n, self.rules, self.certainty))
+            yield _table(self._rows_of_customers(part, top_n))
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
         """Tells why each product is on its list.
@@ -123,15 +128,14 @@ class ListMaker:
         customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
         # -1 for a pinned product that was never sold
         product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
-        reasons = iter(self._reasons.of(np.repeat(customer, length), product))
+        reasons = iter(self.reasoning.of(np.repeat(customer, length), product, self.scorer.last_resort))
         texts = []
         for who, name, codes in zip(customer, lists.loc[wanted, Lists.LIST_NAME], stock_codes, strict=True):
             pinned = {pin.stock_code for pin in self.rules.pinned(name, _country_of(self.state, who))}
             reasons_here = [(code, next(reasons)) for code in codes]
+            weak = self.scorer.last_resort
             texts.append(
-                _encode(
-                    [(PINNED,) if code in pinned and reason[0] == TASTE else reason for code, reason in reasons_here]
-                )
+                _encode([(PINNED,) if code in pinned and why[0] == weak else why for code, why in reasons_here])
             )
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
@@ -140,7 +144,7 @@ class ListMaker:
 
         `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS` baskets, and
         `MIN_LIFT` times more than by chance, in order of shrunk cosine. `similar` comes from the embeddings. A product
-        that came after training has no embedding, so its `similar` is its `bought_together`.
+        that came after training has no embedding, and version 0 has none at all: there, `similar` is `bought_together`.
 
         Args:
             top_n: length of a list.
@@ -152,8 +156,7 @@ class ListMaker:
         shown = self.rules.shown(codes, None)
         count = top_n * (FAMILY_MEMBERS if self.rules.max_per_family else 1)
         together = cosine_neighbours(state.baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT, among=shown)
-        known = rows_of(self.model.products, codes.tolist())
-        similar = _similar(self.model, known, state.known_products, shown, count)
+        similar = self.scorer.similar(shown, count)
         rows: list[Row] = []
         for index in np.flatnonzero(state.known_products):
             code = str(codes[index])
@@ -164,17 +167,36 @@ class ListMaker:
                 rows.append(("product", code, name, stock_codes))
         return _table(rows)
 
-    @cached_property
-    def _reasons(self) -> Reasons:
-        return Reasons(self.state)
-
-    @cached_property
-    def _contexts(self) -> ContextMaker:
-        return ContextMaker(self.state)
+    def _rows_of_customers(self, customers: IntArray, top_n: int) -> list[Row]:
+        """The three lists of each of these customers (customer_index)."""
+        state, rules = self.state, self.rules
+        names = state.events.products
+        depth = None if rules.max_per_family else top_n  # a limit on families may pass over any number of candidates
+        rows: list[Row] = []
+        for scored in self.scorer.candidates(customers):
+            for place, customer in enumerate(scored.customer):
+                part = slice(scored.start[place], scored.start[place + 1])
+                product, seen, bought = scored.product[part], scored.seen[part], scored.bought[part]
+                next_any, next_new = scored.for_you[part], scored.discover[part]
+                country = _country_of(state, customer)
+                shown = rules.shown(names, country)
+                ever = state.products_seen_by(int(customer))
+                if self.certainty is not None:
+                    self.certainty.add(next_any, top_n)
+                for name, best, fill, never in (
+                    (FOR_YOU, _best(next_any, product, depth, shown[product]), state.ranking, ever[:0]),
+                    (DISCOVER, _best(next_new, product, depth, shown[product] & ~seen), state.ranking, ever),
+                    (BUY_AGAIN, _best(next_any, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
+                ):
+                    left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
+                    candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
+                    stock_codes = rules.arranged(candidates, top_n, list_name=name, country=country, never=left_out)
+                    rows.append(("customer", str(state.events.customers[customer]), name, stock_codes))
+        return rows
 
 
 def customer_lists(
-    model: TrainedModel,
+    model: TrainedModel | None,
     interactions: pd.DataFrame,
     as_of: datetime,
     top_n: int,
@@ -187,7 +209,7 @@ def customer_lists(
     how they sell. The model need not be trained again.
 
     Args:
-        model: from `train`.
+        model: from `train`; None for version 0.
         interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
         as_of: first instant excluded.
         top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
@@ -200,11 +222,30 @@ def customer_lists(
     return pd.concat(batches, ignore_index=True) if batches else _table([])
 
 
-def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+def version_0_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+    """Recommends as version 0 does; has the signature of `evaluation.baselines.Baseline`.
+
+    Args:
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        as_of: first instant excluded.
+        top_n: length of a list.
+        customers: customer_ids to recommend to.
+
+    Returns:
+        The lists of `customer_lists`. A customer without a purchase before `as_of` gets recent best sellers.
+    """
+    known = customer_lists(None, interactions, as_of, top_n, customers=customers)
+    unknown = sorted(set(customers) - set(known[Lists.KEY].astype("int64")))
+    if not unknown:
+        return known
+    return pd.concat([known, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
+
+
+def product_lists(model: TrainedModel | None, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
     """Makes `bought_together` and `similar` of every product bought before `as_of`.
 
     Args:
-        model: from `train`.
+        model: from `train`; None for version 0.
         interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
         as_of: first instant excluded.
         top_n: length of a list.
@@ -213,44 +254,6 @@ def product_lists(model: TrainedModel, interactions: pd.DataFrame, as_of: dateti
         See `ListMaker.products`.
     """
     return ListMaker(model, interactions, as_of).products(top_n)
-
-
-@torch.no_grad()
-def _rows_of_customers(
-    model: TrainedModel, maker: ContextMaker, customers: IntArray, top_n: int, rules: Rules, certainty: Certainty
-) -> list[Row]:
-    """The three lists of each of these customers (customer_index)."""
-    state, events = maker.state, maker.state.events
-    customer_rows = rows_of(model.customers, events.customers.tolist())
-    product_rows = rows_of(model.products, events.products.tolist())
-    names = events.products
-    depth = None if rules.max_per_family else top_n  # a limit on families may pass over any number of candidates
-    rows: list[Row] = []
-    for contexts in prefetched(maker.contexts(customers)):
-        scores = np.concatenate(
-            [
-                _scores(model.network, state, contexts, part, customer_rows, product_rows)
-                for part in _parts(contexts.start, ROWS_AT_ONCE)
-            ]
-        )  # (R, 2)
-        for place_in_chunk, customer in enumerate(contexts.customer):
-            part = slice(contexts.start[place_in_chunk], contexts.start[place_in_chunk + 1])
-            product, seen, bought = contexts.product[part], contexts.seen[part], contexts.bought[part]
-            next_any, next_new = scores[part, FOR_YOU_HEAD], scores[part, DISCOVER_HEAD]
-            country = _country_of(state, customer)
-            shown = rules.shown(names, country)
-            ever = state.products_seen_by(int(customer))
-            certainty.add(next_any, top_n)
-            for name, best, fill, never in (
-                (FOR_YOU, _best(next_any, product, depth, shown[product]), state.ranking, ever[:0]),
-                (DISCOVER, _best(next_new, product, depth, shown[product] & ~seen), state.ranking, ever),
-                (BUY_AGAIN, _best(next_any, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
-            ):
-                left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
-                candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
-                stock_codes = rules.arranged(candidates, top_n, list_name=name, country=country, never=left_out)
-                rows.append(("customer", str(events.customers[customer]), name, stock_codes))
-    return rows
 
 
 def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
@@ -264,40 +267,7 @@ def _country_of(state: ShopState, customer: int) -> str | None:
     return state.events.countries[state.country[customer]] or None
 
 
-def _scores(
-    network: PurchaseNCF,
-    state: ShopState,
-    contexts: Contexts,
-    part: slice,
-    customer_rows: IntArray,
-    product_rows: IntArray,
-) -> npt.NDArray[np.float32]:
-    """Scores (r, 2) of the r candidates of some of the customers."""
-    customers, start = contexts.customer[part], contexts.start[part.start : part.stop + 1]
-    history = unit_rows(state.decayed[customers])
-    batch = Batch(
-        customer=torch.from_numpy(customer_rows[customers]),
-        history=torch.from_numpy(product_rows[history.indices]),
-        history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
-        history_weight=torch.from_numpy(history.data),
-        product=torch.from_numpy(product_rows[contexts.product[start[0] : start[-1]]]),
-        query=torch.from_numpy(np.repeat(np.arange(len(customers)), np.diff(start))),
-        features=torch.from_numpy(contexts.features[start[0] : start[-1]]),
-    )
-    scores: npt.NDArray[np.float32] = network(batch).numpy()
-    return scores
-
-
-def _parts(start: IntArray, rows: int) -> Iterator[slice]:
-    """Slices of customers with at most so many candidates each, or a single customer."""
-    begin = 0
-    while begin < len(start) - 1:
-        end = max(begin + 1, int(np.searchsorted(start, start[begin] + rows, side="right")) - 1)
-        yield slice(begin, end)
-        begin = end
-
-
-def _best(scores: npt.NDArray[np.float32], product: IntArray, count: int | None, among: Mask) -> list[int]:
+def _best(scores: npt.NDArray[np.floating[Any]], product: IntArray, count: int | None, among: Mask) -> list[int]:
     """The best products by score, ties by product_index, which is the order of stock codes; all if `count` is None."""
     scores, product = scores[among], product[among]
     order = np.lexsort((product, -scores))[:count]
@@ -309,33 +279,6 @@ def _stored_order(table: sp.csr_array, row: int) -> IntArray:
     part = slice(table.indptr[row], table.indptr[row + 1])
     order = np.lexsort((table.indices[part], -table.data[part]))
     return table.indices[part][order].astype(np.int64)
-
-
-@torch.no_grad()
-def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Mask, count: int) -> dict[int, list[int]]:
-    """Nearest products among trained ones, by cosine of both embeddings: `product` and `bought`, less their means."""
-    network = model.network
-    trained = np.flatnonzero(known & (product_rows > 0))
-    block = model.recipe.rows_at_once(len(trained))
-    rows = torch.from_numpy(product_rows[trained])
-    parts = (network.product.weight[rows], network.bought.weight[rows])
-    vectors = torch.nn.functional.normalize(
-        torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
-    )  # (T, 2D)
-    count = min(count, len(trained) - 1)
-    hidden = torch.from_numpy(~shown[trained])
-    nearest: dict[int, list[int]] = {}
-    for begin in range(0, len(trained), block):
-        cosine = vectors[begin : begin + block] @ vectors.T  # (block, T)
-        cosine[torch.arange(len(cosine)), torch.arange(begin, begin + len(cosine))] = -torch.inf
-        cosine[:, hidden] = -torch.inf
-        least = cosine.topk(count, dim=1).values[:, -1:] if count else cosine.new_full((len(cosine), 1), torch.inf)
-        row, other = (part.numpy() for part in torch.nonzero((cosine >= least) & (cosine > -torch.inf), as_tuple=True))
-        order = np.lexsort((other, -cosine[row, other].numpy(), row))  # ties by stock code
-        start = np.searchsorted(row, np.arange(len(cosine)))
-        for index, at in enumerate(start):
-            nearest[int(trained[begin + index])] = [int(product) for product in trained[other[order[at : at + count]]]]
-    return nearest
 
 
 def _table(rows: list[Row]) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """How sure a model is of its lists. Pure."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +21,7 @@ class Certainty:
     def __init__(self) -> None:
         self.counts: npt.NDArray[np.int64] = np.zeros(BINS, np.int64)
 
-    def add(self, scores: npt.NDArray[np.float32], top_n: int) -> None:
+    def add(self, scores: npt.NDArray[np.floating[Any]], top_n: int) -> None:
         """Counts one customer; nothing if there are no candidates or a score is not finite.
 
         Args:

@@ -1,6 +1,6 @@
 """Why a product is on a customer's list: a code and its evidence, which the purchases prove. Pure.
 
-The network gives no reasons. So a reason is the strongest fact about a customer and a product at the lists' instant,
+A network gives no reasons. So a reason is the strongest fact about a customer and a product at the lists' instant,
 without returned purchases.
 """
 
@@ -55,7 +55,7 @@ class Reasons:
         self._popular: Mask = np.zeros(state.shape[1], np.bool_)
         self._popular[state.ranking[: max(1, len(state.ranking) // POPULAR_SHARE)]] = True
 
-    def of(self, customer: IntArray, product: IntArray) -> list[Reason]:
+    def of(self, customer: IntArray, product: IntArray, last_resort: str = TASTE) -> list[Reason]:
         """Returns the strongest reason for each product on a customer's list.
 
         From the strongest to the weakest:
@@ -67,11 +67,13 @@ class Reasons:
           more than by chance.
         - `new`: first sold within `NEW_DAYS`.
         - `popular`: among the recent best sellers.
-        - `taste`: none of these; only the network chose it.
+        - `last_resort`: none of these. With `taste`, only the network chose it; with `best_seller`, it comes next among
+          the recent best sellers, with which version 0 fills up its lists.
 
         Args:
             customer: (R,) customer_index of the events.
             product: (R,) product_index of the events; -1 for a product that was never sold.
+            last_resort: code of the weakest reason.
 
         Returns:
             R reasons.
@@ -79,21 +81,21 @@ class Reasons:
         reasons: list[Reason] = []
         for begin in range(0, len(customer), PAIRS_AT_ONCE):
             part = slice(begin, begin + PAIRS_AT_ONCE)
-            reasons += self._of_some(customer[part], product[part])
+            reasons += self._of_some(customer[part], product[part], last_resort)
         return reasons
 
-    def _of_some(self, customer: IntArray, product: IntArray) -> list[Reason]:
+    def _of_some(self, customer: IntArray, product: IntArray, last_resort: str) -> list[Reason]:
         codes = self.state.events.products
         unsold, product = product < 0, np.maximum(product, 0)
         times = self._times(customer, product)
-        in_baskets = self._strongest_owned(self._basket_neighbours, customer, product)
-        with_buyers = self._strongest_owned(self._buyer_neighbours, customer, product)
+        in_baskets = self._strongest_owned(self.basket_neighbours, customer, product)
+        with_buyers = self._strongest_owned(self.buyer_neighbours, customer, product)
         reasons: list[Reason] = []
         for never_sold, count, companion, liked, index in zip(
             unsold, times, in_baskets, with_buyers, product, strict=True
         ):
             if never_sold:
-                reasons.append((TASTE,))
+                reasons.append((last_resort,))
             elif count > 0:
                 reasons.append((BOUGHT, int(count)))
             elif companion >= 0:
@@ -103,7 +105,7 @@ class Reasons:
             elif self._new[index]:
                 reasons.append((NEW,))
             else:
-                reasons.append((POPULAR,) if self._popular[index] else (TASTE,))
+                reasons.append((POPULAR,) if self._popular[index] else (last_resort,))
         return reasons
 
     def _times(self, customer: IntArray, product: IntArray) -> npt.NDArray[np.float64]:
@@ -124,7 +126,8 @@ class Reasons:
         return strongest
 
     @cached_property
-    def _basket_neighbours(self) -> sp.csr_array:
+    def basket_neighbours(self) -> sp.csr_array:
+        """(P, P) row p: the products that p goes with, by shrunk cosine over invoices."""
         # Not the weighted baskets of `bought_together`: a reason must hold when invoices are counted.
         events, alive = self.state.events, np.flatnonzero(self.state.alive)
         baskets = sp.csr_array(
@@ -134,5 +137,6 @@ class Reasons:
         return cosine_neighbours(baskets, NEIGHBOURS, min_common=MIN_BASKETS, min_lift=MIN_LIFT)
 
     @cached_property
-    def _buyer_neighbours(self) -> sp.csr_array:
+    def buyer_neighbours(self) -> sp.csr_array:
+        """(P, P) row p: the products with whose buyers p is popular, by shrunk cosine over customers."""
         return cosine_neighbours(self.state.bought, NEIGHBOURS, min_common=MIN_BUYERS, min_lift=MIN_LIFT)

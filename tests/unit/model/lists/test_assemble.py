@@ -9,7 +9,7 @@ from shop_with_tastes import CUTOFF, START, frame
 
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.model.features.events import encode
-from ncf_pipeline.model.lists import assemble as lists_module
+from ncf_pipeline.model.lists import network_scorer
 from ncf_pipeline.model.lists.assemble import ListMaker, customer_lists, product_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.trained import TrainedModel, new_network
@@ -20,8 +20,8 @@ def of(lists, key, name):
 
 
 @pytest.fixture(scope="session")
-def lists(model, shop):
-    return customer_lists(model, shop, CUTOFF, 10)
+def lists(recommender, shop):
+    return customer_lists(recommender, shop, CUTOFF, 10)
 
 
 def bought_before(shop, customer, at=CUTOFF):
@@ -67,20 +67,20 @@ def test_customers_get_what_their_group_buys(lists):
     assert sum(hits) / len(hits) > 0.8
 
 
-def test_a_returned_product_is_neither_discovered_nor_bought_again(model, shop):
+def test_a_returned_product_is_neither_discovered_nor_bought_again(recommender, shop):
     rows = pd.concat([shop, frame([(100, "P039", "R1", 140, 145)])])
     rows = rows[~((rows["customer_id"] == 100) & (rows["stock_code"] == "P039") & (rows["invoice_no"] != "R1"))]
-    lists = customer_lists(model, rows, CUTOFF, 40, customers=[100])
+    lists = customer_lists(recommender, rows, CUTOFF, 40, customers=[100])
     assert "P039" not in of(lists, "100", "discover")
     assert "P039" not in of(lists, "100", "buy_again")
 
 
-def test_a_customer_who_came_after_training_gets_personal_lists(model, shop):
+def test_a_customer_who_came_after_training_gets_personal_lists(recommender, shop):
     later = CUTOFF + timedelta(days=7)
     rows = pd.concat(
         [shop, frame([(1, code, f"N{day}", day) for day in (151, 153, 155) for code in ("P011", "P012", "P013")])]
     )
-    lists = customer_lists(model, rows, later, 5, customers=[1])
+    lists = customer_lists(recommender, rows, later, 5, customers=[1])
     assert lists[Lists.KEY].unique().tolist() == ["1"]
     assert set(of(lists, "1", "buy_again")) == {"P011", "P012", "P013"}
     assert set(of(lists, "1", "for_you")) & {"P011", "P012", "P013"}
@@ -88,23 +88,23 @@ def test_a_customer_who_came_after_training_gets_personal_lists(model, shop):
     assert sum(code.startswith("P01") for code in of(lists, "1", "discover")) >= 3
 
 
-def test_a_product_that_came_after_training_can_be_recommended(model, shop):
+def test_a_product_that_came_after_training_can_be_recommended(recommender, shop):
     later = CUTOFF + timedelta(days=10)
     group = [customer for customer in range(100, 160) if customer % 4 == 0]
     rows = pd.concat([shop, frame([(customer, "NEW", f"N{customer}", 153) for customer in group[:-3]])])
-    lists = customer_lists(model, rows, later, 10)
+    lists = customer_lists(recommender, rows, later, 10)
     assert any("NEW" in of(lists, str(customer), "discover") for customer in group[-3:])
 
 
-def test_batches_together_are_all_lists(model, shop, lists):
-    parts = list(ListMaker(model, shop, CUTOFF).customers(10, batch_customers=7))
+def test_batches_together_are_all_lists(recommender, shop, lists):
+    parts = list(ListMaker(recommender, shop, CUTOFF).customers(10, batch_customers=7))
     assert len(parts) > 5
     assert pd.concat(parts, ignore_index=True).equals(lists)
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])
-def test_shards_are_disjoint_and_together_all_lists(model, shop, lists, shards):
-    maker = ListMaker(model, shop, CUTOFF)
+def test_shards_are_disjoint_and_together_all_lists(recommender, shop, lists, shards):
+    maker = ListMaker(recommender, shop, CUTOFF)
     parts = [pd.concat(maker.customers(10, shard=(place, shards))) for place in range(shards)]
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= len(LISTS_OF["customer"])
@@ -116,50 +116,51 @@ def test_shards_are_disjoint_and_together_all_lists(model, shop, lists, shards):
 )
 def test_candidates_are_scored_in_parts_of_whole_customers(rows, expected):
     # Four customers with 3, 2, 4 and no candidates.
-    parts = list(lists_module._parts(np.array([0, 3, 5, 9, 9]), rows))
+    parts = list(network_scorer._parts(np.array([0, 3, 5, 9, 9]), rows))
     assert [(part.start, part.stop) for part in parts] == expected
 
 
-def test_the_size_of_the_parts_changes_no_list(model, shop, lists, monkeypatch):
-    monkeypatch.setattr(lists_module, "ROWS_AT_ONCE", 50)
+def test_the_size_of_the_parts_changes_no_list(model, shop, monkeypatch):
+    lists = customer_lists(model, shop, CUTOFF, 10)
+    monkeypatch.setattr(network_scorer, "ROWS_AT_ONCE", 50)
     assert customer_lists(model, shop, CUTOFF, 10).equals(lists)
 
 
-def test_chosen_customers_get_the_same_lists_as_among_all(model, shop, lists):
-    some = customer_lists(model, shop, CUTOFF, 10, customers=[104, 101, 777])
+def test_chosen_customers_get_the_same_lists_as_among_all(recommender, shop, lists):
+    some = customer_lists(recommender, shop, CUTOFF, 10, customers=[104, 101, 777])
     assert some[Lists.KEY].unique().tolist() == ["101", "104"]
     for row in some.itertuples():
         assert of(lists, row.key, row.list_name) == row.stock_codes
 
 
-def test_without_known_customers_the_table_is_empty(model, shop):
-    assert list(customer_lists(model, shop, START, 10).columns) == list(Lists.ALL)
-    assert len(customer_lists(model, shop, CUTOFF, 10, customers=[])) == 0
+def test_without_known_customers_the_table_is_empty(recommender, shop):
+    assert list(customer_lists(recommender, shop, START, 10).columns) == list(Lists.ALL)
+    assert len(customer_lists(recommender, shop, CUTOFF, 10, customers=[])) == 0
 
 
-def test_lists_are_filled_up_with_best_sellers_to_any_length(model, shop):
-    lists = customer_lists(model, shop, CUTOFF, 40, customers=[100])
+def test_lists_are_filled_up_with_best_sellers_to_any_length(recommender, shop):
+    lists = customer_lists(recommender, shop, CUTOFF, 40, customers=[100])
     assert len(of(lists, "100", "for_you")) == 40
     assert len(of(lists, "100", "discover")) == 40 - len(bought_before(shop, 100))
 
 
-def test_bought_together_is_by_shared_baskets_not_by_sales(model):
+def test_bought_together_is_by_shared_baskets_not_by_sales(recommender):
     # A and B always go together, S sells with everything.
     baskets = [("A", "B", "S"), ("A", "B"), ("A", "B", "S"), ("A", "B")] + [("S", f"F{i}") for i in range(40)]
     rows = [(None, code, f"B{number}", number) for number, basket in enumerate(baskets) for code in basket]
-    lists = product_lists(model, frame(rows), CUTOFF, 5)
+    lists = product_lists(recommender, frame(rows), CUTOFF, 5)
     assert of(lists, "A", "bought_together") == ["B"]
     assert of(lists, "F1", "bought_together") == []  # one shared basket is not enough
 
 
 @pytest.mark.parametrize(("baskets", "expected"), [(54, ["B", "C"]), (53, ["B"])])
-def test_bought_together_needs_three_baskets_and_one_and_a_half_times_chance(model, baskets, expected):
+def test_bought_together_needs_three_baskets_and_one_and_a_half_times_chance(recommender, baskets, expected):
     # A is in 9 baskets. B: 4 of its 4 with A, lift 4 * 54 / (9 * 4) = 6. C: 3 of its 12, lift 3 * 54 / (9 * 12) = 1.5,
     # and 1.47 of 53 baskets. D: 2 of its 2, too few. All baskets are of two products, so each weighs 1.
     pairs = [("A", "B")] * 4 + [("A", "C")] * 3 + [("A", "D")] * 2 + [("C", f"F{i}") for i in range(9)]
     pairs += [(f"X{i}", f"Y{i}") for i in range(baskets - len(pairs))]
     rows = [(None, code, f"N{number}", number) for number, pair in enumerate(pairs) for code in pair]
-    assert of(product_lists(model, frame(rows), CUTOFF, 5), "A", "bought_together") == expected
+    assert of(product_lists(recommender, frame(rows), CUTOFF, 5), "A", "bought_together") == expected
 
 
 # Cosine with P of the first table: Q 0.8, S -0.8, R -1. Of both tables, each of length 1: R (-1 + 1) / 2 = 0,
@@ -182,8 +183,8 @@ def test_similar_is_by_cosine_of_both_embeddings_about_their_mean(recipe, weight
     assert of(lists, "N", "similar") == of(lists, "N", "bought_together") == ["S"]
 
 
-def test_product_lists_cover_the_catalogue_without_the_product_itself(model, shop):
-    lists = product_lists(model, shop, CUTOFF, 5)
+def test_product_lists_cover_the_catalogue_without_the_product_itself(recommender, shop):
+    lists = product_lists(recommender, shop, CUTOFF, 5)
     assert sorted(lists[Lists.KEY].unique()) == sorted(shop[shop["purchased_at"] < CUTOFF]["stock_code"].unique())
     for row in lists.itertuples():
         assert row.key not in row.stock_codes

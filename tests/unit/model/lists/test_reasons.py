@@ -22,8 +22,8 @@ def reason_for(rows, customer, product, at=CUTOFF):
     return reason
 
 
-def test_every_reason_of_every_list_is_true(model, shop):
-    lists = with_reasons(ListMaker(model, shop, CUTOFF))
+def test_every_reason_of_every_list_is_true(recommender, shop):
+    lists = with_reasons(ListMaker(recommender, shop, CUTOFF))
     counts = check_every_reason(lists, Facts(shop, CUTOFF))
     assert {code for _, code in counts} >= {"bought", "goes_with", "popular_with"}
     assert {code for name, code in counts if name == "buy_again"} == {"bought"}

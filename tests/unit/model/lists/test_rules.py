@@ -62,8 +62,8 @@ RULES = Rules(
 )
 
 
-def test_every_list_of_a_shop_keeps_the_rules_and_stays_full(model, shop):
-    maker = ListMaker(model, shop, CUTOFF, RULES)
+def test_every_list_of_a_shop_keeps_the_rules_and_stays_full(recommender, shop):
+    maker = ListMaker(recommender, shop, CUTOFF, RULES)
     free = {f"P{number:03d}" for number in range(5, 40, 2)}
     for lists in maker.customers(10):
         reasons = maker.reasons(lists)
@@ -91,7 +91,8 @@ def test_lists_for_no_country_leave_out_products_for_some_countries(model, shop)
     assert set(fallbacks["United Kingdom", "for_you"]) == free | {"P003", "NOVEL1"}
 
 
-def test_rules_that_hide_nothing_change_no_list(model, shop):
-    ruled, plain = ListMaker(model, shop, CUTOFF, Rules(max_per_family=100)), ListMaker(model, shop, CUTOFF)
+def test_rules_that_hide_nothing_change_no_list(recommender, shop):
+    ruled = ListMaker(recommender, shop, CUTOFF, Rules(max_per_family=100))
+    plain = ListMaker(recommender, shop, CUTOFF)
     assert next(iter(ruled.customers(10))).equals(next(iter(plain.customers(10))))
     assert ruled.products(10).equals(plain.products(10))
