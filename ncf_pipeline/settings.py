@@ -5,7 +5,10 @@ If no database, list store or artifact store is set, the embedded ones under `NC
 """
 
 import json
+import logging
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -16,7 +19,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ncf_pipeline.errors import SettingsError
 
+logger = logging.getLogger(__name__)
+
 SERVICES_FILE = "services.json"
+
+RENAMED = {
+    "NCF_GATE_INCUMBENT_TOLERANCE": "NCF_GATE_MAX_LOSS and NCF_GATE_SMALL_LOSS, shares of the other's Precision@K",
+    "NCF_GATE_COHORT_TOLERANCE": "NCF_GATE_MAX_COHORT_LOSS, a share of the cohort's Precision@K",
+    "NCF_GATE_MIN_CATALOG_COVERAGE": "NCF_GATE_MIN_COVERAGE_RATIO, a share of a baseline's coverage",
+    "NCF_GATE_MIN_REFIT_AGREEMENT": "NCF_GATE_MIN_REFIT_RATIO, a share of what two seeds have in common",
+}
+"""Variables that no longer exist, and what took their place."""
 
 T = TypeVar("T")
 
@@ -67,33 +80,44 @@ class Settings(BaseSettings):
     )
     gpu_promised: bool = Field(False, description="this worker has a GPU: training without one logs a warning")
 
-    gate_baseline_margin: float = Field(0.0, ge=0, lt=1, description="the candidate must lead each baseline by more")
-    gate_incumbent_tolerance: float = Field(
-        0.02,
-        ge=0,
-        lt=1,
-        description="Precision@K may be this much below the incumbent's, at the interval's low end",
+    gate_baseline_margin: float = Field(
+        0.0, ge=0, lt=1, description="Precision@K; a lead over a baseline is clear if its interval is above this"
     )
-    gate_cohort_tolerance: float = Field(0.03, ge=0, lt=1, description="the same for each cohort of customers")
-    gate_min_customers: int = Field(50, ge=1, description="with fewer holdout customers, intervals are too wide")
+    gate_small_loss: float = Field(
+        0.03, ge=0, lt=1, description="a list that is worse by up to this share of the other's Precision@K is not held"
+    )
+    gate_max_loss: float = Field(
+        0.2, gt=0, lt=1, description="a list that is worse by this share is held, or the gate says that it cannot tell"
+    )
+    gate_max_slide: float = Field(
+        0.1, ge=0, lt=1, description="share that a list may lose against the best recent version"
+    )
+    gate_max_cohort_loss: float = Field(
+        0.1, ge=0, lt=1, description="share that a cohort of customers may lose; more if chance explains it"
+    )
+    gate_min_customers: int = Field(
+        50, ge=1, description="with fewer holdout customers, no lead is clear and no cohort is compared"
+    )
     gate_when_too_few: Literal["hold", "go"] = Field(
-        "hold", description="with too few customers: hold the version, or decide by the plain means"
+        "go", description="if the data cannot tell an equal list from one that is worse by NCF_GATE_MAX_LOSS"
     )
-    gate_min_catalog_coverage: float = Field(
-        0.05, ge=0, lt=1, description="more than this share of the catalogue must be recommended to somebody"
+    gate_min_coverage_ratio: float = Field(
+        0.1, ge=0, description="share of the coverage of a personal baseline that must be reached"
     )
     gate_min_full_lists: float = Field(
-        0.95, ge=0, le=1, description="share of known customers who must have a full list"
+        0.95, ge=0, le=1, description="share of the customers with a full list from a baseline who must have one"
     )
-    gate_max_overlap: float = Field(0.5, ge=0, le=1, description="largest share of products that two lists may share")
+    gate_max_overlap: float = Field(
+        0.5, ge=0, le=1, description="how alike lists may be: 0 as a personal baseline's, 1 one list for everyone"
+    )
     gate_min_lines: float = Field(
         0.9, ge=0, le=1, description="the model must learn from this share of the incumbent's number of lines"
     )
     gate_min_ids_worth: float = Field(
         2.0, ge=0, description="the model must be this many standard deviations better than with shuffled products"
     )
-    gate_min_refit_agreement: float = Field(
-        0.7, ge=0, le=1, description="refit and backtest must share this much of their recommendations"
+    gate_min_refit_ratio: float = Field(
+        0.7, ge=0, description="refit and backtest must share this much of what two seeds share"
     )
 
     reasons: bool = Field(True, description="publish why each product is on a customer's list; needs memory in Redis")
@@ -196,9 +220,13 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """The settings of this process: overrides first, then `NCF_*` variables, then the services that run in `NCF_HOME`.
 
+    A variable that no longer exists but is set is logged as a warning.
+
     Raises:
         SettingsError: a value is not valid (the message names its variable), or `services.json` cannot be read.
     """
+    for line in renamed_variables(os.environ):
+        logger.warning(line)
     try:
         settings = Settings(**overrides)
         running = _running_services(settings.home)
@@ -209,6 +237,16 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors()[0]
         name = "NCF_" + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']}. Correct it and try again.") from error
+
+
+def renamed_variables(environment: Mapping[str, str]) -> list[str]:
+    """One line for each variable that is set, but no longer exists."""
+    return [
+        f"{name} is set, but it has no effect any more: unset it, and set {instead}, if you need to."
+        for name, instead in RENAMED.items()
+        # Settings, too, ignore case and what is empty.
+        if any(variable.upper() == name and value for variable, value in environment.items())
+    ]
 
 
 def _tokens(channel: str) -> set[str]:

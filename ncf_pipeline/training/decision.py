@@ -53,7 +53,12 @@ def gate(settings: Settings, version: int) -> GateDecision:
     candidate = registry.model_version(settings, version)
     scores = registry.evaluation(settings, version)
     manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, version, backtest=True))
-    decision = decide(scores, TrainingFacts.from_dict(manifest[TRAINING]), thresholds(settings))
+    decision = decide(
+        scores,
+        TrainingFacts.from_dict(manifest[TRAINING]),
+        thresholds(settings),
+        top_n=int(candidate.config["top_n"]),
+    )
     if not_compared_because := manifest.get(NOT_COMPARED):
         decision = replace(decision, reasons=(*decision.reasons, not_compared_because))
     registry.record_decision(
@@ -124,6 +129,7 @@ def object_to_refit(
     interactions: pd.DataFrame,
     *,
     k: int,
+    of_two_seeds: float | None,
     bounds: Thresholds,
 ) -> list[str]:
     """Objects to a refit that was trained badly, or that agrees too little with the evaluated model.
@@ -134,13 +140,14 @@ def object_to_refit(
         evaluated: the backtest's model.
         interactions: of the snapshot, in the columns of `columns.Interactions`.
         k: depth at which the two models' lists are compared.
+        of_two_seeds: share that two models of different seeds have in common; None if it was not measured.
         bounds: the gate's thresholds.
 
     Returns:
         The objections; none if the refit may serve.
     """
     shared = _agreement(interactions, model, evaluated, k)
-    return objections_to_training(facts, bounds, whose="the refit") + objections_to_refit(shared, bounds)
+    return objections_to_training(facts, bounds, whose="the refit") + objections_to_refit(shared, of_two_seeds, bounds)
 
 
 def _complete_card(settings: Settings, version: int) -> None:

@@ -292,7 +292,13 @@ def refit(settings: Settings, version: int) -> bool:
     scores = registry.evaluation(settings, version)
     facts = training_facts(model, data.interactions, incumbent_lines=None)
     objections = object_to_refit(
-        model, facts, evaluated, data.interactions, k=int(entry.config["k"]), bounds=thresholds(settings)
+        model,
+        facts,
+        evaluated,
+        data.interactions,
+        k=int(entry.config["k"]),
+        of_two_seeds=None,
+        bounds=thresholds(settings),
     )
     if objections:
         registry.hold(settings, version, objections)

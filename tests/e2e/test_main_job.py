@@ -71,7 +71,7 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)
     dags["ingest_invoices"].test()
-    monkeypatch.setenv("NCF_GATE_MIN_CATALOG_COVERAGE", "0.999")
+    monkeypatch.setenv("NCF_GATE_MIN_COVERAGE_RATIO", "99")
 
     held = dags["retrain_recommender"].test()
 

@@ -55,7 +55,7 @@ def evaluations(draw, *, leads=LEAD, rails=RAILS):
         for cohort in (EVERYONE, "1 invoice"):
             customers = draw(st.integers(1, 300))
             found.append(scores("candidate", question, cohort, customers, None, 0, draw(rails)))
-            for name in (*baselines, *(["incumbent"] if with_incumbent else [])):
+            for name in (*baselines, "version_0", *(["incumbent", "best_recent"] if with_incumbent else [])):
                 doubt = draw(st.floats(0, 0.05))
                 found.append(scores(name, question, cohort, customers, draw(leads), doubt, (0.3, 1.0, 0.1)))
     return found
@@ -135,9 +135,11 @@ def test_stricter_thresholds_never_let_more_through(given_scores, training, limi
     stricter = replace(
         limits,
         baseline_margin=limits.baseline_margin + 0.01,
-        incumbent_tolerance=limits.incumbent_tolerance / 2,
-        cohort_tolerance=limits.cohort_tolerance / 2,
-        min_catalog_coverage=0.2,
+        small_loss=limits.small_loss / 2,
+        max_loss=limits.max_loss / 2,
+        max_slide=limits.max_slide / 2,
+        max_cohort_loss=limits.max_cohort_loss / 2,
+        min_coverage_ratio=0.5,
         max_overlap=0.2,
         min_lines=1.0,
         min_ids_worth=5.0,
