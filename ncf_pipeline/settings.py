@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -68,6 +69,10 @@ class Settings(BaseSettings):
         "channel receives: page=pagerduty://... warn=slack://... mailto://...",
     )
     runbook_url: str = Field("docs/runbook.md", description="the address of the runbook, for the links in alerts")
+    shop_timezone: str = Field(
+        "UTC",
+        description="time zone of the dates on invoices, an IANA name: says which lists were live at a purchase",
+    )
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
@@ -150,6 +155,14 @@ class Settings(BaseSettings):
 
     list_ttl_days: int = Field(35, ge=1, description="days until a published list expires in Redis")
     keep_publications: int = Field(2, ge=1, description="number of publications kept in Redis, the live one included")
+
+    @field_validator("shop_timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # the name of a folder is an OSError
+            raise ValueError(f"{name!r} is no IANA time zone, such as Europe/London") from error
 
     @field_validator("alerts")
     @classmethod

@@ -237,3 +237,5 @@ def _print_version(summary: "RetrainSummary") -> None:
     console.print(tables.decision_lines(summary.decision, model.version))
     if summary.live:
         console.print(tables.live_table(summary.live))
+    if summary.periods:
+        console.print(tables.periods_table(summary.periods))

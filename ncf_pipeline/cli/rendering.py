@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ncf_pipeline.evaluation.scores import Scores
     from ncf_pipeline.ingest.summary import BatchSummary
     from ncf_pipeline.model.lists.bundles import Bundle
-    from ncf_pipeline.registry.live_periods import PublicationPerformance
+    from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
     from ncf_pipeline.registry.versions import ModelVersion, StoredDecision
 
 _WINDOWS = 12
@@ -142,6 +142,33 @@ def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
             )
         tables.append(table)
     return Group(*tables)
+
+
+def periods_table(periods: Sequence["KnownOf"]) -> RenderableType:
+    """Makes a table of when a version's lists were live, and how much of what was bought then is known. 80 columns.
+
+    Args:
+        periods: of one version, oldest first; the last ones are shown.
+    """
+    title = "When its lists were live, on the shop's clock"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("lists", "answer from", "until", "measured", "not loaded yet"):
+        table.add_column(name, no_wrap=True)
+    for period in periods[-_WINDOWS:]:
+        end = period.answers_until
+        measured, missing = period.measured_until, period.not_loaded_from
+        table.add_row(
+            f"p{period.number:06d}",
+            _minute(period.answers_from),
+            _minute(end) if end is not None else "now live",
+            "nothing" if measured is None else "all" if measured == end else f"until {_minute(measured)}",
+            "" if missing is None else "all" if missing == period.answers_from else f"from {_minute(missing)}",
+        )
+    return table
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%m-%d %H:%M}"
 
 
 def bundles_table(bundles: Sequence["Bundle"], descriptions: Mapping[str, str], *, total: int) -> RenderableType:

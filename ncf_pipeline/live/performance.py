@@ -1,8 +1,8 @@
 """Scores the lists that were live on what was bought since, and looks for drift.
 
 It runs at the beginning of a retrain, and changes nothing that serves. The window begins where the last measurement
-ended, and ends at the snapshot's cutoff, on the shop's clock. Each publication is scored on the part of the window in
-which it was live.
+ended, and ends at the snapshot's cutoff, on the shop's clock, or where the loaded invoices end. Each publication is
+scored on the part of the window in which it was live. What it answers beyond the window is not loaded yet.
 """
 
 import logging
@@ -24,7 +24,7 @@ from ncf_pipeline.model.lists.certainty import BINS
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import DriftReport, LivePeriod, PeriodPerformance
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,18 +58,23 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         logger.info("Live: no lists have been live yet, so there is nothing to measure.")
         return None
     start = max((report.bought_until for report in earlier), default=periods[0].answers_from)
-    if snapshot.cutoff - start < SHORTEST:
-        logger.info("Live: less than a day has passed since %s, so the next retrain measures it.", start)
+    # A purchase that is loaded after its window was measured would never count, so no window reaches beyond.
+    end = min(snapshot.cutoff, newest_cutoff(settings))
+    if end - start < SHORTEST:
+        logger.info("Live: less than a day is loaded since %s, so the next retrain measures it.", start)
         return None
-    parts = [part for period in periods if (part := _part_of(period, start, snapshot.cutoff)) is not None]
+    parts = [part for period in periods if (part := _part_of(period, start, end)) is not None]
+    if not parts:
+        logger.info("Live: no lists answer what was bought from %s to %s.", start, end)
+        return None
     measured = _measure(settings, snapshot, parts)
     last = parts[-1].period
-    figures = _figures(settings, snapshot, earlier, last, start, measured.scores)
+    figures = _figures(settings, snapshot, earlier, last, (start, end), measured.scores)
     report = DriftReport(
         snapshot_id=snapshot.snapshot_id,
         period=last.period,
         bought_from=start,
-        bought_until=snapshot.cutoff,
+        bought_until=end,
         figures=figures.as_dict(),
         findings=tuple(findings(figures)),
     )
@@ -158,7 +163,7 @@ def _figures(
     snapshot: Snapshot,
     earlier: Sequence[DriftReport],
     last: LivePeriod,
-    start: datetime,
+    window: tuple[datetime, datetime],
     scored: Sequence[LiveScores],
 ) -> DriftFigures:
     precision = {}
@@ -167,7 +172,8 @@ def _figures(
         if of_question:
             precision[question] = _precision(pooled(of_question), settings.k)
     slices = len(scored) // len(QUESTIONS)
-    length = (snapshot.cutoff - start) / max(slices, 1)
+    start, end = window
+    length = (end - start) / max(slices, 1)
     return DriftFigures(
         thresholds=settings.of_prefix("drift", DriftThresholds),
         publication=last.number,
@@ -179,7 +185,7 @@ def _figures(
             snapshot.interactions,
             learned_until=min(registry.model_version(settings, last.version).cutoff, last.as_of),
             start=start,
-            end=snapshot.cutoff,
+            end=end,
             days=settings.holdout_days,
         ),
         certainty=_certainty(settings, earlier, last),

@@ -1,8 +1,8 @@
 """Which lists were live when, and how they performed: `ml.live_period`, `ml.live_performance`, `ml.drift_report`.
 
 There are two clocks. Wall-clock time says when a publication was live. The shop's clock, by which purchases are dated,
-says which lists a purchase answers. If past days are replayed, the two are years apart. Migration 0009 says when a
-period begins on each.
+says which lists a purchase answers. If past days are replayed, the two are years apart. Migration 0016 decides, when a
+period begins, which clock says what it answers.
 
 Every function here raises SettingsError if no database is set and the embedded one does not run, and DatabaseError if
 Postgres cannot be reached or refuses.
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.registry.snapshots import loaded_until
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import execute, read_records, read_rows, transaction, write
 from ncf_pipeline.storage.files import store_errors
@@ -42,6 +43,8 @@ class LivePeriod:
         answers_from: on the shop's clock: the first instant whose purchases these lists answer.
         experiment: number of the experiment for whose groups the lists were made, if there was one.
         answers_until: on the shop's clock: the first instant that they no longer answer; None while they are live.
+        clock: `wall` if the shop trades in real time: the lists answer what was bought while they were live, loaded or
+            not. `invoices` if past days are replayed.
     """
 
     period: int
@@ -55,11 +58,91 @@ class LivePeriod:
     answers_from: datetime
     experiment: int | None
     answers_until: datetime | None
+    clock: str
 
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
-    """All live periods, oldest first; each begins where the one before it ends."""
+    """All live periods, oldest first. No purchase is answered by two of them, and some by none."""
     return read_records(settings, LivePeriod, "live_periods")
+
+
+@dataclass(frozen=True)
+class KnownOf:
+    """How much of what a period answers is known; all instants on the shop's clock.
+
+    Attributes:
+        number: of the publication.
+        version: of the model that made the lists.
+        began_by: `publication` or `flip`.
+        began_at: in wall-clock time.
+        ended_at: in wall-clock time; None while it is live.
+        clock: `wall` or `invoices`, as of `LivePeriod`.
+        answers_from: the first instant whose purchases these lists answer.
+        answers_until: the first instant that they no longer answer; None while they are live.
+        measured_until: purchases before it are in `ml.live_performance`; None if none of the period's are.
+        not_loaded_from: purchases from it on are unknown, because they are not loaded yet; None if all are loaded.
+    """
+
+    number: int
+    version: int
+    began_by: str
+    began_at: datetime
+    ended_at: datetime | None
+    clock: str
+    answers_from: datetime
+    answers_until: datetime | None
+    measured_until: datetime | None
+    not_loaded_from: datetime | None
+
+    @property
+    def answers_nothing(self) -> bool:
+        """Whether the next lists took over before these answered anything."""
+        return self.answers_until is not None and self.answers_until <= self.answers_from
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in vars(self).items()}
+
+
+def known_of(period: LivePeriod, *, measured_until: datetime | None, loaded_until: datetime | None) -> KnownOf:
+    """How much is known of a period. Pure.
+
+    Args:
+        period: which one.
+        measured_until: end of the last measured window; None before the first.
+        loaded_until: the instant just after the newest invoice; None if there are none.
+    """
+    start, end = period.answers_from, period.answers_until
+    measured = min(filter(None, (measured_until, end))) if measured_until is not None else start
+    missing = max(start, loaded_until) if loaded_until is not None else start
+    return KnownOf(
+        number=period.number,
+        version=period.version,
+        began_by=period.began_by,
+        began_at=period.began_at,
+        ended_at=period.ended_at,
+        clock=period.clock,
+        answers_from=start,
+        answers_until=end,
+        measured_until=measured if measured > start else None,
+        not_loaded_from=missing if end is None or missing < end else None,
+    )
+
+
+def known_periods(settings: Settings, version: int | None = None) -> list[KnownOf]:
+    """How much is known of each period, oldest first.
+
+    Args:
+        settings: whose registry.
+        version: returns only this version's periods; all if None.
+    """
+    measured = max((report.bought_until for report in drift_reports(settings)), default=None)
+    loaded = loaded_until(settings)
+    return [
+        known_of(period, measured_until=measured, loaded_until=loaded)
+        for period in live_periods(settings)
+        if version is None or period.version == version
+    ]
 
 
 def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
@@ -93,7 +176,7 @@ def record_flip(settings: Settings, number: int) -> None:
     Raises:
         DatabaseError: there is no such publication.
     """
-    write(settings, "record_flip", number=number)
+    write(settings, "record_flip", number=number, timezone=settings.shop_timezone)
 
 
 def record_certainty(settings: Settings, number: int, counts: Sequence[int] | None) -> None:

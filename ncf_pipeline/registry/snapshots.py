@@ -77,11 +77,16 @@ def newest_cutoff(settings: Settings) -> datetime:
     Raises:
         InputError: there are no invoices yet.
     """
-    (row,) = read_rows(settings, "newest_invoice")
-    if row.newest is None:
+    newest = loaded_until(settings)
+    if newest is None:
         raise InputError("There are no invoices yet: load some with `ncf-pipeline ingest FILE`.")
-    after: datetime = row.newest.replace(microsecond=0) + timedelta(seconds=1)
-    return after
+    return newest
+
+
+def loaded_until(settings: Settings) -> datetime | None:
+    """The instant just after the newest invoice line; None if there are none."""
+    (row,) = read_rows(settings, "newest_invoice")
+    return None if row.newest is None else row.newest.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:

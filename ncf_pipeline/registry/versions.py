@@ -466,7 +466,8 @@ def record_publication(settings: Settings, publication: Publication) -> None:
         InputError: the publication was never opened.
     """
     number = publication.number
-    if not read_rows(settings, "record_publication", number=number, published_at=publication.published_at):
+    published_at, timezone = publication.published_at, settings.shop_timezone
+    if not read_rows(settings, "record_publication", number=number, published_at=published_at, timezone=timezone):
         raise InputError(f"Publication {number} is not in the registry: open it first.")
 
 

@@ -9,7 +9,7 @@ from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.live_periods import PublicationPerformance
+from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
 from ncf_pipeline.registry.versions import ModelEvent, ModelVersion, StoredDecision
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_records, read_rows
@@ -27,6 +27,7 @@ class RetrainSummary:
         decision: the gate's; None before the gate has decided.
         events: each change of its state, oldest first.
         live: how its lists performed while they were live, for each publication, window, recommender and question.
+        periods: in which its lists were live, and how much of what was bought then is known.
     """
 
     model: ModelVersion
@@ -35,6 +36,7 @@ class RetrainSummary:
     decision: StoredDecision | None
     events: tuple[ModelEvent, ...]
     live: tuple[PublicationPerformance, ...]
+    periods: tuple[KnownOf, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints; instants as ISO 8601 text."""
@@ -58,6 +60,7 @@ class RetrainSummary:
             "decision": self.decision.as_dict() if self.decision else None,
             "events": [event.as_dict() for event in self.events],
             "live": [row.as_dict() for row in self.live],
+            "live_periods": [period.as_dict() for period in self.periods],
         }
         return _with_text(summary)
 
@@ -83,6 +86,7 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
         decision=registry.gate_decision(settings, model.version),
         events=tuple(registry.model_events(settings, model.version)),
         live=tuple(live_periods.performance(settings, model.version)),
+        periods=tuple(live_periods.known_periods(settings, model.version)),
     )
 
 

@@ -1,3 +1,6 @@
+-- A trigger begins the live period, in this time zone.
+select set_config('ncf.shop_timezone', %(timezone)s, true);
+
 update ml.publication
 set
     state = 'published',

@@ -53,6 +53,7 @@ _templates.env.filters.update(
     label=label,
     instant=instant,
     day=lambda at: f"{at:%-d %b %Y}",
+    minute=lambda at: f"{at:%-d %b %H:%M}",
     ago=lambda then, at: duration(at - then),
 )
 

@@ -119,7 +119,7 @@ def retrains(settings: Settings) -> Mapping[str, Any]:
 
 def live(settings: Settings) -> Mapping[str, Any]:
     """How the served lists performed, beside personal frequency on the same purchases; and what has drifted."""
-    reports = live_periods.drift_reports(settings)[-MOST:]
+    reports, known = live_periods.drift_reports(settings)[-MOST:], live_periods.known_periods(settings)
     windows = [
         Window(question, report.bought_from, report.bought_until, report.figures["publication"], precision)
         for report in reports
@@ -129,6 +129,7 @@ def live(settings: Settings) -> Mapping[str, Any]:
         "charts": [_chart_of_windows(question, answers) for question, answers in _by_question(windows)],
         "rows": windows[::-1],
         "drift": reports[-1].findings if reports else (),
+        "periods": [period for period in known if not period.answers_nothing][-MOST:][::-1],
     }
 
 

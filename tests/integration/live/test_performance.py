@@ -2,21 +2,25 @@
 
 import json
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.cli import app
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.live.performance import live_performance, message
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.registry import live_periods
+from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.storage.database import transaction
@@ -175,3 +179,70 @@ def test_drift_is_reported_in_words_a_calm_week_is_not_and_missing_lists_stop_no
     report = live_performance(settings, take_snapshot(settings))
     assert report.figures["precision"] == {}
     assert len(live_rows(settings)) == measured
+
+
+def publish_at(settings, version, number, lists, as_of, instant):
+    """Makes publication `number` live at an instant; `lists` are for_you by customer."""
+    rows = [("customer", str(customer), "for_you", codes) for customer, codes in lists.items()]
+    file = settings.home / f"p{number}.parquet"
+    pd.DataFrame(rows, columns=[*Lists.ALL]).to_parquet(file)
+    entry = Publication(number, version, as_of, file.as_uri(), len(rows), 0, instant)
+    registry.open_publication(settings, entry)
+    registry.record_publication(settings, entry)
+
+
+def test_a_day_loaded_after_the_rollback_is_credited_to_the_lists_that_were_live(settings, promoted, monkeypatch):
+    """In real time: bad lists were live on Wednesday from 08:00 to 18:00, and Wednesday is loaded on Thursday."""
+    wednesday = datetime(2026, 11, 25)
+
+    def hour(number):
+        return wednesday.replace(tzinfo=UTC) + timedelta(hours=number)
+
+    def load(customer, code, instant):
+        line = (f"{instant:%m%d%H%M}{customer}", 1, code, "A", 1, instant, 1.5, customer, "France", 1)
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            cursor.execute("insert into retail.invoice_line values %s", (line,))
+
+    customers, good = range(1, 7), [f"G{number}" for number in range(K)]
+    for day in range(40):
+        for customer in customers:
+            load(customer, good[(day + customer) % K], wednesday - timedelta(days=day, hours=2))
+    version = promoted(take_snapshot(settings), "first")
+    as_of = newest_cutoff(settings)
+    lists = dict.fromkeys(customers, good)
+    publish_at(settings, version, 1, lists, as_of, hour(2))
+    publish_at(settings, version, 2, dict.fromkeys(customers, ["BAD"] * K), as_of, hour(8))
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select ml.begin_live_period(1, 'flip', %s)", (hour(18),))
+    # Nothing of Wednesday is loaded, so there is nothing to measure, and that is shown.
+    assert live_performance(settings, take_snapshot(settings)) is None
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    shown = CliRunner().invoke(app, ["models", "show", str(version), "--json"])
+    missing = [entry["not_loaded_from"] for entry in json.loads(shown.stdout)["live_periods"]]
+    assert missing == ["2026-11-25T02:00:00", "2026-11-25T08:00:00", "2026-11-25T18:00:00"]
+
+    for customer in customers:
+        for at in (1, 5, 9, 17, 20):  # of the hour before p1, nothing counts
+            load(customer, good[0], wednesday + timedelta(hours=at, minutes=customer))
+    publish_at(settings, version, 3, lists, newest_cutoff(settings), hour(26))
+    load(1, good[0], wednesday + timedelta(hours=28))
+    report = live_performance(settings, take_snapshot(settings))
+    found = [(row.number, row.bought_from, row.bought_until, row.precision_at_k) for row in live_rows(settings)]
+    at = [wednesday + timedelta(hours=number) for number in (2, 8, 18, 26, 28)]
+    assert found == [
+        (1, at[0], at[1], pytest.approx(1 / K)),
+        (2, at[1], at[2], 0.0),
+        (1, at[2], at[3], pytest.approx(1 / K)),
+        (3, at[3], at[4] + timedelta(seconds=1), pytest.approx(1 / K)),
+    ]
+    assert report.bought_until == newest_cutoff(settings)
+    known = live_periods.known_periods(settings)
+    assert [entry.not_loaded_from for entry in known] == [None, None, None, newest_cutoff(settings)]
+
+
+def test_a_window_ends_where_the_loaded_invoices_end(settings, shop):
+    end = shop.week()
+    report = live_performance(settings, take_snapshot(settings, end + timedelta(days=30)))
+    assert report.bought_until == end
+    assert report.figures["days_of_a_slice"] == pytest.approx((end - report.bought_from) / timedelta(days=1))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.evaluation.scores import Scores
-from ncf_pipeline.registry.live_periods import PublicationPerformance
+from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
 from ncf_pipeline.registry.versions import ModelVersion
 
 CANDIDATE = Scores(
@@ -96,3 +96,29 @@ def test_live_performance_fits_and_nothing_wraps(terminal):
     text = terminal(80, lambda: tables.live_table(rows))
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert "p000014 12-02 to 12-09 1,547 7 12 0.3352 0.2852 +0.0500" in " ".join(text.split())
+
+
+def test_when_lists_were_live_fits_and_says_what_is_not_loaded_yet(terminal):
+    noon = datetime(2026, 11, 25, 12)
+    of = {"version": 1, "began_by": "publication", "began_at": noon, "ended_at": noon, "clock": "wall"}
+    hour = timedelta(hours=1)
+    periods = [
+        KnownOf(
+            number=1, answers_from=noon, answers_until=noon + hour, measured_until=noon + hour,
+            not_loaded_from=None, **of,
+        ),
+        KnownOf(
+            number=2, answers_from=noon + hour, answers_until=noon + 3 * hour, measured_until=noon + 1.5 * hour,
+            not_loaded_from=noon + 2 * hour, **of,
+        ),
+        KnownOf(
+            number=3, answers_from=noon + 3 * hour, answers_until=None, measured_until=None,
+            not_loaded_from=noon + 3 * hour, **of,
+        ),
+    ]  # fmt: skip
+    text = terminal(80, lambda: tables.periods_table(periods))
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "p000001 11-25 12:00 11-25 13:00 all" in lines
+    assert "p000002 11-25 13:00 11-25 15:00 until 11-25 13:30 from 11-25 14:00" in lines
+    assert "p000003 11-25 15:00 now live nothing all" in lines
