@@ -22,7 +22,15 @@ from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.registry.snapshots import loaded_until
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import execute, read_records, read_rows, transaction, write
+from ncf_pipeline.storage.database import (
+    execute,
+    query_records,
+    query_rows,
+    read_records,
+    read_rows,
+    transaction,
+    write,
+)
 from ncf_pipeline.storage.files import store_errors
 from ncf_pipeline.storage.resources import query
 
@@ -136,13 +144,18 @@ def known_periods(settings: Settings, version: int | None = None) -> list[KnownO
         settings: whose registry.
         version: returns only this version's periods; all if None.
     """
-    measured = max((report.bought_until for report in drift_reports(settings)), default=None)
-    loaded = loaded_until(settings)
-    return [
-        known_of(period, measured_until=measured, loaded_until=loaded)
-        for period in live_periods(settings)
-        if version is None or period.version == version
-    ]
+    return [period for period in measured(settings)[1] if version is None or period.version == version]
+
+
+def measured(settings: Settings) -> tuple[list["DriftReport"], list[KnownOf]]:
+    """All drift reports and how much is known of each period, both oldest first, of one state of the registry."""
+    with transaction(settings) as connection:
+        reports = query_records(connection, DriftReport, "drift_reports")
+        (invoices,) = query_rows(connection, "newest_invoice")
+        periods = query_records(connection, LivePeriod, "live_periods")
+    until = max((report.bought_until for report in reports), default=None)
+    loaded = loaded_until(invoices.newest)
+    return reports, [known_of(period, measured_until=until, loaded_until=loaded) for period in periods]
 
 
 def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:

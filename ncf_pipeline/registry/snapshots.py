@@ -77,16 +77,16 @@ def newest_cutoff(settings: Settings) -> datetime:
     Raises:
         InputError: there are no invoices yet.
     """
-    newest = loaded_until(settings)
-    if newest is None:
-        raise InputError("There are no invoices yet: load some with `ncf-pipeline ingest FILE`.")
-    return newest
-
-
-def loaded_until(settings: Settings) -> datetime | None:
-    """The instant just after the newest invoice line; None if there are none."""
     (row,) = read_rows(settings, "newest_invoice")
-    return None if row.newest is None else row.newest.replace(microsecond=0) + timedelta(seconds=1)
+    after = loaded_until(row.newest)
+    if after is None:
+        raise InputError("There are no invoices yet: load some with `ncf-pipeline ingest FILE`.")
+    return after
+
+
+def loaded_until(newest: datetime | None) -> datetime | None:
+    """The instant just after the newest invoice line; None if there is none."""
+    return None if newest is None else newest.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:

@@ -119,7 +119,8 @@ def retrains(settings: Settings) -> Mapping[str, Any]:
 
 def live(settings: Settings) -> Mapping[str, Any]:
     """How the served lists performed, beside personal frequency on the same purchases; and what has drifted."""
-    reports, known = live_periods.drift_reports(settings)[-MOST:], live_periods.known_periods(settings)
+    every_report, known = live_periods.measured(settings)
+    reports = every_report[-MOST:]
     windows = [
         Window(question, report.bought_from, report.bought_until, report.figures["publication"], precision)
         for report in reports
