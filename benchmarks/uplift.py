@@ -7,7 +7,8 @@ experiment has a new salt, so other customers in its groups. It either changes n
 the treated group. Every experiment has weekly looks, by the functions that `experiment report` uses. The table shows
 how often the results are true, with the Monte Carlo error of each rate.
 
-Exits with 1 if a rate misses its bound by more than that error.
+Exits with 1 if a rate misses its bound by more than that error. `uplift_grid.py` does the same with made-up customers,
+in groups of many sizes.
 """
 
 import argparse
@@ -26,14 +27,24 @@ import pandas as pd
 from gate_drill import day_files
 from statsmodels.stats.proportion import proportion_confint
 
-from ncf_pipeline.experiments.analysis import FEWEST_BUYERS, UNLIKELY
+from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.assignment import chosen
-from ncf_pipeline.experiments.inference import ONE_LOOK, compare, sample_ratio
+from ncf_pipeline.experiments.inference import ONE_LOOK, REDRAWS, Redrawn, compare, margin_of, redraw, sample_ratio
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Observations, Sample, observe
-from ncf_pipeline.experiments.power import FEWEST_WEEKS, chance_within, entered_at, past_curves, tau_for, weeks_needed
+from ncf_pipeline.experiments.power import (
+    FEWEST_BUYERS,
+    FEWEST_WEEKS,
+    Looking,
+    chance_within,
+    entered_at,
+    past_curves,
+    tau_for,
+    weeks_needed,
+)
 from ncf_pipeline.experiments.purchases import Orders, orders_of
+from ncf_pipeline.experiments.redraws import estimates
 from ncf_pipeline.experiments.sales import customers_lines
-from ncf_pipeline.experiments.sequential import margin
+from ncf_pipeline.experiments.sequential import ALPHA, margin
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.registry.snapshots import newest_cutoff
@@ -44,6 +55,7 @@ OUTLIER = 168_469.60  # one order of the real shop, in its currency
 SHARE, POWER = 0.5, 0.8
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -86,25 +98,37 @@ def with_outlier(sample: Sample, customer: int) -> Sample:
     return Sample(np.append(sample.customer, customer), np.append(sample.value, OUTLIER))
 
 
-def simulate(
-    looks: Sequence[Observations],
-    weeks: Sequence[int],
-    options: argparse.Namespace,
-    effect: float,
-    share: float = SHARE,
-) -> Estimates:
+def assigned(ids: IntArray, options: argparse.Namespace) -> Mask:
+    """(experiments, n) whether each customer is treated, by the hash that experiments use."""
+    masks = [
+        ~chosen(f"simulated {options.seed} {number}", SHARE, ids.tolist()) for number in range(options.experiments)
+    ]
+    return np.array(masks)
+
+
+def simulate(looks: Sequence[Observations], weeks: Sequence[int], treated: Mask) -> Estimates:
+    """Simulates experiments that change nothing, each with weekly looks."""
+    value, error, enough = [], [], []
+    for week, look in zip(weeks, looks, strict=True):
+        masks, sample = at(look, looks[-1], treated), look.samples[MEASURE.name]
+        drawn = estimates(sample, look.past, MEASURE.quantile, masks)
+        value.append(drawn.log_ratio)
+        error.append(drawn.log_ratio_error)
+        bought = np.zeros(len(look.customers), np.bool_)
+        bought[sample.customer[sample.value > 0]] = True
+        buyers = np.minimum((masks & bought).sum(axis=1), (~masks & bought).sum(axis=1))
+        enough.append((buyers >= FEWEST_BUYERS) & (week >= FEWEST_WEEKS))
+    return Estimates(np.array(value).T, np.array(error).T, np.array(enough).T)
+
+
+def planted_in(looks: Sequence[Observations], weeks: Sequence[int], treated: Mask, effect: float) -> Estimates:
     """Simulates experiments with this effect, each with weekly looks."""
-    shape = (options.experiments, len(looks))
+    shape, ids = (len(treated), len(looks)), looks[-1].customers
     value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
-    ids = looks[-1].customers
-    for number in range(options.experiments):
-        everybody = ~chosen(f"simulated {options.seed} {number}", share, ids.tolist())
+    for number, everybody in enumerate(treated):
         for place, look in enumerate(looks):
-            treated = everybody[np.searchsorted(ids, look.customers)]
-            sample = look.samples[MEASURE.name]
-            comparison = compare(
-                planted(sample, treated, effect) if effect else sample, look.past, treated, MEASURE.quantile
-            )
+            mine = everybody[np.searchsorted(ids, look.customers)]
+            comparison = compare(planted(look.samples[MEASURE.name], mine, effect), look.past, mine, MEASURE.quantile)
             if comparison is None:
                 continue
             value[number, place], error[number, place] = comparison.log_ratio.value, comparison.log_ratio.standard_error
@@ -113,34 +137,70 @@ def simulate(
     return Estimates(value, error, enough)
 
 
-def other_measures(look: Observations, options: argparse.Namespace) -> tuple[dict[str, float], float]:
+def one_look(look: Observations, treated: Mask, effect: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Estimates, standard errors and margins, (experiments,) each, of one look at experiments with this effect.
+
+    Each has the margin that its own customers give, as `experiment report` computes it.
+    """
+    found = []
+    for mine in treated:
+        sample = planted(look.samples[MEASURE.name], mine, effect)
+        comparison = compare(sample, look.past, mine, MEASURE.quantile, redraws=REDRAWS)
+        assert comparison is not None
+        estimate = comparison.log_ratio
+        found.append((estimate.value, estimate.standard_error, margin_of(comparison.redrawn.log_ratio)))
+    value, error, margins = np.array(found).T
+    return value, error, margins
+
+
+def of_nothing(look: Observations, name: str, redraws: int = 20 * REDRAWS + 19) -> Redrawn:
+    """What gives margins if nothing changes: the same for all assignments to groups of these sizes.
+
+    There are more redraws than an experiment has, because all experiments share them.
+    """
+    n, measure = len(look.customers), MEASURES[name]
+    return redraw(look.samples[name], look.past, np.arange(n) >= round(SHARE * n), measure.quantile, redraws)
+
+
+def at(look: Observations, last: Observations, treated: Mask) -> Mask:
+    """The assignments of the customers of a look, from those of all customers."""
+    return treated[:, np.searchsorted(last.customers, look.customers)]
+
+
+def other_measures(look: Observations, treated: Mask) -> tuple[dict[str, float], float]:
     """How often each measure finds an effect that is not there, and how often there is a sample ratio mismatch."""
-    hits, alarms = dict.fromkeys(MEASURES, 0), 0
-    for number in range(options.experiments):
-        treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
-        alarms += sample_ratio(int((~treated).sum()), len(treated), SHARE) < UNLIKELY
-        for name, measure in MEASURES.items():
-            comparison = compare(look.samples[name], look.past, treated, measure.quantile)
-            hits[name] += (
-                comparison is not None
-                and abs(comparison.log_ratio.value) > ONE_LOOK * comparison.log_ratio.standard_error
-            )
-    return {name: count / options.experiments for name, count in hits.items()}, alarms / options.experiments
+    hits = {}
+    for name, measure in MEASURES.items():
+        drawn = estimates(look.samples[name], look.past, measure.quantile, treated)
+        off = np.abs(drawn.log_ratio / drawn.log_ratio_error)
+        hits[name] = float((off > margin_of(of_nothing(look, name).log_ratio)).mean())
+    alarms = [sample_ratio(int((~mine).sum()), len(mine), SHARE) < UNLIKELY for mine in treated]
+    return hits, float(np.mean(alarms))
 
 
-def signs(look: Observations, options: argparse.Namespace) -> FloatArray:
+def several_measures(look: Observations, treated: Mask) -> tuple[float, float]:
+    """How often any measure finds an effect that is not there: with, and without, the correction for several."""
+    corrected, uncorrected = np.zeros(len(treated), np.bool_), np.zeros(len(treated), np.bool_)
+    for name, measure in MEASURES.items():
+        drawn, redrawn = estimates(look.samples[name], look.past, measure.quantile, treated), of_nothing(look, name)
+        off = np.abs(drawn.log_ratio / drawn.log_ratio_error)
+        corrected |= off > margin_of(redrawn.log_ratio, ALPHA / len(MEASURES))
+        uncorrected |= off > margin_of(redrawn.log_ratio)
+    return float(corrected.mean()), float(uncorrected.mean())
+
+
+def signs(look: Observations, treated: Mask, effect: float) -> FloatArray:
     """How often one huge order of a control customer turns the sign of the estimate.
 
     Returns:
         (3,) rates: among significant estimates; among all estimates; among all estimates without Winsorizing.
     """
     turned, significant = np.zeros(3, np.float64), 0
-    for number in range(options.experiments):
-        treated = ~chosen(f"simulated {options.seed} {number}", SHARE, look.customers.tolist())
-        sample = planted(look.samples[MEASURE.name], treated, options.effect)
-        spoilt = with_outlier(sample, int(np.flatnonzero(~treated)[number % int((~treated).sum())]))
+    for number, mine in enumerate(treated):
+        sample = planted(look.samples[MEASURE.name], mine, effect)
+        spoilt = with_outlier(sample, int(np.flatnonzero(~mine)[number % int((~mine).sum())]))
         for place, quantile in ((1, MEASURE.quantile), (2, 1.0)):
-            plain, with_order = (compare(each, look.past, treated, quantile) for each in (sample, spoilt))
+            plain, with_order = (compare(each, look.past, mine, quantile) for each in (sample, spoilt))
             assert plain is not None
             assert with_order is not None
             before, after = plain.log_ratio, with_order.log_ratio
@@ -148,7 +208,7 @@ def signs(look: Observations, options: argparse.Namespace) -> FloatArray:
             if place == 1 and abs(before.value) > ONE_LOOK * before.standard_error:
                 significant += 1
                 turned[0] += (before.value > 0) != (after.value > 0)
-    return turned / np.array([max(significant, 1), options.experiments, options.experiments], np.float64)
+    return turned / np.array([max(significant, 1), len(treated), len(treated)], np.float64)
 
 
 class Rates:
@@ -180,16 +240,16 @@ def planned(
     """The plan from the past before the start: the number of weeks, and the power."""
     curves = past_curves(orders, start, MEASURE)
     assert curves is not None
-    curve = curves.with_cuped
-    weeks = weeks_needed(curve, options.effect, share=SHARE, power=POWER, every_week=every_week)
+    curve, looking = curves.with_cuped, Looking(SHARE, POWER, every_week, draws=curves.draws(SHARE).with_cuped)
+    weeks = weeks_needed(curve, options.effect, looking)
     within = min(weeks or weeks_left, weeks_left)
-    return within, chance_within(curve, options.effect, within, share=SHARE, power=POWER, every_week=every_week)
+    return within, chance_within(curve, options.effect, within, looking)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of YYYY-MM-DD.csv.gz, or workbook; default: a synthetic shop")
-    parser.add_argument("--experiments", type=int, default=500, help="simulated experiments of each kind")
+    parser.add_argument("--experiments", type=int, default=1000, help="simulated experiments of each kind")
     parser.add_argument("--effect", type=float, default=0.12, help="by which orders of the treated are enlarged")
     parser.add_argument("--customers", type=int, default=2000, help="of the synthetic shop, like the next two")
     parser.add_argument("--products", type=int, default=300)
@@ -229,35 +289,44 @@ def main() -> None:
     )
     tau, truth, end = tau_for(options.effect, POWER), np.log1p(options.effect), once - 1
     rates = Rates(options.experiments)
-    nothing = simulate(looks, weeks, options, 0)
+    treated, twice_treated = (assigned(each[-1].customers, options) for each in (looks, larger_looks))
+    nothing = simulate(looks, weeks, treated)
     always = np.vectorize(lambda error: margin(error, tau))
+    at_end = np.abs(nothing.value[:, end] / nothing.error[:, end])
     rates.row(
         "A/A: one look at the planned end finds an effect",
-        (np.abs(nothing.value) > ONE_LOOK * nothing.error)[:, end].mean(),
+        (at_end > margin_of(of_nothing(looks[end], MEASURE.name).log_ratio)).mean(),
         most=0.05,
     )
-    rates.row("A/A: a look each week finds an effect", any_look(nothing, always(nothing.error), 0).mean(), most=0.05)
+    rates.row("(the same with the margin of large groups)", (at_end > ONE_LOOK).mean())
+    widened = np.array([of_nothing(look, MEASURE.name, REDRAWS).widened() for look in looks])
+    rates.row(
+        "A/A: a look each week finds an effect", any_look(nothing, widened * always(nothing.error), 0).mean(), most=0.05
+    )
     rates.row("(the same with an interval for one look)", any_look(nothing, ONE_LOOK, 0).mean())
-    hits, alarms = other_measures(looks[-1], options)
+    hits, alarms = other_measures(looks[-1], treated)
     for measure, rate in hits.items():
         rates.row(f"A/A: {MEASURES[measure].words}, one look at the last end", rate, most=0.05)
+    corrected, uncorrected = several_measures(looks[-1], treated)
+    rates.row("A/A: any of all five measures asked, one look at the last end", corrected, most=0.05)
+    rates.row("(the same without the correction for several)", uncorrected)
     rates.row("A/A: sample ratio mismatch", alarms, most=0.005)
-    grown = simulate(looks[:once], weeks, options, options.effect)
-    inside = np.abs(grown.value - truth) <= ONE_LOOK * grown.error
-    rates.row(f"{name}: inside the 95% interval at the planned end", inside[:, end].mean(), least=0.93)
-    significant = grown.value > ONE_LOOK * grown.error
-    rates.row(f"{name}: found by one look after {once} weeks", significant[:, end].mean(), least=chance_once)
-    grown = simulate(larger_looks, weeks, options, options.effect)
-    rates.row(
-        f"{name}: ever outside the always-valid interval", any_look(grown, always(grown.error), truth).mean(), most=0.05
+    value, error, margins = one_look(looks[end], at(looks[end], looks[-1], treated), options.effect)
+    inside = np.abs(value - truth) <= margins * error
+    rates.row(f"{name}: inside the 95% interval at the planned end", inside.mean(), least=0.95)
+    rates.row(f"{name}: found by one look after {once} weeks", (value > margins * error).mean(), least=chance_once)
+    grown = planted_in(larger_looks, weeks, twice_treated, options.effect)
+    margins = np.array([of_nothing(look, MEASURE.name, REDRAWS).widened() for look in larger_looks]) * always(
+        grown.error
     )
-    seen = ((grown.value > always(grown.error) * grown.error) & grown.enough).any(axis=1)
+    rates.row(f"{name}: ever outside the always-valid interval", any_look(grown, margins, truth).mean(), most=0.05)
+    seen = ((grown.value > margins * grown.error) & grown.enough).any(axis=1)
     rates.row(
         f"{name}: found within {weekly} weeks by a look each week, twice the customers",
         seen.mean(),
         least=chance_weekly,
     )
-    of_found, of_all, uncut = signs(looks[end], options)
+    of_found, of_all, uncut = signs(looks[end], at(looks[end], looks[-1], treated), options.effect)
     words = f"one order of {OUTLIER:,.2f} in control turns the sign of"
     rates.row(f"{name}: {words} an effect that was found", of_found, most=0.0)
     rates.row(f"{name}: {words} any estimate", of_all)

@@ -1,6 +1,7 @@
 """The commands `experiment`: plan, start, report, stop and list experiments on customers."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # it imports pandas and SciPy, which `--help` need not wait for
-    from ncf_pipeline.experiments.plan import Plan
+    from ncf_pipeline.experiments.plan import Plan, PlannedShare
     from ncf_pipeline.experiments.records import Experiment
 
 
@@ -42,7 +43,14 @@ experiment_app = typer.Typer(
 
 Effect = Annotated[float, typer.Option(min=0.001, max=3, help="Least effect worth finding: 0.05 for 5%.")]
 Power = Annotated[float, typer.Option(min=0.5, max=0.99, help="Chance of finding that effect.")]
-TheMetric = Annotated[Metric, typer.Option(help="Deciding measure.")]
+Metrics = Annotated[
+    list[Metric] | None,
+    typer.Option(
+        help="Measure to ask about; repeat it to ask about several. The first is the deciding one. "
+        "Default: average_order_value.",
+        show_default=False,
+    ),
+]
 Name = Annotated[str | None, typer.Argument(help="Name of the experiment. Default: the newest.")]
 
 
@@ -59,20 +67,23 @@ def plan(
         typer.Option(min=0.001, max=0.5, help="Share of the customers in the smaller group. Default: several."),
     ] = None,
     power: Power = 0.8,
-    metric: TheMetric = Metric.AVERAGE_ORDER_VALUE,
+    metric: Metrics = None,
     as_json: Json = False,
 ) -> None:
     """Show how many weeks, and what share of the customers, it takes to find an effect. Changes nothing."""
     from ncf_pipeline.experiments import stages
     from ncf_pipeline.experiments.sentences import plan_in_words
 
+    first, *also = _asked(metric)
     with serving(load_settings()) as settings:
-        made = stages.plan(settings, effect=effect, power=power, metric=str(metric), share=share)
+        made = stages.plan(settings, effect=effect, power=power, metric=first, share=share, also=also)
     if as_json:
         typer.echo(json.dumps(made.as_dict()))
         return
     console = Console()
-    console.print(_plan_table(made))
+    console.print(_plan_table(made, made.metric, made.shares))
+    for other in made.also:
+        console.print(_plan_table(made, other.metric, other.shares))
     for line in plan_in_words(made):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -90,7 +101,7 @@ def start(
     ] = None,
     weeks: Annotated[int | None, typer.Option(min=2, help="Ends after so many weeks. Default: no end.")] = None,
     decides: Annotated[Decides, typer.Option(help="Decide at any weekly look, or once, at the end.")] = Decides.WEEKLY,
-    metric: TheMetric = Metric.AVERAGE_ORDER_VALUE,
+    metric: Metrics = None,
     power: Power = 0.8,
     harm_bound: Annotated[
         float, typer.Option(min=0, max=1, help="How much worse off the share may be: 0.1 for 10%.")
@@ -108,6 +119,7 @@ def start(
 
     if decides is Decides.ONCE and weeks is None:
         raise typer.BadParameter("with --decides once, set --weeks: it says when the one look is.")
+    first, *also = _asked(metric)
     with serving(load_settings()) as settings:
         now = newest_cutoff(settings)
         design = Design(
@@ -119,7 +131,8 @@ def start(
             starts_at=now,
             minimum_effect=effect,
             power=power,
-            metric=str(metric),
+            metric=first,
+            also=tuple(also),
             decides="once" if decides is Decides.ONCE else "weekly",
             harm_bound=harm_bound,
             ends_on_harm=ends_on_harm,
@@ -175,9 +188,12 @@ def report(name: Name = None, as_json: Json = False) -> None:
     console.print(f"[bold]{look.name}[/bold]", highlight=False)
     console.print(look.sentence, soft_wrap=True, highlight=False, markup=False)
     table = Table("", "treated", "control", "in percent [95%, one look]", "[95%, always valid]")
+    several = experiment_report.head(look.results)[len(experiment_report.HEAD) :]
+    for name in several:
+        table.add_column(name)
     for result in look.results.measures:
-        words, treated, control, _, percent, always, *_ = experiment_report.cells(result)
-        table.add_row(words, treated, control, percent, always)
+        words, treated, control, _, percent, always, _, _, *together = experiment_report.cells(result)
+        table.add_row(words, treated, control, percent, always, *together)
     console.print(table, markup=False)
     if look.results.measures:
         words = "Percentages use CUPED: what the groups differed by before is subtracted. Large values are Winsorized."
@@ -215,6 +231,7 @@ def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
     design = entry.design
     return {
         **{name: getattr(design, name) for name in ("name", "kind", "hypothesis", "share", "metric", "decides")},
+        "also": list(design.also),
         "state": entry.state,
         "starts_at": design.starts_at.isoformat(),
         "ends_at": design.ends_at.isoformat() if design.ends_at is not None else None,
@@ -225,8 +242,9 @@ def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
     }
 
 
-def _plan_table(made: "Plan") -> Table:
-    table = Table(title=f"Weeks to find {made.effect:+.1%} with a power of {made.power:.0%}")
+def _plan_table(made: "Plan", metric: str, shares: Sequence["PlannedShare"]) -> Table:
+    of = f" of {metric}" if made.also else ""
+    table = Table(title=f"Weeks to find {made.effect:+.1%}{of} with a power of {made.power:.0%}")
     for name in (
         "share",
         "weekly looks",
@@ -239,7 +257,7 @@ def _plan_table(made: "Plan") -> Table:
     def weeks(number: int | None) -> str:
         return "-" if number is None else str(number)
 
-    for planned in made.shares:
+    for planned in shares:
         table.add_row(
             f"{planned.share:.1%}",
             weeks(planned.weekly.weeks),
@@ -259,6 +277,13 @@ def _publish(settings: Settings, *, quiet: bool) -> int | None:
 
 def _since(number: int | None) -> str:
     return f", from publication p{number:06d} on" if number is not None else ""
+
+
+def _asked(metrics: list[Metric] | None) -> list[str]:
+    names = [str(metric) for metric in metrics or [Metric.AVERAGE_ORDER_VALUE]]
+    if len(set(names)) < len(names):
+        raise typer.BadParameter("--metric names a measure twice: name each measure once.")
+    return names
 
 
 def _checked_name(name: str) -> str:

@@ -1,7 +1,5 @@
 """From orders to the results of a look: what the groups did, how sure that is, and what it decides. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import exp
 
@@ -10,7 +8,15 @@ import pandas as pd
 
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design, Groups
-from ncf_pipeline.experiments.inference import Comparison, Estimate, Mask, compare, sample_ratio
+from ncf_pipeline.experiments.inference import (
+    NO_ERROR,
+    REDRAWS,
+    Comparison,
+    Estimate,
+    compare,
+    margin_of,
+    sample_ratio,
+)
 from ncf_pipeline.experiments.measures import (
     AVERAGE_ORDER_VALUE,
     MEASURES,
@@ -18,7 +24,8 @@ from ncf_pipeline.experiments.measures import (
     Observations,
     observe,
 )
-from ncf_pipeline.experiments.power import FEWEST_WEEKS, more_weeks, past_curves, tau_for
+from ncf_pipeline.experiments.power import FEWEST_BUYERS, FEWEST_WEEKS, more_weeks, past_curves, tau_for
+from ncf_pipeline.experiments.redraws import Mask
 from ncf_pipeline.experiments.results import (
     MISMATCH,
     Group,
@@ -30,17 +37,14 @@ from ncf_pipeline.experiments.results import (
     Verdict,
     WeeklyEffect,
 )
-from ncf_pipeline.experiments.sequential import margin
-
-FEWEST_BUYERS = 30
-"""Nothing is decided before so many customers of each group have bought: means of fewer are not yet normal."""
+from ncf_pipeline.experiments.sequential import ALPHA, margin
 
 UNLIKELY = 0.001
 """A sample ratio with a smaller p-value is a mismatch."""
 
 _BINS = 24
 _PART_OF_A_WEEK = 0.1  # the newest look is shown apart from the last full week's if it is later than that
-_NO_ERROR = 1e-9  # standard error of a log ratio that is only rounding
+_WEEKLY_REDRAWS = 499  # for the margins of earlier looks, which are only drawn
 
 
 def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Results:
@@ -58,19 +62,25 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
     weeks = (until - design.starts_at) / timedelta(weeks=1)
     observed = observe(orders, entered_at, until)
     treated = _treated(design, observed)
-    tau = tau_for(design.minimum_effect, design.power)
-    compared = {name: _compared(observed, treated, name) for name in MEASURES}
-    by_week = _by_week(design, orders, entered_at, until, tau)
+    compared = {name: _compared(observed, treated, name, redraws=REDRAWS) for name in MEASURES}
+    by_week = _by_week(design, orders, entered_at, until, compared[design.metric])
     share = int((treated if design.share_is_treated else ~treated).sum())
     ratio = SampleRatio(design.share, share, len(treated), sample_ratio(share, len(treated), design.share))
-    decision = _decide(design, compared[design.metric], by_week, until, weeks, tau)
-    if ratio.p < UNLIKELY:
-        decision = _Decision(MISMATCH)
-    more = None
-    if decision.squared_errors:
+    decisions: dict[str, Verdict] = {
+        name: MISMATCH if ratio.p < UNLIKELY else _decide(design, compared[name], until, weeks) for name in design.asked
+    }
+    deciding, more = compared[design.metric], None
+    if decisions[design.metric] == "open" and design.decides == "weekly" and deciding is not None:
         curves = past_curves(orders, design.starts_at, MEASURES[design.metric])
-        past = curves.with_cuped if curves is not None else None
-        more = more_weeks(decision.squared_errors, design.minimum_effect, power=design.power, past=past)
+        errors = {effect.week: effect.squared_error for effect in by_week if effect.enough}
+        more = more_weeks(
+            errors or {weeks: deciding.log_ratio.standard_error**2},
+            design.minimum_effect,
+            power=design.power,
+            past=curves.with_cuped if curves is not None else None,
+            alpha=design.alpha,
+            widened=deciding.redrawn.widened(design.alpha),
+        )
     return Results(
         starts_at=design.starts_at,
         until=until,
@@ -78,13 +88,13 @@ def measure(design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: 
         groups=Groups(treated=_group(observed, treated), control=_group(observed, ~treated)),
         sample_ratio=ratio,
         measures=tuple(
-            _measure_result(observed, treated, name, comparison, tau)
+            _measure_result(design, observed, treated, name, comparison, decisions.get(name))
             for name, comparison in compared.items()
             if comparison is not None
         ),
         by_week=tuple(by_week),
         baskets=_order_values(observed, treated),
-        verdict=decision.verdict,
+        verdict=decisions[design.metric],
         more_weeks=more,
     )
 
@@ -97,23 +107,16 @@ def is_long_enough(weeks: float) -> bool:
     return round(weeks) >= FEWEST_WEEKS
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """A verdict; and, by week, squared errors from which to say how many more weeks it takes, if that can be said."""
-
-    verdict: Verdict
-    squared_errors: dict[float, float] = field(default_factory=dict)
-
-
 def _treated(design: Design, observed: Observations) -> Mask:
     in_share = chosen(design.salt, design.share, observed.customers.tolist())
     return in_share if design.share_is_treated else ~in_share
 
 
-def _compared(observed: Observations, treated: Mask, name: str, *, uncut: bool = False) -> Comparison | None:
-    if treated.sum() < 2 or (~treated).sum() < 2:
-        return None
-    return compare(observed.samples[name], observed.past, treated, 1.0 if uncut else MEASURES[name].quantile)
+def _compared(
+    observed: Observations, treated: Mask, name: str, *, redraws: int = 0, uncut: bool = False
+) -> Comparison | None:
+    quantile = 1.0 if uncut else MEASURES[name].quantile
+    return compare(observed.samples[name], observed.past, treated, quantile, redraws=redraws)
 
 
 def _enough(comparison: Comparison) -> bool:
@@ -122,14 +125,21 @@ def _enough(comparison: Comparison) -> bool:
 
 def _differs(estimate: Estimate) -> bool:
     # If all customers do the same, the standard error is only rounding.
-    return estimate.standard_error > _NO_ERROR
+    return estimate.standard_error > NO_ERROR
 
 
 def _measure_result(
-    observed: Observations, treated: Mask, name: str, comparison: Comparison, tau: float
+    design: Design,
+    observed: Observations,
+    treated: Mask,
+    name: str,
+    comparison: Comparison,
+    decision: Verdict | None,
 ) -> MeasureResult:
-    uncut = _compared(observed, treated, name, uncut=True)
-    low, high = comparison.difference.interval()
+    uncut, redrawn = _compared(observed, treated, name, uncut=True), comparison.redrawn
+    once = margin_of(redrawn.log_ratio)
+    low, high = comparison.difference.interval(margin_of(redrawn.difference))
+    several = decision is not None and bool(design.also)
     return MeasureResult(
         measure=name,
         words=MEASURES[name].words,
@@ -137,18 +147,19 @@ def _measure_result(
         treated=comparison.treated,
         control=comparison.control,
         difference=Interval(comparison.difference.value, low, high),
-        ratio=_relative(comparison.log_ratio),
-        always=_relative(comparison.log_ratio, tau),
-        plain=_relative(comparison.plain_log_ratio),
-        uncut=_relative(uncut.log_ratio) if uncut is not None else None,
+        ratio=_relative(comparison.log_ratio, once),
+        always=_relative(comparison.log_ratio, _always(design, comparison, ALPHA)),
+        plain=_relative(comparison.plain_log_ratio, margin_of(redrawn.plain_log_ratio)),
+        uncut=_relative(uncut.log_ratio, once) if uncut is not None else None,
         enough=_enough(comparison),
+        together=_relative(comparison.log_ratio, _deciding(design, comparison)) if several else None,
+        decision=decision if several else None,
     )
 
 
-def _relative(log_ratio: Estimate, tau: float | None = None) -> Interval:
-    """Treated over control, minus one; with the interval for one look, or, given a tau, the always-valid one."""
-    margins = (margin(log_ratio.standard_error, tau),) if tau is not None and _differs(log_ratio) else ()
-    low, high = log_ratio.interval(*margins)
+def _relative(log_ratio: Estimate, margin: float) -> Interval:
+    """Treated over control, minus one, with an interval of so many standard errors to each side."""
+    low, high = log_ratio.interval(margin)
     return Interval(_less_one(log_ratio.value), _less_one(low), _less_one(high))
 
 
@@ -156,8 +167,23 @@ def _less_one(log_ratio: float) -> float:
     return exp(min(log_ratio, 50.0)) - 1
 
 
+def _always(design: Design, comparison: Comparison, alpha: float) -> float:
+    """The margin of the always-valid interval, which is made for large groups, widened as that of one look is."""
+    if not _differs(comparison.log_ratio):
+        return margin_of(comparison.redrawn.log_ratio, alpha)
+    tau = tau_for(design.minimum_effect, design.power, alpha=alpha)
+    return margin(comparison.log_ratio.standard_error, tau, alpha=alpha) * comparison.redrawn.widened(alpha)
+
+
+def _deciding(design: Design, comparison: Comparison) -> float:
+    """The margin of the interval that decides about an asked measure."""
+    if design.decides == "once":
+        return margin_of(comparison.redrawn.log_ratio, design.alpha)
+    return _always(design, comparison, design.alpha)
+
+
 def _by_week(
-    design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: datetime, tau: float
+    design: Design, orders: pd.DataFrame, entered_at: pd.Series, until: datetime, newest: Comparison | None
 ) -> list[WeeklyEffect]:
     """The effect at each weekly look and at this one, with the returns that are known now."""
     effects = []
@@ -166,11 +192,13 @@ def _by_week(
     if weeks - int(weeks) > _PART_OF_A_WEEK:
         looks.append(weeks)
     for week in looks:
-        at = min(design.starts_at + timedelta(weeks=week), until)
-        observed = observe(orders, entered_at, at)
-        comparison = _compared(observed, _treated(design, observed), design.metric)
+        at, comparison = min(design.starts_at + timedelta(weeks=week), until), newest
+        if at < until:
+            observed = observe(orders, entered_at, at)
+            comparison = _compared(observed, _treated(design, observed), design.metric, redraws=_WEEKLY_REDRAWS)
         if comparison is not None and _differs(comparison.log_ratio):
-            once, always = _relative(comparison.log_ratio), _relative(comparison.log_ratio, tau)
+            once = _relative(comparison.log_ratio, margin_of(comparison.redrawn.log_ratio))
+            always = _relative(comparison.log_ratio, _always(design, comparison, ALPHA))
             effects.append(
                 WeeklyEffect(
                     week=round(week, 2),
@@ -186,27 +214,17 @@ def _by_week(
     return effects
 
 
-def _decide(
-    design: Design,
-    comparison: Comparison | None,
-    by_week: Sequence[WeeklyEffect],
-    until: datetime,
-    weeks: float,
-    tau: float,
-) -> _Decision:
+def _decide(design: Design, comparison: Comparison | None, until: datetime, weeks: float) -> Verdict:
+    """What this look decides about one measure."""
     if comparison is None or not _enough(comparison) or not is_long_enough(weeks):
-        return _Decision("early")
+        return "early"
     once = design.decides == "once"
     if once and (design.ends_at is None or until < design.ends_at):
-        return _Decision("open")
-    log_ratio = comparison.log_ratio
-    low, high = log_ratio.interval() if once else log_ratio.interval(margin(log_ratio.standard_error, tau))
+        return "open"
+    low, high = comparison.log_ratio.interval(_deciding(design, comparison))
     if low > 0 or high < 0:
-        return _Decision("more" if low > 0 else "less")
-    if once:
-        return _Decision("none")
-    errors = {effect.week: effect.squared_error for effect in by_week if effect.enough}
-    return _Decision("open", errors or {weeks: log_ratio.standard_error**2})
+        return "more" if low > 0 else "less"
+    return "none" if once else "open"
 
 
 def _group(observed: Observations, member: Mask) -> Group:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE
+from ncf_pipeline.experiments.sequential import ALPHA
 
 Kind = Literal["holdout", "challenger"]
 Decides = Literal["weekly", "once"]
@@ -50,6 +51,7 @@ class Design:
         ends_on_harm: whether the experiment ends by itself when the share is surely worse off than that.
         challenger: the version whose lists the share sees; None for a holdout.
         ends_at: first instant that no longer counts, on the shop's clock; None for no end.
+        also: other measures that are asked, each with a decision of its own.
     """
 
     name: str
@@ -66,6 +68,23 @@ class Design:
     ends_on_harm: bool = True
     challenger: int | None = None
     ends_at: datetime | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All measures that are asked, the deciding one first."""
+        return (self.metric, *self.also)
+
+    @property
+    def alpha(self) -> float:
+        """The chance that the interval of one asked measure misses the truth.
+
+        Together, all intervals miss it in at most 5 of 100 experiments, however the measures depend on each other:
+        Bonferroni's correction. Holm's would decide a little more often, but its intervals do not say what it decides
+        (Dmitrienko & D'Agostino 2013, "Traditional multiplicity adjustment methods in clinical trials", Statistics in
+        Medicine 32:29, section 3), and nobody could plan with it, because it depends on what the others show.
+        """
+        return ALPHA / len(self.asked)
 
     @property
     def share_is_treated(self) -> bool:

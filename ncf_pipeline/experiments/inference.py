@@ -10,33 +10,47 @@ for both groups, and such that a stated share of all values above 0 lies below t
 changes nothing. An effect in percent is estimated without bias; one cap in money for both groups would shrink it,
 because it would cap more of the better group. A mean Winsorized in this way solves an equation that contains the mean
 itself, so it is an M-estimate of scale, with the standard error of one (Huber & Ronchetti 2009, "Robust Statistics",
-sections 3.2 and 5.1).
+sections 3.2 and 5.1). It is the share of values above 0, times the mean of these. So a tenth more buyers count as a
+tenth more. A cap at a multiple of the mean of all values would rise with the number of buyers, and exaggerate the
+effect.
 
 CUPED: what customers did before the experiment predicts what they do in it, and does not depend on their group. The
 difference that it predicts between the groups is subtracted, which reduces the variance (Deng, Xu, Kohavi & Walker
 2013, "Improving the Sensitivity of Online Controlled Experiments by Utilizing Pre-Experiment Data", section 3, and
 appendix B for ratios).
+
+Small groups: with few customers, some of whom spend far more than others, an estimate is more than 1.96 standard errors
+from the truth in up to 10 of 100 experiments, and Student's t changes little. So the margin comes from the shop's
+own customers: they are assigned to two groups of these sizes anew, 999 times, and the margin is that which 5 of 100
+such assignments exceed. If lists change nothing, every assignment is as likely as the one that was drawn, so an effect
+is found in at most 5 of 100 experiments, whatever the sizes and however skewed the spending: it is a permutation test
+(Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero", section 3, for the count). What is compared is the
+estimate over its own standard error, so the interval also holds if the lists change who buys how much, not only the
+mean (Chung & Romano 2013, "Exact and asymptotically robust permutation tests", Annals of Statistics 41:2, section 2;
+Zhao & Ding 2021, "Covariate-adjusted Fisher randomization tests for the average treatment effect", Journal of
+Econometrics 225:2, section 4, with covariates). `make bench-uplift` compares the candidates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from ncf_pipeline.experiments.measures import FloatArray, Sample
+from ncf_pipeline.experiments.redraws import Estimates, Mask, estimates, redrawn
 from ncf_pipeline.experiments.sequential import ALPHA
 
-Mask = npt.NDArray[np.bool_]
-
 ONE_LOOK = float(stats.norm.ppf(1 - ALPHA / 2))
-"""Half the width of a 95% interval for one look, in standard errors: 1.96."""
+"""Half the width of a 95% interval for one look at large groups, in standard errors: 1.96."""
 
-_NEAR, _MOST_NEAR = 0.8, 0.4
-"""A cap is too low if the values above 0.8 of it, each counted as the cap, are more than 0.4 of the sum of all."""
+REDRAWS = 999
+"""Assignments drawn for a margin. One of 20, and one of 100, is then a whole number of them and the real one."""
 
-_ROUNDS = 100  # more than a Winsorized mean ever takes to converge
+LARGE = 5000
+"""From so many customers in the smaller group on, the margin is that of large groups: the two no longer differ."""
+
+NO_ERROR = 1e-9
+"""A standard error of a log ratio below this is only rounding: all customers do the same."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,51 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Redrawn:
+    """How far estimates are from 0 by chance, in their own standard errors: (redraws,) ascending, or empty."""
+
+    log_ratio: FloatArray = field(default_factory=lambda: np.empty(0))
+    difference: FloatArray = field(default_factory=lambda: np.empty(0))
+    plain_log_ratio: FloatArray = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, estimated: Estimates) -> "Redrawn":
+        """From estimates of assignments that change nothing."""
+        certain = (
+            (estimated.log_ratio, estimated.log_ratio_error),
+            (estimated.difference, estimated.difference_error),
+            (estimated.plain_log_ratio, estimated.plain_log_ratio_error),
+        )
+        return cls(*(np.sort(in_errors(value, error, estimated.log_ratio_error)) for value, error in certain))
+
+    def widened(self, alpha: float = ALPHA) -> float:
+        """By how much the margin of a log ratio is wider than that of large groups; at least 1."""
+        return max(1.0, margin_of(self.log_ratio, alpha) / margin_of(np.empty(0), alpha))
+
+
+def in_errors(value: FloatArray, error: FloatArray, log_ratio_error: FloatArray) -> FloatArray:
+    """Estimates in their standard errors, without sign; 0 if there is nothing to compare, or nobody differs."""
+    known = log_ratio_error > NO_ERROR
+    return np.abs(np.divide(value, error, out=np.zeros(len(value)), where=known))
+
+
+def margin_of(redrawn: FloatArray, alpha: float = ALPHA) -> float:
+    """Half the width of the interval for one look, in standard errors.
+
+    Args:
+        redrawn: a field of `Redrawn`; empty for large groups.
+        alpha: the chance that the interval misses the truth.
+
+    >>> round(margin_of(np.empty(0)), 2), margin_of(np.arange(1.0, 20.0))
+    (1.96, 19.0)
+    """
+    if len(redrawn) == 0:
+        return float(stats.norm.ppf(1 - alpha / 2))
+    place = int(np.ceil((len(redrawn) + 1) * (1 - alpha) - 1e-9))
+    return float(redrawn[place - 1]) if place <= len(redrawn) else float("inf")
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Treated against control by one measure.
 
@@ -68,6 +127,7 @@ class Comparison:
         plain_log_ratio: logarithm of treated over control, without CUPED.
         treated_buyers: treated customers with a value above 0.
         control_buyers: control customers with a value above 0.
+        redrawn: what other assignments of the same customers give, for margins.
     """
 
     treated: float
@@ -78,9 +138,10 @@ class Comparison:
     plain_log_ratio: Estimate
     treated_buyers: int
     control_buyers: int
+    redrawn: Redrawn = field(default_factory=Redrawn)
 
 
-def compare(sample: Sample, past: FloatArray, treated: Mask, quantile: float) -> Comparison | None:
+def compare(sample: Sample, past: FloatArray, treated: Mask, quantile: float, *, redraws: int = 0) -> Comparison | None:
     """Compares the treated group with the control group.
 
     Args:
@@ -88,68 +149,46 @@ def compare(sample: Sample, past: FloatArray, treated: Mask, quantile: float) ->
         past: (n, covariates) what customers did before.
         treated: (n,) whether a customer is in the treated group; all others are in the control group.
         quantile: at which values above 0 are Winsorized; 1 for not at all.
+        redraws: other assignments to draw for margins; none are drawn for large groups.
 
     Returns:
-        None if one of the groups has no value above 0.
+        None if one of the groups has no value above 0, or fewer than two customers.
     """
-    multiple = _multiple(sample.value, quantile)
-    up, down = (_group_mean(sample, member, multiple) for member in (treated, ~treated))
-    if up is None or down is None or up.mean <= 0 or down.mean <= 0:
+    of_one = estimates(sample, past, quantile, treated[None])
+    if np.isnan(of_one.log_ratio[0]):
         return None
-    # Columns: the difference, and the log ratio, whose derivative by a mean is one over that mean.
-    contributions = tuple(np.column_stack([each.contributions, each.contributions / each.mean]) for each in (up, down))
-    plain = np.array([up.mean - down.mean, np.log(up.mean / down.mean)])
-    pasts = (past[treated], past[~treated])
-    slopes = _slopes(contributions, pasts)
-    adjusted = plain - (pasts[0].mean(axis=0) - pasts[1].mean(axis=0)) @ slopes
-    residuals = tuple(
-        part - (before - before.mean(axis=0)) @ slopes for part, before in zip(contributions, pasts, strict=True)
-    )
-    difference, log_ratio = _estimates(adjusted, residuals)
-    plain_difference, plain_log_ratio = _estimates(plain, contributions)
     bought = np.zeros(len(treated), np.bool_)
     bought[sample.customer[sample.value > 0]] = True
     return Comparison(
-        treated=up.mean,
-        control=down.mean,
-        difference=difference,
-        log_ratio=log_ratio,
-        plain_difference=plain_difference,
-        plain_log_ratio=plain_log_ratio,
+        treated=float(of_one.treated[0]),
+        control=float(of_one.control[0]),
+        difference=Estimate(float(of_one.difference[0]), float(of_one.difference_error[0])),
+        log_ratio=Estimate(float(of_one.log_ratio[0]), float(of_one.log_ratio_error[0])),
+        plain_difference=Estimate(float(of_one.plain_difference[0]), float(of_one.plain_difference_error[0])),
+        plain_log_ratio=Estimate(float(of_one.plain_log_ratio[0]), float(of_one.plain_log_ratio_error[0])),
         treated_buyers=int((bought & treated).sum()),
         control_buyers=int((bought & ~treated).sum()),
+        redrawn=redraw(sample, past, treated, quantile, redraws),
     )
 
 
-@dataclass(frozen=True)
-class Variances:
-    """The variance over customers of their contribution to the logarithm of a measure.
-
-    For n customers, the squared standard error of a log ratio is `variance / n * (1 / share + 1 / (1 - share))`.
-    """
-
-    with_cuped: float
-    without_cuped: float
-
-
-def variances(sample: Sample, past: FloatArray, quantile: float) -> Variances | None:
-    """How much customers differ, as one group.
+def redraw(sample: Sample, past: FloatArray, treated: Mask, quantile: float, redraws: int) -> Redrawn:
+    """Assigns the customers anew, to groups of the same sizes.
 
     Args:
         sample: values of n customers, ascending, none below 0.
         past: (n, covariates) what customers did before.
+        treated: (n,) whether a customer is in the treated group.
         quantile: at which values above 0 are Winsorized; 1 for not at all.
+        redraws: how often; 0 for never.
 
     Returns:
-        None if no value is above 0, or if there are fewer than two customers.
+        Empty if the groups are large.
     """
-    everybody = np.ones(len(past), np.bool_)
-    group = _group_mean(sample, everybody, _multiple(sample.value, quantile))
-    if group is None or group.mean <= 0 or len(past) < 2:
-        return None
-    contributions = (group.contributions / group.mean)[:, None]
-    residuals = contributions - (past - past.mean(axis=0)) @ _slopes((contributions,), (past,))
-    return Variances(with_cuped=float(residuals.var(ddof=1)), without_cuped=float(contributions.var(ddof=1)))
+    if redraws == 0 or min(int(treated.sum()), int((~treated).sum())) >= LARGE:
+        return Redrawn()
+    drawn = [Redrawn.of(estimates(sample, past, quantile, masks)) for masks in redrawn(treated, redraws)]
+    return Redrawn(*(np.sort(np.concatenate([getattr(each, name) for each in drawn])) for name in vars(drawn[0])))
 
 
 def sample_ratio(chosen: int, of_all: int, share: float) -> float:
@@ -167,83 +206,3 @@ def sample_ratio(chosen: int, of_all: int, share: float) -> float:
     (1.0, 0.002)
     """
     return float(stats.binomtest(chosen, of_all, share).pvalue) if of_all else 1.0
-
-
-@dataclass(frozen=True)
-class _GroupMean:
-    """A group's Winsorized mean, and each customer's contribution to its error: (members,), with mean 0."""
-
-    mean: float
-    contributions: FloatArray
-
-
-def _group_mean(sample: Sample, member: Mask, multiple: float | None) -> _GroupMean | None:
-    inside = member[sample.customer]
-    value = sample.value[inside]
-    if len(value) == 0:
-        return None
-    mean, of_values = _mean(value, multiple)
-    of_customers = np.bincount(sample.customer[inside], of_values, len(member))[member]
-    return _GroupMean(mean, np.asarray(of_customers * (len(of_customers) / len(value)), np.float64))
-
-
-def _mean(value: FloatArray, multiple: float | None) -> tuple[float, FloatArray]:
-    """The mean of ascending values, those above 0 Winsorized; and what each value contributes to its error.
-
-    It is the share of values above 0, times the mean of these. So a tenth more buyers count as a tenth more. A cap at a
-    multiple of the mean of all values would rise with the number of buyers, and exaggerate the effect.
-    """
-    zeros = int(np.searchsorted(value, 0, side="right"))
-    share = 1 - zeros / len(value)
-    if share == 0:
-        return 0.0, np.zeros(len(value))
-    mean, part = _mean_above_zero(value[zeros:], multiple)
-    return share * mean, np.concatenate([np.full(zeros, -share * mean), part + (1 - share) * mean])
-
-
-def _mean_above_zero(value: FloatArray, multiple: float | None) -> tuple[float, FloatArray]:
-    """The mean of ascending values above 0, each capped at a multiple of that mean; and their contributions."""
-    mean = float(value.mean())
-    if multiple is None:
-        return mean, value - mean
-    sums = np.concatenate([[0.0], np.cumsum(value)])
-    for _ in range(_ROUNDS):
-        below = int(np.searchsorted(value, multiple * mean, side="right"))
-        before, mean = mean, float(sums[below] + multiple * mean * (len(value) - below)) / len(value)
-        if abs(mean - before) <= 1e-12 * before:
-            break
-    capped = np.minimum(value, multiple * mean)
-    # The cap rises with the mean: divide by the slope of the equation that the mean solves.
-    return mean, (capped - mean) / (1 - multiple * (len(value) - below) / len(value))
-
-
-def _multiple(value: FloatArray, quantile: float) -> float | None:
-    """The multiple of the mean at which ascending values are capped; None for no cap.
-
-    It puts the cap at the quantile of the values above 0, or higher. A group's cap follows the group's mean, and the
-    values near the cap follow the cap. If many values are near it, such as counts that are mostly alike, a small
-    difference between groups would amplify itself. So the cap is raised until few values are near it, or removed.
-    """
-    positive = value[np.searchsorted(value, 0, side="right") :]
-    n = len(positive)
-    if quantile >= 1 or n == 0:
-        return None
-    caps = np.unique(positive[int(np.ceil(quantile * n)) - 1 :])[:-1]  # the largest value as a cap would cap nothing
-    below = np.searchsorted(positive, caps, side="right")
-    multiples = caps * n / (np.concatenate([[0.0], np.cumsum(positive)])[below] + caps * (n - below))
-    near = n - np.searchsorted(positive, _NEAR * caps)
-    stable = np.flatnonzero(multiples * near <= _MOST_NEAR * n)
-    return float(multiples[stable[0]]) if len(stable) else None
-
-
-def _slopes(contributions: Sequence[FloatArray], pasts: Sequence[FloatArray]) -> FloatArray:
-    """(covariates, columns) of the regression, within groups, of customers' contributions on their past."""
-    centred = np.concatenate([past - past.mean(axis=0) for past in pasts])
-    slopes: FloatArray = np.linalg.lstsq(centred, np.concatenate(contributions), rcond=None)[0]
-    return slopes
-
-
-def _estimates(values: FloatArray, contributions: Sequence[FloatArray]) -> list[Estimate]:
-    """One estimate for each column; its squared standard error is the sum of both groups'."""
-    errors: list[float] = np.sqrt(sum(part.var(axis=0, ddof=1) / len(part) for part in contributions)).tolist()
-    return [Estimate(value, error) for value, error in zip(values.tolist(), errors, strict=True)]

@@ -1,12 +1,22 @@
 """The plan of an experiment: how many weeks, and what share of the customers, it takes to find an effect. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from ncf_pipeline.experiments.power import MOST_WEEKS, Curves, chance_within, smallest_effect, weeks_needed
+from ncf_pipeline.experiments.power import (
+    MOST_WEEKS,
+    Curve,
+    Curves,
+    Draws,
+    Looking,
+    chance_within,
+    smallest_effect,
+    weeks_needed,
+)
+from ncf_pipeline.experiments.sequential import ALPHA
 
 HALF_A_YEAR = 26  # weeks
 
@@ -38,6 +48,14 @@ class PlannedShare:
 
 
 @dataclass(frozen=True)
+class PlannedMeasure:
+    """What it takes to find the effect on another measure that is asked, by share of the customers."""
+
+    metric: str
+    shares: tuple[PlannedShare, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a shop's past says of an experiment.
 
@@ -50,6 +68,8 @@ class Plan:
         seen_weeks: length of that window.
         most_weeks: the longest experiment considered.
         shares: one for each share of the customers.
+        alpha: the chance that a measure's interval misses the truth: 0.05 over the number of asked measures.
+        also: the other measures that are asked.
     """
 
     effect: float
@@ -60,13 +80,29 @@ class Plan:
     seen_weeks: float
     most_weeks: int
     shares: tuple[PlannedShare, ...]
+    alpha: float = ALPHA
+    also: tuple[PlannedMeasure, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "until": self.until.isoformat(), "shares": [asdict(each) for each in self.shares]}
+        return {
+            **asdict(self),
+            "until": self.until.isoformat(),
+            "shares": [asdict(each) for each in self.shares],
+            "also": [{"metric": each.metric, "shares": [asdict(of) for of in each.shares]} for each in self.also],
+        }
 
 
-def plan(curves: Curves, *, effect: float, power: float, metric: str, until: datetime, shares: Sequence[float]) -> Plan:
+def plan(
+    curves: Curves,
+    *,
+    effect: float,
+    power: float,
+    metric: str,
+    until: datetime,
+    shares: Sequence[float],
+    also: Mapping[str, Curves] | None = None,
+) -> Plan:
     """Plans an experiment.
 
     Args:
@@ -76,8 +112,10 @@ def plan(curves: Curves, *, effect: float, power: float, metric: str, until: dat
         metric: the deciding measure.
         until: first instant of the past excluded.
         shares: of the customers in the smaller group, 0 to 0.5.
+        also: of the shop's past, by the name of each other measure that is asked.
     """
-    past = curves.with_cuped
+    past, others = curves.with_cuped, also or {}
+    alpha = ALPHA / (1 + len(others))
     return Plan(
         effect=effect,
         power=power,
@@ -86,23 +124,43 @@ def plan(curves: Curves, *, effect: float, power: float, metric: str, until: dat
         customers=past.customers,
         seen_weeks=past.seen_weeks,
         most_weeks=MOST_WEEKS,
-        shares=tuple(
-            PlannedShare(
-                share=share,
-                weekly=_needed(curves, effect, share=share, power=power, every_week=True),
-                once=_needed(curves, effect, share=share, power=power, every_week=False),
-            )
-            for share in shares
+        shares=_planned(curves, effect, shares, power=power, alpha=alpha),
+        alpha=alpha,
+        also=tuple(
+            PlannedMeasure(name, _planned(of_name, effect, shares, power=power, alpha=alpha))
+            for name, of_name in others.items()
         ),
     )
 
 
-def _needed(curves: Curves, effect: float, *, share: float, power: float, every_week: bool) -> Needed:
-    how: dict[str, Any] = {"share": share, "power": power, "every_week": every_week}
-    least = smallest_effect(curves.with_cuped, HALF_A_YEAR, **how)
+def _planned(
+    curves: Curves, effect: float, shares: Sequence[float], *, power: float, alpha: float
+) -> tuple[PlannedShare, ...]:
+    planned = []
+    for share in shares:
+        drawn = curves.draws(share)
+
+        def looking(draws: Draws | None, *, every_week: bool, share: float = share) -> Looking:
+            return Looking(share=share, power=power, every_week=every_week, alpha=alpha, draws=draws)
+
+        weekly, once = (
+            _needed(
+                (curves.with_cuped, looking(drawn.with_cuped, every_week=every_week)),
+                (curves.without_cuped, looking(drawn.without_cuped, every_week=every_week)),
+                effect,
+            )
+            for every_week in (True, False)
+        )
+        planned.append(PlannedShare(share=share, weekly=weekly, once=once))
+    return tuple(planned)
+
+
+def _needed(with_cuped: tuple[Curve, Looking], without_cuped: tuple[Curve, Looking], effect: float) -> Needed:
+    curve, looking = with_cuped
+    least = smallest_effect(curve, HALF_A_YEAR, looking)
     return Needed(
-        weeks=weeks_needed(curves.with_cuped, effect, **how),
-        weeks_without_cuped=weeks_needed(curves.without_cuped, effect, **how),
-        chance_in_half_a_year=chance_within(curves.with_cuped, effect, HALF_A_YEAR, **how),
+        weeks=weeks_needed(curve, effect, looking),
+        weeks_without_cuped=weeks_needed(without_cuped[0], effect, without_cuped[1]),
+        chance_in_half_a_year=chance_within(curve, effect, HALF_A_YEAR, looking),
         smallest_effect_in_half_a_year=least if isfinite(least) else None,
     )

@@ -89,7 +89,7 @@ def start(settings: Settings, design: Design, *, by: str) -> Experiment:
         if serving is not None and serving.version == version.version:
             raise InputError(f"{version.name} is the champion. Choose another version as the challenger.")
     # `read_rows` has a parameter `name` of its own.
-    parameters = {name: value for name, value in vars(design).items() if name != "name"}
+    parameters = {name: value for name, value in vars(design).items() if name != "name"} | {"also": list(design.also)}
     rows = read_rows(settings, "start_experiment", called=design.name, **parameters, by=by)
     if not rows:
         running_now = running(settings)
@@ -176,5 +176,6 @@ def reports(settings: Settings, number: int) -> list[Report]:
 
 def _experiment(row: Any) -> Experiment:
     columns = row._asdict()
+    columns["also"] = tuple(columns["also"])  # Postgres has lists
     design = Design(**{each.name: columns.pop(each.name) for each in fields(Design)})
     return Experiment(number=columns.pop("experiment"), design=design, **columns)

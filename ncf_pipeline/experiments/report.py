@@ -29,6 +29,9 @@ HEAD = (
     "not Winsorized",
 )
 
+TOGETHER = "[95%, all asked together]"
+"""A further column if several measures are asked."""
+
 CAPTIONS = {
     figures.EFFECT: "Effect by week, with its intervals",
     figures.BASKETS: "Orders by value",
@@ -106,7 +109,7 @@ def shown(entry: Experiment, report: Report) -> PageContent:
         sentence=report.sentence,
         verdict=results.verdict,
         facts=facts(replace(entry, design=design), results),
-        head=HEAD,
+        head=head(results),
         rows=[cells(result) for result in results.measures],
         notes=notes(results),
         attribution=attribution(design, results),
@@ -142,7 +145,7 @@ def render(entry: Experiment, results: Results, sentence: str) -> str:
             "",
             "## What the groups did",
             "",
-            *_table(results.measures),
+            *_table(results),
             "",
             *notes(results),
             "",
@@ -164,6 +167,14 @@ def facts(entry: Experiment, results: Results) -> list[str]:
         f"{design.share:.1%} of the customers see {design.seen_by_share}, all others see {design.seen_by_others}; "
         "guests are in no group",
         f"From {design.starts_at:%Y-%m-%d}, {end}; purchases before {results.until:%Y-%m-%d} are counted",
+        *(
+            [
+                f"{len(design.asked)} measures are asked: {', '.join(MEASURES[name].words for name in design.asked)}. "
+                f"Each has a decision of its own, by an interval at {1 - design.alpha:.1%}"
+            ]
+            if design.also
+            else []
+        ),
         f"The deciding measure is {MEASURES[design.metric].words}, "
         + ("at any weekly look" if design.decides == "weekly" else "at one look at the end")
         + f"; the least effect worth finding is {percent(design.minimum_effect)}, with a power of {design.power:.0%}",
@@ -192,7 +203,8 @@ def notes(results: Results) -> list[str]:
         "Returned pieces are subtracted. The unit is the customer. Effects use CUPED: what the groups already differed "
         "by before the experiment is subtracted. Large values are Winsorized; at least this share of the values above "
         f"0 lies below the cap: {quantiles or 'none'}. The interval for one look is valid if you look once, at a time "
-        "fixed in advance. The always-valid interval holds however often you look."
+        "fixed in advance. The always-valid interval holds however often you look. In small groups, both are as wide "
+        "as chance makes them when these customers are assigned to groups anew."
     ]
 
 
@@ -213,18 +225,25 @@ def attribution(design: Design, results: Results) -> str:
     )
 
 
-def _table(results: Sequence[MeasureResult]) -> list[str]:
-    if not results:
+def head(results: Results) -> tuple[str, ...]:
+    """The columns of the table: `HEAD`, and `TOGETHER` if several measures are asked."""
+    return HEAD + ((TOGETHER,) if any(result.together is not None for result in results.measures) else ())
+
+
+def _table(results: Results) -> list[str]:
+    if not results.measures:
         return ["Too little was bought to compare."]
+    columns = head(results)
+    rows = [cells(result) for result in results.measures]
     return [
-        f"| {' | '.join(HEAD)} |",
-        "| --- " * len(HEAD) + "|",
-        *("| " + " | ".join(cells(result)) + " |" for result in results),
+        f"| {' | '.join(columns)} |",
+        "| --- " * len(columns) + "|",
+        *("| " + " | ".join([*row, *[""] * (len(columns) - len(row))]) + " |" for row in rows),
     ]
 
 
 def cells(result: MeasureResult) -> list[str]:
-    """A measure's row, in the columns of `HEAD`."""
+    """A measure's row, in the columns of `head`."""
     difference = result.difference
     return [
         result.words,
@@ -235,6 +254,7 @@ def cells(result: MeasureResult) -> list[str]:
         _ends(result.always) if result.enough else "too few",
         _effect(result.plain),
         _effect(result.uncut) if result.uncut is not None else "",
+        *([_ends(result.together)] if result.together is not None else []),
     ]
 
 

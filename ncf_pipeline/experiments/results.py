@@ -22,6 +22,8 @@ so no number can be trusted.
 
 MISMATCH: Verdict = "mismatch"
 
+_OF_SEVERAL = ("together", "decision")  # keys that only experiments with several asked measures have
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -74,6 +76,9 @@ class MeasureResult:
         plain: relative effect without CUPED; interval for one look.
         uncut: relative effect without Winsorizing; None if that leaves nothing to compare.
         enough: whether enough customers bought, and differ, for a decision.
+        together: the same effect, if several measures are asked and this is one: the interval that decides; it is
+            wider, so that the intervals of all asked measures contain the truth together. Else None.
+        decision: what this look decides about this measure, if several are asked and this is one; else None.
     """
 
     measure: str
@@ -87,13 +92,23 @@ class MeasureResult:
     plain: Interval
     uncut: Interval | None
     enough: bool
+    together: Interval | None = None
+    decision: Verdict | None = None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "MeasureResult":
-        """Reads one element of `measures`."""
-        intervals = {name: Interval(**stored[name]) for name in ("difference", "ratio", "always", "plain")}
-        uncut = Interval(**stored["uncut"]) if stored["uncut"] is not None else None
-        return cls(**{**stored, **intervals, "uncut": uncut})
+        """Reads one element of `measures`; the last two keys may be missing."""
+        intervals = {
+            name: Interval(**stored[name])
+            for name in ("difference", "ratio", "always", "plain", "uncut", "together")
+            if stored.get(name) is not None
+        }
+        return cls(**{**stored, **intervals})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; without the last two keys if only one measure is asked."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value is not None or name not in _OF_SEVERAL}
 
 
 @dataclass(frozen=True)
@@ -294,7 +309,7 @@ class Results:
             "weeks": self.weeks,
             "groups": asdict(self.groups),
             "sample_ratio": asdict(self.sample_ratio),
-            "measures": [asdict(result) for result in self.measures],
+            "measures": [result.as_dict() for result in self.measures],
             "by_week": [asdict(effect) for effect in self.by_week],
             "baskets": self.baskets.as_dict(),
             "verdict": self.verdict,

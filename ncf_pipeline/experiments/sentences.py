@@ -1,10 +1,13 @@
 """The outcome of an experiment in one sentence, and a plan in a few."""
 
-from ncf_pipeline.experiments.analysis import FEWEST_BUYERS, UNLIKELY
+from collections.abc import Sequence
+
+from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.plan import Plan
-from ncf_pipeline.experiments.power import FEWEST_WEEKS, MOST_WEEKS
-from ncf_pipeline.experiments.results import Results
+from ncf_pipeline.experiments.measures import MEASURES
+from ncf_pipeline.experiments.plan import Plan, PlannedShare
+from ncf_pipeline.experiments.power import FEWEST_BUYERS, FEWEST_WEEKS, MOST_WEEKS
+from ncf_pipeline.experiments.results import MeasureResult, Results
 
 FOLDER = "experiments"
 """The folder of all reports in the artifact store."""
@@ -22,7 +25,33 @@ _SPENT = {
 
 
 def sentence(design: Design, results: Results) -> str:
-    """The outcome of a look at an experiment, in one sentence."""
+    """The outcome of a look at an experiment: a sentence, and one more if several measures are asked."""
+    return " ".join([_of_deciding(design, results), *_of_others(design, results)])
+
+
+def _of_others(design: Design, results: Results) -> list[str]:
+    """What the look decides about the measures that are asked besides the deciding one."""
+    asked = [result for result in results.measures if result.measure in design.also and result.together is not None]
+    said = [_of_other(result) for result in asked if result.decision in ("more", "less", "none", "open")]
+    if not said or (design.decides == "once" and results.verdict == "open"):
+        return []
+    return [
+        f"Of the other measures asked: {'; '.join(said)}. With {len(design.asked)} measures asked, the intervals are "
+        "wider: all of them together miss the truth in at most 5 of 100 experiments."
+    ]
+
+
+def _of_other(result: MeasureResult) -> str:
+    if result.decision not in ("more", "less"):
+        return f"no difference in {result.words} can be distinguished from chance"
+    interval = result.together or result.ratio
+    value = interval.value
+    words, more, less = _SPENT[result.measure]
+    said = words.format(percent=f"{abs(value):.1%}", more=more if value > 0 else less).removesuffix(" than")
+    return f"they {said} ({interval.low:+.1%} to {interval.high:+.1%})"
+
+
+def _of_deciding(design: Design, results: Results) -> str:
     ended, ratio, verdict = results.has_ended, results.sample_ratio, results.verdict
     over = f"over {results.customers:,} customers and {_weeks(results.weeks)}"
     if ratio.p < UNLIKELY:
@@ -37,7 +66,7 @@ def sentence(design: Design, results: Results) -> str:
         )
     if verdict in ("more", "less"):
         result = results.measure(design.metric)
-        interval = result.ratio if design.decides == "once" else result.always
+        interval = result.together or (result.ratio if design.decides == "once" else result.always)
         words, more, less = _SPENT[design.metric]
         value = result.ratio.value
         said = words.format(percent=f"{abs(value):.1%}", more=more if value > 0 else less)
@@ -84,31 +113,45 @@ def _weeks(weeks: float) -> str:
 
 def plan_in_words(plan: Plan) -> list[str]:
     """What a plan means: a line for each way of deciding, and one for what it is based on."""
+    lines = []
+    if plan.also:
+        lines.append(
+            f"{1 + len(plan.also)} measures are asked, so each has an interval at {1 - plan.alpha:.1%}, and all hold "
+            "together at 95%."
+        )
+    lines += _needed_in_words(plan, plan.shares, f"{MEASURES[plan.metric].words}: " if plan.also else "")
+    for other in plan.also:
+        lines += _needed_in_words(plan, other.shares, f"{MEASURES[other.metric].words}: ")
+    lines.append(
+        f"Based on {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past. Effects are estimated "
+        "with CUPED."
+    )
+    return lines
+
+
+def _needed_in_words(plan: Plan, shares: Sequence[PlannedShare], measure: str) -> list[str]:
     effect, power = f"{plan.effect:+.1%}", f"{plan.power:.0%}"
-    largest = max(plan.shares, key=lambda planned: planned.share)
-    weekly = [(planned.share, planned.weekly) for planned in plan.shares]
-    once = [(planned.share, planned.once) for planned in plan.shares]
+    largest = max(shares, key=lambda planned: planned.share)
+    weekly = [(planned.share, planned.weekly) for planned in shares]
+    once = [(planned.share, planned.once) for planned in shares]
     ways = (
         ("weekly looks", weekly, largest.weekly),
         ("one look at the end", once, largest.once),
     )
     lines = []
     for words, needed_by_share, of_largest in ways:
+        start = f"{measure}{'with' if measure else 'With'} {words}"
         enough = [(share, needed.weeks) for share, needed in needed_by_share if needed.weeks is not None]
         if enough:
             share, weeks = min(enough)
             longer = ", longer than the past that this is based on" if weeks > plan.seen_weeks else ""
-            lines.append(f"With {words}, a share of {share:.1%} needs {_weeks(weeks)}{longer}.")
+            lines.append(f"{start}, a share of {share:.1%} needs {_weeks(weeks)}{longer}.")
             continue
         least = of_largest.smallest_effect_in_half_a_year
         found = f"{least:+.1%} or more" if least is not None else "no effect"
         lines.append(
-            f"With {words}, the shop is too small to find {effect} with a power of {power}: {plan.most_weeks} weeks "
+            f"{start}, the shop is too small to find {effect} with a power of {power}: {plan.most_weeks} weeks "
             f"are not enough, even with {largest.share:.1%} of the customers in the smaller group. Half a year finds "
             f"{found}."
         )
-    lines.append(
-        f"Based on {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past. Effects are estimated "
-        "with CUPED."
-    )
-    return lines
+    return [f"{line[0].upper()}{line[1:]}" for line in lines]

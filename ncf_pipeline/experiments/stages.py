@@ -74,7 +74,15 @@ class Look:
         return {"name": values.pop("name"), "figures": self.results.as_dict(), **values}
 
 
-def plan(settings: Settings, *, effect: float, power: float, metric: str, share: float | None = None) -> Plan:
+def plan(
+    settings: Settings,
+    *,
+    effect: float,
+    power: float,
+    metric: str,
+    share: float | None = None,
+    also: Sequence[str] = (),
+) -> Plan:
     """Plans an experiment: how many weeks, and what share of the customers, it takes to find an effect.
 
     Args:
@@ -83,16 +91,21 @@ def plan(settings: Settings, *, effect: float, power: float, metric: str, share:
         power: the chance of finding it, 0 to 1.
         metric: the deciding measure, a name in `measures.MEASURES`.
         share: of the customers in the smaller group, 0 to 0.5; None for those in `SHARES`.
+        also: other measures that are asked. The more are asked, the longer each takes.
 
     Raises:
         InputError: there are no invoices, or the past is too short.
     """
     until = newest_cutoff(settings)
-    curves = past_curves(orders_of(customers_lines(settings, until)), until, MEASURES[metric])
-    if curves is None:
+    orders = orders_of(customers_lines(settings, until))
+    by_name = {name: past_curves(orders, until, MEASURES[name]) for name in (metric, *also)}
+    known = {name: curves for name, curves in by_name.items() if curves is not None}
+    if len(known) < len(by_name):
         raise InputError("The shop's past is too short for a plan: load invoices of at least six weeks.")
     shares = SHARES if share is None else (share,)
-    return planning.plan(curves, effect=effect, power=power, metric=metric, until=until, shares=shares)
+    return planning.plan(
+        known.pop(metric), effect=effect, power=power, metric=metric, until=until, shares=shares, also=known
+    )
 
 
 def start(settings: Settings, design: Design, *, by: str) -> Experiment:

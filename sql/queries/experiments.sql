@@ -14,6 +14,7 @@ select
     ends_on_harm,
     challenger,
     ends_at,
+    also,
     state,
     started_by,
     started_at,

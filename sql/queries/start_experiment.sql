@@ -13,6 +13,7 @@ insert into ml.experiment (
     ends_on_harm,
     starts_at,
     ends_at,
+    also,
     started_by
 )
 values (
@@ -30,6 +31,7 @@ values (
     %(ends_on_harm)s,
     %(starts_at)s,
     %(ends_at)s,
+    %(also)s,
     %(by)s
 )
 on conflict do nothing

@@ -375,6 +375,53 @@ def test_an_experiment_ends_at_its_planned_time_and_that_look_decides(settings, 
     assert look.results.verdict in ("none", "more", "less")
 
 
+@pytest.fixture
+def command(settings, monkeypatch):
+    """Runs a command on the shop, and returns what it printed."""
+    monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
+    monkeypatch.setenv("NCF_REDIS_URL", settings.list_store())
+    monkeypatch.setenv("NCF_ARTIFACTS_URL", settings.artifacts)
+    monkeypatch.setenv("NCF_KEY_PREFIX", settings.key_prefix)
+    monkeypatch.setenv("NCF_HOME", str(settings.home))
+
+    def run(*arguments, exit_code=0):
+        ran = CliRunner().invoke(app, arguments)
+        assert ran.exit_code == exit_code, ran.output
+        return ran.stdout if exit_code == 0 else ran.output
+
+    return run
+
+
+def test_several_measures_are_asked_in_one_experiment(settings, shop, command):
+    asked = [
+        part for name in ("average_order_value", "revenue_per_customer", "repeat_rate") for part in ("--metric", name)
+    ]
+    planned = json.loads(command("experiment", "plan", "--effect", "0.5", *asked, "--json"))
+    assert (planned["metric"], planned["alpha"]) == ("average_order_value", pytest.approx(0.05 / 3))
+    assert [each["metric"] for each in planned["also"]] == ["revenue_per_customer", "repeat_rate"]
+    assert "3 measures are asked" in command("experiment", "plan", "--effect", "0.5", *asked)
+    assert "twice" in command("experiment", "plan", "--metric", "repeat_rate", "--metric", "repeat_rate", exit_code=2)
+
+    command("experiment", "start", "spring", "--hypothesis", "They sell more.", "--share", "0.5", *asked, "--json")
+    design = experiment_registry.running(settings).design
+    assert design.asked == ("average_order_value", "revenue_per_customer", "repeat_rate")
+    start = live_periods.live_periods(settings)[-1].answers_from
+    control = share(design)
+    shop.sell(start, 5, growth={customer: 5.0 for customer in CUSTOMERS if customer not in control})
+    look = experiments.look(settings)
+    assert {result.measure for result in look.results.measures if result.decision} == set(design.asked)
+    assert look.results.measure("revenue_per_customer").decision == "more"
+    assert "Of the other measures asked: they spent " in look.sentence
+    with fsspec.open(f"{look.url}/report.md", "rt") as file:
+        text = file.read()
+    assert "[95%, all asked together]" in text
+    assert "3 measures are asked: average order value, revenue per customer, orders followed by another" in text
+    (report,) = experiment_registry.reports(settings, 1)
+    assert report.results == look.results
+    assert json.loads(command("experiment", "list", "--json"))[0]["also"] == ["revenue_per_customer", "repeat_rate"]
+    assert "all asked" in command("experiment", "report", "spring")
+
+
 def test_a_plan_from_the_shops_past(settings, shop, monkeypatch):
     plan = experiments.plan(settings, effect=0.5, power=0.8, metric="average_order_value")
     (small, *_, half) = plan.shares

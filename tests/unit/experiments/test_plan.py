@@ -1,16 +1,18 @@
 """Plans as JSON."""
 
+from dataclasses import replace
+
 from buyers import START, orders
 
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES
 from ncf_pipeline.experiments.plan import plan
-from ncf_pipeline.experiments.power import chance_within, past_curves, weeks_needed
+from ncf_pipeline.experiments.power import Looking, chance_within, past_curves, weeks_needed
 
 
 def test_a_plan_as_json():
     until = (START.to_pydatetime()).replace(month=6)
     curves = past_curves(orders(), until, MEASURES[AVERAGE_ORDER_VALUE])
-    made = plan(curves, effect=0.3, power=0.8, metric=AVERAGE_ORDER_VALUE, until=until, shares=(0.05, 0.5)).as_dict()
+    made = plan(curves, effect=0.3, power=0.8, metric=AVERAGE_ORDER_VALUE, until=until, shares=(0.1, 0.5)).as_dict()
     of_first, of_second = made.pop("shares")
     assert made == {
         "effect": 0.3,
@@ -20,13 +22,30 @@ def test_a_plan_as_json():
         "customers": curves.with_cuped.customers,
         "seen_weeks": curves.with_cuped.seen_weeks,
         "most_weeks": 104,
+        "alpha": 0.05,
+        "also": [],
     }
-    how = {"share": 0.5, "power": 0.8, "every_week": False}
+    drawn = curves.draws(0.5)
+    how = Looking(share=0.5, power=0.8, every_week=False, draws=drawn.with_cuped)
     assert of_second["once"] == {
-        "weeks": weeks_needed(curves.with_cuped, 0.3, **how),
-        "weeks_without_cuped": weeks_needed(curves.without_cuped, 0.3, **how),
-        "chance_in_half_a_year": chance_within(curves.with_cuped, 0.3, 26, **how),
+        "weeks": weeks_needed(curves.with_cuped, 0.3, how),
+        "weeks_without_cuped": weeks_needed(curves.without_cuped, 0.3, replace(how, draws=drawn.without_cuped)),
+        "chance_in_half_a_year": chance_within(curves.with_cuped, 0.3, 26, how),
         "smallest_effect_in_half_a_year": of_second["once"]["smallest_effect_in_half_a_year"],
     }
     assert 0 < of_second["once"]["smallest_effect_in_half_a_year"] < of_first["once"]["smallest_effect_in_half_a_year"]
     assert of_first.keys() == {"share", "weekly", "once"}
+
+
+def test_a_plan_for_several_measures_counts_the_correction_in():
+    until = (START.to_pydatetime()).replace(month=6)
+    curves, others = (past_curves(orders(), until, MEASURES[name]) for name in (AVERAGE_ORDER_VALUE, "repeat_rate"))
+    how = {"effect": 0.3, "power": 0.8, "metric": AVERAGE_ORDER_VALUE, "until": until, "shares": (0.5,)}
+    alone, together = plan(curves, **how), plan(curves, **how, also={"repeat_rate": others})
+    assert (together.alpha, [each.metric for each in together.also]) == (0.025, ["repeat_rate"])
+    (one,), (of_two,) = alone.shares, together.shares
+    for kind in ("weekly", "once"):
+        assert getattr(of_two, kind).chance_in_half_a_year < getattr(one, kind).chance_in_half_a_year
+    (also,) = together.as_dict()["also"]
+    assert also.keys() == {"metric", "shares"}
+    assert also["shares"][0]["once"].keys() == together.as_dict()["shares"][0]["once"].keys()

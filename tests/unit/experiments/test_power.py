@@ -6,10 +6,12 @@ import pytest
 from buyers import START, orders
 from statsmodels.stats.power import zt_ind_solve_power
 
-from ncf_pipeline.experiments.inference import ONE_LOOK, compare
+from ncf_pipeline.experiments.inference import compare, margin_of
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE, MEASURES, Sample, observe
 from ncf_pipeline.experiments.power import (
     Curve,
+    Draws,
+    Looking,
     chance_to_find,
     chance_within,
     chances_by_week,
@@ -42,12 +44,12 @@ def test_a_curve_goes_through_points_that_lie_on_a_curve():
 
 def test_weeks_needed_by_hand():
     # One look finds ln 1.05 = 0.0488 at a standard error of 0.0174; 4 * 0.001 / weeks is that squared after 13.2 weeks
-    assert weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=False) == 14
+    assert weeks_needed(SOON, 0.05, Looking(share=0.5, power=0.8, every_week=False)) == 14
     # Weekly looks need more weeks, a smaller group needs even more, and some shops are too small.
-    every_week = weeks_needed(SOON, 0.05, share=0.5, power=0.8, every_week=True)
+    every_week = weeks_needed(SOON, 0.05, Looking(share=0.5, power=0.8, every_week=True))
     assert 14 < every_week < 30
-    assert weeks_needed(SOON, 0.05, share=0.05, power=0.8, every_week=False) == 70
-    assert weeks_needed(NEVER, 0.05, share=0.5, power=0.8, every_week=False) is None
+    assert weeks_needed(SOON, 0.05, Looking(share=0.05, power=0.8, every_week=False)) == 70
+    assert weeks_needed(NEVER, 0.05, Looking(share=0.5, power=0.8, every_week=False)) is None
 
 
 def test_nothing_is_found_before_a_decision_is_possible():
@@ -55,16 +57,16 @@ def test_nothing_is_found_before_a_decision_is_possible():
     huge = Curve(always=0.0, each_week=1e-6, customers=4_000_000, seen_weeks=8)
     for every_week in (True, False):
         how = {"share": 0.5, "power": 0.8, "every_week": every_week}
-        assert weeks_needed(huge, 0.5, **how) == 2
-        assert chance_within(huge, 0.5, 1, **how) == 0
+        assert weeks_needed(huge, 0.5, Looking(**how)) == 2
+        assert chance_within(huge, 0.5, 1, Looking(**how)) == 0
 
 
 def test_the_smallest_effect_is_found_with_exactly_that_power():
     for every_week in (True, False):
-        effect = smallest_effect(SOON, 10, share=0.2, power=0.8, every_week=every_week)
-        chance = chance_within(SOON, effect, 10, share=0.2, power=0.8, every_week=every_week)
+        effect = smallest_effect(SOON, 10, Looking(share=0.2, power=0.8, every_week=every_week))
+        chance = chance_within(SOON, effect, 10, Looking(share=0.2, power=0.8, every_week=every_week))
         assert chance == pytest.approx(0.8, abs=0.01)
-    assert smallest_effect(Curve(1e6, 0, 2, 8), 10, share=0.5, power=0.8, every_week=False) == float("inf")
+    assert smallest_effect(Curve(1e6, 0, 2, 8), 10, Looking(share=0.5, power=0.8, every_week=False)) == float("inf")
 
 
 def test_weekly_looks_rarely_find_an_effect_if_there_is_none():
@@ -100,7 +102,8 @@ def test_an_effect_is_found_as_often_as_the_past_predicts():
     shop, start = orders(customers=900, weeks=40), START + pd.Timedelta(weeks=28)
     curves = past_curves(shop[shop["purchased_at"] < start], start, MEASURE)
     assert curves.with_cuped.squared_error(12, 0.5) < curves.without_cuped.squared_error(12, 0.5)
-    effect = smallest_effect(curves.with_cuped, 12, share=0.5, power=0.8, every_week=False)
+    looking = Looking(share=0.5, power=0.8, every_week=False, draws=curves.draws(0.5).with_cuped)
+    effect = smallest_effect(curves.with_cuped, 12, looking)
     look = observe(
         shop, entered_at(shop.groupby("customer_id")["purchased_at"].min(), start), START + pd.Timedelta(weeks=40)
     )
@@ -109,8 +112,33 @@ def test_an_effect_is_found_as_often_as_the_past_predicts():
         treated = np.random.default_rng(seed).random(len(look.customers)) < 0.5
         value = np.where(treated[sample.customer], (1 + effect) * sample.value, sample.value)
         order = np.argsort(value, kind="stable")
-        log_ratio = compare(
-            Sample(sample.customer[order], value[order]), look.past, treated, MEASURE.quantile
-        ).log_ratio
-        hits += log_ratio.value > ONE_LOOK * log_ratio.standard_error
+        grown = Sample(sample.customer[order], value[order])
+        comparison = compare(grown, look.past, treated, MEASURE.quantile, redraws=99)
+        hits += comparison.log_ratio.interval(margin_of(comparison.redrawn.log_ratio))[0] > 0
     assert 0.7 < hits / 200 < 0.9
+
+
+def test_small_groups_have_less_power_than_the_textbook_says():
+    """Heavy tails, by hand: estimates of 0, 0, 0 and 4 expected errors, each with a standard error as expected."""
+    draws = Draws(np.array([0.0] * 38 + [4.0, -4.0]), np.ones(40))
+    assert draws.margin(0.05) == 4
+    assert draws.chance(3.0, 0.05) == 1 / 40
+    assert draws.chance(4.5, 0.05) == 39 / 40
+    assert chance_to_find(0.05, np.log(1.05) ** 2 / 9, draws=draws) == 1 / 40
+    assert chance_to_find(0.05, np.log(1.05) ** 2 / 9) > 0.8
+
+
+def test_more_asked_measures_take_more_weeks():
+    one, five = (Looking(share=0.5, power=0.8, every_week=False, alpha=0.05 / count) for count in (1, 5))
+    assert weeks_needed(SOON, 0.05, one) == 14
+    assert weeks_needed(SOON, 0.05, five) == 20  # (2.576 + 0.842)² over (1.960 + 0.842)² is 1.49 times
+    weekly = (Looking(share=0.5, power=0.8, every_week=True, alpha=0.05 / count) for count in (1, 5))
+    assert len({weeks_needed(SOON, 0.05, looking) for looking in weekly}) == 2
+
+
+def test_a_share_of_too_few_buyers_never_decides():
+    curve = Curve(0.0, 1e-6, customers=400, seen_weeks=8, lengths=(4.0, 8.0), buyers=(100, 200))
+    few, enough = (Looking(share=share, power=0.8, every_week=False) for share in (0.05, 0.5))
+    assert chance_within(curve, 0.5, 8, few) < 1e-4  # 10 buyers, and 30 are needed
+    assert chance_within(curve, 0.5, 8, enough) > 0.99
+    assert chance_within(curve, 0.5, 2, enough) < 0.2  # 25 buyers

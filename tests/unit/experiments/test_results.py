@@ -1,6 +1,7 @@
 """Results as JSON."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def test_results_are_the_same_after_a_round_trip_through_json():
     shop = orders()
     entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), DESIGN.starts_at)
     measured = measure(DESIGN, shop, entered, END)
+    assert Results.from_dict(json.loads(json.dumps(measured.as_dict(), allow_nan=False))) == measured
+
+
+def test_results_of_several_asked_measures_are_the_same_after_a_round_trip_through_json():
+    shop = orders()
+    entered = entered_at(shop.groupby("customer_id")["purchased_at"].min(), DESIGN.starts_at)
+    measured = measure(replace(DESIGN, also=("repeat_rate",)), shop, entered, END)
+    assert measured.measure("repeat_rate").decision == "open"
     assert Results.from_dict(json.loads(json.dumps(measured.as_dict(), allow_nan=False))) == measured
 
 

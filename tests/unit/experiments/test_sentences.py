@@ -7,7 +7,7 @@ import pytest
 from buyers import DESIGN, END, MIDDLE, results
 
 from ncf_pipeline.experiments.assignment import chosen
-from ncf_pipeline.experiments.plan import Needed, Plan, PlannedShare
+from ncf_pipeline.experiments.plan import Needed, Plan, PlannedMeasure, PlannedShare
 from ncf_pipeline.experiments.sentences import plan_in_words, sentence
 
 
@@ -85,6 +85,21 @@ def test_a_sample_ratio_mismatch_is_all_that_is_said():
     assert said(0.9, entered=without_many).startswith("No result can be trusted: ")
 
 
+def test_other_asked_measures_have_a_sentence_of_their_own():
+    design = replace(DESIGN, also=("orders_per_customer", "revenue_per_customer"))
+    measured = results(0.9, design)
+    revenue = measured.measure("revenue_per_customer").together
+    first, *_ = said(0.9, replace(design, also=())).split(" (95% interval ")
+    assert sentence(design, measured).startswith(first)
+    assert sentence(design, measured).endswith(
+        "Of the other measures asked: no difference in orders per customer can be distinguished from chance; they "
+        f"spent {revenue.value:.1%} more ({revenue.low:+.1%} to {revenue.high:+.1%}). With 3 measures asked, the "
+        "intervals are wider: all of them together miss the truth in at most 5 of 100 experiments."
+    )
+    assert "Of the other" not in said(0.9, replace(design, decides="once", ends_at=END + timedelta(days=1)))
+    assert "Of the other" not in said(0.9, design, until=MIDDLE + timedelta(days=8))
+
+
 def test_a_plan_says_plainly_what_is_possible():
     def planned(share, weekly, once):
         return PlannedShare(share, Needed(weekly, None, 0.1, 0.2), Needed(once, None, 0.1, None))
@@ -105,3 +120,12 @@ def test_a_plan_says_plainly_what_is_possible():
         "With one look at the end, a share of 50.0% needs 30 weeks, longer than the past that this is based on.",
         "Based on 4,319 customers and 26 weeks of the past. Effects are estimated with CUPED.",
     ]
+    several = replace(plan, alpha=0.025, also=(PlannedMeasure("repeat_rate", (planned(0.5, 40, 20),)),))
+    assert plan_in_words(several)[0] == (
+        "2 measures are asked, so each has an interval at 97.5%, and all hold together at 95%."
+    )
+    assert plan_in_words(several)[1].startswith("Average order value: with weekly looks, the shop is too small to ")
+    assert plan_in_words(several)[3] == (
+        "Orders followed by another within 28 days: with weekly looks, a share of 50.0% needs 40 weeks, longer than "
+        "the past that this is based on."
+    )
