@@ -9,7 +9,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill lint format lock
+.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill gate-shops lint format lock
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -68,6 +68,9 @@ bench-uplift: install  ## whether uplift is measured rightly: simulated experime
 
 gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
 	$(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")
+
+gate-shops: install  ## what each default of the gate does in many shops, into docs/gate-shops.md; DATA=the workbook
+	$(BIN)/python benchmarks/gate_shops.py $(if $(DATA),--data "$(DATA)")
 
 lint: install  ## style, types, layers, SQL
 	$(BIN)/ruff check .
