@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, experiments, forget, invoices, models, services, storefront
+from ncf_pipeline.cli import alerts, experiments, forget, gate, invoices, models, services, storefront
 from ncf_pipeline.cli import recommendations as lists
 from ncf_pipeline.errors import NcfError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 services.register(app)
 invoices.register(app)
 models.register(app)
+gate.register(app)
 lists.register(app)
 experiments.register(app)
 forget.register(app)

@@ -16,6 +16,7 @@ of a small shop, or none.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from statistics import NormalDist
 
@@ -25,8 +26,8 @@ from ncf_pipeline.evaluation.scores import Scores
 MISSED = 0.10
 """Probability that a candidate that is worse by the largest loss has a lead that excludes that loss."""
 
-FALSE_ALARM = 0.05
-"""Probability that an equal candidate counts as worse, in one comparison."""
+FALSE_ALARM = 0.025
+"""Probability that an equal candidate counts as worse, in one comparison: the 95% interval is then below zero."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,17 @@ def compare(other: Scores, *, floor: float, max_loss: float, false_alarm: float 
     )
 
 
+def smallest_held_loss(comparison: Comparison) -> float | None:
+    """The smallest share of the other's precision such that a candidate that is so much worse is held 9 times in 10.
+
+    Returns:
+        In (0, 1]; None if not even a candidate that never hits is held so often.
+    """
+    error, precision = standard_error(comparison.other), comparison.other.precision_at_k
+    loss = _quantile(MISSED) * error - comparison.worse_below
+    return loss / precision if loss <= precision and precision > 0 else None
+
+
 def standard_error(other: Scores) -> float:
     """Standard error of the candidate's mean lead, from its interval; NaN without one.
 
@@ -90,6 +102,7 @@ def standard_error(other: Scores) -> float:
     return max(half_width / _quantile((1 - CONFIDENCE) / 2), 1 / (other.k * other.customers))
 
 
+@cache
 def _quantile(tail: float) -> float:
     """The standard normal distribution is above it with this probability."""
     return -NormalDist().inv_cdf(tail)

@@ -170,7 +170,7 @@ def decide(
     cohorts = _cohorts(scores, thresholds)
     for question in QUESTIONS:
         of_question = [score for score in scores if score.question == question]
-        of = _judged(of_question)
+        of = judged(of_question)
         candidate = of.get(CANDIDATE)
         objections += _not_finite(of_question)
         if candidate is None:
@@ -300,7 +300,7 @@ class _Found:
     shortfalls: list[str] = field(default_factory=list)
 
 
-def _judged(of_question: Sequence[Scores]) -> dict[str, Scores]:
+def judged(of_question: Sequence[Scores]) -> dict[str, Scores]:
     """The scores over known customers by recommender; over everyone in an evaluation without that cohort.
 
     Other customers see the same fallback from every recommender. They only make a relative loss look smaller.
@@ -397,7 +397,7 @@ def _not_finite(of_question: Sequence[Scores]) -> list[str]:
 
 def _of_the_candidate(score: Scores) -> Iterator[tuple[str, Any]]:
     """The candidate's numbers by name: its own scores, and its lead over the others."""
-    for name, value in score.as_dict().items():
+    for name, value in vars(score).items():
         if score.recommender == CANDIDATE:
             yield name, value
         elif name.startswith("ahead"):
@@ -407,16 +407,16 @@ def _of_the_candidate(score: Scores) -> Iterator[tuple[str, Any]]:
 def _cohorts(scores: Sequence[Scores], thresholds: Thresholds) -> list[Comparison]:
     """Compares every large enough cohort with the incumbent, or without one with version 0.
 
-    There are several cohorts, so chance must explain less in each: all together raise one false alarm in twenty
-    (Bonferroni).
+    There are several cohorts, so chance must explain less in each: all together raise as few
+    false alarms as one comparison (Bonferroni).
     """
     rival = INCUMBENT if any(score.recommender == INCUMBENT for score in scores) else VERSION_0
-    judged = {id(each) for question in QUESTIONS for each in _judged(_of(scores, question)).values()}
+    main = {id(each) for question in QUESTIONS for each in judged(_of(scores, question)).values()}
     rows = [
         score
         for score in scores
         if score.recommender == rival
-        and id(score) not in judged
+        and id(score) not in main
         and score.customers >= thresholds.min_customers
         and score.ahead is not None
     ]
@@ -476,7 +476,7 @@ def _personal_baseline(candidate: Scores, of: dict[str, Scores], scores: Sequenc
     if candidate.question == FOR_YOU and _PERSONAL in of:
         return of[_PERSONAL]
     # The `discover` list of personal frequency is not personal, so in an older evaluation its other list must do.
-    return of.get(VERSION_0) or _judged(_of(scores, FOR_YOU)).get(_PERSONAL)
+    return of.get(VERSION_0) or judged(_of(scores, FOR_YOU)).get(_PERSONAL)
 
 
 def _allowed_overlap(personal: Scores | None, of: dict[str, Scores], thresholds: Thresholds) -> float:

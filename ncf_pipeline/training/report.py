@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.evaluation.gate import Thresholds
+from ncf_pipeline.evaluation.power import Power, power_of
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
@@ -87,6 +89,24 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
         events=tuple(registry.model_events(settings, model.version)),
         live=tuple(live_periods.performance(settings, model.version)),
         periods=tuple(live_periods.known_periods(settings, model.version)),
+    )
+
+
+def gate_power(settings: Settings) -> tuple[registry.ModelVersion, Power]:
+    """Simulates how often the gate lets candidates through in this shop, as the newest evaluation shows the shop.
+
+    Returns:
+        The version that was evaluated, and the gate's operating characteristic.
+
+    Raises:
+        InputError: no version was compared with anything.
+    """
+    for model in registry.model_versions(settings):
+        scores = registry.evaluation(settings, model.version)
+        if any(score.ahead is not None and score.customers > 0 for score in scores):
+            return model, power_of(scores, settings.of_prefix("gate", Thresholds))
+    raise InputError(
+        "No version was evaluated yet, so nothing is known about this shop: run `ncf-pipeline retrain`, then try again."
     )
 
 
