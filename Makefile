@@ -9,7 +9,8 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift gate-drill gate-shops lint format lock
+.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
+.PHONY: lint format lock
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -65,6 +66,9 @@ bench-serving: install  ## publishing and reading a million customers' lists, in
 
 bench-uplift: install  ## whether uplift is measured rightly: simulated experiments with known truth; DATA=day files or a workbook
 	$(BIN)/python benchmarks/uplift.py $(if $(DATA),--data "$(DATA)")
+
+bench-gate: install  ## how often the gate lets equal and worse candidates through, by size of the shop; simulated
+	$(BIN)/python benchmarks/gate_power.py
 
 gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
 	$(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")

@@ -13,27 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.evaluation.comparison import compare, smallest_held_loss, standard_error
-from ncf_pipeline.evaluation.gate import Thresholds, TrainingFacts, decide, judged
+from ncf_pipeline.evaluation.gate import Thresholds, decide, judged
 from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
+from ncf_pipeline.evaluation.simulation import WELL_TRAINED
 
 CHANGES = (0.05, 0.0, -0.05, -0.10, -0.20)
 """Relative changes of Precision@K that are simulated: better, equal, worse."""
 
-REPEATS = 400
-
-_WELL_TRAINED = TrainingFacts(
-    losses=(1.0, 0.5),
-    out_of_time=False,
-    finite_weights=True,
-    lines=1,
-    lines_there=1,
-    incumbent_lines=1,
-    customers_in_place=True,
-    products_in_place=True,
-    queries=0,
-    customers_worth=0.0,
-    products_worth=0.0,
-)
+REPEATS = 250
 
 
 @dataclass(frozen=True)
@@ -137,7 +124,7 @@ def power_of(
         return float(
             np.mean(
                 [
-                    decide(drawn.scores(number, by_question), _WELL_TRAINED, thresholds).promote
+                    decide(drawn.scores(number, by_question), WELL_TRAINED, thresholds).promote
                     for number in range(repeats)
                 ]
             )

@@ -57,7 +57,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
         scores,
         TrainingFacts.from_dict(manifest[TRAINING]),
         thresholds(settings),
-        top_n=int(candidate.config["top_n"]),
+        top_n=candidate.config.get("top_n"),
     )
     if not_compared_because := manifest.get(NOT_COMPARED):
         decision = replace(decision, reasons=(*decision.reasons, not_compared_because))

@@ -9,9 +9,9 @@ from ncf_pipeline.evaluation.comparison import compare, smallest_held_loss
 from ncf_pipeline.evaluation.gate import decide
 from ncf_pipeline.evaluation.power import power_of
 from ncf_pipeline.evaluation.scores import Scores
+from ncf_pipeline.evaluation.simulation import LOW, REAL, WELL_TRAINED, evaluations
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.decision import thresholds
-from tests.support.simulated_leads import LOW, REAL, WELL_TRAINED, evaluations
 
 THRESHOLDS = thresholds(Settings())
 REPEATS = 150

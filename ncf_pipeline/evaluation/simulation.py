@@ -1,18 +1,39 @@
-"""Evaluations of simulated candidates, whose customers are drawn one by one."""
+"""Evaluations of simulated candidates in made-up shops, whose customers are drawn one by one. Pure.
+
+The gate's operating characteristic is measured with them: by `benchmarks/gate_power.py`, and by the tests. For a shop
+that has evaluations of its own, see `evaluation.power`.
+"""
 
 from collections.abc import Iterator, Mapping
+from math import sqrt
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ncf_pipeline.evaluation.gate import TrainingFacts
 from ncf_pipeline.evaluation.scores import Scores
 
-WELL_TRAINED = TrainingFacts((16.0, 15.0), False, True, 1000, 1000, 1000, True, True, 400, 10.0, 20.0)
+WELL_TRAINED = TrainingFacts(
+    losses=(1.0, 0.5),
+    out_of_time=False,
+    finite_weights=True,
+    lines=1,
+    lines_there=1,
+    incumbent_lines=1,
+    customers_in_place=True,
+    products_in_place=True,
+    queries=0,
+    customers_worth=0.0,
+    products_worth=0.0,
+)
+"""A training that the gate has no objection to."""
 
 REAL = {"for_you": 0.334, "discover": 0.134}
 """Precision@5 in a shop as large as Online Retail: 1,547 customers in the holdout."""
 
 LOW = {"for_you": 0.05, "discover": 0.03}
+"""Precision@5 in a shop whose customers seldom buy what is recommended."""
 
 K = 5
 
@@ -56,7 +77,7 @@ def evaluations(
         ours = random.binomial(places, np.clip(chance * (1 - lost), 0, 1))
         drawn[question] = (ours - random.binomial(places, chance)) / K
     for repeat in range(repeats):
-        found = []
+        found: list[Scores] = []
         for question, hits in precision.items():
             for cohort, members in cohorts.items():
                 leads = drawn[question][repeat][members]
@@ -65,9 +86,9 @@ def evaluations(
         yield found
 
 
-def _rows(question, cohort, precision, leads):
-    mean, error = leads.mean(), leads.std() / np.sqrt(len(leads))
-    shared = {
+def _rows(question: str, cohort: str, precision: float, leads: npt.NDArray[np.float64]) -> Iterator[Scores]:
+    mean, error = float(leads.mean()), float(leads.std()) / sqrt(len(leads))
+    shared: dict[str, Any] = {
         "question": question,
         "cohort": cohort,
         "k": K,
@@ -80,7 +101,7 @@ def _rows(question, cohort, precision, leads):
         "full_lists": 1.0,
         "overlap": 0.1,
     }
-    lead = {"ahead": mean, "ahead_low": mean - 1.96 * error, "ahead_high": mean + 1.96 * error}
+    lead: dict[str, Any] = {"ahead": mean, "ahead_low": mean - 1.96 * error, "ahead_high": mean + 1.96 * error}
     yield Scores("candidate", precision_at_k=precision + mean, ahead=None, ahead_low=None, ahead_high=None, **shared)
     yield Scores("incumbent", precision_at_k=precision, **lead, **shared)
     for baseline in ("best_sellers", "recent_best_sellers", "personal_frequency"):
