@@ -73,7 +73,7 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
     for name, baseline in BASELINES.items():
         lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
     if peers:
-        lists |= peer_lists(interactions, cutoff, K, truth.known_customers)
+        lists |= peer_lists(interactions, cutoff, TOP_N, truth.known_customers)
     fallbacks = fallback_lists(interactions, cutoff, TOP_N)
     decision = registry.gate_decision(settings, version)
     assert decision is not None

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     gate_max_overlap: float = Field(
         0.5, ge=0, le=1, description="how alike lists may be: 0 as a personal baseline's, 1 one list for everyone"
     )
+    gate_recent_weeks: int = Field(
+        12, ge=0, le=520, description="the best version of so many weeks before the cutoff is compared with; 0: none"
+    )
     gate_min_lines: float = Field(
         0.9, ge=0, le=1, description="the model must learn from this share of the incumbent's number of lines"
     )
@@ -132,7 +135,9 @@ class Settings(BaseSettings):
     approval: bool = Field(False, description="a person must approve each version before it serves")
     approval_hours: float = Field(24, gt=0, le=144, description="hours to wait for that person")
     approval_default: Literal["approve", "reject"] = Field("reject", description="the answer if nobody answers in time")
-    keep_weeks: int = Field(8, ge=1, description="weeks for which models that served, and lists, are kept")
+    keep_weeks: int = Field(
+        8, ge=1, description="weeks for which models that served, and lists, are kept; the gate's are kept longer"
+    )
 
     drift_precision_drop: float = Field(
         0.3, gt=0, le=1, description="alert if live Precision@K loses more than this share of its earlier level"

@@ -94,7 +94,7 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
     )
     details = decision.details
     facts = {
-        "compared with": summary.compared_with(details.get("incumbent")),
+        "compared with": summary.compared_with(details),
         "requested by": details.get("requested_by"),
         "thresholds": ", ".join(f"{name} {value}" for name, value in details.get("thresholds", {}).items()),
     }

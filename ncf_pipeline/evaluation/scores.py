@@ -24,7 +24,7 @@ INCUMBENT = "incumbent"
 VERSION_0 = "version_0"
 """What serves without a model: `model.lists.assemble.version_0_lists`."""
 BEST_RECENT = "best_recent"
-"""The best of the versions that were promoted in the last weeks."""
+"""The best version of the last weeks, for each question in which that is not the incumbent."""
 EVERYONE = "everyone"
 KNOWN = "known customers"
 """The cohort of customers who had bought something before the holdout, so that a recommender has lists for them."""
@@ -65,7 +65,7 @@ class Scores:
     """The scores of one recommender on one question, over the customers of one cohort.
 
     Attributes:
-        recommender: `candidate`, `incumbent`, or the name of a baseline or peer.
+        recommender: `candidate`, `incumbent`, `best_recent`, or the name of a baseline or peer.
         question: `for_you` or `discover`.
         cohort: `everyone`: what all shoppers saw, newcomers their fallback; or the name of another cohort.
         k: depth of everything but NDCG and MAP.

@@ -1,11 +1,12 @@
 """An evaluation as people read it. Its labels, rounding and order are here; commands, cards and pages lay it out."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
-from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, KNOWN, NDCG_DEPTH, Scores
+from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, KNOWN, NDCG_DEPTH, Scores
 
 QUESTIONS_IN_WORDS = {FOR_YOU: "what they buy next", DISCOVER: "what they buy for the first time"}
 
@@ -118,13 +119,18 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
-def compared_with(incumbent: int | None) -> str:
-    """What the gate compared a candidate with.
+def compared_with(details: Mapping[str, Any]) -> str:
+    """What the gate compared a candidate with, from the details of its decision.
 
-    >>> compared_with(7)
+    >>> compared_with({"incumbent": 7})
     'v7, the incumbent'
+    >>> compared_with({"incumbent": 7, "best_recent": {"best": {"for_you": 5}}})
+    'v7, the incumbent, and v5, the best recent version (for_you)'
     """
-    return "the baselines alone" if incumbent is None else f"v{incumbent}, the incumbent"
+    incumbent, best = details.get("incumbent"), (details.get(BEST_RECENT) or {}).get("best", {})
+    compared = [f"v{incumbent}, the incumbent"] if incumbent is not None else []
+    compared += [f"v{version}, the best recent version ({question})" for question, version in best.items()]
+    return ", and ".join(compared) or "the baselines alone"
 
 
 PRECISION = Column("P@{k}", lambda scores: number(scores.precision_at_k))

@@ -39,7 +39,7 @@ def _facts(summary: RetrainSummary) -> dict[str, str]:
     details = summary.decision.details if summary.decision else {}
     facts = {
         "State": model.state,
-        "Compared with": compared_with(details.get("incumbent")) if summary.decision else None,
+        "Compared with": compared_with(details) if summary.decision else None,
         "Requested by": details.get("requested_by"),
         "Snapshot": model.snapshot_id,
         "Cutoff": _minute(model.cutoff),

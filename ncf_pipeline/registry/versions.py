@@ -268,18 +268,20 @@ def incumbent(settings: Settings, *, holdout_start: datetime, before_version: in
     Returns:
         The version; None if there is no such version.
     """
-    return next(
-        (
-            entry
-            for entry in model_versions(settings)
-            if entry.version < before_version
-            and entry.promoted_at is not None
-            and entry.withdrawn_at is None
-            and entry.pruned_at is None
-            and entry.cutoff <= holdout_start
-        ),
-        None,
-    )
+    return next(iter(comparable(settings, holdout_start=holdout_start, before_version=before_version)), None)
+
+
+def comparable(settings: Settings, *, holdout_start: datetime, before_version: int) -> list[ModelVersion]:
+    """All versions that could be the incumbent, newest first; the arguments are those of `incumbent`."""
+    return [
+        entry
+        for entry in model_versions(settings)
+        if entry.version < before_version
+        and entry.promoted_at is not None
+        and entry.withdrawn_at is None
+        and entry.pruned_at is None
+        and entry.cutoff <= holdout_start
+    ]
 
 
 def batches(settings: Settings, version: int) -> list[int] | None:

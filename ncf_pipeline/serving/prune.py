@@ -2,8 +2,9 @@
 
 These models are kept: the champion; versions that stopped serving within `keep_weeks`; versions whose lists the list
 store still holds; the one that a rollback would go back to; the challenger of an experiment; and those that the next
-retrains will be compared with. A backtest's model is kept until its run has ended. Model cards and manifests always
-stay, because they are small and people read them.
+retrains will be compared with: the incumbent, and versions of the last `gate_recent_weeks` before the champion's
+cutoff, even if that is longer than `keep_weeks`. A backtest's model is kept until its run has ended. Model cards and
+manifests always stay, because they are small and people read them.
 
 The registry is changed before files are removed. So a reader in between gets a clear error, and if a run is killed in
 the middle, the next one finishes the work.
@@ -54,7 +55,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
     """Removes from the artifact store what nobody needs.
 
     Args:
-        settings: `keep_weeks` and `holdout_days` are used.
+        settings: `keep_weeks`, `gate_recent_weeks` and `holdout_days` are used.
         now: the present instant, with a zone; None reads the clock.
 
     Returns:
@@ -122,6 +123,8 @@ def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], 
     start = champion.cutoff - timedelta(days=settings.holdout_days)
     incumbent = registry.incumbent(settings, holdout_start=start, before_version=versions[0].version + 1)
     needed |= {entry.version for entry in promoted if incumbent is None or entry.cutoff >= incumbent.cutoff}
+    recent = champion.cutoff - timedelta(weeks=settings.gate_recent_weeks)
+    needed |= {entry.version for entry in promoted if entry.withdrawn_at is None and entry.cutoff >= recent}
     return needed
 
 

@@ -18,7 +18,7 @@ from ncf_pipeline.evaluation.gate import (
     objections_to_refit,
     objections_to_training,
 )
-from ncf_pipeline.evaluation.scores import EVERYONE, INCUMBENT, Scores, agreement
+from ncf_pipeline.evaluation.scores import BEST_RECENT, EVERYONE, INCUMBENT, Scores, agreement
 from ncf_pipeline.model.ids import worth_of_ids
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.trained import TrainedModel
@@ -59,8 +59,10 @@ def gate(settings: Settings, version: int) -> GateDecision:
         thresholds(settings),
         top_n=candidate.config.get("top_n"),
     )
-    if not_compared_because := manifest.get(NOT_COMPARED):
-        decision = replace(decision, reasons=(*decision.reasons, not_compared_because))
+    not_compared_because = manifest.get(NOT_COMPARED)
+    recent = manifest.get(BEST_RECENT) or {}
+    notes = (*recent.get("skipped", {}).values(), *([not_compared_because] if not_compared_because else []))
+    decision = replace(decision, reasons=(*decision.reasons, *notes))
     registry.record_decision(
         settings,
         version,
@@ -72,6 +74,7 @@ def gate(settings: Settings, version: int) -> GateDecision:
             "requested_by": candidate.requested_by,
             "incumbent": _compared(settings, candidate, scores),
             NOT_COMPARED: not_compared_because,
+            BEST_RECENT: recent,
         },
     )
     _complete_card(settings, version)

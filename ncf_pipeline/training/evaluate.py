@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.evaluation.scores import NDCG_DEPTH, Scores, score
+from ncf_pipeline.evaluation.scores import Scores, score
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.training.retrain import fallbacks_of, train_and_recommend, truth_for
+from ncf_pipeline.training.retrain import depth_of, train_and_recommend, truth_for
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
     """Trains the recipe as a backtest, and scores it beside the baselines and the peers.
 
     Args:
-        settings: `holdout_days`, `k`, `seed` and `device` are used.
+        settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
         cutoff: end of the holdout, excluded; None for just after the newest invoice line.
         peers: also train and score other models.
 
@@ -60,22 +61,23 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
     snapshot = read_snapshot(settings, take_snapshot(settings, cutoff))
     truth = truth_for(snapshot, snapshot.cutoff - timedelta(days=settings.holdout_days))
     # The peers come first, so that a missing library is reported before minutes of training.
-    of_peers = peer_lists(snapshot.interactions, truth.start, settings.k, truth.known_customers) if peers else {}
-    _, lists = train_and_recommend(snapshot, Recipe(seed=settings.seed), truth, k=settings.k, device=settings.device)
-    fallbacks = fallbacks_of(snapshot, truth, settings.k)
+    depth = depth_of(settings)
+    of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else {}
+    _, lists = train_and_recommend(snapshot, Recipe(seed=settings.seed), truth, depth=depth, device=settings.device)
+    fallbacks = fallback_lists(snapshot.interactions, truth.start, depth)
     scores = score(lists | of_peers, truth, k=settings.k, fallbacks=fallbacks)
     return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores))
 
 
 def peer_lists(
-    interactions: pd.DataFrame, as_of: datetime, k: int, customers: Sequence[int]
+    interactions: pd.DataFrame, as_of: datetime, depth: int, customers: Sequence[int]
 ) -> dict[str, pd.DataFrame]:
     """Trains every peer, and recommends with it.
 
     Args:
         interactions: columns of `columns.Interactions`.
         as_of: first instant excluded.
-        k: depth of the metrics; the lists are long enough for all metrics.
+        depth: length of a list.
         customers: customer_ids to recommend to.
 
     Returns:
@@ -89,6 +91,6 @@ def peer_lists(
     lists = {}
     for name, peer in PEERS.items():
         started = time.perf_counter()
-        lists[name] = peer(interactions, as_of, max(k, NDCG_DEPTH), customers)
+        lists[name] = peer(interactions, as_of, depth, customers)
         logger.info("%s: lists for %d customers in %.0f s", name, len(customers), time.perf_counter() - started)
     return lists

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncf_pipeline.evaluation.plot import BLUE, GREY, ORANGE, STYLE, svg
-from ncf_pipeline.evaluation.scores import CANDIDATE, EVERYONE, INCUMBENT, KNOWN, QUESTIONS, Scores
+from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INCUMBENT, KNOWN, QUESTIONS, Scores
 from ncf_pipeline.evaluation.summary import label
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
 from ncf_pipeline.registry.versions import RecentRetrain
@@ -21,7 +21,7 @@ CAPTIONS = {
     RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline",
 }
 
-_COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE}
+_COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE, BEST_RECENT: ORANGE}
 
 
 def loss_by_epoch(history: Sequence[EpochReport]) -> bytes:

@@ -133,7 +133,7 @@ def _gate(decision: StoredDecision | None) -> list[str]:
     return [
         "## Gate",
         f"{outcome} at {decision.decided_at:%Y-%m-%d %H:%M} UTC, compared with "
-        f"{compared_with(details.get('incumbent'))}. "
+        f"{compared_with(details)}. "
         f"Requested by {details.get('requested_by', 'an unknown person')}.",
         "",
         *(f"- {reason}" for reason in decision.reasons),

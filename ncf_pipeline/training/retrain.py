@@ -16,10 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.errors import DamagedModelError, InputError, OutdatedModelError, SettingsError, TrainingError
+from ncf_pipeline.errors import InputError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.gate import TrainingFacts
 from ncf_pipeline.evaluation.scores import (
+    BEST_RECENT,
     CANDIDATE,
     EVERYONE,
     INCUMBENT,
@@ -59,6 +60,7 @@ from ncf_pipeline.training.decision import (
     training_facts,
 )
 from ncf_pipeline.training.distributed import train
+from ncf_pipeline.training.earlier_versions import best_recent, load_incumbent
 
 __all__ = [
     "backtest",
@@ -191,7 +193,9 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
 
 
 def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by: str) -> int:
-    """Trains a candidate on the purchases before the holdout, and scores it, the incumbent and the baselines.
+    """Trains a candidate on the purchases before the holdout, and scores it beside others.
+
+    The others are the incumbent, the best recent version and the baselines.
 
     If training is killed, the next try continues after the last epoch that was completed.
 
@@ -228,28 +232,47 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     truth = truth_for(data, holdout_start)
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, holdout_start, recipe)
+    depth = depth_of(settings)
     candidate, lists = train_and_recommend(
         data,
         recipe,
         truth,
-        k=settings.k,
+        depth=depth,
         device=settings.device,
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
     )
-    incumbent, alone_because = _incumbent(settings, version, holdout_start)
-    if incumbent is not None:
-        lists[INCUMBENT] = recommend_holdout(incumbent, data.interactions, truth, max(settings.k, NDCG_DEPTH))
-    scores = score(lists, truth, k=settings.k, fallbacks=fallbacks_of(data, truth, settings.k))
-    facts = training_facts(
-        candidate, data.interactions, incumbent_lines=incumbent.lines if incumbent is not None else None
+
+    def recommend(model: TrainedModel) -> pd.DataFrame:
+        return recommend_holdout(model, data.interactions, truth, depth)
+
+    entry = registry.model_version(settings, version)
+    incumbent, model, alone_because = load_incumbent(settings, entry)
+    incumbent_lines = None
+    if model is not None:
+        lists[INCUMBENT], incumbent_lines = recommend(model), model.lines
+        del model
+    others = best_recent(
+        settings,
+        entry,
+        truth,
+        recommend,
+        k=settings.k,
+        incumbent=incumbent,
+        incumbent_lists=lists.get(INCUMBENT),
     )
+    if others.best:
+        lists[BEST_RECENT] = others.lists
+    fallbacks = fallback_lists(data.interactions, truth.start, depth)
+    scores = others.of_interest(score(lists, truth, k=settings.k, fallbacks=fallbacks))
+    facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines)
     registry.record_evaluation(settings, version, scores)
     _save(
         settings,
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        lineage=_lineage(settings.device, data, version, holdout_start, scores, facts) | {NOT_COMPARED: alone_because},
+        lineage=_lineage(settings.device, data, version, holdout_start, scores, facts)
+        | {NOT_COMPARED: alone_because, BEST_RECENT: others.as_dict()},
         card=model_card.render(
             version=version, snapshot=data, model=candidate, scores=scores, decision=None, warning=missing
         ),
@@ -395,7 +418,7 @@ def train_and_recommend(
     recipe: Recipe,
     truth: Holdout,
     *,
-    k: int,
+    depth: int,
     device: str,
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
@@ -406,7 +429,7 @@ def train_and_recommend(
         snapshot: to train on.
         recipe: of the candidate.
         truth: the holdout; lists are made for its known customers.
-        k: depth of the metrics.
+        depth: length of a list.
         device: `auto`, `cpu` or `cuda`.
         checkpoints: where training continues from if it was killed.
         budget_seconds: seconds of training after which no other epoch begins; None for no limit.
@@ -426,25 +449,18 @@ def train_and_recommend(
         checkpoints=checkpoints,
         budget_seconds=budget_seconds,
     )
-    depth = max(k, NDCG_DEPTH)
     lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth)}
     for name, baseline in BASELINES.items():
         lists[name] = baseline(snapshot.interactions, truth.start, depth, truth.known_customers)
     return candidate, lists
 
 
-def fallbacks_of(snapshot: Snapshot, truth: Holdout, k: int) -> pd.DataFrame:
-    """Makes the lists that a storefront would have shown to unknown customers at the holdout's start.
+def depth_of(settings: Settings) -> int:
+    """Length of the lists that an evaluation scores: enough for all metrics, and never more than shoppers see.
 
-    Args:
-        snapshot: purchases from the holdout's start on are ignored.
-        truth: the holdout.
-        k: depth of the metrics; the lists are long enough for all metrics.
-
-    Returns:
-        Lists in the columns of `columns.Lists`.
+    If `k` is above `top_n`, the places from `top_n` on are empty, as they are in the shop, and Precision@k counts them.
     """
-    return fallback_lists(snapshot.interactions, truth.start, max(k, NDCG_DEPTH))
+    return min(settings.top_n, max(settings.k, NDCG_DEPTH))
 
 
 def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
@@ -482,23 +498,6 @@ def _save(
     with kept_out(settings) as erased:
         known = model.without_customers(erased.gone(model.customers, model.cutoff))
         artifacts.save_model(known, url, lineage=lineage, card=card, figures=figures)
-
-
-def _incumbent(settings: Settings, version: int, holdout_start: datetime) -> tuple[TrainedModel | None, str | None]:
-    """Loads the incumbent. If there is one that can no longer score, returns the reason instead.
-
-    Such an incumbent must not hold every later model: the candidate is compared with the baselines only, and the
-    decision says so. If the artifact store does not answer, the error is raised.
-    """
-    model = registry.incumbent(settings, holdout_start=holdout_start, before_version=version)
-    if model is None or model.url is None:
-        return None, None
-    try:
-        return artifacts.load_model(model.url), None
-    except (DamagedModelError, OutdatedModelError) as error:
-        reason = f"NO COMPARISON with the incumbent, {model.name}, only with the baselines: {error}"
-        logger.warning(reason)
-        return None, reason
 
 
 def missing_gpu(settings: Settings) -> str | None:

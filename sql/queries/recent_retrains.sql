@@ -22,7 +22,7 @@ best as (
     inner join recent on evaluation.version = recent.version
     where
         evaluation.cohort = 'everyone'
-        and evaluation.recommender not in ('candidate', 'incumbent')
+        and evaluation.recommender not in ('candidate', 'incumbent', 'best_recent')
     order by
         evaluation.version asc,
         evaluation.question asc,

@@ -64,7 +64,7 @@ def shuffled(planted):
 
 
 def backtest(interactions, truth, recipe):
-    return train_and_recommend(snapshot_of(interactions), recipe, truth, k=5, device="cpu")
+    return train_and_recommend(snapshot_of(interactions), recipe, truth, depth=10, device="cpu")
 
 
 def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(planted, recipe):

@@ -54,7 +54,7 @@ def test_nothing_that_a_run_may_need_is_removed(shop, serve, candidate):
 
 def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, candidate, store, caplog):
     caplog.set_level(logging.INFO)
-    settings = shop.model_copy(update={"holdout_days": 14})
+    settings = shop.model_copy(update={"holdout_days": 14, "gate_recent_weeks": 1})
     versions = [serve(f"week {week}", TODAY - (6 - week) * WEEK) for week in range(6)]
     held = candidate("held")
     registry.hold(shop, held, ["because"])
@@ -90,7 +90,7 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
 def test_it_can_be_run_again(shop, serve):
     for week in range(4):
         serve(f"week {week}", TODAY - (9 - 2 * week) * WEEK)
-    settings = shop.model_copy(update={"holdout_days": 1})
+    settings = shop.model_copy(update={"holdout_days": 1, "gate_recent_weeks": 1})
     prune(settings, now=LATER)
     left, events = files(shop), registry.model_events(shop, 1)
     assert prune(settings, now=LATER) == NOTHING
@@ -100,7 +100,7 @@ def test_it_can_be_run_again(shop, serve):
 def test_the_next_run_finishes_one_that_was_killed(shop, serve, monkeypatch):
     for week in range(4):
         serve(f"week {week}", TODAY - (9 - 2 * week) * WEEK)
-    settings = shop.model_copy(update={"holdout_days": 1})
+    settings = shop.model_copy(update={"holdout_days": 1, "gate_recent_weeks": 1})
     remove, removed = prune_stage.remove_file, []
 
     def killed(url):
@@ -122,7 +122,7 @@ def test_a_model_whose_lists_redis_serves_stays_however_old_it_is(shop, serve):
     for week in (2, 1):
         serve(f"week {week}", TODAY - week * WEEK)
     publication.flip(shop, 1)  # without the registry
-    settings = shop.model_copy(update={"holdout_days": 1})
+    settings = shop.model_copy(update={"holdout_days": 1, "gate_recent_weeks": 1})
     prune(settings, now=LATER)
     assert first in whole(shop)
     assert "p000001.parquet" in list_files(f"{shop.artifacts}/publications")
