@@ -26,6 +26,7 @@ from ncf_pipeline.evaluation.scores import (
     INCUMBENT,
     KNOWN,
     NDCG_DEPTH,
+    VERSION_0,
     Holdout,
     Scores,
     score,
@@ -33,7 +34,7 @@ from ncf_pipeline.evaluation.scores import (
 )
 from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.lists.assemble import customer_lists
+from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
@@ -423,7 +424,7 @@ def train_and_recommend(
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
-    """Trains a candidate on the purchases before the holdout, and recommends with it and with the baselines.
+    """Trains a candidate on the purchases before the holdout, and recommends with it, the baselines and version 0.
 
     Args:
         snapshot: to train on.
@@ -452,6 +453,7 @@ def train_and_recommend(
     lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth)}
     for name, baseline in BASELINES.items():
         lists[name] = baseline(snapshot.interactions, truth.start, depth, truth.known_customers)
+    lists[VERSION_0] = version_0_lists(snapshot.interactions, truth.start, depth, truth.known_customers)
     return candidate, lists
 
 
