@@ -74,6 +74,7 @@ from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.lists import network_scorer
 from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
@@ -388,7 +389,7 @@ def scored(shop: Shop, folder: Path, k: int) -> Study:
     together = pd.read_parquet(folder / "lists.parquet")
     lists = {str(name): made.drop(columns="recommender") for name, made in together.groupby("recommender", sort=False)}
     truth = retrain.truth_for(shop.snapshot, shop.start)
-    fallbacks = retrain.fallbacks_of(shop.snapshot, truth, k)
+    fallbacks = fallback_lists(shop.interactions, truth.start, DEPTH)
     lists[VERSION_0] = version_0_lists(shop.interactions, shop.start, DEPTH, truth.known_customers)
     others = {name: lists[name] for name in (INCUMBENT, VERSION_0, *BASELINES) if name in lists}
     # To save time, the crudest are scored without the other cohorts.
