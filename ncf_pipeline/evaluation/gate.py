@@ -166,7 +166,7 @@ def decide(
     objections: list[str] = []
     in_favour: list[str] = []
     unproven: list[str] = []
-    proven = any(score.recommender == INCUMBENT and score.customers > 0 for score in scores)
+    followed = proven = False
     cohorts = _cohorts(scores, thresholds)
     for question in QUESTIONS:
         of_question = [score for score in scores if score.question == question]
@@ -183,6 +183,7 @@ def decide(
                 in_favour.append(f"{question}: nobody bought anything new in the holdout, so it is not judged")
         else:
             found = _compare(candidate, of, thresholds)
+            followed |= INCUMBENT in of
             in_favour += found.in_favour
             objections += found.objections
             if found.shortfalls:
@@ -197,9 +198,9 @@ def decide(
                 f"{question}: {candidate.catalog_coverage:.1%} of the catalogue is recommended, "
                 f"two customers' lists share {candidate.overlap:.1%}"
             )
-    if not proven:
+    if not followed and not proven:
         objections += unproven
-    elif unproven and not any(score.recommender == INCUMBENT for score in scores):
+    elif not followed:
         in_favour += [f"{line}; a clear lead in one question is enough" for line in unproven]
     objections += objections_to_training(training, thresholds)
     notes = _notes(scores, top_n)
@@ -264,6 +265,10 @@ def objections_to_refit(shared: float, of_two_seeds: float | None, thresholds: T
     | backtest and a model of a tenth of the customers | 62% | 72%, 75%, 42% |
     | backtest and a model of a tenth of the lines | 37% | 57%, 1%, 0% |
     | backtest and a model of shuffled labels | 8% | 1%, 9%, 13% |
+
+    In nine young synthetic shops of 120 and 300 customers, refits share 84% to 98% of what two seeds share with K = 5,
+    and 76% to 107% with K = 1. There, a limit of 70% of all products held five of them. Models of shuffled labels share
+    at most 25% of it.
 
     A model of a tenth of the customers shares as much as some seeds do. `objections_to_training` finds such a refit by
     its number of lines.

@@ -250,6 +250,15 @@ def test_small_losses_that_add_up_are_held_against_the_best_recent_version():
     assert "small losses have added up" in decided.reasons[0]
 
 
+def test_an_incumbent_that_was_not_compared_does_not_stand_for_a_proof():
+    unclear = [CANDIDATE, *(replace(each, ahead=0.0, ahead_low=-0.01, ahead_high=0.01) for each in BASELINES), *NO_LEAD]
+    known = [replace(each, cohort="known customers") for each in unclear]
+    assert not decision(*unclear).promote
+    assert decision(*unclear, *EQUAL).promote
+    # Here it was scored over everyone, but not over the customers who are judged.
+    assert not decision(*unclear, *known, *EQUAL).promote
+
+
 def test_an_incumbent_that_lacks_a_question_is_not_compared_in_it():
     decided = decision(*GOOD, scores("incumbent", 0.3, ahead=0.0))
     assert decided.promote
