@@ -66,6 +66,7 @@ bench-serving: install  ## publishing and reading a million customers' lists, in
 
 bench-uplift: install  ## whether uplift is measured rightly: simulated experiments with known truth; DATA=day files or a workbook
 	$(BIN)/python benchmarks/uplift.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/uplift_grid.py
 
 bench-gate: install  ## how often the gate lets equal and worse candidates through, by size of the shop; simulated
 	$(BIN)/python benchmarks/gate_power.py

@@ -6,6 +6,7 @@
 | No lists are live | lists were published, but the client gets none |
 | The lists are old | they are older than `NCF_MAX_LIST_AGE_HOURS` |
 | No retrain for too long | the last one is older than `NCF_MAX_RETRAIN_AGE_DAYS` |
+| Customers do not see their group's lists | in a group of the running experiment, more than 1 of 100; every hour |
 
 It also reports when each is over, and sends alerts that could not be delivered before. Unpause this DAG first.
 """

@@ -74,6 +74,8 @@ class Lists:
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
     # Optional: a JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
     REASONS: Final = "reasons"
+    # Optional, of customers: `share` if the list was made for the share of the experiment that ran; missing otherwise.
+    GROUP: Final = "group"
 
     ALL: Final = (AUDIENCE, KEY, LIST_NAME, STOCK_CODES)
 

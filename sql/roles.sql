@@ -64,6 +64,7 @@ grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
 grant execute on function ml.object_to_version to ncf_publishing;
 grant select, insert, update on ml.publication, ml.live_period to ncf_publishing;
 grant select, insert, update on ml.experiment, ml.experiment_report to ncf_publishing;
+grant select, insert on ml.exposure_check to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
 

@@ -197,6 +197,14 @@ SAMPLE_RATIO = Kind(
     did="The report says that its figures cannot be trusted. The experiment continues.",
     look="ncf-pipeline experiment report",
 )
+EXPOSURE = Kind(
+    name="exposure",
+    title="Customers do not see their group's lists",
+    severity=Severity.WARN,
+    shoppers="hardly affected: some see the lists of the other group of an experiment, or best sellers.",
+    did="The check is repeated every hour. The report counts it, and says if the effect is diluted or invalid.",
+    look="ncf-pipeline experiment check",
+)
 EXPERIMENT_HARM = Kind(
     name="experiment_harm",
     title="An experiment harms its share",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -198,11 +199,33 @@ def report(name: Name = None, as_json: Json = False) -> None:
     if look.results.measures:
         words = "Percentages use CUPED: what the groups differed by before is subtracted. Large values are Winsorized."
         console.print(words, soft_wrap=True, highlight=False, markup=False)
+    if look.results.exposure is not None:
+        words = f"{experiment_report.exposed(look.results.exposure)}."
+        console.print(words, soft_wrap=True, highlight=False, markup=False)
     for line in filter(None, (look.harm, look.loss, look.mismatch)):
         console.print(f"Note: {line}", soft_wrap=True, highlight=False, markup=False)
     if ended:
         console.print(f"The experiment has ended: {look.ends}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"Report: {look.url}/{experiment_report.MARKDOWN}", soft_wrap=True, highlight=False, markup=False)
+
+
+@experiment_app.command()
+def check(as_json: Json = False) -> None:
+    """Check now whether customers see the lists of their group. `watch_freshness` checks every hour."""
+    from ncf_pipeline.serving import exposure
+    from ncf_pipeline.serving.watch import check_groups
+
+    with serving(load_settings()) as settings:
+        log_to_terminal(quiet=True)
+        found = check_groups(settings)
+    if as_json:
+        groups = {name: asdict(looked) for name, looked in found.groups.items()} if found is not None else None
+        typer.echo(json.dumps({"publication": found.publication if found is not None else None, "groups": groups}))
+    elif found is None:
+        Console().print("No experiment runs, or nothing is live, so there is nothing to check.")
+    else:
+        text = exposure.words(found.groups)
+        Console().print(f"{text[0].upper()}{text[1:]}.", soft_wrap=True, highlight=False, markup=False)
 
 
 @experiment_app.command("list")
@@ -217,9 +240,17 @@ def list_(as_json: Json = False) -> None:
     elif not rows:
         Console().print("There is no experiment yet. `ncf-pipeline experiment plan` shows what one would take.")
     else:
-        table = Table("name", "state", "share", "since", "newest result")
+        table = Table("name", "state", "share", "since", "saw their lists", "newest result")
         for row in rows:
-            cells = (row["name"], row["state"], f"{row['share']:.1%}", row["starts_at"][:10], row["sentence"] or "")
+            seen = "" if row["exposure"] is None else f"{row['exposure']['contrast']:.1%}"
+            cells = (
+                row["name"],
+                row["state"],
+                f"{row['share']:.1%}",
+                row["starts_at"][:10],
+                seen,
+                row["sentence"] or "",
+            )
             table.add_row(*cells)
         Console().print(table)
 
@@ -228,6 +259,7 @@ def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
     from ncf_pipeline.experiments import records as experiment_registry
 
     reports = experiment_registry.reports(settings, entry.number)
+    exposed = experiment_registry.exposure(settings, entry.number)
     design = entry.design
     return {
         **{name: getattr(design, name) for name in ("name", "kind", "hypothesis", "share", "metric", "decides")},
@@ -239,6 +271,7 @@ def _as_row(settings: Settings, entry: "Experiment") -> dict[str, Any]:
         "ended_by": entry.ended_by,
         "ended_why": entry.ended_why,
         "sentence": reports[-1].sentence if reports else None,
+        "exposure": {**asdict(exposed), "contrast": exposed.contrast} if exposed is not None else None,
     }
 
 

@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
 
+SHARE = "share"
+"""Marks lists that were made for an experiment's share; see `columns.Lists.GROUP`."""
+
 
 def fraction(salt: str, customer_id: int) -> float:
     """A number in [0, 1), uniform over customers and always the same for one customer.

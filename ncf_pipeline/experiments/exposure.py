@@ -1,13 +1,15 @@
-"""Since when customers have had lists of an experiment, and what they bought from those lists. Pure."""
+"""Since when customers have had lists of an experiment, what they are shown, and what they bought from lists. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.experiments.assignment import fraction
 from ncf_pipeline.experiments.purchases import Lines
 from ncf_pipeline.experiments.results import Bought
 
@@ -87,3 +89,40 @@ def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> Bought:
     value = lines[Lines.VALUE].to_numpy(np.float64)
     hit = np.fromiter((pair in on_list for pair in pairs), np.bool_, len(value))
     return Bought(value=float(value.sum()), on_list=float(value[hit].sum()))
+
+
+Shown = Literal["right", "wrong", "missing"]
+"""What a customer is shown: exactly the lists of their group, other lists, or none of their own."""
+
+StockCodes = tuple[str, ...]
+
+
+def sampled(customers: Collection[int], check: int, most: int) -> list[int]:
+    """The customers whom a check looks at: always the same ones, and nobody twice before everybody once.
+
+    Args:
+        customers: of a group.
+        check: its number, from 0.
+        most: how many to look at.
+    """
+    shuffled = sorted(customers, key=lambda customer: fraction("exposure", customer))
+    if len(shuffled) <= most:
+        return shuffled
+    begin = check * most % len(shuffled)
+    return (shuffled + shuffled)[begin : begin + most]
+
+
+def shown(made: Mapping[str, StockCodes], served: Mapping[str, StockCodes], *, of_own_group: bool) -> Shown:
+    """What a customer is shown.
+
+    Args:
+        made: lists that were made for the customer, by name, as the publication keeps them.
+        served: lists of their own that the storefront reads, by name.
+        of_own_group: whether the lists that were made are those of the customer's group.
+
+    >>> shown({"for_you": ("22423",)}, {"for_you": ("22423",)}, of_own_group=True)
+    'right'
+    """
+    if not served or made.keys() - served.keys():
+        return "missing"
+    return "right" if of_own_group and dict(made) == dict(served) else "wrong"

@@ -41,6 +41,7 @@ SHORTEST, LONGEST = 3, 26  # weeks of the windows in the past
 _LARGEST_EFFECT = 3.0
 _OWN_WEEKS = 6  # with fewer, a curve through an experiment's own errors is mostly chance
 _PATHS = 4000
+_REDRAWS = 4 * REDRAWS + 3  # more than a look has: weeks follow from the power, and a small error moves them a lot
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Curves:
             return HowDrawn(None, None)
         treated = np.arange(n) >= smaller
         drawn = [
-            estimates(sample, self.longest.past, self.measure.quantile, masks) for masks in redrawn(treated, REDRAWS)
+            estimates(sample, self.longest.past, self.measure.quantile, masks) for masks in redrawn(treated, _REDRAWS)
         ]
         kinds = []
         for name, variance in (("log_ratio", self.spread.with_cuped), ("plain_log_ratio", self.spread.without_cuped)):

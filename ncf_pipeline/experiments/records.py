@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.experiments.results import Results
+from ncf_pipeline.experiments.design import Design, Groups
+from ncf_pipeline.experiments.results import Exposure, Looked, Results
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import query_rows, read_rows, transaction
+from ncf_pipeline.storage.database import execute, query_rows, read_rows, transaction
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,23 @@ class Report:
     results: Results
     sentence: str
     looked_at: datetime
+
+
+@dataclass(frozen=True)
+class ExposureCheck:
+    """Two rows of `ml.exposure_check`: what a check of both groups found.
+
+    Attributes:
+        experiment: its number.
+        checked_at: on the wall's clock.
+        publication: the number of the one that was live.
+        groups: what customers of each group were shown.
+    """
+
+    experiment: int
+    checked_at: datetime
+    publication: int
+    groups: Groups[Looked]
 
 
 def new_salt() -> str:
@@ -172,6 +189,48 @@ def reports(settings: Settings, number: int) -> list[Report]:
         )
         for row in read_rows(settings, "experiment_reports", experiment=number)
     ]
+
+
+def record_exposure(settings: Settings, check: ExposureCheck) -> None:
+    """Stores what a check of both groups found; of two at the same instant, the first stays."""
+    with transaction(settings) as connection:
+        for group, looked in check.groups.items():
+            execute(
+                connection,
+                "record_exposure_check",
+                experiment=check.experiment,
+                checked_at=check.checked_at,
+                publication=check.publication,
+                of_group=group,
+                checked=looked.checked,
+                shown_right=looked.right,
+                shown_wrong=looked.wrong,
+                shown_nothing=looked.missing,
+            )
+
+
+def last_exposure(settings: Settings, number: int) -> ExposureCheck | None:
+    """The newest check of an experiment's groups."""
+    rows = read_rows(settings, "last_exposure_check", experiment=number)
+    if not rows:
+        return None
+    by_group = {row.group: Looked(row.checked, row.right, row.wrong, row.missing) for row in rows}
+    return ExposureCheck(number, rows[0].checked_at, rows[0].publication, Groups(**by_group))
+
+
+def exposure_checks(settings: Settings, number: int) -> int:
+    """How often an experiment's groups were checked."""
+    exposed = exposure(settings, number)
+    return exposed.checks if exposed is not None else 0
+
+
+def exposure(settings: Settings, number: int) -> Exposure | None:
+    """What all checks of an experiment's groups found together; None if there was none."""
+    rows = read_rows(settings, "exposure", experiment=number)
+    if not rows:
+        return None
+    by_group = {row.group: Looked(row.checked, row.right, row.wrong, row.missing) for row in rows}
+    return Exposure(rows[0].checks, Groups(**by_group))
 
 
 def _experiment(row: Any) -> Experiment:

@@ -11,7 +11,7 @@ from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.records import Experiment, Report
-from ncf_pipeline.experiments.results import Interval, MeasureResult, Results, Verdict
+from ncf_pipeline.experiments.results import VALID, Exposure, Interval, MeasureResult, Results, Verdict
 from ncf_pipeline.experiments.sentences import FOLDER, percent
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.files import new_file, store_errors
@@ -186,6 +186,8 @@ def facts(entry: Experiment, results: Results) -> list[str]:
         + ("a sample ratio mismatch" if ratio.p < UNLIKELY else "no sample ratio mismatch")
         + f" (p = {ratio.p:.2g})",
     ]
+    if results.exposure is not None:
+        lines.append(exposed(results.exposure))
     if results.other_lists > 0:
         lines.append(
             f"For {results.other_lists:.1%} of the time, lists were live that were not made for these groups (a "
@@ -194,6 +196,20 @@ def facts(entry: Experiment, results: Results) -> list[str]:
     if entry.ended_why is not None:
         lines.append(f"Ended by {entry.ended_by}: {entry.ended_why}")
     return lines
+
+
+def exposed(exposure: Exposure) -> str:
+    """Whether customers saw the lists of their group, in words."""
+    shares = ", ".join(
+        f"{looked.share_right:.1%} of {looked.checked:,} looked at in the {name} group"
+        for name, looked in exposure.groups.items()
+    )
+    said = f"In {exposure.checks:,} checks of what the storefront reads, customers saw their group's lists: {shares}"
+    if exposure.is_invalid:
+        return f"{said}. That is too few (less than {VALID:.0%} of the difference): no figure can be trusted"
+    if exposure.is_diluted:
+        return f"{said}. The effect is diluted: only about {exposure.contrast:.1%} of it shows"
+    return said
 
 
 def notes(results: Results) -> list[str]:

@@ -17,10 +17,15 @@ Verdict = Literal["early", "open", "more", "less", "none", "mismatch"]
 
 `early`: too few weeks or buyers. `open`: no decision yet. `more`, `less`: the treated group has more or less of the
 deciding measure. `none`: the only look of `decides="once"` found no difference. `mismatch`: the sample ratio is wrong,
-so no number can be trusted.
+or too few customers
+were shown the lists of their group, so no number can be trusted.
 """
 
 MISMATCH: Verdict = "mismatch"
+
+UNDILUTED, VALID = 0.99, 0.9
+"""Below the first contrast of `Exposure`, a report says that the effect is diluted; below the second, that no number
+can be trusted: nobody can tell who the others were, and whether what they saw is why they bought."""
 
 _OF_SEVERAL = ("together", "decision")  # keys that only experiments with several asked measures have
 
@@ -233,6 +238,62 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """How many customers of a group were looked at, and what they were shown; one looked at twice counts twice.
+
+    Attributes:
+        checked: right, wrong and missing together.
+        right: exactly the lists of their group.
+        wrong: other lists.
+        missing: no list of their own, although lists were made for them.
+    """
+
+    checked: int
+    right: int
+    wrong: int
+    missing: int
+
+    @property
+    def share_right(self) -> float:
+        """The share of those looked at who were shown the lists of their group; 1 if there was nobody to look at."""
+        return self.right / self.checked if self.checked else 1.0
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Whether customers were shown the lists of their group, in `checks` checks of samples of both groups."""
+
+    checks: int
+    groups: Groups[Looked]
+
+    @property
+    def contrast(self) -> float:
+        """How much of the difference between the groups shoppers saw: 1 if all saw the lists of their group.
+
+        An effect is diluted by this factor, as by customers who do not comply with their assignment: it is the
+        difference between the shares of each group that saw the treated group's lists (Angrist, Imbens & Rubin 1996,
+        "Identification of Causal Effects Using Instrumental Variables", section 3.2).
+        """
+        return max(0.0, round(self.groups.treated.share_right + self.groups.control.share_right - 1, 9))
+
+    @property
+    def is_diluted(self) -> bool:
+        """Whether so many saw other lists that the report says so."""
+        return self.contrast < UNDILUTED
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether so many saw other lists that no number can be trusted."""
+        return self.contrast < VALID
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Exposure":
+        """Reads `exposure`."""
+        groups = stored["groups"]
+        return cls(stored["checks"], Groups(Looked(**groups["treated"]), Looked(**groups["control"])))
+
+
+@dataclass(frozen=True)
 class Results:
     """Every number of one look.
 
@@ -250,6 +311,7 @@ class Results:
         has_ended: whether the experiment had ended before this look.
         other_lists: share of the time in which lists were live that were not made for these groups.
         attribution: what was bought from lists.
+        exposure: whether customers were shown their group's lists; None if that was never checked.
     """
 
     starts_at: datetime
@@ -265,6 +327,7 @@ class Results:
     has_ended: bool = False
     other_lists: float = 0.0
     attribution: Attribution = Attribution()
+    exposure: Exposure | None = None
 
     @property
     def customers(self) -> int:
@@ -284,7 +347,7 @@ class Results:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Results":
-        """Reads stored results; the last three keys may be missing."""
+        """Reads stored results; the last four keys may be missing."""
         return cls(
             starts_at=datetime.fromisoformat(stored["starts_at"]),
             until=datetime.fromisoformat(stored["until"]),
@@ -299,6 +362,7 @@ class Results:
             has_ended=stored.get("has_ended", False),
             other_lists=stored.get("other_lists", 0.0),
             attribution=Attribution.from_dict(stored.get("attribution", {})),
+            exposure=Exposure.from_dict(stored["exposure"]) if "exposure" in stored else None,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -317,6 +381,7 @@ class Results:
             "has_ended": self.has_ended,
             "other_lists": self.other_lists,
             "attribution": self.attribution.as_dict(),
+            **({"exposure": asdict(self.exposure)} if self.exposure is not None else {}),
         }
 
 

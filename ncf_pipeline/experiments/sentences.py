@@ -7,7 +7,7 @@ from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.plan import Plan, PlannedShare
 from ncf_pipeline.experiments.power import FEWEST_BUYERS, FEWEST_WEEKS, MOST_WEEKS
-from ncf_pipeline.experiments.results import MeasureResult, Results
+from ncf_pipeline.experiments.results import MISMATCH, MeasureResult, Results
 
 FOLDER = "experiments"
 """The folder of all reports in the artifact store."""
@@ -25,8 +25,22 @@ _SPENT = {
 
 
 def sentence(design: Design, results: Results) -> str:
-    """The outcome of a look at an experiment: a sentence, and one more if several measures are asked."""
-    return " ".join([_of_deciding(design, results), *_of_others(design, results)])
+    """The outcome of a look at an experiment: a sentence; more if several are asked, or the effect is diluted."""
+    exposure = results.exposure
+    if exposure is not None and exposure.is_invalid and results.sample_ratio.p >= UNLIKELY:
+        return (
+            "No result can be trusted: in the checks of what the storefront reads, only "
+            f"{exposure.groups.treated.share_right:.1%} of the treated customers and "
+            f"{exposure.groups.control.share_right:.1%} of the control customers saw their group's lists. "
+            "Find the cause first."
+        )
+    diluted = []
+    if exposure is not None and exposure.is_diluted and results.verdict not in ("early", MISMATCH):
+        diluted = [
+            "The effect is diluted: not all customers saw their group's lists, so only about "
+            f"{exposure.contrast:.0%} of it shows."
+        ]
+    return " ".join([_of_deciding(design, results), *_of_others(design, results), *diluted])
 
 
 def _of_others(design: Design, results: Results) -> list[str]:

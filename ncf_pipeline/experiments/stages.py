@@ -29,7 +29,7 @@ from ncf_pipeline.experiments.plan import Plan
 from ncf_pipeline.experiments.power import past_curves
 from ncf_pipeline.experiments.purchases import Lines, orders_of
 from ncf_pipeline.experiments.records import Experiment
-from ncf_pipeline.experiments.results import Attribution, Results, Slice
+from ncf_pipeline.experiments.results import MISMATCH, Attribution, Results, Slice
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sentences import sentence
 from ncf_pipeline.registry import live_periods
@@ -178,12 +178,16 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
         has_ended=entry.state == "ended",
         other_lists=time_of_others(shown, design.starts_at, until),
         attribution=Attribution.of(_slices(periods, entry, lines, entered, until, earlier)),
+        exposure=experiment_registry.exposure(settings, entry.number),
     )
+    # A share that is surely harmed is harmed more if some of it saw the other lists.
+    harm, loss = _harm(design, results), _loss(design, results)
+    if results.exposure is not None and results.exposure.is_invalid:
+        results = replace(results, verdict=MISMATCH, more_weeks=None)
     text = sentence(design, results)
     experiment_registry.record_report(settings, entry.number, results, text)
     url = experiment_report.write(settings, replace(entry, design=design), results, text)
     logger.info("%s: %s", design.name, text)
-    harm = _harm(design, results)
     return Look(
         name=design.name,
         results=results,
@@ -191,7 +195,7 @@ def look(settings: Settings, name: str | None = None) -> Look | None:
         url=url,
         ends=_ends(settings, entry, harm, clock),
         harm=harm,
-        loss=_loss(design, results),
+        loss=loss,
         mismatch=text if results.sample_ratio.p < UNLIKELY else None,
     )
 

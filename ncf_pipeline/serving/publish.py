@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
 from ncf_pipeline.errors import ArtifactError, ChangedMeanwhileError, QualityError, SupersededError
 from ncf_pipeline.experiments import records as experiment_registry
-from ncf_pipeline.experiments.assignment import chosen
+from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
 from ncf_pipeline.experiments.records import Experiment
 from ncf_pipeline.model.lists.assemble import ListMaker
@@ -52,6 +52,7 @@ _SCHEMA = pa.schema(
         (Lists.LIST_NAME, pa.string()),
         (Lists.STOCK_CODES, pa.list_(pa.string())),
         (Lists.REASONS, pa.string()),
+        (Lists.GROUP, pa.string()),
     ]
 )
 
@@ -252,9 +253,11 @@ def _all_lists(
         if its_maker is None:
             continue
         for lists in its_maker.customers(top_n, chosen=customers):
-            yield lists.assign(**{Lists.REASONS: its_maker.reasons(lists)}) if with_reasons else lists
+            made = lists.assign(**{Lists.GROUP: SHARE if its_maker is others else None})
+            yield made.assign(**{Lists.REASONS: its_maker.reasons(lists)}) if with_reasons else made
     if others is None:
-        yield from best_sellers(share, fallbacks)
+        for lists in best_sellers(share, fallbacks):
+            yield lists.assign(**{Lists.GROUP: SHARE})
     yield maker.products(top_n)
     yield fallbacks
 
@@ -268,7 +271,7 @@ def _open(
     counts = Counter[str]()
     with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
         for frame in lists:
-            whole = frame if Lists.REASONS in frame else frame.assign(**{Lists.REASONS: None})
+            whole = frame.assign(**{name: None for name in (Lists.REASONS, Lists.GROUP) if name not in frame})
             writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
             # Each customer and each product has exactly one of these lists.
             counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])

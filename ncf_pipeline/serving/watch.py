@@ -10,9 +10,13 @@ from redis.exceptions import RedisClusterException
 
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts import Alert
-from ncf_pipeline.alerts.kinds import LIST_STORE_DOWN, LISTS_MISSING, LISTS_OLD, RETRAIN_MISSING, Kind
+from ncf_pipeline.alerts.kinds import EXPOSURE, LIST_STORE_DOWN, LISTS_MISSING, LISTS_OLD, RETRAIN_MISSING, Kind
 from ncf_pipeline.alerts.messages import duration, instant
+from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.serving import exposure
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
@@ -63,7 +67,8 @@ class Freshness:
 def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     """Checks the live lists and the last retrain; tells on-call what is broken and what works again.
 
-    Also delivers alerts that could not be delivered before, and closes alerts of batches whose lines were corrected.
+    While an experiment runs, it also checks every hour whether customers see the lists of their group. It delivers
+    alerts that could not be delivered before, and closes alerts of batches whose lines were corrected.
 
     Args:
         settings: where the lists are, and how old they and the last retrain may be.
@@ -74,6 +79,7 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
 
     Raises:
         DatabaseError: Postgres does not answer. The live lists were checked before.
+        ArtifactError: the groups of an experiment cannot be checked. All else was checked before.
     """
     now = now or datetime.now(UTC)
     live = look(settings)
@@ -87,6 +93,8 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     _tell(settings, broken, RETRAIN_MISSING)
     alerts.recover_quarantine(settings)
     alerts.retell(settings)
+    _look_at_groups(settings, live, now, broken)
+    _tell(settings, broken, EXPOSURE)
     age = now - live.published_at if live.published_at else None
     if not broken:
         state = f"{live.publication} is live, {duration(age)} old." if age is not None else "Nothing is published yet."
@@ -158,6 +166,49 @@ def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Aler
         last = versions[0]
         what = f"The last retrain that got as far as a model, {last.name}, began on {instant(last.created_at)}."
         broken[RETRAIN_MISSING] = Alert(RETRAIN_MISSING, "retrain", what, since=last.created_at + limit)
+
+
+def _look_at_groups(settings: Settings, live: Live, now: datetime, broken: dict[Kind, Alert]) -> None:
+    if live.publication is None:
+        return
+    try:
+        exposure.check_if_due(settings, live.publication, now, lambda: _storefront(settings, timeout=5))
+    except (redis.RedisError, RedisClusterException) as error:
+        # Redis answered a moment ago. The next watch tells if it is down, and checks the groups otherwise.
+        logger.warning("The groups of the experiment were not checked: %s", settings.without_secrets(str(error)))
+    alert = exposure_alert(settings)
+    if alert is not None:
+        broken[EXPOSURE] = alert
+
+
+def check_groups(settings: Settings) -> experiment_registry.ExposureCheck | None:
+    """Checks now whether customers see the lists of their group; None if no experiment runs, or nothing is live.
+
+    Raises:
+        ArtifactError: the live publication's file is gone or damaged.
+        DatabaseError: Postgres does not answer.
+        ListStoreError: Redis does not answer.
+    """
+    try:
+        found = exposure.check(settings, datetime.now(UTC), lambda: _storefront(settings, timeout=5))
+    except (redis.RedisError, RedisClusterException) as error:
+        raise ListStoreError(f"Redis: the groups were not checked: {settings.without_secrets(str(error))}.") from error
+    broken = {} if (alert := exposure_alert(settings)) is None else {EXPOSURE: alert}
+    _tell(settings, broken, EXPOSURE)
+    return found
+
+
+def exposure_alert(settings: Settings) -> Alert | None:
+    """The alert, if the newest check of the running experiment found too many without their group's lists."""
+    running = experiment_registry.running(settings)
+    last = experiment_registry.last_exposure(settings, running.number) if running is not None else None
+    if running is None or last is None:
+        return None
+    if all(looked.share_right >= UNDILUTED or not looked.checked for _, looked in last.groups.items()):
+        return None
+    name = running.design.name
+    what = f"{name}: customers do not see their group's lists. {exposure.words(last.groups)}."
+    return Alert(EXPOSURE, name, what, since=last.checked_at)
 
 
 def _tell(settings: Settings, broken: dict[Kind, Alert], *kinds: Kind) -> None:

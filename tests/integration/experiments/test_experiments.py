@@ -383,6 +383,7 @@ def command(settings, monkeypatch):
     monkeypatch.setenv("NCF_ARTIFACTS_URL", settings.artifacts)
     monkeypatch.setenv("NCF_KEY_PREFIX", settings.key_prefix)
     monkeypatch.setenv("NCF_HOME", str(settings.home))
+    monkeypatch.setenv("COLUMNS", "250")
 
     def run(*arguments, exit_code=0):
         ran = CliRunner().invoke(app, arguments)

@@ -40,7 +40,7 @@ def test_a_plan_as_json():
 def test_a_plan_for_several_measures_counts_the_correction_in():
     until = (START.to_pydatetime()).replace(month=6)
     curves, others = (past_curves(orders(), until, MEASURES[name]) for name in (AVERAGE_ORDER_VALUE, "repeat_rate"))
-    how = {"effect": 0.3, "power": 0.8, "metric": AVERAGE_ORDER_VALUE, "until": until, "shares": (0.5,)}
+    how = {"effect": 0.12, "power": 0.8, "metric": AVERAGE_ORDER_VALUE, "until": until, "shares": (0.5,)}
     alone, together = plan(curves, **how), plan(curves, **how, also={"repeat_rate": others})
     assert (together.alpha, [each.metric for each in together.also]) == (0.025, ["repeat_rate"])
     (one,), (of_two,) = alone.shares, together.shares

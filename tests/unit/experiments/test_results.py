@@ -9,8 +9,9 @@ import pytest
 from buyers import DESIGN, END, orders
 
 from ncf_pipeline.experiments.analysis import measure
+from ncf_pipeline.experiments.design import Groups
 from ncf_pipeline.experiments.power import entered_at
-from ncf_pipeline.experiments.results import Attribution, Bought, Interval, Results, Slice
+from ncf_pipeline.experiments.results import Attribution, Bought, Exposure, Interval, Looked, Results, Slice
 
 STORED = json.loads((Path(__file__).parent / "stored_figures.json").read_text())
 
@@ -28,6 +29,15 @@ def test_results_that_version_0_1_0_stored_are_read_and_written_the_same():
 def test_results_from_before_a_key_was_added_are_read(missing):
     loaded = Results.from_dict({name: value for name, value in STORED.items() if name != missing})
     assert getattr(loaded, missing) == {"has_ended": False, "other_lists": 0.0, "attribution": Attribution()}[missing]
+
+
+def test_results_with_exposure_are_the_same_after_a_round_trip_and_those_without_it_have_no_such_key():
+    loaded = Results.from_dict(STORED)
+    assert loaded.exposure is None
+    exposed = replace(loaded, exposure=Exposure(2, Groups(Looked(10, 9, 1, 0), Looked(5, 4, 0, 1))))
+    stored = json.loads(json.dumps(exposed.as_dict()))
+    assert stored["exposure"]["groups"]["control"] == {"checked": 5, "right": 4, "wrong": 0, "missing": 1}
+    assert Results.from_dict(stored) == exposed
 
 
 def test_results_are_the_same_after_a_round_trip_through_json():
