@@ -146,10 +146,32 @@ class Settings(BaseSettings):
         0.25, gt=0, description="alert above this population stability index of certainty, countries or catalogue"
     )
     drift_new_products: float = Field(
-        0.1, gt=0, le=1, description="alert if more sold lines are of products that the champion has not learned"
+        0.15, gt=0, le=1, description="alert if more sold lines are of products that the champion has not learned"
     )
-    drift_newcomers: float = Field(0.5, gt=0, le=1, description="alert if a larger share of buying customers is new")
+    drift_newcomers: float = Field(0.6, gt=0, le=1, description="alert if a larger share of buying customers is new")
     drift_min_customers: int = Field(50, ge=1, description="with fewer customers, no drift is reported")
+    drift_country: float = Field(
+        1.5, gt=1, description="alert if the odds that a customer comes from a country change by more than this factor"
+    )
+    drift_price_level: float = Field(
+        1.25, gt=1, description="alert if the typical price changes by more than this factor"
+    )
+    drift_price_jumps: float = Field(
+        0.2, gt=0, le=1, description="alert if a larger share of lines has a price beyond three times or a third of it"
+    )
+    drift_lost_ids: float = Field(
+        0.5, gt=0, le=1, description="alert if a larger share of the lines with a customer id is lost"
+    )
+    drift_vanished: float = Field(
+        0.12, gt=0, le=1, description="alert if products with a larger share of earlier sales no longer sell"
+    )
+    drift_vanished_group: float = Field(
+        0.1, gt=0, lt=1, description="alert if products that share a word sell less than this part of what they did"
+    )
+    drift_more_lines: float = Field(
+        1.75, gt=1, description="alert if a day of trade has this many times the lines before"
+    )
+    drift_fewer_lines: float = Field(0.35, gt=0, lt=1, description="alert if it has less than this part of them")
     ingest_schedule: str = Field("30 2 * * *", pattern=_SCHEDULE, description="of ingest_invoices: cron in UTC, or off")
     retrain_schedule: str = Field("0 4 * * 1", pattern=_SCHEDULE, description="of retrain_recommender")
     uplift_schedule: str = Field("0 6 * * 1", pattern=_SCHEDULE, description="of measure_uplift")

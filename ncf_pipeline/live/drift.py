@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from ncf_pipeline.columns import Interactions
+from ncf_pipeline.model.features.words import words_of
 
 GROUPS = 10
 """Parts of the catalogue with about the same number of sold lines."""
@@ -27,6 +28,18 @@ COUNTRIES = 9
 
 CHANCE = 0.99
 """Share of cases without any change in which PSI stays below `Shift.by_chance`."""
+
+COUNTRY_DAYS, COUNTRY_DAYS_BEFORE = 28, 84
+"""How many customers come from a country is compared over longer times: in a week, most countries have a few."""
+
+PRICE_JUMP = 3
+"""Discounts for quantity stay below this factor."""
+
+FULL_WEEK = timedelta(days=7)
+"""The number of sold lines is compared in windows of at least this length: days of the week differ."""
+
+GROUP_SHARE, GROUP_LINES = 0.02, 20
+"""A group of products is watched if it has this share of earlier sales, and this many lines are expected of it."""
 
 _UNKNOWN = "unknown"
 _OTHERS = "others"
@@ -42,6 +55,14 @@ class DriftThresholds:
         new_products: share of sold lines whose products the champion has not learned.
         newcomers: share of buying customers who had no list because they came after it was made.
         min_customers: with fewer customers, nothing is reported.
+        country: the odds that a customer comes from a country have risen or fallen by more than this factor.
+        price_level: the typical price of a product has risen or fallen by more than this factor.
+        price_jumps: share of sold lines whose price has risen or fallen by more than a factor of `PRICE_JUMP`.
+        lost_ids: share of the lines with a customer id that has been lost.
+        vanished: share of earlier sales whose products no longer sell at all, beyond what chance explains.
+        vanished_group: products that share a word sell less than this part of what is expected of them.
+        more_lines: lines per day of trade, as a multiple of those before.
+        fewer_lines: the same, at least.
     """
 
     precision_drop: float
@@ -49,6 +70,14 @@ class DriftThresholds:
     new_products: float
     newcomers: float
     min_customers: int
+    country: float = 1.5
+    price_level: float = 1.25
+    price_jumps: float = 0.2
+    lost_ids: float = 0.5
+    vanished: float = 0.12
+    vanished_group: float = 0.1
+    more_lines: float = 1.75
+    fewer_lines: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -118,6 +147,7 @@ class Mix:
         catalogue: lines by tenths of the catalogue, from the products that sold best before to those that sold least.
             Products that did not sell then are left out: see `unsold_before`.
         unsold_before: share of lines whose products did not sell in the days before.
+        sales: what else the lines say; None in reports from before it was measured.
     """
 
     customers: int
@@ -127,6 +157,82 @@ class Mix:
     countries: Shift
     catalogue: Shift
     unsold_before: float
+    sales: "Sales | None" = None
+
+
+@dataclass(frozen=True)
+class CountryChange:
+    """Customers of one country, in the last `COUNTRY_DAYS` and in the `COUNTRY_DAYS_BEFORE` before these.
+
+    Attributes:
+        name: of the country.
+        now: its share of customers.
+        before: its share of customers before.
+        odds_ratio: of coming from this country, now against before. Twice the customers double the odds, whether few
+            or most customers come from there.
+        z: log of the odds ratio in standard errors (Woolf 1955, "On estimating the relation between blood group and
+            disease", with half a customer added to each cell).
+    """
+
+    name: str
+    now: float
+    before: float
+    odds_ratio: float
+    z: float
+
+    def exceeds(self, factor: float) -> bool:
+        """Whether the odds have changed by more than a factor, either way, and by more than chance explains."""
+        return abs(np.log(self.odds_ratio)) > np.log(factor) and abs(self.z) > norm.ppf((1 + CHANCE) / 2)
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """Products whose descriptions share a word.
+
+    Attributes:
+        word: in lower case.
+        before: their share of the lines before.
+        now: their share of the lines in the window.
+    """
+
+    word: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True)
+class Sales:
+    """What the lines of a window say without any model, compared with the days before the window.
+
+    The champion's age does not matter here: a season that ends slowly is no broken feed.
+
+    Attributes:
+        customers_before: who bought in the days before.
+        lines_a_day: sold lines per day of trade; None in a window that is shorter than `FULL_WEEK`.
+        lines_a_day_before: the same for the days before; None if there are none.
+        with_id: share of lines with a customer id; None without lines.
+        with_id_before: the same for the days before.
+        price_level: median, over lines, of the price divided by the product's median price before; None if no product
+            sold before.
+        price_jumps: share of these lines whose price is more than `PRICE_JUMP` times that price, or less than that
+            part of it.
+        vanished: share of the earlier lines whose products did not sell in the window, less what chance explains.
+        vanished_by_chance: `vanished` exceeds it in 1 of 100 cases if nothing has changed.
+        lowest_group: of the watched groups, the one that has lost most; None if none is watched.
+        countries: the countries with the largest |z|, at most three.
+    """
+
+    customers_before: int
+    lines_a_day: float | None
+    lines_a_day_before: float | None
+    with_id: float | None
+    with_id_before: float | None
+    price_level: float | None
+    price_jumps: float
+    vanished: float
+    vanished_by_chance: float
+    lowest_group: GroupChange | None
+    countries: tuple[CountryChange, ...]
 
 
 def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime, end: datetime, days: int) -> Mix:
@@ -137,14 +243,14 @@ def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime,
         learned_until: the champion's cutoff.
         start: first instant of the window.
         end: first instant after the window.
-        days: before `learned_until`, to compare with.
+        days: before `learned_until`, to compare with; for `Sales`, before `start`.
     """
     at = interactions[Interactions.PURCHASED_AT]
     now = interactions[(at >= start) & (at < end)]
     then = interactions[(at >= learned_until - timedelta(days=days)) & (at < learned_until)]
-    known_products = set(interactions.loc[at < learned_until, Interactions.STOCK_CODE])
-    buyers = set(now[Interactions.CUSTOMER_ID].dropna().astype(int))
-    known_customers = set(interactions.loc[at < start, Interactions.CUSTOMER_ID].dropna().astype(int))
+    known_products = interactions.loc[at < learned_until, Interactions.STOCK_CODE].unique()
+    buyers = set(now[Interactions.CUSTOMER_ID].dropna().unique())
+    known_customers = set(interactions.loc[at < start, Interactions.CUSTOMER_ID].dropna().unique())
     catalogue, unsold = _catalogue(then[Interactions.STOCK_CODE], now[Interactions.STOCK_CODE])
     return Mix(
         customers=len(buyers),
@@ -154,7 +260,99 @@ def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime,
         countries=_countries(then, now),
         catalogue=catalogue,
         unsold_before=unsold,
+        sales=_sales(interactions, now, start=start, end=end, days=days),
     )
+
+
+def _sales(interactions: pd.DataFrame, now: pd.DataFrame, *, start: datetime, end: datetime, days: int) -> Sales:
+    at = interactions[Interactions.PURCHASED_AT]
+    then = interactions[(at >= start - timedelta(days=days)) & (at < start)]
+    sold = then[Interactions.STOCK_CODE].value_counts()
+    sells = now[Interactions.STOCK_CODE].value_counts()
+    level, jumps = _prices(then, now)
+    vanished, by_chance = _vanished(sold, sells)
+    return Sales(
+        customers_before=int(then[Interactions.CUSTOMER_ID].nunique()),
+        lines_a_day=_lines_a_day(now) if end - start >= FULL_WEEK else None,
+        lines_a_day_before=_lines_a_day(then),
+        with_id=float(now[Interactions.CUSTOMER_ID].notna().mean()) if len(now) else None,
+        with_id_before=float(then[Interactions.CUSTOMER_ID].notna().mean()) if len(then) else None,
+        price_level=level,
+        price_jumps=jumps,
+        vanished=vanished,
+        vanished_by_chance=by_chance,
+        lowest_group=_lowest_group(pd.concat([then, now]), sold, sells),
+        countries=_country_changes(interactions, start=start, end=end),
+    )
+
+
+def _lines_a_day(lines: pd.DataFrame) -> float | None:
+    """Per day of trade: a shop that closes for the holidays has not lost sales."""
+    days = lines[Interactions.PURCHASED_AT].dt.normalize().nunique()
+    return len(lines) / days if days else None
+
+
+def _prices(then: pd.DataFrame, now: pd.DataFrame) -> tuple[float | None, float]:
+    if now.empty:
+        return None, 0.0
+    usual = then.groupby(Interactions.STOCK_CODE)[Interactions.UNIT_PRICE].median()
+    usual = usual[usual > 0]
+    ratio = (now[Interactions.UNIT_PRICE] / now[Interactions.STOCK_CODE].map(usual)).dropna()
+    if ratio.empty:
+        return None, 0.0
+    jumped = (ratio > PRICE_JUMP) | (ratio < 1 / PRICE_JUMP)
+    return float(ratio.median()), float(jumped.mean())
+
+
+def _vanished(sold: pd.Series, sells: pd.Series) -> tuple[float, float]:
+    """Share of earlier lines whose products do not sell, beyond a Poisson's share of zeros; and its 99% point."""
+    before, now = sold.to_numpy(np.float64), sells.reindex(sold.index, fill_value=0).to_numpy(np.float64)
+    if not before.sum() or not sells.sum():
+        return 0.0, 0.0
+    weight = before / before.sum()
+    zero = np.exp(-weight * sells.sum())  # the chance that a product does not sell, if nothing has changed
+    spread = float(np.sqrt((weight**2 * zero * (1 - zero)).sum()))
+    return float((weight * ((now == 0) - zero)).sum()), float(norm.ppf(CHANCE)) * spread
+
+
+def _lowest_group(lines: pd.DataFrame, sold: pd.Series, sells: pd.Series) -> GroupChange | None:
+    code, text = Interactions.STOCK_CODE, Interactions.DESCRIPTION
+    described = lines.dropna(subset=[text]).drop_duplicates(code, keep="last")
+    pairs = [
+        (word, product)
+        for product, description in zip(described[code], described[text], strict=True)
+        for word in words_of(description, product)
+        if not word.startswith("#")  # the family of a stock code, which is no word
+    ]
+    words = pd.DataFrame(pairs, columns=["word", code])
+    before, now = (
+        words[code].map(lines_of).fillna(0).groupby(words["word"]).sum() / max(int(lines_of.sum()), 1)
+        for lines_of in (sold, sells)
+    )
+    watched = before[(before >= GROUP_SHARE) & (before * int(sells.sum()) >= GROUP_LINES)]
+    if watched.empty:
+        return None
+    word = str((now[watched.index] / watched).idxmin())
+    return GroupChange(word, float(before[word]), float(now[word]))
+
+
+def _country_changes(interactions: pd.DataFrame, *, start: datetime, end: datetime) -> tuple[CountryChange, ...]:
+    at = interactions[Interactions.PURCHASED_AT]
+    since = min(start, end - timedelta(days=COUNTRY_DAYS))
+    earlier = since - timedelta(days=COUNTRY_DAYS_BEFORE)
+    now = _customers_by_country(interactions[(at >= since) & (at < end)])
+    before = _customers_by_country(interactions[(at >= earlier) & (at < since)])
+    # A few weeks of one season are no measure for the next.
+    if at.empty or at.min() >= earlier + FULL_WEEK or not before.sum() or not now.sum():
+        return ()
+    changes = []
+    for name in sorted({*before.index, *now.index}):
+        ours, ours_before = int(now.get(name, 0)), int(before.get(name, 0))
+        cells = 0.5 + np.array([ours, now.sum() - ours, ours_before, before.sum() - ours_before], np.float64)
+        odds = float(cells[0] / cells[1] / (cells[2] / cells[3]))
+        z = float(np.log(odds) / np.sqrt((1 / cells).sum()))
+        changes.append(CountryChange(str(name), float(ours / now.sum()), float(ours_before / before.sum()), odds, z))
+    return tuple(sorted(changes, key=lambda change: -abs(change.z))[:3])
 
 
 def _countries(then: pd.DataFrame, now: pd.DataFrame) -> Shift:
@@ -234,7 +432,7 @@ class DriftFigures:
         expected: by question, the mean live precision of earlier windows of about this length; missing if there are
             none.
         mix: who bought what.
-        certainty: of the newest lists, against those of the window before.
+        certainty: of the newest lists, against the first lists of the same version.
     """
 
     thresholds: DriftThresholds
@@ -259,6 +457,8 @@ def findings(figures: DriftFigures) -> list[str]:
         sentences += _precision_findings(question, precision, figures.expected.get(question), thresholds)
     if figures.mix.customers >= thresholds.min_customers:
         sentences += _mix_findings(figures.mix, thresholds)
+    if figures.mix.sales is not None and figures.mix.sales.customers_before >= thresholds.min_customers:
+        sentences += _sales_findings(figures.mix.sales, figures.mix.lines, thresholds)
     if certainty.exceeds(thresholds.psi):
         sentences.append(
             f"How sure the model is of its lists has shifted: PSI {certainty.psi:.2f}, more than {thresholds.psi:g}. "
@@ -318,3 +518,88 @@ def _mix_findings(mix: Mix, thresholds: DriftThresholds) -> list[str]:
             "no list of their own. Refresh more often. If customers got new ids, correct the invoices."
         )
     return sentences
+
+
+def _sales_findings(sales: Sales, lines: int, thresholds: DriftThresholds) -> list[str]:
+    return [
+        *_volume_findings(sales, thresholds),
+        *_id_findings(sales, lines, thresholds),
+        *_price_findings(sales, thresholds),
+        *_vanished_findings(sales, thresholds),
+        *_country_findings(sales, thresholds),
+    ]
+
+
+def _volume_findings(sales: Sales, thresholds: DriftThresholds) -> list[str]:
+    now, before = sales.lines_a_day, sales.lines_a_day_before
+    if now is None or not before:
+        return []
+    sold = f"{now:,.0f} lines are sold on a day of trade"
+    if now > thresholds.more_lines * before:
+        return [
+            f"{sold}, {now / before:.1f} times the {before:,.0f} before (more than {thresholds.more_lines:g}). If no "
+            "campaign or season explains it, look for invoices that were loaded twice under other numbers."
+        ]
+    if now < thresholds.fewer_lines * before:
+        return [
+            f"{sold}, {now / before:.0%} of the {before:,.0f} before (less than {thresholds.fewer_lines:.0%}). If no "
+            "season explains it, look for files that are missing or cut off."
+        ]
+    return []
+
+
+def _id_findings(sales: Sales, lines: int, thresholds: DriftThresholds) -> list[str]:
+    now, before = sales.with_id, sales.with_id_before
+    if now is None or not before or 1 - now / before <= thresholds.lost_ids:
+        return []
+    return [
+        f"{now:.0%} of {lines:,} sold lines have a customer id, before {before:.0%}: more than "
+        f"{thresholds.lost_ids:.0%} of them are lost. No model learns from lines without one. Correct the export and "
+        "load the files again before the next retrain."
+    ]
+
+
+def _price_findings(sales: Sales, thresholds: DriftThresholds) -> list[str]:
+    level, jumps = sales.price_level, sales.price_jumps
+    mend = "look for another currency or unit in the export; correct it and load the files again."
+    if level is not None and not 1 / thresholds.price_level <= level <= thresholds.price_level:
+        return [
+            f"The typical price of a product is {level:.3g} times what it was (a factor of {thresholds.price_level:g} "
+            f"is allowed). If the shop did not change its prices, {mend}"
+        ]
+    if jumps > thresholds.price_jumps:
+        return [
+            f"{jumps:.0%} of sold lines (more than {thresholds.price_jumps:.0%}) have a price that is more than "
+            f"{PRICE_JUMP} times what the product cost, or less than one part in {PRICE_JUMP}. If the shop did not "
+            f"change these prices, {mend}"
+        ]
+    return []
+
+
+def _vanished_findings(sales: Sales, thresholds: DriftThresholds) -> list[str]:
+    group, sentences = sales.lowest_group, []
+    mend = "If not, look for a part of the catalogue that is missing in the export."
+    if group is not None and group.now < thresholds.vanished_group * group.before:
+        sentences.append(
+            f'Products with "{group.word}" in their descriptions have vanished: {group.now:.1%} of sold lines, before '
+            f"{group.before:.1%}. If they are out of stock or season, take them off the lists (docs/merchandising.md). "
+            f"{mend}"
+        )
+    if sales.vanished > max(thresholds.vanished, sales.vanished_by_chance):
+        sentences.append(
+            f"Products with {sales.vanished:.0%} of earlier sales (more than {thresholds.vanished:.0%}) no longer "
+            f"sell, and chance does not explain it. If they left the range, retrain. {mend}"
+        )
+    return sentences
+
+
+def _country_findings(sales: Sales, thresholds: DriftThresholds) -> list[str]:
+    changed = [country for country in sales.countries if country.exceeds(thresholds.country)]
+    if not changed:
+        return []
+    each = ", ".join(f"{country.name} {country.now:.1%}, before {country.before:.1%}" for country in changed)
+    return [
+        f"The share of customers has changed by country: {each} (the odds by a factor of more than "
+        f"{thresholds.country:g}). If the shop entered or left a market, retrains learn it within weeks. If not, look "
+        "for files that are missing, or for customers who were loaded twice under other ids."
+    ]

@@ -69,7 +69,8 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
         return None
     measured = _measure(settings, snapshot, parts)
     last = parts[-1].period
-    figures = _figures(settings, snapshot, earlier, last, (start, end), measured.scores)
+    first = next(period for period in periods if period.version == last.version)
+    figures = _figures(settings, snapshot, earlier, (first, last), (start, end), measured.scores)
     report = DriftReport(
         snapshot_id=snapshot.snapshot_id,
         period=last.period,
@@ -162,16 +163,18 @@ def _figures(
     settings: Settings,
     snapshot: Snapshot,
     earlier: Sequence[DriftReport],
-    last: LivePeriod,
+    of_version: tuple[LivePeriod, LivePeriod],
     window: tuple[datetime, datetime],
     scored: Sequence[LiveScores],
 ) -> DriftFigures:
+    """The figures of a window; `of_version`: the first and the last period of the version that is live at its end."""
     precision = {}
     for question in QUESTIONS:
         of_question = [entry for entry in scored if entry.question == question]
         if of_question:
             precision[question] = _precision(pooled(of_question), settings.k)
     slices = len(scored) // len(QUESTIONS)
+    first, last = of_version
     start, end = window
     length = (end - start) / max(slices, 1)
     return DriftFigures(
@@ -188,7 +191,7 @@ def _figures(
             end=end,
             days=settings.holdout_days,
         ),
-        certainty=_certainty(settings, earlier, last),
+        certainty=_certainty(settings, first, last),
     )
 
 
@@ -224,10 +227,11 @@ def _expected(earlier: Sequence[DriftReport], k: int, length: timedelta) -> dict
     return expected
 
 
-def _certainty(settings: Settings, earlier: Sequence[DriftReport], last: LivePeriod) -> Shift:
-    """The live lists' certainty, compared with that of the lists at the end of the previous window."""
-    now = live_periods.certainty(settings, last.number)
-    before = live_periods.certainty(settings, earlier[-1].figures["publication"]) if earlier else None
+def _certainty(settings: Settings, first: LivePeriod, last: LivePeriod) -> Shift:
+    """The live lists' certainty, compared with that of the same version's first lists: each version has its own."""
+    if first.number == last.number:
+        return shift([], [], [])
+    now, before = (live_periods.certainty(settings, period.number) for period in (last, first))
     names = [f"up to {place / BINS:.0%}" for place in range(1, BINS + 1)]
     if now is None or before is None or len(now) != BINS or len(before) != BINS:
         return shift([], [], [])

@@ -1,11 +1,27 @@
 import json
 from dataclasses import replace
-from math import log
+from datetime import timedelta
+from math import exp, log
 
+import pandas as pd
 import pytest
 from ledger import interactions, january
 
-from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Mix, Shift, findings, mix, shift
+from ncf_pipeline import synthetic
+from ncf_pipeline.columns import Interactions
+from ncf_pipeline.live.drift import (
+    CountryChange,
+    DriftFigures,
+    DriftThresholds,
+    GroupChange,
+    LivePrecision,
+    Mix,
+    Sales,
+    Shift,
+    findings,
+    mix,
+    shift,
+)
 from ncf_pipeline.settings import Settings
 
 NOTHING = shift([], [], [])
@@ -115,7 +131,9 @@ def sentences(*arguments, **options):
 
 def test_the_thresholds_are_the_settings():
     settings = Settings(drift_psi=0.3, drift_min_customers=7)
-    assert settings.of_prefix("drift", DriftThresholds) == replace(THRESHOLDS, psi=0.3, min_customers=7)
+    assert settings.of_prefix("drift", DriftThresholds) == replace(
+        THRESHOLDS, psi=0.3, min_customers=7, new_products=0.15, newcomers=0.6
+    )
 
 
 def test_figures_as_json_read_back_the_same():
@@ -178,3 +196,160 @@ def test_each_shift_in_the_mix_is_reported(changed, words):
 def test_a_shift_in_certainty_is_reported():
     (line,) = sentences(certainty=Shift(0.5, 0.1, {}, {}))
     assert "How sure the model is of its lists has shifted: PSI 0.50" in line
+
+
+CALM_SALES = Sales(
+    customers_before=400,
+    lines_a_day=100.0,
+    lines_a_day_before=90.0,
+    with_id=0.75,
+    with_id_before=0.8,
+    price_level=1.0,
+    price_jumps=0.02,
+    vanished=0.03,
+    vanished_by_chance=0.01,
+    lowest_group=GroupChange("mug", 0.05, 0.02),
+    countries=(CountryChange("France", 0.06, 0.04, 1.53, 2.0),),
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"lines_a_day": 158.0}, "158 lines are sold on a day of trade, 1.8 times the 90 before"),
+        ({"lines_a_day": 30.0}, "30 lines are sold on a day of trade, 33% of the 90 before"),
+        ({"with_id": 0.39}, "39% of 9,000 sold lines have a customer id, before 80%"),
+        ({"with_id": 0.0}, "0% of 9,000 sold lines have a customer id"),
+        ({"price_level": 10.0}, "The typical price of a product is 10 times what it was"),
+        ({"price_level": 0.1}, "The typical price of a product is 0.1 times what it was"),
+        ({"price_jumps": 0.21}, "21% of sold lines (more than 20%) have a price that is more than 3 times"),
+        ({"vanished": 0.13}, "Products with 13% of earlier sales (more than 12%) no longer sell"),
+        (
+            {"lowest_group": GroupChange("mug", 0.05, 0.004)},
+            'Products with "mug" in their descriptions have vanished: 0.4% of sold lines, before 5.0%',
+        ),
+        (
+            {"countries": (CountryChange("France", 0.08, 0.04, 2.09, 3.0),)},
+            "The share of customers has changed by country: France 8.0%, before 4.0%",
+        ),
+        (
+            {"countries": (CountryChange("France", 0.02, 0.04, 0.49, -3.0),)},
+            "The share of customers has changed by country: France 2.0%, before 4.0%",
+        ),
+    ],
+)
+def test_each_change_in_sales_is_reported_with_what_to_do(changed, words):
+    (line,) = sentences(found=replace(CALM, sales=replace(CALM_SALES, **changed)))
+    assert line.startswith(words)
+    assert any(advice in line for advice in ("If ", "Correct "))
+    assert sentences(found=replace(CALM, sales=replace(CALM_SALES, **changed, customers_before=49))) == []
+
+
+def test_calm_sales_have_no_findings_and_neither_have_figures_of_before_they_were_measured():
+    assert sentences(found=replace(CALM, sales=CALM_SALES)) == []
+    nothing = replace(
+        CALM_SALES, lines_a_day=None, with_id=None, price_level=None, vanished=0.0, lowest_group=None, countries=()
+    )
+    assert sentences(found=replace(CALM, sales=nothing)) == []
+    assert CALM.sales is None
+
+
+def test_a_change_that_chance_explains_is_no_finding():
+    small = CountryChange("Malta", 0.02, 0.01, 2.02, 1.9)
+    few = replace(CALM_SALES, countries=(small,), vanished=0.2, vanished_by_chance=0.25)
+    assert sentences(found=replace(CALM, sales=few)) == []
+
+
+def test_sales_by_hand():
+    ledger = interactions(
+        (1, "a", 1), (1, "a", 2), (2, "b", 3), (None, "b", 3), (2, "a", 9), (None, "c", 10), (3, "a", 11)
+    ).assign(unit_price=[1.0, 1.0, 2.0, 2.0, 4.0, 9.0, 1.2], description=["RED MUG"] * 7, country=["France"] * 7)
+    found = mix(ledger, learned_until=january(8), start=january(8), end=january(15), days=7).sales
+    assert (found.customers_before, found.with_id, found.with_id_before) == (2, pytest.approx(2 / 3), 0.75)
+    assert (found.lines_a_day, found.lines_a_day_before) == (1.0, pytest.approx(4 / 3))
+    assert found.price_level == pytest.approx(2.6)  # median of 4.0 and 1.2; c did not sell before
+    assert found.price_jumps == 0.5
+    # b had half of the lines and does not sell: by chance, with three lines sold, it would not in exp(-1.5) of cases
+    expected = 0.5 * (0 - exp(-1.5)) + 0.5 * (1 - exp(-1.5))
+    assert found.vanished == pytest.approx(expected)
+    assert found.countries == ()
+    short = mix(ledger, learned_until=january(8), start=january(8), end=january(12), days=7).sales
+    assert short.lines_a_day is None
+
+
+SHOP_DAYS = 200
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """Purchases of a synthetic shop, and the first instant of its last week."""
+    lines = synthetic.generate_shop(customers=2000, products=300, days=SHOP_DAYS, seed=5)
+    end = synthetic.START + timedelta(days=SHOP_DAYS)
+    at = lines["InvoiceDate"]
+    good = (lines["Quantity"] > 0) & (lines["UnitPrice"] > 0) & (at >= synthetic.START) & (at < end)
+    lines = lines[good & lines["StockCode"].notna()].sort_values("InvoiceDate")
+    frame = pd.DataFrame(
+        {
+            Interactions.CUSTOMER_ID: lines["CustomerID"].astype("Int64"),
+            Interactions.STOCK_CODE: lines["StockCode"].astype(str),
+            Interactions.PURCHASED_AT: lines["InvoiceDate"],
+            Interactions.UNIT_PRICE: lines["UnitPrice"].astype(float),
+            Interactions.COUNTRY: lines["Country"],
+            Interactions.DESCRIPTION: lines["Description"],
+        }
+    ).reset_index(drop=True)
+    return frame, end - timedelta(days=7)
+
+
+def reported(frame, start):
+    found = mix(frame, learned_until=start, start=start, end=start + timedelta(days=7), days=28)
+    thresholds = Settings().of_prefix("drift", DriftThresholds)
+    return findings(replace(figures(found=found), precision={}, expected={}, thresholds=thresholds))
+
+
+def test_an_ordinary_week_of_a_shop_has_no_findings(shop):
+    frame, start = shop
+    for weeks in range(8):
+        assert reported(frame, start - timedelta(days=7 * weeks)) == []
+
+
+def no_napkins(week):
+    return week[~week[Interactions.DESCRIPTION].fillna("").str.contains("NAPKINS")]
+
+
+def ten_times(week):
+    return week.assign(**{Interactions.UNIT_PRICE: 10 * week[Interactions.UNIT_PRICE]})
+
+
+def no_ids(week):
+    return week.assign(**{Interactions.CUSTOMER_ID: pd.array([pd.NA] * len(week), "Int64")})
+
+
+def a_quarter(week):
+    return week.iloc[::4]
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (no_napkins, 'Products with "napkins" in their descriptions have vanished: 0.0% of sold lines'),
+        (ten_times, "The typical price of a product is 10 times what it was"),
+        (no_ids, "0% of "),
+        (a_quarter, "lines are sold on a day of trade, 2"),
+    ],
+)
+def test_a_planted_drift_is_found_in_its_first_week(shop, plant, words):
+    frame, start = shop
+    inside = frame[Interactions.PURCHASED_AT] >= start
+    found = reported(pd.concat([frame[~inside], plant(frame[inside])]), start)
+    assert any(words in line for line in found), found
+
+
+def test_a_country_that_doubles_is_found_within_four_weeks(shop):
+    frame, start = shop
+    inside = (frame[Interactions.PURCHASED_AT] >= start - timedelta(days=21)) & frame[Interactions.CUSTOMER_ID].notna()
+    for country in ("United Kingdom", "Germany"):
+        theirs = frame[inside & (frame[Interactions.COUNTRY] == country)]
+        more = theirs.assign(**{Interactions.CUSTOMER_ID: theirs[Interactions.CUSTOMER_ID] + 10_000_000})
+        found = reported(pd.concat([frame, more]), start)
+        assert any(f"changed by country: {country}" in line for line in found), found
