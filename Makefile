@@ -71,7 +71,7 @@ bench-uplift: install  ## whether uplift is measured rightly: simulated experime
 bench-gate: install  ## how often the gate lets equal and worse candidates through, by size of the shop; simulated
 	$(BIN)/python benchmarks/gate_power.py
 
-gate-drill: install  ## eight weekly retrains, two sabotaged: who served, and why not; DATA=day files or a workbook
+gate-drill: install  ## eleven weekly retrains, five sabotaged: who served, and why not; DATA=day files or a workbook
 	$(BIN)/python benchmarks/gate_drill.py $(if $(DATA),--data "$(DATA)")
 
 gate-shops: install  ## what each default of the gate does in many shops, into docs/gate-shops.md; DATA=the workbook
