@@ -196,7 +196,7 @@ def _a_fifth_fewer(lines: pd.DataFrame, random: np.random.Generator) -> pd.DataF
 
 
 def planted_in(interactions: pd.DataFrame) -> list[Planted]:
-    """The drifts of a shop: its category is the most frequent word of three to seven percent of its lines."""
+    """The drifts of a shop. The category is the most frequent word that at most seven percent of its lines have."""
     words = interactions[Interactions.DESCRIPTION].fillna("").str.findall(r"\b[A-Z]{4,}\b")
     counts = Counter(word for of_line in words for word in set(of_line))
     share = {word: count / len(interactions) for word, count in counts.items()}
@@ -205,13 +205,13 @@ def planted_in(interactions: pd.DataFrame) -> list[Planted]:
     customers = known.groupby(Interactions.COUNTRY)[Interactions.CUSTOMER_ID].nunique().sort_values(ascending=False)
     home, second = str(customers.index[0]), str(customers.index[1])
     return [
-        Planted(f"a category vanishes ({word}, {share[word]:.0%} of lines)", ("vanished group",), 1, _without(word)),
+        Planted("a category vanishes", ("vanished group",), 1, _without(word)),
         Planted("a fifth of the products vanish", ("vanished products",), 1, _a_fifth_fewer),
         Planted("prices times ten", ("price level",), 1, _priced(10)),
         Planted("prices times ten on three of ten invoices", ("price jumps",), 1, _priced(10, 0.3)),
         Planted("prices divided by 1.5", ("price level",), 1, _priced(1 / 1.5)),
-        Planted(f"{home} doubles", ("customers of a country", "volume"), 4, _doubled(home)),
-        Planted(f"{second} doubles", ("customers of a country", "volume"), 4, _doubled(second)),
+        Planted("the largest country doubles", ("customers of a country", "volume"), 4, _doubled(home)),
+        Planted("the second country doubles", ("customers of a country", "volume"), 4, _doubled(second)),
         Planted("a feed without customer ids", ("customer ids",), 1, _anonymous(1.0)),
         Planted("a feed that loses two of three customer ids", ("customer ids",), 1, _anonymous(2 / 3)),
         Planted("a feed that loses three of four lines", ("volume",), 1, _thinned(0.25)),
@@ -255,15 +255,16 @@ def main() -> None:
                 f"| {who} | {len(weeks)} | {len(alarms)} | {52 * len(alarms) / len(weeks):.1f} | {each} |", flush=True
             )
 
+    print(f"\n| planted | reported by | within | {' | '.join(shops)} |\n| --- | --- | ---: |{' ---: |' * len(shops)}")
     drifts = {name: planted_in(interactions) for name, interactions in shops.items()}
-    print("\n| planted | must be reported by | within | shop | found |\n| --- | --- | ---: | --- | ---: |")
-    for place in range(max(len(of) for of in drifts.values())):
-        for name, interactions in shops.items():
-            drift, random = drifts[name][place], np.random.default_rng(0)
-            answers = looked_for(interactions, drift, thresholds, random)
-            figures = " or ".join(drift.figures)
-            after = f"{drift.weeks} week{'s' if drift.weeks > 1 else ''}"
-            print(f"| {drift.name} | {figures} | {after} | {name} | {sum(answers)} of {len(answers)} |", flush=True)
+    for of_shops in zip(*drifts.values(), strict=True):
+        drift, random = of_shops[0], np.random.default_rng(0)
+        cells = []
+        for interactions, of_shop in zip(shops.values(), of_shops, strict=True):
+            answers = looked_for(interactions, of_shop, thresholds, random)
+            cells.append(f"{sum(answers)} of {len(answers)}")
+        within = f"{drift.weeks} week{'s' if drift.weeks > 1 else ''}"
+        print(f"| {drift.name} | {' or '.join(drift.figures)} | {within} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ class Settings(BaseSettings):
         0.5, gt=0, le=1, description="alert if a larger share of the lines with a customer id is lost"
     )
     drift_vanished: float = Field(
-        0.12, gt=0, le=1, description="alert if products with a larger share of earlier sales no longer sell"
+        0.13, gt=0, le=1, description="alert if products with a larger share of earlier sales no longer sell"
     )
     drift_vanished_group: float = Field(
         0.1, gt=0, lt=1, description="alert if products that share a word sell less than this part of what they did"

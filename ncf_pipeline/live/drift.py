@@ -74,7 +74,7 @@ class DriftThresholds:
     price_level: float = 1.25
     price_jumps: float = 0.2
     lost_ids: float = 0.5
-    vanished: float = 0.12
+    vanished: float = 0.13
     vanished_group: float = 0.1
     more_lines: float = 1.75
     fewer_lines: float = 0.35
@@ -457,8 +457,8 @@ def findings(figures: DriftFigures) -> list[str]:
         sentences += _precision_findings(question, precision, figures.expected.get(question), thresholds)
     if figures.mix.customers >= thresholds.min_customers:
         sentences += _mix_findings(figures.mix, thresholds)
-    if figures.mix.sales is not None and figures.mix.sales.customers_before >= thresholds.min_customers:
-        sentences += _sales_findings(figures.mix.sales, figures.mix.lines, thresholds)
+    if figures.mix.sales is not None:
+        sentences += _sales_findings(figures.mix, figures.mix.sales, thresholds)
     if certainty.exceeds(thresholds.psi):
         sentences.append(
             f"How sure the model is of its lists has shifted: PSI {certainty.psi:.2f}, more than {thresholds.psi:g}. "
@@ -520,14 +520,16 @@ def _mix_findings(mix: Mix, thresholds: DriftThresholds) -> list[str]:
     return sentences
 
 
-def _sales_findings(sales: Sales, lines: int, thresholds: DriftThresholds) -> list[str]:
-    return [
-        *_volume_findings(sales, thresholds),
-        *_id_findings(sales, lines, thresholds),
-        *_price_findings(sales, thresholds),
-        *_vanished_findings(sales, thresholds),
-        *_country_findings(sales, thresholds),
-    ]
+def _sales_findings(mix: Mix, sales: Sales, thresholds: DriftThresholds) -> list[str]:
+    sentences = []
+    # A broken feed may have no customers at all.
+    if sales.customers_before >= thresholds.min_customers:
+        sentences += _volume_findings(sales, thresholds) + _id_findings(sales, mix.lines, thresholds)
+    if mix.customers >= thresholds.min_customers:
+        sentences += _price_findings(sales, thresholds)
+        sentences += _vanished_findings(sales, thresholds)
+        sentences += _country_findings(sales, thresholds)
+    return sentences
 
 
 def _volume_findings(sales: Sales, thresholds: DriftThresholds) -> list[str]:
