@@ -41,3 +41,13 @@ def test_the_same_seed_gives_the_same_interval():
 def test_without_customers_everything_is_nan():
     for interval in mean_intervals(np.empty((0, 2))):
         assert all(math.isnan(value) for value in vars(interval).values())
+
+
+def test_over_few_customers_the_interval_is_as_wide_as_that_of_student():
+    values = np.random.default_rng(4).normal(0.3, 0.1, (12, 400))
+    widths = np.array([interval.high - interval.low for interval in mean_intervals(values)])
+    student = 2 * 2.201 * values.std(axis=0, ddof=1) / math.sqrt(12)
+    # Percentiles alone would be a sixth narrower.
+    assert np.mean(widths / student) == pytest.approx(1, abs=0.05)
+    covered = [interval.low <= 0.3 <= interval.high for interval in mean_intervals(values)]
+    assert np.mean(covered) >= 0.93
