@@ -9,18 +9,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ncf_pipeline.columns import FOR_YOU, Interactions
+from ncf_pipeline.columns import Interactions
 from ncf_pipeline.evaluation.gate import (
     GateDecision,
     Thresholds,
     TrainingFacts,
     decide,
-    objections_to_refit,
-    objections_to_training,
 )
-from ncf_pipeline.evaluation.scores import BEST_RECENT, EVERYONE, INCUMBENT, Scores, agreement
+from ncf_pipeline.evaluation.scores import BEST_RECENT, EVERYONE, INCUMBENT, Scores
 from ncf_pipeline.model.ids import worth_of_ids
-from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
@@ -34,8 +31,6 @@ TRAINING = "training"
 
 NOT_COMPARED = "not_compared"
 """The key of a backtest's manifest that says why an existing incumbent was not compared with."""
-
-_COMPARED_CUSTOMERS = 1000
 
 
 def thresholds(settings: Settings) -> Thresholds:
@@ -125,34 +120,6 @@ def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent
     )
 
 
-def object_to_refit(
-    model: TrainedModel,
-    facts: TrainingFacts,
-    evaluated: TrainedModel,
-    interactions: pd.DataFrame,
-    *,
-    k: int,
-    of_two_seeds: float | None,
-    bounds: Thresholds,
-) -> list[str]:
-    """Objects to a refit that was trained badly, or that agrees too little with the evaluated model.
-
-    Args:
-        model: the refit.
-        facts: how it was trained.
-        evaluated: the backtest's model.
-        interactions: of the snapshot, in the columns of `columns.Interactions`.
-        k: depth at which the two models' lists are compared.
-        of_two_seeds: share that two models of different seeds have in common; None if it was not measured.
-        bounds: the gate's thresholds.
-
-    Returns:
-        The objections; none if the refit may serve.
-    """
-    shared = _agreement(interactions, model, evaluated, k)
-    return objections_to_training(facts, bounds, whose="the refit") + objections_to_refit(shared, of_two_seeds, bounds)
-
-
 def _complete_card(settings: Settings, version: int) -> None:
     url = artifacts.version_url(settings.artifacts, version, backtest=True)
     stored = registry.gate_decision(settings, version)
@@ -166,18 +133,6 @@ def _compared(settings: Settings, candidate: registry.ModelVersion, scores: Sequ
         return None
     entry = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=candidate.version)
     return entry.version if entry else None
-
-
-def _agreement(interactions: pd.DataFrame, model: TrainedModel, evaluated: TrainedModel, k: int) -> float:
-    """Share of `for_you` that the refit and the evaluated model have in common, over the latest customers."""
-    in_order = interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
-    customers = in_order.drop_duplicates(keep="last").tail(_COMPARED_CUSTOMERS).astype(int).tolist()
-    one, other = (
-        customer_lists(each, interactions, model.cutoff, k, customers=customers) for each in (model, evaluated)
-    )
-    shared = agreement(one, other, question=FOR_YOU, k=k)
-    logger.info("The refit and the evaluated model share %.1f%% of %d customers' lists.", 100 * shared, len(customers))
-    return shared
 
 
 def _jsonable(value: Any) -> Any:

@@ -9,6 +9,7 @@ from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.registry.versions import RecentRetrain, StoredDecision
 from ncf_pipeline.training import figures
+from ncf_pipeline.training.refit_check import RefitAgreement
 
 
 def render(
@@ -19,6 +20,7 @@ def render(
     scores: Sequence[Scores],
     decision: StoredDecision | None,
     warning: str | None = None,
+    agreement: RefitAgreement | None = None,
 ) -> str:
     """Writes the card of a model.
 
@@ -29,6 +31,7 @@ def render(
         scores: of the backtest: candidate, incumbent and baselines.
         decision: the gate's; None before it has decided.
         warning: shown above how the model was trained.
+        agreement: of a refit with the evaluated model.
     """
     parts = [
         f"# Model v{version}",
@@ -57,6 +60,7 @@ def render(
         "",
         *([f"**{warning}**", ""] if warning else []),
         *[f"- {epoch_line(report)}" for report in model.history],
+        *([f"- {agreement.sentence()}"] if agreement is not None else []),
         "",
         _image(figures.LOSS),
         "",

@@ -10,7 +10,7 @@ use the same.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 from ncf_pipeline.errors import InputError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
-from ncf_pipeline.evaluation.gate import TrainingFacts
+from ncf_pipeline.evaluation.gate import TrainingFacts, objections_to_refit, objections_to_training
 from ncf_pipeline.evaluation.scores import (
     BEST_RECENT,
     CANDIDATE,
@@ -56,12 +56,12 @@ from ncf_pipeline.training.decision import (
     gate,
     log_decision,
     not_compared,
-    object_to_refit,
     thresholds,
     training_facts,
 )
 from ncf_pipeline.training.distributed import train
 from ncf_pipeline.training.earlier_versions import best_recent, load_incumbent
+from ncf_pipeline.training.refit_check import REFIT, RefitAgreement, of_two_seeds, shared_by
 
 __all__ = [
     "backtest",
@@ -288,7 +288,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
 def refit(settings: Settings, version: int) -> bool:
     """Trains the same recipe on everything before the cutoff, and stores and checks the model.
 
-    No holdout is left to evaluate it on. So it must recommend much of what the evaluated model recommends.
+    No holdout is left to evaluate it on. So it must recommend much of what the evaluated model recommends: see
+    `training.refit_check`. If that needs a second seed and the process is killed, the next try continues there.
 
     Returns:
         Whether it may serve. If not, the version is held, and the reason is stored and logged.
@@ -315,15 +316,28 @@ def refit(settings: Settings, version: int) -> bool:
     )
     scores = registry.evaluation(settings, version)
     facts = training_facts(model, data.interactions, incumbent_lines=None)
-    objections = object_to_refit(
-        model,
-        facts,
-        evaluated,
-        data.interactions,
-        k=int(entry.config["k"]),
-        of_two_seeds=None,
-        bounds=thresholds(settings),
-    )
+    bounds, k = thresholds(settings), int(entry.config["k"])
+    objections = objections_to_training(facts, bounds, whose="the refit")
+    shared, seeds = shared_by(model, evaluated, data.interactions, data.cutoff, k=k), None
+    logger.info("The refit and the evaluated model share %.1f%% of their recommendations.", 100 * shared)
+    second = replace(evaluated.recipe, seed=evaluated.recipe.seed + 1)
+    checkpoints_of_second = _checkpoints(settings, data, evaluated.cutoff, second, evaluated.epochs)
+    if not objections and objections_to_refit(shared, None, bounds):
+
+        def train_second() -> TrainedModel:
+            return train(
+                data.interactions,
+                evaluated.cutoff,
+                second,
+                device=settings.device,
+                epochs=evaluated.epochs,
+                on_epoch=_log_epoch,
+                checkpoints=checkpoints_of_second,
+            )
+
+        seeds = of_two_seeds(settings, version, evaluated, data.interactions, data.cutoff, train_second, k=k)
+    objections += objections_to_refit(shared, seeds.shared if seeds is not None else None, bounds)
+    agreement = RefitAgreement(shared, k, seeds)
     if objections:
         registry.hold(settings, version, objections)
     url = artifacts.version_url(settings.artifacts, version)
@@ -331,7 +345,8 @@ def refit(settings: Settings, version: int) -> bool:
         settings,
         model,
         url,
-        lineage=_lineage(settings.device, data, version, entry.holdout_start, scores, facts),
+        lineage=_lineage(settings.device, data, version, entry.holdout_start, scores, facts)
+        | {REFIT: agreement.as_dict()},
         card=model_card.render(
             version=version,
             snapshot=data,
@@ -339,10 +354,12 @@ def refit(settings: Settings, version: int) -> bool:
             scores=scores,
             decision=registry.gate_decision(settings, version),
             warning=missing,
+            agreement=agreement,
         ),
         figures=model_card.drawn(model, scores, registry.recent_retrains(settings, version)),
     )
     checkpoints.clear()
+    checkpoints_of_second.clear()
     registry.record_artifact(settings, version, url)
     logger.info("Refit of v%d on everything before %s is at %s", version, data.cutoff, url)
     if objections:

@@ -68,6 +68,32 @@ def test_a_champion_that_an_upgrade_can_no_longer_score_does_not_stop_the_next_r
     assert retrain.not_compared(settings, compared) is None
 
 
+@pytest.mark.timeout(600)
+def test_a_candidate_is_scored_beside_the_best_recent_version_if_the_incumbent_is_worse(settings, champion, promoted):
+    slid = promoted(retrain.snapshot(settings, newest_cutoff(settings) - timedelta(days=30)), "slid")  # learned nothing
+    version = retrain.backtest(settings, retrain.snapshot(settings), run_key="candidate", requested_by="test")
+    of = {
+        (score.question, score.recommender): score
+        for score in registry.evaluation(settings, version)
+        if score.cohort == "known customers"
+    }
+    best = of["for_you", "best_recent"]
+    assert best.precision_at_k > of["for_you", "incumbent"].precision_at_k
+    assert best.ahead == pytest.approx(of["for_you", "candidate"].precision_at_k - best.precision_at_k)
+    decision = retrain.gate(settings, version)
+    details = registry.gate_decision(settings, version).details
+    assert details["incumbent"] == slid
+    assert details["best_recent"]["best"]["for_you"] == champion
+    assert details["best_recent"]["scored"] == [champion]
+    assert any("the best recent version" in reason for reason in decision.reasons)
+    card = artifacts.read_file(
+        artifacts.version_url(settings.artifacts, version, backtest=True), "model_card.md"
+    ).decode()
+    assert f"v{slid}, the incumbent, and v{champion}, the best recent version (for_you)" in card
+    retrains = registry.recent_retrains(settings, version)
+    assert "best_recent" not in {entry.baseline for entry in retrains}
+
+
 @pytest.mark.parametrize(("promised", "device", "warned"), [(True, "cpu", True), (False, "cpu", False)])
 def test_a_missing_gpu_that_was_promised_is_a_loud_warning(settings, caplog, promised, device, warned):
     missing = retrain.missing_gpu(settings.model_copy(update={"gpu_promised": promised, "device": device}))
