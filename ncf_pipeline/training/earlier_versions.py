@@ -134,7 +134,7 @@ def recent(settings: Settings, candidate: ModelVersion) -> list[ModelVersion]:
         for entry in registry.comparable(
             settings, holdout_start=candidate.holdout_start, before_version=candidate.version
         )
-        if entry.cutoff >= since
+        if entry.cutoff >= since and entry.url is not None  # version 0 has no model
     ]
     return evenly(found, MOST_RECENT)
 
