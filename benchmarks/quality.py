@@ -31,10 +31,10 @@ from quality_page import write_page
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.baselines import BASELINES
-from ncf_pipeline.evaluation.scores import CANDIDATE, KNOWN, Holdout, score, truth_of
+from ncf_pipeline.evaluation.scores import CANDIDATE, KNOWN, VERSION_0, Holdout, score, truth_of
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
-from ncf_pipeline.model.lists.assemble import customer_lists
+from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import load_model
@@ -72,6 +72,7 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
     seconds = time.perf_counter() - started
     for name, baseline in BASELINES.items():
         lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
+    lists[VERSION_0] = version_0_lists(interactions, cutoff, TOP_N, truth.known_customers)
     if peers:
         lists |= peer_lists(interactions, cutoff, TOP_N, truth.known_customers)
     fallbacks = fallback_lists(interactions, cutoff, TOP_N)

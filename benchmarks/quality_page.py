@@ -18,6 +18,7 @@ NAMES = {
     "best_sellers": "best sellers",
     "recent_best_sellers": "recent best sellers",
     "personal_frequency": "personal frequency",
+    "version_0": "version 0",
     "item_knn": "item-kNN (implicit)",
     "ease": "EASE",
     "ials": "iALS (implicit)",
