@@ -1,7 +1,8 @@
 """Score every customer and product with the champion on the newest purchases, and publish. Nothing is trained.
 
 Runs whenever `retail/invoice_lines` changes, that is, after each ingest with new lines. So new purchases and new
-customers reach the storefront at once. The task is skipped until a model has been promoted.
+customers reach the storefront at once. Until a model has been promoted, version 0 serves: the first ingest leads to the
+first lists. The task is skipped only while the shop has no purchases.
 """
 
 from datetime import timedelta
@@ -33,9 +34,9 @@ def refresh_lists() -> None:
 
         from ncf_pipeline.serving.publish import refresh as refresh_stage
 
-        number = refresh_stage(task_settings())
+        number = refresh_stage(task_settings(), requested_by="refresh_lists")
         if number is None:
-            raise AirflowSkipException("No model has been promoted yet: retrain_recommender makes the first.")
+            raise AirflowSkipException("There are no purchases yet: ingest_invoices loads them.")
         return number
 
     refresh()

@@ -6,9 +6,11 @@ The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
 | the run ended with | means | shoppers |
 | --- | --- | --- |
 | `publish` green | promoted | see the new model's lists |
-| `held` green, `publish` skipped | not promoted; the log of `held` has the reasons | keep the previous lists |
+| `held` green, `publish` skipped | not promoted; the log of `held` says why, and what serves | keep what serves |
 | `held` and `publish` skipped | promoted, but a rollback came before `publish` | see the version of the rollback |
-| a red task | something broke; on-call was alerted | keep the previous lists |
+| a red task | something broke; on-call was alerted | keep what serves |
+
+What serves is the champion: the last model that was promoted, or version 0, the baselines, before there is one.
 """
 
 from datetime import datetime, timedelta
@@ -165,8 +167,11 @@ def retrain_recommender() -> None:
         answer = as_answer(task_instance.xcom_pull(task_ids="approve"))
         if answer is not None and not answer.approved:
             retrain.reject(task_settings(), version, answer)
+        from ncf_pipeline.registry import versions as registry
+
         reasons = retrain.log_decision(task_settings(), version)
-        what = f"v{version} is held: {reasons[0] if reasons else 'another version was made to serve meanwhile'}."
+        why = reasons[0] if reasons else "another version was made to serve meanwhile"
+        what = f"v{version} is held; {registry.what_serves(task_settings())}. Because: {why.rstrip('.')}."
         look = f"ncf-pipeline models show {version}"
         alerts.warn("\n".join([what, *reasons[1:]]), kind=kinds.MODEL_HELD, key=f"v{version}", look=look)
 

@@ -31,9 +31,9 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
         "version": Param(
             None,
             type=["null", "integer"],
-            minimum=1,
+            minimum=0,
             title="Version",
-            description="For example 7. Empty: choose from a list, under Required Actions, in a few seconds.",
+            description="For example 7; 0 for the baselines. Empty: choose from a list, under Required Actions.",
         ),
     },
 )

@@ -48,8 +48,8 @@ grant select on ml.publication, ml.live_period, ml.experiment to ncf_training;
 grant select, insert, delete on ml.live_performance to ncf_training;
 grant select, insert, update on ml.drift_report to ncf_training;
 
--- Publishing: register, publish, refresh, rollback, bundles, experiments. It may neither open a version nor decide
--- about one.
+-- Publishing: register, publish, refresh, rollback, bundles, experiments. It may open version 0 and no other, and
+-- decides about none.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
 grant select on retail.purchase_or_return to ncf_publishing;
@@ -61,7 +61,7 @@ grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
 grant select, update on ml.model_version to ncf_publishing;
 grant select, insert on ml.model_event to ncf_publishing;
 grant select on ml.evaluation, ml.gate_decision to ncf_publishing;
-grant execute on function ml.object_to_version to ncf_publishing;
+grant execute on function ml.object_to_version, ml.open_version_0 to ncf_publishing;
 grant select, insert, update on ml.publication, ml.live_period to ncf_publishing;
 grant select, insert, update on ml.experiment, ml.experiment_report to ncf_publishing;
 grant select, insert on ml.exposure_check to ncf_publishing;

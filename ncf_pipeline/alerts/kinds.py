@@ -177,7 +177,7 @@ MODEL_HELD = Kind(
     title="The gate held a model",
     severity=Severity.INFO,
     shoppers=_KEPT,
-    did="The champion stays live. The next retrain trains a new candidate.",
+    did="What serves stays live: the champion, or version 0. The next retrain trains a new candidate.",
     look="ncf-pipeline models",
     lasts=False,
 )

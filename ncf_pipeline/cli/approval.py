@@ -58,7 +58,7 @@ def ask_at_terminal(version: int, reasons: Sequence[str]) -> Answer:
         reason = typer.prompt("Why not? (Enter for no reason)", default="", show_default=False, err=True)
     except typer.Abort as error:
         raise InputError(
-            f"v{version} was neither approved nor rejected. It stays a candidate, and the previous lists stay live. "
+            f"v{version} was neither approved nor rejected. It stays a candidate, and what serves stays live. "
             f"`ncf-pipeline retrain --resume v{version}` asks again, without training."
         ) from error
     return Answer(approved=False, by=person(getpass.getuser()), reason=reason.strip() or None)

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ncf_pipeline.cli import quarantine
 from ncf_pipeline.cli import rendering as tables
-from ncf_pipeline.cli.options import Json
+from ncf_pipeline.cli.options import Json, user
+from ncf_pipeline.errors import NcfError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -41,6 +42,9 @@ def ingest(
     `ncf-pipeline quarantine --help`). No line is lost: read = merged + unchanged + quarantined.
 
     A file that cannot be used is refused with the reason, and the others are loaded. The exit code is then 1.
+
+    A shop that has never published lists gets its first ones at once, from version 0: counts, which need no training.
+    Later, `ncf-pipeline refresh` or the DAG `refresh_lists` publishes new ones.
     """
     from ncf_pipeline.ingest import stages
     from ncf_pipeline.ingest.summary import batch_summary
@@ -63,8 +67,9 @@ def ingest(
 
             counts = stages.ingest(settings, paths, show)
         batch = batch_summary(settings, counts.batch_id)
+    first, problem = _first_publication()
     if as_json:
-        typer.echo(json.dumps(batch.as_dict()))
+        typer.echo(json.dumps({**batch.as_dict(), "publication": first}))
     else:
         console = Console()
         console.print(tables.batch_lines(batch))
@@ -76,5 +81,29 @@ def ingest(
             console.print("Nothing changed: the database already had these invoices.")
         if counts.quarantined:
             console.print("`ncf-pipeline quarantine list` shows the lines that wait.", highlight=False)
+        if first is not None:
+            console.print(f"Publication p{first:06d} is live, the shop's first; version 0 (baselines) serves.")
+    if problem is not None:
+        typer.echo(problem, err=True)
     if counts.rejected_files:
         raise typer.Exit(1)
+
+
+def _first_publication() -> tuple[int | None, str | None]:
+    """Publishes lists if the shop never has. The invoices are loaded whatever comes of it.
+
+    Returns:
+        The publication's number, None if nothing was published; and what went wrong, None if nothing did.
+    """
+    from ncf_pipeline.registry import versions as registry
+    from ncf_pipeline.serving.publish import refresh
+
+    try:
+        with serving(load_settings(), list_store=False) as settings:
+            # With a role of its own for each kind of work, whoever loads invoices may not publish.
+            if not registry.may_publish(settings) or registry.publications(settings):
+                return None, None
+        with serving(load_settings()) as settings:
+            return refresh(settings, requested_by=user()), None
+    except NcfError as error:
+        return None, f"The invoices are loaded, but no lists were published: {error} Then run `ncf-pipeline refresh`."

@@ -77,6 +77,7 @@ def retrain(
     Elsewhere, or with --json, it fails before it trains unless --approved-by is
     given.
     """
+    from ncf_pipeline.registry import versions as registry
     from ncf_pipeline.training import report as reports
     from ncf_pipeline.training import retrain as stages
 
@@ -92,27 +93,38 @@ def retrain(
         else:
             outcome = stages.run(running, cutoff, run_key=f"command:{uuid.uuid4()}", requested_by=user(), ask=ask)
         summary = reports.retrain_summary(running, outcome.version)
+        serves = registry.what_serves(running)
     if as_json:
         typer.echo(json.dumps({**summary.as_dict(), "publication": outcome.publication}))
         return
     _print_version(summary)
-    published = outcome.publication is not None
-    Console().print(f"Publication p{outcome.publication:06d} is live." if published else "Nothing was published.")
+    if outcome.publication is None:
+        Console().print(f"v{outcome.version} is held; {serves}.", highlight=False)
+    else:
+        Console().print(f"Publication p{outcome.publication:06d} is live.")
 
 
 def refresh(as_json: Json = False) -> None:
-    """Publish new lists of the champion, from the newest purchases. Trains nothing."""
+    """Publish new lists of the champion, from the newest purchases. Trains nothing.
+
+    Until a model has been promoted, version 0 serves: the baselines, which count
+    and need no training.
+    """
+    from ncf_pipeline.registry import versions as registry
     from ncf_pipeline.serving.publish import refresh as refresh_stage
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)
-        number = refresh_stage(settings)
+        number = refresh_stage(settings, requested_by=user())
+        serves = registry.what_serves(settings) if number is not None else ""
     if as_json:
         typer.echo(json.dumps({"publication": number}))
     elif number is None:
-        Console().print("No model has been promoted yet, so nothing was published. Run `ncf-pipeline retrain` first.")
+        Console().print(
+            "There are no purchases yet, so nothing was published. Load invoices with `ncf-pipeline ingest FILE`."
+        )
     else:
-        Console().print(f"Publication p{number:06d} is live.")
+        Console().print(f"Publication p{number:06d} is live; {serves}.", highlight=False)
 
 
 def evaluate(
@@ -157,12 +169,15 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     elif versions:
         Console().print(tables.versions_table(versions))
     else:
-        Console().print("There is no model version yet. `ncf-pipeline retrain` makes the first.")
+        Console().print(
+            "There is no version yet. `ncf-pipeline ingest FILE` publishes version 0 (baselines), and "
+            "`ncf-pipeline retrain` trains the first model."
+        )
 
 
 @models_app.command("show")
 def show(
-    version: Annotated[str, typer.Argument(help="7 or v7", metavar="V")],
+    version: Annotated[str, typer.Argument(help="7 or v7; 0 for the baselines", metavar="V")],
     as_json: Json = False,
 ) -> None:
     """Show a version: its evaluation, the gate's decision with its reasons, and its live performance."""
@@ -178,7 +193,8 @@ def show(
 
 def rollback(
     version: Annotated[
-        str | None, typer.Argument(help="7 or v7. Default: the version that served before.", metavar="[V]")
+        str | None,
+        typer.Argument(help="7 or v7; 0 for the baselines. Default: the version that served before.", metavar="[V]"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -191,7 +207,8 @@ def rollback(
     if as_json:
         typer.echo(json.dumps(asdict(result)))
     else:
-        Console().print(f"v{result.version} serves again, as publication p{result.publication:06d}.")
+        title = "Version 0 (baselines)" if result.version == 0 else f"v{result.version}"
+        Console().print(f"{title} serves again, as publication p{result.publication:06d}.", highlight=False)
 
 
 def prune(as_json: Json = False) -> None:
@@ -232,9 +249,12 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 def _print_version(summary: "RetrainSummary") -> None:
     console = Console()
     model = summary.model
-    title = f"{model.name}, evaluated on {model.holdout_start:%Y-%m-%d} to {model.cutoff:%Y-%m-%d}"
-    console.print(tables.evaluation_table(summary.evaluation, title=title, intervals=True))
-    console.print(tables.decision_lines(summary.decision, model.version))
+    if model.version == 0:
+        console.print(tables.version_0_lines(model))
+    else:
+        title = f"{model.name}, evaluated on {model.holdout_start:%Y-%m-%d} to {model.cutoff:%Y-%m-%d}"
+        console.print(tables.evaluation_table(summary.evaluation, title=title, intervals=True))
+        console.print(tables.decision_lines(summary.decision, model.version))
     if summary.live:
         console.print(tables.live_table(summary.live))
     if summary.periods:

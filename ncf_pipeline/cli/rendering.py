@@ -105,6 +105,17 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
     )
 
 
+def version_0_lines(model: "ModelVersion") -> RenderableType:
+    """Says what version 0 is, what makes its lists, and from which purchases the newest ones were made."""
+    from ncf_pipeline.registry.versions import VERSION_0_WORDS, recommenders
+
+    return Group(
+        Text(f"Version 0 (baselines), {model.state}: {VERSION_0_WORDS}"),
+        Text(f"Its newest lists know the purchases before {model.cutoff:%Y-%m-%d %H:%M} ({model.snapshot_id})."),
+        Text("lists: " + ", ".join(f"{name} by {maker}" for name, maker in recommenders(model).items()), style="dim"),
+    )
+
+
 def live_table(rows: Iterable["PublicationPerformance"]) -> RenderableType:
     """Makes a table for each question of how a version's lists performed while they were live. It fits 80 columns.
 
@@ -202,7 +213,7 @@ def versions_table(versions: Iterable["ModelVersion"]) -> RenderableType:
         table.add_column(name)
     for model in versions:
         table.add_row(
-            model.name,
+            "v0 (baselines)" if model.version == 0 else model.name,
             Text(_state(model), style="bold green" if model.state == "champion" else ""),
             f"{model.cutoff:%Y-%m-%d %H:%M}",
             model.snapshot_id,

@@ -99,7 +99,7 @@ def start(settings: Settings, design: Design, *, by: str) -> Experiment:
     if design.challenger is not None:
         version = registry.model_version(settings, design.challenger)
         serving = registry.champion(settings)
-        if version.url is None or version.pruned_at is not None or version.state == "held":
+        if not version.is_servable or version.state == "held":
             raise InputError(
                 f"{version.name} cannot serve: the gate held it, or its model is missing. Choose another challenger."
             )

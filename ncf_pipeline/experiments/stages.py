@@ -117,11 +117,11 @@ def start(settings: Settings, design: Design, *, by: str) -> Experiment:
         by: the person who starts it.
 
     Raises:
-        InputError: no model serves yet, another experiment runs, the name was used before, or the challenger cannot
+        InputError: nothing serves yet, another experiment runs, the name was used before, or the challenger cannot
             serve.
     """
     if registry.champion(settings) is None:
-        raise InputError("No model serves yet, so there are no lists to compare. Run a retrain first.")
+        raise InputError("Nothing serves yet, so there are no lists to compare. Run `ncf-pipeline refresh` first.")
     return experiment_registry.start(settings, design, by=by)
 
 

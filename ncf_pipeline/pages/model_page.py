@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.html import render_file
+from ncf_pipeline.registry.versions import BASELINES, VERSION_0_WORDS, recommenders
 from ncf_pipeline.training.report import RetrainSummary
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -28,6 +29,7 @@ def page(summary: RetrainSummary, figures: Sequence[tuple[str, bytes]]) -> str:
         decision=decision,
         facts=_facts(summary),
         thresholds=decision.details.get("thresholds", {}) if decision else {},
+        about=VERSION_0_WORDS if summary.model.recommender == BASELINES else None,
         everyone=[table for table in tables if table.is_of_everyone],
         cohorts=[table for table in tables if not table.is_of_everyone],
         figures=[(caption, _as_image(svg)) for caption, svg in figures],
@@ -39,6 +41,7 @@ def _facts(summary: RetrainSummary) -> dict[str, str]:
     details = summary.decision.details if summary.decision else {}
     facts = {
         "State": model.state,
+        "Lists": ", ".join(f"{name} by {maker}" for name, maker in recommenders(model).items()),
         "Compared with": compared_with(details) if summary.decision else None,
         "Requested by": details.get("requested_by"),
         "Snapshot": model.snapshot_id,

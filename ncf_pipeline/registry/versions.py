@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from ncf_pipeline.columns import BOUGHT_TOGETHER, LISTS_OF, NEW_ARRIVALS, SIMILAR
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
@@ -20,6 +21,7 @@ from ncf_pipeline.storage import provenance
 from ncf_pipeline.storage.database import (
     Connection,
     execute,
+    query_records,
     query_rows,
     read_records,
     read_rows,
@@ -28,20 +30,32 @@ from ncf_pipeline.storage.database import (
 )
 from ncf_pipeline.storage.resources import query
 
+NCF, BASELINES = "ncf", "baselines"
+"""What makes the lists of a version: a trained network, or counts alone."""
+
+VERSION_0_WORDS = (
+    "personal frequency, what goes with it and what sells now. It needs no training, serves until a model is proven, "
+    "and is made new with each refresh. The gate does not decide about it."
+)
+"""What version 0 is, for people."""
+
+BASKETS, SALES = "baskets", "sales"
+"""What makes the lists that no version has its own way of making: shared invoices, and the number sold."""
+
 
 @dataclass(frozen=True)
 class ModelVersion:
     """One row of `ml.model_version`.
 
     Attributes:
-        version: its number.
+        version: its number; 0 for the baselines, which serve until a model is proven.
         state: `candidate`, `champion`, `retired` or `held`.
-        snapshot_id: of the snapshot that it was trained on.
-        cutoff: the first instant that the served model has not seen.
+        snapshot_id: of the snapshot that it was trained on; for version 0, that its newest lists were made from.
+        cutoff: the first instant that the served model has not seen; version 0 moves on with each refresh.
         holdout_start: the first instant of the holdout that the backtest was evaluated on.
         config: JSON: network, training and evaluation settings.
         requested_by: a person, or what triggered the run.
-        url: of the refit's artifact; None before there is one.
+        url: of the refit's artifact; None before there is one, and for version 0, which needs none.
         created_at: when its run opened it.
         promoted_at: when it first became the champion.
         parent: the champion when its run began.
@@ -49,6 +63,7 @@ class ModelVersion:
         retired_at: when another version took its place.
         withdrawn_at: when somebody rolled back from it to an earlier version.
         pruned_at: when the files of its model were removed.
+        recommender: `NCF`, or `BASELINES` for version 0.
     """
 
     version: int
@@ -66,11 +81,22 @@ class ModelVersion:
     retired_at: datetime | None
     withdrawn_at: datetime | None
     pruned_at: datetime | None
+    recommender: str = NCF
 
     @property
     def name(self) -> str:
         """The version as people write it: v and its number, such as v7."""
         return f"v{self.version}"
+
+    @property
+    def title(self) -> str:
+        """The version in a sentence: `v7`, or `version 0 (baselines)`, since that is no model."""
+        return "version 0 (baselines)" if self.recommender == BASELINES else self.name
+
+    @property
+    def is_servable(self) -> bool:
+        """Whether its lists can be made: from its model, or, for version 0, from purchases alone."""
+        return self.recommender == BASELINES or (self.url is not None and self.pruned_at is None)
 
 
 @dataclass(frozen=True)
@@ -192,6 +218,17 @@ class RecentRetrain:
     served: bool
 
 
+def recommenders(model_version: ModelVersion) -> dict[str, str]:
+    """What makes each list of a version, by the name of the list; as published in `meta`.
+
+    `ncf` is the network, `baselines` decayed personal frequency and co-purchase, `baskets` what shares invoices,
+    `sales` what sells. Of a model's `similar`, products that it does not know take `baskets`.
+    """
+    of_customers = dict.fromkeys(LISTS_OF["customer"], model_version.recommender)
+    similar = NCF if model_version.recommender == NCF else BASKETS
+    return of_customers | {BOUGHT_TOGETHER: BASKETS, SIMILAR: similar, NEW_ARRIVALS: SALES}
+
+
 def open_version(
     settings: Settings,
     *,
@@ -250,15 +287,24 @@ def model_versions(settings: Settings) -> list[ModelVersion]:
 
 
 def champion(settings: Settings) -> ModelVersion | None:
-    """The version that serves; None before the first promotion."""
+    """The version that serves; None before the first refresh."""
     return next((entry for entry in model_versions(settings) if entry.state == "champion"), None)
+
+
+def what_serves(settings: Settings) -> str:
+    """What shoppers see, to end a sentence with: `v2 serves`, or that nothing does."""
+    serving = champion(settings)
+    if serving is None:
+        return "nothing serves yet, and `ncf-pipeline refresh` publishes version 0 (baselines)"
+    return f"{serving.title} serves"
 
 
 def incumbent(settings: Settings, *, holdout_start: datetime, before_version: int) -> ModelVersion | None:
     """The version that the gate compares a candidate with: the newest promoted one that has not seen the holdout.
 
     A version that was rolled back is not used for comparison, unless it serves again: it was found to be bad, so a
-    candidate need not be as good as it. Nor is a version whose model was pruned.
+    candidate need not be as good as it. Nor is a version whose model was pruned, nor version 0: baselines are
+    compared anyway.
 
     Args:
         settings: whose registry.
@@ -277,6 +323,7 @@ def comparable(settings: Settings, *, holdout_start: datetime, before_version: i
         entry
         for entry in model_versions(settings)
         if entry.version < before_version
+        and entry.recommender != BASELINES
         and entry.promoted_at is not None
         and entry.withdrawn_at is None
         and entry.pruned_at is None
@@ -375,7 +422,7 @@ def promote(settings: Settings, version: int, *, actor: str, reason: str) -> lis
     """Makes a candidate the champion and retires the previous champion, in one transaction.
 
     The candidate is held instead if a person or another run has promoted a version since its run began, or if the
-    champion has learned from later purchases.
+    champion has learned from later purchases. Version 0 blocks nobody, unless a person has rolled back to it since.
 
     Args:
         settings: whose registry.
@@ -416,6 +463,32 @@ def restore(settings: Settings, version: int, *, actor: str, reason: str) -> Non
         _serialise(connection)
         _refuse_unless_servable(connection, version)
         _make_champion(connection, version, actor=actor, reason=reason)
+
+
+def serve_version_0(settings: Settings, *, snapshot_id: str, cutoff: datetime, actor: str) -> ModelVersion:
+    """Moves version 0 to a newer snapshot, and makes it the champion if no version serves yet. One transaction.
+
+    Args:
+        settings: whose registry.
+        snapshot_id: that its lists are made from.
+        cutoff: of the snapshot.
+        actor: a person, or what asks for it; stored in `ml.model_event`.
+
+    Returns:
+        The champion, which is another version if one has been promoted.
+    """
+    code = json.dumps(provenance.code())
+    with transaction(settings) as connection:
+        _serialise(connection)
+        _set_actor(connection, actor, "the baselines serve until a model is proven")
+        execute(connection, "open_version_0", snapshot_id=snapshot_id, cutoff=cutoff, actor=actor, code=code)
+        execute(connection, "renew_version_0", snapshot_id=snapshot_id, cutoff=cutoff, code=code)
+        serving = _champion(connection)
+        if serving is None:
+            execute(connection, "promote", version=0)
+            serving = _champion(connection)
+    assert serving is not None  # promoted just now
+    return serving
 
 
 def next_publication_number(settings: Settings, *, live: int) -> int:
@@ -473,9 +546,20 @@ def record_publication(settings: Settings, publication: Publication) -> None:
         raise InputError(f"Publication {number} is not in the registry: open it first.")
 
 
+def may_publish(settings: Settings) -> bool:
+    """Whether the database's user may publish lists. A role for another kind of work may not: see `sql/roles.sql`."""
+    (row,) = read_rows(settings, "may_publish")
+    return bool(row.may)
+
+
 def publications(settings: Settings) -> list[Publication]:
     """All publications that are or were live, newest first."""
     return read_records(settings, Publication, "publications")
+
+
+def _champion(connection: Connection) -> ModelVersion | None:
+    versions = query_records(connection, ModelVersion, "model_versions")
+    return next((entry for entry in versions if entry.state == "champion"), None)
 
 
 def _serialise(connection: Connection) -> None:
@@ -495,13 +579,13 @@ def _objections(connection: Connection, version: int) -> list[str]:
     """What speaks against promoting a candidate because of the version that serves now."""
     objections = []
     for serving in query_rows(connection, "whom_it_follows", version=version):
-        if serving.version != serving.parent:
+        if serving.version != serving.parent and not serving.serves_for_want_of_a_model:
             before = "no champion" if serving.parent is None else f"v{serving.parent}"
             objections.append(
                 f"v{serving.version} was made champion at {serving.at:%Y-%m-%d %H:%M} UTC by {serving.actor} "
                 f"({serving.reason}), after this run began under {before}: retrain again."
             )
-        if serving.candidate_cutoff < serving.cutoff:
+        if serving.candidate_cutoff < serving.cutoff and not serving.is_version_0:
             objections.append(
                 f"v{serving.version} serves and has learned from purchases until {serving.cutoff}, "
                 f"this version only until {serving.candidate_cutoff}: an older model does not replace a newer one."

@@ -111,6 +111,7 @@ def _needed(settings: Settings, versions: list[ModelVersion], served: set[int], 
     if champion is None:
         return {entry.version for entry in versions}  # no version serves, so a person is at work
     needed = {champion.version} | served
+    needed |= {entry.version for entry in versions if entry.recommender == registry.BASELINES}  # no model to remove
     needed |= {entry.version for entry in versions if _may_still_run(entry, now)}
     running = experiment_registry.running(settings)
     if running is not None and running.design.challenger is not None:

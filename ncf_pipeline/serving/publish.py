@@ -1,9 +1,10 @@
-"""From a model and a snapshot to the lists that the storefront reads.
+"""From a version and a snapshot to the lists that the storefront reads.
 
 Lists are written to a file in the artifact store a batch of customers at a time. The rules and the list store read
 that file in batches. So memory never holds all lists, however many customers there are.
 """
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
-from ncf_pipeline.errors import ArtifactError, ChangedMeanwhileError, QualityError, SupersededError
+from ncf_pipeline.errors import ArtifactError, ChangedMeanwhileError, InputError, QualityError, SupersededError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
@@ -31,7 +32,7 @@ from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
-from ncf_pipeline.registry.versions import ModelVersion, Publication
+from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
 from ncf_pipeline.settings import Settings
@@ -57,13 +58,18 @@ _SCHEMA = pa.schema(
 )
 
 
-def refresh(settings: Settings) -> int | None:
+def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
     """Scores every customer and product with the champion, on the newest purchases, and publishes the lists.
 
-    If another version is made to serve meanwhile, starts again with that one.
+    Until a model has been promoted, that is version 0: it becomes the champion with the first refresh. If another
+    version is made to serve meanwhile, starts again with that one.
+
+    Args:
+        settings: of this run.
+        requested_by: a person, or what asks for it; stored in the registry if version 0 becomes the champion.
 
     Returns:
-        The publication's number; None if there is no champion yet, so nothing was done.
+        The publication's number; None if there are no purchases yet, so nothing was done.
 
     Raises:
         SupersededError: another version was made to serve during each of `MAX_TRIES` tries.
@@ -72,21 +78,35 @@ def refresh(settings: Settings) -> int | None:
     tried: list[str] = []
     for _ in range(MAX_TRIES):
         champion = registry.champion(settings)
-        if champion is None:
-            logger.info("No model has been promoted yet, so there is nothing to refresh. Run a retrain first.")
-            return None
         try:
             with kept_out(settings):
-                snapshot = read_snapshot(settings, take_snapshot(settings, None))
+                snapshot = _newest_purchases(settings)
+                if snapshot is None:
+                    return None
+                if champion is None or champion.recommender == registry.BASELINES:
+                    champion = registry.serve_version_0(
+                        settings, snapshot_id=snapshot.snapshot_id, cutoff=snapshot.cutoff, actor=requested_by
+                    )
                 return publish_lists(settings, champion, snapshot, top_n=settings.top_n)
         except SupersededError as error:
             logger.info("%s The refresh starts again with the version that serves now.", error)
-            tried.append(champion.name)
+            tried.append(champion.name if champion is not None else "version 0")
     raise SupersededError(
         f"The refresh published nothing: another version was made to serve during each of {MAX_TRIES} tries "
         f"({', '.join(tried)}). The previous lists stay live. When promotions and rollbacks are done, run "
         "refresh_lists or `ncf-pipeline refresh`."
     )
+
+
+def _newest_purchases(settings: Settings) -> Snapshot | None:
+    """A snapshot of all purchases; None if a shop that has never published anything has none."""
+    try:
+        return read_snapshot(settings, take_snapshot(settings, None))
+    except InputError as error:
+        if registry.publications(settings):
+            raise
+        logger.info("Nothing was published. %s", error)
+        return None
 
 
 def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int) -> int:
@@ -96,7 +116,7 @@ def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Sna
 
     Args:
         settings: of this run.
-        model_version: whose model scores.
+        model_version: whose model scores, or version 0.
         snapshot: the purchases that the lists know; its cutoff is the first instant that they do not know.
         top_n: length of each list.
 
@@ -113,14 +133,19 @@ def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Sna
         SupersededError: the version does not serve, or no longer. The previous lists stay live.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    if model_version.url is None:
-        raise ArtifactError(
-            f"v{model_version.version} has no artifact: it was never refitted. Retrain, or choose another."
-        )
-    model = artifacts.load_model(model_version.url)
+    model = _model_of(model_version)
     opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n)
     lists = _while_champion(settings, model_version.version, _kept(opened.url))
-    return _make_live(settings, opened, lists, top_n=top_n)
+    return _make_live(settings, opened, lists, model_version, top_n=top_n)
+
+
+def _model_of(model_version: ModelVersion) -> TrainedModel | None:
+    """What `ListMaker` scores with: the version's model; None for version 0."""
+    if model_version.recommender == registry.BASELINES:
+        return None
+    if model_version.url is None:
+        raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
+    return artifacts.load_model(model_version.url)
 
 
 @dataclass(frozen=True)
@@ -139,7 +164,7 @@ def _basis_now(settings: Settings, model_version: ModelVersion, snapshot: Snapsh
 
 
 def _make_lists(
-    settings: Settings, model_version: ModelVersion, model: TrainedModel, snapshot: Snapshot, *, top_n: int
+    settings: Settings, model_version: ModelVersion, model: TrainedModel | None, snapshot: Snapshot, *, top_n: int
 ) -> Publication:
     """Lists that are kept and have passed every rule; made again if what they depend on changed meanwhile."""
     for _ in range(MAX_TRIES):
@@ -166,7 +191,7 @@ def _make_lists(
 def _keep_lists(
     settings: Settings,
     model_version: ModelVersion,
-    model: TrainedModel,
+    model: TrainedModel | None,
     snapshot: Snapshot,
     basis: _Basis,
     *,
@@ -176,7 +201,9 @@ def _keep_lists(
     challenger = _challenger(settings, basis.experiment)
     maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules)
     others = (
-        ListMaker(challenger, snapshot.interactions, snapshot.cutoff, basis.rules) if challenger is not None else None
+        ListMaker(_model_of(challenger), snapshot.interactions, snapshot.cutoff, basis.rules)
+        if challenger is not None
+        else None
     )
     share = _share(basis.experiment, maker)
     opened = _open(
@@ -209,7 +236,8 @@ def republish(settings: Settings, earlier: Publication) -> int:
         settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of, experiment=earlier.experiment
     )
     live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
-    return _make_live(settings, opened, _kept(opened.url), top_n=longest)
+    model_version = registry.model_version(settings, earlier.version)
+    return _make_live(settings, opened, _kept(opened.url), model_version, top_n=longest)
 
 
 def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment | None:
@@ -218,14 +246,14 @@ def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment |
     return None if running is not None and running.design.challenger == model_version.version else running
 
 
-def _challenger(settings: Settings, running: Experiment | None) -> TrainedModel | None:
-    """The model whose lists an experiment's share sees; None if it sees best sellers."""
+def _challenger(settings: Settings, running: Experiment | None) -> ModelVersion | None:
+    """The version whose lists an experiment's share sees; None if it sees best sellers."""
     if running is None or running.design.challenger is None:
         return None
     entry = registry.model_version(settings, running.design.challenger)
-    if entry.url is None or entry.pruned_at is not None:
+    if not entry.is_servable:
         raise ArtifactError(f"{entry.name} has no model any more. Stop the experiment {running.design.name}.")
-    return artifacts.load_model(entry.url)
+    return entry
 
 
 def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None]:
@@ -323,12 +351,14 @@ def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFra
     """
     champion = registry.champion(settings)
     if champion is None or champion.version != version:
-        now = "no version serves" if champion is None else f"{champion.name} serves"
+        now = "no version serves" if champion is None else f"{champion.title} serves"
         raise SupersededError(f"The lists of v{version} were not published: {now} now.")
     yield from lists
 
 
-def _make_live(settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], *, top_n: int) -> int:
+def _make_live(
+    settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], model_version: ModelVersion, *, top_n: int
+) -> int:
     live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,
@@ -341,14 +371,15 @@ def _make_live(settings: Settings, opened: Publication, lists: Iterable[pd.DataF
             "top_n": top_n,
             "customers": live.customers,
             "products": live.products,
+            "recommenders": json.dumps(recommenders(model_version), separators=(",", ":")),
         },
     )
     registry.record_publication(settings, live)
     logger.info(
-        "Publication p%06d is live: %d customers, %d products, by v%d.",
+        "Publication p%06d is live: %d customers, %d products, by %s.",
         live.number,
         live.customers,
         live.products,
-        live.version,
+        model_version.title,
     )
     return live.number

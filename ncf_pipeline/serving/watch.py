@@ -160,7 +160,7 @@ def _storefront(settings: Settings, timeout: float) -> Storefront:
 
 
 def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Alert]) -> None:
-    versions = registry.model_versions(settings)
+    versions = [entry for entry in registry.model_versions(settings) if entry.recommender != registry.BASELINES]
     limit = timedelta(days=settings.max_retrain_age_days)
     if versions and now - versions[0].created_at > limit:
         last = versions[0]

@@ -89,7 +89,7 @@ def log_decision(settings: Settings, version: int) -> list[str]:
     if decision is None:
         logger.info("Gate: v%d has not been decided yet.", version)
         return []
-    outcome = "may serve" if decision.promote else "is held; the previous lists stay live"
+    outcome = "may serve" if decision.promote else f"is held; {registry.what_serves(settings)}"
     logger.info("Gate: v%d %s.", version, outcome)
     for reason in decision.reasons:
         logger.info("Gate: %s", reason)

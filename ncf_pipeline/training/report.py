@@ -45,6 +45,8 @@ class RetrainSummary:
         model = self.model
         summary = {
             "version": model.version,
+            "recommender": model.recommender,
+            "recommenders": registry.recommenders(model),
             "state": model.state,
             "snapshot_id": model.snapshot_id,
             "cutoff": model.cutoff,
@@ -79,7 +81,7 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
     """
     versions = registry.model_versions(settings)
     if not versions:
-        raise InputError("There is no model version yet: `ncf-pipeline retrain` makes the first.")
+        raise InputError("There is no version yet: `ncf-pipeline ingest` makes version 0, `retrain` the first model.")
     model = registry.model_version(settings, version) if version is not None else versions[0]
     return RetrainSummary(
         model=model,

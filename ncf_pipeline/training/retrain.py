@@ -403,7 +403,7 @@ def publish(settings: Settings, version: int) -> int:
 
     Raises:
         InputError: there is no such version.
-        SupersededError: another version serves by now, such as after a rollback. The previous lists stay live.
+        SupersededError: another version serves by now, such as after a rollback. What serves stays live.
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
     entry = registry.model_version(settings, version)

@@ -15,7 +15,8 @@ insert into ml.checked_list (
     has_cheap,
     family_members,
     lacks_pinned,
-    digest
+    digest,
+    history
 )
 with unlisted as (
     select distinct upper(btrim(stock_code)) as stock_code
@@ -106,6 +107,7 @@ history as (
     select
         customer_id::text as key,
         array_agg(stock_code) as stock_codes,
+        hashtextextended(array_agg(stock_code order by stock_code)::text, 0) as digest,
         bool_or(is_kept) as is_active
     from given_pair
     group by customer_id
@@ -246,7 +248,8 @@ select
     coalesce(faulty_list.has_unsold, false) as has_unsold,
     coalesce(faulty_list.has_excluded, false) as has_excluded,
     coalesce(faulty_list.has_undescribed, false) as has_undescribed,
-    coalesce(listed.stock_codes && history.stock_codes, false) as has_bought,
+    listed.list_name = 'discover'
+    and coalesce(listed.stock_codes && history.stock_codes, false) as has_bought,
     coalesce(faulty_list.has_unlisted, false) as has_unlisted,
     foreign_list.key is not null as has_foreign,
     coalesce(faulty_list.has_cheap, false) as has_cheap,
@@ -268,7 +271,8 @@ select
             and listed.list_name = 'for_you'
             and given_control.key is null
             then hashtextextended(listed.stock_codes::text, 0)
-    end as digest
+    end as digest,
+    case when listed.list_name = 'for_you' then history.digest end as history
 from listed
 left join faulty_list
     on
@@ -279,7 +283,7 @@ left join history
     on
         listed.key = history.key
         and listed.audience = 'customer'
-        and listed.list_name = 'discover'
+        and listed.list_name in ('discover', 'for_you')
 left join given_control
     on
         listed.key = given_control.key

@@ -1,5 +1,6 @@
 select
     version,
+    recommender,
     state,
     snapshot_id,
     cutoff,

@@ -1,4 +1,5 @@
 -- The champion, since when and by whom it serves, and how the newest retrain ended. One row; null if there is none yet.
+-- Version 0 serves like any other, but no retrain made it.
 with began as (
     select
         model_event.at,
@@ -22,6 +23,7 @@ newest as (
         gate_decision.promote
     from ml.model_version
     left join ml.gate_decision on model_version.version = gate_decision.version
+    where model_version.recommender <> 'baselines'
     order by model_version.version desc
     limit 1
 )

@@ -7,6 +7,7 @@ import redis
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.storefront import Storefront
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
 
@@ -30,8 +31,12 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     assert states(ingested) == dict.fromkeys(("discover", "land", "validate", "quarantine", "merge"), "success")
     assert not list(settings.inbox_path.iterdir())
 
-    # Before the first model there is nothing to refresh, which is not a failure.
-    assert states(dags["refresh_lists"].test()) == {"refresh": "skipped"}
+    # Before the first model, version 0 serves.
+    assert states(dags["refresh_lists"].test()) == {"refresh": "success"}
+    assert registry.champion(settings).version == 0
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as shop:
+        assert shop.meta()["model_version"] == "v0"
+        assert len(shop.for_visitor().stock_codes) == 10
 
     retrained = dags["retrain_recommender"].test(run_conf={"seed": 3})
     assert states(retrained) == {
@@ -70,7 +75,9 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
     settings = connections
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)
+    assert states(dags["refresh_lists"].test()) == {"refresh": "skipped"}  # there are no purchases yet
     dags["ingest_invoices"].test()
+    dags["refresh_lists"].test()
     monkeypatch.setenv("NCF_GATE_MIN_COVERAGE_RATIO", "99")
 
     held = dags["retrain_recommender"].test()
@@ -85,7 +92,9 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
     decision = registry.gate_decision(settings, version.version)
     assert decision.promote is False
     assert any("of the catalogue" in reason for reason in decision.reasons)
-    assert store.get(f"{settings.key_prefix}:current") is None
+    live = store.get(f"{settings.key_prefix}:current")
+    assert store.hget(f"{settings.key_prefix}:{live}:meta", "model_version") == "v0"
+    assert registry.champion(settings).version == 0
 
 
 def test_with_an_empty_inbox_nothing_runs_and_nothing_fails(dags, connections):

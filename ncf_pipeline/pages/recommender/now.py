@@ -42,12 +42,12 @@ class Serving:
     """What the registry says about the champion and the newest retrain; the row of `serving_now.sql`.
 
     Attributes:
-        champion: version of the champion; None, like the next four, if no version is promoted.
-        cutoff: of the champion: it is trained on purchases before it.
+        champion: version of the champion, 0 for the baselines; None, like the next four, if nothing serves yet.
+        cutoff: of the champion: it knows the purchases before it.
         serves_since: when it became the champion.
         actor: who or what promoted it.
         reason: in the actor's words.
-        newest: the newest version; None, like the next three, if there is no version.
+        newest: the newest model; None, like the next three, if there is no version.
         newest_state: its state.
         newest_at: when its retrain started.
         newest_may_serve: the gate's decision on it; None before there is one.

@@ -107,17 +107,19 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
         ingest.ingest(ingesting, [str(tmp_path / "letters.csv")])
     assert ingest.release(ingesting, [broken], {"quantity": "1"}).merged == 1
 
+    assert [registry.may_publish(login) for login in (ingesting, publishing)] == [False, True]
+    assert publish.refresh(publishing) == 1  # by version 0, which is opened here
     cutoff = newest_cutoff(training) - timedelta(days=1)
     version = retrain.backtest(training, retrain.snapshot(training, cutoff), run_key="roles", requested_by="test")
     retrain.gate(training.model_copy(update={"gate_min_customers": 1, "gate_baseline_margin": 0.0}), version)
     with transaction(training) as connection, connection.cursor() as cursor:
         # So small a shop would not pass the gate.
         cursor.execute("update ml.gate_decision set promote = true")
-        cursor.execute("update ml.model_version set state = 'candidate'")
+        cursor.execute("update ml.model_version set state = 'candidate' where version > 0")
     retrain.refit(training, version)
     with transaction(training) as connection, connection.cursor() as cursor:
         cursor.execute("update ml.gate_decision set promote = true")
-        cursor.execute("update ml.model_version set state = 'candidate'")
+        cursor.execute("update ml.model_version set state = 'candidate' where version > 0")
 
     retrain.register(publishing, version)
     first = retrain.publish(publishing, version)
@@ -130,7 +132,7 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert reports.retrain_summary(reading).model.state == "champion"
     assert batch_summary(reading, counts.batch_id).counts.read == counts.read
     assert len(reports.top_spenders(reading)) == 10
-    assert len(registry.publications(reading)) == 2
+    assert len(registry.publications(reading)) == 3
 
 
 REFUSED = [
@@ -142,6 +144,7 @@ REFUSED = [
     ("training", "insert into ml.publication default values"),
     ("training", "select from raw.quarantined_line"),
     ("publishing", "insert into ml.model_version default values"),
+    ("training", "select ml.open_version_0('s1', now()::timestamp, 'me', '{}')"),
     ("publishing", "update ml.gate_decision set promote = true"),
     ("publishing", "update retail.product set description = ''"),
     ("publishing", "delete from ml.model_event"),

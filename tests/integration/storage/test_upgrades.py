@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import datetime
 
 import psycopg2
 import pytest
@@ -170,7 +171,9 @@ def test_an_older_database_with_data_in_it_gets_the_newest_schema(empty, monkeyp
         assert lost(old, after[table]) == [], table
     assert migrate(empty) == []
     if version >= 2:
-        assert registry.champion(empty).version == 2
+        assert (registry.champion(empty).version, registry.champion(empty).recommender) == (2, "ncf")
+        opened = registry.serve_version_0(empty, snapshot_id="s000009", cutoff=datetime(2012, 1, 1), actor="test")
+        assert (opened.version, registry.model_version(empty, 0).recommender) == (2, "baselines")
         assert [entry.number for entry in registry.publications(empty)] == [2, 1]
         assert reports.retrain_summary(empty, 2).evaluation[0].precision_at_k == 0.3
         assert reports.retrain_summary(empty, 3).as_dict()["decision"]["reasons"] == ["too few"]

@@ -182,7 +182,7 @@ def test_at_a_terminal_it_shows_the_reasons_and_a_no_holds_the_version(settings,
     terminal.see("Why not?")
     terminal.type("too many umbrellas\n")
     assert terminal.end() == 0
-    assert "Nothing was published." in terminal.shown
+    assert f"v{candidate} is held; " in terminal.shown
     state, actor, reason = last_event(settings, candidate)
     assert state == "held"
     assert actor.endswith(" (approval)")

@@ -11,6 +11,7 @@ from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.baselines import personal_frequency, recent_best_sellers
 from ncf_pipeline.evaluation.scores import VERSION_0, score, truth_of
 from ncf_pipeline.model.lists.assemble import ListMaker, version_0_lists
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 
 from .test_assemble import of
@@ -121,7 +122,7 @@ def test_it_is_as_good_as_the_baselines_that_it_is_made_of():
     }
     scores = {
         (each.question, each.recommender): each.precision_at_k
-        for each in score(made, truth, k=5)
+        for each in score(made, truth, k=5, fallbacks=fallback_lists(shop, CUTOFF, 10))
         if each.cohort == "everyone"
     }
     assert scores["for_you", VERSION_0] > 0.98 * scores["for_you", "personal_frequency"]
