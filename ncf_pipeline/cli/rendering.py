@@ -107,12 +107,12 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
 
 def version_0_lines(model: "ModelVersion") -> RenderableType:
     """Says what version 0 is, what makes its lists, and from which purchases the newest ones were made."""
-    from ncf_pipeline.registry.versions import VERSION_0_WORDS, recommenders
+    from ncf_pipeline.registry.versions import VERSION_0_WORDS, recommenders_in_words
 
     return Group(
         Text(f"Version 0 (baselines), {model.state}: {VERSION_0_WORDS}"),
         Text(f"Its newest lists know the purchases before {model.cutoff:%Y-%m-%d %H:%M} ({model.snapshot_id})."),
-        Text("lists: " + ", ".join(f"{name} by {maker}" for name, maker in recommenders(model).items()), style="dim"),
+        Text(f"lists: {recommenders_in_words(model.recommender)}", style="dim"),
     )
 
 

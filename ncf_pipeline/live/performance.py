@@ -173,6 +173,8 @@ def _figures(
         of_question = [entry for entry in scored if entry.question == question]
         if of_question:
             precision[question] = _precision(pooled(of_question), settings.k)
+    version = registry.model_version(settings, last.version)
+    known_until = min(version.cutoff, last.as_of)  # version 0 moves on, but is compared with what was before the window
     slices = len(scored) // len(QUESTIONS)
     first, last = of_version
     start, end = window
@@ -186,7 +188,7 @@ def _figures(
         expected=_expected(earlier, settings.k, length),
         mix=mix(
             snapshot.interactions,
-            learned_until=min(registry.model_version(settings, last.version).cutoff, last.as_of),
+            learned_until=min(known_until, start if version.recommender == registry.BASELINES else known_until),
             start=start,
             end=end,
             days=settings.holdout_days,

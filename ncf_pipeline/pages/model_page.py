@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.html import render_file
-from ncf_pipeline.registry.versions import BASELINES, VERSION_0_WORDS, recommenders
+from ncf_pipeline.registry.versions import BASELINES, VERSION_0_WORDS, recommenders_in_words
 from ncf_pipeline.training.report import RetrainSummary
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -41,7 +41,7 @@ def _facts(summary: RetrainSummary) -> dict[str, str]:
     details = summary.decision.details if summary.decision else {}
     facts = {
         "State": model.state,
-        "Lists": ", ".join(f"{name} by {maker}" for name, maker in recommenders(model).items()),
+        "Lists": recommenders_in_words(model.recommender),
         "Compared with": compared_with(details) if summary.decision else None,
         "Requested by": details.get("requested_by"),
         "Snapshot": model.snapshot_id,

@@ -218,15 +218,27 @@ class RecentRetrain:
     served: bool
 
 
-def recommenders(model_version: ModelVersion) -> dict[str, str]:
-    """What makes each list of a version, by the name of the list; as published in `meta`.
+def recommenders(recommender: str) -> dict[str, str]:
+    """What makes each list of a version with this recommender, by the name of the list; as published in `meta`.
 
     `ncf` is the network, `baselines` decayed personal frequency and co-purchase, `baskets` what shares invoices,
     `sales` what sells. Of a model's `similar`, products that it does not know take `baskets`.
     """
-    of_customers = dict.fromkeys(LISTS_OF["customer"], model_version.recommender)
-    similar = NCF if model_version.recommender == NCF else BASKETS
+    of_customers = dict.fromkeys(LISTS_OF["customer"], recommender)
+    similar = NCF if recommender == NCF else BASKETS
     return of_customers | {BOUGHT_TOGETHER: BASKETS, SIMILAR: similar, NEW_ARRIVALS: SALES}
+
+
+def recommenders_in_words(recommender: str) -> str:
+    """The same on a line.
+
+    >>> recommenders_in_words(BASELINES)
+    'for_you, discover, buy_again by baselines; bought_together, similar by baskets; new_arrivals by sales'
+    """
+    lists: dict[str, list[str]] = {}
+    for name, maker in recommenders(recommender).items():
+        lists.setdefault(maker, []).append(name)
+    return "; ".join(f"{', '.join(names)} by {maker}" for maker, names in lists.items())
 
 
 def open_version(

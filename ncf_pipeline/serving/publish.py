@@ -371,7 +371,7 @@ def _make_live(
             "top_n": top_n,
             "customers": live.customers,
             "products": live.products,
-            "recommenders": json.dumps(recommenders(model_version), separators=(",", ":")),
+            "recommenders": json.dumps(recommenders(model_version.recommender), separators=(",", ":")),
         },
     )
     registry.record_publication(settings, live)

@@ -7,7 +7,7 @@ from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.registry.snapshots import Snapshot
-from ncf_pipeline.registry.versions import RecentRetrain, StoredDecision
+from ncf_pipeline.registry.versions import NCF, RecentRetrain, StoredDecision, recommenders_in_words
 from ncf_pipeline.training import figures
 from ncf_pipeline.training.refit_check import RefitAgreement
 
@@ -43,6 +43,7 @@ def render(
         f"- Snapshot {snapshot.snapshot_id}, SHA-256 `{snapshot.sha256}`",
         f"- Purchases before {model.cutoff}: {len(model.customers):,} customers, {len(model.products):,} products, "
         f"{len(snapshot.interactions):,} lines in the snapshot",
+        f"- Lists: {recommenders_in_words(NCF)}",
         "",
         f"## Evaluation on the holdout before {snapshot.cutoff}",
         "",

@@ -46,7 +46,7 @@ class RetrainSummary:
         summary = {
             "version": model.version,
             "recommender": model.recommender,
-            "recommenders": registry.recommenders(model),
+            "recommenders": registry.recommenders(model.recommender),
             "state": model.state,
             "snapshot_id": model.snapshot_id,
             "cutoff": model.cutoff,

@@ -42,6 +42,7 @@ def test_the_card_of_the_champion_shows_the_decision_and_figures(shop):
     assert "## Gate\nLet through at" in card
     assert "compared with the baselines alone. Requested by test." in card
     assert "beats personal frequency" in card
+    assert "- Lists: for_you, discover, buy_again, similar by ncf; bought_together by baskets" in card
     assert "max_overlap 0.5" in card
     assert_shows_its_figures(url, card)
 
@@ -72,6 +73,7 @@ def test_the_page_shows_decision_reasons_evaluation_and_figures_and_loads_nothin
     assert f"<h1>Model v{version}</h1>" in page
     assert "Gate: may serve" in page
     assert "beats personal frequency" in page
+    assert "<dt>Lists</dt><dd>for_you, discover, buy_again, similar by ncf; bought_together by baskets" in page
     assert page.count("<figure ") == len(CAPTIONS)
     assert re.findall(r'<a [^>]*href="([^"]*)', page) == ["../"]  # followed when it is clicked, as on all of our pages
     loaded = re.findall(r'(?:src|href)="([^"]*)', re.sub("<a [^>]*>", "", page))
