@@ -173,11 +173,11 @@ def _figures(
         of_question = [entry for entry in scored if entry.question == question]
         if of_question:
             precision[question] = _precision(pooled(of_question), settings.k)
-    version = registry.model_version(settings, last.version)
-    known_until = min(version.cutoff, last.as_of)  # version 0 moves on, but is compared with what was before the window
     slices = len(scored) // len(QUESTIONS)
     first, last = of_version
     start, end = window
+    version = registry.model_version(settings, last.version)
+    known_until = min(version.cutoff, last.as_of)  # version 0 moves on, but is compared with what was before the window
     length = (end - start) / max(slices, 1)
     return DriftFigures(
         thresholds=settings.of_prefix("drift", DriftThresholds),
