@@ -43,6 +43,7 @@ import torch
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Interactions, Lists
+from ncf_pipeline.errors import QualityError
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.tables import FEATURES
@@ -52,7 +53,7 @@ from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving.publication import live_publication
 from ncf_pipeline.serving.publish import refresh
-from ncf_pipeline.serving.rollback import Rollback, rollback
+from ncf_pipeline.serving.rollback import Rollback, rollback, version_before
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.distributed import train as honest_train
 
@@ -87,6 +88,7 @@ class Week:
         promoted: whether it served.
         serves: the version that serves after the retrain; None if none does.
         reasons: the gate's.
+        refused: whether the gate let it through, and the rules of lists refused what it made.
         seconds: of the retrain.
     """
 
@@ -97,6 +99,7 @@ class Week:
     promoted: bool
     serves: int | None
     reasons: tuple[str, ...]
+    refused: bool
     seconds: float
 
     @property
@@ -193,13 +196,25 @@ def _shuffled(lists: pd.DataFrame, countries: Mapping[int, str | None], country:
     return changed.sort_values(Lists.KEY, key=lambda keys: keys.astype("int64"), kind="stable", ignore_index=True)
 
 
-def weekly_retrain(settings: Settings, week: int, sabotage: str | None) -> retrain.Outcome:
-    """Retrains for one week; if the candidate is held, publishes the lists of what serves anew."""
+def weekly_retrain(settings: Settings, week: int, sabotage: str | None) -> tuple[retrain.Outcome, str | None]:
+    """Retrains for one week; if the candidate does not serve, publishes the lists of what serves anew.
+
+    Returns:
+        How it ended, and why the lists were refused although the gate let the candidate through; None if they were not.
+    """
+    refused = None
     with sabotaged(sabotage):
-        outcome = retrain.run(settings, run_key=f"week {week}", requested_by="gate drill")
-    if outcome.publication is None:
+        try:
+            outcome = retrain.run(settings, run_key=f"week {week}", requested_by="gate drill")
+        except QualityError as error:
+            # The rules of lists are the next barrier. The version is the champion by now, and the previous lists are
+            # live: on-call rolls back.
+            outcome, refused = retrain.Outcome(registry.model_versions(settings)[0].version, None), str(error)
+            if version_before(settings, registry.champion(settings)) is not None:
+                rollback(settings, actor="gate drill")
+    if outcome.publication is None and registry.champion(settings) != registry.model_version(settings, outcome.version):
         refresh(settings)
-    return outcome
+    return outcome, refused
 
 
 def by_week(days: Sequence[tuple[date, Path]], weeks: int) -> list[list[str]]:
@@ -260,7 +275,7 @@ def drill(
     weeks: list[Week] = []
     for week, files in enumerate(groups[1:], start=1):
         started = time.perf_counter()
-        outcome = weekly_retrain(settings, week, sabotage.get(week))
+        outcome, refused = weekly_retrain(settings, week, sabotage.get(week))
         version, promoted = outcome.version, outcome.publication is not None
         decision, live = registry.gate_decision(settings, version), live_publication(settings)
         assert decision is not None
@@ -272,11 +287,12 @@ def drill(
                 sabotage=sabotage.get(week),
                 promoted=promoted,
                 serves=int(live["model_version"].removeprefix("v")) if live is not None else None,
-                reasons=decision.reasons,
+                reasons=(*((refused,) if refused else ()), *decision.reasons),
+                refused=refused is not None,
                 seconds=time.perf_counter() - started,
             )
         )
-        say(f"week {week}: v{version} {'promoted' if promoted else 'held'}, {weeks[-1].seconds:.0f} s")
+        say(f"week {week}: v{version} {'promoted' if promoted else 'does not serve'}, {weeks[-1].seconds:.0f} s")
         ingest(settings, files)
     retrain.live_performance(settings, retrain.snapshot(settings))
     return weeks
@@ -293,7 +309,7 @@ def history(settings: Settings, weeks: Sequence[Week]) -> str:
         if week.sabotage:
             kind, _, country = week.sabotage.partition(":")
             trick = WHAT[kind].replace("a country", country) if country else WHAT[kind]
-        gate = "promoted" if week.promoted else "held"
+        gate = "promoted" if week.promoted else "let through, lists refused" if week.refused else "held"
         serves = f"v{week.serves}" if week.serves is not None else "none"
         lines.append(
             f"| {week.week} | {week.cutoff:%Y-%m-%d} | v{week.version} | {trick} | {gate} | {serves} | "
@@ -302,7 +318,7 @@ def history(settings: Settings, weeks: Sequence[Week]) -> str:
     lines += ["", "Why:", ""]
     for week in weeks:
         # What held it; for a promotion, its first reason says what it was compared with.
-        lines += [f"- Week {week.week}, v{week.version} {'promoted' if week.promoted else 'held'}:"]
+        lines += [f"- Week {week.week}, v{week.version} {'promoted' if week.promoted else 'does not serve'}:"]
         lines += [f"    - {reason}" for reason in week.reasons]
     lines += ["", *_live_history(settings)]
     return "\n".join(lines)
