@@ -24,7 +24,6 @@ import pandas as pd
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_PRICE, MAX_TEXT, as_typed
-from ncf_pipeline.ingest.readers.date_order import date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
@@ -99,9 +98,8 @@ def read(path: Path) -> int:
     with open_file(path, path.name, max_unpacked_mb=64) as opened:
         assert opened.tables
         for table in opened.tables:
-            order = date_order(table)
             for chunk in table.chunks():
-                typed = as_typed(chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma)
+                typed = as_typed(chunk, table.dialect)
                 assert len(typed) == len(chunk)
                 for row in typed.iter_rows(named=True):
                     check(row)

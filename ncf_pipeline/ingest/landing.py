@@ -19,7 +19,6 @@ from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
-from ncf_pipeline.ingest.readers.date_order import DateOrder, ambiguous_at, date_order
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table
@@ -201,12 +200,12 @@ def _land_batch(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
             (name_files([source.name for source in read]), _sha256_of(read), lines, batch_id),
         )
+        # The table was empty a moment ago. Without fresh statistics, joins would be planned for no rows at all.
+        cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
         cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
         if cursor.rowcount:
             note = f"broken lines that were read with an earlier correction: {cursor.rowcount}"
             cursor.execute("update raw.batch set reason = %s where batch_id = %s", (note, batch_id))
-        # The table was empty a moment ago. Without fresh statistics, joins would be planned for no rows at all.
-        cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
     return batch_id
 
 
@@ -217,6 +216,7 @@ def _land_file(
     take_out_erased = partial(without_erased, erased=known_erased(connection, settings))
     with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb) as opened:
         for number, table in enumerate(opened.tables, 1):
+            logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
             place = _Place(batch_id, file_number, 0 if table.sheet is None else number)
             lines = _land_table(connection, table, place, lines, take_out_erased)
         if lines == lines_before:
@@ -237,13 +237,10 @@ def _land_table(
     take_out_erased: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> int:
     """Copies a table's lines, after `lines` earlier ones of the batch; returns how many the batch has then."""
-    order: DateOrder | None = None
     statement = query("copy_landed_lines")
     with connection.cursor() as cursor:
         for chunk in table.chunks():
-            if order is None and ambiguous_at(chunk[InvoiceLines.INVOICE_DATE]) is not None:
-                order = date_order(table)
-            typed = as_typed(chunk, order=order, serial_dates=table.serial_dates, decimal_comma=table.decimal_comma)
+            typed = as_typed(chunk, table.dialect)
             landed = take_out_erased(typed).select(
                 pl.lit(place.batch_id).alias("batch_id"),
                 pl.int_range(lines + 1, lines + 1 + pl.len()).alias("line_number"),

@@ -1,11 +1,13 @@
 """Text cells to typed values, a chunk at a time. A cell that is not of its column's type is kept and named."""
 
 import json
+from datetime import date
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.ingest.readers.date_order import DateOrder
+from ncf_pipeline.ingest.readers.codes import normalised
+from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, DateOrder, DecimalMark, Dialect
 from ncf_pipeline.ingest.readers.header import CORRECTS
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, ROW
 
@@ -17,6 +19,26 @@ ORIGINAL = "original"
 
 LINE = "line"
 """The entry in `unreadable` of a line that could not be divided into cells."""
+
+READ_IS = {
+    InvoiceLines.INVOICE_NO: "a code of up to 100 printable characters, and no error of a spreadsheet",
+    InvoiceLines.STOCK_CODE: "a code of up to 100 printable characters, and no error of a spreadsheet",
+    InvoiceLines.DESCRIPTION: "text of up to 5,000 characters, and no error of a spreadsheet",
+    InvoiceLines.QUANTITY: "a whole number, such as 6, -6 or 1000",
+    InvoiceLines.INVOICE_DATE: (
+        "a date without a time zone, such as 2011-12-25 08:26:00, 25.12.2011 8:26, or 25/12/2011 where the file proves "
+        "which comes first, the day or the month"
+    ),
+    InvoiceLines.UNIT_PRICE: "a number such as 2.55, with the decimal mark that the file proves and without a currency",
+    InvoiceLines.CUSTOMER_ID: "a whole number from 1, or nothing for a guest",
+    InvoiceLines.COUNTRY: "text of up to 100 characters, and no error of a spreadsheet",
+    CORRECTS: "the number of a line in quarantine",
+    LINE: (
+        "a line with as many cells as the header, with every quote closed, all in one encoding, and without text under "
+        "a column that has no name"
+    ),
+}
+"""What a cell of a column may hold, for people."""
 
 MAX_CODE = 100
 MAX_TEXT = 5_000
@@ -35,7 +57,28 @@ _TEXT_LIMITS = {
 }
 _CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE)
 
+_NOTHING = ["NULL", "null", "Null", "(null)", "(NULL)", "NaN", "nan", "NAN", "<NA>", "None", "NONE", "N/A", "n/a", "\\N"]
+"""What programs write for an empty cell."""
+
+_GUEST = r"^0(?:\.0*)?$"
+
+_ERROR = (
+    r"^#(?:REF!|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|N/A|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!|BUSY!|GETTING_DATA"
+    r"|BEZUG!|WERT!|ZAHL!|NV|VALEUR!|NOM\?|NOMBRE!|NUL!|N/D|[¡¿](?:REF|VALOR|NOMBRE|NUM|DIV/0|NULO)[!?]|RIF!|VALORE!"
+    r"|NOME\?|VERW!|WAARDE!|NAAM\?|N/B|FORMULA! .*)$"
+)
+"""A spreadsheet's error in a cell, also in other languages, or a formula that was never computed."""
+
 _WHOLE = r"^[+-]?\d{1,18}(?:\.0*)?$"
+_GROUPED: dict[DecimalMark, str] = {
+    ".": r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$",
+    ",": r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$",
+}
+"""1,234.50, by the decimal mark."""
+
+_EITHER_MARK = r"^[+-]?[1-9]\d{0,2}[.,]\d{3}$"
+"""1.234 or 1,234: whether it is 1234 depends on the decimal mark."""
+
 _DECIMAL = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _ISO = (
     r"^(?<year>\d{4})[-/](?<month>\d{1,2})[-/](?<day>\d{1,2})"
@@ -47,33 +90,33 @@ _SLASHED = (
     r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?)?$"
 )
 _SERIAL = r"^\d{4,5}(?:\.\d+)?$"
-"""A spreadsheet's date without its format: days since 1899-12-30."""
+"""A spreadsheet's date without its format: days since its epoch."""
 
 
-def as_typed(
-    chunk: pl.DataFrame, *, order: DateOrder | None, serial_dates: bool = False, decimal_comma: bool = False
-) -> pl.DataFrame:
+def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
     """Types a chunk of text cells.
 
     Args:
         chunk: with `table.CHUNK_SCHEMA`.
-        order: how to read 01/02/2011; None if the table has no such date.
-        serial_dates: whether 40513.35 in the date column is a date.
-        decimal_comma: whether 2,55 is a number.
+        dialect: of its table.
 
     Returns:
         The columns of `raw.landed_line` that come from the file: `row_number`, the eight typed columns,
         `corrects`, `unreadable` and `original`.
     """
     cells = chunk.with_columns(pl.col(CELLS).str.strip_chars().replace("", None))
+    cells = cells.with_columns(
+        *(_filled(normalised(cells[name])) for name in (*_CODES, InvoiceLines.CUSTOMER_ID)),
+        *(_filled(cells[name]) for name in (InvoiceLines.DESCRIPTION, InvoiceLines.COUNTRY)),
+    ).with_columns(pl.col(InvoiceLines.CUSTOMER_ID).str.replace(_GUEST, "").replace("", None))
     typed = cells.select(
         ROW,
-        *(_text(name, limit) for name, limit in _TEXT_LIMITS.items()),
-        _whole(InvoiceLines.QUANTITY, -_MAX_INT, _MAX_INT),
-        _price(decimal_comma=decimal_comma),
-        _whole(InvoiceLines.CUSTOMER_ID, 1, MAX_ID),
-        _whole(CORRECTS, 1, MAX_ID),
-    ).with_columns(as_instants(cells[InvoiceLines.INVOICE_DATE], order, serial=serial_dates))
+        *(_text(name, limit, dialect) for name, limit in _TEXT_LIMITS.items()),
+        _whole(InvoiceLines.QUANTITY, _plain(cells, InvoiceLines.QUANTITY, dialect), -_MAX_INT, _MAX_INT),
+        _price(_plain(cells, InvoiceLines.UNIT_PRICE, dialect)),
+        _whole(InvoiceLines.CUSTOMER_ID, _no_thousands(InvoiceLines.CUSTOMER_ID), 1, MAX_ID),
+        _whole(CORRECTS, pl.col(CORRECTS), 1, MAX_ID),
+    ).with_columns(as_instants(cells[InvoiceLines.INVOICE_DATE], dialect.date_order, epoch=dialect.epoch))
     lost = cells.select(
         *(pl.when(pl.col(name).is_not_null() & typed[name].is_null()).then(pl.lit(name)).alias(name) for name in CELLS),
         pl.when(pl.col(BROKEN).is_not_null()).then(pl.lit(LINE)).alias(LINE),
@@ -83,13 +126,13 @@ def as_typed(
     return typed.with_columns(unreadable, _originals(chunk, unreadable.is_not_null()))
 
 
-def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = False) -> pl.Series:
+def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None = None) -> pl.Series:
     """Dates and times from text, to the millisecond.
 
     Args:
         text: stripped; null for an empty cell.
         order: how to read 01/02/2011. In 01.02.2011 the day always comes first.
-        serial: whether a bare number is a spreadsheet's count of days.
+        epoch: day 0 of a spreadsheet's count of days; None if a bare number is no date.
 
     Returns:
         Datetimes in microseconds; null if the text is no date, or there is no such day.
@@ -118,9 +161,9 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, serial: bool = Fals
         ),
     )
     parsed = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
-    if serial:
+    if epoch is not None:
         days = pl.when(text_of_row.contains(_SERIAL)).then(pl.col("text")).cast(pl.Float64, strict=False)
-        counted = pl.datetime(1899, 12, 30, time_unit="us") + pl.duration(
+        counted = pl.datetime(epoch.year, epoch.month, epoch.day, time_unit="us") + pl.duration(
             milliseconds=(days * 86_400_000).round().cast(pl.Int64)
         )
         parsed = pl.coalesce(parsed, counted)
@@ -148,31 +191,57 @@ def _hour_of_day() -> pl.Expr:
     return pl.when(pl.col("half").is_null()).then(pl.col("slashed_hour")).otherwise(of_day.cast(pl.String))
 
 
-def _text(name: str, limit: int) -> pl.Expr:
+def _filled(cells: pl.Series) -> pl.Series:
+    """The cells, null where a program wrote NULL or NaN for an empty one."""
+    return cells.set(cells.is_in(_NOTHING), None)
+
+
+def _text(name: str, limit: int, dialect: Dialect) -> pl.Expr:
     text = pl.col(name)
     if name in _CODES:
-        # A spreadsheet or pandas turns the code 71053 into 71053.0.
-        text = text.str.replace(r"^(\d+)\.0+$", "${1}")
+        if name in dialect.float_codes:
+            # A spreadsheet or pandas turns the code 71053 into 71053.0.
+            text = text.str.replace(r"^(\d+)\.0{1,2}$", "${1}")
         fits = ~text.str.contains(r"[\x00-\x1f\x7f]")
     else:
         fits = ~text.str.contains("\x00", literal=True)
-    fits &= text.str.len_chars() <= limit
+    fits &= (text.str.len_chars() <= limit) & ~text.str.contains(_ERROR)
     return pl.when(fits).then(text).alias(name)
 
 
-def _whole(name: str, low: int, high: int) -> pl.Expr:
-    digits = pl.when(pl.col(name).str.contains(_WHOLE)).then(pl.col(name).str.extract(r"^\+?(-?\d+)"))
+def _plain(cells: pl.DataFrame, name: str, dialect: Dialect) -> pl.Expr:
+    """The number with a point and without marks between thousands; null if the dialect does not write it so."""
+    text = pl.col(name)
+    if name in dialect.plain_numbers:
+        return text
+    mark, other = dialect.decimal_mark, THOUSANDS_MARK[dialect.decimal_mark]
+    if cells[name].str.contains(other, literal=True).any():
+        grouped = text.str.contains(_GROUPED[mark])
+        text = pl.when(grouped | ~text.str.contains(other, literal=True)).then(
+            text.str.replace_all(other, "", literal=True)
+        )
+    if dialect.marks_disputed:
+        text = pl.when(~pl.col(name).str.contains(_EITHER_MARK)).then(text)
+    return text if mark == "." else text.str.replace(",", ".", literal=True)
+
+
+def _no_thousands(name: str) -> pl.Expr:
+    """A number of a code, unless it may have a mark between thousands: 17.000 could be 17 or 17000."""
+    return pl.when(~pl.col(name).str.contains(_EITHER_MARK)).then(pl.col(name))
+
+
+def _whole(name: str, text: pl.Expr, low: int, high: int) -> pl.Expr:
+    digits = pl.when(text.str.contains(_WHOLE)).then(text.str.extract(r"^\+?(-?\d+)"))
     number = digits.cast(pl.Int64, strict=False)
     return pl.when(number.is_between(low, high)).then(number).alias(name)
 
 
-def _price(*, decimal_comma: bool) -> pl.Expr:
-    text = pl.col(InvoiceLines.UNIT_PRICE)
-    if decimal_comma:
-        text = text.str.replace(r"^([+-]?\d+),(\d+)$", "${1}.${2}")
-    number = pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False).round(6)
-    # + 0.0 turns minus zero into zero.
-    return pl.when(number.abs() < MAX_PRICE).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
+def _price(text: pl.Expr) -> pl.Expr:
+    exact = pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False)
+    number = exact.round(6)
+    # + 0.0 turns minus zero into zero. A price that would be rounded to nothing is kept as it is written.
+    is_price = (number.abs() < MAX_PRICE) & ((number != 0) | (exact == 0))
+    return pl.when(is_price).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
 
 
 def _originals(chunk: pl.DataFrame, wanted: pl.Series) -> pl.Series:

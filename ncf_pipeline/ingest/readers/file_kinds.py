@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.dialect import Given
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
+from ncf_pipeline.ingest.readers.survey import decided
 from ncf_pipeline.ingest.readers.table import OpenFile
 from ncf_pipeline.ingest.readers.text_files import open_text
 from ncf_pipeline.ingest.readers.workbooks import open_workbook
@@ -28,13 +30,14 @@ _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
 @contextmanager
-def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFile]:
-    """Opens a file of invoices. Its tables can be read until the block ends.
+def open_file(path: Path, name: str, *, max_unpacked_mb: int, given: Given | None = None) -> Iterator[OpenFile]:
+    """Opens a file of invoices, and decides how it writes its cells. Its tables can be read until the block ends.
 
     Args:
         path: of the file, on this machine.
         name: what people call it, for messages; its suffix says which kind the file should be.
         max_unpacked_mb: a packed file that holds more megabytes is refused.
+        given: what a person says of the source; None if the file has to say everything itself.
 
     Yields:
         The tables with the columns of an invoice, and a note for people.
@@ -43,14 +46,18 @@ def open_file(path: Path, name: str, *, max_unpacked_mb: int) -> Iterator[OpenFi
         InputError: the file cannot be used. The message says why and what to do.
     """
     kind = _kind_of(path, name)
+    given = given or Given()
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         if kind == "workbook":
-            yield open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb)
+            opened = open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, given=given)
         elif kind == "parquet":
-            yield OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], note=None)
+            opened = OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], note=None)
         else:
-            table = open_text(path, name, packed=kind == "packed text", max_unpacked_mb=max_unpacked_mb)
-            yield OpenFile([table], note=None)
+            packed = kind == "packed text"
+            opened = open_text(path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given)
+        tables = decided(opened.tables, given)
+        notes = [*([opened.note] if opened.note else []), *tables[0].dialect.warnings]
+        yield OpenFile(tables, note="; ".join(notes) or None)
 
 
 def _kind_of(path: Path, name: str) -> Kind:

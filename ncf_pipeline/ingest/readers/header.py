@@ -50,12 +50,15 @@ class Header:
         width: number of columns, including ignored and unnamed ones.
         positions: our column name to its position in the file, from 0.
         ignored: names of the columns that are not read.
+        unnamed: positions of the columns without a name, after the first that is read. Text there has probably been
+            shifted by a stray delimiter. Before it, there may be numbers of the rows.
     """
 
     row: int
     width: int
     positions: dict[str, int]
     ignored: tuple[str, ...]
+    unnamed: tuple[int, ...] = ()
 
 
 def column_of(name: str) -> str | None:
@@ -113,7 +116,14 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
             f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(names)}. "
             "Add or rename the column."
         )
-    return Header(row=best, width=len(candidates[best]), positions=positions, ignored=tuple(ignored))
+    first = min(positions.values())
+    return Header(
+        row=best,
+        width=len(candidates[best]),
+        positions=positions,
+        ignored=tuple(ignored),
+        unnamed=tuple(at for at, cell in enumerate(candidates[best]) if at > first and not (cell or "").strip()),
+    )
 
 
 def shortened(text: str, length: int = 200) -> str:

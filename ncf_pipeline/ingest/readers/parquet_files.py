@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.dialect import Dialect
 from ncf_pipeline.ingest.readers.header import Header, find_header, shortened
 from ncf_pipeline.ingest.readers.table import CHUNK_ROWS, CHUNK_SCHEMA, ROW, Table, without_empty_rows
 
@@ -44,7 +45,9 @@ def open_parquet(path: Path, name: str, *, max_unpacked_mb: int) -> Table:
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise InputError(f"{name}: the column {column} has the type {kind}. Save it as text, numbers or dates.")
     chunks = partial(_chunks, path, name, schema.names, header)
-    return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks)
+    numbers = [column for column, position in header.positions.items() if _is_number(schema.field(position).type)]
+    dialect = Dialect(plain_numbers=frozenset(numbers))
+    return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks, dialect=dialect)
 
 
 def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator[pl.DataFrame]:
@@ -74,4 +77,16 @@ def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         # The shop's own clock, which the time zone of the column names.
         column = pc.local_timestamp(column)
-    return pc.cast(column, pa.string())
+    text = pc.cast(column, pa.string())
+    if pa.types.is_floating(column.type):
+        # 5012345678900.0 is the code 5012345678900. Above 2^53, a double has lost digits: 1e+18 shows it.
+        is_whole = pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), float(1 << 53)))
+        whole = pc.cast(pc.if_else(is_whole, column, None), pa.int64())
+        text = pc.if_else(pc.fill_null(is_whole, False), pc.cast(whole, pa.string()), text)
+    return text
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

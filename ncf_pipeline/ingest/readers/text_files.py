@@ -1,120 +1,91 @@
-"""`.csv` and `.csv.gz`: any common encoding, delimiter and line end, read as a stream."""
+"""`.csv` and `.csv.gz`: any delimiter and line end, and an encoding that the file proves. Read once, as a stream."""
 
-import codecs
 import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 import polars as pl
+import pyarrow as pa
 
+from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.dialect import Given
+from ncf_pipeline.ingest.readers.encodings import STRAY, Encoding, encoding_of, register_stray_bytes
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, column_of, find_header
-from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, CHUNK_ROWS, CHUNK_SCHEMA, ROW, Table, without_empty_rows
+from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
 
 MAX_LINE = 1 << 20
-"""Characters. A longer line is no invoice line; usually a quote is never closed."""
+"""Characters. A longer line is no invoice line; usually a line end is missing."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-_BLOCK = 1 << 20
+_BLOCK = 4 << 20
+_MAX_RECORD_LINES = 1_000
+
+_SURPLUS = "surplus"
+"""Boolean: the line has more cells than the header, and all that follow are empty."""
 
 
-def open_text(path: Path, name: str, *, packed: bool, max_unpacked_mb: int) -> Table:
-    """The table of a text file, whose encoding and delimiter are detected.
+def open_text(path: Path, name: str, folder: Path, *, packed: bool, max_unpacked_mb: int, given: Given) -> OpenFile:
+    """Reads a text file into cells, and opens its table.
 
     Args:
         path: of the file.
         name: what people call it, for messages.
+        folder: where the cells go; the table reads from there.
         packed: whether it is gzipped.
         max_unpacked_mb: a packed file that holds more megabytes is refused.
+        given: what a person says of the source.
 
     Raises:
         InputError: the file is empty, damaged, no text, unpacks to too much, or lacks a column.
     """
-    encoding = _encoding_of(path, name, packed, max_unpacked_mb)
+    encoding = encoding_of(
+        partial(_binary, path, name, packed),
+        name,
+        most_bytes=max_unpacked_mb << 20 if packed else None,
+        given=given.encoding,
+    )
     with _text(path, name, packed, encoding) as text:
         first_lines = [text.readline(MAX_LINE) for _ in range(MAX_TITLE_ROWS)]
     if not any(line.strip() for line in first_lines):
         raise InputError(f"{name} is empty. Send it again.")
-    delimiter = max(_DELIMITERS, key=lambda each: _columns_known(first_lines, each))
-    header = find_header(_rows_of(first_lines, delimiter), name)
-    return Table(
-        where=name,
-        sheet=None,
-        ignored=header.ignored,
-        chunks=partial(_chunks, path, name, packed, encoding, delimiter, header),
-        # Excel in half of Europe divides cells by semicolons, because the comma is its decimal mark.
-        decimal_comma=delimiter != ",",
-    )
+    candidates = {each: _first_records(first_lines, each) for each in (*_DELIMITERS, given.delimiter) if each}
+    delimiter = given.delimiter or max(_DELIMITERS, key=lambda each: _columns_known(candidates[each]))
+    records = candidates[delimiter]
+    header = find_header([cells for cells, _ in records], name)
+    lines = _Divider(name, delimiter, header, has_stray_bytes=encoding.has_stray_bytes)
+    cells = folder / "cells.arrow"
+    with _text(path, name, packed, encoding) as text:
+        for _ in range(records[header.row][1]):
+            text.readline(MAX_LINE)
+        _write(lines.chunks(text, records[header.row][1]), cells)
+    table = Table(where=name, sheet=None, ignored=header.ignored, chunks=partial(_chunks, cells, lines.surplus_is_kept))
+    return OpenFile([table], encoding.note)
 
 
-def _encoding_of(path: Path, name: str, packed: bool, max_unpacked_mb: int) -> str:
-    """The first encoding that fits. Reads the file to its end, because an encoding may fail on the last line only.
-
-    Raises:
-        InputError: the file is damaged, unpacks to too much, or fits no encoding.
-    """
-    with _binary(path, name, packed) as file:
-        start = file.read(4096)
-    if not start:
-        raise InputError(f"{name} is empty. Send it again.")
-    utf16 = _utf16_of(start)
-    for encoding in [utf16] if utf16 else ["utf-8-sig", "cp1252"]:
-        if _fits(path, name, packed, encoding, max_unpacked_mb):
-            return encoding
-    raise InputError(f"{name} is not text in UTF-8, UTF-16 or Windows-1252. Save it as CSV in UTF-8.")
-
-
-def _fits(path: Path, name: str, packed: bool, encoding: str, max_unpacked_mb: int) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    size = 0
-    with _binary(path, name, packed) as file:
+def _first_records(lines: Sequence[str], delimiter: str) -> list[tuple[list[str | None], int]]:
+    """The cells of the first records, each with the number of its last line."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    records: list[tuple[list[str | None], int]] = []
+    while True:
         try:
-            while block := file.read(_BLOCK):
-                size += len(block)
-                if packed and size > max_unpacked_mb << 20:
-                    raise InputError(
-                        f"{name} unpacks to more than the {max_unpacked_mb:,} MB that are allowed. "
-                        "If it should be so large, raise NCF_MAX_UNPACKED_MB."
-                    )
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-    return True
+            cells = next(reader)
+        except StopIteration:
+            return records
+        except csv.Error:
+            cells = []
+        records.append(([*cells], reader.line_num))
 
 
-def _utf16_of(start: bytes) -> str | None:
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    even, odd = start[0::2], start[1::2]
-    # Without a byte order mark: most characters have one zero byte of two.
-    if odd and odd.count(0) > 0.7 * len(odd) and even.count(0) < 0.3 * len(even):
-        return "utf-16-le"
-    if odd and even.count(0) > 0.7 * len(even) and odd.count(0) < 0.3 * len(odd):
-        return "utf-16-be"
-    return None
-
-
-def _columns_known(lines: list[str], delimiter: str) -> int:
-    return max(
-        (sum(column_of(cell or "") is not None for cell in row) for row in _rows_of(lines, delimiter)), default=0
-    )
-
-
-def _rows_of(lines: list[str], delimiter: str) -> list[list[str | None]]:
-    rows: list[list[str | None]] = []
-    for line in lines:
-        try:
-            rows.append(list(*csv.reader([line], delimiter=delimiter)))
-        except (csv.Error, TypeError):
-            rows.append([])
-    return rows
+def _columns_known(records: Sequence[tuple[list[str | None], int]]) -> int:
+    return max((sum(column_of(cell or "") is not None for cell in cells) for cells, _ in records), default=0)
 
 
 @contextmanager
@@ -133,85 +104,240 @@ def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _text(path: Path, name: str, packed: bool, encoding: str) -> Iterator[IO[str]]:
+def _text(path: Path, name: str, packed: bool, encoding: Encoding) -> Iterator[IO[str]]:
+    errors = register_stray_bytes() if encoding.has_stray_bytes else "strict"
     with _binary(path, name, packed) as file:
         # newline=None: \n, \r\n and \r all end a line, even in one file.
-        yield io.TextIOWrapper(io.BufferedReader(file, _BLOCK), encoding, newline=None)  # type: ignore[type-var]
+        yield io.TextIOWrapper(io.BufferedReader(file, _BLOCK), encoding.name, errors, newline=None)  # type: ignore[type-var]
 
 
-def _chunks(
-    path: Path, name: str, packed: bool, encoding: str, delimiter: str, header: Header
-) -> Iterator[pl.DataFrame]:
-    with _text(path, name, packed, encoding) as text:
-        for _ in range(header.row + 1):
-            text.readline(MAX_LINE)
-        rows: list[list[str]] = []
-        numbers: list[int] = []
-        broken: dict[int, str] = {}
-        for number, row, raw in _records(text, name, delimiter, header.row + 1):
-            cells = _of_width(row, header.width)
-            if cells is None:
-                broken[len(rows)] = raw
-                cells = [""] * header.width
-            rows.append(cells)
-            numbers.append(number)
-            if len(rows) == CHUNK_ROWS:
-                yield _as_chunk(rows, numbers, broken, header)
-                rows, numbers, broken = [], [], {}
-        if rows:
-            yield _as_chunk(rows, numbers, broken, header)
+@dataclass
+class _Divider:
+    """Divides the lines of a file into cells.
+
+    A line without quotes and with as many cells as the header is divided together with thousands of others. The rest
+    goes through `csv`, because a record may have several lines, or a line may be broken.
+    """
+
+    name: str
+    delimiter: str
+    header: Header
+    has_stray_bytes: bool
+    _widths: set[int] = field(default_factory=set)
+    _has_decimals: bool = False
+
+    @property
+    def surplus_is_kept(self) -> bool:
+        """Whether a line with empty cells after those of the header is a whole line.
+
+        Only if every line has the same number of cells: some programs end each line with a delimiter. But if no price
+        of the file has a decimal mark, 2,55 may have become two cells, and every cell after it may have shifted.
+        """
+        return len(self._widths) == 1 and self._has_decimals
+
+    def chunks(self, text: IO[str], before: int) -> Iterator[pl.DataFrame]:
+        """The cells by column, with `_SURPLUS`.
+
+        Args:
+            text: at the first line after the header.
+            before: number of lines before it.
+        """
+        rest = ""
+        while block := text.read(_BLOCK):
+            whole, end, rest = f"{rest}{block}".rpartition("\n")
+            lines = pl.Series(whole.split("\n") if end else [], dtype=pl.String)
+            chunk, done = self._divided(lines, before, is_last=False)
+            before += done
+            if len(rest) > MAX_LINE:
+                self._refuse_long(before + len(lines) - done + 1)
+            if done < len(lines):
+                rest = "\n".join([*lines[done:], rest])
+            yield chunk
+        if rest:
+            yield self._divided(pl.Series(rest.split("\n"), dtype=pl.String), before, is_last=True)[0]
+
+    def _refuse_long(self, number: int) -> NoReturn:
+        raise InputError(f"{self.name}, line {number:,} is longer than {MAX_LINE:,} characters. Is a line end missing?")
+
+    def _divided(self, lines: pl.Series, before: int, *, is_last: bool) -> tuple[pl.DataFrame, int]:
+        """The cells of some lines, and how many lines were divided: the last record may go on in the next block."""
+        too_long = lines.str.len_chars() > MAX_LINE
+        if too_long.any():
+            self._refuse_long(before + int(too_long.arg_true()[0]) + 1)
+        cells_of_line = lines.str.count_matches(self.delimiter, literal=True) + 1
+        is_plain = ~lines.str.contains('"', literal=True) & (cells_of_line == self.header.width)
+        if self.has_stray_bytes:
+            is_plain &= ~lines.str.contains(STRAY, literal=True)
+        records, done = self._records(lines, is_plain, is_last=is_last)
+        is_plain = is_plain.head(done)
+        plain = self._plain(lines.head(done).filter(is_plain), is_plain.arg_true() + before + 1)
+        chunk = pl.concat([plain, records.as_frame(before, self.header)]).sort(ROW)
+        self._widths |= records.widths | ({self.header.width} if len(plain) else set())
+        self._has_decimals |= bool(chunk[InvoiceLines.UNIT_PRICE].str.contains(r"\d[.,]\d").any())
+        return without_empty_rows(chunk), done
+
+    def _plain(self, lines: pl.Series, rows: pl.Series) -> pl.DataFrame:
+        """Lines without quotes that have as many cells as the header."""
+        cells = lines.str.split_exact(self.delimiter, self.header.width - 1).struct
+        read = pl.DataFrame([cells.field(f"field_{at}").alias(name) for name, at in self.header.positions.items()])
+        beside = [cells.field(f"field_{at}").str.strip_chars() != "" for at in self.header.unnamed]
+        shifted = pl.DataFrame(beside).select(pl.any_horizontal(pl.all())).to_series() if beside else None
+        return _as_chunk(
+            read if shifted is None else read.select(pl.when(~shifted).then(pl.all())),
+            rows,
+            pl.Series([None] * len(lines) if shifted is None else (lines + "\n").set(~shifted, None), dtype=pl.String),
+            pl.Series([False] * len(lines), dtype=pl.Boolean),
+        )
+
+    def _records(self, lines: pl.Series, is_plain: pl.Series, *, is_last: bool) -> tuple["_Records", int]:
+        """The records of the lines that are not plain, and how many lines were looked at."""
+        records = _Records()
+        odd = (~is_plain).arg_true().to_list()
+        texts = lines.gather(odd).to_list()
+        without_end = len(lines) - 1 if is_last else -1
+        at = 0
+        while at < len(odd):
+            # Goes through records of one line. After one that is not, a new reader begins.
+            reader = csv.reader((texts[each] for each in range(at, len(odd))), delimiter=self.delimiter, strict=True)
+            for used in range(1, len(odd) - at + 1):
+                index, text = odd[at], texts[at]
+                at += 1
+                raw = text if index == without_end else f"{text}\n"
+                is_open, cells = _next_record(reader)
+                if self.has_stray_bytes and STRAY in text:
+                    records.add_broken(index, raw)
+                elif reader.line_num == used and not is_open:
+                    records.add(index, cells, raw, self.header)
+                else:
+                    following = self._continued(lines, index, is_plain, is_last=is_last)
+                    if following is None:
+                        return records, index
+                    cells, more = following
+                    records.add(index, cells, raw, self.header)
+                    while at < len(odd) and odd[at] <= index + more:
+                        at += 1
+                if reader.line_num != used or is_open:
+                    break
+        return records, len(lines)
+
+    def _continued(
+        self, lines: pl.Series, index: int, is_plain: pl.Series, *, is_last: bool
+    ) -> tuple[list[str] | None, int] | None:
+        """The record that begins in a line whose quote is not closed there.
+
+        Returns:
+            Its cells, and how many more lines it has; no cells if the quote is a stray one, because it is never closed,
+            or because a following line is a whole row by itself. None if the following block must be read first.
+        """
+        parts = [lines[index]]
+        size = len(parts[0])
+        for at in range(index + 1, min(index + _MAX_RECORD_LINES, len(lines))):
+            text = lines[at]
+            size += len(text)
+            if is_plain[at] or size > MAX_LINE or (self.has_stray_bytes and STRAY in text):
+                return None, 0
+            parts.append(text)
+            if '"' not in text:
+                continue
+            _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
+            if alone is not None and len(alone) == self.header.width:
+                return None, 0
+            reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
+            is_open, cells = _next_record(reader)
+            if not is_open:
+                return (cells, at - index) if cells is not None and len(cells) == self.header.width else (None, 0)
+        return None if not is_last and len(lines) < index + _MAX_RECORD_LINES else (None, 0)
 
 
-def _of_width(row: list[str] | None, width: int) -> list[str] | None:
-    """The cells, if there are as many as the header has; None if it is unclear which cell is which."""
-    if row is None or len(row) == width:
-        return row
-    if not row:
-        return [""] * width
-    return row[:width] if len(row) > width and not any(cell.strip() for cell in row[width:]) else None
+def _next_record(reader: Any) -> tuple[bool, list[str] | None]:
+    """Whether a quote is open at the end, and the cells; no cells if they cannot be divided."""
+    try:
+        return False, next(reader)
+    except StopIteration:
+        return False, None
+    except csv.Error as error:
+        return "unexpected end of data" in str(error), None
 
 
-def _records(text: IO[str], name: str, delimiter: str, line: int) -> Iterator[tuple[int, list[str] | None, str]]:
-    """For each record: the number of its first line, its cells (None if it cannot be divided), and its text."""
-    csv.field_size_limit(MAX_LINE)
-    pending: list[str] = []
+@dataclass
+class _Records:
+    """Records that were read one by one: line, cells or raw text, and whether there are surplus cells."""
 
-    def lines() -> Iterator[str]:
-        while part := text.readline(MAX_LINE + 1):
-            if len(part) > MAX_LINE:
-                number = line + len(pending) + 1
-                raise InputError(
-                    f"{name}, line {number:,} is longer than {MAX_LINE:,} characters. Is a line end missing?"
-                )
-            pending.append(part)
-            yield part
+    lines: list[int] = field(default_factory=list)
+    cells: list[list[str]] = field(default_factory=list)
+    broken: list[str | None] = field(default_factory=list)
+    surplus: list[bool] = field(default_factory=list)
+    widths: set[int] = field(default_factory=set)
 
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-    while True:
-        pending.clear()
-        try:
-            row = next(reader)
-        except StopIteration:
+    def add(self, line: int, cells: list[str] | None, raw: str, header: Header) -> None:
+        """Adds a record, whose text is `raw` in case that it is unclear which cell is which."""
+        if cells is None or len(cells) < header.width or any(cells[at].strip() for at in header.unnamed):
+            if raw.strip():
+                self.add_broken(line, raw)
             return
-        except csv.Error as error:
-            if "unexpected end of data" in str(error) or "field larger" in str(error):
-                raise InputError(f"{name}, line {line + 1:,}: a quote is opened and never closed. Close it.") from error
-            row = None
-        yield line + 1, row, "".join(pending) if row is None or len(pending) > 1 else pending[0]
-        line += len(pending)
+        surplus = len(cells) > header.width
+        if surplus and any(cell.strip() for cell in cells[header.width :]):
+            self.add_broken(line, raw)
+            return
+        self.widths.add(len(cells))
+        self._add(line, cells, raw if surplus else None, surplus=surplus)
+
+    def add_broken(self, line: int, raw: str) -> None:
+        """Adds a line that cannot be divided."""
+        self._add(line, [], raw, surplus=False)
+
+    def _add(self, line: int, cells: list[str], raw: str | None, *, surplus: bool) -> None:
+        self.lines.append(line)
+        self.cells.append(cells)
+        self.broken.append(raw)
+        self.surplus.append(surplus)
+
+    def as_frame(self, before: int, header: Header) -> pl.DataFrame:
+        """The records as a chunk, after `before` lines of the file."""
+        return _as_chunk(
+            pl.DataFrame(
+                {
+                    name: pl.Series(name, [cells[at] if cells else None for cells in self.cells], dtype=pl.String)
+                    for name, at in header.positions.items()
+                }
+            ),
+            pl.Series(self.lines, dtype=pl.Int64) + before + 1,
+            pl.Series(self.broken, dtype=pl.String),
+            pl.Series(self.surplus, dtype=pl.Boolean),
+        )
 
 
-def _as_chunk(rows: list[list[str]], numbers: list[int], broken: dict[int, str], header: Header) -> pl.DataFrame:
-    columns = list(zip(*rows, strict=True)) if rows else []
-    cells = {
-        name: pl.Series(name, columns[header.positions[name]], dtype=pl.String)
-        for name in CELLS
-        if name in header.positions
-    }
-    raw = [None] * len(rows)
-    chunk = pl.DataFrame(cells).with_columns(
-        pl.Series(ROW, numbers, dtype=pl.Int64),
-        pl.Series(BROKEN, [broken.get(index) for index in range(len(rows))] if broken else raw, dtype=pl.String),
-        *(pl.lit(None, pl.String).alias(name) for name in CELLS if name not in cells),
-    )
-    return without_empty_rows(chunk.select(CHUNK_SCHEMA.names()))
+def _as_chunk(cells: pl.DataFrame, rows: pl.Series, broken: pl.Series, surplus: pl.Series) -> pl.DataFrame:
+    return cells.with_columns(
+        rows.cast(pl.Int64).alias(ROW),
+        broken.alias(BROKEN),
+        surplus.alias(_SURPLUS),
+        *(pl.lit(None, pl.String).alias(name) for name in CELLS if name not in cells.columns),
+    ).select(*CHUNK_SCHEMA.names(), _SURPLUS)
+
+
+def _write(chunks: Iterator[pl.DataFrame], path: Path) -> None:
+    empty = pl.DataFrame(schema=CHUNK_SCHEMA | {_SURPLUS: pl.Boolean})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _as_arrow(empty).schema) as writer:
+        for chunk in chunks:
+            writer.write_table(_as_arrow(chunk))
+
+
+def _as_arrow(chunk: pl.DataFrame) -> pa.Table:
+    return chunk.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _chunks(path: Path, surplus_is_kept: bool) -> Iterator[pl.DataFrame]:
+    # Not memory-mapped: the pages would count as memory of this process.
+    with pa.OSFile(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        for index in range(reader.num_record_batches):
+            chunk = pl.DataFrame(pl.from_arrow(reader.get_batch(index)))
+            surplus = chunk.drop_in_place(_SURPLUS)
+            if surplus.any():
+                chunk = (
+                    chunk.with_columns(pl.when(~surplus).then(pl.col(BROKEN)))
+                    if surplus_is_kept
+                    else chunk.with_columns(pl.when(~surplus).then(pl.col(CELLS)))
+                )
+            yield chunk

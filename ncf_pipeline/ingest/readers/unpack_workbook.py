@@ -1,17 +1,24 @@
-"""Unpacks a workbook's sheets as text, in a process of its own: `python unpack_workbook.py FILE FOLDER`.
+"""Unpacks a workbook's sheets as text, in a process of its own: `python unpack_workbook.py FILE FOLDER SHEETS`.
 
 A damaged or hostile workbook may crash the library, put it into an endless loop, or make it ask for all memory with a
 cell in the last row and column. Then this process ends, and the pipeline continues.
 
-It writes each sheet to `FOLDER/N.arrow` and prints one JSON object: `sheets` (names, in the order of N) and `all`
-(every sheet's name), or `error`. It imports nothing of the package, so that it starts fast and stays small.
+SHEETS is a JSON list of names, or null for every visible sheet. It writes each sheet to `FOLDER/N.arrow` and prints one
+JSON object: `sheets` (names, in the order of N), `all` (every sheet's name), `hidden` and `counts_from_1904`, or
+`error`. It imports nothing of the package, so that it starts fast and stays small.
 """
 
 import json
+import re
 import resource
+import shutil
 import sys
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import fastexcel
 import pyarrow as pa
@@ -27,24 +34,171 @@ ROWS_AT_A_TIME = 50_000
 _ERRORS = {"Div0": "#DIV/0!", "NA": "#N/A", "Name": "#NAME?", "Null": "#NULL!", "Num": "#NUM!", "Ref": "#REF!"}
 
 
-def main(path: str, folder: str) -> dict[str, Any]:
-    """Writes every sheet that has cells.
+NO_VALUE = "#FORMULA!"
+"""Begins the text of a cell whose formula has no value: it was never computed."""
+
+_CELL = re.compile(
+    rb"<(?:\w+:)?c\b([^>]*)>\s*<(?:\w+:)?f\b[^>]*?(?:/>|>([^<]*)</(?:\w+:)?f>)"
+    rb"\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
+)
+_ADDRESS = re.compile(rb'\br="([A-Z]+)([0-9]+)"')
+_FORMULA = (b"<f", b":f")
+"""How a formula's element begins; in the rows of a sheet, hardly anything else does."""
+
+_BLOCK = 1 << 20
+
+
+def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
+    """Writes every wanted sheet that has cells.
 
     Args:
         path: of the workbook.
         folder: where the sheets go.
+        wanted: a JSON list of names, or null for every visible sheet.
 
     Returns:
-        `sheets`, the names of those that were written, and `all`, the names of all.
+        `sheets`, the names of those that were written; `all`, the names of all; `hidden`, of those that are not shown;
+        `counts_from_1904`, whether a number of days counts from 1904.
     """
-    reader = fastexcel.read_excel(path)
+    book = Book(Path(path))
+    reader = fastexcel.read_excel(str(book.readable_in(Path(folder))))
+    named = json.loads(wanted)
     names = []
     for index, name in enumerate(reader.sheet_names):
-        sheet = sheet_as_text(reader, index)
+        if name not in named if named is not None else name in book.hidden:
+            continue
+        with ThreadPoolExecutor(1) as pool:
+            empty = pool.submit(book.formulas_without_value, name)
+            sheet = sheet_as_text(reader, index)
+            sheet = _with_formulas(sheet, empty.result())
         if sheet.num_columns and sheet.num_rows:
             names.append(name)
             _write(sheet, Path(folder) / f"{len(names) - 1}.arrow")
-    return {"sheets": names, "all": reader.sheet_names}
+    return {
+        "sheets": names,
+        "all": reader.sheet_names,
+        "hidden": sorted(book.hidden),
+        "counts_from_1904": book.counts_from_1904,
+    }
+
+
+class Book:
+    """What the library does not tell of a workbook, from its parts.
+
+    Attributes:
+        hidden: names of the sheets that a person does not see.
+        counts_from_1904: whether day 0 of a date is in 1904.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with zipfile.ZipFile(path) as archive:
+            names = {name.lower(): name for name in archive.namelist()}
+            self._part = names["xl/workbook.xml"]
+            self._xml = archive.read(self._part)
+            rels = names.get("xl/_rels/workbook.xml.rels")
+            targets = _parsed(archive.read(rels)) if rels else ()
+        root = _parsed(self._xml)
+        parts = {each.get("Id"): (each.get("Target") or "").removeprefix("/").removeprefix("xl/") for each in targets}
+        self.hidden: set[str] = set()
+        self._parts: dict[str, str] = {}
+        self.counts_from_1904 = False
+        for child in root:
+            if _local(child.tag) == "workbookPr":
+                self.counts_from_1904 = child.get("date1904") in ("1", "true")
+            for sheet in child if _local(child.tag) == "sheets" else ():
+                name = sheet.get("name") or ""
+                relation = next((value for key, value in sheet.attrib.items() if _local(key) == "id"), None)
+                self._parts[name] = names.get(f"xl/{parts.get(relation, '')}".lower(), "")
+                if sheet.get("state") in ("hidden", "veryHidden"):
+                    self.hidden.add(name)
+
+    def readable_in(self, folder: Path) -> Path:
+        """The workbook as the library reads it rightly.
+
+        The library takes the last element `workbookPr` for the one with `date1904`, and Excel writes a second one, of
+        an extension. The copy has none.
+        """
+        if not self.counts_from_1904 or self._xml.count(b"workbookPr") == 1:
+            return self._path
+        copy = folder / "workbook.xlsx"
+        shutil.copyfile(self._path, copy)
+        root = _parsed(self._xml)
+        for child in list(root):
+            if _local(child.tag) == "extLst":
+                root.remove(child)
+        with zipfile.ZipFile(copy, "a") as archive:
+            # The old part stays in the file, but not in its table of contents.
+            archive.filelist.remove(archive.NameToInfo.pop(self._part))
+            archive.writestr(self._part, ElementTree.tostring(root))
+        return copy
+
+    def formulas_without_value(self, sheet: str) -> dict[tuple[int, int], str]:
+        """Row and column, from 0, to the formula, of each cell whose formula was never computed."""
+        part = self._parts.get(sheet)
+        if not part:
+            return {}
+        found: dict[tuple[int, int], str] = {}
+        with zipfile.ZipFile(self._path) as archive:
+            with archive.open(part) as file:
+                if not _has_formulas(file):
+                    return {}
+            with archive.open(part) as file:
+                for cell in (cell for block in _rows(file) for cell in _CELL.finditer(block)):
+                    if (address := _ADDRESS.search(cell[1])) is not None:
+                        formula = (cell[2] or b"").decode(errors="replace")
+                        found[int(address[2]) - 1, _column(address[1])] = f"{NO_VALUE} ={formula}"
+        return found
+
+
+def _has_formulas(file: Any) -> bool:
+    last = b""
+    while block := file.read(_BLOCK):
+        if any(mark in block or mark in last + block[:1] for mark in _FORMULA):
+            return True
+        last = block[-1:]
+    return False
+
+
+def _rows(file: Any) -> Iterator[bytes]:
+    """The file in blocks that end with a row."""
+    rest = b""
+    while block := file.read(_BLOCK):
+        block = rest + block
+        at = block.rfind(b"row>")
+        end = at + 4 if at >= 0 else 0
+        rest = block[end:] if len(block) - end < _BLOCK else b""
+        yield block[:end]
+    yield rest
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = 26 * number + letter - ord("A") + 1
+    return number - 1
+
+
+def _parsed(xml: bytes) -> ElementTree.Element:
+    return ElementTree.fromstring(xml)  # noqa: S314 - hostile XML can only end this process, which has limits
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _with_formulas(sheet: pa.RecordBatch, formulas: dict[tuple[int, int], str]) -> pa.RecordBatch:
+    """The sheet, with the text of formulas in their empty cells."""
+    columns = {column: sheet.column(column).to_pylist() for _, column in formulas if column < sheet.num_columns}
+    for (row, column), text in formulas.items():
+        if column in columns and row < sheet.num_rows and columns[column][row] is None:
+            columns[column][row] = text
+    if not columns:
+        return sheet
+    arrays = [
+        pa.array(columns[at], pa.string()) if at in columns else sheet.column(at) for at in range(sheet.num_columns)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=sheet.schema.names)
 
 
 def sheet_as_text(reader: Any, index: int) -> pa.RecordBatch:

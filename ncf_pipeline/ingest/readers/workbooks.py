@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect, Given
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, shortened
 from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
 
@@ -24,14 +25,15 @@ _UNPACKER = Path(__file__).with_name("unpack_workbook.py")
 _SECONDS = 1800
 
 
-def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) -> OpenFile:
-    """Unpacks a workbook and opens every sheet that has the columns; it may hold a sheet for each year.
+def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given) -> OpenFile:
+    """Unpacks a workbook and opens every visible sheet that has the columns; it may hold a sheet for each year.
 
     Args:
         path: of the workbook.
         name: what people call it, for messages.
         folder: where the unpacked sheets go; the tables read from there.
         max_unpacked_mb: a workbook that unpacks to more megabytes is refused.
+        given: what a person says of the source; a hidden sheet is read only if it is named.
 
     Returns:
         A table for each sheet that has the columns; the note names the other sheets.
@@ -41,7 +43,8 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     """
     _check_archive(path, name, max_unpacked_mb)
     # -P: imports nothing from the current folder.
-    command = [sys.executable, "-P", str(_UNPACKER), str(path.resolve()), str(folder)]
+    wanted = json.dumps(given.sheets)
+    command = [sys.executable, "-P", str(_UNPACKER), str(path.resolve()), str(folder), wanted]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -57,10 +60,12 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int) 
     if "error" in answer:
         reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
         raise InputError(f"{name} is not a readable workbook ({reason}). Save it again as .xlsx.")
-    return _opened(answer["sheets"], answer["all"], name, folder)
+    return _opened(answer, name, folder)
 
 
-def _opened(sheets: list[str], everything: list[str], name: str, folder: Path) -> OpenFile:
+def _opened(answer: dict[str, Any], name: str, folder: Path) -> OpenFile:
+    sheets, everything, hidden = answer["sheets"], answer["all"], answer["hidden"]
+    dialect = Dialect(epoch=EPOCH_1904 if answer["counts_from_1904"] else EPOCH_1900)
     tables, refused = [], {}
     for index, sheet in enumerate(sheets):
         where = f"{name}, sheet {shortened(sheet, 40)!r},"
@@ -71,17 +76,18 @@ def _opened(sheets: list[str], everything: list[str], name: str, folder: Path) -
             refused[sheet] = error
             continue
         chunks = partial(_chunks, file, header)
-        tables.append(Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, serial_dates=True))
+        tables.append(Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, dialect=dialect))
     if not tables and len(refused) == 1:
         raise next(iter(refused.values()))
+    shown = {sheet: f"{shortened(sheet, 40)!r}{' (hidden)' if sheet in hidden else ''}" for sheet in everything}
     if not tables:
-        listed = ", ".join(repr(shortened(sheet, 40)) for sheet in everything) or "none"
+        listed = ", ".join(shown.values()) or "none"
         raise InputError(
-            f"{name} has no sheet with the columns of an invoice; its sheets are: {listed}. Add the header to one."
+            f"{name} has no sheet with the columns of an invoice; its sheets are: {listed}. "
+            "Add the header to one, and show it if it is hidden."
         )
-    left_out = [sheet for sheet in everything if sheet not in {table.sheet for table in tables}]
-    note = f"sheets left out: {', '.join(repr(shortened(sheet, 40)) for sheet in left_out)}" if left_out else None
-    return OpenFile(tables, note)
+    left_out = [shown[sheet] for sheet in everything if sheet not in {table.sheet for table in tables}]
+    return OpenFile(tables, f"sheets left out: {', '.join(left_out)}" if left_out else None)
 
 
 def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:

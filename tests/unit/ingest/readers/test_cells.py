@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from ncf_pipeline.ingest.readers.cells import as_instants, as_typed
+from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
 from ncf_pipeline.ingest.readers.table import CHUNK_SCHEMA
 
 LINE = {
@@ -21,10 +22,12 @@ LINE = {
 }
 
 
-def typed(order=None, serial_dates=False, decimal_comma=False, **cells):
+PLAIN = Dialect(float_codes=frozenset({"invoice_no", "stock_code"}))
+
+
+def typed(dialect=PLAIN, **cells):
     row = dict.fromkeys(CHUNK_SCHEMA) | LINE | {"row_number": 2} | cells
-    chunk = pl.DataFrame([row], schema=CHUNK_SCHEMA)
-    return as_typed(chunk, order=order, serial_dates=serial_dates, decimal_comma=decimal_comma).row(0, named=True)
+    return as_typed(pl.DataFrame([row], schema=CHUNK_SCHEMA), dialect).row(0, named=True)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +45,14 @@ def typed(order=None, serial_dates=False, decimal_comma=False, **cells):
         ("quantity", "+6", 6),
         ("quantity", "-80995", -80995),
         ("quantity", "6.0", 6),
+        ("quantity", "1,000", 1000),
         ("unit_price", "2.55", 2.55),
         ("unit_price", "-11062.06", -11062.06),
         ("unit_price", ".5", 0.5),
         ("unit_price", "1e-2", 0.01),
         ("unit_price", "-0", 0.0),
+        ("unit_price", "1,234,567.5", 1234567.5),
+        ("unit_price", "2.5500000000000003", 2.55),
         ("customer_id", "17850.0", 17850),
         ("customer_id", "", None),
         ("country", None, None),
@@ -64,22 +70,29 @@ def test_a_cell_is_read(column, written, value):
     [
         ("quantity", "six"),
         ("quantity", "6.5"),
-        ("quantity", "1,000"),
+        ("quantity", "1,00"),
+        ("quantity", "1,0000"),
+        ("quantity", "0,100"),
         ("quantity", "99999999999"),
         ("quantity", "1" * 400),
         ("quantity", "NaN"),
         ("quantity", "٣"),
         ("unit_price", "£2.55"),
         ("unit_price", "2,55"),
+        ("unit_price", "1,234,5"),
+        ("unit_price", "1'234.50"),
+        ("unit_price", "(2.55)"),
+        ("unit_price", "0.0000004"),
         ("unit_price", "nan"),
         ("unit_price", "inf"),
         ("unit_price", "-Infinity"),
         ("unit_price", "1e300"),
         ("unit_price", "1e999"),
-        ("customer_id", "0"),
         ("customer_id", "-5"),
         ("customer_id", "guest"),
         ("customer_id", "17850.5"),
+        ("customer_id", "17.000"),
+        ("customer_id", "17,850"),
         ("invoice_date", "yesterday"),
         ("invoice_date", "2011-02-30"),
         ("invoice_date", "0000-01-01"),
@@ -112,9 +125,35 @@ def test_a_line_that_cannot_be_divided_is_kept_whole():
     assert json.loads(row["original"]) == {"line": '536365,"85123A"x,6'}
 
 
-def test_a_decimal_comma_is_read_if_semicolons_divide_the_cells():
-    assert typed(unit_price="2,55", decimal_comma=True)["unit_price"] == 2.55
-    assert typed(unit_price="1.234,55", decimal_comma=True)["unreadable"] == ["unit_price"]
+@pytest.mark.parametrize(
+    ("written", "price"),
+    [("2,55", 2.55), ("1.234,55", 1234.55), ("1.234", 1234.0), ("12", 12.0), ("2.55", None), ("1,234.50", None)],
+)
+def test_a_decimal_comma_is_read_where_the_file_has_decimal_commas(written, price):
+    row = typed(Dialect(decimal_mark=","), unit_price=written)
+    assert row["unit_price"] == price
+    assert row["unreadable"] == (None if price is not None else ["unit_price"])
+
+
+def test_thousands_of_pieces_are_read_where_the_file_has_decimal_commas():
+    assert typed(Dialect(decimal_mark=","), quantity="1.000")["quantity"] == 1000
+    assert typed(Dialect(decimal_mark=","), quantity="2,0")["quantity"] == 2
+
+
+def test_a_number_that_both_marks_can_read_is_not_read_where_the_file_has_both():
+    disputed = Dialect(marks_disputed=True)
+    assert typed(disputed, unit_price="1.234")["unreadable"] == ["unit_price"]
+    assert typed(disputed, unit_price="1,234.50")["unit_price"] == 1234.5
+    assert typed(disputed, unit_price="1234.5")["unit_price"] == 1234.5
+
+
+def test_a_column_of_numbers_has_points_whatever_the_texts_of_the_file_have():
+    dialect = Dialect(decimal_mark=",", plain_numbers=frozenset({"unit_price"}))
+    assert typed(dialect, unit_price="1.234")["unit_price"] == 1.234
+
+
+def test_a_code_is_kept_as_it_is_where_its_column_is_no_column_of_numbers():
+    assert typed(Dialect(), stock_code="71053.0")["stock_code"] == "71053.0"
 
 
 @pytest.mark.parametrize(
@@ -145,5 +184,8 @@ def test_a_date_is_read(written, order, instant):
 
 def test_a_spreadsheets_count_of_days_is_a_date_only_in_a_spreadsheet():
     series = pl.Series(["40513.351388889", "2010-12-01 08:26:00"])
-    assert as_instants(series, None, serial=True).to_list() == [datetime(2010, 12, 1, 8, 26)] * 2
+    assert as_instants(series, None, epoch=EPOCH_1900).to_list() == [datetime(2010, 12, 1, 8, 26)] * 2
     assert as_instants(series, None).to_list() == [None, datetime(2010, 12, 1, 8, 26)]
+    assert as_instants(pl.Series(["39051.351388889"]), None, epoch=EPOCH_1904).to_list() == [
+        datetime(2010, 12, 1, 8, 26)
+    ]

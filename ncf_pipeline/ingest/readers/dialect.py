@@ -1,0 +1,59 @@
+"""How a file writes dates, numbers and text: what a person says of a source, and what is decided for one table."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+DateOrder = Literal["day first", "month first"]
+DecimalMark = Literal[".", ","]
+
+THOUSANDS_MARK: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
+"""The mark between thousands, by the decimal mark."""
+
+EPOCH_1900 = date(1899, 12, 30)
+EPOCH_1904 = date(1904, 1, 1)
+"""Day 0 of a spreadsheet's count of days, in its two ways of counting."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person says of a source. What is None here, a file decides by itself, as a whole.
+
+    Attributes:
+        encoding: name of the encoding of its text files.
+        delimiter: the character between cells of its text files.
+        date_order: how to read 01/02/2011.
+        decimal_mark: how to read 1.234.
+        sheets: the sheets of a workbook to read, hidden or not; None for every visible sheet with the columns.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    date_order: DateOrder | None = None
+    decimal_mark: DecimalMark | None = None
+    sheets: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one table writes its cells.
+
+    Attributes:
+        date_order: how to read 01/02/2011; None if the table has no such date.
+        decimal_mark: of numbers in text; the other mark stands between thousands.
+        marks_disputed: whether some numbers prove the other mark. A number that both marks can read is unreadable then.
+        plain_numbers: columns whose cells were numbers in the file: they have a point, whatever the decimal mark is.
+        float_codes: columns of codes in which 71053.0 stands for 71053.
+        epoch: day 0 of a count of days in the date column; None if a number there is no date.
+        evidence: what in the file proves it, for people.
+        warnings: what looks wrong in the file, but is read as it is.
+    """
+
+    date_order: DateOrder | None = None
+    decimal_mark: DecimalMark = "."
+    marks_disputed: bool = False
+    plain_numbers: frozenset[str] = frozenset()
+    float_codes: frozenset[str] = frozenset()
+    epoch: date | None = None
+    evidence: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
