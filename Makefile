@@ -10,7 +10,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: lint format lock
+.PHONY: lint format lock bench-quarantine
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -53,6 +53,9 @@ docker-smoke: install  ## build the images, and ingest and retrain a small shop 
 
 fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
 	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
+
+bench-quarantine: install  ## two batches with 100,000 broken lines each
+	$(BIN)/python benchmarks/ingest.py broken
 
 bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=the workbook
 	# As the stages have it; once torch is loaded it is too late.

@@ -1,4 +1,5 @@
-"""Time and memory of ingest: `python benchmarks/ingest.py workbook FILE.xlsx`, `days FOLDER` or `csv --lines 1000000`.
+"""Time and memory of ingest: `python benchmarks/ingest.py workbook FILE.xlsx`, `days FOLDER`, `csv --lines 1000000`, or
+`broken --lines 100000`: two batches with so many broken lines, and more good ones.
 
 Each starts a database of its own, loads through the stages that the DAG runs, and prints the seconds of each stage and
 the most memory that this process and its children had at once (PSS: their own pages, and their share of common ones),
@@ -88,12 +89,25 @@ def write_csv(path: Path, lines: int) -> None:
             file.write(f"{10000 + invoice % 5000},United Kingdom\n")
 
 
+def write_broken(path: Path, lines: int, batch: int) -> None:
+    """So many broken lines of all kinds, and more good ones; the second batch brings the same invoices again."""
+    with path.open("w") as file:
+        file.write("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n")
+        for number in range(lines):
+            invoice = 500000 + number // 4
+            line = f"{invoice},{10000 + number % 4000},PRODUCT,QUANTITY,2020-01-01 08:00:00,2.5{batch},17850,France\n"
+            stray = f'{invoice},"{number},6,6,2020-01-01 08:00:00,2.5{batch},17850,France\n'
+            file.write((line.replace("QUANTITY", "six"), line.replace("QUANTITY", "0"), f",{line}", stray)[number % 4])
+            file.write(line.replace("QUANTITY", "6") * 2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("workbook").add_argument("file")
     commands.add_parser("days").add_argument("folder", type=Path)
     commands.add_parser("csv").add_argument("--lines", type=int, default=1_000_000)
+    commands.add_parser("broken").add_argument("--lines", type=int, default=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder:
         file = Path(folder) / "lines.csv"
@@ -101,6 +115,11 @@ def main() -> None:
             write_csv(file, options.lines)
             with shop() as settings:
                 load(settings, [str(file)], f"{options.lines:,} lines, {file.stat().st_size / 1e6:.0f} MB")
+        elif options.command == "broken":
+            with shop() as settings:
+                for batch in (1, 2):
+                    write_broken(file, options.lines, batch)
+                    load(settings, [str(file)], f"batch {batch} with {options.lines:,} broken lines")
         elif options.command == "workbook":
             for what in ("workbook, in a new process", "workbook, when all is imported"):
                 with shop() as settings:

@@ -351,35 +351,57 @@ where
     quarantined_line.quarantine_id = correction.corrects
     and quarantined_line.state = 'waiting';
 
+with brought_invoice as (
+    select invoice_no
+    from good_line
+    where corrects is null
+    union
+    select invoice_no
+    from raw.quarantined_line
+    where
+        batch_id = %(batch_id)s
+        and corrects is null
+),
+
+brought_line as (
+    select distinct original
+    from raw.quarantined_line
+    where
+        batch_id = %(batch_id)s
+        and invoice_no is null
+        and corrects is null
+),
+
+-- three joins, each by one key: with a condition that has cases, every line would be compared with every other
+newer as (
+    select corrects as quarantine_id
+    from raw.quarantined_line
+    where batch_id = %(batch_id)s
+    union
+    select waiting.quarantine_id
+    from raw.quarantined_line as waiting
+    inner join brought_invoice on waiting.invoice_no = brought_invoice.invoice_no
+    where waiting.state = 'waiting'
+    union
+    select waiting.quarantine_id
+    from raw.quarantined_line as waiting
+    inner join brought_line on waiting.original = brought_line.original
+    where
+        waiting.state = 'waiting'
+        and waiting.invoice_no is null
+)
+
 update raw.quarantined_line
 set
     state = 'discarded',
     resolved_at = now(),
     resolved_by = %(batch_id)s,
     note = 'a newer load of its invoice came with batch ' || %(batch_id)s
-from (
-    select
-        invoice_no,
-        null::jsonb as original,
-        null::bigint as corrects
-    from good_line
-    where corrects is null
-    union
-    select
-        invoice_no,
-        case when invoice_no is null then original end as original,
-        corrects
-    from raw.quarantined_line
-    where batch_id = %(batch_id)s
-) as newer
+from newer
 where
-    quarantined_line.state = 'waiting'
-    and quarantined_line.batch_id < %(batch_id)s
-    and case
-        when newer.corrects is not null then newer.corrects = quarantined_line.quarantine_id
-        when newer.invoice_no is not null then newer.invoice_no = quarantined_line.invoice_no
-        else quarantined_line.invoice_no is null and newer.original = quarantined_line.original
-    end;
+    quarantined_line.quarantine_id = newer.quarantine_id
+    and quarantined_line.state = 'waiting'
+    and quarantined_line.batch_id < %(batch_id)s;
 
 -- 8. Counts where every line went; a constraint on the table checks the sum.
 update raw.batch

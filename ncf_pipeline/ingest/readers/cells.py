@@ -57,7 +57,22 @@ _TEXT_LIMITS = {
 }
 _CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE)
 
-_NOTHING = ["NULL", "null", "Null", "(null)", "(NULL)", "NaN", "nan", "NAN", "<NA>", "None", "NONE", "N/A", "n/a", "\\N"]
+_NOTHING = [
+    "NULL",
+    "null",
+    "Null",
+    "(null)",
+    "(NULL)",
+    "NaN",
+    "nan",
+    "NAN",
+    "<NA>",
+    "None",
+    "NONE",
+    "N/A",
+    "n/a",
+    "\\N",
+]
 """What programs write for an empty cell."""
 
 _GUEST = r"^0(?:\.0*)?$"
