@@ -14,6 +14,9 @@ from ncf_pipeline.errors import NcfError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
+_SHOWN = 10
+"""The most invoices that a batch's record names."""
+
 
 def register(app: typer.Typer) -> None:
     """Adds this module's commands."""
@@ -35,7 +38,8 @@ def ingest(
 
     A file needs the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID and
     Country, in any order and spelling; other columns are ignored. Text may be UTF-8, UTF-16 or Windows-1252, divided
-    by commas, semicolons, tabs or vertical bars.
+    by commas, semicolons, tabs or vertical bars. How a file writes dates and numbers is what all of it proves; a file
+    that leaves it open is refused.
 
     All files of one call are one batch. An invoice's new lines replace its earlier ones, so you can safely send a file
     again, corrected or not. A line that breaks a critical rule waits in quarantine with the reason (see
@@ -75,6 +79,17 @@ def ingest(
         console.print(tables.batch_lines(batch))
         if counts.reason:
             console.print(counts.reason, markup=False, highlight=False)
+        for note in batch.notes:
+            console.print(note, markup=False, highlight=False)
+        if counts.replaced:
+            of = ", ".join(counts.replaced_invoices)
+            console.print(
+                f"{counts.replaced:,} lines of earlier loads were replaced, of invoice {of}"
+                f"{' and others' if len(counts.replaced_invoices) == _SHOWN else ''}: an invoice's new lines replace "
+                "its earlier ones.",
+                markup=False,
+                highlight=False,
+            )
         for refused in counts.rejected_files:
             console.print(f"Refused: {refused.reason}", markup=False, highlight=False)
         if not counts.merged and not counts.quarantined:

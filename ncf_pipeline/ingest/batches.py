@@ -35,6 +35,7 @@ class BatchCounts:
         unchanged: lines that the database already had.
         quarantined: lines that broke a critical rule.
         replaced: lines of earlier batches that this one replaced.
+        replaced_invoices: the first invoices whose lines it replaced.
         reason: why the batch was rejected, or a note for people.
         rejected_files: files that were offered with the batch and refused.
     """
@@ -48,10 +49,15 @@ class BatchCounts:
     replaced: int
     reason: str | None = None
     rejected_files: tuple[RejectedFile, ...] = ()
+    replaced_invoices: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "rejected_files": [asdict(file) for file in self.rejected_files]}
+        return {
+            **asdict(self),
+            "rejected_files": [asdict(file) for file in self.rejected_files],
+            "replaced_invoices": list(self.replaced_invoices),
+        }
 
     def __str__(self) -> str:
         text = (
@@ -130,6 +136,7 @@ def batch_record(connection: Connection, batch_id: int) -> Batch:
         rejected_files=tuple(
             RejectedFile(name=file["name"], reason=file["reason"]) for file in row.rejected_files or ()
         ),
+        replaced_invoices=tuple(row.replaced_invoices or ()),
     )
     return Batch(
         source=row.source,

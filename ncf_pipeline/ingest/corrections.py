@@ -15,7 +15,8 @@ from openpyxl.utils import get_column_letter
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest.readers.header import CORRECTS, header_name
+from ncf_pipeline.ingest.readers.cells import LINE, READ_IS
+from ncf_pipeline.ingest.readers.header import CORRECTS, header_name, shortened
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
@@ -25,6 +26,7 @@ _WIDTHS = {_REASON: 60, "Description": 36}
 _MIN_WIDTH = 14
 _NONE_NAMED = "No line was named. `ncf-pipeline quarantine list` shows their numbers."
 _MAX_SHEET_ROWS = 1_048_000
+_CELLS = "cells_are_readable"
 
 State = Literal["waiting", "released", "discarded"]
 
@@ -41,8 +43,10 @@ class QuarantinedLine:
         row_number: as a spreadsheet counts: the header is row 1.
         invoice_no: None if it is missing or unreadable.
         original: column to cell, as the file has it; `line` alone if the line could not be divided into cells.
+        unreadable: the columns whose cell cannot be read; `line` if the line could not be divided into cells.
+        readable: column to value, as text, of the other columns of a line with unreadable cells.
         rule_ids: the rules that it broke.
-        reasons: the same rules in words.
+        reasons: the same rules in words, and for each unreadable cell what it holds and what would be read.
         state: whether it waits, was released (corrected) or was discarded.
         note: why it was discarded.
         corrected: column to cell, as it was released.
@@ -58,6 +62,8 @@ class QuarantinedLine:
     row_number: int
     invoice_no: str | None
     original: dict[str, Any]
+    unreadable: tuple[str, ...]
+    readable: dict[str, Any]
     rule_ids: tuple[str, ...]
     reasons: tuple[str, ...]
     state: State
@@ -73,7 +79,13 @@ class QuarantinedLine:
             "created_at": self.created_at.isoformat(timespec="seconds"),
             "resolved_at": self.resolved_at.isoformat(timespec="seconds") if self.resolved_at else None,
         }
-        return {**asdict(self), "rule_ids": list(self.rule_ids), "reasons": list(self.reasons), **times}
+        lists = {name: list(getattr(self, name)) for name in ("unreadable", "rule_ids", "reasons")}
+        return {**asdict(self), **lists, **times}
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """The cells as text that is read in the same way in any file."""
+        return {**self.original, **self.readable}
 
 
 def quarantined_lines(
@@ -114,8 +126,13 @@ def quarantined_lines(
             row_number=row.row_number,
             invoice_no=row.invoice_no,
             original=row.original,
+            unreadable=tuple(row.unreadable or ()),
+            readable=row.readable or {},
             rule_ids=tuple(row.rule_ids),
-            reasons=tuple(rules[rule].sentence if rule in rules else rule for rule in row.rule_ids),
+            reasons=tuple(
+                _of_cells(row) if rule == _CELLS and row.unreadable else rules[rule].sentence if rule in rules else rule
+                for rule in row.rule_ids
+            ),
             state=row.state,
             note=row.note,
             corrected=row.corrected,
@@ -125,6 +142,18 @@ def quarantined_lines(
         )
         for row in rows
     ]
+
+
+def _of_cells(row: Any) -> str:
+    """What each unreadable cell holds, and what would be read there."""
+    told = []
+    for column in row.unreadable:
+        if column == LINE:
+            told.append(f"The line cannot be divided into cells. What is read: {READ_IS[LINE]}.")
+        else:
+            cell = shortened(str(row.original.get(column, "")), 60)
+            told.append(f"{header_name(column)} holds {cell!r}. What is read: {READ_IS[column]}.")
+    return " ".join(told)
 
 
 def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: str) -> list[int]:
@@ -172,7 +201,7 @@ def write_corrections(
         writer = csv.writer(file)
         writer.writerow([header_name(CORRECTS), *(header_name(column) for column in InvoiceLines.ALL)])
         for line in lines:
-            cells = {**line.original, **changes}
+            cells = {**line.cells, **changes}
             writer.writerow([line.quarantine_id, *(cells.get(column, "") for column in InvoiceLines.ALL)])
 
 
@@ -236,7 +265,7 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
     for line in lines:
         cells = [
             str(line.quarantine_id),
-            *(line.original.get(column, "") for column in InvoiceLines.ALL),
+            *(line.cells.get(column, "") for column in InvoiceLines.ALL),
             " ".join(line.reasons),
             f"{line.file}{', ' + line.sheet if line.sheet else ''}, row {line.row_number}",
             line.original.get("line", ""),

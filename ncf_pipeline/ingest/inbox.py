@@ -25,7 +25,8 @@ _GLOB = frozenset("*?[")
 def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
     """The files in the inbox that have stopped growing, by name; hidden and temporary ones are left out.
 
-    A file of another kind is included, so that it is refused with a reason instead of lying there unseen.
+    The last version of an invoice counts. A file of another kind is included, so that it is refused with a reason
+    instead of lying there unseen.
 
     Args:
         inbox: the folder; it may be missing.
@@ -37,7 +38,11 @@ def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
     folder = inbox.resolve()
     if not folder.is_dir():
         return []
-    waiting = {path: _state(path) for path in sorted(folder.iterdir()) if path.is_file() and _is_finished_name(path)}
+    waiting = {
+        path: _state(path)
+        for path in sorted(folder.iterdir(), key=_order)
+        if path.is_file() and _is_finished_name(path)
+    }
     # Seconds since the last change; the time of the inode counts too, because a copying tool cannot set it back.
     youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settle_seconds)
     if (left := settle_seconds - youngest) > 0:
@@ -157,15 +162,19 @@ def _state(path: Path) -> tuple[int, int, float]:
 def _local(given: str) -> Iterator[str]:
     path = Path(given).expanduser()
     if path.is_dir():
-        yield from (location_of(each) for each in sorted(path.iterdir()) if _is_invoice_file(each))
+        yield from (location_of(each) for each in sorted(path.iterdir(), key=_order) if _is_invoice_file(each))
     elif path.exists() or path.is_symlink():
         yield location_of(path)
     elif _GLOB & set(given):
         pattern = str(path)
         root = Path(path.anchor) if path.anchor else Path()
-        yield from (
-            location_of(each) for each in sorted(root.glob(pattern.removeprefix(path.anchor))) if _is_invoice_file(each)
-        )
+        files = sorted(root.glob(pattern.removeprefix(path.anchor)), key=_order)
+        yield from (location_of(each) for each in files if _is_invoice_file(each))
+
+
+def _order(path: Path) -> tuple[Path, str, str]:
+    """By name without its ending, so that `sales-corrected.csv` comes after `sales.csv`, and its lines count."""
+    return path.parent, path.name.partition(".")[0], path.name
 
 
 def _is_invoice_file(path: Path) -> bool:

@@ -1,10 +1,11 @@
 """Where a batch's lines went and why, for people."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import BatchCounts, batch_record
+from ncf_pipeline.ingest.batches import BatchCounts, batch_record, name_files
 from ncf_pipeline.ingest.quarantine import lines_by_rule
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
@@ -34,16 +35,19 @@ class BatchSummary:
         counts: where its lines went.
         source: what people call its files.
         reasons: the rules that put lines into quarantine, by id.
+        notes: what a person should know of its files: columns that were not read, sheets that were left out, how text
+            was read.
     """
 
     counts: BatchCounts
     source: str
     reasons: tuple[BrokenBy, ...]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as `--json` prints them: the counts, `source`, and `reasons` as rule to [sentence, lines]."""
+        """Plain values, as `--json` prints them: counts, `source`, `notes`, `reasons` as rule to [sentence, lines]."""
         reasons = {reason.rule_id: [reason.sentence, reason.lines] for reason in self.reasons}
-        return {**self.counts.as_dict(), "source": self.source, "reasons": reasons}
+        return {**self.counts.as_dict(), "source": self.source, "reasons": reasons, "notes": list(self.notes)}
 
 
 def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSummary:
@@ -64,6 +68,7 @@ def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSumma
             batch_id = newest[0].batch_id
         batch = batch_record(connection, batch_id)
         lines = lines_by_rule(connection, batch.read_as)
+        files = query_rows(connection, "batch_files", batch_id=batch_id)
     rules = quality.rules_of("invoices")
     return BatchSummary(
         counts=batch.counts,
@@ -72,4 +77,16 @@ def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSumma
             BrokenBy(rule_id, rules[rule_id].sentence if rule_id in rules else rule_id, lines[rule_id])
             for rule_id in sorted(lines)
         ),
+        notes=tuple(_notes(files)),
     )
+
+
+def _notes(files: Iterable[Any]) -> Iterator[str]:
+    """What is worth knowing of each file; what several files have in common is told once."""
+    told: dict[str, list[str]] = {}
+    for file in files:
+        columns = [f"columns that are not read: {', '.join(file.ignored_columns)}"] if file.ignored_columns else []
+        for note in (*columns, *([file.note] if file.note else [])):
+            told.setdefault(note, []).append(file.name)
+    for note, names in told.items():
+        yield f"{name_files(names)}: {note}"

@@ -33,17 +33,40 @@ where
 
 analyze good_line;
 
--- 2. An invoice may be spread over files and sheets, and files may overlap: a line that is in two of them counts once.
--- Equal lines of one file or sheet all count.
+-- 2. An invoice may be spread over files and sheets. If files have lines of the same product of it, they are versions
+-- of it, and the last file's lines count. Otherwise they are parts of it. Files and sheets may overlap: a line that is
+-- in two of them counts once. Equal lines of one file or sheet all count.
 create temporary table repeated_line on commit drop as
 with spread as (
-    select invoice_no
+    select
+        invoice_no,
+        max(file_number) as last_file
     from good_line
     where corrects is null
     group by invoice_no
     having
         min(file_number) <> max(file_number)
         or min(sheet_number) <> max(sheet_number)
+),
+
+product_in_files as (
+    select
+        good_line.invoice_no,
+        max(spread.last_file) as last_file
+    from good_line
+    inner join spread on good_line.invoice_no = spread.invoice_no
+    where good_line.corrects is null
+    group by
+        good_line.invoice_no,
+        good_line.stock_code
+    having min(good_line.file_number) <> max(good_line.file_number)
+),
+
+version as (
+    select distinct
+        invoice_no,
+        last_file
+    from product_in_files
 ),
 
 numbered as (
@@ -73,7 +96,10 @@ numbered as (
         ) as occurrence
     from good_line
     inner join spread on good_line.invoice_no = spread.invoice_no
-    where good_line.corrects is null
+    left join version on good_line.invoice_no = version.invoice_no
+    where
+        good_line.corrects is null
+        and (version.invoice_no is null or good_line.file_number = version.last_file)
 ),
 
 counted as (
@@ -97,7 +123,14 @@ counted as (
 
 select line_number
 from counted
-where copy > 1;
+where copy > 1
+union all
+select good_line.line_number
+from good_line
+inner join version on good_line.invoice_no = version.invoice_no
+where
+    good_line.corrects is null
+    and good_line.file_number < version.last_file;
 
 analyze repeated_line;
 
@@ -202,12 +235,14 @@ with gone as (
         invoice_line.invoice_no = staged_invoice.invoice_no
         and staged_invoice.is_changed
     returning
+        invoice_line.invoice_no,
         invoice_line.stock_code,
         invoice_line.description,
         invoice_line.invoice_date
 )
 
 select
+    invoice_no,
     retail.canonical_stock_code(stock_code) as stock_code,
     description,
     invoice_date
@@ -411,6 +446,7 @@ set
     lines_merged = staged.merged,
     lines_unchanged = staged.unchanged + repeated.lines + corrected_already.lines,
     lines_replaced = replaced.lines,
+    replaced_invoices = replaced.invoices,
     finished_at = now()
 from
     (select count(*) as lines from raw.quarantined_line where batch_id = %(batch_id)s) as quarantined,
@@ -437,5 +473,10 @@ from
             and good_line.line_number is null
             and broken.line_number is null
     ) as corrected_already,
-    (select count(*) as lines from replaced_line) as replaced
+    (
+        select
+            count(*) as lines,
+            (array_agg(distinct invoice_no order by invoice_no))[:10] as invoices
+        from replaced_line
+    ) as replaced
 where batch.batch_id = %(batch_id)s

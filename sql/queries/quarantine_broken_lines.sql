@@ -9,7 +9,9 @@ insert into raw.quarantined_line (
     invoice_no,
     original,
     corrects,
-    rule_ids
+    rule_ids,
+    unreadable,
+    readable
 )
 with judged as (
     select
@@ -24,7 +26,7 @@ with judged as (
                 case when unreadable is null and unit_price is null then 'unit_price_is_given' end,
                 case when quantity = 0 then 'quantity_is_not_zero' end,
                 case when unit_price < 0 then 'unit_price_is_not_negative' end,
-                case when invoice_no ilike 'c%%' and quantity > 0 then 'cancellation_takes_off' end,
+                case when retail.is_cancellation(invoice_no) and quantity > 0 then 'cancellation_takes_off' end,
                 case when invoice_date < '2000-01-01' then 'date_is_not_before_the_shop' end,
                 case when invoice_date > %(tomorrow)s then 'date_is_not_in_the_future' end,
                 case
@@ -53,6 +55,19 @@ select
     invoice_no,
     cells as original,
     corrects,
-    rule_ids
+    rule_ids,
+    unreadable,
+    case
+        when unreadable is not null
+            then jsonb_strip_nulls(
+                jsonb_build_object(
+                    'invoice_no', invoice_no,
+                    'stock_code', stock_code,
+                    'quantity', quantity::text,
+                    'invoice_date', to_char(invoice_date, 'YYYY-MM-DD HH24:MI:SS.MS'),
+                    'unit_price', trim_scale(unit_price)::text
+                )
+            )
+    end as readable
 from judged
 where cardinality(rule_ids) > 0

@@ -6,6 +6,8 @@ select
     quarantined_line.invoice_no,
     quarantined_line.original,
     quarantined_line.rule_ids,
+    quarantined_line.unreadable,
+    quarantined_line.readable,
     quarantined_line.state,
     quarantined_line.note,
     quarantined_line.corrected,
