@@ -115,8 +115,8 @@ def _text(path: Path, name: str, packed: bool, encoding: Encoding) -> Iterator[I
 class _Divider:
     """Divides the lines of a file into cells.
 
-    A line without quotes and with as many cells as the header is divided together with thousands of others. The rest
-    goes through `csv`, because a record may have several lines, or a line may be broken.
+    A line that has as many cells as the header, and no delimiter or quote in a cell, is divided together with thousands
+    of others. The rest goes through `csv`, because a record may have several lines, or a line may be broken.
     """
 
     name: str
@@ -165,7 +165,7 @@ class _Divider:
         if too_long.any():
             self._refuse_long(before + int(too_long.arg_true()[0]) + 1)
         cells_of_line = lines.str.count_matches(self.delimiter, literal=True) + 1
-        is_plain = ~lines.str.contains('"', literal=True) & (cells_of_line == self.header.width)
+        is_plain = (cells_of_line == self.header.width) & lines.str.contains(self._plain_line())
         if self.has_stray_bytes:
             is_plain &= ~lines.str.contains(STRAY, literal=True)
         records, done = self._records(lines, is_plain, is_last=is_last)
@@ -176,9 +176,16 @@ class _Divider:
         self._has_decimals |= bool(chunk[InvoiceLines.UNIT_PRICE].str.contains(r"\d[.,]\d").any())
         return without_empty_rows(chunk), done
 
+    def _plain_line(self) -> str:
+        """Of a line whose delimiters all divide cells: each cell is without quotes, or one quoted text."""
+        mark = f"\\x{{{ord(self.delimiter):x}}}"
+        cell = f'(?:"[^"{mark}]*"|[^"{mark}]*)'
+        return f"^{cell}(?:{mark}{cell})*$"
+
     def _plain(self, lines: pl.Series, rows: pl.Series) -> pl.DataFrame:
-        """Lines without quotes that have as many cells as the header."""
-        cells = lines.str.split_exact(self.delimiter, self.header.width - 1).struct
+        """Lines that are divided by every delimiter into as many cells as the header has."""
+        without_quotes = lines.str.replace_all('"', "", literal=True)
+        cells = without_quotes.str.split_exact(self.delimiter, self.header.width - 1).struct
         read = pl.DataFrame([cells.field(f"field_{at}").alias(name) for name, at in self.header.positions.items()])
         beside = [cells.field(f"field_{at}").str.strip_chars() != "" for at in self.header.unnamed]
         shifted = pl.DataFrame(beside).select(pl.any_horizontal(pl.all())).to_series() if beside else None
