@@ -33,9 +33,9 @@ where
 
 analyze good_line;
 
--- 2. An invoice may be spread over files and sheets. If files have lines of the same product of it, they are versions
--- of it, and the last file's lines count. Otherwise they are parts of it. Files and sheets may overlap: a line that is
--- in two of them counts once. Equal lines of one file or sheet all count.
+-- 2. An invoice may be spread over files and sheets. If files differ in the lines of one of its products, they are
+-- versions of it, and the last file's lines count. Otherwise they are parts of it. Files and sheets may overlap: a line
+-- that is in two of them counts once. Equal lines of one file or sheet all count.
 create temporary table repeated_line on commit drop as
 with spread as (
     select
@@ -49,24 +49,47 @@ with spread as (
         or min(sheet_number) <> max(sheet_number)
 ),
 
-product_in_files as (
+product_in_file as (
     select
         good_line.invoice_no,
-        max(spread.last_file) as last_file
+        good_line.stock_code,
+        max(spread.last_file) as last_file,
+        array_agg(
+            distinct retail.line_content(
+                good_line.stock_code,
+                good_line.description,
+                good_line.quantity,
+                good_line.invoice_date,
+                good_line.unit_price,
+                good_line.customer_id,
+                good_line.country
+            )
+        ) as contents
     from good_line
     inner join spread on good_line.invoice_no = spread.invoice_no
     where good_line.corrects is null
     group by
         good_line.invoice_no,
-        good_line.stock_code
-    having min(good_line.file_number) <> max(good_line.file_number)
+        good_line.stock_code,
+        good_line.file_number
+),
+
+differing_product as (
+    select
+        invoice_no,
+        max(last_file) as last_file
+    from product_in_file
+    group by
+        invoice_no,
+        stock_code
+    having min(contents) <> max(contents)
 ),
 
 version as (
     select distinct
         invoice_no,
         last_file
-    from product_in_files
+    from differing_product
 ),
 
 numbered as (
