@@ -6,7 +6,7 @@ from typing import Final, Literal
 class InvoiceLines:
     """The columns of an invoice file, and of the tables in `raw` and `retail`."""
 
-    INVOICE_NO: Final = "invoice_no"  # text; begins with C on a cancellation
+    INVOICE_NO: Final = "invoice_no"  # text; C and digits on a cancellation
     STOCK_CODE: Final = "stock_code"  # text, in the shop's own spelling
     DESCRIPTION: Final = "description"  # text, may be missing
     QUANTITY: Final = "quantity"  # pieces; negative on a return
