@@ -35,7 +35,7 @@ class Recipe:
         max_history_candidates: most candidates from a customer's own products, bought last first.
         ridge: EASE's lambda; the higher, the less co-purchases count.
         max_dense_products: most products for which the co-purchase weights are EASE's, dense; a larger catalogue gets
-            sparse cosine neighbours.
+            sparse cosine neighbours. Once trained, a model keeps its kind: see `TrainedModel.feature_recipe`.
         copurchase_neighbours: neighbours kept for each product, among the sparse weights and by similar words.
         similar_customers: neighbours whose purchases make a customer's neighbour score.
         neighbour_pool: most recent customers among whom neighbours are searched.

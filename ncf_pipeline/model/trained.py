@@ -102,6 +102,17 @@ class TrainedModel:
     history: list[EpochReport] = field(default_factory=list)
     lines: int | None = None
 
+    @property
+    def feature_recipe(self) -> Recipe:
+        """The recipe for features that this model scores, or that another one learns to replace it.
+
+        Co-purchase weights are of the kind that the model learned from, dense or sparse, even if the catalogue has
+        grown past `max_dense_products` since: the other kind has other values, and the lists would mean nothing.
+        Dense weights end at twice as many products, because of the memory.
+        """
+        most = self.recipe.max_dense_products
+        return replace(self.recipe, max_dense_products=2 * most if len(self.products) <= most else 0)
+
     def state(self) -> ModelState:
         """Returns the parts to store; `from_state` makes the same model of them, bit by bit."""
         return ModelState(

@@ -62,7 +62,7 @@ class ListMaker:
             rules: of a merchandiser; no rules if None.
         """
         self.rules = rules or Rules()
-        recipe = model.recipe if model is not None else Recipe()
+        recipe = model.feature_recipe if model is not None else Recipe()
         self.state = ShopState(encode(interactions, as_of), microseconds(as_of), recipe)
         self.reasoning = Reasons(self.state)
         self.scorer: Scorer = (

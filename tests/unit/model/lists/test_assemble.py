@@ -96,6 +96,20 @@ def test_a_product_that_came_after_training_can_be_recommended(recommender, shop
     assert any("NEW" in of(lists, str(customer), "discover") for customer in group[-3:])
 
 
+@pytest.mark.parametrize("of_training", ["dense", "sparse"])
+def test_a_catalogue_that_grows_past_the_limit_keeps_the_kind_of_weights_of_the_training(model, shop, of_training):
+    count = len(model.products)
+    limit, always = {"dense": (count, 10**6), "sparse": (count - 1, 0)}[of_training]
+    rows = pd.concat([shop, frame([(None, f"NEW{number}", "N1", 151) for number in range(3)])])
+
+    def lists(most):
+        recipe = replace(model.recipe, max_dense_products=most)
+        return customer_lists(replace(model, recipe=recipe), rows, CUTOFF + timedelta(days=3), 10)
+
+    assert lists(limit).equals(lists(always))
+    assert not lists(10**6).equals(lists(0))
+
+
 def test_batches_together_are_all_lists(recommender, shop, lists):
     parts = list(ListMaker(recommender, shop, CUTOFF).customers(10, batch_customers=7))
     assert len(parts) > 5
