@@ -307,17 +307,18 @@ def study(shop: Shop, trainings: Trainings, folder: Path) -> None:
 @contextmanager
 def same_contexts() -> Iterator[None]:
     """Computes candidates and features once, for lists of the same customers at the same instant by several models."""
-    made: dict[int, list[Contexts]] = {}
+    made: dict[tuple[int, int], list[Contexts]] = {}
 
     class Remembering(ContextMaker):
         def __init__(self, state: ShopState) -> None:
             self.state = state
 
         def contexts(self, customers: IntArray) -> Iterator[Contexts]:
-            first = int(customers[0])
-            if first not in made:
-                made[first] = list(ContextMaker(self.state).contexts(customers))
-            return iter(made[first])
+            # Of the recipes here, features differ by the kind of co-purchase weights alone.
+            key = (self.state.recipe.max_dense_products, int(customers[0]))
+            if key not in made:
+                made[key] = list(ContextMaker(self.state).contexts(customers))
+            return iter(made[key])
 
     with patch.object(network_scorer, "ContextMaker", Remembering):
         yield
