@@ -303,7 +303,7 @@ def _held(records: Sequence[Study], settings: Settings) -> list[str]:
             if name in GOOD:
                 held += [f"- {record['shop']}, {name}: {reason}" for reason in reasons]
             elif not reasons:
-                passed.append(f"- {record['shop']}, {name}: {_beside_the_incumbent(record, name)}")
+                passed.append(f"- {record['shop']}, {name}: {_beside_what_serves(record, name)}")
     return [
         "Honest candidates that are held:" if held else "No honest candidate is held.",
         *(("", *held) if held else ()),
@@ -313,15 +313,17 @@ def _held(records: Sequence[Study], settings: Settings) -> list[str]:
     ]
 
 
-def _beside_the_incumbent(record: Study, name: str) -> str:
-    """How good a broken candidate that passes is: it may be no worse than what serves."""
-    rows = {question: rows_of(record, name, question) for question in QUESTIONS}
-    return "; ".join(
-        f"`{question}` {of[CANDIDATE].precision_at_k:.4f}, incumbent {of[INCUMBENT].precision_at_k:.4f}, lead "
-        f"{_lead(of[INCUMBENT])}, {of[CANDIDATE].customers} customers"
-        for question, of in rows.items()
-        if INCUMBENT in of
-    )
+def _beside_what_serves(record: Study, name: str) -> str:
+    """How good a broken candidate that passes is: it may be no worse than the incumbent, or without one version 0."""
+    found = []
+    for question in QUESTIONS:
+        of = rows_of(record, name, question)
+        rival = INCUMBENT if INCUMBENT in of else VERSION_0
+        found.append(
+            f"`{question}` {of[CANDIDATE].precision_at_k:.4f}, {rival.replace('_', ' ')} "
+            f"{of[rival].precision_at_k:.4f}, lead {_lead(of[rival])}, {of[CANDIDATE].customers} customers"
+        )
+    return "; ".join(found)
 
 
 def _of_question(record: Study, question: str) -> list[str]:
