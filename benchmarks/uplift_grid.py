@@ -136,8 +136,8 @@ def rate(hits: Sequence[bool] | Mask) -> str:
 
 
 def too_high(hits: Sequence[bool] | Mask, most: float) -> bool:
-    """Whether a rate is above its bound by more than the simulation's error."""
-    return float(proportion_confint(int(np.sum(hits)), len(hits), method="wilson")[0]) > most
+    """Whether a rate is above its bound by more than the simulation's error, which is larger for the highest of 100."""
+    return float(proportion_confint(int(np.sum(hits)), len(hits), alpha=0.05 / 100, method="wilson")[0]) > most
 
 
 def bootstrap_margin(look: Observations, name: str, treated: Mask, seed: int) -> float:
