@@ -104,7 +104,7 @@ class TrainedModel:
 
     @property
     def feature_recipe(self) -> Recipe:
-        """The recipe for features that this model scores, or that another one learns to replace it.
+        """The recipe for the features that this model scores.
 
         Co-purchase weights are of the kind that the model learned from, dense or sparse, even if the catalogue has
         grown past `max_dense_products` since: the other kind has other values, and the lists would mean nothing.

@@ -303,12 +303,11 @@ def refit(settings: Settings, version: int) -> bool:
     data = read_snapshot(settings, entry.snapshot_id)
     evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
     missing = missing_gpu(settings)
-    recipe = evaluated.feature_recipe
-    checkpoints = _checkpoints(settings, data, data.cutoff, recipe, evaluated.epochs)
+    checkpoints = _checkpoints(settings, data, data.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
         data.interactions,
         data.cutoff,
-        recipe,
+        evaluated.recipe,
         device=settings.device,
         epochs=evaluated.epochs,
         on_epoch=_log_epoch,
