@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from weekly_versions import BATCH, TODAY, sell
@@ -14,6 +15,7 @@ from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.storage import provenance
 from ncf_pipeline.training import report as reports
 from ncf_pipeline.training import retrain
+from ncf_pipeline.training.earlier_versions import load_incumbent
 
 WEEK = timedelta(days=7)
 
@@ -101,9 +103,9 @@ def test_of_four_weekly_versions_no_incumbent_has_seen_the_holdout(shop, serve):
             incumbent = registry.incumbent(shop, holdout_start=start, before_version=version)
             compared[version, holdout // WEEK] = incumbent and incumbent.version
             if incumbent is None:
-                assert retrain._incumbent(shop, version, start) == (None, None)
+                assert load_incumbent(shop, replace(candidate, holdout_start=start)) == (None, None, None)
                 continue
-            model, _ = retrain._incumbent(shop, version, start)
+            _, model, _ = load_incumbent(shop, replace(candidate, holdout_start=start))
             given = read_snapshot(shop, incumbent.snapshot_id)
             manifest = artifacts.read_manifest(incumbent.url)
             assert manifest["version"] == incumbent.version
