@@ -37,6 +37,9 @@ class Decides(StrEnum):
     ONCE = "once"
 
 
+MOST_WEEKS = 520
+"""Weeks that an experiment may last: ten years."""
+
 experiment_app = typer.Typer(
     help="Find out whether the lists sell more, by experiments on customers. See docs/experiments.md.",
     no_args_is_help=True,
@@ -100,7 +103,9 @@ def start(
     challenger: Annotated[
         str | None, typer.Option(help="Show the share the lists of this version (7 or v7) instead of best sellers.")
     ] = None,
-    weeks: Annotated[int | None, typer.Option(min=2, help="Ends after so many weeks. Default: no end.")] = None,
+    weeks: Annotated[
+        int | None, typer.Option(min=2, max=MOST_WEEKS, help="Ends after so many weeks. Default: no end.")
+    ] = None,
     decides: Annotated[Decides, typer.Option(help="Decide at any weekly look, or once, at the end.")] = Decides.WEEKLY,
     metric: Metrics = None,
     power: Power = 0.8,
@@ -121,11 +126,12 @@ def start(
     if decides is Decides.ONCE and weeks is None:
         raise typer.BadParameter("with --decides once, set --weeks: it says when the one look is.")
     first, *also = _asked(metric)
+    expected = _text("--hypothesis", hypothesis)
     with serving(load_settings()) as settings:
         now = newest_cutoff(settings)
         design = Design(
             name=_checked_name(name),
-            hypothesis=hypothesis,
+            hypothesis=expected,
             kind="holdout" if challenger is None else "challenger",
             share=share,
             salt=experiment_registry.new_salt(),
@@ -158,8 +164,9 @@ def stop(
     """End an experiment, and publish the champion's lists for everybody at once. Its reports are kept."""
     from ncf_pipeline.experiments import stages
 
+    why = _text("--reason", reason)
     with serving(load_settings()) as settings:
-        entry = stages.stop(settings, name, by=user(), why=reason)
+        entry = stages.stop(settings, name, by=user(), why=why)
         number = _publish(settings, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({"experiment": entry.design.name, "publication": number}))
@@ -317,6 +324,12 @@ def _asked(metrics: list[Metric] | None) -> list[str]:
     if len(set(names)) < len(names):
         raise typer.BadParameter("--metric names a measure twice: name each measure once.")
     return names
+
+
+def _text(option: str, text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter(f"{option} is empty: write a sentence.")
+    return text.strip()
 
 
 def _checked_name(name: str) -> str:

@@ -7,7 +7,7 @@ from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.plan import Plan, PlannedShare
 from ncf_pipeline.experiments.power import FEWEST_BUYERS, FEWEST_WEEKS, MOST_WEEKS
-from ncf_pipeline.experiments.results import MISMATCH, MeasureResult, Results
+from ncf_pipeline.experiments.results import MISMATCH, Interval, MeasureResult, Results
 
 FOLDER = "experiments"
 """The folder of all reports in the artifact store."""
@@ -80,7 +80,7 @@ def _of_deciding(design: Design, results: Results) -> str:
         )
     if verdict in ("more", "less"):
         result = results.measure(design.metric)
-        interval = result.together or (result.ratio if design.decides == "once" else result.always)
+        interval = _deciding_interval(design, result)
         words, more, less = _SPENT[design.metric]
         value = result.ratio.value
         said = words.format(percent=f"{abs(value):.1%}", more=more if value > 0 else less)
@@ -90,9 +90,8 @@ def _of_deciding(design: Design, results: Results) -> str:
         )
     least = percent(design.minimum_effect)
     if verdict == "none":
-        return (
-            f"No difference can be distinguished from chance, {over}; an effect of {least} would probably have shown."
-        )
+        can = "could" if ended else "can"
+        return f"No difference {can} be distinguished from chance, {over}{_not_seen(design, results)}."
     if design.decides == "once":
         end = f"{design.ends_at:%Y-%m-%d}" if design.ends_at is not None else "its end"
         if ended:
@@ -101,6 +100,22 @@ def _of_deciding(design: Design, results: Results) -> str:
     if ended:
         return f"No difference could be distinguished from chance, {over}; {_rest(results, least, ended=True)}."
     return f"No difference can be distinguished from chance yet, {over}; {_rest(results, least, ended=False)}."
+
+
+def _not_seen(design: Design, results: Results) -> str:
+    """The interval of the deciding measure, and whether it leaves room for the effect that was worth finding."""
+    result = next((each for each in results.measures if each.measure == design.metric), None)
+    if result is None:
+        return ""
+    interval = _deciding_interval(design, result)
+    inside = interval.low <= design.minimum_effect <= interval.high
+    so = f"so an effect of {percent(design.minimum_effect)} is {'not excluded' if inside else 'excluded'}"
+    return f" (95% interval {interval.low:+.1%} to {interval.high:+.1%}), {so}"
+
+
+def _deciding_interval(design: Design, result: MeasureResult) -> Interval:
+    """The interval that decides: of all asked measures together, of one look, or always valid."""
+    return result.together or (result.ratio if design.decides == "once" else result.always)
 
 
 def _rest(results: Results, least: str, *, ended: bool) -> str:
@@ -159,13 +174,15 @@ def _needed_in_words(plan: Plan, shares: Sequence[PlannedShare], measure: str) -
         if enough:
             share, weeks = min(enough)
             longer = ", longer than the past that this is based on" if weeks > plan.seen_weeks else ""
-            lines.append(f"{start}, a share of {share:.1%} needs {_weeks(weeks)}{longer}.")
+            quickest_share, quickest = min(enough, key=lambda of_share: (of_share[1], of_share[0]))
+            sooner = f"; one of {quickest_share:.1%} needs {_weeks(quickest)}" if quickest < weeks else ""
+            lines.append(f"{start}, a share of {share:.1%} needs {_weeks(weeks)}{longer}{sooner}.")
             continue
         least = of_largest.smallest_effect_in_half_a_year
         found = f"{least:+.1%} or more" if least is not None else "no effect"
         lines.append(
             f"{start}, the shop is too small to find {effect} with a power of {power}: {plan.most_weeks} weeks "
-            f"are not enough, even with {largest.share:.1%} of the customers in the smaller group. Half a year finds "
-            f"{found}."
+            f"are not enough, even with {largest.share:.1%} of the customers in the smaller group. Half a year can "
+            f"find {found}."
         )
     return [f"{line[0].upper()}{line[1:]}" for line in lines]

@@ -309,7 +309,10 @@ def _great_expectations() -> Any:
     # Before the import, which logs two hundred lines.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations
+    from great_expectations.data_context.types import base
 
+    # This module sets a level of its own when it is imported, and then logs temporary folders.
+    logging.getLogger(base.__name__).setLevel(logging.ERROR)
     return great_expectations
 
 

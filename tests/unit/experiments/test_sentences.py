@@ -66,6 +66,18 @@ def test_a_running_experiment_says_how_many_more_weeks_it_needs():
     assert measured.more_weeks > 1
 
 
+def test_no_difference_is_told_with_what_the_interval_leaves_room_for():
+    once = replace(DESIGN, decides="once", ends_at=END)
+    measured = replace(results(0.0, once), verdict="none")
+    interval = measured.measure(once.metric).ratio
+    assert interval.low < 0 < interval.high
+    for effect, said_of_it in ((interval.high + 0.01, "is excluded"), (interval.high - 0.001, "is not excluded")):
+        text = sentence(replace(once, minimum_effect=effect), measured)
+        assert f"(95% interval {interval.low:+.1%} to {interval.high:+.1%}), so an effect of " in text
+        assert text.endswith(f" {said_of_it}.")
+    assert sentence(once, replace(measured, has_ended=True)).startswith("No difference could be distinguished")
+
+
 def test_an_experiment_that_has_ended_promises_nothing():
     weekly = results(0.0, until=MIDDLE + timedelta(weeks=4), customers=300)
     assert sentence(DESIGN, replace(weekly, has_ended=True)) == (
@@ -116,10 +128,15 @@ def test_a_plan_says_plainly_what_is_possible():
     )
     assert plan_in_words(plan) == [
         "With weekly looks, the shop is too small to find +5.0% with a power of 80%: 104 weeks are not enough, even "
-        "with 50.0% of the customers in the smaller group. Half a year finds +20.0% or more.",
+        "with 50.0% of the customers in the smaller group. Half a year can find +20.0% or more.",
         "With one look at the end, a share of 50.0% needs 30 weeks, longer than the past that this is based on.",
         "Based on 4,319 customers and 26 weeks of the past. Effects are estimated with CUPED.",
     ]
+    two = replace(plan, shares=(planned(0.05, None, 40), planned(0.2, None, 22), planned(0.5, None, 12)))
+    assert plan_in_words(two)[1] == (
+        "With one look at the end, a share of 5.0% needs 40 weeks, longer than the past that this is based on; one of "
+        "50.0% needs 12 weeks."
+    )
     several = replace(plan, alpha=0.025, also=(PlannedMeasure("repeat_rate", (planned(0.5, 40, 20),)),))
     assert plan_in_words(several)[0] == (
         "2 measures are asked, so each has an interval at 97.5%, and all hold together at 95%."
