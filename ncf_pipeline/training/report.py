@@ -80,7 +80,7 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
         InputError: there is no such version.
     """
     versions = registry.model_versions(settings)
-    if not versions:
+    if version is None and not versions:
         raise InputError("There is no version yet: `ncf-pipeline ingest` makes version 0, `retrain` the first model.")
     model = registry.model_version(settings, version) if version is not None else versions[0]
     return RetrainSummary(

@@ -438,7 +438,7 @@ def test_a_plan_from_the_shops_past(settings, shop, monkeypatch):
 
 
 def test_without_a_model_or_a_past_there_is_no_experiment_and_no_plan(settings):
-    with pytest.raises(InputError, match="Run a retrain first"):
+    with pytest.raises(InputError, match="Run `ncf-pipeline refresh` first"):
         experiments.start(settings, DESIGN, by="test")
     with pytest.raises(InputError, match="no invoices yet"):
         experiments.plan(settings, effect=0.05, power=0.8, metric="average_order_value")

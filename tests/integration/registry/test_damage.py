@@ -1,6 +1,7 @@
 """A damaged model: shoppers keep their lists, and the shop can still roll back and retrain."""
 
 import logging
+from dataclasses import replace
 
 import fsspec
 import pytest
@@ -12,7 +13,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.storefront import Storefront
-from ncf_pipeline.training import retrain
+from ncf_pipeline.training.earlier_versions import load_incumbent
 
 
 def damage(settings, version, name="model.safetensors"):
@@ -41,16 +42,17 @@ def test_a_damaged_champion_is_refused_before_anything_is_published(shop, serve,
 
 def test_a_damaged_incumbent_is_logged_and_an_unreachable_one_stops_the_run(shop, serve, monkeypatch, caplog):
     version = serve("a", TODAY - WEEK)
-    assert retrain._incumbent(shop, 2, TODAY)[0] is not None
+    candidate = replace(registry.model_version(shop, version), version=2, holdout_start=TODAY)
+    assert load_incumbent(shop, candidate)[1] is not None
     load = artifacts.load_model
     monkeypatch.setattr(artifacts, "load_model", lambda url: load(f"nowhere{url}"))
     with pytest.raises(ArtifactError) as unreachable:
-        retrain._incumbent(shop, 2, TODAY)
+        load_incumbent(shop, candidate)
     assert not isinstance(unreachable.value, DamagedModelError)
     monkeypatch.undo()
     damage(shop, version)
     caplog.set_level(logging.WARNING)
-    model, told = retrain._incumbent(shop, 2, TODAY)
+    _, model, told = load_incumbent(shop, candidate)
     assert model is None
     assert told.startswith("NO COMPARISON with the incumbent, v1, only with the baselines: file://")
     assert told in caplog.messages

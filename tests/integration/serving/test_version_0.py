@@ -235,7 +235,11 @@ def test_two_first_refreshes_at_once_make_one_champion(shop, live, states):
         process.stdin.write("\n")
         process.stdin.flush()
     said = [process.communicate(timeout=120) for process in processes]
-    assert sorted(out.strip() for out, _ in said) == ["1", "2"], said
+    # Lists that come late do not replace newer ones: then their publisher says so.
+    made = sorted(out.strip() for out, _ in said if out.strip())
+    assert made in (["1", "2"], ["2"]), said
+    assert all("p000002 is live, and is not older" in error for out, error in said if not out.strip()), said
+    assert live() == ("p000002", "v0")
     assert states() == {0: "champion"}
     assert len(registry.model_events(shop, 0)) == 2
     assert live()[1] == "v0"
