@@ -52,6 +52,7 @@ def ingest(
     """
     from ncf_pipeline.ingest import stages
     from ncf_pipeline.ingest.summary import batch_summary
+    from ncf_pipeline.registry import versions as registry
 
     progress = Progress(
         TextColumn("{task.description}"),
@@ -71,7 +72,9 @@ def ingest(
 
             counts = stages.ingest(settings, paths, show)
         batch = batch_summary(settings, counts.batch_id)
-    first, problem = _first_publication()
+        # With a role of its own for each kind of work, whoever loads invoices may not publish.
+        has_lists_to_come = registry.may_publish(settings) and not registry.publications(settings)
+    first, problem = _first_publication() if has_lists_to_come else (None, None)
     if as_json:
         typer.echo(json.dumps({**batch.as_dict(), "publication": first}))
     else:
@@ -105,19 +108,14 @@ def ingest(
 
 
 def _first_publication() -> tuple[int | None, str | None]:
-    """Publishes lists if the shop never has. The invoices are loaded whatever comes of it.
+    """Publishes a shop's first lists. The invoices are loaded whatever comes of it.
 
     Returns:
         The publication's number, None if nothing was published; and what went wrong, None if nothing did.
     """
-    from ncf_pipeline.registry import versions as registry
     from ncf_pipeline.serving.publish import refresh
 
     try:
-        with serving(load_settings(), list_store=False) as settings:
-            # With a role of its own for each kind of work, whoever loads invoices may not publish.
-            if not registry.may_publish(settings) or registry.publications(settings):
-                return None, None
         with serving(load_settings()) as settings:
             return refresh(settings, requested_by=user()), None
     except NcfError as error:

@@ -28,8 +28,8 @@ MUST_BEAT: dict[str, tuple[str, ...]] = {
 _SAME_FOR_EVERYONE = ("best_sellers", "recent_best_sellers")
 _PERSONAL = "personal_frequency"
 
-_RECENT_VERSIONS = 8
-"""Number of versions of which `BEST_RECENT` may be the best. The best of several is ahead by chance alone."""
+RECENT_VERSIONS = 8
+"""Most versions of which `BEST_RECENT` is the best. Each costs seconds, and the best of many is ahead by chance."""
 
 
 @dataclass(frozen=True)
@@ -358,7 +358,7 @@ def _compare(candidate: Scores, of: dict[str, Scores], thresholds: Thresholds) -
             of[BEST_RECENT],
             floor=thresholds.max_slide,
             max_loss=thresholds.max_loss,
-            false_alarm=FALSE_ALARM / _RECENT_VERSIONS,
+            false_alarm=FALSE_ALARM / RECENT_VERSIONS,
         )
         if slide.is_worse:
             found.objections.append(f"{_is_worse(candidate, slide)}: small losses have added up")

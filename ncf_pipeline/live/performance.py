@@ -177,7 +177,9 @@ def _figures(
     first, last = of_version
     start, end = window
     version = registry.model_version(settings, last.version)
-    known_until = min(version.cutoff, last.as_of)  # version 0 moves on, but is compared with what was before the window
+    learned_until = min(version.cutoff, last.as_of)
+    if version.recommender == registry.BASELINES:  # it moves on with each refresh, also within the window
+        learned_until = min(learned_until, start)
     length = (end - start) / max(slices, 1)
     return DriftFigures(
         thresholds=settings.of_prefix("drift", DriftThresholds),
@@ -188,7 +190,7 @@ def _figures(
         expected=_expected(earlier, settings.k, length),
         mix=mix(
             snapshot.interactions,
-            learned_until=min(known_until, start if version.recommender == registry.BASELINES else known_until),
+            learned_until=learned_until,
             start=start,
             end=end,
             days=settings.holdout_days,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import DamagedModelError, OutdatedModelError
+from ncf_pipeline.evaluation.gate import RECENT_VERSIONS
 from ncf_pipeline.evaluation.scores import BEST_RECENT, QUESTIONS, Holdout, Scores, score_by_customer
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
@@ -23,9 +24,6 @@ from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-MOST_RECENT = 8
-"""Most recent versions that are scored: each costs seconds, and the best of more is ahead by chance alone."""
 
 Recommend = Callable[[TrainedModel], pd.DataFrame]
 
@@ -126,7 +124,8 @@ def best_recent(
 def recent(settings: Settings, candidate: ModelVersion) -> list[ModelVersion]:
     """The versions of the last weeks that a candidate can be compared with: newest first, the incumbent among them.
 
-    Of more than `MOST_RECENT`, some are left out, evenly: not the newest and not the oldest, which shows a slide best.
+    Of more than `RECENT_VERSIONS`, some are left out, evenly: not the newest, and not the oldest, which shows a slide
+    best.
     """
     since = candidate.cutoff - timedelta(weeks=settings.gate_recent_weeks)
     found = [
@@ -136,7 +135,7 @@ def recent(settings: Settings, candidate: ModelVersion) -> list[ModelVersion]:
         )
         if entry.cutoff >= since and entry.url is not None  # version 0 has no model
     ]
-    return evenly(found, MOST_RECENT)
+    return evenly(found, RECENT_VERSIONS)
 
 
 def evenly(entries: Sequence[ModelVersion], count: int) -> list[ModelVersion]:
