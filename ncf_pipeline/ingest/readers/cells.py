@@ -6,8 +6,9 @@ from datetime import date
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark
 from ncf_pipeline.ingest.readers.codes import normalised
-from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, DateOrder, DecimalMark, Dialect
+from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, Dialect
 from ncf_pipeline.ingest.readers.header import CORRECTS
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, ROW
 

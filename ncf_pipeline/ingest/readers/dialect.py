@@ -1,11 +1,9 @@
-"""How a file writes dates, numbers and text: what a person says of a source, and what is decided for one table."""
+"""How a file writes dates, numbers and text: what is decided for one table."""
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
 
-DateOrder = Literal["day first", "month first"]
-DecimalMark = Literal[".", ","]
+from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark
 
 THOUSANDS_MARK: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
 """The mark between thousands, by the decimal mark."""
@@ -13,25 +11,6 @@ THOUSANDS_MARK: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
 EPOCH_1900 = date(1899, 12, 30)
 EPOCH_1904 = date(1904, 1, 1)
 """Day 0 of a spreadsheet's count of days, in its two ways of counting."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a person says of a source. What is None here, a file decides by itself, as a whole.
-
-    Attributes:
-        encoding: name of the encoding of its text files.
-        delimiter: the character between cells of its text files.
-        date_order: how to read 01/02/2011.
-        decimal_mark: how to read 1.234.
-        sheets: the sheets of a workbook to read, hidden or not; None for every visible sheet with the columns.
-    """
-
-    encoding: str | None = None
-    delimiter: str | None = None
-    date_order: DateOrder | None = None
-    decimal_mark: DecimalMark | None = None
-    sheets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

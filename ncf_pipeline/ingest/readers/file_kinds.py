@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.readers.dialect import Given
+from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
 from ncf_pipeline.ingest.readers.survey import decided
 from ncf_pipeline.ingest.readers.table import OpenFile

@@ -7,8 +7,9 @@ import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark, Given
 from ncf_pipeline.ingest.readers.codes import LOOK_ALIKES
-from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, DateOrder, DecimalMark, Given
+from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK
 from ncf_pipeline.ingest.readers.header import header_name, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table
 

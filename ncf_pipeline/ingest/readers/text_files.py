@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.readers.dialect import Given
+from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.readers.encodings import STRAY, Encoding, encoding_of, register_stray_bytes
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, column_of, find_header
 from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows

@@ -15,7 +15,8 @@ import polars as pl
 import pyarrow as pa
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect, Given
+from ncf_pipeline.ingest.mappings.given import Given
+from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, shortened
 from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.readers.cells import as_typed
-from ncf_pipeline.ingest.readers.dialect import Given
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]

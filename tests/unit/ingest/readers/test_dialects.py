@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.readers.cells import as_typed
-from ncf_pipeline.ingest.readers.dialect import Given
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"

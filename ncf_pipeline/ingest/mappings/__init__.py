@@ -1,0 +1,1 @@
+"""How a shop's own export becomes invoice lines. The readers import this; nothing here imports a reader."""
