@@ -169,10 +169,11 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None 
     day_first = (part("mark") == ".") | pl.lit(order == "day first")
     day = pl.when(day_first).then(part("first")).otherwise(part("second"))
     month = pl.when(day_first).then(part("second")).otherwise(part("first"))
+    same_either_way = part("first").str.zfill(2) == part("second").str.zfill(2)
     # Every spelling is brought into one, so that a single conversion, which knows the calendar, decides.
     written = pl.coalesce(
         _written(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("seconds")),
-        pl.when(day_first | pl.lit(order is not None) | (part("first") == part("second"))).then(
+        pl.when(day_first | pl.lit(order is not None) | same_either_way).then(
             _written(part("slashed_year"), month, day, _hour_of_day(), part("slashed_minute"), part("slashed_second"))
         ),
     )

@@ -54,10 +54,10 @@ class _Seen:
 
 @dataclass
 class _DateShapes:
-    """Whether 1/2/2011 is written 01/02/2011: of the dates that prove an order, and of those with two readings."""
+    """Whether a month below 10 is padded: in dates that prove an order, and, by order, in those with two readings."""
 
     proofs: set[bool] = field(default_factory=set)
-    ambiguous: set[bool] = field(default_factory=set)
+    ambiguous: dict[DateOrder, set[bool]] = field(default_factory=lambda: {"day first": set(), "month first": set()})
 
 
 @dataclass
@@ -134,7 +134,6 @@ def _look_at_dates(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> No
         pl.col("first", "second").cast(pl.Int64, strict=False).name.suffix("_number")
     )
     first, second = pl.col("first_number"), pl.col("second_number")
-    smaller = pl.when(first <= second).then(pl.col("first")).otherwise(pl.col("second"))
     parts = parts.with_columns(
         pl.when(first.is_between(13, 31) & second.is_between(1, 12))
         .then(pl.lit("day first"))
@@ -143,16 +142,19 @@ def _look_at_dates(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> No
         .when(first.is_between(1, 12) & second.is_between(1, 12) & (first != second))
         .then(pl.lit("either"))
         .alias("says"),
-        pl.when(smaller.cast(pl.Int64, strict=False) < 10).then(smaller.str.starts_with("0")).alias("padded"),
+        pl.when(first < 10).then(pl.col("first").str.starts_with("0")).alias("month first"),
+        pl.when(second < 10).then(pl.col("second").str.starts_with("0")).alias("day first"),
     ).drop_nulls("says")
     for order in _ORDERS:
+        proofs = parts.filter(says=order)
         if order not in evidence.orders:
-            for seen in _seen(parts.filter(says=order), table, column, 1):
+            for seen in _seen(proofs, table, column, 1):
                 evidence.orders[order] = seen
+        evidence.shapes.proofs |= set(proofs[order].unique()) - {None}
     either = parts.filter(says="either")
     evidence.two_readings += _seen(either, table, column, 2 - len(evidence.two_readings))
-    evidence.shapes.ambiguous |= set(either["padded"].unique()) - {None}
-    evidence.shapes.proofs |= set(parts.filter(pl.col("says") != "either")["padded"].unique()) - {None}
+    for order in _ORDERS:
+        evidence.shapes.ambiguous[order] |= set(either[order].unique()) - {None}
 
 
 _ORDERS: tuple[DateOrder, ...] = ("day first", "month first")
@@ -168,8 +170,8 @@ def _order_of(evidence: _Evidence) -> DateOrder | None:
         )
     if evidence.orders:
         ((order, proof),) = evidence.orders.items()
-        shapes = evidence.shapes
-        if len(shapes.proofs) == len(shapes.ambiguous) == 1 and shapes.proofs != shapes.ambiguous:
+        proofs, ambiguous = evidence.shapes.proofs, evidence.shapes.ambiguous[order]
+        if len(proofs) == len(ambiguous) == 1 and proofs != ambiguous:
             unlike = evidence.two_readings[0]
             raise InputError(
                 f"{proof.where} writes dates in two ways: {proof}, but {unlike}. It was probably opened and saved in "

@@ -125,6 +125,7 @@ class _Divider:
     has_stray_bytes: bool
     _widths: set[int] = field(default_factory=set)
     _has_decimals: bool = False
+    _usual_width: int | None = None
 
     @property
     def surplus_is_kept(self) -> bool:
@@ -165,6 +166,8 @@ class _Divider:
         if too_long.any():
             self._refuse_long(before + int(too_long.arg_true()[0]) + 1)
         cells_of_line = lines.str.count_matches(self.delimiter, literal=True) + 1
+        if self._usual_width is None and len(lines):
+            self._usual_width = self._width_of_most(lines, cells_of_line)
         is_plain = (cells_of_line == self.header.width) & lines.str.contains(self._plain_line())
         if self.has_stray_bytes:
             is_plain &= ~lines.str.contains(STRAY, literal=True)
@@ -176,9 +179,22 @@ class _Divider:
         self._has_decimals |= bool(chunk[InvoiceLines.UNIT_PRICE].str.contains(r"\d[.,]\d").any())
         return without_empty_rows(chunk), done
 
+    def _width_of_most(self, lines: pl.Series, cells_of_line: pl.Series) -> int:
+        """The header's width, or more if most lines end with empty cells beyond it."""
+        usual = cells_of_line.filter(lines.str.contains(self._plain_line()) & (lines != "")).mode().sort()
+        surplus = int(usual[0]) - self.header.width if len(usual) else 0
+        if surplus <= 0:
+            return self.header.width
+        ends = lines.filter(cells_of_line == usual[0]).str.contains(f'(?:{self._mark()}(?:"")?){{{surplus}}}$')
+        return self.header.width + surplus if ends.all() else self.header.width
+
+    def _mark(self) -> str:
+        """The delimiter in a pattern."""
+        return f"\\x{{{ord(self.delimiter):x}}}"
+
     def _plain_line(self) -> str:
         """Of a line whose delimiters all divide cells: each cell is without quotes, or one quoted text."""
-        mark = f"\\x{{{ord(self.delimiter):x}}}"
+        mark = self._mark()
         cell = f'(?:"[^"{mark}]*"|[^"{mark}]*)'
         return f"^{cell}(?:{mark}{cell})*$"
 
@@ -234,10 +250,13 @@ class _Divider:
 
         Returns:
             Its cells, and how many more lines it has; no cells if the quote is a stray one, because it is never closed,
-            or because a following line is a whole row by itself. None if the following block must be read first.
+            or because it and a following line are whole rows by themselves. None if the following block must be read
+            first.
         """
         parts = [lines[index]]
         size = len(parts[0])
+        width = self._usual_width or self.header.width
+        may_be_stray = self._cells_if_stray(parts[0]) == width
         for at in range(index + 1, min(index + _MAX_RECORD_LINES, len(lines))):
             text = lines[at]
             size += len(text)
@@ -247,13 +266,18 @@ class _Divider:
             if '"' not in text:
                 continue
             _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
-            if alone is not None and len(alone) == self.header.width:
+            if alone is not None and len(alone) == width and may_be_stray:
                 return None, 0
             reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
             is_open, cells = _next_record(reader)
             if not is_open:
-                return (cells, at - index) if cells is not None and len(cells) == self.header.width else (None, 0)
+                return (cells, at - index) if cells is not None and len(cells) == width else (None, 0)
         return None if not is_last and len(lines) < index + _MAX_RECORD_LINES else (None, 0)
+
+    def _cells_if_stray(self, text: str) -> int:
+        """How many cells a line has if the quote that is open at its end is a character."""
+        _, cells = _next_record(csv.reader([f'{text}"'], delimiter=self.delimiter, strict=True))
+        return len(cells) + cells[-1].count(self.delimiter) if cells else 0
 
 
 def _next_record(reader: Any) -> tuple[bool, list[str] | None]:
@@ -281,6 +305,8 @@ class _Records:
         if cells is None or len(cells) < header.width or any(cells[at].strip() for at in header.unnamed):
             if raw.strip():
                 self.add_broken(line, raw)
+            return
+        if not any(cell.strip() for cell in cells):
             return
         surplus = len(cells) > header.width
         if surplus and any(cell.strip() for cell in cells[header.width :]):

@@ -70,6 +70,9 @@ def column(rows, name):
         (["05/05/2011", "2011-01-13"], [datetime(2011, 5, 5), datetime(2011, 1, 13)]),
         (["1.2.2011"], [datetime(2011, 2, 1)]),
         (["13-01-2011", "01-02-2011"], [datetime(2011, 1, 13), datetime(2011, 2, 1)]),
+        # Only the month is padded, as in Australia.
+        (["13/01/2011", "1/02/2011"], [datetime(2011, 1, 13), datetime(2011, 2, 1)]),
+        (["4/04/2011"], [datetime(2011, 4, 4)]),
     ],
 )
 def test_the_order_of_day_and_month_is_what_the_files_dates_prove(tmp_path, dates, read_as):
@@ -252,6 +255,20 @@ def test_a_record_may_have_several_lines_also_where_blocks_meet(tmp_path, monkey
     rows = read(write(tmp_path, [line(text=f'"{text}"', invoice=str(number)) for number, text in enumerate(texts)]))
     assert column(rows, "description") == texts
     assert column(rows, "row_number") == [2 + 3 * number for number in range(50)]
+
+
+@pytest.mark.parametrize("names", [["Description", "InvoiceNo"], ["InvoiceNo", "Description"]], ids=["first", "second"])
+@pytest.mark.parametrize("end", ["", ","], ids=["", "trailing delimiter"])
+def test_a_text_of_several_lines_may_look_like_a_row_in_its_last_line(tmp_path, names, end):
+    order = [*names, *[name for name in NAMES if name not in names]]
+    cells = dict(zip(NAMES, line().split(","), strict=True))
+    lines = [
+        ",".join((cells | {"Description": text})[name] for name in order) + end
+        for text in ('"two\nlines"', "A", '"b\n\nc, d"')
+    ]
+    rows = read(write(tmp_path, [*lines, *[end * 8] * 2], header=",".join(order)))
+    assert column(rows, "description") == ["two\nlines", "A", "b\n\nc, d"]
+    assert column(rows, "unreadable") == [None] * 3
 
 
 def test_thousands_of_stray_quotes_do_not_take_long(tmp_path):
