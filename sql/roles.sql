@@ -31,6 +31,7 @@ grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
 grant select, insert, update, delete on raw.batch to ncf_ingest;
 grant select, insert, update on raw.batch_file, raw.quarantined_line to ncf_ingest;
 grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
+grant select on raw.line_to_check to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
 grant select on retail.excluded_stock_code to ncf_ingest;
 

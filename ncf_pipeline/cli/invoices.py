@@ -43,7 +43,7 @@ def ingest(
 
     All files of one call are one batch. An invoice's new lines replace its earlier ones, so you can safely send a file
     again, corrected or not. A line that breaks a critical rule waits in quarantine with the reason (see
-    `ncf-pipeline quarantine --help`). No line is lost: read = merged + unchanged + quarantined.
+    `ncf-pipeline quarantine --help`). No line is lost: read = merged + unchanged + quarantined + left out.
 
     A file that cannot be used is refused with the reason, and the others are loaded. The exit code is then 1.
 

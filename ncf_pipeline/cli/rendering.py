@@ -26,12 +26,16 @@ _ROOMY, _WIDE, _WIDER = 94, 112, 140
 
 
 def batch_lines(batch: "BatchSummary") -> RenderableType:
-    """Makes a table of the lines read, merged, unchanged and quarantined, with a row for each broken rule."""
+    """Makes a table of the lines read, merged, unchanged, quarantined and left out, with a row for each broken rule."""
     table = Table(title=f"Batch {batch.counts.batch_id}: {batch.source}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("read", "merged", "unchanged", "quarantined"):
         table.add_row(f"lines {name}", f"{getattr(batch.counts, name):,}")
+    if batch.counts.left_out:
+        table.add_row("lines left out", f"{batch.counts.left_out:,}")
+    for why, lines in batch.counts.left_out_reasons.items():
+        table.add_row(Text(f"  {why}", style="dim"), f"{lines:,}")
     for reason in batch.reasons:
         table.add_row(Text(f"  {reason.sentence} [{reason.rule_id}]", style="dim"), f"{reason.lines:,}")
     return table

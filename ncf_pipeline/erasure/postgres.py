@@ -40,6 +40,7 @@ _WRITTEN_BY_PEOPLE = {
     ("raw", "batch_file", "name"),
     ("raw", "batch_file", "location"),
     ("raw", "batch_file", "note"),
+    ("raw", "landed_line", "left_out"),
     ("raw", "quarantined_line", "note"),
     ("ml", "experiment", "hypothesis"),
     ("ml", "experiment", "ended_why"),

@@ -1,7 +1,7 @@
 """A batch's record: its files, how far it has come, and where its lines went."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class BatchCounts:
-    """Where the lines of a batch went: `read = merged + unchanged + quarantined`.
+    """Where the lines of a batch went: `read = merged + unchanged + quarantined + left_out`.
 
     Attributes:
         batch_id: of the batch.
@@ -36,6 +36,8 @@ class BatchCounts:
         quarantined: lines that broke a critical rule.
         replaced: lines of earlier batches that this one replaced.
         replaced_invoices: the first invoices whose lines it replaced.
+        left_out: lines that a mapping leaves out, such as those of orders that are not paid.
+        left_out_reasons: reason to the number of lines that were left out for it.
         reason: why the batch was rejected, or a note for people.
         rejected_files: files that were offered with the batch and refused.
     """
@@ -50,6 +52,8 @@ class BatchCounts:
     reason: str | None = None
     rejected_files: tuple[RejectedFile, ...] = ()
     replaced_invoices: tuple[str, ...] = ()
+    left_out: int = 0
+    left_out_reasons: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -64,6 +68,7 @@ class BatchCounts:
             f"batch {self.batch_id}: {self.read:,} lines read = {self.merged:,} merged + {self.unchanged:,} unchanged "
             f"+ {self.quarantined:,} quarantined"
         )
+        text += f" + {self.left_out:,} left out" if self.left_out else ""
         return f"{text} ({self.reason})" if self.reason else text
 
 
@@ -137,6 +142,8 @@ def batch_record(connection: Connection, batch_id: int) -> Batch:
             RejectedFile(name=file["name"], reason=file["reason"]) for file in row.rejected_files or ()
         ),
         replaced_invoices=tuple(row.replaced_invoices or ()),
+        left_out=row.lines_left_out,
+        left_out_reasons=row.left_out or {},
     )
     return Batch(
         source=row.source,

@@ -21,7 +21,7 @@ from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
-from ncf_pipeline.ingest.readers.table import ROW, Table
+from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
@@ -251,6 +251,8 @@ def _land_table(
                 pl.format("{{{}}}", pl.col(UNREADABLE).list.join(",")).alias(UNREADABLE),
                 ORIGINAL,
                 CORRECTS,
+                # Only a mapping knows lines that do not count.
+                *(name if name in typed.columns else pl.lit(None).alias(name) for name in (LEFT_OUT, TAKES_BACK)),
             )
             cursor.copy_expert(statement, io.BytesIO(landed.write_csv(include_header=False).encode()))
             lines += len(typed)

@@ -104,7 +104,15 @@ def validate(settings: Settings, batch_id: int) -> ValidationReport:
         raise QualityError(batch.counts.reason or "", quality_message(settings, batch_id))
     if batch.report is not None:
         return batch.report
-    report = validation.check_batch(settings, batch_id)
+    try:
+        report = validation.check_batch(settings, batch_id)
+    except QualityError:
+        # Another run may have finished the batch meanwhile: its landed lines are gone then, and its report is kept.
+        with transaction(settings) as connection:
+            kept = batch_record(connection, batch_id).report
+        if kept is not None:
+            return kept
+        raise
     if (rule := report.rejects) is not None:
         reason = f"{batch.source}: {rule.sentence.rstrip('.')} ({rule.rule_id})."
         validation.reject(settings, batch_id, report, reason)

@@ -126,7 +126,7 @@ def tomorrow() -> str:
 
 
 def check_landed_batch(database_url: str, batch_id: int, suite: str, *, tomorrow: str) -> Verdict:
-    """Checks every rule of a suite on one batch of `raw.landed_line`.
+    """Checks every rule of a suite on the landed lines of one batch that count.
 
     Args:
         database_url: of Postgres.
@@ -145,7 +145,7 @@ def check_landed_batch(database_url: str, batch_id: int, suite: str, *, tomorrow
     from great_expectations.core.partitioners import PartitionerColumnValue
 
     with _tables(context, database_url) as shop:
-        table = shop.add_table_asset("landed lines", table_name="landed_line", schema_name="raw")
+        table = shop.add_table_asset("landed lines", table_name="line_to_check", schema_name="raw")
         batch = table.add_batch_definition(
             "batch", partitioner=PartitionerColumnValue(column_name="batch_id"), validate_partitioner=False
         )

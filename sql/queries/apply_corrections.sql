@@ -52,5 +52,6 @@ from known
 where
     landed_line.batch_id = %(batch_id)s
     and landed_line.corrects is null
+    and landed_line.left_out is null
     and coalesce(landed_line.invoice_no, '') = coalesce(known.invoice_no, '')
     and raw.cells_of(landed_line) = known.original

@@ -14,6 +14,8 @@ copy raw.landed_line (
     country,
     unreadable,
     original,
-    corrects
+    corrects,
+    left_out,
+    takes_back
 )
 from stdin with (format csv)

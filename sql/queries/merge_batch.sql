@@ -4,8 +4,8 @@
 -- New rows have no statistics yet. Without them the planner assumes small tables, and joins them row by row.
 analyze raw.quarantined_line;
 
--- 1. The lines that are not in quarantine. If a corrected line's broken one is already settled, it came twice: it is
--- left out.
+-- 1. The lines that count and are not in quarantine. If a corrected line's broken one is already settled, it came
+-- twice: it is dropped.
 create temporary table good_line on commit drop as
 select
     landed_line.line_number,
@@ -28,10 +28,44 @@ left join raw.quarantined_line as broken
 left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
 where
     landed_line.batch_id = %(batch_id)s
+    and landed_line.left_out is null
     and broken.line_number is null
     and (landed_line.corrects is null or corrected.state = 'waiting');
 
 analyze good_line;
+
+-- The invoices that were taken back as a whole: in the last of the batch's files that names them, every line says so.
+-- Lines that are only left out are as if they were not in the file.
+create temporary table taken_back_invoice on commit drop as
+with taking_back as (
+    select distinct invoice_no
+    from raw.landed_line
+    where
+        batch_id = %(batch_id)s
+        and takes_back
+),
+
+named as (
+    select
+        landed.invoice_no,
+        landed.file_number,
+        max(landed.file_number) over (partition by landed.invoice_no) as last_file,
+        landed.takes_back is true as takes_back
+    from raw.landed_line as landed
+    inner join taking_back on landed.invoice_no = taking_back.invoice_no
+    where
+        landed.batch_id = %(batch_id)s
+        and landed.corrects is null
+        and (landed.left_out is null or landed.takes_back)
+)
+
+select invoice_no
+from named
+where file_number = last_file
+group by invoice_no
+having bool_and(takes_back);
+
+analyze taken_back_invoice;
 
 -- 2. An invoice may be spread over files and sheets. If files differ in the lines of one of its products, they are
 -- versions of it, and the last file's lines count. Otherwise they are parts of it. Files and sheets may overlap: a line
@@ -147,7 +181,11 @@ counted as (
 select line_number
 from counted
 where copy > 1
-union all
+union
+select good_line.line_number
+from good_line
+inner join taken_back_invoice on good_line.invoice_no = taken_back_invoice.invoice_no
+union
 select good_line.line_number
 from good_line
 inner join version on good_line.invoice_no = version.invoice_no
@@ -163,6 +201,7 @@ create temporary table staged_line on commit drop as
 with corrected_invoice as (
     select invoice_no
     from good_line
+    where invoice_no not in (select invoice_no from taken_back_invoice)
     group by invoice_no
     having count(corrects) = count(*)
 ),
@@ -249,14 +288,20 @@ left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
 
 analyze staged_invoice;
 
--- 5. The lines of changed invoices replace the earlier ones.
+-- 5. The lines of changed invoices replace the earlier ones, and those of invoices that were taken back go.
+create temporary table changed_invoice on commit drop as
+select invoice_no
+from staged_invoice
+where is_changed
+union all
+select invoice_no
+from taken_back_invoice;
+
 create temporary table replaced_line on commit drop as
 with gone as (
     delete from retail.invoice_line
-    using staged_invoice
-    where
-        invoice_line.invoice_no = staged_invoice.invoice_no
-        and staged_invoice.is_changed
+    using changed_invoice
+    where invoice_line.invoice_no = changed_invoice.invoice_no
     returning
         invoice_line.invoice_no,
         invoice_line.stock_code,
@@ -314,6 +359,10 @@ on conflict (invoice_no) do update
         lines = excluded.lines,
         sha256 = excluded.sha256,
         batch_id = excluded.batch_id;
+
+delete from retail.invoice
+using taken_back_invoice
+where invoice.invoice_no = taken_back_invoice.invoice_no;
 
 -- 6. The newest good description of each product. Notes such as "damaged" or "?" are on lines without a price. If the
 -- line of a description is gone, all lines are searched for the newest one; otherwise the new lines are enough.
@@ -415,6 +464,9 @@ with brought_invoice as (
     where corrects is null
     union
     select invoice_no
+    from taken_back_invoice
+    union
+    select invoice_no
     from raw.quarantined_line
     where
         batch_id = %(batch_id)s
@@ -470,6 +522,8 @@ set
     lines_unchanged = staged.unchanged + repeated.lines + corrected_already.lines,
     lines_replaced = replaced.lines,
     replaced_invoices = replaced.invoices,
+    lines_left_out = left_out.lines,
+    left_out = left_out.reasons,
     finished_at = now()
 from
     (select count(*) as lines from raw.quarantined_line where batch_id = %(batch_id)s) as quarantined,
@@ -493,6 +547,7 @@ from
         where
             landed_line.batch_id = %(batch_id)s
             and landed_line.corrects is not null
+            and landed_line.left_out is null
             and good_line.line_number is null
             and broken.line_number is null
     ) as corrected_already,
@@ -501,5 +556,20 @@ from
             count(*) as lines,
             (array_agg(distinct invoice_no order by invoice_no))[:10] as invoices
         from replaced_line
-    ) as replaced
+    ) as replaced,
+    (
+        select
+            coalesce(sum(lines), 0) as lines,
+            jsonb_object_agg(left_out, lines) as reasons
+        from (
+            select
+                left_out,
+                count(*) as lines
+            from raw.landed_line
+            where
+                batch_id = %(batch_id)s
+                and left_out is not null
+            group by left_out
+        ) as counted_reason
+    ) as left_out
 where batch.batch_id = %(batch_id)s

@@ -43,7 +43,9 @@ with judged as (
         ) as rule_ids,
         raw.cells_of(landed_line) as cells
     from raw.landed_line
-    where batch_id = %(batch_id)s
+    where
+        batch_id = %(batch_id)s
+        and left_out is null
 )
 
 select

@@ -7,6 +7,7 @@ select
     batch.lines_merged,
     batch.lines_unchanged,
     batch.lines_quarantined,
+    batch.lines_left_out,
     batch.reason,
     batch.created_at,
     batch.validated_at,

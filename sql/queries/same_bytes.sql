@@ -17,7 +17,7 @@ where
         from raw.batch as later
         where
             later.batch_id > batch.batch_id
-            and later.lines_merged > 0
+            and (later.lines_merged > 0 or later.lines_replaced > 0)
     )
 order by batch_id desc
 limit 1

@@ -10,6 +10,7 @@ inner join raw.batch_file
         and landed_line.file_number = batch_file.file_number
 where
     landed_line.batch_id = %(batch_id)s
+    and landed_line.left_out is null
     and (
         landed_line.unreadable is not null
         or landed_line.invoice_no is null

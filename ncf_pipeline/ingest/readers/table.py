@@ -15,6 +15,14 @@ ROW = "row_number"
 BROKEN = "broken"
 """String: the text of a line that could not be divided into cells; null for every other line."""
 
+LEFT_OUT = "left_out"
+"""String, of typed lines: why the line does not count, such as `Financial Status is pending`; null if it does. It is
+landed and counted, but not checked and not merged."""
+
+TAKES_BACK = "takes_back"
+"""Boolean, of typed lines: whether a line that does not count takes its invoice back. An invoice of which every line
+does is removed."""
+
 CHUNK_ROWS = 50_000
 
 CELLS = (*InvoiceLines.ALL, CORRECTS)
