@@ -23,6 +23,9 @@ _PROVES: dict[DecimalMark, str] = {
     mark: _PROOF.replace("M", f"[{mark}]").replace("T", f"[{other}]") for mark, other in THOUSANDS_MARK.items()
 }
 _EITHER_MARK = r"^[1-9]\d{0,2}[.,]\d{3}$"
+_NUMBER_CELL = r"^(?:0|[1-9]\d*)(?:\.\d*[1-9])?$"
+"""What a number of a workbook looks like as text; a text may look so, too."""
+
 _MOST_DISPUTED = 1 / 3
 """Above this share of numbers that prove the rarer mark, a file is two files in one, and is refused."""
 
@@ -70,6 +73,9 @@ class _Evidence:
     marks: dict[DecimalMark, int] = field(default_factory=lambda: {".": 0, ",": 0})
     mark_seen: dict[DecimalMark, _Seen] = field(default_factory=dict)
     either_mark: list[_Seen] = field(default_factory=list)
+    texts: set[tuple[str, str]] = field(default_factory=set)
+    maybe_texts: set[tuple[str, str]] = field(default_factory=set)
+    points: set[tuple[str, str]] = field(default_factory=set)
     floats: set[str] = field(default_factory=set)
     fractions: set[str] = field(default_factory=set)
     rounded: dict[str, _Seen] = field(default_factory=dict)
@@ -90,12 +96,11 @@ def decided(tables: Sequence[Table], given: Given) -> list[Table]:
         InputError: cells contradict each other, or leave open how to read others, or have lost digits. The message
             has the rows.
     """
-    evidence = _Evidence()
-    for table in tables:
-        for chunk in table.chunks():
-            _look_at_dates(chunk, table, evidence)
-            _look_at_numbers(chunk, table, evidence)
-            _look_at_codes(chunk, table, evidence)
+    evidence = _evidence_of(tables)
+    if evidence.texts or evidence.maybe_texts - evidence.points:
+        # A number of a workbook has a point, whatever the mark in the texts beside it is.
+        tables = [table.with_numbers_known() if table.with_numbers_known else table for table in tables]
+        evidence = _evidence_of(tables)
     _check_digits(evidence)
     order = given.date_order or _order_of(evidence)
     if order is not None:
@@ -121,6 +126,16 @@ def decided(tables: Sequence[Table], given: Given) -> list[Table]:
         )
         for table in tables
     ]
+
+
+def _evidence_of(tables: Sequence[Table]) -> _Evidence:
+    evidence = _Evidence()
+    for table in tables:
+        for chunk in table.chunks():
+            _look_at_dates(chunk, table, evidence)
+            _look_at_numbers(chunk, table, evidence)
+            _look_at_codes(chunk, table, evidence)
+    return evidence
 
 
 def _look_at_dates(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> None:
@@ -225,6 +240,15 @@ def _look_at_numbers(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> 
         cells = chunk.select(pl.col(column).value_counts()).unnest(column).filter(pl.col(column).str.contains(r"[.,]"))
         cells = cells.with_columns(pl.col(column).str.replace(r"^\s*[+-]?", "").str.strip_chars_end().alias("number"))
         number = pl.col("number")
+        if table.with_numbers_known is not None:
+            place = (table.where, column)
+            for places, found in (
+                (evidence.texts, ~number.str.contains(_NUMBER_CELL)),
+                (evidence.maybe_texts, number.str.contains(_EITHER_MARK)),
+                (evidence.points, number.str.contains(_PROVES["."])),
+            ):
+                if cells.select(found.any()).item():
+                    places.add(place)
         for mark in THOUSANDS_MARK:
             proofs = cells.filter(number.str.contains(_PROVES[mark]))
             evidence.marks[mark] += int(proofs["count"].sum())

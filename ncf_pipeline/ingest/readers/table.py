@@ -39,6 +39,8 @@ class Table:
         ignored: names of the columns that are not read.
         chunks: reads the table from the start; each chunk has `CHUNK_SCHEMA` and no empty rows.
         dialect: how it writes its cells; a reader knows part of it, and `survey.decided` the rest.
+        with_numbers_known: the same table, but it knows which of its cells are numbers. Takes a while, so it is asked
+            only where texts would be read in two ways; None if the kind of file has no numbers, or says it anyway.
     """
 
     where: str
@@ -46,6 +48,7 @@ class Table:
     ignored: tuple[str, ...]
     chunks: Callable[[], Iterator[pl.DataFrame]]
     dialect: Dialect = field(default_factory=Dialect)
+    with_numbers_known: Callable[[], "Table"] | None = None
 
 
 @dataclass(frozen=True)

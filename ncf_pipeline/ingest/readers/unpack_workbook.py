@@ -4,8 +4,10 @@ A damaged or hostile workbook may crash the library, put it into an endless loop
 cell in the last row and column. Then this process ends, and the pipeline continues.
 
 SHEETS is a JSON list of names, or null for every visible sheet. It writes each sheet to `FOLDER/N.arrow` and prints one
-JSON object: `sheets` (names, in the order of N), `all` (every sheet's name), `hidden` and `counts_from_1904`, or
-`error`. It imports nothing of the package, so that it starts fast and stays small.
+JSON object: `sheets` (names, in the order of N), `first_columns`, `all` (every sheet's name), `hidden` and
+`counts_from_1904`, or `error`. It imports nothing of the package, so that it starts fast and stays small.
+
+`python unpack_workbook.py FILE JSON`, with a sheet's name and numbers of columns, prints which cells there are text.
 """
 
 import json
@@ -41,6 +43,7 @@ _CELL = re.compile(
     rb"<(?:\w+:)?c\b([^>]*)>\s*<(?:\w+:)?f\b[^>]*?(?:/>|>([^<]*)</(?:\w+:)?f>)"
     rb"\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
 )
+_NO_ADDRESS = re.compile(rb'<(?:\w+:)?c(?:>|\s(?![^>]*\br="))')
 _ADDRESS = re.compile(rb'\br="([A-Z]+)([0-9]+)"')
 _FORMULA = (b"<f", b":f")
 """How a formula's element begins; in the rows of a sheet, hardly anything else does."""
@@ -57,29 +60,46 @@ def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
         wanted: a JSON list of names, or null for every visible sheet.
 
     Returns:
-        `sheets`, the names of those that were written; `all`, the names of all; `hidden`, of those that are not shown;
-        `counts_from_1904`, whether a number of days counts from 1904.
+        `sheets`, the names of those that were written; `first_columns`, where the cells of each begin, from 0; `all`,
+        the names of all; `hidden`, of those that are not shown; `counts_from_1904`, whether a number of days counts
+        from 1904.
     """
     book = Book(Path(path))
     reader = fastexcel.read_excel(str(book.readable_in(Path(folder))))
     named = json.loads(wanted)
-    names = []
+    names, first_columns = [], []
     for index, name in enumerate(reader.sheet_names):
         if name not in named if named is not None else name in book.hidden:
             continue
         with ThreadPoolExecutor(1) as pool:
             empty = pool.submit(book.formulas_without_value, name)
-            sheet = sheet_as_text(reader, index)
-            sheet = _with_formulas(sheet, empty.result())
+            sheet, first_column = sheet_as_text(reader, index)
+            sheet = _with_formulas(sheet, first_column, empty.result())
         if sheet.num_columns and sheet.num_rows:
             names.append(name)
+            first_columns.append(first_column)
             _write(sheet, Path(folder) / f"{len(names) - 1}.arrow")
     return {
         "sheets": names,
+        "first_columns": first_columns,
         "all": reader.sheet_names,
         "hidden": sorted(book.hidden),
         "counts_from_1904": book.counts_from_1904,
     }
+
+
+def text_cells(path: str, wanted: str) -> dict[str, Any]:
+    """Which cells of some columns are text.
+
+    Args:
+        path: of the workbook.
+        wanted: a JSON list of a sheet's name and the columns, from 0.
+
+    Returns:
+        `rows`, from 0, for each column; null if the cells have no addresses.
+    """
+    sheet, columns = json.loads(wanted)
+    return {"rows": Book(Path(path)).text_cells(sheet, columns)}
 
 
 class Book:
@@ -150,6 +170,21 @@ class Book:
                         found[int(address[2]) - 1, _column(address[1])] = f"{NO_VALUE} ={formula}"
         return found
 
+    def text_cells(self, sheet: str, columns: list[int]) -> list[list[int]] | None:
+        """The rows, from 0, in which a cell is text, for each of the columns; None if cells have no addresses."""
+        letters = {_letters(column): position for position, column in enumerate(columns)}
+        cell = re.compile(
+            rb'<(?:\w+:)?c\b(?=[^>]*\br="(%s)([0-9]+)")(?=[^>]*\bt="(?:s|str|inlineStr)")' % b"|".join(letters)
+        )
+        found: list[list[int]] = [[] for _ in columns]
+        with zipfile.ZipFile(self._path) as archive, archive.open(self._parts[sheet]) as file:
+            for block in _rows(file):
+                if _NO_ADDRESS.search(block):
+                    return None
+                for each in cell.finditer(block):
+                    found[letters[each[1]]].append(int(each[2]) - 1)
+        return found
+
 
 def _has_formulas(file: Any) -> bool:
     last = b""
@@ -179,6 +214,15 @@ def _column(letters: bytes) -> int:
     return number - 1
 
 
+def _letters(column: int) -> bytes:
+    letters = b""
+    while column >= 0:
+        column, last = divmod(column, 26)
+        letters = bytes([ord("A") + last]) + letters
+        column -= 1
+    return letters
+
+
 def _parsed(xml: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(xml)  # noqa: S314 - hostile XML can only end this process, which has limits
 
@@ -187,8 +231,9 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _with_formulas(sheet: pa.RecordBatch, formulas: dict[tuple[int, int], str]) -> pa.RecordBatch:
-    """The sheet, with the text of formulas in their empty cells."""
+def _with_formulas(sheet: pa.RecordBatch, first_column: int, formulas: dict[tuple[int, int], str]) -> pa.RecordBatch:
+    """The sheet, which begins in `first_column`, with the text of formulas in their empty cells."""
+    formulas = {(row, column - first_column): text for (row, column), text in formulas.items()}
     columns = {column: sheet.column(column).to_pylist() for _, column in formulas if column < sheet.num_columns}
     for (row, column), text in formulas.items():
         if column in columns and row < sheet.num_rows and columns[column][row] is None:
@@ -201,16 +246,19 @@ def _with_formulas(sheet: pa.RecordBatch, formulas: dict[tuple[int, int], str]) 
     return pa.RecordBatch.from_arrays(arrays, names=sheet.schema.names)
 
 
-def sheet_as_text(reader: Any, index: int) -> pa.RecordBatch:
-    """All cells of a sheet as text, from its first row; an error such as #N/A is kept as text.
+def sheet_as_text(reader: Any, index: int) -> tuple[pa.RecordBatch, int]:
+    """All cells of a sheet as text, from its first row, and its first column that has any, from 0.
+
+    An error such as #N/A is kept as text.
 
     A guessed type would lose cells: in a column of numbers, 'C536379' would become null.
     """
     # Without skip_rows=0, the library leaves out empty rows at the top, and rows are miscounted.
     sheet = reader.load_sheet(index, header_row=None, skip_rows=0, dtypes="string")
     cells, errors = sheet.to_arrow_with_errors()
+    first_column = min((int(column.absolute_index) for column in sheet.available_columns()), default=0)
     if not errors or not errors.errors:
-        return cells
+        return cells, first_column
     columns = {position: cells.column(position).to_pylist() for position in {e.position[1] for e in errors.errors}}
     for error in errors.errors:
         row, position = error.position
@@ -220,7 +268,7 @@ def sheet_as_text(reader: Any, index: int) -> pa.RecordBatch:
         pa.array(columns[position], pa.string()) if position in columns else cells.column(position)
         for position in range(cells.num_columns)
     ]
-    return pa.RecordBatch.from_arrays(arrays, names=cells.schema.names)
+    return pa.RecordBatch.from_arrays(arrays, names=cells.schema.names), first_column
 
 
 def _write(sheet: pa.RecordBatch, path: Path) -> None:
@@ -236,7 +284,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
     try:
-        answer = main(*sys.argv[1:])
+        answer = main(*sys.argv[1:]) if len(sys.argv) > 3 else text_cells(*sys.argv[1:])
     except BaseException as error:  # a panic of the library is not an Exception
         answer = {"error": f"{error}"}
     sys.stdout.write(json.dumps(answer))

@@ -7,6 +7,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _UNPACKER = Path(__file__).with_name("unpack_workbook.py")
 _SECONDS = 1800
+_NUMBERS = (InvoiceLines.QUANTITY, InvoiceLines.UNIT_PRICE)
 
 
 def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given) -> OpenFile:
@@ -43,9 +46,14 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, 
         InputError: the file is not a workbook, is damaged, needs too much memory or time, or no sheet has the columns.
     """
     _check_archive(path, name, max_unpacked_mb)
+    answer = _unpacker(name, str(path.resolve()), str(folder), json.dumps(given.sheets))
+    return _opened(answer, name, path, folder)
+
+
+def _unpacker(name: str, *arguments: str) -> dict[str, Any]:
+    """What `unpack_workbook.py` answers."""
     # -P: imports nothing from the current folder.
-    wanted = json.dumps(given.sheets)
-    command = [sys.executable, "-P", str(_UNPACKER), str(path.resolve()), str(folder), wanted]
+    command = [sys.executable, "-P", str(_UNPACKER), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -61,10 +69,10 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, 
     if "error" in answer:
         reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
         raise InputError(f"{name} is not a readable workbook ({reason}). Save it again as .xlsx.")
-    return _opened(answer, name, folder)
+    return answer
 
 
-def _opened(answer: dict[str, Any], name: str, folder: Path) -> OpenFile:
+def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path) -> OpenFile:
     sheets, everything, hidden = answer["sheets"], answer["all"], answer["hidden"]
     dialect = Dialect(epoch=EPOCH_1904 if answer["counts_from_1904"] else EPOCH_1900)
     tables, refused = [], {}
@@ -77,7 +85,9 @@ def _opened(answer: dict[str, Any], name: str, folder: Path) -> OpenFile:
             refused[sheet] = error
             continue
         chunks = partial(_chunks, file, header)
-        tables.append(Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, dialect=dialect))
+        table = Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, dialect=dialect)
+        first = answer["first_columns"][index]
+        tables.append(replace(table, with_numbers_known=partial(_with_numbers_known, table, header, name, path, first)))
     if not tables and len(refused) == 1:
         raise next(iter(refused.values()))
     shown = {sheet: f"{shortened(sheet, 40)!r}{' (hidden)' if sheet in hidden else ''}" for sheet in everything}
@@ -89,6 +99,40 @@ def _opened(answer: dict[str, Any], name: str, folder: Path) -> OpenFile:
         )
     left_out = [shown[sheet] for sheet in everything if sheet not in {table.sheet for table in tables}]
     return OpenFile(tables, f"sheets left out: {', '.join(left_out)}" if left_out else None)
+
+
+def _with_numbers_known(table: Table, header: Header, name: str, path: Path, first: int) -> Table:
+    """The table, with the columns of which every cell is a number. In others, numbers are written without a mark."""
+    columns = [column for column in _NUMBERS if column in header.positions]
+    wanted = json.dumps([table.sheet, [header.positions[column] + first for column in columns]])
+    rows_of_texts = _unpacker(name, str(path.resolve()), wanted)["rows"]
+    if rows_of_texts is None:
+        return replace(table, with_numbers_known=None)
+    texts = {
+        column: [row + 1 for row in rows if row > header.row]
+        for column, rows in zip(columns, rows_of_texts, strict=True)
+    }
+    numbers = frozenset(column for column, rows in texts.items() if not rows)
+    mixed = {column: pl.Series(rows) for column, rows in texts.items() if rows}
+    return replace(
+        table,
+        dialect=replace(table.dialect, plain_numbers=numbers),
+        chunks=(lambda: map(partial(_with_numbers_unmarked, texts=mixed), table.chunks())) if mixed else table.chunks,
+        with_numbers_known=None,
+    )
+
+
+def _with_numbers_unmarked(chunk: pl.DataFrame, texts: dict[str, pl.Series]) -> pl.DataFrame:
+    """The chunk, with 1.5 as 15e-1 where it is a number: the marks in texts say nothing of it."""
+    for name, rows in texts.items():
+        is_number = ~chunk[ROW].is_in(rows.implode()) & chunk[name].str.contains(".", literal=True)
+        if is_number.any():
+            digits = pl.col(name).str.replace(".", "", literal=True)
+            decimals = pl.col(name).str.extract(r"\.(\d*)").str.len_bytes()
+            chunk = chunk.with_columns(
+                pl.when(is_number).then(pl.format("{}e-{}", digits, decimals)).otherwise(pl.col(name)).alias(name)
+            )
+    return chunk
 
 
 def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:

@@ -164,3 +164,37 @@ def as_excel_writes_it(path):
             content = old.read(name)
             new.writestr(name, content.replace(b"</workbook>", extension) if name == "xl/workbook.xml" else content)
     path.write_bytes(out.getvalue())
+
+
+def test_a_table_in_a_workbook_may_begin_in_any_column_and_row(tmp_path):
+    book = openpyxl.Workbook()
+    lines = [TYPED, [*TYPED[:6], "=A1", TYPED[7]], ["#N/A", *TYPED[1:]], [*TYPED[:2], None, *TYPED[3:]]]
+    for at, row in enumerate([NAMES, *lines], 3):
+        for position, cell in enumerate(row, 4):
+            book.active.cell(at, position, cell)
+    book.save(tmp_path / "a.xlsx")
+    rows, _ = read(tmp_path / "a.xlsx")
+    assert [row["unreadable"] for row in rows] == [None, ["customer_id"], ["invoice_no"], None]
+    assert [row["row_number"] for row in rows] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "read_as"),
+    [
+        # quantity and price
+        ([("1.000", 2.55), ("2.400", 1.234)], None),
+        ([(6, "2,55"), (6, 1.234)], [(6, 2.55), (6, 1.234)]),
+        ([(6, "1.234,50"), (6, "1.234"), (7, 1.234)], [(6, 1234.5), (6, 1234.0), (7, 1.234)]),
+        ([("1,000", 2.5), (6, "1,234.50")], [(1000, 2.5), (6, 1234.5)]),
+        ([(6, 1.234)], [(6, 1.234)]),
+    ],
+)
+def test_a_number_of_a_workbook_says_nothing_of_the_marks_in_texts(tmp_path, numbers, read_as):
+    lines = [[*TYPED[:3], quantity, TYPED[4], price, *TYPED[6:]] for quantity, price in numbers]
+    path = workbook(tmp_path, *lines)
+    if read_as is None:
+        with pytest.raises(InputError, match=r"row 2, Quantity: 1\.000 .*could be 1\.000 or 1000"):
+            read(path)
+        return
+    rows, _ = read(path)
+    assert [(row["quantity"], row["unit_price"]) for row in rows] == read_as
