@@ -1,8 +1,9 @@
 """Load new invoices from the inbox into Postgres: discover → land → validate → quarantine → merge.
 
-Drop `.xlsx`, `.csv`, `.csv.gz` or `.parquet` files into the inbox. All files in it become one batch. Lines that break a
-critical rule go to quarantine with the rule's name. The others are merged by invoice, so you can safely send a file
-again, corrected or not. A run that changes lines starts `refresh_lists`.
+Drop `.xlsx`, `.csv`, `.csv.gz` or `.parquet` files into the inbox, or into the folder there whose mapping says how
+they look, such as `shopify`. All files become one batch. Lines that break a critical rule go to quarantine with the
+rule's name. The others are merged by invoice, so you can safely send a file again, corrected or not. A run that changes
+lines starts `refresh_lists`.
 """
 
 from datetime import timedelta
@@ -37,18 +38,31 @@ from ncf_pipeline.settings import Settings
             title="Files",
             description="Files, folders, globs or URLs to load, one on each line. Empty: all files in the inbox.",
         ),
+        "mapping": Param(
+            None,
+            type=["null", "string"],
+            examples=["shopify", "woocommerce", "square", "online-retail-ii", "uci"],
+            title="Mapping",
+            description="What says how these files look: a ready one, or one of `ncf-pipeline mapping list`. Empty: "
+            "they have the columns InvoiceNo, StockCode, ...; files in a folder of the inbox are read by its mapping.",
+        ),
     },
 )
 def ingest_invoices() -> None:
     @task.short_circuit
-    def discover(params: Any = None) -> list[str]:
-        """Finds the files to load. If there are none, the other tasks are skipped."""
+    def discover(params: Any = None) -> list[Any]:
+        """Finds the files to load, each with its mapping. If there are none, the other tasks are skipped."""
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.ingest import stages as ingest
 
-        return ingest.discover(task_settings(), params["paths"] or None)
+        settings = task_settings()
+        files = ingest.discover(settings, params["paths"] or None, params.get("mapping") or None)
+        unread = {folder.name: str(folder) for folder in ingest.unread_folders(settings)}
+        alerts.warn_of_each(unread, kind=kinds.FOLDER_NOT_READ)
+        return files
 
     @task
-    def land(files: list[str]) -> int:
+    def land(files: list[Any]) -> int:
         """Copies every line of the files into the landing table, as one batch."""
         from ncf_pipeline.ingest import stages as ingest
 

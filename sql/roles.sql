@@ -34,6 +34,9 @@ grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
 grant select on raw.line_to_check to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
 grant select on retail.excluded_stock_code to ncf_ingest;
+-- It reads files by mappings, and people save and remove those with `ncf-pipeline mapping`.
+grant select, insert, update on raw.mapping to ncf_ingest;
+grant select, insert on raw.used_mapping to ncf_ingest;
 
 -- Training: snapshot → backtest → gate → refit. It may read the shop's sales, and may not change what serves.
 grant select on raw.batch to ncf_training;

@@ -5,7 +5,7 @@ kind raises, because it is a mistake in the code.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -123,6 +123,26 @@ def _warn(message: str, kind: "Kind", key: str | None, look: str | None) -> None
     if key is None:
         key = kind.name if kind.lasts else f"{_run()} {what}"
     _tell(Alert(kind, key=key, what=what, details=details or None, look=look))
+
+
+def warn_of_each(messages: Mapping[str, str], *, kind: "Kind") -> None:
+    """Alerts on-call to each of several things that a person must check, once, and closes those that are over.
+
+    Args:
+        messages: of all that is detected now, by the incident's key.
+        kind: a constant of `ncf_pipeline.alerts.kinds` that lasts.
+    """
+    for key, message in messages.items():
+        warn(message, kind=kind, key=key)
+    _over_but(kind, tuple(messages))
+
+
+@_never_raises
+def _over_but(kind: "Kind", still: tuple[str, ...]) -> None:
+    from ncf_pipeline.alerts import recover_others
+
+    for title in recover_others(_settings(), kind, still):
+        logger.info("OVER %s", title)
 
 
 def over(kind: "Kind", key: str | None = None) -> None:

@@ -5,7 +5,16 @@ A module that detects a fault passes an `Alert` to `tell`, and calls `recover` o
 """
 
 from ncf_pipeline.alerts.channels import Channel, channels, deliver
-from ncf_pipeline.alerts.incidents import Incident, incidents, recover, recover_after, recover_quarantine, retell, tell
+from ncf_pipeline.alerts.incidents import (
+    Incident,
+    incidents,
+    recover,
+    recover_after,
+    recover_others,
+    recover_quarantine,
+    retell,
+    tell,
+)
 from ncf_pipeline.alerts.kinds import KINDS, Kind, Severity, failure_of
 from ncf_pipeline.alerts.messages import Alert
 
@@ -22,6 +31,7 @@ __all__ = [
     "incidents",
     "recover",
     "recover_after",
+    "recover_others",
     "recover_quarantine",
     "retell",
     "tell",

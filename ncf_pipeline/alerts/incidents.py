@@ -5,6 +5,7 @@ incident send one alert. If delivery fails, the alert is sent when the incident 
 """
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
 
+_MANY = 10_000
 _LOOKS = {Severity.PAGE: "failure", Severity.WARN: "warning", Severity.INFO: "info"}
 
 
@@ -123,6 +125,25 @@ def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]
     for incident in closed:
         logger.info("Over: %s", incident.title)
     return [incident.title for incident in closed]
+
+
+def recover_others(settings: Settings, kind: Kind, still: Collection[str]) -> list[str]:
+    """Closes the incidents of a kind that are no longer detected. Never raises.
+
+    Args:
+        settings: name the database of incidents and the channels.
+        kind: of the incidents.
+        still: keys of those that are still detected.
+
+    Returns:
+        The titles of the incidents that were closed.
+    """
+    try:
+        open_ = [each.key for each in incidents(settings, most=_MANY) if each.kind == kind.name]
+    except NcfError as error:
+        logger.error("The end of an incident was not recorded: %s", error)  # noqa: TRY400
+        return []
+    return [title for key in open_ if key not in still for title in recover(settings, kind, key)]
 
 
 def recover_after(settings: Settings, task: str) -> list[str]:

@@ -172,6 +172,14 @@ FILES_REFUSED = Kind(
     look="ncf-pipeline alerts list",
     lasts=False,
 )
+FOLDER_NOT_READ = Kind(
+    name="folder_not_read",
+    title="A folder of the inbox is not read",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="The files stay in the folder. They are read once there is a mapping of its name.",
+    look="ncf-pipeline mapping list",
+)
 MODEL_HELD = Kind(
     name="model_held",
     title="The gate held a model",

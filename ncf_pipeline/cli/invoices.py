@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ncf_pipeline.cli import quarantine
+from ncf_pipeline.cli import mappings, quarantine
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.options import Json, user
 from ncf_pipeline.errors import NcfError
@@ -21,6 +21,7 @@ _SHOWN = 10
 def register(app: typer.Typer) -> None:
     """Adds this module's commands."""
     app.command()(ingest)
+    mappings.register(app)
     quarantine.register(app)
 
 
@@ -32,6 +33,10 @@ def ingest(
             metavar="PATH...",
         ),
     ],
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="What says how the files look: a name of `ncf-pipeline mapping list`.", metavar="NAME"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load invoices: check every line, set broken lines aside, merge the others by invoice.
@@ -70,7 +75,7 @@ def ingest(
             def show(what: str, done: int, total: int) -> None:
                 progress.update(bar, description=what, completed=done, total=total or None)
 
-            counts = stages.ingest(settings, paths, show)
+            counts = stages.ingest(settings, paths, show, mapping=mapping)
         batch = batch_summary(settings, counts.batch_id)
         # With a role of its own for each kind of work, whoever loads invoices may not publish.
         has_lists_to_come = registry.may_publish(settings) and not registry.publications(settings)

@@ -12,6 +12,8 @@ from ncf_pipeline.storage.database import Connection, query_rows
 
 _LANDING_LOCK = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
 
+_NAMED = 5
+
 Status = Literal["landed", "merged", "rejected"]
 
 
@@ -21,6 +23,21 @@ class RejectedFile:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A file that a mapping read.
+
+    Attributes:
+        name: what people call the file.
+        mapping: the mapping's name.
+        sha256: of what the mapping said then.
+    """
+
+    name: str
+    mapping: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,7 @@ class Batch:
         created_at: when it was landed.
         validated_at: when its rules were checked; None before.
         quarantined_at: when its broken lines were put into quarantine; None before.
+        mapped_files: those of its files that a mapping read.
     """
 
     source: str
@@ -95,6 +113,7 @@ class Batch:
     created_at: datetime
     validated_at: datetime | None
     quarantined_at: datetime | None
+    mapped_files: tuple[MappedFile, ...] = ()
 
     @property
     def batch_id(self) -> int:
@@ -154,6 +173,7 @@ def batch_record(connection: Connection, batch_id: int) -> Batch:
         created_at=row.created_at,
         validated_at=row.validated_at,
         quarantined_at=row.quarantined_at,
+        mapped_files=tuple(MappedFile(**file) for file in row.mapped_files or ()),
     )
 
 
@@ -182,6 +202,21 @@ def drop_landed_lines(connection: Connection, batch_id: int) -> None:
             cursor.execute("truncate raw.landed_line")
         else:
             cursor.execute("delete from raw.landed_line where batch_id = %s", (batch_id,))
+
+
+def read_by(files: Sequence[MappedFile]) -> list[str]:
+    """Which mapping read which files, a line for each mapping.
+
+    >>> read_by([MappedFile("a.csv", "shopify", "e3"), MappedFile("b.csv", "shopify", "e3")])
+    ['read by the mapping shopify: a.csv, b.csv']
+    """
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(file.mapping, []).append(file.name)
+    return [
+        f"read by the mapping {mapping}: {', '.join(of[:_NAMED])}{', …' if len(of) > _NAMED else ''}"
+        for mapping, of in names.items()
+    ]
 
 
 def name_files(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import fsspec
 
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.html import render_file
-from ncf_pipeline.ingest.batches import Batch
+from ncf_pipeline.ingest.batches import Batch, read_by
 from ncf_pipeline.ingest.messages import example_line
 from ncf_pipeline.ingest.validation_report import ExampleLine, ValidationReport
 from ncf_pipeline.quality import suites as quality
@@ -76,6 +76,7 @@ def page(record: Batch, report: ValidationReport, examples: Sequence[ExampleLine
         "batch.html",
         title=f"Batch {record.batch_id}: {record.source}",
         record=record,
+        read_by=read_by(record.mapped_files),
         report=report,
         failed=len(report.failed),
         rules=[

@@ -9,6 +9,7 @@ import fsspec
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.inbox import local_path, name_of
+from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.header import shortened
 
 
@@ -31,6 +32,7 @@ class Source:
         sha256: of its bytes.
         bytes: its size.
         state: its size, and the time of its last change in nanoseconds, when it was hashed.
+        mapping: what says how it looks; None if it has our columns.
     """
 
     location: str
@@ -39,14 +41,21 @@ class Source:
     sha256: str
     bytes: int
     state: tuple[int, int]
+    mapping: Mapping | None = None
+
+    @property
+    def read_as(self) -> tuple[str, str | None]:
+        """What is read: the hash of its bytes, and that of its mapping."""
+        return self.sha256, self.mapping.sha256 if self.mapping else None
 
 
-def fetch(location: str, folder: Path) -> Source:
+def fetch(location: str, folder: Path, mapping: Mapping | None = None) -> Source:
     """Copies a remote file onto this machine; hashes the file.
 
     Args:
         location: a path or a URL.
         folder: where the copy of a remote file goes.
+        mapping: what says how it looks.
 
     Returns:
         The file as it can be opened here, with its hash.
@@ -66,7 +75,7 @@ def fetch(location: str, folder: Path) -> Source:
     except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shortened(str(error))
         raise InputError(f"{name} cannot be read: {reason}. May this user read it?") from error
-    return Source(location=location, name=name, path=path, sha256=sha256, bytes=state[0], state=state)
+    return Source(location, name, path, sha256, bytes=state[0], state=state, mapping=mapping)
 
 
 def check_unchanged(source: Source) -> None:

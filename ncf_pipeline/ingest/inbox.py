@@ -1,11 +1,16 @@
-"""Finds the files to load, in the inbox or elsewhere, and moves them from the inbox to `processed` or `rejected`."""
+"""Finds the files to load, in the inbox or elsewhere, and moves them from the inbox to `processed` or `rejected`.
+
+A folder in the inbox has the name of the mapping that reads the files in it.
+"""
 
 import json
 import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -22,8 +27,34 @@ _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp")
 _GLOB = frozenset("*?[")
 
 
-def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
-    """The files in the inbox that have stopped growing, by name; hidden and temporary ones are left out.
+File = str | dict[str, str]
+"""A file to load, as Airflow passes it between tasks: a location, or a dictionary of `location` and `mapping`."""
+
+
+def location_and_mapping(file: File) -> tuple[str, str | None]:
+    """Where a file is, and the name of the mapping that reads it; None if it has our columns.
+
+    >>> location_and_mapping({"location": "/shop/orders.csv", "mapping": "shopify"})
+    ('/shop/orders.csv', 'shopify')
+    """
+    return (file, None) if isinstance(file, str) else (file["location"], file["mapping"])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to load.
+
+    Attributes:
+        location: as `location_of` writes it.
+        folder: name of the inbox's folder in which it lies; None directly in the inbox, or elsewhere.
+    """
+
+    location: str
+    folder: str | None = None
+
+
+def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[Found]:
+    """The files in the inbox and its folders that have stopped growing, by name, without hidden and temporary ones.
 
     The last version of an invoice counts. A file of another kind is included, so that it is refused with a reason
     instead of lying there unseen.
@@ -33,16 +64,10 @@ def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
         settle_seconds: a file that changed less than this ago is watched until then.
 
     Returns:
-        Locations, as `location_of` writes them.
+        Those directly in the inbox, then those of each folder.
     """
     folder = inbox.resolve()
-    if not folder.is_dir():
-        return []
-    waiting = {
-        path: _state(path)
-        for path in sorted(folder.iterdir(), key=_order)
-        if path.is_file() and _is_finished_name(path)
-    }
+    waiting = {path: _state(path) for path in _all_files(folder)}
     # Seconds since the last change; the time of the inode counts too, because a copying tool cannot set it back.
     youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settle_seconds)
     if (left := settle_seconds - youngest) > 0:
@@ -50,7 +75,22 @@ def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[str]:
     settled = [path for path, state in waiting.items() if path.exists() and _state(path) == state]
     for path in sorted(set(waiting) - set(settled)):
         logger.info("%s is still growing. It is left for the next run.", shortened(path.name))
-    return [location_of(path) for path in settled]
+    return [Found(_written(path), folder_in(inbox, path)) for path in settled]
+
+
+def files_by_folder(inbox: Path) -> dict[str, int]:
+    """How many files each folder of the inbox holds, without those that hold none."""
+    folders = [folder_in(inbox, path) for path in _all_files(inbox.resolve())]
+    return dict(Counter(name for name in folders if name is not None))
+
+
+def folder_in(inbox: Path, path: Path) -> str | None:
+    """The name of the inbox's folder in which a file lies; None if it lies directly in the inbox, or elsewhere.
+
+    >>> folder_in(Path("/shop/inbox"), Path("/shop/inbox/shopify/orders.csv"))
+    'shopify'
+    """
+    return path.parent.name if path.parent.parent == inbox.resolve() else None
 
 
 def files_at(paths: Sequence[str]) -> list[str]:
@@ -74,8 +114,7 @@ def files_at(paths: Sequence[str]) -> list[str]:
 def location_of(path: Path) -> str:
     """The name of a local file in records: its absolute path, or a URL if the path is not Unicode text."""
     # Only the parent is resolved: a link in the inbox is moved itself, not its target.
-    path = path.parent.resolve() / path.name
-    return path.as_uri() if _is_bytes(str(path)) else str(path)
+    return _written(path.parent.resolve() / path.name)
 
 
 def local_path(location: str) -> Path | None:
@@ -124,9 +163,9 @@ def move_to_rejected(inbox: Path, location: str, reason: str, batch_id: int) -> 
 
 def _move(inbox: Path, location: str, folder_name: str, batch_id: int) -> Path | None:
     path = local_path(location)
-    if path is None or path.parent != inbox.resolve():
+    if path is None or inbox.resolve() not in (path.parent, path.parent.parent):
         return None
-    folder = inbox.resolve().parent / folder_name
+    folder = inbox.resolve().parent / folder_name / (folder_in(inbox, path) or "")
     target = folder / path.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +183,31 @@ def _move(inbox: Path, location: str, folder_name: str, batch_id: int) -> Path |
         )
         return None
     return target
+
+
+def _all_files(inbox: Path) -> Iterator[Path]:
+    """The files directly in the inbox, then those of each folder in it, by name. Hidden folders are left out."""
+    if not inbox.is_dir():
+        return
+    entries = sorted(inbox.iterdir(), key=_order)
+    yield from (path for path in entries if path.is_file() and _is_finished_name(path))
+    for folder in entries:
+        if folder.is_dir() and not folder.name.startswith("."):
+            yield from (path for path in _content(folder) if path.is_file() and _is_finished_name(path))
+
+
+def _content(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir(), key=_order)
+    except OSError as error:
+        logger.warning(
+            "The folder %s of the inbox cannot be read: %s.", shortened(folder.name), error.strerror or error
+        )
+        return []
+
+
+def _written(path: Path) -> str:
+    return path.as_uri() if _is_bytes(str(path)) else str(path)
 
 
 def _is_bytes(text: str) -> bool:

@@ -17,7 +17,9 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.batches import lock_landing, name_files
 from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
-from ncf_pipeline.ingest.inbox import move_to_rejected, name_of
+from ncf_pipeline.ingest.inbox import File, location_and_mapping, move_to_rejected, name_of
+from ncf_pipeline.ingest.mappings.mapping import Mapping
+from ncf_pipeline.ingest.mappings.store import keep_used, named
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
@@ -69,7 +71,7 @@ class _Place:
 
 
 def land_files(
-    settings: Settings, files: Sequence[str], *, rules_sha256: str, on_progress: Progress | None = None
+    settings: Settings, files: Sequence[File], *, rules_sha256: str, on_progress: Progress | None = None
 ) -> int:
     """Lands files as one batch.
 
@@ -79,7 +81,7 @@ def land_files(
 
     Args:
         settings: whose database and inbox; `max_unpacked_mb` limits a file.
-        files: paths or URLs.
+        files: paths or URLs, or those with the name of their mapping.
         rules_sha256: of the rules that the lines will be checked with.
         on_progress: called before each file.
 
@@ -93,7 +95,7 @@ def land_files(
     if not files:
         raise InputError("There are no files to load. Drop some into the inbox, or name them.")
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
-        offer = _fetch_all(files, Path(folder))
+        offer = _fetch_all(settings, files, Path(folder))
         with transaction(settings) as connection:
             batch_id = _land(connection, settings, offer, rules_sha256, on_progress)
             rejected = _record_refused(connection, offer.refused, batch_id)
@@ -107,11 +109,21 @@ def land_files(
     return batch_id
 
 
-def _fetch_all(files: Sequence[str], folder: Path) -> _Offer:
+def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offer:
     offer = _Offer()
-    for location in files:
+    known: dict[str, Mapping] = {}
+    for file in files:
+        location, name = location_and_mapping(file)
         try:
-            offer.readable.append(fetch(location, folder))
+            if name is not None and name not in known:
+                known[name] = named(settings, name).mapping
+        except InputError as error:
+            # Somebody has removed it since the file was found. With it again, the file can be read as it is.
+            offer.left.append(f"{name_of(location)} is left where it is: {error}")
+            logger.warning("%s", offer.left[-1])
+            continue
+        try:
+            offer.readable.append(fetch(location, folder, known[name] if name is not None else None))
         except FileGoneError as error:
             logger.info("%s", error)
             offer.left.append(str(error))
@@ -125,17 +137,18 @@ def _land(
 ) -> int | None:
     lock_landing(connection)
     rows = query_rows(connection, "open_files", sha256=[source.sha256 for source in offer.readable])
-    unfinished: dict[str, int] = {row.sha256: row.batch_id for row in rows}
-    free = [source for source in offer.readable if source.sha256 not in unfinished]
+    started: dict[tuple[str, str | None], int] = {(row.sha256, row.mapping_sha256): row.batch_id for row in rows}
+    unfinished = {source.read_as: started[source.read_as] for source in offer.readable if source.read_as in started}
+    free = [source for source in offer.readable if source.read_as not in unfinished]
     if not free:
         # Only files of unfinished batches: continue with the oldest of these.
         return min(unfinished.values(), default=None)
     for source in offer.readable:
-        if source.sha256 in unfinished:
+        if source.read_as in unfinished:
             logger.info(
                 "%s belongs to batch %d, which is not finished: it stays there.",
                 source.name,
-                unfinished[source.sha256],
+                unfinished[source.read_as],
             )
     recognised = _recognise(connection, free, rules_sha256)
     return recognised if recognised is not None else _land_batch(connection, settings, offer, free, on_progress)
@@ -166,13 +179,13 @@ def _land_batch(
     """Lands the sources as a new batch; returns its id, or None if none of them could be read."""
     (batch,) = query_rows(connection, "insert_batch", source="", sha256="")
     batch_id = int(batch.batch_id)
-    landed: dict[str, Source] = {}
+    landed: dict[tuple[str, str | None], Source] = {}
     copies = []
     lines = 0
     for done, source in enumerate(sources):
         if on_progress is not None:
             on_progress(source.name, done, len(sources))
-        if source.sha256 in landed:
+        if source.read_as in landed:
             copies.append(source)
             continue
         try:
@@ -185,11 +198,11 @@ def _land_batch(
         except InputError as error:
             offer.refused.append(_Refused(source.location, source.sha256, str(error)))
         else:
-            landed[source.sha256] = source
+            landed[source.read_as] = source
             _record_file(connection, batch_id, len(landed), source, result)
             lines += result.lines
     for number, source in enumerate(copies, len(landed) + 1):
-        note = f"the same bytes as {landed[source.sha256].name}: not read again"
+        note = f"the same bytes as {landed[source.read_as].name}: not read again"
         _record_file(connection, batch_id, number, source, _Landed(0, [], [], note))
     with connection.cursor() as cursor:
         if not landed:
@@ -214,7 +227,8 @@ def _land_file(
 ) -> _Landed:
     lines = lines_before
     take_out_erased = partial(without_erased, erased=known_erased(connection, settings))
-    with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb) as opened:
+    given = source.mapping.given() if source.mapping else None
+    with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb, given=given) as opened:
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
             place = _Place(batch_id, file_number, 0 if table.sheet is None else number)
@@ -260,6 +274,8 @@ def _land_table(
 
 
 def _record_file(connection: Connection, batch_id: int, number: int, source: Source, landed: _Landed) -> None:
+    if source.mapping is not None:
+        keep_used(connection, source.mapping)
     with connection.cursor() as cursor:
         cursor.execute(
             query("insert_batch_file"),
@@ -274,6 +290,8 @@ def _record_file(connection: Connection, batch_id: int, number: int, source: Sou
                 "sheets": [shortened(sheet) for sheet in landed.sheets],
                 "ignored_columns": landed.ignored,
                 "note": landed.note,
+                "mapping": source.mapping.name if source.mapping else None,
+                "mapping_sha256": source.mapping.sha256 if source.mapping else None,
             },
         )
 
@@ -308,5 +326,6 @@ def _savepoint(connection: Connection) -> Iterator[None]:
 
 
 def _sha256_of(sources: Sequence[Source]) -> str:
-    """Of a set of files, in any order."""
-    return hashlib.sha256("\n".join(sorted({source.sha256 for source in sources})).encode()).hexdigest()
+    """Of a set of files and what they are read by, in any order."""
+    read = {" ".join(filter(None, source.read_as)) for source in sources}
+    return hashlib.sha256("\n".join(sorted(read)).encode()).hexdigest()

@@ -7,9 +7,11 @@ Beside the errors that it names, a stage raises DatabaseError if Postgres cannot
 SettingsError if no database is set.
 """
 
+import difflib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import data_docs, inbox, validation
 from ncf_pipeline.ingest.batches import BatchCounts, batch_record, locked_batch
 from ncf_pipeline.ingest.corrections import write_corrections
+from ncf_pipeline.ingest.inbox import File, Found
 from ncf_pipeline.ingest.landing import Progress, land_files
+from ncf_pipeline.ingest.mappings.store import every_mapping, is_name, named
 from ncf_pipeline.ingest.merging import merge_good_lines
 from ncf_pipeline.ingest.messages import example_lines, quality_message
 from ncf_pipeline.ingest.quarantine import (
@@ -27,6 +31,7 @@ from ncf_pipeline.ingest.quarantine import (
     lines_in_quarantine,
     quarantine_broken_lines,
 )
+from ncf_pipeline.ingest.readers.header import shortened
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
@@ -34,6 +39,7 @@ from ncf_pipeline.storage.database import transaction
 
 __all__ = [
     "BatchCounts",
+    "UnreadFolder",
     "discover",
     "ingest",
     "land",
@@ -41,31 +47,85 @@ __all__ = [
     "quality_message",
     "quarantine",
     "release",
+    "unread_folders",
     "validate",
 ]
 
 logger = logging.getLogger(__name__)
 
 
-def discover(settings: Settings, paths: Sequence[str] | None = None) -> list[str]:
-    """The files to load.
+@dataclass(frozen=True)
+class UnreadFolder:
+    """A folder of the inbox whose files nothing reads, because its name is no mapping.
+
+    Attributes:
+        name: of the folder.
+        files: how many wait in it.
+        mappings: the names that there are.
+    """
+
+    name: str
+    files: int
+    mappings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = shortened(self.name, 60)
+        close = difflib.get_close_matches(self.name.lower(), self.mappings, n=1)
+        rename = f"rename the folder to {close[0]}, or " if close else ""
+        return (
+            f"{self.files:,} {'file waits' if self.files == 1 else 'files wait'} in the inbox's folder {shown!r}, and "
+            f"there is no mapping of that name. To read {'it' if self.files == 1 else 'them'}, {rename}make the "
+            f"mapping: ncf-pipeline mapping new FILE --name {'NAME' if not is_name(self.name) else self.name}"
+        )
+
+
+def discover(settings: Settings, paths: Sequence[str] | None = None, mapping: str | None = None) -> list[File]:
+    """The files to load, each with the mapping that reads it.
+
+    A file in a folder of the inbox is read by the mapping of the folder's name. If there is none of that name, its
+    files stay where they are, and the log says so; `unread_folders` returns them.
 
     Args:
-        settings: whose inbox.
+        settings: whose inbox and mappings.
         paths: files, folders, globs or URLs; None or empty for every file in the inbox that has stopped growing.
+        mapping: the name of the mapping that reads the files, but for those in folders of the inbox if `paths` is
+            empty.
 
     Returns:
-        Absolute paths and URLs, each once.
+        Absolute paths and URLs, each once; those that a mapping reads as a dictionary of `location` and `mapping`.
 
     Raises:
-        InputError: a path matches no file.
+        InputError: a path matches no file, or there is no mapping of that name.
     """
+    if mapping is not None:
+        named(settings, mapping)
     if paths:
-        return inbox.files_at(paths)
-    return inbox.files_in_inbox(settings.inbox_path, settle_seconds=settings.inbox_settle_seconds)
+        locations = inbox.files_at(paths)
+        found = [Found(location, mapping or _folder_of(settings, location)) for location in locations]
+        for name in dict.fromkeys(each.folder for each in found if each.folder not in (None, mapping)):
+            named(settings, str(name))
+    else:
+        found = inbox.files_in_inbox(settings.inbox_path, settle_seconds=settings.inbox_settle_seconds)
+        unread = unread_folders(settings)
+        for folder in unread:
+            logger.warning("%s", folder)
+        without = {folder.name for folder in unread}
+        found = [Found(each.location, each.folder or mapping) for each in found if each.folder not in without]
+    return [
+        each.location if each.folder is None else {"location": each.location, "mapping": each.folder} for each in found
+    ]
 
 
-def land(settings: Settings, files: Sequence[str], on_progress: Progress | None = None) -> int:
+def unread_folders(settings: Settings) -> list[UnreadFolder]:
+    """The folders of the inbox in which files wait, and whose name is no mapping."""
+    files = inbox.files_by_folder(settings.inbox_path)
+    if not files:
+        return []
+    names = [each.name for each in every_mapping(settings)]
+    return [UnreadFolder(name, files[name], tuple(names)) for name in sorted(files) if name not in names]
+
+
+def land(settings: Settings, files: Sequence[File], on_progress: Progress | None = None) -> int:
     """Copies every line of the files into the landing table, as one batch.
 
     Args:
@@ -84,6 +144,12 @@ def land(settings: Settings, files: Sequence[str], on_progress: Progress | None 
         batch = batch_record(connection, batch_id)
     logger.info("Batch %d: %s, %d lines.", batch_id, batch.source, batch.counts.read)
     return batch_id
+
+
+def _folder_of(settings: Settings, location: str) -> str | None:
+    """The mapping of a file in a folder of the inbox that a person has named by its path."""
+    path = inbox.local_path(location)
+    return inbox.folder_in(settings.inbox_path, path) if path is not None else None
 
 
 def validate(settings: Settings, batch_id: int) -> ValidationReport:
@@ -164,13 +230,20 @@ def merge(settings: Settings, batch_id: int) -> BatchCounts:
     return batch.counts
 
 
-def ingest(settings: Settings, paths: Sequence[str] | None = None, on_progress: Progress | None = None) -> BatchCounts:
+def ingest(
+    settings: Settings,
+    paths: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+    *,
+    mapping: str | None = None,
+) -> BatchCounts:
     """Runs all stages, one after the other.
 
     Args:
         settings: whose inbox, database and artifact store.
         paths: as for `discover`.
         on_progress: called before each file and each later stage.
+        mapping: as for `discover`.
 
     Returns:
         Where the lines of the batch went.
@@ -180,7 +253,7 @@ def ingest(settings: Settings, paths: Sequence[str] | None = None, on_progress: 
         QualityError: the batch as a whole broke a critical rule.
         ArtifactError: the artifact store refused the batch's page.
     """
-    files = discover(settings, paths)
+    files = discover(settings, paths, mapping)
     batch_id = land(settings, files, on_progress)
     steps: tuple[tuple[str, Callable[[Settings, int], Any]], ...] = (
         ("checking the rules", validate),

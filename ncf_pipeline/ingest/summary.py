@@ -1,11 +1,11 @@
 """Where a batch's lines went and why, for people."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import BatchCounts, batch_record, name_files
+from ncf_pipeline.ingest.batches import BatchCounts, MappedFile, batch_record, name_files, read_by
 from ncf_pipeline.ingest.quarantine import lines_by_rule
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
@@ -37,17 +37,28 @@ class BatchSummary:
         reasons: the rules that put lines into quarantine, by id.
         notes: what a person should know of its files: columns that were not read, sheets that were left out, how text
             was read.
+        mapped_files: which of its files a mapping read.
     """
 
     counts: BatchCounts
     source: str
     reasons: tuple[BrokenBy, ...]
     notes: tuple[str, ...] = ()
+    mapped_files: tuple[MappedFile, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as `--json` prints them: counts, `source`, `notes`, `reasons` as rule to [sentence, lines]."""
+        """Plain values, as `--json` prints them.
+
+        The counts, `source`, `notes`, `reasons` as rule to [sentence, lines], `mapped_files` as name, mapping and hash.
+        """
         reasons = {reason.rule_id: [reason.sentence, reason.lines] for reason in self.reasons}
-        return {**self.counts.as_dict(), "source": self.source, "reasons": reasons, "notes": list(self.notes)}
+        return {
+            **self.counts.as_dict(),
+            "source": self.source,
+            "reasons": reasons,
+            "notes": list(self.notes),
+            "mapped_files": [asdict(file) for file in self.mapped_files],
+        }
 
 
 def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSummary:
@@ -77,7 +88,8 @@ def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSumma
             BrokenBy(rule_id, rules[rule_id].sentence if rule_id in rules else rule_id, lines[rule_id])
             for rule_id in sorted(lines)
         ),
-        notes=tuple(_notes(files)),
+        notes=(*read_by(batch.mapped_files), *_notes(files)),
+        mapped_files=batch.mapped_files,
     )
 
 

@@ -8,7 +8,9 @@ insert into raw.batch_file (
     lines_read,
     sheets,
     ignored_columns,
-    note
+    note,
+    mapping,
+    mapping_sha256
 )
 values (
     %(batch_id)s,
@@ -20,5 +22,7 @@ values (
     %(lines_read)s,
     %(sheets)s,
     %(ignored_columns)s,
-    %(note)s
+    %(note)s,
+    %(mapping)s,
+    %(mapping_sha256)s
 )

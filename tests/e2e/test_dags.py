@@ -129,6 +129,15 @@ def test_the_form_of_a_retrain_has_its_params_with_bounds(dags):
     assert (params["cutoff"], params["holdout_days"], params["k"], params["top_n"]) == (None, 28, 5, 10)
 
 
+def test_the_form_of_an_ingest_offers_the_ready_mappings_and_needs_none(dags):
+    from ncf_pipeline.ingest.mappings.ready_made import ready
+
+    params = dags["ingest_invoices"].params
+    assert (params["paths"], params["mapping"]) == ([], None)
+    assert sorted(params.get_param("mapping").schema["examples"]) == list(ready())
+    assert params.get_param("mapping").description
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "dags").glob("*.py")), ids=lambda path: path.stem)
 def test_a_dag_file_imports_nothing_heavy_at_its_top(path):
     light = ("datetime", "typing", "airflow", "ncf_pipeline.airflow", "ncf_pipeline.settings")

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts import KINDS, Alert
 from ncf_pipeline.alerts.kinds import (
+    FOLDER_NOT_READ,
     INGEST_FAILED,
     LINES_QUARANTINED,
     LIST_STORE_DOWN,
@@ -209,3 +210,21 @@ def test_every_kind_can_be_sent(on_call, webhook, caplog):
         assert all(alerts.tell(on_call, alert(kind, since=SINCE - timedelta(days=3))) for kind in KINDS.values())
     assert caplog.text == ""
     assert [title.split()[0] for title in titles(webhook)] == [f"[{kind.severity}]" for kind in KINDS.values()]
+
+
+def test_each_of_several_things_is_told_once_and_is_over_by_itself(on_call, webhook):
+    def detect(*folders):
+        for folder in folders:
+            alerts.tell(on_call, alert(FOLDER_NOT_READ, folder, f"Files wait in {folder}."))
+        alerts.recover_others(on_call, FOLDER_NOT_READ, folders)
+        told, webhook.got[:] = titles(webhook), []
+        return told
+
+    alerts.tell(on_call, alert(LISTS_OLD, "lists_old", "The lists are old."))
+    assert detect("a")[1:] == ["[warn] Files wait in a."]
+    assert detect("a", "b") == ["[warn] Files wait in b."]
+    assert detect("a", "b") == []
+    assert detect("b") == ["[over] Files wait in a."]
+    assert detect() == ["[over] Files wait in b."]
+    assert detect("a") == ["[warn] Files wait in a."]
+    assert [each.kind for each in alerts.incidents(on_call)] == ["folder_not_read", "lists_old"]
