@@ -1,29 +1,38 @@
 """Every error that this package raises on purpose.
 
     NcfError
+     ├── PassingError       a fault that may pass: the same step may succeed when it is tried again
      ├── SettingsError      a setting is missing or not valid
      ├── ServiceError       an embedded server did not start, or stopped
      ├── RunError           a run in Airflow failed
      ├── InputError         a file, a row or an argument cannot be used
+     │    └── SourceUnavailableError     a file cannot be read now (passing)
      ├── QualityError       data broke a critical rule, so none of it was used
-     ├── DatabaseError      Postgres cannot be reached, or refused a statement
-     ├── ListStoreError     Redis cannot be reached, or refused a command
-     │    └── GoneError            Redis no longer holds a publication, or holds only parts of it
+     ├── DatabaseError      Postgres refused a statement
+     │    └── DatabaseUnavailableError   Postgres cannot be reached, or cannot work now (passing)
+     ├── ListStoreError     Redis cannot be reached, or refused a command (passing)
+     │    └── GoneError                  Redis no longer holds a publication, or holds only parts of it
      ├── ArtifactError      a model or a snapshot is missing or damaged, or the artifact store refused
-     │    ├── DamagedModelError    a file of a model is missing, or its content is not what was written
-     │    └── OutdatedModelError   a model is whole, but this version of the package computes other features
+     │    ├── StoreUnavailableError      the artifact store cannot be reached, or has no room now (passing)
+     │    ├── DamagedModelError          a file of a model is missing, or its content is not what was written
+     │    └── OutdatedModelError         a model is whole, but this version of the package computes other features
      ├── SupersededError    another version became the champion meanwhile
      ├── ChangedMeanwhileError   what the lists depend on changed during every try
      ├── ErasureError       something still names an erased customer
      └── TrainingError      training did not return a usable model
 
 The message is one line for a person: what is wrong, where, and what to do. The adapter that meets a vendor's error
-translates it once, with `raise ... from`.
+translates it once, with `raise ... from`, and asks `storage.faults.may_pass` whether the fault may pass. Tasks retry
+errors that are also a `PassingError`, and no others of these.
 """
 
 
 class NcfError(Exception):
     """Base of all of them. A command prints it as one line and exits with 1."""
+
+
+class PassingError(NcfError):
+    """A fault that may pass, such as a lost connection, a timeout, a 503 or a full disk."""
 
 
 class SettingsError(NcfError):
@@ -40,6 +49,10 @@ class RunError(NcfError):
 
 class InputError(NcfError):
     """A file, a row or an argument cannot be used."""
+
+
+class SourceUnavailableError(InputError, PassingError):
+    """A file cannot be read now: its server does not answer, or this machine has no room for it."""
 
 
 class QualityError(NcfError):
@@ -59,7 +72,11 @@ class DatabaseError(NcfError):
     """Postgres cannot be reached, or refused a statement."""
 
 
-class ListStoreError(NcfError):
+class DatabaseUnavailableError(DatabaseError, PassingError):
+    """Postgres cannot be reached, or cannot work now: it shuts down, has no room, or a lock was not free in time."""
+
+
+class ListStoreError(PassingError):
     """Redis cannot be reached, or refused a command."""
 
 
@@ -69,6 +86,10 @@ class GoneError(ListStoreError):
 
 class ArtifactError(NcfError):
     """A model or a snapshot is missing or damaged, or the artifact store refused."""
+
+
+class StoreUnavailableError(ArtifactError, PassingError):
+    """The artifact store cannot be reached, does not answer in time, or has no room now."""
 
 
 class DamagedModelError(ArtifactError):

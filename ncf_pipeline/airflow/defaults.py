@@ -7,13 +7,13 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from ncf_pipeline.airflow import lineage
 from ncf_pipeline.airflow.alerts import alert, recovered
-from ncf_pipeline.errors import DatabaseError, ListStoreError, NcfError
+from ncf_pipeline.errors import NcfError, PassingError
 
 _RETRIES = ExceptionRetryPolicy(
     rules=[
         RetryRule(
-            exception=[DatabaseError, ListStoreError],
-            action=RetryAction.DEFAULT,
+            exception=PassingError,
+            action=RetryAction.DEFAULT,  # with the back-off below
             reason="the server may come back",
         ),
         RetryRule(

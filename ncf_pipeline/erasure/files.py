@@ -20,10 +20,11 @@ from ncf_pipeline.erasure.masking import mask, names_customer, pattern
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments.sentences import FOLDER, PEOPLE_WROTE
 from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import list_files, new_file, remove_file, store_errors
+from ncf_pipeline.storage.files import list_files, new_file, remove_file, store_error, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,12 @@ def erase(settings: Settings, customer_id: int, *, without_country: bool, lineag
     """
     _remove_unfinished(settings.artifacts)
     erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
+    for folder in _without_manifest(settings.artifacts):
+        artifacts.remove_files(folder)
     for url, folder in _files(settings.artifacts):
         if posixpath.basename(url) == artifacts.MANIFEST:
-            artifacts.erase_customer(posixpath.dirname(url), customer_id, lineage)
+            model = posixpath.dirname(url)
+            artifacts.erase_customer(model, customer_id, lineage, known=_known_manifests(settings, model))
         elif folder == "publications" and url.endswith(".parquet"):
             _erase_from_lists(settings, url, customer_id)
         elif url.endswith(".html") and _file_names_customer(url, customer_id):
@@ -99,6 +103,21 @@ def _remove_unfinished(root: str) -> None:
             remove_file(f"{root}/{path}")
 
 
+def _without_manifest(root: str) -> list[str]:
+    """The folders of models that a killed run never finished. No run is writing now."""
+    found: dict[str, set[str]] = {}
+    for path in list_files(root):
+        if re.match(r"(models|backtests)/v\d+/", path):
+            found.setdefault(posixpath.dirname(path), set()).add(posixpath.basename(path))
+    return [f"{root}/{folder}" for folder, names in found.items() if artifacts.MANIFEST not in names]
+
+
+def _known_manifests(settings: Settings, url: str) -> KnownManifests | None:
+    """What the database knows of the model in a folder; None if the folder is not that of a version."""
+    matched = re.search(r"/(models|backtests)/v(\d+)$", url)
+    return KnownManifests(settings, int(matched[2]), is_backtest=matched[1] == "backtests") if matched else None
+
+
 def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
     """Removes the customer's lists from a publication's file, and corrects its number of customers in the registry."""
     key, customers = str(customer_id), 0
@@ -118,7 +137,7 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
                     customers += len(kept.filter(of_customers & (pc.field(Lists.LIST_NAME) == FOR_YOU)))
                     writer.write_table(kept)
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Delete it: its lists are no longer live.") from error
+        raise store_error(f"{url} cannot be read", error, "Delete it: its lists are no longer live.") from error
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("update ml.publication set customers = %s where url = %s", (customers, url))
 
@@ -165,7 +184,7 @@ def _parquet_names(url: str, customer_id: int) -> bool:
                     if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
                         return True
     except (*store_errors(), pa.ArrowException) as error:
-        raise ArtifactError(f"{url} cannot be searched: {error}. Repair or delete it.") from error
+        raise store_error(f"{url} cannot be searched", error, "Repair or delete it.") from error
     return False
 
 
@@ -179,7 +198,7 @@ def _content(url: str) -> bytes:
         with fsspec.open(url) as file:
             content: bytes = file.read()
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Repair or delete it.") from error
+        raise store_error(f"{url} cannot be read", error, "Repair or delete it.") from error
     return content
 
 

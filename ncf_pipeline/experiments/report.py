@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import fsspec
 
-from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import figures
 from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.design import Design
@@ -14,7 +13,7 @@ from ncf_pipeline.experiments.records import Experiment, Report
 from ncf_pipeline.experiments.results import VALID, Exposure, Interval, MeasureResult, Results, Verdict
 from ncf_pipeline.experiments.sentences import FOLDER, percent
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, store_errors
+from ncf_pipeline.storage.files import new_file, store_error, store_errors
 
 MARKDOWN = "report.md"
 
@@ -97,7 +96,7 @@ def read_figure(settings: Settings, name: str, figure: str) -> bytes:
         with fsspec.open(url, "rb") as file:
             content: bytes = file.read()
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}") from error
+        raise store_error(f"{url} cannot be read", error) from error
     return content
 
 

@@ -1,25 +1,26 @@
 """Model versions in the artifact store: a folder with safetensors, JSON and a manifest. No pickle.
 
     <artifacts>/models/v000042/
-        model.safetensors     every tensor of the network
-        vocabularies.json     the ids behind the rows of the embeddings
-        model_card.md         for people; no model is loaded from it
-        manifest.json         config, lineage, metrics, and the SHA-256 of the files above and of itself
+        9f86d081884c7d65-model.safetensors     every tensor of the network
+        60303ae22b998861-vocabularies.json     the ids behind the rows of the embeddings
+        fd61a03af4f77d87-model_card.md         the card, for people; no model is loaded from it; its figures likewise
+        manifest.json                          config, lineage, metrics, the SHA-256 of the files above and of itself
+        model_card.md                          a copy of the card under a plain name, and of its figures
 
-After an erasure, two files are named after their content (`stored_as` in the manifest). So replacing the manifest,
-one rename, replaces them all.
-
-A folder is written under a temporary name and then renamed, so a reader finds a complete one or none. If the store
-cannot rename a folder (S3), files are moved one by one, the manifest last: a folder without a manifest does not count.
+A file's name begins with its SHA-256, and the manifest says which files are the model's (`stored_as`). It is written
+last and takes its name in one step. So a reader finds a whole model at any moment: the one from before, or the new one.
+If several write at once, the last manifest counts. Files that no manifest names stay for a week, because a writer may
+be about to name them: `serving.prune` removes them. Folders of earlier versions have files without a SHA-256 in their
+names.
 """
 
 import hashlib
 import json
 import posixpath
-import uuid
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from safetensors import SafetensorError
@@ -29,14 +30,16 @@ from safetensors.torch import save as save_tensors
 from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
 from ncf_pipeline.model.trained import ModelState, TrainedModel
-from ncf_pipeline.storage.files import file_exists, list_files, new_file, remove_file, store_errors
+from ncf_pipeline.registry.manifests import SEAL, KnownManifests
+from ncf_pipeline.storage.files import file_exists, list_files, new_file, remove_file, store_error, store_errors
 
 TENSORS = "model.safetensors"
 VOCABULARIES = "vocabularies.json"
 MANIFEST = "manifest.json"
 CARD = "model_card.md"
 FORMAT = 2
-_SEAL = "manifest_sha256"
+
+Content = TypeVar("Content")
 
 
 def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
@@ -51,9 +54,15 @@ def version_url(artifacts: str, version: int, *, backtest: bool = False) -> str:
 
 
 def save_model(
-    model: TrainedModel, url: str, *, lineage: dict[str, Any], card: str, figures: Mapping[str, bytes] | None = None
+    model: TrainedModel,
+    url: str,
+    *,
+    lineage: dict[str, Any],
+    card: str,
+    figures: Mapping[str, bytes] | None = None,
+    known: KnownManifests | None = None,
 ) -> None:
-    """Writes a model's folder, in place of an older one at the same URL.
+    """Writes a model's folder, in place of an older one at the same URL. When it returns, the model is on the disk.
 
     Args:
         model: to store.
@@ -61,16 +70,18 @@ def save_model(
         lineage: JSON-able facts for the manifest: version, snapshot id and hash, cutoff, metrics.
         card: the model card, Markdown.
         figures: the card's figures, SVG, by file name.
+        known: where the manifest's SHA-256 is kept too.
 
     Raises:
-        ArtifactError: the store cannot be reached, or refused.
+        ArtifactError: the store cannot be reached, or refused. What was there before is still there.
+        DatabaseError: Postgres cannot be reached, or refused.
     """
     state = model.state()
+    for_people = {CARD: card.encode(), **(figures or {})}
     files = {
         TENSORS: save_tensors({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}),
         VOCABULARIES: json.dumps(state.vocabularies).encode(),
-        CARD: card.encode(),
-        **(figures or {}),
+        **for_people,
     }
     manifest = {
         "format": FORMAT,
@@ -78,24 +89,25 @@ def save_model(
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": state.config,
         **lineage,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        **_write_files(url, files),
     }
-    files[MANIFEST] = sealed(manifest)
-    write_folder(url, files)
+    _put_manifest(url, manifest, before=_seal_in_place(url), known=known)
+    for name, content in for_people.items():
+        _replace(f"{url}/{name}", content)
 
 
-def read_file(url: str, name: str) -> bytes:
+def read_file(url: str, name: str, *, known: KnownManifests | None = None) -> bytes:
     """Reads a file that a model's manifest lists, such as its card or a figure.
 
     Raises:
         OutdatedModelError: the manifest has a format that this version no longer reads.
-        DamagedModelError: the file or the manifest is missing or damaged.
+        DamagedModelError: the file or the manifest is missing or damaged, or the database has another manifest.
         ArtifactError: the store cannot be reached, or the manifest has a newer format.
     """
-    return _checked(url, name, read_manifest(url))
+    return _read_by_manifest(url, known, lambda manifest: _checked(url, name, manifest))
 
 
-def revise_card(url: str, revise: Callable[[str], str]) -> None:
+def revise_card(url: str, revise: Callable[[str], str], *, known: KnownManifests | None = None) -> None:
     """Replaces a model's card by one that is made from it. The other files stay as they are.
 
     May be stopped at any point and called again.
@@ -103,35 +115,41 @@ def revise_card(url: str, revise: Callable[[str], str]) -> None:
     Args:
         url: of the model's folder.
         revise: returns the new card for the present one.
+        known: where the manifest's SHA-256 is kept too.
 
     Raises:
         ArtifactError: the folder is incomplete or damaged, or the store refused.
+        DatabaseError: Postgres cannot be reached, or refused.
     """
-    manifest = read_manifest(url)
-    card = revise(_read(url, CARD).decode()).encode()
+    manifest = read_manifest(url, known=known)
+    card = revise(_read(url, _stored_as(manifest, CARD)).decode()).encode()
+    _put_manifest(url, _with_files(url, manifest, {CARD: card}), before=manifest[SEAL], known=known, is_changed=True)
     _replace(f"{url}/{CARD}", card)
-    manifest["sha256"][CARD] = hashlib.sha256(card).hexdigest()
-    _replace(f"{url}/{MANIFEST}", sealed(manifest))
 
 
-def load_model(url: str) -> TrainedModel:
-    """Reads a model's folder and checks every file against the manifest.
+def load_model(url: str, *, known: KnownManifests | None = None) -> TrainedModel:
+    """Reads a model's folder and checks every file against the manifest, and the manifest against the database.
+
+    Args:
+        url: of the model's folder.
+        known: what the database knows of the version's manifests; None checks the folder alone.
 
     Raises:
         OutdatedModelError: this version of the package computes other features than the model was trained with, or
             no longer reads its format.
-        DamagedModelError: the folder is missing, incomplete or damaged.
+        DamagedModelError: the folder is missing, incomplete or damaged, or holds another model than was registered.
         ArtifactError: the store cannot be reached, or the model has a newer format.
+        DatabaseError: Postgres cannot be reached, or refused.
     """
     try:
-        return TrainedModel.from_state(_read_state(url, read_manifest(url)))
+        return TrainedModel.from_state(_read_by_manifest(url, known, lambda manifest: _read_state(url, manifest)))
     except OutdatedModelError as error:
         raise OutdatedModelError(f"{url} can no longer score: {error}. Retrain.") from error
     except (KeyError, ValueError, RuntimeError) as error:
         raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 
 
-def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
+def erase_customer(url: str, customer_id: int, lineage: dict[str, Any], *, known: KnownManifests | None = None) -> bool:
     """Removes a customer's row from a model. A reader meanwhile finds a complete model, with the row or without it.
 
     May be stopped at any point and called again.
@@ -140,6 +158,7 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
         url: of the model's folder.
         customer_id: of the customer to erase.
         lineage: JSON-able entry for the manifest's `erasures`.
+        known: where the manifest's SHA-256 is kept too.
 
     Returns:
         Whether the model had a row of this customer.
@@ -158,15 +177,106 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any]) -> bool:
     if knows_customer:
         without = state.without_customers([customer_id])
         files = {TENSORS: save_tensors(without.tensors), VOCABULARIES: json.dumps(without.vocabularies).encode()}
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        manifest["stored_as"] = {name: f"{each[:16]}-{name}" for name, each in hashes.items()}
-        manifest["sha256"] |= hashes
-        manifest["erasures"] = [*manifest.get("erasures", ()), lineage]
-        for name, content in files.items():
-            _replace(f"{url}/{manifest['stored_as'][name]}", content)
-        _replace(f"{url}/{MANIFEST}", sealed(manifest))
-    _remove_older(url, {_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
+        changed = _with_files(url, manifest, files) | {"erasures": [*manifest.get("erasures", ()), lineage]}
+        _put_manifest(url, changed, before=manifest.get(SEAL), known=known, is_changed=True)
+        manifest = changed
+    remove_files(url, keep={_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
     return knows_customer
+
+
+def is_content(name: str) -> bool:
+    """Whether a file in a model's folder is one that only a manifest gives a meaning; copies for people are not."""
+    return name in (TENSORS, VOCABULARIES) or re.match(r"[0-9a-f]{16}-", name) is not None
+
+
+def files_of(url: str) -> set[str]:
+    """The names of the files that a folder's manifest names, whatever its format; none if there is no manifest.
+
+    Raises:
+        ArtifactError: the manifest is damaged, or the store cannot be reached.
+    """
+    if not file_exists(f"{url}/{MANIFEST}"):
+        return set()
+    manifest = _parsed(url)
+    return {_stored_as(manifest, name) for name in manifest["sha256"]}
+
+
+def remove_files(url: str, *, keep: Collection[str] = ()) -> None:
+    """Removes the tensors and vocabularies in a model's folder, those of killed and superseded writers too.
+
+    Args:
+        url: of the folder. Nobody may be writing there.
+        keep: names of files that stay.
+
+    Raises:
+        ArtifactError: the store cannot be reached, or refused.
+    """
+    for name in list_files(url):
+        if is_content(name) and name.endswith((TENSORS, VOCABULARIES)) and name not in keep:
+            remove_file(f"{url}/{name}")
+
+
+def _read_by_manifest(url: str, known: KnownManifests | None, read: Callable[[dict[str, Any]], Content]) -> Content:
+    """Reads files that a manifest names. If it is replaced meanwhile, and they are removed, reads by the new one."""
+    manifest = read_manifest(url, known=known)
+    while True:
+        try:
+            return read(manifest)
+        except DamagedModelError:
+            newer = read_manifest(url, known=known)
+            if newer[SEAL] == manifest[SEAL]:
+                raise
+            manifest = newer
+
+
+def _write_files(url: str, files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
+    """Writes files under names that begin with their SHA-256; returns what the manifest says of them."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    stored_as = {name: f"{each[:16]}-{name}" for name, each in hashes.items()}
+    for name, content in files.items():
+        _replace(f"{url}/{stored_as[name]}", content)
+    return {"sha256": hashes, "stored_as": stored_as}
+
+
+def _with_files(url: str, manifest: dict[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The manifest with other content of some files, which it writes."""
+    written = _write_files(url, files)
+    return manifest | {part: manifest.get(part, {}) | written[part] for part in written}
+
+
+def _put_manifest(
+    url: str,
+    manifest: dict[str, Any],
+    *,
+    before: str | None,
+    known: KnownManifests | None,
+    is_changed: bool = False,
+) -> None:
+    """Makes a manifest and the files that it names the model, in one step.
+
+    Args:
+        url: of the model's folder.
+        manifest: to write.
+        before: the SHA-256 of the manifest in place; None if there is none.
+        known: where the new one's SHA-256 is kept too.
+        is_changed: whether it was made from the one in place, and so counts only if that one does.
+    """
+    seal = _seal(manifest)
+    if known is not None and not (is_changed and before is None):
+        known.expect(seal, replaces=before if is_changed else None)
+    _replace(f"{url}/{MANIFEST}", sealed(manifest))
+    if known is not None and before is not None and before != seal:
+        known.forget(before)
+
+
+def _seal_in_place(url: str) -> str | None:
+    if not file_exists(f"{url}/{MANIFEST}"):
+        return None
+    try:
+        seal: str | None = _parsed(url).get(SEAL)
+    except DamagedModelError:
+        return None
+    return seal
 
 
 def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
@@ -186,29 +296,39 @@ def _replace(url: str, content: bytes) -> None:
         file.write(content)
 
 
-def _remove_older(url: str, kept: set[str]) -> None:
-    for name in list_files(url):
-        if name.removesuffix(".tmp").endswith((TENSORS, VOCABULARIES)) and name not in kept:
-            remove_file(f"{url}/{name}")
-
-
-def read_manifest(url: str) -> dict[str, Any]:
-    """Reads a model's manifest and checks its own SHA-256.
+def read_manifest(url: str, *, known: KnownManifests | None = None) -> dict[str, Any]:
+    """Reads a model's manifest and checks its own SHA-256, here and in the database.
 
     Raises:
         OutdatedModelError: it has a format that this version no longer reads.
-        DamagedModelError: it is missing or damaged.
+        DamagedModelError: it is missing or damaged, or the database has another one.
         ArtifactError: the store cannot be reached, or it has a format that this version does not know.
+        DatabaseError: Postgres cannot be reached, or refused.
     """
+    manifest = _read_manifest(url)
+    while known is not None and (objection := known.objection(manifest)) is not None:
+        # If it was replaced between the two looks, the database no longer knows the one that was read first.
+        before, manifest = manifest, _read_manifest(url)
+        if manifest[SEAL] == before[SEAL]:
+            raise DamagedModelError(f"{url}/{MANIFEST} was swapped: {objection}. Retrain, or roll back.")
+    return manifest
+
+
+def _parsed(url: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(_read(url, MANIFEST))
     except ValueError as error:
         raise DamagedModelError(f"{url}/{MANIFEST} is damaged: {error}. Retrain, or roll back.") from error
-    if not isinstance(manifest, dict) or "sha256" not in manifest:
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
         raise DamagedModelError(f"{url}/{MANIFEST} is damaged: it is not a manifest. Retrain, or roll back.")
+    return manifest
+
+
+def _read_manifest(url: str) -> dict[str, Any]:
+    manifest = _parsed(url)
     if manifest.get("format") == 1:  # without a seal
         raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version of the package. Retrain.")
-    if manifest.get(_SEAL) != _seal(manifest):
+    if manifest.get(SEAL) != _seal(manifest):
         raise DamagedModelError(f"{url}/{MANIFEST} is damaged: its SHA-256 does not match. Retrain, or roll back.")
     if manifest["format"] != FORMAT:
         raise ArtifactError(f"{url}/{MANIFEST} has format {manifest['format']}, not {FORMAT}: upgrade the package.")
@@ -217,45 +337,13 @@ def read_manifest(url: str) -> dict[str, Any]:
 
 def sealed(manifest: dict[str, Any]) -> bytes:
     """A manifest's file content, with the SHA-256 of everything else in it."""
-    return json.dumps({**manifest, _SEAL: _seal(manifest)}, indent=2).encode()
+    return json.dumps({**manifest, SEAL: _seal(manifest)}, indent=2).encode()
 
 
 def _seal(manifest: dict[str, Any]) -> str:
     # Hash what a reader gets back: JSON has no tuples, and its keys are text.
-    content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != _SEAL}))
+    content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != SEAL}))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def write_folder(url: str, files: dict[str, bytes]) -> None:
-    """Writes a folder's files under a temporary name, then renames it; in an object store, the last file moves last.
-
-    Args:
-        url: of the folder.
-        files: content by file name.
-
-    Raises:
-        ArtifactError: the store cannot be reached, or refused.
-    """
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.invalidate_cache()  # other processes may have written files since
-        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-        filesystem.makedirs(temporary, exist_ok=True)
-        try:
-            for name, content in files.items():
-                filesystem.pipe_file(posixpath.join(temporary, name), content)
-            if filesystem.exists(path):
-                filesystem.rm(path, recursive=True)
-            if "file" in filesystem.protocol:
-                filesystem.mv(temporary, path, recursive=True)
-            else:
-                for name in files:
-                    filesystem.mv(posixpath.join(temporary, name), posixpath.join(path, name))
-        finally:
-            if filesystem.exists(temporary):
-                filesystem.rm(temporary, recursive=True)
-    except store_errors() as error:
-        raise ArtifactError(f"{url} was not written: {error}. Is there room, and may this user write there?") from error
 
 
 def _checked(url: str, name: str, manifest: dict[str, Any]) -> bytes:
@@ -274,5 +362,5 @@ def _read(url: str, name: str) -> bytes:
             f"{url}/{name} is missing: the artifact is incomplete. Retrain, or roll back."
         ) from error
     except store_errors() as error:
-        raise ArtifactError(f"{url}/{name} cannot be read: {error}. Can the artifact store be reached?") from error
+        raise store_error(f"{url}/{name} cannot be read", error) from error
     return content

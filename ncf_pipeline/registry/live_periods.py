@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.registry.snapshots import loaded_until
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import (
@@ -31,7 +30,7 @@ from ncf_pipeline.storage.database import (
     transaction,
     write,
 )
-from ncf_pipeline.storage.files import store_errors
+from ncf_pipeline.storage.files import store_error, store_errors
 from ncf_pipeline.storage.resources import query
 
 
@@ -177,7 +176,7 @@ def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
         with fsspec.open(period.url) as file:
             lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
     except store_errors() as error:
-        raise ArtifactError(f"The lists of p{period.number:06d} cannot be read: {error}.") from error
+        raise store_error(f"The lists of p{period.number:06d} cannot be read", error) from error
     return lists
 
 

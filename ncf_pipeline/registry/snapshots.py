@@ -17,7 +17,7 @@ from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.privacy import hold_off
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
-from ncf_pipeline.storage.files import file_exists, new_file, remove_file, store_errors
+from ncf_pipeline.storage.files import file_exists, new_file, remove_file, store_error, store_errors
 from ncf_pipeline.storage.resources import query
 
 _INTERACTIONS = pl.Schema(
@@ -315,8 +315,8 @@ def _remove_unnamed(settings: Settings) -> None:
                 if posixpath.basename(path.rstrip("/")) not in named:
                     filesystem.rm(path, recursive=True)
         except store_errors() as error:
-            raise ArtifactError(
-                f"{url}: an older snapshot was not removed: {error}. Erase the customer again."
+            raise store_error(
+                f"{url}: an older snapshot was not removed", error, "Erase the customer again."
             ) from error
 
 
@@ -337,7 +337,7 @@ def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise ArtifactError(f"{url} is damaged: {error}. Take a new snapshot.") from error
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Take a new snapshot.") from error
+        raise store_error(f"{url} cannot be read", error, "Take a new snapshot.") from error
     if frame.schema != schema:
         raise ArtifactError(f"{url} does not have the columns of a snapshot. Take a new one.")
     return frame

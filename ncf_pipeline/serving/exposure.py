@@ -20,7 +20,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import BUY_AGAIN, FOR_YOU, Lists
-from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.design import Groups
@@ -33,7 +32,7 @@ from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import store_errors
+from ncf_pipeline.storage.files import store_error, store_errors
 from ncf_pipeline.storefront import Storefront
 
 logger = logging.getLogger(__name__)
@@ -181,9 +180,11 @@ def _read(live: Publication, columns: list[str], wanted: list[Any]) -> pd.DataFr
                 file, columns=[name for name in columns if name in known], filters=wanted
             ).to_pandas()
     except store_errors() as error:
-        raise ArtifactError(
-            f"The lists of {publication.name_of(live.number)} cannot be read: {error}. Whether the groups of the "
-            "experiment see their lists is not checked: run refresh_lists or `ncf-pipeline refresh`."
+        raise store_error(
+            f"The lists of {publication.name_of(live.number)} cannot be read",
+            error,
+            "Whether the groups of the experiment see their lists is not checked: run refresh_lists or "
+            "`ncf-pipeline refresh`.",
         ) from error
     return rows.assign(**{name: None for name in columns if name not in known})
 

@@ -12,24 +12,30 @@ the middle, the next one finishes the work.
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ncf_pipeline.errors import DamagedModelError
 from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments.sentences import FOLDER as EXPERIMENTS
 from ncf_pipeline.registry import retention
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.artifacts import TENSORS, VOCABULARIES
+from ncf_pipeline.registry.artifacts import TENSORS, VOCABULARIES, files_of, is_content
 from ncf_pipeline.registry.snapshots import prune_snapshots
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.rollback import version_before
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import list_files, remove_file
+from ncf_pipeline.storage.files import UNFINISHED, list_files, remove_file
 
 logger = logging.getLogger(__name__)
 
 ABANDONED = timedelta(days=7)
 """A run that has not ended after this time never will; checkpoints use the same time."""
+
+DATA_DOCS = "data_docs"
+"""The folder of the pages of `ingest.data_docs`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Pruned:
         backtests: the same of versions as they were evaluated.
         snapshots: of interactions and products.
         publications: files of lists.
-        unfinished: files that a killed writer left.
+        unfinished: files that a killed writer left, or whose place a later try's files took.
     """
 
     models: int = 0
@@ -101,7 +107,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
         backtests=_remove_models(settings, "backtests", {entry.version for entry in versions} - running),
         snapshots=len(snapshots),
         publications=_remove_publications(settings),
-        unfinished=_remove_unfinished(settings, now),
+        unfinished=_remove_unfinished(settings, now) + _remove_unnamed(settings, running, now),
     )
 
 
@@ -159,12 +165,36 @@ def _remove_publications(settings: Settings) -> int:
 
 def _remove_unfinished(settings: Settings, now: datetime) -> int:
     removed = 0
-    for folder in ("models", "backtests", "snapshots", "publications"):
+    for folder in ("models", "backtests", "snapshots", "publications", DATA_DOCS, EXPERIMENTS):
         for name, at in list_files(f"{settings.artifacts}/{folder}").items():
-            if re.search(r"\.tmp(/|$)", name) and at is not None and now - at > ABANDONED:
+            if re.search(rf"{re.escape(UNFINISHED)}(/|$)", name) and _is_abandoned(at, now):
                 _remove(f"{settings.artifacts}/{folder}/{name}")
                 removed += 1
     return removed
+
+
+def _remove_unnamed(settings: Settings, running: set[int], now: datetime) -> int:
+    """Removes the files in models' folders that no manifest names and that no living writer will name."""
+    removed = 0
+    for url in (f"{settings.artifacts}/{folder}" for folder in ("models", "backtests")):
+        of_versions: dict[str, dict[str, datetime | None]] = {}
+        for path, at in list_files(url).items():
+            folder, _, name = path.partition("/")
+            if re.fullmatch(r"v\d+", folder) and is_content(name):
+                of_versions.setdefault(folder, {})[name] = at
+        for folder, found in of_versions.items():
+            old = {name for name, at in found.items() if _is_abandoned(at, now)}
+            if int(folder[1:]) in running or not old:
+                continue
+            with suppress(DamagedModelError):  # a person may still repair it
+                for name in sorted(old - files_of(f"{url}/{folder}")):
+                    _remove(f"{url}/{folder}/{name}")
+                    removed += 1
+    return removed
+
+
+def _is_abandoned(at: datetime | None, now: datetime) -> bool:
+    return at is not None and now - at > ABANDONED
 
 
 def _remove(url: str) -> None:

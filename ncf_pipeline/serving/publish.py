@@ -31,12 +31,13 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, store_errors
+from ncf_pipeline.storage.files import new_file, store_error, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -133,19 +134,19 @@ def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Sna
         SupersededError: the version does not serve, or no longer. The previous lists stay live.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    model = _model_of(model_version)
+    model = _model_of(settings, model_version)
     opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n)
     lists = _while_champion(settings, model_version.version, _kept(opened.url))
     return _make_live(settings, opened, lists, model_version, top_n=top_n)
 
 
-def _model_of(model_version: ModelVersion) -> TrainedModel | None:
+def _model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | None:
     """What `ListMaker` scores with: the version's model; None for version 0."""
     if model_version.recommender == registry.BASELINES:
         return None
     if model_version.url is None:
         raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
-    return artifacts.load_model(model_version.url)
+    return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _keep_lists(
     challenger = _challenger(settings, basis.experiment)
     maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules)
     others = (
-        ListMaker(_model_of(challenger), snapshot.interactions, snapshot.cutoff, basis.rules)
+        ListMaker(_model_of(settings, challenger), snapshot.interactions, snapshot.cutoff, basis.rules)
         if challenger is not None
         else None
     )
@@ -321,7 +322,7 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
             for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
                 yield batch.to_pandas()
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be read: {error}. Choose another version, or retrain.") from error
+        raise store_error(f"{url} cannot be read", error, "Choose another version, or retrain.") from error
 
 
 def _check(

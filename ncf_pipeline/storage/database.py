@@ -10,8 +10,9 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with the name of a function
 from psycopg2.extras import NamedTupleCursor
 
-from ncf_pipeline.errors import DatabaseError
+from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.faults import may_pass, one_line
 from ncf_pipeline.storage.resources import query
 
 __all__ = [
@@ -36,13 +37,13 @@ def transaction(settings: Settings) -> Iterator[Connection]:
 
     Raises:
         SettingsError: no database is set, and the embedded one does not run.
-        DatabaseError: Postgres cannot be reached, or refused a statement.
+        DatabaseError: Postgres refused a statement; a `DatabaseUnavailableError` if that may pass.
     """
     url = settings.database()
     try:
         connection = psycopg2.connect(url, application_name="ncf-pipeline", connect_timeout=10)
     except psycopg2.OperationalError as error:
-        raise DatabaseError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
+        raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
     try:
         with connection:
             yield connection
@@ -51,7 +52,8 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     except psycopg2.errors.InvalidSchemaName as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.Error as error:
-        raise DatabaseError(f"Postgres: {one_line(error)}. The step was rolled back.") from error
+        kind = DatabaseUnavailableError if may_pass(error) else DatabaseError
+        raise kind(f"Postgres: {one_line(error)}. The step was rolled back.") from error
     finally:
         connection.close()
 
@@ -141,16 +143,6 @@ def write(settings: Settings, name: str, /, **parameters: Any) -> None:
 def _record(kind: type[Record], row: Any) -> Record:
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row._asdict().items()}
     return kind(**fields)
-
-
-def one_line(error: Exception) -> str:
-    r"""The first line of a vendor's message, without its full stop; the error's class if there is no message.
-
-    >>> one_line(ValueError("relation does not exist.\nLINE 1: select"))
-    'relation does not exist'
-    """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
 
 
 def fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:

@@ -1,41 +1,60 @@
 """Files in the artifact store: a reader finds a whole file or none."""
 
+import os
 import posixpath
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
-from ncf_pipeline.errors import ArtifactError
+from ncf_pipeline.errors import ArtifactError, StoreUnavailableError
+from ncf_pipeline.storage.faults import may_pass, one_line
+
+UNFINISHED = ".tmp"
+"""How the name of a file ends that is being written. After a week its writer is not alive: see `serving.prune`."""
 
 
 @contextmanager
 def new_file(url: str, *, advice: str = "Is there room, and may this user write there?") -> Iterator[IO[bytes]]:
     """Opens a file to write. It gets its name, and replaces an older file, only when the block ends without an error.
 
+    Until then it has a name that no other writer uses and that ends in `UNFINISHED`. In a local folder, the file and
+    its name are on the disk when this returns, so the database may name the URL.
+
     Args:
         url: of the file; missing folders are created.
         advice: the end of the error's message.
 
     Raises:
-        ArtifactError: the artifact store refused. An error of the block itself is raised unchanged.
+        ArtifactError: the artifact store refused; a `StoreUnavailableError` if that may pass. An error of the block
+            itself is raised unchanged.
     """
     with _translated(url, advice):
         filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        opened = filesystem.open(f"{path}.tmp", "wb")
+        is_local = isinstance(filesystem, LocalFileSystem)
+        _make_folder(filesystem, posixpath.dirname(path), is_local=is_local)
+        unfinished = f"{path}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
+        opened = filesystem.open(unfinished, "wb")
     try:
         with _translated(url, advice, OSError, *_vendor_errors()), opened as file:
             yield file
+        with _translated(url, advice):
+            if is_local:
+                _to_disk(unfinished)
+                Path(unfinished).replace(path)
+                _to_disk(posixpath.dirname(path))
+            else:
+                filesystem.mv(unfinished, path)
     except BaseException:
         with suppress(*store_errors()):
-            filesystem.rm(f"{path}.tmp")
+            filesystem.rm(unfinished)
         raise
-    with _translated(url, advice):
-        filesystem.mv(f"{path}.tmp", path)
 
 
 def list_files(url: str) -> dict[str, datetime | None]:
@@ -52,7 +71,7 @@ def list_files(url: str) -> dict[str, datetime | None]:
         filesystem.invalidate_cache()  # other processes may have written files since
         files: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be listed: {error}. Can the artifact store be reached?") from error
+        raise store_error(f"{url} cannot be listed", error) from error
     return {posixpath.relpath(name, path): _written_at(details) for name, details in files.items()}
 
 
@@ -64,9 +83,10 @@ def file_exists(url: str) -> bool:
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem.invalidate_cache()
         return bool(filesystem.exists(path))
     except store_errors() as error:
-        raise ArtifactError(f"{url} cannot be looked up: {error}. Can the artifact store be reached?") from error
+        raise store_error(f"{url} cannot be looked up", error) from error
 
 
 def remove_file(url: str) -> None:
@@ -80,7 +100,7 @@ def remove_file(url: str) -> None:
         with suppress(FileNotFoundError):
             filesystem.rm_file(path)
     except store_errors() as error:
-        raise ArtifactError(f"{url} was not removed: {error}. May this user remove files there?") from error
+        raise store_error(f"{url} was not removed", error, "May this user remove files there?") from error
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -88,10 +108,44 @@ def store_errors() -> tuple[type[Exception], ...]:
     return (OSError, ImportError, ValueError, *_vendor_errors())
 
 
+def store_error(what: str, error: Exception, advice: str = "Can the artifact store be reached?") -> ArtifactError:
+    """Translates an error of `store_errors`.
+
+    Args:
+        what: a main clause that says what failed, and where.
+        error: as fsspec or its client raised it.
+        advice: what to do.
+
+    Returns:
+        A `StoreUnavailableError`, which tasks retry, if the fault may pass.
+    """
+    kind = StoreUnavailableError if may_pass(error) else ArtifactError
+    return kind(f"{what}: {one_line(error)}. {advice}")
+
+
+def _make_folder(filesystem: Any, folder: str, *, is_local: bool) -> None:
+    missing = [each for each in (folder, *map(str, Path(folder).parents)) if is_local and not Path(each).exists()]
+    filesystem.makedirs(folder, exist_ok=True)
+    for made in missing:
+        _to_disk(posixpath.dirname(made))  # the folder's own name
+
+
+def _to_disk(path: str) -> None:
+    """Returns when the content of a local file, or the names in a local folder, would survive a power cut."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _vendor_errors() -> tuple[type[Exception], ...]:
-    # s3fs passes on botocore's errors if a store cannot be reached or credentials are missing.
-    botocore = sys.modules.get("botocore.exceptions")
-    return (botocore.BotoCoreError,) if botocore else ()
+    # s3fs passes on botocore's errors if a store cannot be reached or credentials are missing; others aiohttp's.
+    botocore, aiohttp = sys.modules.get("botocore.exceptions"), sys.modules.get("aiohttp")
+    return (
+        *((botocore.BotoCoreError, botocore.ClientError) if botocore else ()),
+        *((aiohttp.ClientError,) if aiohttp else ()),
+    )
 
 
 def _written_at(details: dict[str, Any]) -> datetime | None:
@@ -107,5 +161,5 @@ def _translated(url: str, advice: str, *errors: type[Exception]) -> Iterator[Non
         yield
     except Exception as error:
         if isinstance(error, errors or store_errors()):
-            raise ArtifactError(f"{url} was not written: {error}. {advice}") from error
+            raise store_error(f"{url} was not written", error, advice) from error
         raise

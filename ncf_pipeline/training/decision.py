@@ -21,6 +21,7 @@ from ncf_pipeline.model.ids import worth_of_ids
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training import model_card
 
@@ -47,7 +48,8 @@ def gate(settings: Settings, version: int) -> GateDecision:
     """
     candidate = registry.model_version(settings, version)
     scores = registry.evaluation(settings, version)
-    manifest = artifacts.read_manifest(artifacts.version_url(settings.artifacts, version, backtest=True))
+    url = artifacts.version_url(settings.artifacts, version, backtest=True)
+    manifest = artifacts.read_manifest(url, known=KnownManifests(settings, version, is_backtest=True))
     decision = decide(
         scores,
         TrainingFacts.from_dict(manifest[TRAINING]),
@@ -124,7 +126,8 @@ def _complete_card(settings: Settings, version: int) -> None:
     url = artifacts.version_url(settings.artifacts, version, backtest=True)
     stored = registry.gate_decision(settings, version)
     if stored is not None:
-        artifacts.revise_card(url, lambda card: model_card.with_decision(card, stored))
+        known = KnownManifests(settings, version, is_backtest=True)
+        artifacts.revise_card(url, lambda card: model_card.with_decision(card, stored), known=known)
 
 
 def _compared(settings: Settings, candidate: registry.ModelVersion, scores: Sequence[Scores]) -> int | None:

@@ -20,6 +20,7 @@ from ncf_pipeline.evaluation.scores import BEST_RECENT, QUESTIONS, Holdout, Scor
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.settings import Settings
 
@@ -68,7 +69,7 @@ def load_incumbent(
     entry = registry.incumbent(settings, holdout_start=candidate.holdout_start, before_version=candidate.version)
     if entry is None or entry.url is None:
         return None, None, None
-    model, reason = _loaded(entry, f"the incumbent, {entry.name}, only with the baselines")
+    model, reason = _loaded(settings, entry, f"the incumbent, {entry.name}, only with the baselines")
     return entry, model, reason
 
 
@@ -105,7 +106,7 @@ def best_recent(
     for entry in recent(settings, candidate):
         if incumbent is not None and entry.version == incumbent.version:
             continue
-        model, reason = _loaded(entry, f"{entry.name}, a recent version")
+        model, reason = _loaded(settings, entry, f"{entry.name}, a recent version")
         if model is None:
             skipped[entry.version] = reason or ""
             continue
@@ -150,9 +151,9 @@ def _precision(lists: pd.DataFrame, truth: Holdout, question: str, k: int) -> fl
     return float(score_by_customer(lists, truth, question=question, k=k)["precision_at_k"].mean())
 
 
-def _loaded(entry: ModelVersion, what: str) -> tuple[TrainedModel | None, str | None]:
+def _loaded(settings: Settings, entry: ModelVersion, what: str) -> tuple[TrainedModel | None, str | None]:
     try:
-        return artifacts.load_model(str(entry.url)), None
+        return artifacts.load_model(str(entry.url), known=KnownManifests(settings, entry.version)), None
     except (DamagedModelError, OutdatedModelError) as error:
         reason = f"NO COMPARISON with {what}: {error}"
         logger.warning(reason)

@@ -25,6 +25,7 @@ from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def stored_measure(settings: Settings, version: int, evaluated: TrainedModel, k:
     earlier = [entry for entry in registry.model_versions(settings) if entry.version < version and entry.url]
     for entry in earlier[:_MANIFESTS_READ]:
         try:
-            manifest = artifacts.read_manifest(str(entry.url))
+            manifest = artifacts.read_manifest(str(entry.url), known=KnownManifests(settings, entry.version))
         except (DamagedModelError, OutdatedModelError):
             continue
         stored = (manifest.get(REFIT) or {}).get("two_seeds")

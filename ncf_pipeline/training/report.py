@@ -12,6 +12,7 @@ from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.registry import artifacts, live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.versions import ModelEvent, ModelVersion, StoredDecision
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_records, read_rows
@@ -121,7 +122,8 @@ def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
     entry = registry.model_version(settings, version)
     url = entry.url or artifacts.version_url(settings.artifacts, version, backtest=True)
     try:
-        return [(caption, artifacts.read_file(url, name)) for name, caption in drawn.CAPTIONS.items()]
+        known = KnownManifests(settings, version, is_backtest=entry.url is None)
+        return [(caption, artifacts.read_file(url, name, known=known)) for name, caption in drawn.CAPTIONS.items()]
     except ArtifactError:
         return []
 

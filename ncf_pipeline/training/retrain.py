@@ -43,6 +43,7 @@ from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.quality.snapshots import check_snapshot
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot, take_snapshot
 from ncf_pipeline.serving.publish import publish_lists
 from ncf_pipeline.settings import Settings
@@ -269,7 +270,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines)
     registry.record_evaluation(settings, version, scores)
     _save(
-        settings,
+        KnownManifests(settings, version, is_backtest=True),
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
         lineage=_lineage(settings.device, data, version, holdout_start, scores, facts)
@@ -301,7 +302,10 @@ def refit(settings: Settings, version: int) -> bool:
     """
     entry = registry.model_version(settings, version)
     data = read_snapshot(settings, entry.snapshot_id)
-    evaluated = artifacts.load_model(artifacts.version_url(settings.artifacts, version, backtest=True))
+    evaluated = artifacts.load_model(
+        artifacts.version_url(settings.artifacts, version, backtest=True),
+        known=KnownManifests(settings, version, is_backtest=True),
+    )
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, data.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
@@ -342,7 +346,7 @@ def refit(settings: Settings, version: int) -> bool:
         registry.hold(settings, version, objections)
     url = artifacts.version_url(settings.artifacts, version)
     _save(
-        settings,
+        KnownManifests(settings, version),
         model,
         url,
         lineage=_lineage(settings.device, data, version, entry.holdout_start, scores, facts)
@@ -505,7 +509,7 @@ def _checkpoints(
 
 
 def _save(
-    settings: Settings,
+    known: KnownManifests,
     model: TrainedModel,
     url: str,
     *,
@@ -514,9 +518,9 @@ def _save(
     figures: dict[str, bytes],
 ) -> None:
     """Stores a model, without customers who were erased during training."""
-    with kept_out(settings) as erased:
-        known = model.without_customers(erased.gone(model.customers, model.cutoff))
-        artifacts.save_model(known, url, lineage=lineage, card=card, figures=figures)
+    with kept_out(known.settings) as erased:
+        kept = model.without_customers(erased.gone(model.customers, model.cutoff))
+        artifacts.save_model(kept, url, lineage=lineage, card=card, figures=figures, known=known)
 
 
 def missing_gpu(settings: Settings) -> str | None:

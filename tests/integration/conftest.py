@@ -16,6 +16,7 @@ from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.training.decision import thresholds
@@ -61,7 +62,9 @@ def admitted(settings):
         model = make_model(frozen, number)
         for backtest in (True, False):
             url = artifacts.version_url(settings.artifacts, number, backtest=backtest)
-            artifacts.save_model(model, url, lineage={"version": number, "snapshot_id": snapshot_id}, card="# Card")
+            lineage = {"version": number, "snapshot_id": snapshot_id}
+            known = KnownManifests(settings, number, is_backtest=backtest)
+            artifacts.save_model(model, url, lineage=lineage, card="# Card", known=known)
         decision = GateDecision(True, reasons, thresholds(settings), ())
         registry.record_decision(settings, number, decision, details={"incumbent": None})
         registry.record_artifact(settings, number, url)

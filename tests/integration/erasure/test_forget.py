@@ -26,6 +26,7 @@ from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving.publication.erasing import keys_of_customer
 from ncf_pipeline.serving.publish import refresh
@@ -245,7 +246,9 @@ def test_an_erasure_that_was_killed_at_any_step_can_be_run_again(settings, shop,
         (files, "erase"),
         (files, "erase_from_snapshots"),
         (files.artifacts, "erase_customer"),
-        (artifacts, "_remove_older"),
+        (KnownManifests, "expect"),
+        (KnownManifests, "forget"),
+        (artifacts, "remove_files"),
         (stage, "erase_customer"),
         (stage.record, "finish_erasure"),
     ]
@@ -255,7 +258,8 @@ def test_an_erasure_that_was_killed_at_any_step_can_be_run_again(settings, shop,
             with pytest.raises(KeyboardInterrupt):
                 forget(settings, WHO, requested_by="test")
         # The champion can serve at any time.
-        assert artifacts.load_model(registry.champion(settings).url)
+        champion = registry.champion(settings)
+        assert artifacts.load_model(champion.url, known=KnownManifests(settings, champion.version))
         assert read_snapshot(settings, registry.champion(settings).snapshot_id)
     assert forget(settings, WHO, requested_by="test").erasure == 1
     assert everything(settings) == []
@@ -265,7 +269,9 @@ def test_a_model_that_was_in_training_during_the_erasure_is_saved_without_the_cu
     champion = registry.champion(settings)
     trained = artifacts.load_model(champion.url)
     forget(settings, WHO, requested_by="test")
-    retrain._save(settings, trained, champion.url, lineage={}, card="# Card", figures={})
+    retrain._save(
+        KnownManifests(settings, champion.version), trained, champion.url, lineage={}, card="# Card", figures={}
+    )
     assert WHO not in artifacts.load_model(champion.url).customers
     assert everything(settings) == []
 
@@ -288,11 +294,20 @@ def test_old_formats_and_pruned_models_do_not_stop_an_erasure(settings, shop):
     old = json.loads((folder / "backtests/v000001/manifest.json").read_text())
     (folder / "backtests/v000001/manifest.json").write_text(json.dumps({**old, "format": 1}))
     shutil.copytree(folder / "models/v000001", folder / "models/v000002")
+    stored_as = artifacts.read_manifest((folder / "models/v000002").as_uri())["stored_as"]
     for name in (artifacts.TENSORS, artifacts.VOCABULARIES):
-        (folder / "models/v000002" / name).unlink()  # as pruning leaves it
+        (folder / "models/v000002" / stored_as[name]).unlink()  # as pruning leaves it
     forget(settings, WHO, requested_by="test")
     assert everything(settings) == []
     assert artifacts.load_model(registry.champion(settings).url)
+
+
+def test_a_model_that_a_killed_run_never_finished_names_nobody_after_an_erasure(settings, shop):
+    folder = Path(settings.artifacts.removeprefix("file://")) / "models"
+    shutil.copytree(folder / "v000001", folder / "v000009")
+    (folder / "v000009" / artifacts.MANIFEST).unlink()
+    forget(settings, WHO, requested_by="test")
+    assert everything(settings) == []
 
 
 def test_an_unknown_customer_is_refused_and_leaves_no_trace(settings, shop):

@@ -18,9 +18,10 @@ from ncf_pipeline.training.earlier_versions import load_incumbent
 
 def damage(settings, version, name="model.safetensors"):
     filesystem, path = fsspec.core.url_to_fs(artifacts.version_url(settings.artifacts, version))
-    content = bytearray(filesystem.cat_file(f"{path}/{name}"))
+    path = f"{path}/{artifacts.read_manifest(f'file://{path}')['stored_as'][name]}"
+    content = bytearray(filesystem.cat_file(path))
     content[len(content) // 2] ^= 4
-    filesystem.pipe_file(f"{path}/{name}", bytes(content))
+    filesystem.pipe_file(path, bytes(content))
 
 
 def test_a_damaged_champion_is_refused_before_anything_is_published(shop, serve, live, store):
@@ -45,7 +46,7 @@ def test_a_damaged_incumbent_is_logged_and_an_unreachable_one_stops_the_run(shop
     candidate = replace(registry.model_version(shop, version), version=2, holdout_start=TODAY)
     assert load_incumbent(shop, candidate)[1] is not None
     load = artifacts.load_model
-    monkeypatch.setattr(artifacts, "load_model", lambda url: load(f"nowhere{url}"))
+    monkeypatch.setattr(artifacts, "load_model", lambda url, **known: load(f"nowhere{url}", **known))
     with pytest.raises(ArtifactError) as unreachable:
         load_incumbent(shop, candidate)
     assert not isinstance(unreachable.value, DamagedModelError)

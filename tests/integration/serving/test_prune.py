@@ -73,7 +73,8 @@ def test_long_after_only_what_serves_or_may_serve_again_is_left(shop, serve, can
             read_snapshot(shop, entry.snapshot_id)
     with pytest.raises(ArtifactError, match="s000001 is no longer kept, since"):
         read_snapshot(shop, "s000001")
-    for name in ("models/v000001/model.safetensors", "publications/p000001.parquet"):
+    tensors = artifacts.read_manifest(f"{shop.artifacts}/models/v000001")["stored_as"]["model.safetensors"]
+    for name in (f"models/v000001/{tensors}", "publications/p000001.parquet"):
         assert f"Removed {shop.artifacts}/{name}." in caplog.messages
     assert "Removed snapshot s000001." in caplog.messages
     assert "models/v000001/model_card.md" in files(shop)
