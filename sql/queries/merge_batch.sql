@@ -6,7 +6,40 @@ analyze raw.quarantined_line;
 
 -- 1. The lines that count and are not in quarantine. If a corrected line's broken one is already settled, it came
 -- twice: it is dropped.
-create temporary table good_line on commit drop as
+create temporary table skipped_line on commit drop as
+select
+    line_number,
+    invoice_no,
+    'broken' as why,
+    null as left_out,
+    null::boolean as takes_back
+from raw.quarantined_line
+where batch_id = %(batch_id)s
+union all
+select
+    landed_line.line_number,
+    landed_line.invoice_no,
+    case when landed_line.left_out is null then 'corrected already' else 'left out' end as why,
+    landed_line.left_out,
+    landed_line.takes_back
+from raw.landed_line
+left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
+left join raw.quarantined_line as broken
+    on
+        landed_line.batch_id = broken.batch_id
+        and landed_line.line_number = broken.line_number
+where
+    landed_line.batch_id = %(batch_id)s
+    and broken.line_number is null
+    and (
+        landed_line.left_out is not null
+        or (landed_line.corrects is not null and corrected.state is distinct from 'waiting')
+    );
+
+analyze skipped_line;
+
+-- A view: to copy all lines once more would take longer than to read them again.
+create or replace temporary view good_line as
 select
     landed_line.line_number,
     landed_line.file_number,
@@ -16,33 +49,23 @@ select
     landed_line.description,
     landed_line.quantity,
     landed_line.invoice_date,
-    trim_scale(landed_line.unit_price) as unit_price,
     landed_line.customer_id,
     landed_line.country,
-    landed_line.corrects
+    landed_line.corrects,
+    trim_scale(landed_line.unit_price) as unit_price
 from raw.landed_line
-left join raw.quarantined_line as broken
-    on
-        landed_line.batch_id = broken.batch_id
-        and landed_line.line_number = broken.line_number
-left join raw.quarantined_line as corrected on landed_line.corrects = corrected.quarantine_id
+left join skipped_line on landed_line.line_number = skipped_line.line_number
 where
     landed_line.batch_id = %(batch_id)s
-    and landed_line.left_out is null
-    and broken.line_number is null
-    and (landed_line.corrects is null or corrected.state = 'waiting');
-
-analyze good_line;
+    and skipped_line.line_number is null;
 
 -- The invoices that were taken back as a whole: in the last of the batch's files that names them, every line says so.
 -- Lines that are only left out are as if they were not in the file.
 create temporary table taken_back_invoice on commit drop as
 with taking_back as (
     select distinct invoice_no
-    from raw.landed_line
-    where
-        batch_id = %(batch_id)s
-        and takes_back
+    from skipped_line
+    where takes_back
 ),
 
 named as (
@@ -76,7 +99,14 @@ with spread as (
         invoice_no,
         max(file_number) as last_file
     from good_line
-    where corrects is null
+    where
+        -- most batches are one table, so that no line has to be read
+        (
+            select count(*) > 1 or max(cardinality(sheets)) > 1
+            from raw.batch_file
+            where batch_id = %(batch_id)s
+        )
+        and corrects is null
     group by invoice_no
     having
         min(file_number) <> max(file_number)
@@ -201,7 +231,9 @@ create temporary table staged_line on commit drop as
 with corrected_invoice as (
     select invoice_no
     from good_line
-    where invoice_no not in (select invoice_no from taken_back_invoice)
+    where
+        (select count(*) from raw.landed_line where batch_id = %(batch_id)s and corrects is not null) > 0
+        and invoice_no not in (select invoice_no from taken_back_invoice)
     group by invoice_no
     having count(corrects) = count(*)
 ),
@@ -258,7 +290,7 @@ select
     country
 from together;
 
-analyze staged_line;
+analyze staged_line (invoice_no);
 
 -- 4. Each invoice with the hash of its content, and whether it is new or changed.
 create temporary table staged_invoice on commit drop as
@@ -266,6 +298,7 @@ with hashed as (
     select
         invoice_no,
         count(*)::integer as lines,
+        count(*) filter (where is_read) as lines_read,
         retail.invoice_sha256(
             array_agg(
                 retail.line_content(
@@ -281,6 +314,7 @@ with hashed as (
 select
     hashed.invoice_no,
     hashed.lines,
+    hashed.lines_read,
     hashed.sha256,
     (invoice.sha256 is distinct from hashed.sha256) as is_changed
 from hashed
@@ -341,10 +375,7 @@ select
     %(batch_id)s as batch_id
 from staged_line
 inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
-where staged_invoice.is_changed
-order by
-    staged_line.invoice_no asc,
-    staged_line.line_number asc;
+where staged_invoice.is_changed;
 
 insert into retail.invoice (invoice_no, lines, sha256, batch_id)
 select
@@ -384,7 +415,7 @@ with described as (
     select
         retail.canonical_stock_code(staged_line.stock_code) as stock_code,
         staged_line.description,
-        staged_line.invoice_date
+        max(staged_line.invoice_date) as invoice_date
     from staged_line
     inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
     where
@@ -392,6 +423,9 @@ with described as (
         and staged_line.description is not null
         and staged_line.quantity > 0
         and staged_line.unit_price > 0
+    group by
+        staged_line.stock_code,
+        staged_line.description
     union all
     select
         retail.canonical_stock_code(invoice_line.stock_code) as stock_code,
@@ -530,27 +564,11 @@ from
     (select count(*) as lines from repeated_line) as repeated,
     (
         select
-            count(*) filter (where staged_invoice.is_changed) as merged,
-            count(*) filter (where not staged_invoice.is_changed) as unchanged
-        from staged_line
-        inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
-        where staged_line.is_read
+            coalesce(sum(lines_read) filter (where is_changed), 0) as merged,
+            coalesce(sum(lines_read) filter (where not is_changed), 0) as unchanged
+        from staged_invoice
     ) as staged,
-    (
-        select count(*) as lines
-        from raw.landed_line
-        left join good_line on landed_line.line_number = good_line.line_number
-        left join raw.quarantined_line as broken
-            on
-                landed_line.batch_id = broken.batch_id
-                and landed_line.line_number = broken.line_number
-        where
-            landed_line.batch_id = %(batch_id)s
-            and landed_line.corrects is not null
-            and landed_line.left_out is null
-            and good_line.line_number is null
-            and broken.line_number is null
-    ) as corrected_already,
+    (select count(*) as lines from skipped_line where why = 'corrected already') as corrected_already,
     (
         select
             count(*) as lines,
@@ -565,10 +583,8 @@ from
             select
                 left_out,
                 count(*) as lines
-            from raw.landed_line
-            where
-                batch_id = %(batch_id)s
-                and left_out is not null
+            from skipped_line
+            where left_out is not null
             group by left_out
         ) as counted_reason
     ) as left_out
