@@ -10,7 +10,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: lint format lock bench-quarantine
+.PHONY: lint format lock bench-ingest bench-quarantine
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -53,6 +53,10 @@ docker-smoke: install  ## build the images, and ingest and retrain a small shop 
 
 fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
 	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
+
+bench-ingest: install  ## ingest's time and memory, beside reading, COPY and rules alone; DATA=the workbook or a folder
+	$(if $(DATA),$(BIN)/python benchmarks/ingest.py files "$(DATA)")
+	$(BIN)/python benchmarks/ingest.py csv --lines 1000000 10000000
 
 bench-quarantine: install  ## two batches with 100,000 broken lines each
 	$(BIN)/python benchmarks/ingest.py broken

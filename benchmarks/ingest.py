@@ -1,49 +1,161 @@
-"""Time and memory of ingest: `python benchmarks/ingest.py workbook FILE.xlsx`, `days FOLDER`, `csv --lines 1000000`, or
-`broken --lines 100000`: two batches with so many broken lines, and more good ones.
+"""Time and memory of ingest, and how they compare with reading, `COPY` and the rules alone.
 
-Each starts a database of its own, loads through the stages that the DAG runs, and prints the seconds of each stage and
-the most memory that this process and its children had at once (PSS: their own pages, and their share of common ones),
-without the database.
+    python benchmarks/ingest.py files FILE.xlsx [--rounds 3]
+    python benchmarks/ingest.py files FOLDER [--each]        # all as one batch; with --each also one by one
+    python benchmarks/ingest.py csv --lines 1000000 10000000
+    python benchmarks/ingest.py broken --lines 100000        # two batches with so many broken lines, and more good ones
+
+Each measurement has a database of its own and a new Python process. `files` measures in turns, in the same run: the
+stages that the DAG runs, and the three things that no ingest can do without, one after the other and each
+alone: reading the cells, copying the typed lines into Postgres, and checking the rules, with the import of the library.
+The ratio of the two is what holds on any machine, and on one with other work too.
+
+For each step: seconds on the clock, CPU seconds of Python and the workbook's process, and CPU seconds of Postgres. Then
+the most memory: of Python and its children together (PSS), and of the Postgres processes without shared buffers.
 """
 
 import argparse
+import io
+import os
+import resource
+import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
-from ncf_pipeline.ingest import stages as ingest
-from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.migrations import migrate
+
+MOST_OF_BASE = 1.4
+"""What a whole ingest may take, of reading, `COPY` and the rules alone."""
 
 
-class Memory(threading.Thread):
-    """Measures the memory of this process and its children, ten times a second."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and CPU seconds of Python (with its children) and of Postgres."""
 
-    def __init__(self, but: Collection[int] = ()) -> None:
+    wall: float = 0.0
+    python: float = 0.0
+    postgres: float = 0.0
+
+    @property
+    def cpu(self) -> float:
+        return self.python + self.postgres
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.wall + other.wall, self.python + other.python, self.postgres + other.postgres)
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        return Cost(self.wall - other.wall, self.python - other.python, self.postgres - other.postgres)
+
+    def __str__(self) -> str:
+        return f"{self.wall:7.1f} s {self.python:7.1f} s {self.postgres:7.1f} s"
+
+
+@dataclass
+class Measured:
+    """What a run took, step by step, and the most memory it had, in bytes."""
+
+    what: str
+    steps: dict[str, Cost] = field(default_factory=dict)
+    python_memory: int = 0
+    postgres_memory: int = 0
+    result: str = ""
+
+    @property
+    def total(self) -> Cost:
+        return sum(self.steps.values(), Cost())
+
+
+class Meter(threading.Thread):
+    """Measures this process, its children, and the database that it started; memory four times a second."""
+
+    def __init__(self, what: str) -> None:
         super().__init__(daemon=True)
-        self.but, self.peak, self.done = set(but), 0, threading.Event()
+        self.measured = Measured(what)
+        self._this = psutil.Process()
+        (self._postgres,) = (child for child in self._this.children() if child.name().startswith("postgres"))
+        self._done = threading.Event()
+        self._own_seconds = 0.0
+
+    def __enter__(self) -> "Meter":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
 
     def run(self) -> None:
-        this = psutil.Process()
-        while not self.done.wait(0.1):
-            total = 0
-            for process in (this, *this.children(recursive=True)):
-                with suppress(psutil.Error):
-                    if not any(pid in self.but for pid in (process.pid, process.ppid())):
-                        total += process.memory_full_info().pss
-            self.peak = max(self.peak, total)
+        while not self._done.wait(0.25):
+            servers = [self._postgres, *_children(self._postgres)]
+            others = {self._this, *_children(self._this)} - set(servers)
+            python = sum(_shared_fairly(each) for each in others)
+            postgres = sum(_own_memory(each) for each in servers)
+            self.measured.python_memory = max(self.measured.python_memory, python)
+            self.measured.postgres_memory = max(self.measured.postgres_memory, postgres)
+            self._own_seconds = time.thread_time()
+
+    def now(self) -> Cost:
+        finished = resource.getrusage(resource.RUSAGE_CHILDREN)
+        python = time.process_time() - self._own_seconds + finished.ru_utime + finished.ru_stime
+        return Cost(0.0, python, _seconds_of_server(self._postgres))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        before, begun = self.now(), time.perf_counter()
+        yield
+        wall = time.perf_counter() - begun
+        time.sleep(0.1)  # the server counts a connection's seconds when its process has ended
+        took = replace(self.now() - before, wall=wall)
+        self.measured.steps[name] = self.measured.steps.get(name, Cost()) + took
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
+
+
+def _shared_fairly(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.memory_full_info().pss)
+    return 0
+
+
+def _own_memory(process: psutil.Process) -> int:
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) << 10
+    return 0
+
+
+def _seconds_of_server(postgres: psutil.Process) -> float:
+    """CPU seconds of the server and all its processes, with those that have ended."""
+    own = postgres.cpu_times()
+    total: float = own.user + own.system + own.children_user + own.children_system
+    for child in _children(postgres):
+        with suppress(psutil.Error):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 @contextmanager
 def shop() -> Iterator[Settings]:
     """A database of its own, in a temporary folder."""
+    from ncf_pipeline.local import serving
+    from ncf_pipeline.storage.migrations import migrate
+
     with (
         tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder,
         serving(Settings(home=Path(folder)), list_store=False) as settings,
@@ -52,29 +164,103 @@ def shop() -> Iterator[Settings]:
         yield settings
 
 
-def load(settings: Settings, paths: Sequence[str], what: str) -> float:
-    servers = [process.pid for process in psutil.Process().children()]
-    memory = Memory(servers)
-    memory.start()
-    seconds: dict[str, float] = {}
-    begun = time.perf_counter()
+def whole(what: str, batches: Sequence[Sequence[str]]) -> list[Measured]:
+    """Loads batches one after the other, each through the stages that the DAG runs."""
+    from ncf_pipeline.ingest import stages
 
-    def ended(stage: str) -> None:
-        seconds[stage] = time.perf_counter() - begun - sum(seconds.values())
+    results = []
+    with shop() as settings:
+        for paths in batches:
+            with Meter(what) as meter:
+                with meter.step("land"):
+                    batch_id = stages.land(settings, stages.discover(settings, paths))
+                with meter.step("validate"):
+                    stages.validate(settings, batch_id)
+                with meter.step("quarantine"):
+                    stages.quarantine(settings, batch_id)
+                with meter.step("merge"):
+                    meter.measured.result = str(stages.merge(settings, batch_id))
+            results.append(meter.measured)
+    return results
 
-    batch_id = ingest.land(settings, ingest.discover(settings, paths))
-    ended("land")
-    ingest.validate(settings, batch_id)
-    ended("validate")
-    ingest.quarantine(settings, batch_id)
-    ended("quarantine")
-    result = ingest.merge(settings, batch_id)
-    ended("merge")
-    memory.done.set()
-    memory.join()
-    stages = " ".join(f"{stage} {took:.1f}" for stage, took in seconds.items())
-    print(f"{what}: {sum(seconds.values()):.1f} s ({stages}), {memory.peak / 1e6:.0f} MB; {result}", flush=True)
-    return sum(seconds.values())
+
+def base(what: str, paths: Sequence[str]) -> list[Measured]:
+    """Reads the cells, copies the lines, and checks the rules: each alone, one after the other."""
+    from ncf_pipeline.ingest import inbox, validation
+    from ncf_pipeline.ingest.landing import Place, lines_as_csv
+    from ncf_pipeline.ingest.readers import file_kinds
+    from ncf_pipeline.storage.database import transaction
+    from ncf_pipeline.storage.resources import query
+
+    with shop() as settings, Meter(what) as meter:
+        csv: list[bytes] = []
+        lines = 0
+        for number, path in enumerate(inbox.files_at(paths), 1):
+            name = Path(path).name
+            with ExitStack() as stack, meter.step("reading"):
+                # Without what is decided from all cells.
+                stack.enter_context(patch.object(file_kinds, "decided", lambda tables, *_, **__: list(tables)))
+                file = file_kinds.open_file(Path(path), name, max_unpacked_mb=settings.max_unpacked_mb)
+                for table in stack.enter_context(file).tables:
+                    for _ in table.chunks():
+                        pass
+            with file_kinds.open_file(Path(path), name, max_unpacked_mb=settings.max_unpacked_mb) as opened:
+                for sheet, table in enumerate(opened.tables, 1):
+                    place = Place(1, number, 0 if table.sheet is None else sheet)
+                    for text, read in lines_as_csv(table, place, lines, lambda typed: typed):
+                        csv.append(text)
+                        lines += read
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            cursor.execute("insert into raw.batch (source, sha256) values ('lines', 'lines')")
+        with meter.step("COPY"), transaction(settings) as connection, connection.cursor() as cursor:
+            for text in csv:
+                cursor.copy_expert(query("copy_landed_lines"), io.BytesIO(text))
+        with meter.step("rules"):
+            validation.check_batch(settings, 1)
+    # The typed lines of all files were held, which no ingest does.
+    meter.measured.python_memory = 0
+    return [meter.measured]
+
+
+def in_new_process(measure: Callable[..., list[Measured]], *arguments: object) -> list[Measured]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
+
+
+def show(measured: Measured, lines: int | None = None) -> None:
+    load = os.getloadavg()[0]
+    print(f"\n{measured.what} (load of the machine: {load:.1f})")
+    print(f"  {'':12}{'clock':>9} {'Python':>9} {'Postgres':>9}")
+    for name, cost in measured.steps.items():
+        print(f"  {name:<12}{cost}")
+    print(f"  {'together':<12}{measured.total}; CPU {measured.total.cpu:.1f} s", end="")
+    if lines is not None:
+        print(f"; {lines / measured.total.wall:,.0f} lines a second, {lines / measured.total.cpu:,.0f} by CPU", end="")
+    print()
+    if measured.python_memory:
+        print(f"  {measured.python_memory / 1e6:,.0f} MB, and Postgres {measured.postgres_memory / 1e6:,.0f} MB")
+    if measured.result:
+        print(f"  {measured.result}", flush=True)
+
+
+def compare(what: str, paths: Sequence[str], rounds: int) -> None:
+    """Measures a whole ingest and its base in turns, and prints the ratio of their medians."""
+    wholes, bases = [], []
+    for _ in range(rounds):
+        (measured,) = in_new_process(whole, what, [paths])
+        show(measured)
+        wholes.append(measured.total)
+        (measured,) = in_new_process(base, "reading, COPY and the rules alone", paths)
+        show(measured)
+        bases.append(measured.total)
+    print()
+    for name in ("wall", "cpu"):
+        took, of = (statistics.median(getattr(cost, name) for cost in costs) for costs in (wholes, bases))
+        print(
+            f"{what}: {took:.1f} s {'on the clock' if name == 'wall' else 'of CPU'}, {took / of:.2f} of the {of:.1f} s "
+            f"that reading, COPY and the rules alone take (at most {MOST_OF_BASE})",
+            flush=True,
+        )
 
 
 def write_csv(path: Path, lines: int) -> None:
@@ -104,33 +290,34 @@ def write_broken(path: Path, lines: int, batch: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("workbook").add_argument("file")
-    commands.add_parser("days").add_argument("folder", type=Path)
-    commands.add_parser("csv").add_argument("--lines", type=int, default=1_000_000)
+    files = commands.add_parser("files")
+    files.add_argument("path", type=Path)
+    files.add_argument("--rounds", type=int, default=3)
+    files.add_argument("--each", action="store_true", help="the files of a folder also one by one")
+    commands.add_parser("csv").add_argument("--lines", type=int, nargs="+", default=[1_000_000])
     commands.add_parser("broken").add_argument("--lines", type=int, default=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder:
-        file = Path(folder) / "lines.csv"
-        if options.command == "csv":
-            write_csv(file, options.lines)
-            with shop() as settings:
-                load(settings, [str(file)], f"{options.lines:,} lines, {file.stat().st_size / 1e6:.0f} MB")
-        elif options.command == "broken":
-            with shop() as settings:
-                for batch in (1, 2):
-                    write_broken(file, options.lines, batch)
-                    load(settings, [str(file)], f"batch {batch} with {options.lines:,} broken lines")
-        elif options.command == "workbook":
-            for what in ("workbook, in a new process", "workbook, when all is imported"):
-                with shop() as settings:
-                    load(settings, [options.file], what)
+        if options.command == "files":
+            compare(options.path.name, [str(options.path)], options.rounds)
+            if options.each:
+                each = [[str(path)] for path in sorted(options.path.iterdir())]
+                took = [measured.total.wall for measured in in_new_process(whole, "one file", each)]
+                print(f"{len(took)} files one by one: {sum(took):.0f} s, at most {max(took):.1f} s for one")
+        elif options.command == "csv":
+            for lines in options.lines:
+                file = Path(folder) / "lines.csv"
+                write_csv(file, lines)
+                what = f"{lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB"
+                (measured,) = in_new_process(whole, what, [[str(file)]])
+                show(measured, lines)
         else:
-            with shop() as settings:
-                load(settings, [str(options.folder)], "all days as one batch, in a new process")
-            with shop() as settings:
-                days = sorted(options.folder.iterdir())
-                took = [load(settings, [str(day)], day.name) for day in days]
-            print(f"{len(days)} days one by one: {sum(took):.0f} s, at most {max(took):.1f} s for one")
+            written = [Path(folder) / f"{batch}.csv" for batch in (1, 2)]
+            for batch, file in enumerate(written, 1):
+                write_broken(file, options.lines, batch)
+            what = f"a batch with {options.lines:,} broken lines"
+            for measured in in_new_process(whole, what, [[str(file)] for file in written]):
+                show(measured)
 
 
 if __name__ == "__main__":

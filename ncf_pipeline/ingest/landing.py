@@ -5,10 +5,12 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -30,6 +32,8 @@ from ncf_pipeline.storage.database import Connection, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the current step, how many are done, and how many there are (0 if unknown)."""
@@ -62,7 +66,7 @@ class _Landed:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a table's lines belong: batch, file (from 1), and sheet (from 1; 0 if the file is not a workbook)."""
 
     batch_id: int
@@ -231,7 +235,7 @@ def _land_file(
     with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb, given=given) as opened:
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
-            place = _Place(batch_id, file_number, 0 if table.sheet is None else number)
+            place = Place(batch_id, file_number, 0 if table.sheet is None else number)
             lines = _land_table(connection, table, place, lines, take_out_erased)
         if lines == lines_before:
             raise InputError(f"{source.name} has a header but no lines: there is nothing to load.")
@@ -246,31 +250,56 @@ def _land_file(
 def _land_table(
     connection: Connection,
     table: Table,
-    place: _Place,
+    place: Place,
     lines: int,
     take_out_erased: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> int:
     """Copies a table's lines, after `lines` earlier ones of the batch; returns how many the batch has then."""
     statement = query("copy_landed_lines")
     with connection.cursor() as cursor:
-        for chunk in table.chunks():
-            typed = as_typed(chunk, table.dialect)
-            landed = take_out_erased(typed).select(
-                pl.lit(place.batch_id).alias("batch_id"),
-                pl.int_range(lines + 1, lines + 1 + pl.len()).alias("line_number"),
-                pl.lit(place.file_number).alias("file_number"),
-                pl.lit(place.sheet_number).alias("sheet_number"),
-                ROW,
-                *InvoiceLines.ALL,
-                pl.format("{{{}}}", pl.col(UNREADABLE).list.join(",")).alias(UNREADABLE),
-                ORIGINAL,
-                CORRECTS,
-                # Only a mapping knows lines that do not count.
-                *(name if name in typed.columns else pl.lit(None).alias(name) for name in (LEFT_OUT, TAKES_BACK)),
-            )
-            cursor.copy_expert(statement, io.BytesIO(landed.write_csv(include_header=False).encode()))
-            lines += len(typed)
+        for text, read in _one_ahead(lines_as_csv(table, place, lines, take_out_erased)):
+            cursor.copy_expert(statement, io.BytesIO(text))
+            lines += read
     return lines
+
+
+def lines_as_csv(
+    table: Table, place: Place, lines: int, take_out_erased: Callable[[pl.DataFrame], pl.DataFrame]
+) -> Iterator[tuple[bytes, int]]:
+    """The typed lines of a table as `copy_landed_lines` takes them, a chunk at a time, each with its number of lines.
+
+    Args:
+        table: of an opened file.
+        place: where its lines belong.
+        lines: number of earlier lines of the batch.
+        take_out_erased: takes erased customers off typed lines.
+    """
+    for chunk in table.chunks():
+        typed = as_typed(chunk, table.dialect)
+        landed = take_out_erased(typed).select(
+            pl.lit(place.batch_id).alias("batch_id"),
+            pl.int_range(lines + 1, lines + 1 + pl.len()).alias("line_number"),
+            pl.lit(place.file_number).alias("file_number"),
+            pl.lit(place.sheet_number).alias("sheet_number"),
+            ROW,
+            *InvoiceLines.ALL,
+            pl.format("{{{}}}", pl.col(UNREADABLE).list.join(",")).alias(UNREADABLE),
+            ORIGINAL,
+            CORRECTS,
+            # Only a mapping knows lines that do not count.
+            *(name if name in typed.columns else pl.lit(None).alias(name) for name in (LEFT_OUT, TAKES_BACK)),
+        )
+        lines += len(typed)
+        yield landed.write_csv(include_header=False).encode(), len(typed)
+
+
+def _one_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items; the next one is made in a thread while the caller uses this one."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def _record_file(connection: Connection, batch_id: int, number: int, source: Source, landed: _Landed) -> None:
