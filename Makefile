@@ -51,8 +51,8 @@ docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, 
 docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
 	$(BIN)/python docker/smoke/smoke.py
 
-fuzz: install  ## a minute of damaged files for the readers; SECONDS=600 for longer
-	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
+fuzz: install  ## a minute of random and damaged files for the readers; SECONDS=3600 for longer
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
 
 bench-ingest: install  ## ingest's time and memory, beside reading, COPY and rules alone; DATA=the workbook or a folder
 	$(if $(DATA),$(BIN)/python benchmarks/ingest.py files "$(DATA)")

@@ -1,7 +1,9 @@
 """Fuzzes the readers: `make fuzz`, or `python benchmarks/fuzz_readers.py --seconds 60 --seed 1`.
 
-Good files of every kind are damaged in many ways. A reader must return lines that Postgres can store, or refuse the
-file in one line. Anything else stops the run and leaves the file behind.
+Three kinds of files, in turn: random shops in random dialects, which must be read back equal, or refused where they
+truly leave it open; files with damaged lines, of which no two may be mixed; and good files that are damaged anywhere,
+of which a reader must return lines that Postgres can store, or refuse the file in one line. Anything else stops the
+run, leaves the file behind, and says which seed makes it again.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from typing import Any
 
 import openpyxl
 import pandas as pd
+from random_shops import damaged_text, faults, mixed, random_file
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_PRICE, MAX_TEXT, as_typed
@@ -92,19 +95,28 @@ def damaged_inside(content: bytes, suffix: str, dice: random.Random) -> bytes:
     return out.getvalue()
 
 
-def read(path: Path) -> int:
-    """Reads a file as landing does, and checks that Postgres can store each line; returns the number of lines."""
-    lines = 0
-    with open_file(path, path.name, max_unpacked_mb=64) as opened:
-        assert opened.tables
-        for table in opened.tables:
-            for chunk in table.chunks():
-                typed = as_typed(chunk, table.dialect)
-                assert len(typed) == len(chunk)
-                for row in typed.iter_rows(named=True):
-                    check(row)
-                lines += len(typed)
-    return lines
+def read(path: Path) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """Reads a file as landing does, and checks that Postgres can store each line.
+
+    Returns:
+        The lines, or the reason why the file is refused.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        with open_file(path, path.name, max_unpacked_mb=64) as opened:
+            assert opened.tables
+            for table in opened.tables:
+                for chunk in table.chunks():
+                    typed = as_typed(chunk, table.dialect)
+                    assert len(typed) == len(chunk)
+                    lines += typed.iter_rows(named=True)
+    except InputError as error:
+        if "\n" in str(error) or len(str(error)) > 1_000:
+            raise AssertionError(f"not one line: {error}") from error
+        return None, str(error)
+    for line in lines:
+        check(line)
+    return lines, None
 
 
 def check(row: Mapping[str, Any]) -> None:
@@ -124,34 +136,66 @@ def check(row: Mapping[str, Any]) -> None:
     assert row["original"] is None or ("\x00" not in row["original"] and json.loads(row["original"]))
 
 
+def shop(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
+    """A random shop: the file, its faults, and whether it was read."""
+    made = random_file(dice, text_customers=False)
+    path = folder / made.name
+    path.write_bytes(made.content)
+    rows, refusal = read(path)
+    return path, faults(made, rows, refusal), refusal is None
+
+
+def broken_lines(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
+    """A file with damaged lines."""
+    made = damaged_text(dice)
+    path = folder / "shop.csv"
+    path.write_bytes(made.content)
+    rows, refusal = read(path)
+    return path, mixed(made, rows), refusal is None
+
+
+def anything(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
+    """A good file that is damaged anywhere."""
+    suffix = dice.choices([".csv", ".csv.gz", ".parquet", ".xlsx"], [10, 4, 4, 1])[0]
+    good = dice.choice(GOOD[suffix])
+    inside = suffix in (".csv.gz", ".xlsx") and dice.random() < 0.8
+    path = folder / f"fuzzed{suffix}"
+    path.write_bytes(damaged_inside(good, suffix, dice) if inside else damaged(good, dice))
+    _, refusal = read(path)
+    return path, [], refusal is None
+
+
+GOOD = seeds()
+KINDS = {"shops": shop, "broken lines": broken_lines, "anything": anything}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seed", type=int, default=int(time.time()) * 1_000, help="of the first file")
+    parser.add_argument("--files", type=int, help="how many files at most; by default, as many as there is time for")
     options = parser.parse_args()
-    dice, files = random.Random(options.seed), seeds()
     outcomes: Counter[str] = Counter()
     end = time.monotonic() + options.seconds
+    seed = options.seed
     with tempfile.TemporaryDirectory(prefix="ncf-fuzz-") as folder:
-        while time.monotonic() < end:
-            suffix = dice.choices([".csv", ".csv.gz", ".parquet", ".xlsx"], [10, 4, 4, 1])[0]
-            good = dice.choice(files[suffix])
-            inside = suffix in (".csv.gz", ".xlsx") and dice.random() < 0.8
-            path = Path(folder) / f"fuzzed{suffix}"
-            path.write_bytes(damaged_inside(good, suffix, dice) if inside else damaged(good, dice))
+        while time.monotonic() < end and seed - options.seed != options.files:
+            dice = random.Random(seed)
+            kind = dice.choices([*KINDS], [5, 3, 2])[0]
             try:
-                read(path)
-                outcomes[f"{suffix} read"] += 1
-            except InputError as error:
-                if "\n" in str(error) or len(str(error)) > 1_000:
-                    raise AssertionError(f"not one line: {error}") from error
-                outcomes[f"{suffix} refused"] += 1
+                path, found, was_read = KINDS[kind](Path(folder), dice)
+                assert not found, "; ".join(found[:3])
             except BaseException:
-                kept = Path(tempfile.gettempdir()) / f"ncf-fuzz-{options.seed}{suffix}"
-                kept.write_bytes(path.read_bytes())
-                print(f"seed {options.seed}: {kept} breaks the reader", file=sys.stderr)
+                for path in Path(folder).iterdir():
+                    kept = Path(tempfile.gettempdir()) / f"ncf-fuzz-{seed}-{path.name}"
+                    kept.write_bytes(path.read_bytes())
+                    print(f"{kind}: --seed {seed} --files 1 makes it again; {kept}", file=sys.stderr)
                 raise
-    print(f"seed {options.seed}: " + ", ".join(f"{name} {count:,}" for name, count in sorted(outcomes.items())))
+            path.unlink()
+            outcomes[f"{kind} {'read' if was_read else 'refused'}"] += 1
+            seed += 1
+    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(outcomes.items()))
+    print(f"seeds {options.seed} to {seed - 1}: {counts}")
 
 
 if __name__ == "__main__":

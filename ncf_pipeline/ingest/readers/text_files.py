@@ -3,7 +3,9 @@
 import csv
 import gzip
 import io
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,8 @@ MAX_LINE = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 _BLOCK = 4 << 20
 _MAX_RECORD_LINES = 1_000
+_SAMPLE = 1_000
+"""Lines that show how many cells most lines have."""
 
 _SURPLUS = "surplus"
 """Boolean: the line has more cells than the header, and all that follow are empty."""
@@ -167,7 +171,7 @@ class _Divider:
             self._refuse_long(before + int(too_long.arg_true()[0]) + 1)
         cells_of_line = lines.str.count_matches(self.delimiter, literal=True) + 1
         if self._usual_width is None and len(lines):
-            self._usual_width = self._width_of_most(lines, cells_of_line)
+            self._usual_width = self._width_of_most(lines)
         is_plain = (cells_of_line == self.header.width) & lines.str.contains(self._plain_line())
         if self.has_stray_bytes:
             is_plain &= ~lines.str.contains(STRAY, literal=True)
@@ -179,22 +183,18 @@ class _Divider:
         self._has_decimals |= bool(chunk[InvoiceLines.UNIT_PRICE].str.contains(r"\d[.,]\d").any())
         return without_empty_rows(chunk), done
 
-    def _width_of_most(self, lines: pl.Series, cells_of_line: pl.Series) -> int:
+    def _width_of_most(self, lines: pl.Series) -> int:
         """The header's width, or more if most lines end with empty cells beyond it."""
-        usual = cells_of_line.filter(lines.str.contains(self._plain_line()) & (lines != "")).mode().sort()
-        surplus = int(usual[0]) - self.header.width if len(usual) else 0
-        if surplus <= 0:
-            return self.header.width
-        ends = lines.filter(cells_of_line == usual[0]).str.contains(f'(?:{self._mark()}(?:"")?){{{surplus}}}$')
-        return self.header.width + surplus if ends.all() else self.header.width
-
-    def _mark(self) -> str:
-        """The delimiter in a pattern."""
-        return f"\\x{{{ord(self.delimiter):x}}}"
+        widths: Counter[int] = Counter()
+        for text in lines.head(_SAMPLE):
+            _, cells = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
+            if cells and not any(cell.strip() for cell in cells[self.header.width :]):
+                widths[len(cells)] += 1
+        return max(self.header.width, max(widths, key=lambda width: (widths[width], -width), default=0))
 
     def _plain_line(self) -> str:
         """Of a line whose delimiters all divide cells: each cell is without quotes, or one quoted text."""
-        mark = self._mark()
+        mark = f"\\x{{{ord(self.delimiter):x}}}"
         cell = f'(?:"[^"{mark}]*"|[^"{mark}]*)'
         return f"^{cell}(?:{mark}{cell})*$"
 
@@ -236,6 +236,8 @@ class _Divider:
                     if following is None:
                         return records, index
                     cells, more = following
+                    if cells is None and more:
+                        raw = "\n".join([*lines[index : index + more + 1], ""])
                     records.add(index, cells, raw, self.header)
                     while at < len(odd) and odd[at] <= index + more:
                         at += 1
@@ -249,14 +251,14 @@ class _Divider:
         """The record that begins in a line whose quote is not closed there.
 
         Returns:
-            Its cells, and how many more lines it has; no cells if the quote is a stray one, because it is never closed,
-            or because it and a following line are whole rows by themselves. None if the following block must be read
-            first.
+            Its cells, and how many more lines it has. No cells if the quote is a stray one, because it is never closed,
+            or because it and a following line are whole rows by themselves; and, with all its lines, if that cannot be
+            told. None if the following block must be read first.
         """
         parts = [lines[index]]
         size = len(parts[0])
         width = self._usual_width or self.header.width
-        may_be_stray = self._cells_if_stray(parts[0]) == width
+        before, literally = self._open_cell(parts[0])
         for at in range(index + 1, min(index + _MAX_RECORD_LINES, len(lines))):
             text = lines[at]
             size += len(text)
@@ -266,18 +268,27 @@ class _Divider:
             if '"' not in text:
                 continue
             _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
-            if alone is not None and len(alone) == width and may_be_stray:
+            if alone is not None and len(alone) == width and literally == width:
                 return None, 0
+            # The line before may have been cut off in a quoted cell. Then this one begins with cells like its own.
+            both = before and alone is not None and len(alone) == width and _shape(alone[0]) == _shape(before[0])
             reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
             is_open, cells = _next_record(reader)
             if not is_open:
-                return (cells, at - index) if cells is not None and len(cells) == width else (None, 0)
+                if cells is None or len(cells) != width:
+                    return None, 0
+                return (None if both else cells), at - index
         return None if not is_last and len(lines) < index + _MAX_RECORD_LINES else (None, 0)
 
-    def _cells_if_stray(self, text: str) -> int:
-        """How many cells a line has if the quote that is open at its end is a character."""
+    def _open_cell(self, text: str) -> tuple[list[str], int]:
+        """Of a line with an open quote: the cells before it, and how many cells there are if it is a character."""
         _, cells = _next_record(csv.reader([f'{text}"'], delimiter=self.delimiter, strict=True))
-        return len(cells) + cells[-1].count(self.delimiter) if cells else 0
+        return (cells[:-1], len(cells) + cells[-1].count(self.delimiter)) if cells else ([], 0)
+
+
+def _shape(cell: str) -> str:
+    """Which kinds of characters a cell has: C0 for C536379."""
+    return re.sub(r"[^\W\d_]+", "A", re.sub(r"\d+", "0", cell.strip()))
 
 
 def _next_record(reader: Any) -> tuple[bool, list[str] | None]:

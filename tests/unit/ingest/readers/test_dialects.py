@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import datetime, timedelta
 
 import openpyxl
@@ -269,6 +270,20 @@ def test_a_text_of_several_lines_may_look_like_a_row_in_its_last_line(tmp_path, 
     rows = read(write(tmp_path, [*lines, *[end * 8] * 2], header=",".join(order)))
     assert column(rows, "description") == ["two\nlines", "A", "b\n\nc, d"]
     assert column(rows, "unreadable") == [None] * 3
+
+
+def test_lines_of_which_nobody_can_tell_whether_they_are_one_wait_together(tmp_path):
+    cut_off, inch = '536366,85123A,"HEART', line(invoice="536367", text='MIRROR 6"')
+    rows = read(write(tmp_path, [line(), cut_off, inch, line()]))
+    assert column(rows, "unreadable") == [None, ["line"], None]
+    assert json.loads(rows[1]["original"]) == {"line": f"{cut_off}\n{inch}\n"}
+
+
+def test_every_cell_may_be_quoted_and_every_line_end_with_a_delimiter(tmp_path):
+    cells = ['"=""536365"""', '"85123A"', '"a\n\nb"', '"6"', '"2010-12-01"', '"2.55"', '"17850"', '"France"', '""']
+    rows = read(write(tmp_path, [",".join(cells)] * 2))
+    assert column(rows, "description") == ["a\n\nb"] * 2
+    assert column(rows, "unreadable") == [None] * 2
 
 
 def test_thousands_of_stray_quotes_do_not_take_long(tmp_path):
