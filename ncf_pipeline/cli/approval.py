@@ -1,6 +1,5 @@
 """Who approves a version that the gate let through: a person at the terminal, or the name in `--approved-by`."""
 
-import getpass
 import signal
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ncf_pipeline.cli.options import user_name
 from ncf_pipeline.errors import InputError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.approval import Answer, Ask, person
@@ -54,11 +54,11 @@ def ask_at_terminal(version: int, reasons: Sequence[str]) -> Answer:
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
     try:
         if typer.confirm(f"May v{version} serve?", default=None, err=True):
-            return Answer(approved=True, by=person(getpass.getuser()))
+            return Answer(approved=True, by=person(user_name()))
         reason = typer.prompt("Why not? (Enter for no reason)", default="", show_default=False, err=True)
     except typer.Abort as error:
         raise InputError(
             f"v{version} was neither approved nor rejected. It stays a candidate, and what serves stays live. "
             f"`ncf-pipeline retrain --resume v{version}` asks again, without training."
         ) from error
-    return Answer(approved=False, by=person(getpass.getuser()), reason=reason.strip() or None)
+    return Answer(approved=False, by=person(user_name()), reason=reason.strip() or None)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ncf_pipeline.cli.options import Json
+from ncf_pipeline.cli.options import Json, user
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -23,8 +23,6 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Erase a customer everywhere, and prove it by a search of every place. This cannot be undone."""
-    from getpass import getuser
-
     from ncf_pipeline.erasure.forget import forget as erase
     from ncf_pipeline.privacy import masked
 
@@ -34,7 +32,7 @@ def forget(
             f"Erase customer {who} from the database, all files and all lists? This cannot be undone.", abort=True
         )
     with serving(load_settings()) as settings:
-        done = erase(settings, customer, requested_by=f"command line, {getuser()}")
+        done = erase(settings, customer, requested_by=user())
     if as_json:
         typer.echo(json.dumps(done.as_dict()))
         return

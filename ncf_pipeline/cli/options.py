@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import os
 from typing import Annotated
 
 import typer
@@ -35,4 +36,12 @@ def version_number(text: str) -> int:
 
 def user() -> str:
     """Who runs the command, as the registry stores it."""
-    return f"command line, {getpass.getuser()}"
+    return f"command line, {user_name()}"
+
+
+def user_name() -> str:
+    """The name of the user on this machine; their number if it has no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

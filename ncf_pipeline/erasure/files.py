@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,7 @@ from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import list_files, new_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -122,13 +121,13 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
     """Removes the customer's lists from a publication's file, and corrects its number of customers in the registry."""
     key, customers = str(customer_id), 0
     try:
-        with fsspec.open(url) as file:
+        with open_file(url) as file:
             lists = pq.ParquetFile(file)
             theirs = pc.field(Lists.AUDIENCE).isin(["customer"]) & (pc.field(Lists.KEY) == key)
             has_lists = any(len(pa.Table.from_batches([batch]).filter(theirs)) for batch in _batches(lists))
         if not has_lists:
             return
-        with fsspec.open(url) as file, new_file(url) as rewritten:
+        with open_file(url) as file, new_file(url) as rewritten:
             lists = pq.ParquetFile(file)
             with pq.ParquetWriter(rewritten, lists.schema_arrow) as writer:
                 for batch in _batches(lists):
@@ -165,7 +164,7 @@ def _file_names_customer(url: str, customer_id: int) -> bool:
 def _parquet_names(url: str, customer_id: int) -> bool:
     """Whether the number is in a column of customers, or in the column of keys in a row about a customer."""
     try:
-        with fsspec.open(url) as file:
+        with open_file(url) as file:
             parquet = pq.ParquetFile(file)
             names = set(parquet.schema_arrow.names)
             used = names & {Interactions.CUSTOMER_ID, Lists.AUDIENCE, Lists.KEY}
@@ -195,7 +194,7 @@ def _files(root: str) -> list[tuple[str, str]]:
 
 def _content(url: str) -> bytes:
     try:
-        with fsspec.open(url) as file:
+        with open_file(url) as file:
             content: bytes = file.read()
     except store_errors() as error:
         raise store_error(f"{url} cannot be read", error, "Repair or delete it.") from error

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import fsspec
-
 from ncf_pipeline.experiments import figures
 from ncf_pipeline.experiments.analysis import UNLIKELY
 from ncf_pipeline.experiments.design import Design
@@ -13,7 +11,7 @@ from ncf_pipeline.experiments.records import Experiment, Report
 from ncf_pipeline.experiments.results import VALID, Exposure, Interval, MeasureResult, Results, Verdict
 from ncf_pipeline.experiments.sentences import FOLDER, percent
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, store_error, store_errors
+from ncf_pipeline.storage.files import new_file, open_file, store_error, store_errors
 
 MARKDOWN = "report.md"
 
@@ -93,7 +91,7 @@ def read_figure(settings: Settings, name: str, figure: str) -> bytes:
     """
     url = f"{folder(settings, name)}/{figure}"
     try:
-        with fsspec.open(url, "rb") as file:
+        with open_file(url) as file:
             content: bytes = file.read()
     except store_errors() as error:
         raise store_error(f"{url} cannot be read", error) from error

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
-
 from ncf_pipeline.html import render_file
 from ncf_pipeline.ingest.batches import Batch, read_by
 from ncf_pipeline.ingest.messages import example_line
 from ncf_pipeline.ingest.validation_report import ExampleLine, ValidationReport
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, store_error, store_errors
+from ncf_pipeline.storage.files import filesystem_of, new_file, store_error, store_errors
 
 _FOLDER = Path(__file__).parent / "templates"
 _TONES = {"critical": "bad", "warning": "warn", "info": "warn"}
@@ -43,7 +41,7 @@ def read_page(settings: Settings, batch_id: int) -> str:
     """
     url = f"{_store(settings)}/{_name(batch_id)}"
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         return str(filesystem.read_text(path, encoding="utf-8"))
     except store_errors() as error:
         raise store_error(f"Batch {batch_id} has no page: {url} cannot be read", error) from error

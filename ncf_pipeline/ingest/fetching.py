@@ -5,12 +5,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
-
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import InputError, SourceUnavailableError
 from ncf_pipeline.ingest.inbox import local_path, name_of
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.storage.faults import may_pass
+from ncf_pipeline.storage.files import open_file, store_errors
 
 
 class FileChangedError(InputError):
@@ -62,7 +62,7 @@ def fetch(location: str, folder: Path, mapping: Mapping | None = None) -> Source
 
     Raises:
         FileGoneError: the file has disappeared.
-        InputError: it cannot be read.
+        InputError: it cannot be read; a `SourceUnavailableError` if that may pass.
     """
     name = name_of(location)
     try:
@@ -72,8 +72,10 @@ def fetch(location: str, folder: Path, mapping: Mapping | None = None) -> Source
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise FileGoneError(f"{name} is gone: somebody moved it, or another run has taken it.") from error
-    except (OSError, ImportError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or shortened(str(error))
+    except store_errors() as error:
+        reason = (getattr(error, "strerror", None) or shortened(str(error))).rstrip(".")
+        if may_pass(error):
+            raise SourceUnavailableError(f"{name} cannot be read now: {reason}. Try again later.") from error
         raise InputError(f"{name} cannot be read: {reason}. May this user read it?") from error
     return Source(location, name, path, sha256, bytes=state[0], state=state, mapping=mapping)
 
@@ -89,9 +91,8 @@ def check_unchanged(source: Source) -> None:
 
 
 def _copy(location: str, folder: Path) -> Path:
-    filesystem, path = fsspec.core.url_to_fs(location)
     copy = folder / hashlib.sha256(location.encode()).hexdigest()
-    with filesystem.open(path, "rb") as remote, copy.open("wb") as local:
+    with open_file(location) as remote, copy.open("wb") as local:
         shutil.copyfileobj(remote, local, 1 << 20)
     return copy
 

@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-import fsspec
-
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import InputError, SourceUnavailableError
 from ncf_pipeline.ingest.readers.file_kinds import SUFFIXES
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.storage.faults import may_pass
+from ncf_pipeline.storage.files import filesystem_of, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +224,10 @@ def _state(path: Path) -> tuple[int, int, float]:
 
 
 def _local(given: str) -> Iterator[str]:
-    path = Path(given).expanduser()
+    try:
+        path = Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{shortened(given)}: this machine has no such user. Correct the path.") from error
     if path.is_dir():
         yield from (location_of(each) for each in sorted(path.iterdir(), key=_order) if _is_invoice_file(each))
     elif path.exists() or path.is_symlink():
@@ -246,12 +249,12 @@ def _is_invoice_file(path: Path) -> bool:
 
 
 def _remote(given: str) -> Iterator[str]:
-    parts = urlsplit(given)
-    if parts.scheme == "file":
-        yield from _local(str(local_path(given)))
-        return
     try:
-        filesystem, path = fsspec.core.url_to_fs(given)
+        parts = urlsplit(given)
+        if parts.scheme == "file":
+            yield from _local(str(local_path(given)))
+            return
+        filesystem, path = filesystem_of(given)
         if _GLOB & set(path) and parts.scheme not in {"http", "https"}:
             yield from (filesystem.unstrip_protocol(each) for each in sorted(filesystem.glob(path)))
         elif filesystem.isdir(path):
@@ -259,7 +262,7 @@ def _remote(given: str) -> Iterator[str]:
             yield from (filesystem.unstrip_protocol(each) for each in names if each.lower().endswith(tuple(SUFFIXES)))
         elif filesystem.exists(path):
             yield given
-    except (OSError, ImportError, ValueError) as error:
-        raise InputError(
-            f"{shortened(given)} cannot be looked up: {shortened(str(error))}. Is the address right?"
-        ) from error
+    except store_errors() as error:
+        kind = SourceUnavailableError if may_pass(error) else InputError
+        reason = shortened(str(error)).rstrip(".")
+        raise kind(f"{shortened(given)} cannot be looked up: {reason}. Is the address right?") from error

@@ -15,7 +15,7 @@ from typing import TypeVar
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import InputError, SourceUnavailableError
 from ncf_pipeline.ingest.batches import lock_landing, name_files
 from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
@@ -29,6 +29,7 @@ from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.faults import may_pass
 from ncf_pipeline.storage.resources import query
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def land_files(
 
     Raises:
         InputError: there are no files, or none can be used.
+        SourceUnavailableError: a file cannot be read now. Nothing is refused or landed.
         SettingsError: customers were erased, and their key is missing or wrong.
     """
     if not files:
@@ -132,6 +134,7 @@ def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offe
             logger.info("%s", error)
             offer.left.append(str(error))
         except InputError as error:
+            _stop_if_it_may_pass(error)
             offer.refused.append(_Refused(location, "", str(error)))
     return offer
 
@@ -200,6 +203,7 @@ def _land_batch(
             logger.info("%s", error)
             offer.left.append(str(error))
         except InputError as error:
+            _stop_if_it_may_pass(error)
             offer.refused.append(_Refused(source.location, source.sha256, str(error)))
         else:
             landed[source.read_as] = source
@@ -339,6 +343,18 @@ def _record_refused(connection: Connection, refused: Sequence[_Refused], batch_i
         )
         rejected[int(row.batch_id)] = file
     return rejected
+
+
+def _stop_if_it_may_pass(error: InputError) -> None:
+    """Raises for a fault of this machine or of a server: the file is not refused, and the next try reads it.
+
+    Raises:
+        SourceUnavailableError: such as a full disk, where files are unpacked.
+    """
+    if isinstance(error, SourceUnavailableError):
+        raise error
+    if may_pass(error):
+        raise SourceUnavailableError(f"{error} This may pass, so the file stays where it is.") from error
 
 
 @contextmanager

@@ -147,7 +147,13 @@ def _account(folder: Path) -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
     if folder.exists() and folder.stat().st_uid != 0:
-        return pwd.getpwuid(folder.stat().st_uid)
+        try:
+            return pwd.getpwuid(folder.stat().st_uid)
+        except KeyError as error:
+            raise ServiceError(
+                f"{folder} belongs to user {folder.stat().st_uid}, whom this machine does not know. Give it to a user "
+                "that exists here, or run on the machine that made it."
+            ) from error
     account = _made_account() or _account_named("nobody")
     if account is None:
         raise ServiceError(f"Postgres cannot run as root, and creating user {_ACCOUNT} failed: run as another user.")

@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.errors import QualityError, SettingsError
+from ncf_pipeline.errors import DatabaseUnavailableError, NcfError, QualityError, SettingsError
 from ncf_pipeline.privacy import masked
+from ncf_pipeline.storage.faults import passing_cause
 from ncf_pipeline.storage.resources import resource
 
 if TYPE_CHECKING:  # stages that need no data frame should not wait for the import
@@ -270,14 +271,37 @@ def _context() -> Any:
 
 @contextmanager
 def _tables(context: Any, database_url: str) -> Iterator[Any]:
-    with warnings.catch_warnings():
-        # Not add_postgres, as the warning advises: it requires a host name, and a Unix socket has none.
-        warnings.simplefilter("ignore")
-        shop = context.data_sources.add_sql("shop", connection_string=_connection_string(database_url))
+    """The database as the library sees it. A lost connection is not taken for a rule that cannot be checked.
+
+    Raises:
+        DatabaseUnavailableError: Postgres cannot be reached, or cannot work now.
+        QualityError: the library cannot use the database.
+    """
+    from sqlalchemy import event
+
+    # The library keeps only the text of an error, so they are caught where they are raised.
+    faults: list[BaseException] = []
+    shop = None
+    connection_string = _connection_string(database_url)
     try:
+        with warnings.catch_warnings():
+            # Not add_postgres, as the warning advises: it requires a host name, and a Unix socket has none.
+            warnings.simplefilter("ignore")
+            shop = context.data_sources.add_sql("shop", connection_string=connection_string)
+        engine = shop.get_execution_engine().engine
+        event.listen(engine, "handle_error", lambda failed: faults.append(failed.original_exception))
         yield shop
+    except Exception as error:
+        passing = next(filter(None, map(passing_cause, (*faults, error))), None)
+        if passing is not None:
+            reason = _first_line(passing).rstrip(".")
+            raise DatabaseUnavailableError(f"Postgres: the rules could not be checked: {reason}.") from passing
+        if isinstance(error, NcfError):
+            raise
+        raise QualityError(f"The rules could not be checked: {_first_line(error)}") from error
     finally:
-        shop.get_execution_engine().engine.dispose()
+        if shop is not None:
+            shop.get_execution_engine().engine.dispose()
 
 
 def _check(

@@ -22,7 +22,6 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import fsspec
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -31,7 +30,15 @@ from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
 from ncf_pipeline.model.trained import ModelState, TrainedModel
 from ncf_pipeline.registry.manifests import SEAL, KnownManifests
-from ncf_pipeline.storage.files import file_exists, list_files, new_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.files import (
+    file_exists,
+    filesystem_of,
+    list_files,
+    new_file,
+    remove_file,
+    store_error,
+    store_errors,
+)
 
 TENSORS = "model.safetensors"
 VOCABULARIES = "vocabularies.json"
@@ -355,7 +362,7 @@ def _checked(url: str, name: str, manifest: dict[str, Any]) -> bytes:
 
 def _read(url: str, name: str) -> bytes:
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         content: bytes = filesystem.cat_file(posixpath.join(path, name))
     except FileNotFoundError as error:
         raise DamagedModelError(

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import fsspec
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -30,7 +29,7 @@ from ncf_pipeline.storage.database import (
     transaction,
     write,
 )
-from ncf_pipeline.storage.files import store_error, store_errors
+from ncf_pipeline.storage.files import open_file, store_error, store_errors
 from ncf_pipeline.storage.resources import query
 
 
@@ -173,7 +172,7 @@ def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
     wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
     columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
     try:
-        with fsspec.open(period.url) as file:
+        with open_file(period.url) as file:
             lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
     except store_errors() as error:
         raise store_error(f"The lists of p{period.number:06d} cannot be read", error) from error

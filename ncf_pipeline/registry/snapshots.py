@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import fsspec
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -17,7 +16,15 @@ from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.privacy import hold_off
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
-from ncf_pipeline.storage.files import file_exists, new_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.files import (
+    file_exists,
+    filesystem_of,
+    new_file,
+    open_file,
+    remove_file,
+    store_error,
+    store_errors,
+)
 from ncf_pipeline.storage.resources import query
 
 _INTERACTIONS = pl.Schema(
@@ -310,7 +317,7 @@ def _remove_unnamed(settings: Settings) -> None:
         named = {posixpath.basename(row.url) for row in query_rows(connection, "snapshots")}
         url = f"{settings.artifacts}/snapshots"
         try:
-            filesystem, folder = fsspec.core.url_to_fs(url)
+            filesystem, folder = filesystem_of(url)
             for path in filesystem.ls(folder, detail=False) if filesystem.exists(folder) else ():
                 if posixpath.basename(path.rstrip("/")) not in named:
                     filesystem.rm(path, recursive=True)
@@ -330,7 +337,7 @@ def _read_files(url: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
     try:
-        with fsspec.open(url, "rb") as file:
+        with open_file(url) as file:
             frame = pl.read_parquet(file.read())
     except FileNotFoundError as error:
         raise ArtifactError(f"{url} is missing: the snapshot is incomplete. Take a new one.") from error

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -32,7 +31,7 @@ from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import store_error, store_errors
+from ncf_pipeline.storage.files import open_file, store_error, store_errors
 from ncf_pipeline.storefront import Storefront
 
 logger = logging.getLogger(__name__)
@@ -174,7 +173,7 @@ def _made(live: Publication, customers: list[int]) -> dict[int, _Made]:
 
 def _read(live: Publication, columns: list[str], wanted: list[Any]) -> pd.DataFrame:
     try:
-        with fsspec.open(live.url) as file:
+        with open_file(live.url) as file:
             known = set(pq.ParquetFile(file).schema_arrow.names)
             rows: pd.DataFrame = pq.read_table(
                 file, columns=[name for name in columns if name in known], filters=wanted

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,7 +36,7 @@ from ncf_pipeline.registry.versions import ModelVersion, Publication, recommende
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, store_error, store_errors
+from ncf_pipeline.storage.files import new_file, open_file, store_error, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -318,7 +317,7 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
         ArtifactError: the lists are no longer kept, or damaged.
     """
     try:
-        with fsspec.open(url) as file:
+        with open_file(url) as file:
             for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
                 yield batch.to_pandas()
     except store_errors() as error:

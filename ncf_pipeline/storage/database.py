@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with the name of a function
 from psycopg2.extras import NamedTupleCursor
 
-from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError
+from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.faults import may_pass, one_line
 from ncf_pipeline.storage.resources import query
@@ -42,6 +42,11 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     url = settings.database()
     try:
         connection = psycopg2.connect(url, application_name="ncf-pipeline", connect_timeout=10)
+    except psycopg2.ProgrammingError:
+        # Neither the message nor its cause is shown: both repeat the URL, with the password.
+        raise SettingsError(
+            "NCF_DATABASE_URL is not a URL of Postgres: write postgresql://user:password@host:5432/database."
+        ) from None
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
     try:

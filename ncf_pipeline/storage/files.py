@@ -20,6 +20,38 @@ UNFINISHED = ".tmp"
 """How the name of a file ends that is being written. After a week its writer is not alive: see `serving.prune`."""
 
 
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """The store that a URL names, and the path there.
+
+    Raises:
+        OSError, ImportError, ValueError: there is no such store; one of `store_errors`.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except store_errors():
+        raise
+    except Exception as error:  # each kind of store has its own way to refuse what it needs and does not get
+        scheme = url.partition("://")[0]
+        raise ValueError(f"addresses that begin with {scheme}:// cannot be used: {one_line(error)}") from error
+    return filesystem, path
+
+
+def open_file(url: str) -> IO[bytes]:
+    """Opens a file to read.
+
+    Raises:
+        OSError, ImportError, ValueError: there is no such file or no such store; one of `store_errors`.
+    """
+    filesystem, path = filesystem_of(url)
+    try:
+        opened: IO[bytes] = filesystem.open(path, "rb")
+    except FileNotFoundError as error:
+        if may_pass(error):  # a web server that does not answer is reported as a file that does not exist
+            raise ConnectionError(one_line(error.__cause__ or error)) from error
+        raise
+    return opened
+
+
 @contextmanager
 def new_file(url: str, *, advice: str = "Is there room, and may this user write there?") -> Iterator[IO[bytes]]:
     """Opens a file to write. It gets its name, and replaces an older file, only when the block ends without an error.
@@ -36,7 +68,7 @@ def new_file(url: str, *, advice: str = "Is there room, and may this user write 
             itself is raised unchanged.
     """
     with _translated(url, advice):
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         is_local = isinstance(filesystem, LocalFileSystem)
         _make_folder(filesystem, posixpath.dirname(path), is_local=is_local)
         unfinished = f"{path}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
@@ -67,7 +99,7 @@ def list_files(url: str) -> dict[str, datetime | None]:
         ArtifactError: the artifact store cannot be reached, or refused.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         filesystem.invalidate_cache()  # other processes may have written files since
         files: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
     except store_errors() as error:
@@ -82,7 +114,7 @@ def file_exists(url: str) -> bool:
         ArtifactError: the artifact store cannot be reached, or refused.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         filesystem.invalidate_cache()
         return bool(filesystem.exists(path))
     except store_errors() as error:
@@ -96,7 +128,7 @@ def remove_file(url: str) -> None:
         ArtifactError: the artifact store cannot be reached, or refused.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = filesystem_of(url)
         with suppress(FileNotFoundError):
             filesystem.rm_file(path)
     except store_errors() as error:
@@ -105,7 +137,8 @@ def remove_file(url: str) -> None:
 
 def store_errors() -> tuple[type[Exception], ...]:
     """The errors that fsspec and its clients raise if a store cannot be reached, or refuses."""
-    return (OSError, ImportError, ValueError, *_vendor_errors())
+    # Of these, a store raises the last if it cannot be written at all, such as a web server.
+    return (OSError, ImportError, ValueError, *_vendor_errors(), NotImplementedError)
 
 
 def store_error(what: str, error: Exception, advice: str = "Can the artifact store be reached?") -> ArtifactError:
@@ -120,7 +153,8 @@ def store_error(what: str, error: Exception, advice: str = "Can the artifact sto
         A `StoreUnavailableError`, which tasks retry, if the fault may pass.
     """
     kind = StoreUnavailableError if may_pass(error) else ArtifactError
-    return kind(f"{what}: {one_line(error)}. {advice}")
+    reason = "this kind of store cannot do that" if isinstance(error, NotImplementedError) else one_line(error)
+    return kind(f"{what}: {reason}. {advice}")
 
 
 def _make_folder(filesystem: Any, folder: str, *, is_local: bool) -> None:
