@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import polars as pl
 import yaml
 from pydantic import (
     AfterValidator,
@@ -36,7 +37,7 @@ _DIRECTIVES = "YymdHIMSfpbBaAz%j"
 _GIVEN = ("encoding", "delimiter", "date_order", "decimal_mark", "sheets")
 
 FillDown = Literal[
-    "stock_code", "description", "invoice_date", "customer_id", "country", "status", "currency", "time_zone"
+    "invoice_no", "description", "invoice_date", "customer_id", "country", "status", "currency", "time_zone"
 ]
 
 
@@ -59,9 +60,9 @@ def _is_zone(name: str) -> str:
 
 def _is_pattern(pattern: str) -> str:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error}). Write one such as ^C[0-9]+$") from error
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        raise ValueError(f"{pattern!r} is no regular expression that is read. Write one such as ^C[0-9]+$") from error
     return pattern
 
 

@@ -1,16 +1,18 @@
 """Text cells to typed values, a chunk at a time. A cell that is not of its column's type is kept and named."""
 
 import json
-from datetime import date
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark
+from ncf_pipeline.ingest.mappings.given import DecimalMark
+from ncf_pipeline.ingest.readers.clock import on_the_shops_clock
 from ncf_pipeline.ingest.readers.codes import normalised
-from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, Dialect
-from ncf_pipeline.ingest.readers.header import CORRECTS
-from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, ROW
+from ncf_pipeline.ingest.readers.conversions import converted, prepared
+from ncf_pipeline.ingest.readers.dates import as_instants
+from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, Dialect, Reading
+from ncf_pipeline.ingest.readers.header import CELLS, CORRECTS, CURRENCY, RETURNED, STATUS, TIME_ZONE
+from ncf_pipeline.ingest.readers.table import BROKEN, ROW
 
 UNREADABLE = "unreadable"
 """The columns whose cell is not of the column's type: a list of names, or null."""
@@ -21,6 +23,9 @@ ORIGINAL = "original"
 LINE = "line"
 """The entry in `unreadable` of a line that could not be divided into cells."""
 
+IN_FILE = "_in_file"
+"""Behind the name of a column in `original`: the cell of a mapping's file before it was converted."""
+
 READ_IS = {
     InvoiceLines.INVOICE_NO: "a code of up to 100 printable characters, and no error of a spreadsheet",
     InvoiceLines.STOCK_CODE: "a code of up to 100 printable characters, and no error of a spreadsheet",
@@ -28,12 +33,16 @@ READ_IS = {
     InvoiceLines.QUANTITY: "a whole number, such as 6, -6 or 1000",
     InvoiceLines.INVOICE_DATE: (
         "a date without a time zone, such as 2011-12-25 08:26:00, 25.12.2011 8:26, or 25/12/2011 where the file proves "
-        "which comes first, the day or the month"
+        "which comes first, the day or the month. With a mapping, also a time with Z or an offset, and its date_formats"
     ),
     InvoiceLines.UNIT_PRICE: "a number such as 2.55, with the decimal mark that the file proves and without a currency",
     InvoiceLines.CUSTOMER_ID: "a whole number from 1, or nothing for a guest",
     InvoiceLines.COUNTRY: "text of up to 100 characters, and no error of a spreadsheet",
     CORRECTS: "the number of a line in quarantine",
+    STATUS: "a status that the mapping has under counts, takes_back or left_out",
+    CURRENCY: "a currency that has a rate in the mapping",
+    TIME_ZONE: "a time zone that the mapping has under names, or an IANA name such as Europe/London",
+    RETURNED: "a quantity up to that of the line",
     LINE: (
         "a line with as many cells as the header, with every quote closed, all in one encoding, and without text under "
         "a column that has no name"
@@ -57,8 +66,10 @@ _TEXT_LIMITS = {
     InvoiceLines.COUNTRY: MAX_CODE,
 }
 _CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE)
+_FURTHER = (STATUS, CURRENCY, TIME_ZONE, RETURNED)
+_CONVERTED = (InvoiceLines.QUANTITY, InvoiceLines.INVOICE_DATE, InvoiceLines.UNIT_PRICE)
 
-_NOTHING = [
+NOTHING = [
     "NULL",
     "null",
     "Null",
@@ -96,17 +107,6 @@ _EITHER_MARK = r"^[+-]?[1-9]\d{0,2}[.,]\d{3}$"
 """1.234 or 1,234: whether it is 1234 depends on the decimal mark."""
 
 _DECIMAL = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
-_ISO = (
-    r"^(?<year>\d{4})[-/](?<month>\d{1,2})[-/](?<day>\d{1,2})"
-    r"(?:(?:T|\s+)(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<seconds>\d{2}(?:\.\d{1,9})?))?)?$"
-)
-_SLASHED = (
-    r"^(?<first>\d{1,2})(?<mark>[/.-])(?<second>\d{1,2})[/.-](?<slashed_year>\d{4})"
-    r"(?:,?\s+(?<slashed_hour>\d{1,2}):(?<slashed_minute>\d{2})(?::(?<slashed_second>\d{2}(?:\.\d{1,9})?))?"
-    r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?)?$"
-)
-_SERIAL = r"^\d{4,5}(?:\.\d+)?$"
-"""A spreadsheet's date without its format: days since its epoch."""
 
 
 def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
@@ -118,13 +118,17 @@ def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
 
     Returns:
         The columns of `raw.landed_line` that come from the file: `row_number`, the eight typed columns,
-        `corrects`, `unreadable` and `original`.
+        `corrects`, `unreadable` and `original`; with a mapping, also `left_out` and `takes_back`.
     """
     cells = chunk.with_columns(pl.col(CELLS).str.strip_chars().replace("", None))
     cells = cells.with_columns(
         *(_filled(normalised(cells[name])) for name in (*_CODES, InvoiceLines.CUSTOMER_ID)),
         *(_filled(cells[name]) for name in (InvoiceLines.DESCRIPTION, InvoiceLines.COUNTRY)),
     ).with_columns(pl.col(InvoiceLines.CUSTOMER_ID).str.replace(_GUEST, "").replace("", None))
+    reading = dialect.reading
+    further = () if reading is None else tuple(name for name in _FURTHER if name in cells.columns)
+    if reading is not None:
+        cells = prepared(cells.with_columns(pl.col(further).str.strip_chars().replace("", None)), reading.mapping)
     typed = cells.select(
         ROW,
         *(_text(name, limit, dialect) for name, limit in _TEXT_LIMITS.items()),
@@ -132,85 +136,44 @@ def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
         _price(_plain(cells, InvoiceLines.UNIT_PRICE, dialect)),
         _whole(InvoiceLines.CUSTOMER_ID, _no_thousands(InvoiceLines.CUSTOMER_ID), 1, MAX_ID),
         _whole(CORRECTS, pl.col(CORRECTS), 1, MAX_ID),
-    ).with_columns(as_instants(cells[InvoiceLines.INVOICE_DATE], dialect.date_order, epoch=dialect.epoch))
+        *(_whole(name, _plain(cells, name, dialect), -_MAX_INT, _MAX_INT) for name in further if name == RETURNED),
+    )
+    if reading is None:
+        instants = as_instants(cells[InvoiceLines.INVOICE_DATE], dialect.date_order, epoch=dialect.epoch)
+        nowhere = None
+    else:
+        instants, nowhere = on_the_shops_clock(cells, dialect, reading)
+    typed = typed.with_columns(instants)
+    given = [name for name in (*CELLS, RETURNED) if name in typed.columns]
     lost = cells.select(
-        *(pl.when(pl.col(name).is_not_null() & typed[name].is_null()).then(pl.lit(name)).alias(name) for name in CELLS),
+        *(pl.when(pl.col(name).is_not_null() & typed[name].is_null()).then(pl.lit(name)).alias(name) for name in given),
         pl.when(pl.col(BROKEN).is_not_null()).then(pl.lit(LINE)).alias(LINE),
     )
+    if reading is not None and nowhere is not None:
+        typed, unusable = converted(typed, cells, reading)
+        lost = _with_unusable(lost, unusable.with_columns(nowhere.alias(TIME_ZONE)))
     unreadable = lost.select(pl.concat_list(pl.all()).list.drop_nulls().alias(UNREADABLE)).to_series()
     unreadable = unreadable.set(unreadable.list.len() == 0, None)
-    return typed.with_columns(unreadable, _originals(chunk, unreadable.is_not_null()))
+    typed = typed.drop(RETURNED, strict=False)
+    return typed.with_columns(unreadable, _originals(chunk, reading, further, unreadable.is_not_null()))
 
 
-def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None = None) -> pl.Series:
-    """Dates and times from text, to the millisecond.
-
-    Args:
-        text: stripped; null for an empty cell.
-        order: how to read 01/02/2011. In 01.02.2011 the day always comes first.
-        epoch: day 0 of a spreadsheet's count of days; None if a bare number is no date.
-
-    Returns:
-        Datetimes in microseconds; null if the text is no date, or there is no such day.
-    """
-    usual = _in_range(text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us"))
-    rare = text.is_not_null() & usual.is_null()
-    if not rare.any():
-        return usual.alias(InvoiceLines.INVOICE_DATE)
-    text_of_row = pl.col("text").str
-    frame = (
-        pl.DataFrame({"text": text.set(~rare, None)})
-        .with_columns(
-            text_of_row.extract_groups(_ISO).alias("iso"), text_of_row.extract_groups(_SLASHED).alias("slashed")
-        )
-        .select("text", pl.col("iso").struct.unnest(), pl.col("slashed").struct.unnest())
+def _with_unusable(lost: pl.DataFrame, unusable: pl.DataFrame) -> pl.DataFrame:
+    """Adds the cells that a mapping cannot use. Of a line without a time zone, the date was readable."""
+    named = unusable.select(pl.when(name).then(pl.lit(name)).alias(name) for name in unusable.columns)
+    if unusable[TIME_ZONE].any():
+        date = pl.col(InvoiceLines.INVOICE_DATE)
+        lost = lost.with_columns(pl.when(~unusable[TIME_ZONE]).then(date))
+    both = [name for name in named.columns if name in lost.columns]
+    return lost.with_columns(
+        *(pl.coalesce(lost[name], named[name]).alias(name) for name in both),
+        *(named[name] for name in named.columns if name not in both),
     )
-    part = pl.col
-    day_first = (part("mark") == ".") | pl.lit(order == "day first")
-    day = pl.when(day_first).then(part("first")).otherwise(part("second"))
-    month = pl.when(day_first).then(part("second")).otherwise(part("first"))
-    same_either_way = part("first").str.zfill(2) == part("second").str.zfill(2)
-    # Every spelling is brought into one, so that a single conversion, which knows the calendar, decides.
-    written = pl.coalesce(
-        _written(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("seconds")),
-        pl.when(day_first | pl.lit(order is not None) | same_either_way).then(
-            _written(part("slashed_year"), month, day, _hour_of_day(), part("slashed_minute"), part("slashed_second"))
-        ),
-    )
-    parsed = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
-    if epoch is not None:
-        days = pl.when(text_of_row.contains(_SERIAL)).then(pl.col("text")).cast(pl.Float64, strict=False)
-        counted = pl.datetime(epoch.year, epoch.month, epoch.day, time_unit="us") + pl.duration(
-            milliseconds=(days * 86_400_000).round().cast(pl.Int64)
-        )
-        parsed = pl.coalesce(parsed, counted)
-    # A spreadsheet keeps time in binary fractions: 08:25:59.9999995 is 08:26.
-    rarely = frame.select(parsed.dt.round("1ms").alias("instant"))["instant"]
-    return usual.zip_with(~rare, _in_range(rarely)).alias(InvoiceLines.INVOICE_DATE)
-
-
-def _in_range(instants: pl.Series) -> pl.Series:
-    """The instants, null outside the years that Python's dates have."""
-    return instants.set(~instants.dt.year().is_between(1, 9999), None)
-
-
-def _written(year: pl.Expr, month: pl.Expr, day: pl.Expr, hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
-    date = pl.concat_str(year, month.str.zfill(2), day.str.zfill(2), separator="-")
-    clock = pl.concat_str(*(part.fill_null("00").str.zfill(2) for part in (hour, minute, second)), separator=":")
-    return pl.concat_str(date, clock, separator=" ")
-
-
-def _hour_of_day() -> pl.Expr:
-    """02 PM is 14 and 12 AM is 00. 14 PM is no hour, so it becomes 99, which no conversion accepts."""
-    hour = pl.col("slashed_hour").cast(pl.Int64, strict=False)
-    afternoon = pl.col("half").str.to_lowercase() == "p"
-    of_day = pl.when(hour.is_between(1, 12)).then(hour % 12 + pl.when(afternoon).then(12).otherwise(0)).otherwise(99)
-    return pl.when(pl.col("half").is_null()).then(pl.col("slashed_hour")).otherwise(of_day.cast(pl.String))
 
 
 def _filled(cells: pl.Series) -> pl.Series:
     """The cells, null where a program wrote NULL or NaN for an empty one."""
-    return cells.set(cells.is_in(_NOTHING), None)
+    return cells.set(cells.is_in(NOTHING), None)
 
 
 def _text(name: str, limit: int, dialect: Dialect) -> pl.Expr:
@@ -261,10 +224,17 @@ def _price(text: pl.Expr) -> pl.Expr:
     return pl.when(is_price).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
 
 
-def _originals(chunk: pl.DataFrame, wanted: pl.Series) -> pl.Series:
+def _originals(chunk: pl.DataFrame, reading: Reading | None, further: tuple[str, ...], wanted: pl.Series) -> pl.Series:
     if not wanted.any():
         return pl.Series(ORIGINAL, [None] * len(chunk), dtype=pl.String)
-    kept = chunk.filter(wanted).select(*InvoiceLines.ALL, CORRECTS, pl.col(BROKEN).alias(LINE)).to_dicts()
+    # If such a cell kept its name, it would be read as it is when the line is released: a price in dollars as pounds.
+    moved = {} if reading is None else {name: f"{name}{IN_FILE}" for name in _CONVERTED}
+    kept = (
+        chunk.filter(wanted)
+        .select(*InvoiceLines.ALL, CORRECTS, *further, pl.col(BROKEN).alias(LINE))
+        .rename(moved)
+        .to_dicts()
+    )
     texts = iter(json.dumps({name: _storable(cell) for name, cell in row.items() if cell}) for row in kept)
     return pl.Series(ORIGINAL, [next(texts) if each else None for each in wanted], dtype=pl.String)
 

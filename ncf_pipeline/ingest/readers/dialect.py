@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark
+from ncf_pipeline.ingest.mappings.mapping import Mapping
 
 THOUSANDS_MARK: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
 """The mark between thousands, by the decimal mark."""
@@ -11,6 +12,23 @@ THOUSANDS_MARK: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
 EPOCH_1900 = date(1899, 12, 30)
 EPOCH_1904 = date(1904, 1, 1)
 """Day 0 of a spreadsheet's count of days, in its two ways of counting."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a mapping says of the cells of one table.
+
+    Attributes:
+        mapping: as a person wrote it.
+        shop_timezone: the shop's clock, an IANA name.
+        price_is_total: whether the price is that of the whole line.
+        status_name: what the file calls the column with the status.
+    """
+
+    mapping: Mapping
+    shop_timezone: str
+    price_is_total: bool = False
+    status_name: str = "status"
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Dialect:
         epoch: day 0 of a count of days in the date column; None if a number there is no date.
         evidence: what in the file proves it, for people.
         warnings: what looks wrong in the file, but is read as it is.
+        reading: what a mapping says; None if the columns are ours.
     """
 
     date_order: DateOrder | None = None
@@ -36,3 +55,4 @@ class Dialect:
     epoch: date | None = None
     evidence: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    reading: Reading | None = None

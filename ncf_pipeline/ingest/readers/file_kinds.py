@@ -3,14 +3,20 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
+from ncf_pipeline.ingest.mappings.mapping import Mapping
+from ncf_pipeline.ingest.readers.dialect import Reading
+from ncf_pipeline.ingest.readers.header import STATUS
+from ncf_pipeline.ingest.readers.mapped import in_our_columns
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
 from ncf_pipeline.ingest.readers.survey import decided
-from ncf_pipeline.ingest.readers.table import OpenFile
+from ncf_pipeline.ingest.readers.table import OpenFile, Table
 from ncf_pipeline.ingest.readers.text_files import open_text
 from ncf_pipeline.ingest.readers.workbooks import open_workbook
 
@@ -30,14 +36,25 @@ _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
 @contextmanager
-def open_file(path: Path, name: str, *, max_unpacked_mb: int, given: Given | None = None) -> Iterator[OpenFile]:
+def open_file(
+    path: Path,
+    name: str,
+    *,
+    max_unpacked_mb: int,
+    given: Given | None = None,
+    mapping: Mapping | None = None,
+    shop_timezone: str = "UTC",
+) -> Iterator[OpenFile]:
     """Opens a file of invoices, and decides how it writes its cells. Its tables can be read until the block ends.
 
     Args:
         path: of the file, on this machine.
         name: what people call it, for messages; its suffix says which kind the file should be.
         max_unpacked_mb: a packed file that holds more megabytes is refused.
-        given: what a person says of the source; None if the file has to say everything itself.
+        given: what a person says of the source; None if the file has to say everything itself, or for what the mapping
+            says.
+        mapping: what a person says of the shop's own columns; None if the file has ours.
+        shop_timezone: an IANA name. Times of a mapping with another time zone are converted to it.
 
     Yields:
         The tables with the columns of an invoice, and a note for people.
@@ -46,18 +63,44 @@ def open_file(path: Path, name: str, *, max_unpacked_mb: int, given: Given | Non
         InputError: the file cannot be used. The message says why and what to do.
     """
     kind = _kind_of(path, name)
-    given = given or Given()
+    given = given or (mapping.given() if mapping is not None else Given())
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         if kind == "workbook":
-            opened = open_workbook(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, given=given)
+            opened = open_workbook(
+                path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
+            )
         elif kind == "parquet":
-            opened = OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb)], note=None)
+            opened = OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb, mapping=mapping)], note=None)
         else:
             packed = kind == "packed text"
-            opened = open_text(path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given)
-        tables = decided(opened.tables, given)
+            opened = open_text(
+                path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
+            )
+        tables = decided([_in_our_columns(table, mapping, shop_timezone) for table in opened.tables], given)
         notes = [*([opened.note] if opened.note else []), *tables[0].dialect.warnings]
         yield OpenFile(tables, note="; ".join(notes) or None)
+
+
+def _in_our_columns(table: Table, mapping: Mapping | None, shop_timezone: str) -> Table:
+    layout = table.layout
+    if layout is None or mapping is None:
+        return table
+    status = layout.sources.get(STATUS, ())
+    reading = Reading(
+        mapping,
+        shop_timezone,
+        price_is_total=layout.price_is_total,
+        status_name=layout.names[status[0]] if status else STATUS,
+    )
+    numbers = table.dialect.plain_numbers
+    ours = frozenset(name for name, sources in layout.sources.items() if sources and numbers.issuperset(sources))
+    known = table.with_numbers_known
+    return replace(
+        table,
+        chunks=partial(in_our_columns, table, mapping),
+        with_numbers_known=(lambda: _in_our_columns(known(), mapping, shop_timezone)) if known is not None else None,
+        dialect=replace(table.dialect, plain_numbers=ours, reading=reading),
+    )
 
 
 def _kind_of(path: Path, name: str) -> Kind:

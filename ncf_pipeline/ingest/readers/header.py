@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.mappings.mapping import Column, Mapping, plain_name
 
 CORRECTS = "corrects"
 """The column in which a corrected line names the line in quarantine that it replaces."""
+
+CELLS = (*InvoiceLines.ALL, CORRECTS)
+
+CURRENCY, STATUS, TIME_ZONE, RETURNED = "currency", "status", "time_zone", "returned_quantity"
+"""Further cells of a line that a mapping may read."""
 
 MAX_TITLE_ROWS = 20
 """The header must be among this many first rows; a title or an empty row may stand above it."""
@@ -38,7 +44,27 @@ _HEADER_NAMES = {
     InvoiceLines.CUSTOMER_ID: "CustomerID",
     InvoiceLines.COUNTRY: "Country",
     CORRECTS: "Quarantine ID",
+    CURRENCY: "Currency",
+    STATUS: "Status",
+    TIME_ZONE: "Time zone",
+    RETURNED: "Returned quantity",
 }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table a mapping reads.
+
+    Attributes:
+        sources: our column, or one of the further ones, to the keys of the table's columns, the first one first.
+            Without any, it has a constant text or is empty.
+        names: key of a column of the table to its name in the header.
+        price_is_total: whether the price is that of the whole line.
+    """
+
+    sources: dict[str, tuple[str, ...]]
+    names: dict[str, str]
+    price_is_total: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,10 +74,11 @@ class Header:
     Attributes:
         row: index of the header in the table, from 0.
         width: number of columns, including ignored and unnamed ones.
-        positions: our column name to its position in the file, from 0.
+        positions: our column name, or with a mapping the key of the file's own, to its position in the file, from 0.
         ignored: names of the columns that are not read.
         unnamed: positions of the columns without a name, after the first that is read. Text there has probably been
             shifted by a stray delimiter. Before it, there may be numbers of the rows.
+        layout: what a mapping reads; None if the columns are ours.
     """
 
     row: int
@@ -59,6 +86,23 @@ class Header:
     positions: dict[str, int]
     ignored: tuple[str, ...]
     unnamed: tuple[int, ...] = ()
+    layout: Layout | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of a line's cells, as a reader returns them."""
+        return CELLS if self.layout is None else tuple(self.positions)
+
+    @property
+    def never_empty(self) -> str:
+        """The cell that hardly any line lacks."""
+        return InvoiceLines.INVOICE_NO if self.layout is None else self.layout.sources[InvoiceLines.INVOICE_NO][0]
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        """The cells with prices."""
+        column = InvoiceLines.UNIT_PRICE
+        return (column,) if self.layout is None else self.layout.sources[column]
 
 
 def column_of(name: str) -> str | None:
@@ -79,18 +123,132 @@ def header_name(column: str) -> str:
     return _HEADER_NAMES[column]
 
 
-def find_header(rows: Sequence[Sequence[str | None]], where: str) -> Header:
+def names_known(cells: Sequence[str | None], mapping: Mapping | None) -> int:
+    """How many different columns that are read a row names."""
+    if mapping is None:
+        return len({column_of(cell or "") for cell in cells} - {None})
+    return len({plain_name(cell or "") for cell in cells} & set(_wanted(mapping)))
+
+
+def find_header(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapping | None = None) -> Header:
     """Finds the header among the first rows of a table.
 
     Args:
         rows: the first rows; at most `MAX_TITLE_ROWS` of them are searched.
         where: what people call the file (and sheet), for the message.
+        mapping: says which columns are read; None for ours. Lines that were exported for correction have ours always.
 
     Raises:
         InputError: there is no header, or a column is missing or occurs twice; the message names it.
     """
+    if mapping is None or any(column_of(cell or "") == CORRECTS for row in rows[:MAX_TITLE_ROWS] for cell in row):
+        return _find_ours(rows, where)
+    return _find_mapped(rows, where, mapping)
+
+
+def _wanted(mapping: Mapping) -> dict[str, str]:
+    """Every column of a file that a mapping may read: compared name to the name as the mapping has it."""
+    further = _further(mapping)
+    named = [name for column in mapping.columns.given().values() for name in column.of_file]
+    return {plain_name(name): name for name in (*named, *(name for names, _ in further.values() for name in names))}
+
+
+def _further(mapping: Mapping) -> dict[str, tuple[tuple[str, ...], bool]]:
+    """The further columns that a mapping reads: their names in the file, and whether it may lack them."""
+    settings = {
+        STATUS: mapping.status, CURRENCY: mapping.currency, RETURNED: mapping.returns, TIME_ZONE: mapping.time_zone,
+    }  # fmt: skip
+    return {
+        name: (said.column, said.optional)
+        for name, said in settings.items()
+        if said is not None and not isinstance(said, str) and said.column
+    }
+
+
+def _find_mapped(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapping) -> Header:
     candidates = rows[:MAX_TITLE_ROWS]
-    known = [len({column_of(cell or "") for cell in row} - {None}) for row in candidates]
+    wanted = _wanted(mapping)
+    known = [names_known(row, mapping) for row in candidates]
+    most = max(known, default=0)
+    if not most:
+        raise InputError(
+            f"{where} has none of the columns that the mapping {mapping.name} reads: "
+            f"{shortened(', '.join(wanted.values()))}. Is it a file of another shop? Name its mapping."
+        )
+    best = known.index(most)
+    positions: dict[str, int] = {}
+    names: dict[str, str] = {}
+    ignored = []
+    for position, cell in enumerate(candidates[best]):
+        name = (cell or "").strip()
+        plain = plain_name(name)
+        key = f"file {plain}"
+        if plain not in wanted:
+            ignored += [shortened(name)] if name else []
+        elif key in positions:
+            raise InputError(f"{where} has the column {shortened(name)} twice: remove or rename one of them.")
+        else:
+            positions[key] = position
+            names[key] = name
+    layout = _layout(mapping, names)
+    missing = [
+        f"{' or '.join(_of_file(mapping, name))} ({name})" for name in _needed(mapping) if not layout.sources.get(name)
+    ]
+    if missing:
+        has = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
+        raise InputError(
+            f"{where} has no column {' and no column '.join(missing)}, which the mapping {mapping.name} reads; its "
+            f"header has {shortened(has)}. Name the column in the mapping, or use the mapping of this file's shop."
+        )
+    first = min(positions.values())
+    return Header(
+        row=best,
+        width=len(candidates[best]),
+        positions=positions,
+        ignored=tuple(ignored),
+        unnamed=tuple(at for at, cell in enumerate(candidates[best]) if at > first and not (cell or "").strip()),
+        layout=layout,
+    )
+
+
+def _layout(mapping: Mapping, names: dict[str, str]) -> Layout:
+    def present(wanted: Sequence[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(key for name in wanted if (key := f"file {plain_name(name)}") in names))
+
+    sources = {}
+    for name, column in mapping.columns.given().items():
+        found = present(column.names) or present(column.total)
+        if column.join:
+            found = present(column.join)
+            if len(found) < len(column.join):
+                found = ()
+        sources[name] = found
+    price = mapping.columns.unit_price
+    return Layout(
+        sources={**sources, **{name: found for name, (its, _) in _further(mapping).items() if (found := present(its))}},
+        names=names,
+        price_is_total=bool(price.total) and not present(price.names),
+    )
+
+
+def _needed(mapping: Mapping) -> list[str]:
+    """What a table must have; one may lack the description and the country."""
+    ours: dict[str, Column] = mapping.columns.given()
+    may_lack = (InvoiceLines.DESCRIPTION, InvoiceLines.COUNTRY)
+    return [
+        *(name for name, column in ours.items() if column.constant is None and name not in may_lack),
+        *(name for name, (_, optional) in _further(mapping).items() if not optional),
+    ]
+
+
+def _of_file(mapping: Mapping, name: str) -> tuple[str, ...]:
+    column = mapping.columns.given().get(name)
+    return column.of_file if column is not None else _further(mapping)[name][0]
+
+
+def _find_ours(rows: Sequence[Sequence[str | None]], where: str) -> Header:
+    candidates = rows[:MAX_TITLE_ROWS]
+    known = [names_known(row, None) for row in candidates]
     most = max(known, default=0)
     if not most:
         raise InputError(

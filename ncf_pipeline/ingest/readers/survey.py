@@ -8,7 +8,9 @@ import polars as pl
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark, Given
+from ncf_pipeline.ingest.readers.clock import is_formatted
 from ncf_pipeline.ingest.readers.codes import LOOK_ALIKES
+from ncf_pipeline.ingest.readers.conversions import without_sign
 from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK
 from ncf_pipeline.ingest.readers.header import header_name, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table
@@ -102,11 +104,11 @@ def decided(tables: Sequence[Table], given: Given) -> list[Table]:
         tables = [table.with_numbers_known() if table.with_numbers_known else table for table in tables]
         evidence = _evidence_of(tables)
     _check_digits(evidence)
-    order = given.date_order or _order_of(evidence)
+    order = _given_order(evidence, given.date_order) if given.date_order else _order_of(evidence)
     if order is not None:
         for table in tables:
             _check_no_swap(table, order)
-    mark, disputed = (given.decimal_mark, False) if given.decimal_mark else _mark_of(evidence)
+    mark, disputed = _given_mark(evidence, given.decimal_mark) if given.decimal_mark else _mark_of(evidence)
     warnings = tuple(_warnings(tables, evidence))
     said = [f"{name}: {seen.where} {seen}" for name, seen in evidence.orders.items()]
     if mark in evidence.mark_seen:
@@ -131,11 +133,26 @@ def decided(tables: Sequence[Table], given: Given) -> list[Table]:
 def _evidence_of(tables: Sequence[Table]) -> _Evidence:
     evidence = _Evidence()
     for table in tables:
-        for chunk in table.chunks():
+        for chunk in _readable_chunks(table):
             _look_at_dates(chunk, table, evidence)
             _look_at_numbers(chunk, table, evidence)
             _look_at_codes(chunk, table, evidence)
     return evidence
+
+
+def _readable_chunks(table: Table) -> Iterator[pl.DataFrame]:
+    """The chunks, without what a mapping reads by itself: its currency sign, and dates in its formats."""
+    reading = table.dialect.reading
+    for chunk in table.chunks():
+        if reading is None:
+            yield chunk
+            continue
+        formats = reading.mapping.date_formats
+        date = pl.col(InvoiceLines.INVOICE_DATE)
+        read = chunk if not formats else chunk.with_columns(
+            pl.when(~is_formatted(chunk[InvoiceLines.INVOICE_DATE], formats)).then(date)
+        )  # fmt: skip
+        yield without_sign(read, reading.mapping)
 
 
 def _look_at_dates(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> None:
@@ -203,6 +220,17 @@ def _order_of(evidence: _Evidence) -> DateOrder | None:
     return None
 
 
+def _given_order(evidence: _Evidence, order: DateOrder) -> DateOrder:
+    """The order that is given for a file, unless its dates prove the other one."""
+    for proven, seen in evidence.orders.items():
+        if proven != order:
+            raise InputError(
+                f"{seen.where} {seen}, so the {proven.partition(' ')[0]} is first, but {order} is given for it. "
+                "Correct that, or the file."
+            )
+    return order
+
+
 def _check_no_swap(table: Table, order: DateOrder) -> None:
     """A spreadsheet of another country reads 01/02/2011 as its own date, and leaves 13/02/2011 as text.
 
@@ -261,6 +289,18 @@ def _look_at_numbers(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> 
             evidence.either_mark += _seen(
                 chunk.filter(pl.col(column).is_in(open_[column].implode())), table, column, wanted
             )
+
+
+def _given_mark(evidence: _Evidence, mark: DecimalMark) -> tuple[DecimalMark, bool]:
+    """The decimal mark that is given for a file, unless its numbers prove the other one."""
+    other = THOUSANDS_MARK[mark]
+    if evidence.marks[other] > evidence.marks[mark]:
+        seen = evidence.mark_seen[other]
+        raise InputError(
+            f"{seen.where} {seen}, so its decimal mark is {other} but {mark} is given for it. "
+            "Correct that, or the file."
+        )
+    return mark, bool(evidence.marks[other])
 
 
 def _mark_of(evidence: _Evidence) -> tuple[DecimalMark, bool]:

@@ -16,12 +16,12 @@ from typing import IO, Any, NoReturn
 import polars as pl
 import pyarrow as pa
 
-from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
+from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.encodings import STRAY, Encoding, encoding_of, register_stray_bytes
-from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, column_of, find_header
-from ncf_pipeline.ingest.readers.table import BROKEN, CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
+from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, names_known
+from ncf_pipeline.ingest.readers.table import BROKEN, ROW, OpenFile, Table, schema_of, without_empty_rows
 
 MAX_LINE = 1 << 20
 """Characters. A longer line is no invoice line; usually a line end is missing."""
@@ -36,7 +36,16 @@ _SURPLUS = "surplus"
 """Boolean: the line has more cells than the header, and all that follow are empty."""
 
 
-def open_text(path: Path, name: str, folder: Path, *, packed: bool, max_unpacked_mb: int, given: Given) -> OpenFile:
+def open_text(
+    path: Path,
+    name: str,
+    folder: Path,
+    *,
+    packed: bool,
+    max_unpacked_mb: int,
+    given: Given,
+    mapping: Mapping | None = None,
+) -> OpenFile:
     """Reads a text file into cells, and opens its table.
 
     Args:
@@ -46,6 +55,7 @@ def open_text(path: Path, name: str, folder: Path, *, packed: bool, max_unpacked
         packed: whether it is gzipped.
         max_unpacked_mb: a packed file that holds more megabytes is refused.
         given: what a person says of the source.
+        mapping: says which columns are read; None for ours.
 
     Raises:
         InputError: the file is empty, damaged, no text, unpacks to too much, or lacks a column.
@@ -61,16 +71,17 @@ def open_text(path: Path, name: str, folder: Path, *, packed: bool, max_unpacked
     if not any(line.strip() for line in first_lines):
         raise InputError(f"{name} is empty. Send it again.")
     candidates = {each: _first_records(first_lines, each) for each in (*_DELIMITERS, given.delimiter) if each}
-    delimiter = given.delimiter or max(_DELIMITERS, key=lambda each: _columns_known(candidates[each]))
+    delimiter = given.delimiter or max(_DELIMITERS, key=lambda each: _columns_known(candidates[each], mapping))
     records = candidates[delimiter]
-    header = find_header([cells for cells, _ in records], name)
+    header = find_header([cells for cells, _ in records], name, mapping)
     lines = _Divider(name, delimiter, header, has_stray_bytes=encoding.has_stray_bytes)
     cells = folder / "cells.arrow"
     with _text(path, name, packed, encoding) as text:
         for _ in range(records[header.row][1]):
             text.readline(MAX_LINE)
-        _write(lines.chunks(text, records[header.row][1]), cells)
-    table = Table(where=name, sheet=None, ignored=header.ignored, chunks=partial(_chunks, cells, lines.surplus_is_kept))
+        _write(lines.chunks(text, records[header.row][1]), cells, header)
+    chunks = partial(_chunks, cells, header, lines.surplus_is_kept)
+    table = Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks, layout=header.layout)
     return OpenFile([table], encoding.note)
 
 
@@ -88,8 +99,8 @@ def _first_records(lines: Sequence[str], delimiter: str) -> list[tuple[list[str 
         records.append(([*cells], reader.line_num))
 
 
-def _columns_known(records: Sequence[tuple[list[str | None], int]]) -> int:
-    return max((sum(column_of(cell or "") is not None for cell in cells) for cells, _ in records), default=0)
+def _columns_known(records: Sequence[tuple[list[str | None], int]], mapping: Mapping | None) -> int:
+    return max((names_known(cells, mapping) for cells, _ in records), default=0)
 
 
 @contextmanager
@@ -180,8 +191,8 @@ class _Divider:
         plain = self._plain(lines.head(done).filter(is_plain), is_plain.arg_true() + before + 1)
         chunk = pl.concat([plain, records.as_frame(before, self.header)]).sort(ROW)
         self._widths |= records.widths | ({self.header.width} if len(plain) else set())
-        self._has_decimals |= bool(chunk[InvoiceLines.UNIT_PRICE].str.contains(r"\d[.,]\d").any())
-        return without_empty_rows(chunk), done
+        self._has_decimals |= any(chunk[name].str.contains(r"\d[.,]\d").any() for name in self.header.prices)
+        return without_empty_rows(chunk, self.header), done
 
     def _width_of_most(self, lines: pl.Series) -> int:
         """The header's width, or more if most lines end with empty cells beyond it."""
@@ -206,6 +217,7 @@ class _Divider:
         beside = [cells.field(f"field_{at}").str.strip_chars() != "" for at in self.header.unnamed]
         shifted = pl.DataFrame(beside).select(pl.any_horizontal(pl.all())).to_series() if beside else None
         return _as_chunk(
+            self.header,
             read if shifted is None else read.select(pl.when(~shifted).then(pl.all())),
             rows,
             pl.Series([None] * len(lines) if shifted is None else (lines + "\n").set(~shifted, None), dtype=pl.String),
@@ -339,6 +351,7 @@ class _Records:
     def as_frame(self, before: int, header: Header) -> pl.DataFrame:
         """The records as a chunk, after `before` lines of the file."""
         return _as_chunk(
+            header,
             pl.DataFrame(
                 {
                     name: pl.Series(name, [cells[at] if cells else None for cells in self.cells], dtype=pl.String)
@@ -351,17 +364,19 @@ class _Records:
         )
 
 
-def _as_chunk(cells: pl.DataFrame, rows: pl.Series, broken: pl.Series, surplus: pl.Series) -> pl.DataFrame:
+def _as_chunk(
+    header: Header, cells: pl.DataFrame, rows: pl.Series, broken: pl.Series, surplus: pl.Series
+) -> pl.DataFrame:
     return cells.with_columns(
         rows.cast(pl.Int64).alias(ROW),
         broken.alias(BROKEN),
         surplus.alias(_SURPLUS),
-        *(pl.lit(None, pl.String).alias(name) for name in CELLS if name not in cells.columns),
-    ).select(*CHUNK_SCHEMA.names(), _SURPLUS)
+        *(pl.lit(None, pl.String).alias(name) for name in header.cells if name not in cells.columns),
+    ).select(*schema_of(header).names(), _SURPLUS)
 
 
-def _write(chunks: Iterator[pl.DataFrame], path: Path) -> None:
-    empty = pl.DataFrame(schema=CHUNK_SCHEMA | {_SURPLUS: pl.Boolean})
+def _write(chunks: Iterator[pl.DataFrame], path: Path, header: Header) -> None:
+    empty = pl.DataFrame(schema=schema_of(header) | {_SURPLUS: pl.Boolean})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _as_arrow(empty).schema) as writer:
         for chunk in chunks:
             writer.write_table(_as_arrow(chunk))
@@ -371,7 +386,7 @@ def _as_arrow(chunk: pl.DataFrame) -> pa.Table:
     return chunk.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _chunks(path: Path, surplus_is_kept: bool) -> Iterator[pl.DataFrame]:
+def _chunks(path: Path, header: Header, surplus_is_kept: bool) -> Iterator[pl.DataFrame]:
     # Not memory-mapped: the pages would count as memory of this process.
     with pa.OSFile(str(path)) as source:
         reader = pa.ipc.open_file(source)
@@ -382,6 +397,6 @@ def _chunks(path: Path, surplus_is_kept: bool) -> Iterator[pl.DataFrame]:
                 chunk = (
                     chunk.with_columns(pl.when(~surplus).then(pl.col(BROKEN)))
                     if surplus_is_kept
-                    else chunk.with_columns(pl.when(~surplus).then(pl.col(CELLS)))
+                    else chunk.with_columns(pl.when(~surplus).then(pl.col(header.cells)))
                 )
             yield chunk

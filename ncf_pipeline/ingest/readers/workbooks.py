@@ -18,9 +18,10 @@ import pyarrow as pa
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
+from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
-from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, shortened
-from ncf_pipeline.ingest.readers.table import CELLS, CHUNK_SCHEMA, ROW, OpenFile, Table, without_empty_rows
+from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, RETURNED, Header, find_header, shortened
+from ncf_pipeline.ingest.readers.table import ROW, OpenFile, Table, schema_of, without_empty_rows
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ _SECONDS = 1800
 _NUMBERS = (InvoiceLines.QUANTITY, InvoiceLines.UNIT_PRICE)
 
 
-def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given) -> OpenFile:
+def open_workbook(
+    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given, mapping: Mapping | None = None
+) -> OpenFile:
     """Unpacks a workbook and opens every visible sheet that has the columns; it may hold a sheet for each year.
 
     Args:
@@ -38,6 +41,7 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, 
         folder: where the unpacked sheets go; the tables read from there.
         max_unpacked_mb: a workbook that unpacks to more megabytes is refused.
         given: what a person says of the source; a hidden sheet is read only if it is named.
+        mapping: says which columns are read; None for ours.
 
     Returns:
         A table for each sheet that has the columns; the note names the other sheets.
@@ -47,7 +51,7 @@ def open_workbook(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, 
     """
     _check_archive(path, name, max_unpacked_mb)
     answer = _unpacker(name, str(path.resolve()), str(folder), json.dumps(given.sheets))
-    return _opened(answer, name, path, folder)
+    return _opened(answer, name, path, folder, mapping)
 
 
 def _unpacker(name: str, *arguments: str) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def _unpacker(name: str, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path) -> OpenFile:
+def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping: Mapping | None) -> OpenFile:
     sheets, everything, hidden = answer["sheets"], answer["all"], answer["hidden"]
     dialect = Dialect(epoch=EPOCH_1904 if answer["counts_from_1904"] else EPOCH_1900)
     tables, refused = [], {}
@@ -80,12 +84,12 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path) -> Open
         where = f"{name}, sheet {shortened(sheet, 40)!r},"
         file = folder / f"{index}.arrow"
         try:
-            header = find_header(_first_rows(file), where)
+            header = find_header(_first_rows(file), where, mapping)
         except InputError as error:
             refused[sheet] = error
             continue
         chunks = partial(_chunks, file, header)
-        table = Table(where=where, sheet=sheet, ignored=header.ignored, chunks=chunks, dialect=dialect)
+        table = Table(where, sheet, header.ignored, chunks, dialect, layout=header.layout)
         first = answer["first_columns"][index]
         tables.append(replace(table, with_numbers_known=partial(_with_numbers_known, table, header, name, path, first)))
     if not tables and len(refused) == 1:
@@ -103,7 +107,12 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path) -> Open
 
 def _with_numbers_known(table: Table, header: Header, name: str, path: Path, first: int) -> Table:
     """The table, with the columns of which every cell is a number. In others, numbers are written without a mark."""
-    columns = [column for column in _NUMBERS if column in header.positions]
+    layout = header.layout
+    columns = (
+        [column for column in _NUMBERS if column in header.positions]
+        if layout is None
+        else [key for column in (*_NUMBERS, RETURNED) for key in layout.sources.get(column, ())]
+    )
     wanted = json.dumps([table.sheet, [header.positions[column] + first for column in columns]])
     rows_of_texts = _unpacker(name, str(path.resolve()), wanted)["rows"]
     if rows_of_texts is None:
@@ -167,6 +176,7 @@ def _first_rows(file: Path) -> list[list[str | None]]:
 
 def _chunks(file: Path, header: Header) -> Iterator[pl.DataFrame]:
     first_row = 1
+    schema = schema_of(header)
     # Not memory-mapped: the pages would count as memory of this process.
     with pa.OSFile(str(file)) as source:
         reader = pa.ipc.open_file(source)
@@ -174,12 +184,12 @@ def _chunks(file: Path, header: Header) -> Iterator[pl.DataFrame]:
             batch = reader.get_batch(index)
             columns = {
                 name: pl.Series(name, batch.column(header.positions[name]), dtype=pl.String)
-                for name in CELLS
+                for name in header.cells
                 if name in header.positions
             }
             chunk = pl.DataFrame(columns).with_columns(
                 pl.int_range(first_row, first_row + batch.num_rows).alias(ROW),
-                *(pl.lit(None, pl.String).alias(name) for name in CHUNK_SCHEMA if name not in (*columns, ROW)),
+                *(pl.lit(None, pl.String).alias(name) for name in schema if name not in (*columns, ROW)),
             )
             first_row += batch.num_rows
-            yield without_empty_rows(chunk.filter(pl.col(ROW) > header.row + 1).select(CHUNK_SCHEMA.names()))
+            yield without_empty_rows(chunk.filter(pl.col(ROW) > header.row + 1).select(schema.names()), header)
