@@ -235,8 +235,13 @@ def _land_file(
 ) -> _Landed:
     lines = lines_before
     take_out_erased = partial(without_erased, erased=known_erased(connection, settings))
-    given = source.mapping.given() if source.mapping else None
-    with open_file(source.path, source.name, max_unpacked_mb=settings.max_unpacked_mb, given=given) as opened:
+    with open_file(
+        source.path,
+        source.name,
+        max_unpacked_mb=settings.max_unpacked_mb,
+        mapping=source.mapping,
+        shop_timezone=settings.shop_timezone,
+    ) as opened:
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
             place = Place(batch_id, file_number, 0 if table.sheet is None else number)
