@@ -15,7 +15,7 @@ from openpyxl.utils import get_column_letter
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest.readers.cells import LINE, READ_IS
+from ncf_pipeline.ingest.readers.cells import LINE, READ_IS, cell_in_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, header_name, shortened
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
@@ -151,7 +151,7 @@ def _of_cells(row: Any) -> str:
         if column == LINE:
             told.append(f"The line cannot be divided into cells. What is read: {READ_IS[LINE]}.")
         else:
-            cell = shortened(str(row.original.get(column, "")), 60)
+            cell = shortened(str(cell_in_file(row.original, column) or ""), 60)
             told.append(f"{header_name(column)} holds {cell!r}. What is read: {READ_IS[column]}.")
     return " ".join(told)
 

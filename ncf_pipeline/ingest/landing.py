@@ -330,6 +330,7 @@ def _record_file(connection: Connection, batch_id: int, number: int, source: Sou
                 "note": landed.note,
                 "mapping": source.mapping.name if source.mapping else None,
                 "mapping_sha256": source.mapping.sha256 if source.mapping else None,
+                "adds_parts": source.mapping is not None and source.mapping.invoices == "parts",
             },
         )
 

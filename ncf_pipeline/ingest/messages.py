@@ -2,6 +2,7 @@
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.batches import batch_record
+from ncf_pipeline.ingest.readers.cells import cell_in_file
 from ncf_pipeline.ingest.validation_report import ExampleLine
 from ncf_pipeline.privacy import masked
 from ncf_pipeline.settings import Settings
@@ -28,7 +29,7 @@ def unreadable_lines(connection: Connection, batch_id: int) -> list[ExampleLine]
 
 def example_line(line: ExampleLine) -> str:
     """A line as one line of text. The customer is masked, because alerts go into chats and mails."""
-    cells = {**line.original}
+    cells = {name: cell_in_file(line.original, name) for name in (*InvoiceLines.ALL, "line")}
     if cells.get(InvoiceLines.CUSTOMER_ID):
         cells[InvoiceLines.CUSTOMER_ID] = masked(cells[InvoiceLines.CUSTOMER_ID])
     if "line" in cells:

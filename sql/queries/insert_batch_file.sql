@@ -10,7 +10,8 @@ insert into raw.batch_file (
     ignored_columns,
     note,
     mapping,
-    mapping_sha256
+    mapping_sha256,
+    adds_parts
 )
 values (
     %(batch_id)s,
@@ -24,5 +25,6 @@ values (
     %(ignored_columns)s,
     %(note)s,
     %(mapping)s,
-    %(mapping_sha256)s
+    %(mapping_sha256)s,
+    %(adds_parts)s
 )

@@ -90,6 +90,27 @@ having bool_and(takes_back);
 
 analyze taken_back_invoice;
 
+-- The invoices that come in parts, as a mapping says. Hardly any batch has such a file; then no line is read here.
+create temporary table part_invoice on commit drop as
+with part_file as (
+    select file_number
+    from raw.batch_file
+    where
+        batch_id = %(batch_id)s
+        and adds_parts
+)
+
+select distinct landed_line.invoice_no
+from raw.landed_line
+inner join part_file on landed_line.file_number = part_file.file_number
+where
+    landed_line.batch_id = %(batch_id)s
+    and landed_line.invoice_no is not null
+    and landed_line.corrects is null
+    and landed_line.left_out is null;
+
+analyze part_invoice;
+
 -- 2. An invoice may be spread over files and sheets. If files differ in the lines of one of its products, they are
 -- versions of it, and the last file's lines count. Otherwise they are parts of it. Files and sheets may overlap: a line
 -- that is in two of them counts once. Equal lines of one file or sheet all count.
@@ -154,6 +175,7 @@ version as (
         invoice_no,
         last_file
     from differing_product
+    where invoice_no not in (select invoice_no from part_invoice)
 ),
 
 numbered as (
@@ -223,12 +245,71 @@ where
     good_line.corrects is null
     and good_line.file_number < version.last_file;
 
+-- A part may overlap with what is stored: as many equal lines as are stored already add nothing.
+insert into repeated_line (line_number)
+with stored_line as (
+    select
+        invoice_line.invoice_no,
+        content.text as content,
+        row_number() over (partition by invoice_line.invoice_no, content.text) as occurrence
+    from retail.invoice_line
+    inner join part_invoice on invoice_line.invoice_no = part_invoice.invoice_no
+    cross join lateral retail.line_content(
+        invoice_line.stock_code,
+        invoice_line.description,
+        invoice_line.quantity,
+        invoice_line.invoice_date,
+        invoice_line.unit_price,
+        invoice_line.customer_id,
+        invoice_line.country
+    ) as content (text)
+),
+
+new_line as (
+    select
+        good_line.line_number,
+        good_line.invoice_no,
+        content.text as content,
+        row_number() over (
+            partition by good_line.invoice_no, content.text
+            order by good_line.line_number asc
+        ) as occurrence
+    from good_line
+    inner join part_invoice on good_line.invoice_no = part_invoice.invoice_no
+    left join repeated_line on good_line.line_number = repeated_line.line_number
+    cross join
+        lateral retail.line_content(
+            good_line.stock_code,
+            good_line.description,
+            good_line.quantity,
+            good_line.invoice_date,
+            good_line.unit_price,
+            good_line.customer_id,
+            good_line.country
+        ) as content (text)
+    where
+        repeated_line.line_number is null
+        and good_line.corrects is null
+)
+
+select new_line.line_number
+from new_line
+inner join stored_line
+    on
+        new_line.invoice_no = stored_line.invoice_no
+        and new_line.content = stored_line.content
+        and new_line.occurrence = stored_line.occurrence;
+
 analyze repeated_line;
 
--- 3. The invoices' new lines, in an order that depends only on their content. Corrected lines join the stored lines of
--- their invoice, unless the batch also brings the invoice itself.
+-- 3. The invoices' new lines, in an order that depends only on their content. Corrected lines and parts join the stored
+-- lines of their invoice. If the batch also brings the invoice itself, corrected lines join that.
 create temporary table staged_line on commit drop as
-with corrected_invoice as (
+with joined_invoice as (
+    select invoice_no
+    from part_invoice
+    where invoice_no not in (select invoice_no from taken_back_invoice)
+    union
     select invoice_no
     from good_line
     where
@@ -264,7 +345,7 @@ together as (
         invoice_line.customer_id,
         invoice_line.country
     from retail.invoice_line
-    inner join corrected_invoice on invoice_line.invoice_no = corrected_invoice.invoice_no
+    inner join joined_invoice on invoice_line.invoice_no = joined_invoice.invoice_no
 )
 
 select
@@ -495,7 +576,9 @@ where
 with brought_invoice as (
     select invoice_no
     from good_line
-    where corrects is null
+    where
+        corrects is null
+        and invoice_no not in (select invoice_no from part_invoice)
     union
     select invoice_no
     from taken_back_invoice
@@ -505,6 +588,7 @@ with brought_invoice as (
     where
         batch_id = %(batch_id)s
         and corrects is null
+        and invoice_no not in (select invoice_no from part_invoice)
 ),
 
 brought_line as (
@@ -516,7 +600,19 @@ brought_line as (
         and corrects is null
 ),
 
--- three joins, each by one key: with a condition that has cases, every line would be compared with every other
+-- Of an invoice in parts, only the same broken line is a newer one.
+brought_part_line as (
+    select distinct
+        broken.invoice_no,
+        broken.original
+    from raw.quarantined_line as broken
+    inner join part_invoice on broken.invoice_no = part_invoice.invoice_no
+    where
+        broken.batch_id = %(batch_id)s
+        and broken.corrects is null
+),
+
+-- joins by keys: with a condition that has cases, every line would be compared with every other
 newer as (
     select corrects as quarantine_id
     from raw.quarantined_line
@@ -533,6 +629,14 @@ newer as (
     where
         waiting.state = 'waiting'
         and waiting.invoice_no is null
+    union
+    select waiting.quarantine_id
+    from raw.quarantined_line as waiting
+    inner join brought_part_line
+        on
+            waiting.invoice_no = brought_part_line.invoice_no
+            and waiting.original = brought_part_line.original
+    where waiting.state = 'waiting'
 )
 
 update raw.quarantined_line
@@ -574,6 +678,7 @@ from
             count(*) as lines,
             (array_agg(distinct invoice_no order by invoice_no))[:10] as invoices
         from replaced_line
+        where invoice_no not in (select invoice_no from part_invoice)
     ) as replaced,
     (
         select

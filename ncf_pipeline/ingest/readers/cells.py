@@ -1,6 +1,8 @@
 """Text cells to typed values, a chunk at a time. A cell that is not of its column's type is kept and named."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -107,6 +109,11 @@ _EITHER_MARK = r"^[+-]?[1-9]\d{0,2}[.,]\d{3}$"
 """1.234 or 1,234: whether it is 1234 depends on the decimal mark."""
 
 _DECIMAL = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+
+
+def cell_in_file(original: Mapping[str, Any], column: str) -> Any:
+    """What a file has in a column, from a line's `original`; None if it is empty."""
+    return original.get(column, original.get(f"{column}{IN_FILE}"))
 
 
 def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
