@@ -6,7 +6,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -196,12 +196,17 @@ class _Divider:
 
     def _width_of_most(self, lines: pl.Series) -> int:
         """The header's width, or more if most lines end with empty cells beyond it."""
-        widths: Counter[int] = Counter()
-        for text in lines.head(_SAMPLE):
-            _, cells = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
-            if cells and not any(cell.strip() for cell in cells[self.header.width :]):
-                widths[len(cells)] += 1
-        return max(self.header.width, max(widths, key=lambda width: (widths[width], -width), default=0))
+        sample = lines.head(_SAMPLE).to_list()
+        alone = (_next_record(csv.reader([text], delimiter=self.delimiter, strict=True))[1] for text in sample)
+        widths = self._widths_of(cells for cells in alone if cells)
+        if not widths:  # every text has several lines
+            widths = self._widths_of(csv.reader((f"{text}\n" for text in sample), delimiter=self.delimiter))
+        return max(widths, key=lambda width: (widths[width], -width), default=self.header.width)
+
+    def _widths_of(self, records: Iterable[list[str]]) -> Counter[int]:
+        width = self.header.width
+        whole = (cells for cells in records if len(cells) >= width and not any(cell.strip() for cell in cells[width:]))
+        return Counter(len(cells) for cells in whole)
 
     def _plain_line(self) -> str:
         """Of a line whose delimiters all divide cells: each cell is without quotes, or one quoted text."""
