@@ -2,7 +2,7 @@
 
 Started by hand. The run waits until no other run reads or writes customers. It searches every place before and after,
 and fails if a place still names the customer; it can be run again at any time. The customer's purchases stay as a
-guest's, so that sales figures do not change. If somebody buys under the same number later, that is a new customer.
+guest's, so that sales figures do not change. If somebody buys under the same id later, that is a new customer.
 
 The id that was typed in stays in this run's configuration in Airflow: once the run has succeeded, delete it.
 `ncf-pipeline forget CUSTOMER` leaves no such trace.
@@ -30,10 +30,12 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
     tags=["recommender", "privacy"],
     params={
         "customer": Param(
-            type="integer",
-            minimum=1,
+            # A number is taken too, for calls from when ids were numbers. The form shows a text field.
+            type=["string", "integer"],
+            minLength=1,
+            maxLength=254,
             title="Customer",
-            description="The id of the customer to erase. This cannot be undone.",
+            description="The customer's id, for example 14646 or anna@example.com. This cannot be undone.",
         ),
     },
 )
@@ -43,7 +45,7 @@ def forget_customer() -> None:
         """Returns what was found where, with the id masked."""
         from ncf_pipeline.erasure.forget import forget as erase
 
-        return erase(task_settings(), int(params["customer"]), requested_by=requested_by(dag_run)).as_dict()
+        return erase(task_settings(), str(params["customer"]), requested_by=requested_by(dag_run)).as_dict()
 
     forget()
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import psycopg2
 
@@ -33,10 +34,13 @@ __all__ = [
     "key_of",
     "known_erased",
     "masked",
+    "without_zeros",
 ]
 
 _LOCK = 0x65726173  # "eras"
 _PATIENCE_SECONDS = 0.2
+
+Id = TypeVar("Id", int, str)
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,32 @@ class Erased:
     def __bool__(self) -> bool:
         return bool(self._marks)
 
-    def among(self, customers: Iterable[int]) -> dict[int, Mark]:
-        """The erased ones among some customers, with their marks."""
+    def among(self, customers: Iterable[Id]) -> dict[Id, Mark]:
+        """The erased ones among some customers, with their marks.
+
+        An erased 17850 is also found as 017850: when ids were numbers, both were the same customer.
+        """
         if not self._marks:
             return {}
-        hashes = {customer: customer_hash(self._key, customer) for customer in customers}
-        return {customer: self._marks[each] for customer, each in hashes.items() if each in self._marks}
+        found = {}
+        for customer in customers:
+            for spelled in dict.fromkeys((str(customer), without_zeros(str(customer)))):
+                if mark := self._marks.get(customer_hash(self._key, spelled)):
+                    found[customer] = mark
+        return found
 
-    def gone(self, customers: Iterable[int], as_of: datetime) -> set[int]:
+    def gone(self, customers: Iterable[Id], as_of: datetime) -> set[Id]:
         """The erased ones among some customers who have no purchase left before `as_of`: all of those were erased."""
         return {customer for customer, mark in self.among(customers).items() if mark.until >= as_of}
 
 
-def customer_hash(key: bytes, customer_id: int) -> str:
+def without_zeros(customer_id: str) -> str:
+    """A number without zeros in front; any other id as it is."""
+    number = customer_id.isascii() and customer_id.isdigit()
+    return (customer_id.lstrip("0") if number else "") or customer_id
+
+
+def customer_hash(key: bytes, customer_id: str) -> str:
     """HMAC-SHA256 of an id. A salted hash would not do: a shop has so few ids that anybody could try them all."""
     return hmac.new(key, f"customer:{customer_id}".encode(), hashlib.sha256).hexdigest()
 
@@ -201,11 +218,18 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 def masked(customer_id: str) -> str:
-    """A customer's id as logs and messages may show it: always the same part of it.
+    """A customer's id as logs and messages may show it: always the same part of it; of an e-mail address, nothing.
 
-    >>> masked("14646")
-    '***46'
-    >>> masked("46")
-    '***'
+    >>> masked("14646"), masked("46"), masked("C-1001")
+    ('***46', '***', '***01')
+    >>> masked("anna@example.com"), masked("Anna")
+    ('***@***', '***')
     """
-    return f"***{customer_id[-2:]}" if len(customer_id) > 2 else "***"
+    if "@" in customer_id:
+        shown = "***@***"
+    elif len(customer_id) > (2 if customer_id.isdigit() else 5):
+        shown = f"***{customer_id[-2:]}"
+    else:
+        shown = "***"
+    # An id that is itself so written, such as *, would still be there.
+    return shown if customer_id not in shown else "(erased)"

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def forget(
-    customer: Annotated[int, typer.Argument(help="The customer's id, for example 14646.", min=1)],
+    customer: Annotated[str, typer.Argument(help="The customer's id, for example 14646 or anna@example.com.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,7 +26,7 @@ def forget(
     from ncf_pipeline.erasure.forget import forget as erase
     from ncf_pipeline.privacy import masked
 
-    who = masked(str(customer))
+    who = masked(customer.strip())
     if not yes:
         typer.confirm(
             f"Erase customer {who} from the database, all files and all lists? This cannot be undone.", abort=True

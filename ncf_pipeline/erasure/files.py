@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import FOR_YOU, Interactions, Lists
-from ncf_pipeline.erasure.masking import mask, names_customer, pattern
+from ncf_pipeline.erasure.masking import names_customer
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments.sentences import FOLDER, PEOPLE_WROTE
+from ncf_pipeline.ingest.customer_ids import mask, pattern
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
@@ -33,11 +34,11 @@ _WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
 """The lines of an experiment's report that people wrote. All other numbers in it are totals of groups."""
 
 
-def search(root: str, customer_id: int) -> dict[str, int]:
+def search(root: str, customer_id: str) -> dict[str, int]:
     """Counts the files of the artifact store that name the customer, by their top folder.
 
-    Parquet and JSON files are decoded: the number counts in a column of customers, under a customer's key, or in a
-    model's vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
+    Parquet and JSON files are decoded: the id counts in a column of customers, under a customer's key, or in a model's
+    vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
 
     Args:
         root: URL of the artifact store.
@@ -55,7 +56,7 @@ def search(root: str, customer_id: int) -> dict[str, int]:
     return dict(counts)
 
 
-def erase(settings: Settings, customer_id: int, *, without_country: bool, lineage: dict[str, Any]) -> None:
+def erase(settings: Settings, customer_id: str, *, without_country: bool, lineage: dict[str, Any]) -> None:
     """Rewrites every file of the artifact store that names the customer, and deletes all checkpoints.
 
     Call it while `ncf_pipeline.privacy.alone` keeps other runs from writing there. If it is stopped at any point, call
@@ -117,9 +118,9 @@ def _known_manifests(settings: Settings, url: str) -> KnownManifests | None:
     return KnownManifests(settings, int(matched[2]), is_backtest=matched[1] == "backtests") if matched else None
 
 
-def _erase_from_lists(settings: Settings, url: str, customer_id: int) -> None:
+def _erase_from_lists(settings: Settings, url: str, customer_id: str) -> None:
     """Removes the customer's lists from a publication's file, and corrects its number of customers in the registry."""
-    key, customers = str(customer_id), 0
+    key, customers = customer_id, 0
     try:
         with open_file(url) as file:
             lists = pq.ParquetFile(file)
@@ -145,7 +146,7 @@ def _batches(lists: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     yield from lists.iter_batches(_ROWS_AT_ONCE)
 
 
-def _file_names_customer(url: str, customer_id: int) -> bool:
+def _file_names_customer(url: str, customer_id: str) -> bool:
     if url.endswith(".parquet"):
         return _parquet_names(url, customer_id)
     if url.endswith(".json"):
@@ -161,8 +162,8 @@ def _file_names_customer(url: str, customer_id: int) -> bool:
     return False
 
 
-def _parquet_names(url: str, customer_id: int) -> bool:
-    """Whether the number is in a column of customers, or in the column of keys in a row about a customer."""
+def _parquet_names(url: str, customer_id: str) -> bool:
+    """Whether the id is in a column of customers, or in the column of keys in a row about a customer."""
     try:
         with open_file(url) as file:
             parquet = pq.ParquetFile(file)
@@ -173,14 +174,14 @@ def _parquet_names(url: str, customer_id: int) -> bool:
                 assert isinstance(frame, pl.DataFrame)
                 if (
                     Interactions.CUSTOMER_ID in used
-                    and (frame[Interactions.CUSTOMER_ID].cast(pl.String) == str(customer_id)).any()
+                    and (frame[Interactions.CUSTOMER_ID].cast(pl.String) == customer_id).any()
                 ):
                     return True
                 if Lists.KEY in used:
                     keys = frame
                     if Lists.AUDIENCE in used:
                         keys = frame.filter(pl.col(Lists.AUDIENCE) == "customer")
-                    if (keys[Lists.KEY].cast(pl.String) == str(customer_id)).any():
+                    if (keys[Lists.KEY].cast(pl.String) == customer_id).any():
                         return True
     except (*store_errors(), pa.ArrowException) as error:
         raise store_error(f"{url} cannot be searched", error, "Repair or delete it.") from error

@@ -44,32 +44,35 @@ class Forgotten:
         return asdict(self)
 
 
-def forget(settings: Settings, customer_id: int, *, requested_by: str) -> Forgotten:
+def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgotten:
     """Erases a customer, and proves it by a search of every place.
 
     Args:
         settings: for the database, the artifact store, the checkpoints, Redis and the erasure key.
-        customer_id: the shop's id of the customer.
+        customer_id: the shop's id of the customer, as it is stored: 14646, C-1001, anna@example.com.
         requested_by: the person or the trigger of the run; stored in the record.
 
     Returns:
         Where the customer was found before, and what the erasure does not cover.
 
     Raises:
-        InputError: nothing names this customer, and they were not erased before. The number may be wrong.
+        InputError: nothing names this customer, and they were not erased before. The id may be wrong.
         ErasureError: after the erasure, a place still names the customer.
         SettingsError: the erasure key is missing, or is not the one used before; or a server is not set.
         ArtifactError: a file cannot be read, so its content is unknown; or the store refused.
         DatabaseError: Postgres cannot be reached or refused.
         ListStoreError: Redis cannot be reached or refused.
     """
-    who = masked(str(customer_id))
+    customer_id = customer_id.strip()
+    if customer_id in ("", "0"):
+        raise InputError("A guest has no id, so nothing names one. Name the customer to erase.")
+    who = masked(customer_id)
     logger.info("Waiting until no other run reads or writes customers.")
     with privacy.alone(settings):
         known = record.is_known(settings, customer_id)
         before = search(settings, customer_id)
         if not any(before.values()) and not known:
-            raise InputError(f"Nothing names customer {who}, so nothing was erased. Check the number.")
+            raise InputError(f"Nothing names customer {who}, so nothing was erased. Check the id.")
         # Even if the search found nothing: a killed run may have left only its last steps undone.
         with transaction(settings) as connection:
             opened = record.open_erasure(connection, settings, customer_id, requested_by)
@@ -92,7 +95,7 @@ def forget(settings: Settings, customer_id: int, *, requested_by: str) -> Forgot
     return Forgotten(who, opened.erasure_id, before, left, _not_covered(settings))
 
 
-def search(settings: Settings, customer_id: int) -> dict[str, int]:
+def search(settings: Settings, customer_id: str) -> dict[str, int]:
     """Counts the rows, files and keys that name a customer, by place. Places without any have 0."""
     counts: Counter[str] = Counter()
     with transaction(settings) as connection:

@@ -1,59 +1,20 @@
-"""Finds and masks a customer's id in text and in JSON.
+"""Finds and removes a customer in JSON. `ingest.customer_ids` says when a text names one.
 
-Ids, stock codes, quantities and prices are all numbers, so context decides whether a number is the customer's id.
-Under the name of a customer column it always is. In free text it is, unless the word before it says otherwise.
+Under the name of a customer column, a value always is the customer's id. Elsewhere, context decides.
 """
 
-import re
 from typing import Any
 
 from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.ingest.customer_ids import OTHER_CELLS, is_in_cell, mask, pattern
 from ncf_pipeline.ingest.readers.cells import LINE
 from ncf_pipeline.privacy import masked
 
 CUSTOMER_KEYS = (InvoiceLines.CUSTOMER_ID, "customer")
-"""JSON keys whose number is a customer's id. Under `customers`, each element of a list is."""
-
-OTHER_CELLS = frozenset(InvoiceLines.ALL) - {InvoiceLines.CUSTOMER_ID}
-"""Cells of an invoice line in which the same number means something else."""
-
-_WRITTEN_BY_PEOPLE = (InvoiceLines.CUSTOMER_ID, LINE)
-_NOT_AFTER = "".join(rf"(?<!{name} )" for name in sorted((*OTHER_CELLS, "row")))
+"""JSON keys whose value is a customer's id. Under `customers`, each element of a list is."""
 
 
-def pattern(customer_id: int, *, written: bool) -> re.Pattern[str]:
-    """A regular expression that finds the id where it is not part of a longer number.
-
-    Args:
-        customer_id: to find.
-        written: whether people wrote the text, in any format. Text by this program is matched more strictly: in
-            `1,234`, `5.678`, `row 9` and `quantity 9` it finds no id.
-    """
-    if written:
-        return re.compile(rf"(?<![0-9])0*{customer_id}(?![0-9])")
-    return re.compile(rf"(?<![0-9])(?<![0-9][.,]){_NOT_AFTER}{customer_id}(?![0-9]|[.,][0-9])")
-
-
-def in_postgres(customer_id: int) -> str:
-    """A Postgres regular expression that matches at least whatever `pattern` matches."""
-    return rf"(^|[^0-9])0*{customer_id}([^0-9]|$)"
-
-
-def mask(text: str, customer_id: int, *, written: bool) -> str:
-    """The text with the id masked.
-
-    Args:
-        text: that may contain the id.
-        customer_id: to mask.
-        written: whether people wrote the text; see `pattern`.
-
-    >>> mask("customer 14646 called about row 14646", 14646, written=False)
-    'customer ***46 called about row 14646'
-    """
-    return pattern(customer_id, written=written).sub(masked(str(customer_id)), text)
-
-
-def names_customer(value: Any, customer_id: int, under: str = "") -> bool:
+def names_customer(value: Any, customer_id: str, under: str = "") -> bool:
     """Whether a JSON value names the customer.
 
     Args:
@@ -61,19 +22,21 @@ def names_customer(value: Any, customer_id: int, under: str = "") -> bool:
         customer_id: to find.
         under: the key that the value has in its object.
 
-    >>> names_customer({"customer_id": 14646}, 14646), names_customer({"quantity": 14646}, 14646)
+    >>> names_customer({"customer_id": 14646}, "14646"), names_customer({"quantity": 14646}, "14646")
     (True, False)
     """
     if isinstance(value, dict):
         return any(names_customer(each, customer_id, str(name)) for name, each in value.items())
     if isinstance(value, list):
         return any(names_customer(each, customer_id, _of_each(under)) for each in value)
+    if under in CUSTOMER_KEYS:
+        return value is not None and not isinstance(value, bool) and is_in_cell(customer_id, value)
     if isinstance(value, str) and under not in OTHER_CELLS:
-        return pattern(customer_id, written=under in _WRITTEN_BY_PEOPLE).search(value) is not None
-    return under in CUSTOMER_KEYS and not isinstance(value, bool) and value == customer_id
+        return pattern(customer_id, written=under == LINE).search(value) is not None
+    return False
 
 
-def without_customer(value: Any, customer_id: int, *, without_country: bool, under: str = "") -> Any:
+def without_customer(value: Any, customer_id: str, *, without_country: bool, under: str = "") -> Any:
     """A copy of a JSON value that no longer names the customer: cells with the id are removed, text is masked.
 
     Args:
@@ -83,9 +46,7 @@ def without_customer(value: Any, customer_id: int, *, without_country: bool, und
         under: the key that the value has in its object.
     """
     if isinstance(value, dict):
-        theirs = InvoiceLines.CUSTOMER_ID in value and names_customer(
-            value[InvoiceLines.CUSTOMER_ID], customer_id, InvoiceLines.CUSTOMER_ID
-        )
+        theirs = names_customer(value.get(InvoiceLines.CUSTOMER_ID), customer_id, InvoiceLines.CUSTOMER_ID)
         gone = {InvoiceLines.CUSTOMER_ID, *([InvoiceLines.COUNTRY] if without_country else [])} if theirs else set()
         return {
             name: without_customer(each, customer_id, without_country=without_country, under=str(name))
@@ -93,14 +54,17 @@ def without_customer(value: Any, customer_id: int, *, without_country: bool, und
             if name not in gone
         }
     if isinstance(value, list):
+        under = _of_each(under)
         return [
-            without_customer(each, customer_id, without_country=without_country, under=_of_each(under))
+            without_customer(each, customer_id, without_country=without_country, under=under)
             for each in value
-            if isinstance(each, dict | list | str) or not names_customer(each, customer_id, _of_each(under))
+            if under not in CUSTOMER_KEYS or not names_customer(each, customer_id, under)
         ]
-    if isinstance(value, str) and under not in OTHER_CELLS:
-        return mask(value, customer_id, written=under in _WRITTEN_BY_PEOPLE)
-    return None if names_customer(value, customer_id, under) else value
+    if not names_customer(value, customer_id, under):
+        return value
+    if under in CUSTOMER_KEYS:
+        return masked(customer_id) if isinstance(value, str) else None
+    return mask(value, customer_id, written=under == LINE)
 
 
 def _of_each(under: str) -> str:

@@ -10,8 +10,9 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.erasure.masking import in_postgres, mask, names_customer, pattern, without_customer
+from ncf_pipeline.erasure.masking import names_customer, without_customer
 from ncf_pipeline.errors import DatabaseError
+from ncf_pipeline.ingest.customer_ids import fragment, mask, pattern
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, one_line, query_rows
 from ncf_pipeline.storage.resources import query
@@ -31,7 +32,7 @@ _NO_CUSTOMER = frozenset(
         "sentence",
     }
 )
-"""Columns of codes, hashes, product names or text about groups: a number in them is never a customer's id."""
+"""Columns of codes, hashes, product names or text about groups: what they hold is never a customer's id."""
 
 _JSON = ("json", "jsonb")
 _WRITTEN_BY_PEOPLE = {
@@ -45,7 +46,7 @@ _WRITTEN_BY_PEOPLE = {
     ("ml", "experiment", "hypothesis"),
     ("ml", "experiment", "ended_why"),
 }
-"""Columns with text that people wrote, or file names: a number in them may be a customer's id, so it is masked."""
+"""Columns with text that people wrote, or file names: an id in them may be a customer's, so it is masked."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,19 @@ class _Column:
         return sql.SQL(text).format(table=sql.Identifier(self.schema, self.table), column=sql.Identifier(self.name))
 
 
-def search(connection: Connection, customer_id: int) -> dict[str, int]:
+def search(connection: Connection, customer_id: str) -> dict[str, int]:
     """Counts the rows that name the customer, for each column of each table that could.
 
-    In free text, a number that is also a stock code counts only in columns that people write.
+    In free text, an id that is also a stock code counts only in columns that people write.
     """
     counts: Counter[str] = Counter()
     with connection.cursor() as cursor:
-        cursor.execute("select exists (select 1 from retail.invoice_line where stock_code = %s)", (str(customer_id),))
+        cursor.execute("select exists (select 1 from retail.invoice_line where stock_code = %s)", (customer_id,))
         (is_product,) = cursor.fetchone() or (False,)
         for column in _columns(connection):
             if column.name == InvoiceLines.CUSTOMER_ID:
-                cursor.execute(column.statement("select count(*) from {table} where {column} = %s"), (customer_id,))
+                theirs = column.statement("select count(*) from {table} where {column}::text = %s")
+                cursor.execute(theirs, (customer_id,))
                 counts[column.place] = (cursor.fetchone() or (0,))[0]
             elif column.type in _JSON:
                 counts[column.place] = sum(
@@ -82,15 +84,15 @@ def search(connection: Connection, customer_id: int) -> dict[str, int]:
                 )
             else:
                 written = (column.schema, column.table, column.name) in _WRITTEN_BY_PEOPLE
-                number = pattern(customer_id, written=written)
+                name = pattern(customer_id, written=written)
                 in_text = sum(
-                    number.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
+                    name.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
                 )
                 counts[column.place] = in_text if written or not is_product else 0
     return dict(counts)
 
 
-def erase(connection: Connection, customer_id: int, *, without_country: bool) -> None:
+def erase(connection: Connection, customer_id: str, *, without_country: bool) -> None:
     """Makes the customer's lines a guest's, and removes the customer from quarantine, reports and notes.
 
     Args:
@@ -152,11 +154,11 @@ def _columns(connection: Connection) -> list[_Column]:
     ]
 
 
-def _candidates(connection: Connection, column: _Column, customer_id: int) -> Iterator[tuple[str, Any]]:
-    """Pairs of ctid and value, for rows whose text contains the number."""
+def _candidates(connection: Connection, column: _Column, customer_id: str) -> Iterator[tuple[str, Any]]:
+    """Pairs of ctid and value, for rows whose text may contain the id."""
     with connection.cursor() as cursor:
         cursor.execute(
-            column.statement("select ctid::text, {column} from {table} where {column}::text ~ %s"),
-            (in_postgres(customer_id),),
+            column.statement("select ctid::text, {column} from {table} where {column}::text ilike %s"),
+            (fragment(customer_id),),
         )
         yield from cursor.fetchall()

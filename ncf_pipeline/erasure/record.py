@@ -26,7 +26,7 @@ class Erasure:
     without_country: bool
 
 
-def is_known(settings: Settings, customer_id: int) -> bool:
+def is_known(settings: Settings, customer_id: str) -> bool:
     """Whether an erasure of this customer was begun or finished before.
 
     Raises:
@@ -41,7 +41,7 @@ def is_known(settings: Settings, customer_id: int) -> bool:
         return cursor.fetchone() is not None
 
 
-def open_erasure(connection: Connection, settings: Settings, customer_id: int, requested_by: str) -> Erasure:
+def open_erasure(connection: Connection, settings: Settings, customer_id: str, requested_by: str) -> Erasure:
     """Begins an erasure, or continues one that was killed.
 
     Once the transaction is committed, old files can no longer bring the customer back.

@@ -1,16 +1,18 @@
 """Lines of erased customers that come in again: they become a guest's."""
 
 import json
-import re
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.ingest.customer_ids import customers_in_cell, customers_in_line, mask
 from ncf_pipeline.ingest.readers.cells import LINE, ORIGINAL
-from ncf_pipeline.privacy import Erased, Mark, masked
+from ncf_pipeline.privacy import Erased, Mark
 
-_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,16}(?![0-9])")
+_NAMES: dict[str, Callable[[str], set[str]]] = {InvoiceLines.CUSTOMER_ID: customers_in_cell, LINE: customers_in_line}
+"""The cells of an unreadable line that may name a customer."""
 
 
 def without_erased(typed: pl.DataFrame, erased: Erased) -> pl.DataFrame:
@@ -32,28 +34,29 @@ def without_erased(typed: pl.DataFrame, erased: Erased) -> pl.DataFrame:
         typed = typed.with_columns(pl.when(theirs).then(None).otherwise(pl.col(name)).alias(name) for name in without)
     if typed[ORIGINAL].null_count() == len(typed):
         return typed
+    cells = [None if text is None else json.loads(text) for text in typed[ORIGINAL]]
+    dates = typed[InvoiceLines.INVOICE_DATE]
+    named = [_named(each) if each else set() for each in cells]
+    gone = erased.among(set().union(*named))
+    if not gone:
+        return typed
     originals = [
-        _cells_without(text, dated, erased)
-        for text, dated in zip(typed[ORIGINAL], typed[InvoiceLines.INVOICE_DATE], strict=True)
+        text if each is None else _without(text, each, {name: gone[name] for name in names & set(gone)}, dated)
+        for text, each, names, dated in zip(typed[ORIGINAL], cells, named, dates, strict=True)
     ]
     return typed.with_columns(pl.Series(ORIGINAL, originals, pl.String()))
 
 
-def _cells_without(text: str | None, bought_at: Any, erased: Erased) -> str | None:
-    """The cells of an unreadable line, in which a customer may be written as 14646.0 or be anywhere in the line."""
-    if text is None:
-        return None
-    cells: dict[str, Any] = json.loads(text)
-    named = {
-        int(number)
-        for name in (InvoiceLines.CUSTOMER_ID, LINE)
-        for number in _NUMBER.findall(str(cells.get(name) or ""))
-    }
-    gone = {each: mark for each, mark in erased.among(named).items() if bought_at is None or bought_at < mark.until}
+def _named(cells: dict[str, Any]) -> set[str]:
+    return {each for name, names in _NAMES.items() if cells.get(name) for each in names(str(cells[name]))}
+
+
+def _without(text: str, cells: dict[str, Any], named: dict[str, Mark], bought_at: Any) -> str:
+    gone = {each: mark for each, mark in named.items() if bought_at is None or bought_at < mark.until}
     return json.dumps(without_customers(cells, gone), ensure_ascii=False) if gone else text
 
 
-def without_customers(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str, Any]:
+def without_customers(cells: dict[str, Any], gone: dict[str, Mark]) -> dict[str, Any]:
     """The cells without erased customers.
 
     Args:
@@ -64,13 +67,11 @@ def without_customers(cells: dict[str, Any], gone: dict[int, Mark]) -> dict[str,
         A copy without the customer's cells; in an undivided line, the customer is masked.
     """
     kept = dict(cells)
-    for number in map(int, _NUMBER.findall(str(cells.get(InvoiceLines.CUSTOMER_ID) or ""))):
-        if number in gone:
-            kept.pop(InvoiceLines.CUSTOMER_ID, None)
-            if gone[number].without_country:
-                kept.pop(InvoiceLines.COUNTRY, None)
+    for customer_id in customers_in_cell(cells.get(InvoiceLines.CUSTOMER_ID) or "") & set(gone):
+        kept.pop(InvoiceLines.CUSTOMER_ID, None)
+        if gone[customer_id].without_country:
+            kept.pop(InvoiceLines.COUNTRY, None)
     if cells.get(LINE):
-        kept[LINE] = _NUMBER.sub(
-            lambda number: masked(str(int(number[0]))) if int(number[0]) in gone else number[0], cells[LINE]
-        )
+        for customer_id in sorted(gone, key=len, reverse=True):
+            kept[LINE] = mask(kept[LINE], customer_id, written=True)
     return kept

@@ -156,7 +156,7 @@ def load_model(url: str, *, known: KnownManifests | None = None) -> TrainedModel
         raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 
 
-def erase_customer(url: str, customer_id: int, lineage: dict[str, Any], *, known: KnownManifests | None = None) -> bool:
+def erase_customer(url: str, customer_id: str, lineage: dict[str, Any], *, known: KnownManifests | None = None) -> bool:
     """Removes a customer's row from a model. A reader meanwhile finds a complete model, with the row or without it.
 
     May be stopped at any point and called again.
@@ -180,15 +180,15 @@ def erase_customer(url: str, customer_id: int, lineage: dict[str, Any], *, known
     if not file_exists(f"{url}/{_stored_as(manifest, VOCABULARIES)}"):  # it was pruned: the rest names nobody
         return False
     state = _read_state(url, manifest)
-    knows_customer = customer_id in state.vocabularies["customers"]
-    if knows_customer:
-        without = state.without_customers([customer_id])
+    theirs = [each for each in state.vocabularies["customers"] if str(each) == customer_id]
+    if theirs:
+        without = state.without_customers(theirs)
         files = {TENSORS: save_tensors(without.tensors), VOCABULARIES: json.dumps(without.vocabularies).encode()}
         changed = _with_files(url, manifest, files) | {"erasures": [*manifest.get("erasures", ()), lineage]}
         _put_manifest(url, changed, before=manifest.get(SEAL), known=known, is_changed=True)
         manifest = changed
     remove_files(url, keep={_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
-    return knows_customer
+    return bool(theirs)
 
 
 def is_content(name: str) -> bool:

@@ -185,7 +185,7 @@ def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: 
     return [_name(row.snapshot_id) for row in pruned]
 
 
-def erase_from_snapshots(settings: Settings, customer_id: int, erasure_id: int, *, without_country: bool) -> None:
+def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, *, without_country: bool) -> None:
     """Makes a customer's purchases those of a guest in every snapshot. Each changed snapshot gets a new hash.
 
     The new files are written beside the old ones, then the record names the new ones, then the old ones are removed.
@@ -204,7 +204,7 @@ def erase_from_snapshots(settings: Settings, customer_id: int, erasure_id: int, 
         if not _is_there(snapshot.url):
             continue
         interactions, products = _read_files(snapshot.url)
-        theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
+        theirs = (pl.col(Interactions.CUSTOMER_ID).cast(pl.String) == customer_id).fill_null(value=False)
         if not interactions.select(theirs.any()).item():
             continue
         gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]

@@ -41,10 +41,10 @@ set
     invoice_no = known.corrected ->> 'invoice_no',
     stock_code = known.corrected ->> 'stock_code',
     description = known.corrected ->> 'description',
-    quantity = (known.corrected ->> 'quantity')::integer,
+    quantity = (known.corrected ->> 'quantity')::numeric,
     invoice_date = (known.corrected ->> 'invoice_date')::timestamp,
     unit_price = (known.corrected ->> 'unit_price')::numeric,
-    customer_id = (known.corrected ->> 'customer_id')::bigint,
+    customer_id = known.corrected ->> 'customer_id',
     country = known.corrected ->> 'country',
     unreadable = null,
     original = null

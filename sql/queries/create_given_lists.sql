@@ -9,7 +9,7 @@ create temporary table given_list (
 
 -- one row for each customer and product
 create temporary table given_pair (
-    customer_id bigint not null,
+    customer_id text not null,
     stock_code text not null,
     -- whether a purchase of it still counts, or all were returned
     is_kept boolean not null
@@ -17,7 +17,7 @@ create temporary table given_pair (
 
 -- the country of each customer's newest invoice; several if several invoices have the same time
 create temporary table given_customer_country (
-    customer_id bigint not null,
+    customer_id text not null,
     country text not null
 ) on commit drop;
 

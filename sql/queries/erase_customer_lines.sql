@@ -37,7 +37,8 @@ with ordered as (
                 invoice_date asc,
                 quantity asc,
                 unit_price asc,
-                customer_id asc,
+                length(customer_id) asc,
+                customer_id collate "C" asc,
                 description collate "C" asc,
                 country collate "C" asc
         )::integer as line_number

@@ -47,11 +47,11 @@ select
     landed_line.invoice_no,
     landed_line.stock_code,
     landed_line.description,
-    landed_line.quantity,
     landed_line.invoice_date,
     landed_line.customer_id,
     landed_line.country,
     landed_line.corrects,
+    trim_scale(landed_line.quantity) as quantity,
     trim_scale(landed_line.unit_price) as unit_price
 from raw.landed_line
 left join skipped_line on landed_line.line_number = skipped_line.line_number
@@ -358,7 +358,9 @@ select
             invoice_date asc,
             quantity asc,
             unit_price asc,
-            customer_id asc,
+            -- numbers come in the order of numbers, as when ids were numbers
+            length(customer_id) asc,
+            customer_id collate "C" asc,
             description collate "C" asc,
             country collate "C" asc
     )::integer as line_number,

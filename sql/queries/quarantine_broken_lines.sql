@@ -65,7 +65,7 @@ select
                 jsonb_build_object(
                     'invoice_no', invoice_no,
                     'stock_code', stock_code,
-                    'quantity', quantity::text,
+                    'quantity', trim_scale(quantity)::text,
                     'invoice_date', to_char(invoice_date, 'YYYY-MM-DD HH24:MI:SS.MS'),
                     'unit_price', trim_scale(unit_price)::text
                 )

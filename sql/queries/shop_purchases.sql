@@ -6,7 +6,7 @@ select
     sum(quantity) as pieces
 from retail.purchase_or_return
 where
-    customer_id = %(customer_id)s
+    customer_id = %(customer_id)s::text
     and is_purchase
 group by stock_code
 order by

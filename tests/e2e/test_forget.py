@@ -22,7 +22,7 @@ def test_the_dag_erases_a_customer(dags, connections, caplog):
     caplog.clear()
     caplog.set_level(logging.INFO, logger="ncf_pipeline")
 
-    run = dags["forget_customer"].test(run_conf={"customer": 17850})
+    run = dags["forget_customer"].test(run_conf={"customer": "17850"})
 
     (instance,) = run.get_task_instances()
     assert str(instance.state) == "success"

@@ -38,7 +38,11 @@ READ_IS = {
         "which comes first, the day or the month. With a mapping, also a time with Z or an offset, and its date_formats"
     ),
     InvoiceLines.UNIT_PRICE: "a number such as 2.55, with the decimal mark that the file proves and without a currency",
-    InvoiceLines.CUSTOMER_ID: "a whole number from 1, or nothing for a guest",
+    InvoiceLines.CUSTOMER_ID: (
+        "a code of up to 254 printable characters, such as 17850, C-1001 or anna@example.com, or nothing for a guest; "
+        "but no negative number, no number with a fraction, an exponent or a mark between thousands, and no word for "
+        "guests"
+    ),
     InvoiceLines.COUNTRY: "text of up to 100 characters, and no error of a spreadsheet",
     CORRECTS: "the number of a line in quarantine",
     STATUS: "a status that the mapping has under counts, takes_back or left_out",
@@ -53,8 +57,9 @@ READ_IS = {
 """What a cell of a column may hold, for people."""
 
 MAX_CODE = 100
+MAX_CUSTOMER = 254
 MAX_TEXT = 5_000
-"""Characters. Postgres refuses an index entry that is much longer than a code."""
+"""Characters: an e-mail address has up to 254. Postgres refuses an index entry that is much longer than a code."""
 
 MAX_PRICE = 1e9
 MAX_ID = 2**53
@@ -90,6 +95,14 @@ NOTHING = [
 """What programs write for an empty cell."""
 
 _GUEST = r"^0(?:\.0*)?$"
+_GUEST_WORD = r"^(?i:guest|anonymous|unknown)$"
+"""Words for guests. Only a person can say that they are no customer's id, so they are neither."""
+
+_WHOLE_ID = r"^(?:\+?(\d{1,15})(?:\.0*)?|\+?(\d+))$"
+"""17850.0, as pandas writes it, is the customer 17850. A float has 15 digits that are certain."""
+
+_NUMBER = r"^[+-]?[.,]?\d[\d.,]*(?:[eE][+-]\d+)?$|^[+-]?\d*[.,]\d+[eE]\d+$"
+"""A number in any spelling; 12345e67 may be a code of hexadecimal digits."""
 
 _ERROR = (
     r"^#(?:REF!|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|N/A|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!|BUSY!|GETTING_DATA"
@@ -141,7 +154,7 @@ def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
         *(_text(name, limit, dialect) for name, limit in _TEXT_LIMITS.items()),
         _whole(InvoiceLines.QUANTITY, _plain(cells, InvoiceLines.QUANTITY, dialect), -_MAX_INT, _MAX_INT),
         _price(_plain(cells, InvoiceLines.UNIT_PRICE, dialect)),
-        _whole(InvoiceLines.CUSTOMER_ID, _no_thousands(InvoiceLines.CUSTOMER_ID), 1, MAX_ID),
+        _customer(cells[InvoiceLines.CUSTOMER_ID]),
         _whole(CORRECTS, pl.col(CORRECTS), 1, MAX_ID),
         *(_whole(name, _plain(cells, name, dialect), -_MAX_INT, _MAX_INT) for name in further if name == RETURNED),
     )
@@ -212,9 +225,18 @@ def _plain(cells: pl.DataFrame, name: str, dialect: Dialect) -> pl.Expr:
     return text if mark == "." else text.str.replace(",", ".", literal=True)
 
 
-def _no_thousands(name: str) -> pl.Expr:
-    """A number of a code, unless it may have a mark between thousands: 17.000 could be 17 or 17000."""
-    return pl.when(~pl.col(name).str.contains(_EITHER_MARK)).then(pl.col(name))
+def _customer(cells: pl.Series) -> pl.Expr:
+    """A customer's id; null if it is a number that has lost something, or may be read in two ways."""
+    text = pl.col(InvoiceLines.CUSTOMER_ID)
+    if not cells.str.contains(r"\D").any():
+        return pl.when(text.str.contains("[^0]") & (text.str.len_chars() <= MAX_CUSTOMER)).then(text)
+    # 17.000 could be 17 or 17000
+    whole = pl.when(~text.str.contains(_EITHER_MARK)).then(
+        pl.coalesce(text.str.extract(_WHOLE_ID, 1), text.str.extract(_WHOLE_ID, 2))
+    )
+    fits = ~text.str.contains(rf"[\x00-\x1f\x7f]|{_NUMBER}|{_GUEST_WORD}|{_ERROR}")
+    code = pl.coalesce(whole, pl.when(fits).then(text))
+    return pl.when(code.str.contains("[^0]") & (code.str.len_chars() <= MAX_CUSTOMER)).then(code)
 
 
 def _whole(name: str, text: pl.Expr, low: int, high: int) -> pl.Expr:

@@ -344,17 +344,17 @@ def _look_at_codes(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> No
         ):  # fmt: skip
             if found[name]:
                 columns.add(column)
-        if column in _CODES:
+        if column in _CODES:  # a customer who has lost digits is found line by line
             lost = cells.filter(code.str.contains(_LOST_DIGITS))
             for seen in _seen(lost, table, column, 1):
                 raise InputError(
                     f"{table.where} row {seen.row:,}, {header_name(column)}: {shortened(seen.text, 40)} has lost "
                     "digits, because it was saved as a number. Export the file again, with the column as text."
                 )
-            if column not in evidence.rounded:
-                rounded = cells.filter(code.str.contains(_ROUNDED))
-                for seen in _seen(rounded, table, column, 1):
-                    evidence.rounded[column] = seen
+        if column not in evidence.rounded:
+            rounded = cells.filter(code.str.contains(_ROUNDED))
+            for seen in _seen(rounded, table, column, 1):
+                evidence.rounded[column] = seen
 
 
 def _look_for_twins(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> None:

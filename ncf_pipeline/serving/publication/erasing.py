@@ -9,7 +9,7 @@ from ncf_pipeline.settings import Settings
 _AT_ONCE = 10_000
 
 
-def erase_customer(settings: Settings, customer_id: int) -> int:
+def erase_customer(settings: Settings, customer_id: str) -> int:
     """Removes a customer's lists from all publications. It may be stopped at any point and called again.
 
     No publisher may run meanwhile: see `ncf_pipeline.privacy.alone`.
@@ -34,7 +34,7 @@ def erase_customer(settings: Settings, customer_id: int) -> int:
     return erased
 
 
-def keys_of_customer(settings: Settings, customer_id: int) -> list[str]:
+def keys_of_customer(settings: Settings, customer_id: str) -> list[str]:
     """All keys under the prefix that name a customer, and the indexes that list such a key, whatever wrote them.
 
     Raises:

@@ -193,7 +193,7 @@ def test_a_new_champion_changes_no_groups_but_a_challenger_that_becomes_champion
 
 def test_an_erased_customer_is_missed_by_no_check(settings, running, watched):
     watched()
-    forget(settings, min(share()), requested_by="test")
+    forget(settings, str(min(share())), requested_by="test")
     assert watched(hours=1) == ((), [])
     assert newest(settings).control == all_right(SHARE - 1)
 

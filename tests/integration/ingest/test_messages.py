@@ -63,6 +63,16 @@ def test_the_page_of_a_batch_needs_nothing_from_elsewhere_and_names_every_rule(s
     assert "17850" not in content
 
 
-@pytest.mark.parametrize(("customer", "shown"), [("17850", "***50"), ("7", "***"), ("12", "***")])
+@pytest.mark.parametrize(
+    ("customer", "shown"),
+    [
+        ("17850", "***50"),
+        ("7", "***"),
+        ("12", "***"),
+        ("C-1001", "***01"),
+        ("anna@example.com", "***@***"),
+        ("Anna", "***"),
+    ],
+)
 def test_a_customer_is_masked(customer, shown):
     assert masked(customer) == shown

@@ -41,7 +41,7 @@ def test_a_csv_is_read_with_any_encoding_and_delimiter(settings, tmp_path, encod
     assert (counts.read, counts.merged) == (1, 1)
     ((invoice, _, code, description, quantity, _, price, customer, country),) = stored(settings)
     assert (invoice, code, description, quantity) == ("536365", "85123A", "CAFÉ £5", 6)
-    assert (float(price), customer, country) == (2.55, 17850, "United Kingdom")
+    assert (float(price), customer, country) == (2.55, "17850", "United Kingdom")
 
 
 def test_codes_stay_text_and_guests_stay_guests(settings, tmp_path):
@@ -63,7 +63,7 @@ def test_codes_stay_text_and_guests_stay_guests(settings, tmp_path):
         GOOD.replace("2010-12-01", "1900-12-01"),
         GOOD.replace("2010-12-01", "2099-12-01"),
         GOOD.replace("85123A", ""),
-        GOOD.replace("17850", "somebody"),
+        GOOD.replace("17850", "6.2E+12"),
     ],
 )
 def test_a_broken_line_waits_in_quarantine_with_the_rules_name_and_the_others_are_merged(settings, tmp_path, broken):

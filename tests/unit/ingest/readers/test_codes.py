@@ -88,7 +88,7 @@ def test_a_guest_is_a_guest_in_the_spelling_of_any_program(tmp_path, mark):
     assert (row["customer_id"], row["unreadable"]) == (None, None)
 
 
-@pytest.mark.parametrize("mark", ["-1", "guest", "#N/A", "17850.5"])
+@pytest.mark.parametrize("mark", ["-1", "guest", "Anonymous", "#N/A", "17850.5"])
 def test_what_is_neither_a_customer_nor_a_usual_mark_is_unreadable(tmp_path, mark):
     ((row,), _) = read(text_file(tmp_path, line(CustomerID=mark)))
     assert row["unreadable"] == ["customer_id"]
@@ -96,7 +96,7 @@ def test_what_is_neither_a_customer_nor_a_usual_mark_is_unreadable(tmp_path, mar
 
 def test_a_customers_id_may_be_kept_from_becoming_a_number(tmp_path):
     ((row,), _) = read(text_file(tmp_path, line(CustomerID='="17850"')))
-    assert row["customer_id"] == 17850
+    assert row["customer_id"] == "17850"
 
 
 @pytest.mark.parametrize("error", ["#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#N/A", "#WERT!", "#¡REF!"])

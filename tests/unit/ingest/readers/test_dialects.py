@@ -318,6 +318,10 @@ CODES = st.sampled_from(["536365", "C536379", "00123", "85123A", "71053.5x", "Ä
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "S", "M"], exclude_characters='"#'), max_size=8).filter(
     lambda text: text.lower() not in {"null", "(null)", "nan", "<na>", "none", "n/a", "\\n"}
 )
+CUSTOMERS = st.one_of(
+    st.integers(1, 99_999).map(str),
+    st.sampled_from(["anna@example.com", "C-1001", "00123", "a b", "x:y", "%", "O'Neill"]),
+)
 LINES = st.lists(
     st.fixed_dictionaries(
         {
@@ -329,7 +333,7 @@ LINES = st.lists(
                 lambda minute: datetime(2011, 1, 1) + timedelta(minutes=minute)
             ),
             "unit_price": st.integers(0, 500_000).map(lambda cents: cents / 100),
-            "customer_id": st.one_of(st.none(), st.integers(1, 99_999)),
+            "customer_id": st.one_of(st.none(), CUSTOMERS),
             "country": st.sampled_from(["France", "Österreich"]),
         }
     ),
@@ -341,7 +345,7 @@ FORMS_OF_DATES = [
 ]  # fmt: skip
 PROOF = {
     "invoice_no": "1", "stock_code": "A", "description": "B", "quantity": 1, "invoice_date": datetime(2011, 12, 25),
-    "unit_price": 0.55, "customer_id": 1, "country": "France",
+    "unit_price": 0.55, "customer_id": "1", "country": "France",
 }  # fmt: skip
 
 
