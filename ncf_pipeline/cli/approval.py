@@ -1,13 +1,12 @@
 """Who approves a version that the gate let through: a person at the terminal, or the name in `--approved-by`."""
 
-import signal
 from collections.abc import Sequence
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from ncf_pipeline.cli.options import user_name
+from ncf_pipeline.cli.options import heed_ctrl_c, user_name
 from ncf_pipeline.errors import InputError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.approval import Answer, Ask, person
@@ -49,9 +48,7 @@ def ask_at_terminal(version: int, reasons: Sequence[str]) -> Answer:
     console.print(f"The gate lets v{version} through:")
     for reason in reasons:
         console.print(Text(f"  - {reason}"))
-    # polars replaces the handler of Ctrl-C by one after which a waiting read continues, so that nothing would happen
-    # before Enter. This puts Python's own handler back.
-    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+    heed_ctrl_c()
     try:
         if typer.confirm(f"May v{version} serve?", default=None, err=True):
             return Answer(approved=True, by=person(user_name()))

@@ -1,7 +1,6 @@
 """The commands `retrain`, `refresh`, `evaluate`, `models`, `rollback` and `prune`."""
 
 import json
-import sys
 import uuid
 from dataclasses import asdict
 from datetime import datetime
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.approval import who_approves
-from ncf_pipeline.cli.options import Json, log_to_terminal, user, version_number
+from ncf_pipeline.cli.options import Json, at_terminal, log_to_terminal, user, version_number
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -85,7 +84,7 @@ def retrain(
     if resume is not None and (cutoff is not None or given):
         raise typer.BadParameter("--resume trains nothing, so it takes no cutoff, holdout, K, top N or seed.")
     settings = load_settings(**given)
-    ask = who_approves(settings, approved_by=_name(approved_by), at_terminal=_at_terminal() and not as_json)
+    ask = who_approves(settings, approved_by=_name(approved_by), at_terminal=at_terminal() and not as_json)
     with serving(settings) as running:
         log_to_terminal(quiet=as_json)
         if resume is not None:
@@ -222,10 +221,6 @@ def prune(as_json: Json = False) -> None:
         typer.echo(json.dumps(asdict(removed)))
     else:
         Console().print("Removed: " + ", ".join(f"{count} {name}" for name, count in asdict(removed).items()) + ".")
-
-
-def _at_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()  # None if it was closed
 
 
 def _name(text: str | None) -> str | None:

@@ -3,6 +3,8 @@
 import getpass
 import logging
 import os
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -32,6 +34,20 @@ def version_number(text: str) -> int:
     if not digits.isdecimal():
         raise typer.BadParameter(f"{text!r} is not a version: write 7 or v7.")
     return int(digits)
+
+
+def at_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()  # None if it was closed
+
+
+def heed_ctrl_c() -> None:
+    """Lets Ctrl-C end a prompt at once.
+
+    polars replaces its handler by one after which a waiting read continues, so that nothing would happen before Enter.
+    This puts Python's own handler back.
+    """
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def user() -> str:

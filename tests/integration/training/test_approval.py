@@ -3,11 +3,11 @@
 import json
 import os
 import re
-import select
 import subprocess
 import sys
 
 import pytest
+from terminal import Terminal
 from typer.testing import CliRunner
 
 from ncf_pipeline.cli import app
@@ -20,17 +20,6 @@ from ncf_pipeline.training.approval import Answer
 
 REASON = "for_you: Precision@5 0.3338 beats best sellers"
 
-# Makes the terminal that a process is given its own, and Ctrl-C reach it even if the tests run in the background.
-AT_TERMINAL = """
-import fcntl, os, signal, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-"""
-COMMAND = """
-from ncf_pipeline.__main__ import main
-main()
-"""
 # Replaces backtest, gate and refit by a version that exists already.
 STUBS = f"""
 from ncf_pipeline.evaluation.gate import GateDecision
@@ -132,48 +121,8 @@ def test_resuming_takes_no_options_of_a_training(command):
     assert command("--resume", "v2", "--seed", "3", "--approved-by", "Anna").exit_code == 2
 
 
-class Terminal:
-    """The command with a terminal to type at. What it prints goes through a pipe, which loses nothing at its end."""
-
-    def __init__(self, stubs, arguments, environment):
-        self.keyboard, terminal = os.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", AT_TERMINAL + stubs + COMMAND, *arguments],
-            env=os.environ | environment,
-            stdin=terminal,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        os.close(terminal)
-        self.shown = ""
-
-    def see(self, text):
-        """Waits until the command has printed the text."""
-        while text not in self.shown:
-            assert self._read(), self.shown
-
-    def type(self, text):
-        os.write(self.keyboard, text.encode())
-
-    def end(self):
-        """The exit code, once the command has printed everything."""
-        while self._read():
-            pass
-        code = self.process.wait(timeout=60)
-        os.close(self.keyboard)
-        self.process.stdout.close()
-        return code
-
-    def _read(self):
-        ready, _, _ = select.select([self.process.stdout], [], [], 120)
-        assert ready, self.shown
-        part = os.read(self.process.stdout.fileno(), 4096)
-        self.shown += part.decode(errors="replace")
-        return bool(part)
-
-
 def test_at_a_terminal_it_shows_the_reasons_and_a_no_holds_the_version(settings, environment, version, candidate):
-    terminal = Terminal(STUBS, [str(candidate), "retrain"], environment)
+    terminal = Terminal([str(candidate), "retrain"], environment, stubs=STUBS)
     terminal.see(f"May v{candidate} serve? [y/n]:")
     assert f"  - {REASON}" in terminal.shown
     terminal.type("\n")  # Enter alone is no answer
@@ -192,7 +141,7 @@ def test_at_a_terminal_it_shows_the_reasons_and_a_no_holds_the_version(settings,
 
 
 def test_after_ctrl_c_nothing_is_lost_and_a_yes_publishes(settings, environment, version, candidate):
-    terminal = Terminal(STUBS, [str(candidate), "retrain"], environment)
+    terminal = Terminal([str(candidate), "retrain"], environment, stubs=STUBS)
     terminal.see(f"May v{candidate} serve? [y/n]:")
     terminal.type("\x03")
     assert terminal.end() == 1, terminal.shown
@@ -200,7 +149,7 @@ def test_after_ctrl_c_nothing_is_lost_and_a_yes_publishes(settings, environment,
     assert registry.model_version(settings, candidate).state == "candidate"
     assert registry.champion(settings).version == version
 
-    terminal = Terminal("", ["retrain", "--resume", f"v{candidate}"], environment)
+    terminal = Terminal(["retrain", "--resume", f"v{candidate}"], environment)
     terminal.see(f"May v{candidate} serve? [y/n]:")
     assert f"  - {REASON}" in terminal.shown
     terminal.type("y\n")
