@@ -35,6 +35,10 @@ _NOT_LATIN = re.compile(
 """Places in text that was decoded as Windows-1252, but is probably of another encoding."""
 
 
+class EncodingError(InputError):
+    """The encoding of a file cannot be told, or is not the one that was given for it."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """The encoding of a file.
@@ -70,7 +74,7 @@ def encoding_of(
         raise InputError(f"{name} is empty. Send it again.")
     if given is not None:
         if not _fits(open_bytes, name, given, most_bytes):
-            raise InputError(f"{name} is not text in {given}, the encoding that is given for it. Name another one.")
+            raise EncodingError(f"{name} is not text in {given}, the encoding that is given for it. Name another one.")
         return Encoding(given)
     utf16 = _utf16_of(start)
     if utf16 is not None:
@@ -80,7 +84,7 @@ def encoding_of(
         return Encoding("utf-8-sig")
     elif b"\x00" not in start:
         return _of_lines(open_bytes, name, most_bytes)
-    raise InputError(f"{name} is not text in UTF-8, UTF-16 or Windows-1252. {_SAVE_AS_UTF8}")
+    raise EncodingError(f"{name} is not text in UTF-8, UTF-16 or Windows-1252. {_SAVE_AS_UTF8}")
 
 
 def register_stray_bytes() -> str:
@@ -100,7 +104,7 @@ def _fits(
     try:
         decoder = codecs.getincrementaldecoder(encoding)()
     except LookupError as error:
-        raise InputError(
+        raise EncodingError(
             f"{name}: there is no encoding {shortened(encoding, 40)!r}. Name one such as cp1251."
         ) from error
     size = 0
@@ -165,12 +169,12 @@ def _of_lines(
             "utf-8-sig", has_stray_bytes=True, note=f"row {other.row:,} has a byte that is not UTF-8, as the rest is"
         )
     if utf8.lines:
-        raise InputError(
+        raise EncodingError(
             f"{name} mixes encodings: row {utf8.row:,} is UTF-8 ({_around(utf8.text)}), and row {other.row:,} is not "
             f"({_around(other.text)}). {_SAVE_AS_UTF8}"
         )
     if strange.lines > _MOST_STRANGE * other.lines:
-        raise InputError(
+        raise EncodingError(
             f"{name}, row {strange.row:,}: the encoding is not UTF-8, and read as Windows-1252 it would be "
             f"{_around(strange.text)}. {_SAVE_AS_UTF8}"
         )

@@ -62,7 +62,7 @@ def open_file(
     Raises:
         InputError: the file cannot be used. The message says why and what to do.
     """
-    kind = _kind_of(path, name)
+    kind = kind_of(path, name)
     given = given or (mapping.given() if mapping is not None else Given())
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         if kind == "workbook":
@@ -103,7 +103,16 @@ def _in_our_columns(table: Table, mapping: Mapping | None, shop_timezone: str) -
     )
 
 
-def _kind_of(path: Path, name: str) -> Kind:
+def kind_of(path: Path, name: str) -> Kind:
+    """The kind of a file.
+
+    Args:
+        path: of the file, on this machine.
+        name: what people call it; its suffix says which kind the file should be.
+
+    Raises:
+        InputError: it is of none, empty, cannot be read, or is not of the kind that its name says.
+    """
     expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
     if expected is None:
         raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices in one of these formats.")

@@ -67,6 +67,10 @@ class Layout:
     price_is_total: bool = False
 
 
+class HeaderError(InputError):
+    """A table has not the columns that are read: it may be a file of another shape."""
+
+
 @dataclass(frozen=True)
 class Header:
     """Where a table's columns are.
@@ -139,7 +143,8 @@ def find_header(rows: Sequence[Sequence[str | None]], where: str, mapping: Mappi
         mapping: says which columns are read; None for ours. Lines that were exported for correction have ours always.
 
     Raises:
-        InputError: there is no header, or a column is missing or occurs twice; the message names it.
+        HeaderError: there is no header, or a column is missing; the message names it.
+        InputError: a column occurs twice.
     """
     if mapping is None or any(column_of(cell or "") == CORRECTS for row in rows[:MAX_TITLE_ROWS] for cell in row):
         return _find_ours(rows, where)
@@ -171,7 +176,7 @@ def _find_mapped(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapp
     known = [names_known(row, mapping) for row in candidates]
     most = max(known, default=0)
     if not most:
-        raise InputError(
+        raise HeaderError(
             f"{where} has none of the columns that the mapping {mapping.name} reads: "
             f"{shortened(', '.join(wanted.values()))}. Is it a file of another shop? Name its mapping."
         )
@@ -196,7 +201,7 @@ def _find_mapped(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapp
     ]
     if missing:
         has = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
-        raise InputError(
+        raise HeaderError(
             f"{where} has no column {' and no column '.join(missing)}, which the mapping {mapping.name} reads; its "
             f"header has {shortened(has)}. Name the column in the mapping, or use the mapping of this file's shop."
         )
@@ -251,7 +256,7 @@ def _find_ours(rows: Sequence[Sequence[str | None]], where: str) -> Header:
     known = [names_known(row, None) for row in candidates]
     most = max(known, default=0)
     if not most:
-        raise InputError(
+        raise HeaderError(
             f"{where} has no header. Add a first row with the names "
             f"{', '.join(_HEADER_NAMES[name] for name in InvoiceLines.ALL)}."
         )
@@ -270,7 +275,7 @@ def _find_ours(rows: Sequence[Sequence[str | None]], where: str) -> Header:
     missing = [_HEADER_NAMES[column] for column in InvoiceLines.ALL if column not in positions]
     if missing:
         names = ", ".join(shortened((cell or "").strip()) for cell in candidates[best] if cell) or "nothing"
-        raise InputError(
+        raise HeaderError(
             f"{where} has no column {' and no column '.join(missing)}; its header has {shortened(names)}. "
             "Add or rename the column."
         )

@@ -64,7 +64,7 @@ def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
                 batch.validate(full=True)  # otherwise only the database would notice text that is not UTF-8
                 columns = {
-                    column: pl.Series(column, _as_text(batch.column(its), with_zone=with_zone), dtype=pl.String)
+                    column: pl.Series(column, as_text(batch.column(its), with_zone=with_zone), dtype=pl.String)
                     for column, its in wanted.items()
                 }
                 chunk = pl.DataFrame(columns).with_columns(
@@ -77,7 +77,8 @@ def _chunks(path: Path, name: str, names: list[str], header: Header) -> Iterator
         raise InputError(f"{name} is damaged ({shortened(str(error), 120)}). Send it again.") from error
 
 
-def _as_text(column: pa.Array, *, with_zone: bool) -> pa.Array:
+def as_text(column: pa.Array, *, with_zone: bool) -> pa.Array:
+    """The values of a column of a Parquet file, as text."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:

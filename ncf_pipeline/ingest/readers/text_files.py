@@ -26,7 +26,7 @@ from ncf_pipeline.ingest.readers.table import BROKEN, ROW, OpenFile, Table, sche
 MAX_LINE = 1 << 20
 """Characters. A longer line is no invoice line; usually a line end is missing."""
 
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 _BLOCK = 4 << 20
 _MAX_RECORD_LINES = 1_000
 _SAMPLE = 1_000
@@ -70,8 +70,8 @@ def open_text(
         first_lines = [text.readline(MAX_LINE) for _ in range(MAX_TITLE_ROWS)]
     if not any(line.strip() for line in first_lines):
         raise InputError(f"{name} is empty. Send it again.")
-    candidates = {each: _first_records(first_lines, each) for each in (*_DELIMITERS, given.delimiter) if each}
-    delimiter = given.delimiter or max(_DELIMITERS, key=lambda each: _columns_known(candidates[each], mapping))
+    candidates = {each: _first_records(first_lines, each) for each in (*DELIMITERS, given.delimiter) if each}
+    delimiter = given.delimiter or max(DELIMITERS, key=lambda each: _columns_known(candidates[each], mapping))
     records = candidates[delimiter]
     header = find_header([cells for cells, _ in records], name, mapping)
     lines = _Divider(name, delimiter, header, has_stray_bytes=encoding.has_stray_bytes)

@@ -20,7 +20,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
-from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, RETURNED, Header, find_header, shortened
+from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, RETURNED, Header, HeaderError, find_header, shortened
 from ncf_pipeline.ingest.readers.table import ROW, OpenFile, Table, schema_of, without_empty_rows
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,30 @@ def open_workbook(
     Raises:
         InputError: the file is not a workbook, is damaged, needs too much memory or time, or no sheet has the columns.
     """
-    _check_archive(path, name, max_unpacked_mb)
-    answer = _unpacker(name, str(path.resolve()), str(folder), json.dumps(given.sheets))
+    answer = unpacked(path, name, folder, max_unpacked_mb=max_unpacked_mb, sheets=given.sheets)
     return _opened(answer, name, path, folder, mapping)
+
+
+def unpacked(
+    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, sheets: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """Unpacks the sheets of a workbook as text, each into `FOLDER/N.arrow`.
+
+    Args:
+        path: of the workbook.
+        name: what people call it, for messages.
+        folder: where the sheets go.
+        max_unpacked_mb: a workbook that unpacks to more megabytes is refused.
+        sheets: those to unpack, hidden or not; None for every visible one.
+
+    Returns:
+        `sheets`, the names in the order of N; `all` and `hidden`; `counts_from_1904`.
+
+    Raises:
+        InputError: the file is not a workbook, is damaged, or needs too much memory or time.
+    """
+    _check_archive(path, name, max_unpacked_mb)
+    return _unpacker(name, str(path.resolve()), str(folder), json.dumps(sheets))
 
 
 def _unpacker(name: str, *arguments: str) -> dict[str, Any]:
@@ -97,7 +118,7 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping
     shown = {sheet: f"{shortened(sheet, 40)!r}{' (hidden)' if sheet in hidden else ''}" for sheet in everything}
     if not tables:
         listed = ", ".join(shown.values()) or "none"
-        raise InputError(
+        raise HeaderError(
             f"{name} has no sheet with the columns of an invoice; its sheets are: {listed}. "
             "Add the header to one, and show it if it is hidden."
         )
