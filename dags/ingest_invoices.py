@@ -57,7 +57,7 @@ def ingest_invoices() -> None:
 
         settings = task_settings()
         files = ingest.discover(settings, params["paths"] or None, params.get("mapping") or None)
-        unread = {folder.name: str(folder) for folder in ingest.unread_folders(settings)}
+        unread = {folder.name: f"{folder.what}\n{folder.advice}" for folder in ingest.unread_folders(settings)}
         alerts.warn_of_each(unread, kind=kinds.FOLDER_NOT_READ)
         return files
 

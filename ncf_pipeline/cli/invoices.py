@@ -44,7 +44,8 @@ def ingest(
     A file needs the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID and
     Country, in any order and spelling; other columns are ignored. Text may be UTF-8, UTF-16 or Windows-1252, divided
     by commas, semicolons, tabs or vertical bars. How a file writes dates and numbers is what all of it proves; a file
-    that leaves it open is refused.
+    that leaves it open is refused. A shop's own export is read by a mapping, as in --mapping shopify; make one with
+    `ncf-pipeline mapping new FILE`.
 
     All files of one call are one batch. An invoice's new lines replace its earlier ones, so you can safely send a file
     again, corrected or not. A line that breaks a critical rule waits in quarantine with the reason (see

@@ -21,10 +21,11 @@ from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import File, location_and_mapping, move_to_rejected, name_of
 from ncf_pipeline.ingest.mappings.mapping import Mapping
-from ncf_pipeline.ingest.mappings.store import keep_used, named
+from ncf_pipeline.ingest.mappings.store import keep_used, named, readable
+from ncf_pipeline.ingest.proposals.recognise import next_step
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
 from ncf_pipeline.ingest.readers.file_kinds import open_file
-from ncf_pipeline.ingest.readers.header import CORRECTS, shortened
+from ncf_pipeline.ingest.readers.header import CORRECTS, HeaderError, shortened
 from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
@@ -204,7 +205,8 @@ def _land_batch(
             offer.left.append(str(error))
         except InputError as error:
             _stop_if_it_may_pass(error)
-            offer.refused.append(_Refused(source.location, source.sha256, str(error)))
+            advice = _advice(connection, settings, source) if isinstance(error, HeaderError) else ""
+            offer.refused.append(_Refused(source.location, source.sha256, f"{error}{advice}"))
         else:
             landed[source.read_as] = source
             _record_file(connection, batch_id, len(landed), source, result)
@@ -254,6 +256,12 @@ def _land_file(
             ignored=list(dict.fromkeys(name for table in opened.tables for name in table.ignored)),
             note=opened.note,
         )
+
+
+def _advice(connection: Connection, settings: Settings, source: Source) -> str:
+    """What to do with a file without the columns that were looked for: it may look like another shop's."""
+    read_by = source.mapping.name if source.mapping is not None else None
+    return next_step(settings, source.path, source.name, readable(connection), read_by=read_by)
 
 
 def _land_table(

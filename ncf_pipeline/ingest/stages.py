@@ -68,15 +68,22 @@ class UnreadFolder:
     files: int
     mappings: tuple[str, ...]
 
-    def __str__(self) -> str:
-        shown = shortened(self.name, 60)
+    @property
+    def what(self) -> str:
+        """What is wrong, in one line."""
+        files = f"{self.files:,} {'file waits' if self.files == 1 else 'files wait'}"
+        return f"{files} in the inbox's folder {shortened(self.name, 60)!r}, and there is no mapping of that name."
+
+    @property
+    def advice(self) -> str:
+        """What to do, in one line."""
         close = difflib.get_close_matches(self.name.lower(), self.mappings, n=1)
-        rename = f"rename the folder to {close[0]}, or " if close else ""
-        return (
-            f"{self.files:,} {'file waits' if self.files == 1 else 'files wait'} in the inbox's folder {shown!r}, and "
-            f"there is no mapping of that name. To read {'it' if self.files == 1 else 'them'}, {rename}make the "
-            f"mapping: ncf-pipeline mapping new FILE --name {'NAME' if not is_name(self.name) else self.name}"
-        )
+        rename = f"Rename the folder to {close[0]}, or make" if close else "Make"
+        name = self.name if is_name(self.name) else "NAME"
+        return f"{rename} the mapping: ncf-pipeline mapping new FILE --name {name}"
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.advice}"
 
 
 def discover(settings: Settings, paths: Sequence[str] | None = None, mapping: str | None = None) -> list[File]:

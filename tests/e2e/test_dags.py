@@ -1,4 +1,5 @@
 import ast
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -158,3 +159,31 @@ def test_tasks_with_a_version_link_to_its_page(dags):
         op_args = (7, "approved by somebody")
 
     assert ModelLink().get_link(Rendered(), ti_key=None).endswith("/recommender/models/v7")
+
+
+def test_a_run_reads_folders_by_their_mappings_and_tells_once_of_one_that_has_none(
+    dags, connections, webhook, monkeypatch
+):
+    config = json.dumps({"path": webhook.url, "tag": "warn"})
+    monkeypatch.setenv("AIRFLOW_CONN_ALERTS", json.dumps({"conn_type": "apprise", "extra": {"config": config}}))
+    inbox = connections.inbox_path
+    for folder, invoice in (("uci", 1), ("nobody", 2)):
+        (inbox / folder).mkdir(parents=True)
+        (inbox / folder / "day.csv").write_text(
+            "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+            f"{invoice},71053,LANTERN,6,2010-12-01 08:26:00,3.39,17850,France\n"
+        )
+
+    def run():
+        state = str(dags["ingest_invoices"].test().state)
+        told, webhook.got[:] = [message["title"] for message in webhook.got], []
+        return state, told
+
+    told = "1 file waits in the inbox's folder 'nobody', and there is no mapping of that name."
+    assert run() == ("success", [f"[warn] {told}"])
+    assert (inbox.parent / "processed" / "uci" / "day.csv").exists()
+    assert run() == ("success", [])
+    (inbox / "nobody").rename(inbox / "uci-2")
+    (inbox / "uci-2" / "day.csv").rename(inbox / "uci" / "day.csv")
+    assert run() == ("success", [f"[over] {told}"])
+    assert not (inbox / "uci" / "day.csv").exists()

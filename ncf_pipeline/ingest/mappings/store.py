@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,6 +77,15 @@ def named(settings: Settings, name: str) -> Named:
     """
     with transaction(settings) as connection:
         return _named(connection, name)
+
+
+def readable(connection: Connection) -> list[Mapping]:
+    """Every mapping that this version of the package reads, in a transaction that the caller opened."""
+    found = []
+    for each in _every(connection):
+        with suppress(InputError):
+            found.append(each.mapping)
+    return found
 
 
 def save(settings: Settings, yaml: str, *, saved_by: str) -> tuple[Named, Named | None]:

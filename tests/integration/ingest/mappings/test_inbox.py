@@ -74,7 +74,7 @@ def test_files_of_a_folder_without_a_mapping_stay_and_one_line_says_so(settings,
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("2 files wait in the inbox's folder ")
     assert "there is no mapping of that name" in line
-    assert ("rename the folder to uci" in line) == (name == "Uci")
+    assert ("Rename the folder to uci" in line) == (name == "Uci")
     assert waiting.exists()
     (folder,) = ingest.unread_folders(settings)
     assert (folder.name, folder.files) == (name, 2)
