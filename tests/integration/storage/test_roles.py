@@ -12,6 +12,7 @@ from ncf_pipeline import synthetic
 from ncf_pipeline.errors import DatabaseError, InputError
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import quarantined_lines
+from ncf_pipeline.ingest.mappings import store as mappings
 from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff
@@ -135,7 +136,23 @@ def test_every_stage_runs_under_its_own_role(member, tmp_path):
     assert len(registry.publications(reading)) == 3
 
 
+def test_mappings_are_saved_and_used_by_ingest_and_read_by_reading(member, tmp_path):
+    ingesting, reading = member("ingest"), member("reading")
+    text = mappings.named(reading, "uci").yaml.replace("name: uci", "name: ours")
+    mappings.save(ingesting, text, saved_by="anna")
+    mappings.save(ingesting, f"{text}invoices: parts\n", saved_by="ben")
+    (tmp_path / "day.csv").write_text(BROKEN.replace(",0,", ",1,"))
+    batch = ingest.ingest(ingesting, [str(tmp_path / "day.csv")], mapping="ours").batch_id
+    assert mappings.used_by_batch(reading, "ours", batch)
+    assert mappings.remove(ingesting, "ours", removed_by="anna") is None
+    with pytest.raises(DatabaseError, match="permission denied"):
+        mappings.save(reading, text, saved_by="carl")
+
+
 REFUSED = [
+    ("ingest", "delete from raw.mapping"),
+    ("ingest", "update raw.used_mapping set yaml = ''"),
+    ("training", "select from raw.mapping"),
     ("ingest", "update ml.model_version set state = 'champion'"),
     ("ingest", "select from ml.publication"),
     ("ingest", "update retail.excluded_stock_code set reason = ''"),

@@ -101,6 +101,11 @@ DATA = {
         insert into ml.experiment_report (experiment, until, figures, sentence)
         select experiment, '2010-12-09', '{}', 'It is too early to tell.' from ml.experiment;
     """,
+    23: """
+        insert into raw.mapping (name, yaml, sha256, saved_by) values ('laden', 'name: laden', 'abc', 'a person');
+        insert into raw.used_mapping (sha256, yaml) values ('abc', 'name: laden');
+        update raw.batch_file set mapping = 'laden', mapping_sha256 = 'abc';
+    """,
 }
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom
