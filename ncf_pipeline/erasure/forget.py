@@ -117,7 +117,7 @@ def _not_covered(settings: Settings) -> tuple[str, ...]:
     inbox = settings.inbox_path.resolve()
     own_files = []
     for folder in (inbox, inbox.parent / "processed", inbox.parent / "rejected"):
-        count = sum(path.is_file() for path in folder.iterdir()) if folder.is_dir() else 0
+        count = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
         if count:
             own_files.append(
                 f"{count} of the shop's own files in {folder}, which may name the customer; ingesting them again does "

@@ -30,6 +30,9 @@ _NO_CUSTOMER = frozenset(
         "url",
         "snapshot_id",
         "sentence",
+        "mapping",
+        "mapping_sha256",
+        "yaml",
     }
 )
 """Columns of codes, hashes, product names or text about groups: what they hold is never a customer's id."""

@@ -20,6 +20,7 @@ from ncf_pipeline.erasure import forget as stage
 from ncf_pipeline.erasure.forget import forget
 from ncf_pipeline.errors import ErasureError, InputError, SettingsError
 from ncf_pipeline.ingest.corrections import discard_lines
+from ncf_pipeline.ingest.mappings import store as mappings
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
@@ -300,6 +301,16 @@ def test_old_formats_and_pruned_models_do_not_stop_an_erasure(settings, shop):
     forget(settings, WHO, requested_by="test")
     assert everything(settings) == []
     assert artifacts.load_model(registry.champion(settings).url)
+
+
+def test_numbers_in_a_mapping_are_no_customers_and_files_in_folders_of_the_inbox_are_told(settings, shop):
+    text = mappings.named(settings, "uci").yaml.replace("name: uci", "name: ours")
+    mappings.save(settings, f"# an invoice's number: {WHO}\n{text}", saved_by="test")
+    folder = settings.inbox_path.parent / "processed" / "ours"
+    folder.mkdir(parents=True)
+    (folder / "day.csv").write_text("from the shop")
+    done = forget(settings, WHO, requested_by="test")
+    assert [place for place in done.not_covered if f"1 of the shop's own files in {folder.parent}" in place]
 
 
 def test_a_model_that_a_killed_run_never_finished_names_nobody_after_an_erasure(settings, shop):
