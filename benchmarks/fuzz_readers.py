@@ -138,7 +138,7 @@ def check(row: Mapping[str, Any]) -> None:
 
 def shop(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
     """A random shop: the file, its faults, and whether it was read."""
-    made = random_file(dice, text_customers=False)
+    made = random_file(dice)
     path = folder / made.name
     path.write_bytes(made.content)
     rows, refusal = read(path)

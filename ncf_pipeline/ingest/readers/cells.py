@@ -94,7 +94,8 @@ NOTHING = [
 ]
 """What programs write for an empty cell."""
 
-_GUEST = r"^0(?:\.0*)?$"
+_GUEST = r"^(?:0(?:\.0*)?|NA)$"
+"""No customer has these. R writes NA; in a column of countries it is Namibia."""
 _GUEST_WORD = r"^(?i:guest|anonymous|unknown)$"
 """Words for guests. Only a person can say that they are no customer's id, so they are neither."""
 

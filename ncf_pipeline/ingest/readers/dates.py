@@ -68,8 +68,8 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None 
 
 
 def _in_range(instants: pl.Series) -> pl.Series:
-    """The instants, null outside the years that Python's dates have."""
-    return instants.set(~instants.dt.year().is_between(1, 9999), None)
+    """The instants, null outside the years of four digits: 11-01-13 is no day of the year 11."""
+    return instants.set(~instants.dt.year().is_between(1000, 9999), None)
 
 
 def _written(year: pl.Expr, month: pl.Expr, day: pl.Expr, hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:

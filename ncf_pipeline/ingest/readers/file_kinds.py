@@ -1,5 +1,6 @@
 """Which kind of file it is, and which reader opens it."""
 
+import codecs
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,6 +129,11 @@ def kind_of(path: Path, name: str) -> Kind:
             f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx, without a password."
         )
     actual = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
+    if actual == _TEXT and start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+        raise InputError(
+            f"{name} holds a web page or XML, and no cells. Open it in a spreadsheet and save it as .xlsx, or export "
+            "the invoices as CSV."
+        )
     if actual != expected:
         raise InputError(
             f"{name} is named like {_IN_WORDS[expected]} but holds {_content_of(start, actual)}. "

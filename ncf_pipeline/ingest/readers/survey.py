@@ -334,6 +334,8 @@ def _look_at_codes(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> No
         cells = chunk.select(ROW, column).filter(pl.col(column).str.contains(_UNUSUAL_CODE))
         if cells.is_empty():
             continue
+        if table.with_numbers_known is not None and cells[column].str.contains(_LONG).any():
+            evidence.texts.add((table.where, column))
         found = cells.select(
             floats=code.str.contains(_FLOAT).any(),
             fractions=code.str.contains(_FRACTION).any(),

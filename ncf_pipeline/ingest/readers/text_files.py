@@ -287,8 +287,8 @@ class _Divider:
             _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
             if alone is not None and len(alone) == width and literally == width:
                 return None, 0
-            # The line before may have been cut off in a quoted cell. Then this one begins with cells like its own.
-            both = before and alone is not None and len(alone) == width and _shape(alone[0]) == _shape(before[0])
+            # The line before may have been cut off in a quoted cell. Then this one begins with a code like its own.
+            both = bool(before) and alone is not None and len(alone) == width and _alike(before[0], alone[0])
             reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
             is_open, cells = _next_record(reader)
             if not is_open:
@@ -303,8 +303,13 @@ class _Divider:
         return (cells[:-1], len(cells) + cells[-1].count(self.delimiter)) if cells else ([], 0)
 
 
+def _alike(one: str, other: str) -> bool:
+    """Whether both are codes of the same kinds of characters, such as C536379 and C42."""
+    shape = _shape(one)
+    return "0" in shape and shape == _shape(other)
+
+
 def _shape(cell: str) -> str:
-    """Which kinds of characters a cell has: C0 for C536379."""
     return re.sub(r"[^\W\d_]+", "A", re.sub(r"\d+", "0", cell.strip()))
 
 

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 _UNPACKER = Path(__file__).with_name("unpack_workbook.py")
 _SECONDS = 1800
 _NUMBERS = (InvoiceLines.QUANTITY, InvoiceLines.UNIT_PRICE)
+_CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE, InvoiceLines.CUSTOMER_ID)
+_INEXACT = r"^\d{17,}$|^9[1-9]\d{14}$"
+"""Whole numbers that a double may have rounded."""
 
 
 def open_workbook(
@@ -127,13 +130,18 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping
 
 
 def _with_numbers_known(table: Table, header: Header, name: str, path: Path, first: int) -> Table:
-    """The table, with the columns of which every cell is a number. In others, numbers are written without a mark."""
+    """The table, with the columns of which every cell is a number. In others, numbers are written without a mark.
+
+    Codes that are numbers with more digits than a double has are written as such: 1.234567890123456e+18.
+    """
     layout = header.layout
-    columns = (
-        [column for column in _NUMBERS if column in header.positions]
+    numbers_of, codes_of = (
+        [column for column in wanted if column in header.positions]
         if layout is None
-        else [key for column in (*_NUMBERS, RETURNED) for key in layout.sources.get(column, ())]
+        else list(dict.fromkeys(key for column in wanted for key in layout.sources.get(column, ())))
+        for wanted in ((*_NUMBERS, RETURNED), _CODES)
     )
+    columns = list(dict.fromkeys([*numbers_of, *codes_of]))
     wanted = json.dumps([table.sheet, [header.positions[column] + first for column in columns]])
     rows_of_texts = _unpacker(name, str(path.resolve()), wanted)["rows"]
     if rows_of_texts is None:
@@ -142,14 +150,26 @@ def _with_numbers_known(table: Table, header: Header, name: str, path: Path, fir
         column: [row + 1 for row in rows if row > header.row]
         for column, rows in zip(columns, rows_of_texts, strict=True)
     }
-    numbers = frozenset(column for column, rows in texts.items() if not rows)
-    mixed = {column: pl.Series(rows) for column, rows in texts.items() if rows}
+    numbers = frozenset(column for column in numbers_of if not texts[column])
+    mixed = {column: pl.Series(texts[column]) for column in numbers_of if texts[column]}
+    codes = {column: pl.Series(texts[column], dtype=pl.Int64) for column in codes_of}
     return replace(
         table,
         dialect=replace(table.dialect, plain_numbers=numbers),
-        chunks=(lambda: map(partial(_with_numbers_unmarked, texts=mixed), table.chunks())) if mixed else table.chunks,
+        chunks=lambda: (_with_numbers_unmarked(_with_lost_digits(chunk, codes), mixed) for chunk in table.chunks()),
         with_numbers_known=None,
     )
+
+
+def _with_lost_digits(chunk: pl.DataFrame, texts: dict[str, pl.Series]) -> pl.DataFrame:
+    """The chunk, with 1234567890123456789 in the form of a double where it is a number."""
+    for name, rows in texts.items():
+        is_lost = ~chunk[ROW].is_in(rows.implode()) & chunk[name].str.contains(_INEXACT)
+        if is_lost.any():
+            first, others = pl.col(name).str.head(1), pl.col(name).str.slice(1, 15)
+            as_double = pl.format("{}.{}e+{}", first, others, pl.col(name).str.len_bytes() - 1)
+            chunk = chunk.with_columns(pl.when(is_lost).then(as_double).otherwise(pl.col(name)).alias(name))
+    return chunk
 
 
 def _with_numbers_unmarked(chunk: pl.DataFrame, texts: dict[str, pl.Series]) -> pl.DataFrame:

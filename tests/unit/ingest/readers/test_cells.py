@@ -199,6 +199,7 @@ def test_a_code_is_kept_as_it_is_where_its_column_is_no_column_of_numbers():
         ("5/5/2011 14:07 PM", None, None),
         ("1.2.2011 23:59:59", None, datetime(2011, 2, 1, 23, 59, 59)),
         ("31/02/2011", "day first", None),
+        ("11-01-13 08:26:00", None, None),
         ("2010-12-01T00:00:00Z", None, None),
         ("2010-12-01 24:00:00", None, None),
         ("", None, None),

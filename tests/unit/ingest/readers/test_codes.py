@@ -82,7 +82,7 @@ def test_codes_that_a_person_may_confuse_are_told(tmp_path):
     assert note is None
 
 
-@pytest.mark.parametrize("mark", ["", "NULL", "null", "nan", "NaN", "\\N", "N/A", "None", "0", "0.0", " "])
+@pytest.mark.parametrize("mark", ["", "NULL", "null", "nan", "NaN", "\\N", "N/A", "None", "NA", "0", "0.0", " "])
 def test_a_guest_is_a_guest_in_the_spelling_of_any_program(tmp_path, mark):
     ((row,), _) = read(text_file(tmp_path, line(CustomerID=mark)))
     assert (row["customer_id"], row["unreadable"]) == (None, None)
@@ -198,3 +198,15 @@ def test_a_number_of_a_workbook_says_nothing_of_the_marks_in_texts(tmp_path, num
         return
     rows, _ = read(path)
     assert [(row["quantity"], row["unit_price"]) for row in rows] == read_as
+
+
+@pytest.mark.parametrize("name", ["InvoiceNo", "StockCode"])
+def test_a_code_that_a_workbook_keeps_as_a_number_with_too_many_digits_is_refused(tmp_path, name):
+    at = NAMES.index(name)
+    path = workbook(tmp_path, TYPED, [*TYPED[:at], 1234567890123456789, *TYPED[at + 1 :]])
+    with pytest.raises(InputError, match=rf"row 3, {name}: 1\.234567890123457e\+18 has lost digits"):
+        read(path)
+    as_text = [*TYPED[:at], "1234567890123456789", *TYPED[at + 1 :]]
+    rows, _ = read(workbook(tmp_path, TYPED, as_text, [*TYPED[:at], 5012345678900, *TYPED[at + 1 :]]))
+    column = {"InvoiceNo": "invoice_no", "StockCode": "stock_code"}[name]
+    assert [row[column] for row in rows][1:] == ["1234567890123456789", "5012345678900"]

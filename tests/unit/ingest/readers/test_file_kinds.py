@@ -214,6 +214,7 @@ BAD = [
     ("no text", "a.csv", bytes(range(256)) * 20, "not text in UTF-8, UTF-16 or Windows-1252"),
     ("a cell of 100 MB", "a.csv", f"{HEADER}\n" + LINE.replace("HOLDER", "x" * 100_000_000), "line 2 is longer than"),
     ("a workbook renamed", "a.csv", book_of({"A": [NAMES, TYPED]}), "rename it so that it ends in .xlsx"),
+    ("a web page", "a.xlsx", "<html><table><tr><td>InvoiceNo</td></tr></table></html>", "holds a web page or XML"),
     ("text renamed", "a.parquet", f"{HEADER}\n{LINE}", "rename it so that it ends in .csv"),
     ("an archive renamed", "a.csv", gzip.compress(HEADER.encode()), "rename it so that it ends in .csv.gz"),
     ("a damaged table", "a.parquet", b"PAR1" + bytes(90), "not a readable Parquet file"),

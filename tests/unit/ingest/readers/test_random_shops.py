@@ -28,7 +28,7 @@ def test_a_random_shop_is_read_back_equal(tmp_path_factory, kind, examples):
     @settings(max_examples=examples)
     @given(dice=st.randoms(use_true_random=True))
     def check(dice):
-        made = random_file(dice, kind, text_customers=False)
+        made = random_file(dice, kind)
         path = tmp_path_factory.mktemp("shop") / made.name
         path.write_bytes(made.content)
         assert not faults(made, *read(path)), made.style
