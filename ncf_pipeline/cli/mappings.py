@@ -124,9 +124,11 @@ def _make(
 
 def _keep(settings: Settings, made: _Made, output: Path | None, *, store: bool, asks: bool, as_json: bool) -> None:
     """Stores what was made, or writes it into a file."""
-    if store and any("columns:" in each or "status:" in each for each in made.open):
+    # Until the others are decided, each file proves what it means, or is refused.
+    first = [each for each in made.open if each.startswith("columns:") or " wait" in each]
+    if store and first:
         raise InputError(
-            f"Nothing was stored, because this has to be decided first: {made.open[0]}. Run it without --save."
+            f"Nothing was stored, because this has to be decided first: {first[0]}. Run it without --save."
         )
     if store or (asks and output is None and typer.confirm(f"Store it as {made.name}?", default=True)):
         _save(settings, made.yaml, as_json=as_json)

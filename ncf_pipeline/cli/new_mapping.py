@@ -204,9 +204,13 @@ def _column(text: str, names: list[str]) -> str:
 
 
 def _ask_dates_and_numbers(proposal: "Proposal") -> None:
-    from ncf_pipeline.ingest.proposals.propose import mark_open, order_open
+    from ncf_pipeline.ingest.proposals.propose import formats_open, mark_open, order_open
 
-    if (dates := order_open(proposal)) and "date_order" not in proposal.said:
+    if formats := formats_open(proposal):
+        both = " and ".join(order_open(proposal))
+        answer = _choice(f"{both}: which comes first, the day or the month?", ("day", "month"), None)
+        proposal.said["date_formats"] = [formats[0] if answer == "day" else formats[1]]
+    elif (dates := order_open(proposal)) and "date_order" not in proposal.said:
         answer = _choice(
             f"{' and '.join(dates)}: which comes first, the day or the month? (file: each file has to prove it)",
             ("day", "month", "file"), "file",
@@ -327,7 +331,7 @@ def _statuses(text: str, known: list[str]) -> list[str]:
     return found
 
 
-def _choice(question: str, answers: tuple[str, ...], default: str) -> str:
+def _choice(question: str, answers: tuple[str, ...], default: str | None) -> str:
     def one(text: str) -> str:
         fitting = [answer for answer in answers if text and answer.startswith(text.strip().lower())]
         if len(fitting) != 1:

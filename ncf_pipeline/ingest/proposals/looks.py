@@ -14,6 +14,7 @@ _USUAL_DATE = re.compile(
     r"(?:[ T]+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[APap]\.?[Mm]\.?)?\s*(?:Z|[+-]\d{2}:?\d{2}|UTC|GMT)?)?\s*"
 )
 _NUMBER = re.compile(r"\s*[-+(]?\s*[^\W\d_]{0,3}[£$€¥]?\s*[-+]?\d[\d.,'\s]*\)?\s*(?:[£$€¥]|[^\W\d_]{0,3})\s*")
+_DIGITS = re.compile(r"\s*\d+\s*")
 _WHOLE = re.compile(r"\s*[-+]?\d+(?:[.,]0+)?\s*")
 _CENTS = re.compile(r".*\d[.,]\d{2}\D*")
 _EMAIL = re.compile(r"\s*[^\s@,;]+@[^\s@,;]+\.[^\s@,;]+\s*")
@@ -31,6 +32,7 @@ _DAYS = (
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %I:%M %p", "T%H:%M:%S", "%H%M%S",
            " %H:%M:%S %z")  # fmt: skip
 _MOST_LOOKED_AT = 2_000
+_MOST_OF = 0.9
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Looks:
         different: how many different ones there are.
         values: the most frequent ones, with how often they occur.
         dates, numbers, wholes, cents, emails, times: share of the cells that look so.
+        written_dates: the same of dates, without those that are digits only, and may be codes.
         words: the mean number of words.
     """
 
@@ -49,6 +52,7 @@ class Looks:
     different: int
     values: tuple[tuple[str, int], ...]
     dates: float
+    written_dates: float
     numbers: float
     wholes: float
     cents: float
@@ -68,11 +72,13 @@ def looks_of(cells: Sequence[str]) -> Looks:
         return sum(pattern.fullmatch(cell) is not None for cell in some) / of
 
     usual = share(_USUAL_DATE)
+    dates = usual if usual > 0.5 else float(bool(date_formats(some)))
     return Looks(
         filled=filled / max(len(cells), 1),
         different=len(counts),
         values=tuple(counts.most_common(50)),
-        dates=usual if usual > 0.5 else float(bool(date_formats(some))),
+        dates=dates,
+        written_dates=0.0 if share(_DIGITS) > 0.5 else dates,
         numbers=share(_NUMBER),
         wholes=share(_WHOLE),
         cents=share(_CENTS),
@@ -83,10 +89,14 @@ def looks_of(cells: Sequence[str]) -> Looks:
 
 
 def date_formats(cells: Iterable[str]) -> tuple[str, ...]:
-    """The formats that a mapping has to name, so that the cells are read as dates; none if they are usual dates.
+    """The format that a mapping has to name, so that the cells are read as dates; none if they are usual dates.
+
+    Two if the day or the month may come first.
 
     >>> date_formats(["25/12/11 10:05", "26/12/11 10:05"]), date_formats(["2011-12-25"])
     (('%d/%m/%y %H:%M',), ())
+    >>> date_formats(["01/02/11"])
+    ('%d/%m/%y', '%m/%d/%y')
     """
     some = [cell.strip() for cell in cells if cell.strip()][:_MOST_LOOKED_AT]
     unusual = [cell for cell in some if not _USUAL_DATE.fullmatch(cell)]
@@ -96,8 +106,22 @@ def date_formats(cells: Iterable[str]) -> tuple[str, ...]:
         return (FORMAT_SECONDS,)
     if all(re.fullmatch(r"1\d{12}", cell) for cell in unusual):
         return (FORMAT_MILLISECONDS,)
-    formats = [f"{day}{clock}" for day in _DAYS for clock in _CLOCKS]
-    return next(((each,) for each in formats if sum(_is(cell, each) for cell in unusual) >= 0.9 * len(unusual)), ())
+    for written in (f"{day}{clock}" for day in _DAYS for clock in _CLOCKS):
+        share = sum(_is(cell, written) for cell in unusual) / len(unusual)
+        if share >= _MOST_OF:
+            swapped = _swapped(written)
+            # The rare cell that is no date must not decide which comes first.
+            others = sum(_is(cell, swapped) for cell in unusual) / len(unusual) if swapped else 0
+            return (written, swapped) if swapped and others >= share else (written,)
+    return ()
+
+
+def _swapped(written: str) -> str | None:
+    """The format with day and month the other way; None if no number of a day can be one of a month."""
+    for first, second in (("%d/%m", "%m/%d"), ("%d-%m", "%m-%d")):
+        if written.startswith(f"{first}{first[2]}%y"):
+            return written.replace(first, second, 1)
+    return None
 
 
 def _is(cell: str, written: str) -> bool:

@@ -177,13 +177,13 @@ def _fit(asked: str, looks: Looks) -> float:
     if not looks.different:
         return 0.1
     fits = {
-        InvoiceLines.INVOICE_NO: 1 - looks.dates,
-        InvoiceLines.STOCK_CODE: 1 - max(looks.dates, looks.emails),
+        InvoiceLines.INVOICE_NO: 1 - looks.written_dates,
+        InvoiceLines.STOCK_CODE: 1 - max(looks.written_dates, looks.emails),
         InvoiceLines.DESCRIPTION: 1 - max(looks.dates, looks.numbers, looks.emails),
         InvoiceLines.QUANTITY: looks.numbers,
         InvoiceLines.INVOICE_DATE: looks.dates,
         InvoiceLines.UNIT_PRICE: looks.numbers,
-        InvoiceLines.CUSTOMER_ID: 1 - looks.dates,
+        InvoiceLines.CUSTOMER_ID: 1 - looks.written_dates,
         InvoiceLines.COUNTRY: 1 - max(looks.dates, looks.numbers, looks.emails),
         TIME: looks.times,
         TOTAL: looks.numbers,
@@ -203,7 +203,7 @@ def _add_by_looks(found: dict[str, str], names: list[str], looks: dict[str, Look
             found[column] = fitting[0]
             names.remove(fitting[0])
 
-    only(InvoiceLines.INVOICE_DATE, [name for name in names if looks[name].dates > 0.9])
+    only(InvoiceLines.INVOICE_DATE, [name for name in names if looks[name].written_dates > 0.9])
     only(InvoiceLines.CUSTOMER_ID, [name for name in names if looks[name].emails > 0.9])
     numbers = [name for name in names if looks[name].numbers > 0.9]
     only(InvoiceLines.UNIT_PRICE, [name for name in numbers if looks[name].cents > 0.5])
@@ -224,7 +224,7 @@ def _plain_facts(proposal: Proposal) -> Iterator[tuple[str, Any]]:
     if sample.sheet is not None:
         yield "sheets", None  # every visible sheet with the columns, as a rule
     dates = proposal.cells(InvoiceLines.INVOICE_DATE)
-    if formats := date_formats(dates):
+    if len(formats := date_formats(dates)) == 1:
         yield "date_formats", list(formats)
     if CURRENCY in beside and looks_of(sample.cells(beside[CURRENCY])).different > 1:
         yield "currency", {"column": beside[CURRENCY], "rates": {}}
@@ -292,9 +292,15 @@ def fates_of(statuses: Sequence[tuple[str, int]]) -> Fates:
 def order_open(proposal: Proposal) -> tuple[str, ...]:
     """Two dates that could have the day or the month first, if the sample does not tell; none if it does."""
     cells = [cell for cell in proposal.cells(InvoiceLines.INVOICE_DATE) if cell]
-    if "date_formats" in proposal.said or not order_is_open(cells):
+    if "date_formats" in proposal.said or not (order_is_open(cells) or formats_open(proposal)):
         return ()
     return tuple(dict.fromkeys(cells))[:2]
+
+
+def formats_open(proposal: Proposal) -> tuple[str, ...]:
+    """The two formats of dates of which a person has to choose one: the day first, and the month first."""
+    formats = date_formats(proposal.cells(InvoiceLines.INVOICE_DATE))
+    return formats if len(formats) > 1 and "date_formats" not in proposal.said else ()
 
 
 def mark_open(proposal: Proposal) -> tuple[str, ...]:

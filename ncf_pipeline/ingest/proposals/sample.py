@@ -57,6 +57,8 @@ class Sample:
     @property
     def rows_in_words(self) -> str:
         """How much of the table was looked at."""
+        if len(self.rows) == 1:
+            return "1 row"
         return f"{'all' if self.is_whole else 'the first'} {len(self.rows):,} rows"
 
 

@@ -11,6 +11,7 @@ from ncf_pipeline.ingest.proposals.propose import (
     Proposal,
     currencies,
     fates_of,
+    formats_open,
     frequent_customers,
     mark_open,
     order_open,
@@ -78,7 +79,10 @@ def as_yaml(proposal: Proposal, name: str, *, asked: bool) -> str:
 def open_questions(proposal: Proposal) -> Iterator[str]:
     """What the sample leaves open, each as a key with what to write."""
     said = proposal.said
-    if (dates := order_open(proposal)) and "date_order" not in said:
+    if formats := formats_open(proposal):
+        both = " and ".join(order_open(proposal))
+        yield f'date_formats: ["{formats[0]}"]  # or ["{formats[1]}"]. {both} could be either; until then, lines wait'
+    elif (dates := order_open(proposal)) and "date_order" not in said:
         both = " and ".join(dates)
         yield f"date_order: day first  # or month first. {both} could be either; without it, each file proves it"
     if (numbers := mark_open(proposal)) and "decimal_mark" not in said:

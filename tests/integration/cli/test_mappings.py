@@ -248,6 +248,37 @@ def test_save_stores_it_at_once_if_nothing_has_to_be_decided(settings, run, tmp_
     assert store.named(settings, "shop").mapping.columns.invoice_no.names == ("Order",)
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "open_"),
+    [
+        ("Order,SKU,Qty,Date,Price,Customer", "1,a,1,01/02/23,1.50,c1", "date_formats: "),
+        ("Order,SKU,Qty,Date,Price,Customer,Status", "1,a,1,2023-01-13,1.50,c1,bananas", "status: "),
+        ("Order,SKU,Qty,Date,Price", "1,a,1,2023-01-13,1.50", "columns: none found for customer_id"),
+    ],
+)
+def test_save_stores_nothing_that_would_let_lines_wait(settings, run, tmp_path, header, row, open_):
+    (tmp_path / "Shop.csv").write_text(f"{header}\n{row}\n")
+    done = run("mapping", "new", "Shop.csv", "--save")
+    assert str(done.exception).startswith(f"Nothing was stored, because this has to be decided first: {open_}")
+    assert [each.name for each in store.every_mapping(settings)] == list(ready())
+
+
+def test_of_two_digit_years_the_order_is_asked_for(environment, tmp_path):
+    (tmp_path / "shop.csv").write_text("Order,SKU,Qty,Date,Price,Customer\n1,a,1,01/02/23,1.50,c1\n")
+    terminal = Terminal(["mapping", "new", "shop.csv", "--output", "s.yaml"], environment, folder=tmp_path)
+    answers(
+        terminal,
+        ("Enter if this is right", ""),
+        ("01/02/23: which comes first, the day or the month?", "x"),
+        ("Answer day or month.", "month"),
+        ("its new ones?", ""),
+        ("be called?", ""),
+    )
+    assert terminal.end() == 0, terminal.shown
+    assert "2023-01-02" in terminal.shown
+    assert from_yaml((tmp_path / "s.yaml").read_text()).date_formats == ("%m/%d/%y",)
+
+
 @pytest.mark.parametrize("kind", ["xlsx", "parquet", "csv.gz", "utf-16"])
 def test_files_of_every_kind_are_looked_at(run, tmp_path, kind):
     path = tmp_path / f"orders.{'csv' if kind == 'utf-16' else kind}"

@@ -8,6 +8,7 @@ from ncf_pipeline.ingest.proposals.names import fate_of, name_score
 from ncf_pipeline.ingest.proposals.propose import (
     currencies,
     fates_of,
+    formats_open,
     frequent_customers,
     like,
     mark_open,
@@ -158,6 +159,9 @@ def test_dates_that_need_a_format_get_one(cells, formats):
         (["05/05/2023"], ()),
         (["01.02.2023"], ()),
         (["2023-01-02"], ()),
+        (["01/02/23", "03/04/23"], ("01/02/23", "03/04/23")),
+        (["01/02/23", "13/04/23"], ()),
+        (["01.02.23"], ()),
     ],
 )
 def test_the_order_of_day_and_month_is_asked_for_if_it_is_open(cells, open_):
@@ -184,6 +188,21 @@ def test_the_decimal_mark_is_asked_for_if_it_is_open(cells, open_):
 )
 def test_the_time_zone_is_asked_for_if_there_are_times_without_an_offset(cells, open_):
     assert zone_open(of_columns(Date=cells)) is open_
+
+
+def test_which_of_two_formats_is_not_guessed():
+    found = of_columns(Date=["01/02/23 10:11", "03/04/23 10:12"])
+    assert formats_open(found) == ("%d/%m/%y %H:%M", "%m/%d/%y %H:%M")
+    assert "date_formats" not in found.said
+    assert formats_open(of_columns(Date=["01/02/23", "13/02/23"])) == ()
+
+
+@pytest.mark.parametrize("number", ["20230113", "1672913472", "1672913472000"])
+def test_codes_that_could_be_dates_are_codes(number):
+    found = of_columns(Order=[number], SKU=[number], Customer=[number], Date=["2023-01-13"])
+    assert found.columns == {
+        "invoice_no": "Order", "stock_code": "SKU", "customer_id": "Customer", "invoice_date": "Date"
+    }  # fmt: skip
 
 
 def test_statuses_are_sorted_by_their_words_with_their_counts():
