@@ -96,8 +96,8 @@ NOTHING = [
 
 _GUEST = r"^(?:0(?:\.0*)?|NA)$"
 """No customer has these. R writes NA; in a column of countries it is Namibia."""
-_GUEST_WORD = r"^(?i:guest|anonymous|unknown)$"
-"""Words for guests. Only a person can say that they are no customer's id, so they are neither."""
+_GUEST_WORD = r"^(?i:guest|anonymous|unknown|undefined|walk-?in|[-–—?.]+)$"
+"""Words and signs for guests. Only a person can say that they are no customer's id, so they are neither."""
 
 _WHOLE_ID = r"^(?:\+?(\d{1,15})(?:\.0*)?|\+?(\d+))$"
 """17850.0, as pandas writes it, is the customer 17850. A float has 15 digits that are certain."""
