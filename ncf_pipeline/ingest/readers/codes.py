@@ -31,7 +31,7 @@ def normalised(codes: pl.Series) -> pl.Series:
         .str.replace_many([*_WIDE, *_SPACES], [*_NARROW, *[" "] * len(_SPACES)])
         .str.strip_chars()
         .str.replace(r'^="(.*)"$', "${1}")
-        .str.replace(r"^'([^']*)$", "${1}")
+        .str.replace(r"^'(.*[^'])$", "${1}")
         .str.strip_chars()
         .replace("", None)
     )

@@ -65,6 +65,7 @@ def read(path, said=None):
         ("8512\uff13A", "85123A"),
         ("85123\u0410", "85123\u0410"),  # looks alike, but is another letter
         ("O'NEILL", "O'NEILL"),
+        ("'O'NEILL", "O'NEILL"),
         ("'quoted'", "'quoted'"),
     ],
 )
