@@ -88,11 +88,11 @@ def of_synthetic(customers: int, products: int, seed: int, days: int = 365) -> p
     lines, at = lines[sold], at[sold]
     frame = pd.DataFrame(
         {
-            Interactions.CUSTOMER_ID: lines["CustomerID"].astype("Int64"),
+            Interactions.CUSTOMER_ID: lines["CustomerID"].astype("Int64").astype("str"),
             Interactions.STOCK_CODE: lines["StockCode"].astype(str),
             Interactions.INVOICE_NO: lines["InvoiceNo"].astype(str),
             Interactions.PURCHASED_AT: at,
-            Interactions.QUANTITY: lines["Quantity"].astype("int64"),
+            Interactions.QUANTITY: lines["Quantity"].astype("float64"),
             Interactions.UNIT_PRICE: lines["UnitPrice"].astype(float),
             Interactions.COUNTRY: lines["Country"],
             Interactions.DESCRIPTION: lines["Description"].str.strip(),
@@ -105,7 +105,12 @@ def of_data(data: Path) -> pd.DataFrame:
     """The purchases of a folder of day files, ingested, or of a snapshot's Parquet file."""
     if data.suffix == ".parquet":
         frame = pd.read_parquet(data)
-        return frame.assign(**{Interactions.CUSTOMER_ID: frame[Interactions.CUSTOMER_ID].astype("Int64")})
+        customers = frame[Interactions.CUSTOMER_ID]
+        # In snapshots from before version 0.2, ids are numbers, and floats beside guests.
+        is_number = pd.api.types.is_numeric_dtype(customers)
+        return frame.assign(
+            **{Interactions.CUSTOMER_ID: customers.astype("Int64").astype("str") if is_number else customers}
+        )
     with (
         tempfile.TemporaryDirectory(prefix="ncf-drift-") as home,
         serving(Settings(home=Path(home) / "home")) as settings,

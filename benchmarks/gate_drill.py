@@ -44,6 +44,7 @@ import torch
 from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Interactions, Lists
 from ncf_pipeline.errors import QualityError
+from ncf_pipeline.id_order import rank
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.tables import FEATURES
@@ -171,7 +172,7 @@ def _with_strangers(lists: pd.DataFrame, catalogue: npt.NDArray[np.str_], bought
     random = np.random.default_rng(0)
 
     def degraded(customer: str, codes: Sequence[str]) -> list[str]:
-        never = bought.get(int(customer), set()).union(codes)
+        never = bought.get(customer, set()).union(codes)
         drawn = dict.fromkeys(random.choice(catalogue, 10 * len(codes)).tolist())
         strangers = iter([code for code in drawn if code not in never])
         return [
@@ -186,14 +187,14 @@ def _with_strangers(lists: pd.DataFrame, catalogue: npt.NDArray[np.str_], bought
     return lists.assign(**{Lists.STOCK_CODES: pd.Series(new, lists.index)})
 
 
-def _shuffled(lists: pd.DataFrame, countries: Mapping[int, str | None], country: str) -> pd.DataFrame:
+def _shuffled(lists: pd.DataFrame, countries: Mapping[str, str | None], country: str) -> pd.DataFrame:
     """Lists in which the customers of a country have each other's."""
     country = country or Counter(name for name in countries.values() if name is not None).most_common(1)[0][0]
-    theirs = lists[Lists.KEY].map(lambda key: countries.get(int(key)) == country).to_numpy(bool)
+    theirs = lists[Lists.KEY].map(lambda key: countries.get(key) == country).to_numpy(bool)
     keys = lists.loc[theirs, Lists.KEY].unique()
     other = dict(zip(keys, np.random.default_rng(0).permutation(keys), strict=True))
     changed = lists.assign(**{Lists.KEY: lists[Lists.KEY].map(lambda key: other.get(key, key))})
-    return changed.sort_values(Lists.KEY, key=lambda keys: keys.astype("int64"), kind="stable", ignore_index=True)
+    return changed.sort_values(Lists.KEY, key=lambda keys: keys.map(rank), kind="stable", ignore_index=True)
 
 
 def weekly_retrain(settings: Settings, week: int, sabotage: str | None) -> tuple[retrain.Outcome, str | None]:

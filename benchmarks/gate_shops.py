@@ -174,7 +174,7 @@ def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         temporary = path.with_suffix(".tmp")
         make().to_parquet(temporary)
         temporary.replace(path)
-    return pd.read_parquet(path).astype({Interactions.CUSTOMER_ID: pd.Int64Dtype()})
+    return pd.read_parquet(path).astype({Interactions.CUSTOMER_ID: "str"})
 
 
 def synthetic_shop(name: str, work: Path) -> Shop:
@@ -368,7 +368,7 @@ def with_fewer_hits(lists: pd.DataFrame, truth: Holdout, share: float) -> pd.Dat
     catalogue = sorted(truth.catalogue)
     made = []
     for key, name, codes in zip(lists[Lists.KEY], lists[Lists.LIST_NAME], lists[Lists.STOCK_CODES], strict=True):
-        bought = truth.bought[DISCOVER].get(int(key), frozenset())
+        bought = truth.bought[DISCOVER].get(key, frozenset())
         changed = list(codes)
         if name == DISCOVER:
             for place in [place for place, code in enumerate(codes) if code in bought and random.random() < share]:
@@ -378,10 +378,10 @@ def with_fewer_hits(lists: pd.DataFrame, truth: Holdout, share: float) -> pd.Dat
     return lists.assign(**{Lists.STOCK_CODES: pd.Series(made, index=lists.index, dtype=object)})
 
 
-def latest_customers(interactions: pd.DataFrame) -> list[int]:
+def latest_customers(interactions: pd.DataFrame) -> list[str]:
     """The customers who bought last."""
     in_order = interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
-    return [int(customer) for customer in in_order.drop_duplicates(keep="last").tail(LATEST_CUSTOMERS)]
+    return list(in_order.drop_duplicates(keep="last").tail(LATEST_CUSTOMERS))
 
 
 def scored(shop: Shop, folder: Path, k: int) -> Study:

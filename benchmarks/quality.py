@@ -94,12 +94,12 @@ def of_known(truth: Holdout) -> Holdout:
     return replace(truth, bought=bought, newcomers={}, cohorts=cohorts)
 
 
-def lists_in_redis(settings: Settings, customers: Sequence[int]) -> pd.DataFrame:
+def lists_in_redis(settings: Settings, customers: Sequence[str]) -> pd.DataFrame:
     """Reads lists as a storefront does, into the columns of `columns.Lists`."""
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as storefront:
         figures = {customer: storefront.lists_of_customer(customer) for customer in customers}
     rows = [
-        ("customer", str(customer), name, list(entry.stock_codes))
+        ("customer", customer, name, list(entry.stock_codes))
         for customer, lists in figures.items()
         for name, entry in lists.items()
         if entry.source == "customer"
@@ -113,7 +113,7 @@ def cost(parquet: Path, cutoff: datetime, answer: "Connection[Any, Any]") -> Non
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
-    interactions = pd.read_parquet(parquet).astype({"customer_id": pd.Int64Dtype()})
+    interactions = pd.read_parquet(parquet)
     figures: Figures = {"cutoff": str(cutoff), "lines": len(interactions)}
 
     def timed(name: str, function: Callable[[], Result]) -> Result:

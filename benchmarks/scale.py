@@ -77,7 +77,7 @@ def make_interactions(customers: int, products: int, lines: int, seed: int = 0) 
     )
     return pd.DataFrame(
         {
-            "customer_id": pd.array(10_000 + customer, "Int64"),
+            "customer_id": np.char.mod("%d", 10_000 + np.arange(customers)).astype(object)[customer],
             "stock_code": np.char.mod("P%06d", np.arange(products))[product],
             "invoice_no": np.char.mod("%07d", np.arange(visits))[visit],
             "purchased_at": (np.datetime64(START, "us") + minute.astype("timedelta64[m]"))[visit],
@@ -118,7 +118,9 @@ def measure(
         figures[f"{name}_mb"] = _peak_mb()
         return result
 
-    sample = interactions if train_on is None else interactions[interactions["customer_id"] < 10_000 + train_on]
+    sample = interactions
+    if train_on is not None:
+        sample = interactions[interactions["customer_id"].isin([str(10_000 + number) for number in range(train_on)])]
     model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
     _reset_peak()

@@ -82,7 +82,7 @@ def orders_from(options: argparse.Namespace) -> tuple[pd.DataFrame, datetime]:
 
 def twice(orders: pd.DataFrame) -> pd.DataFrame:
     """A shop in which each customer exists twice."""
-    others = orders.assign(**{Orders.CUSTOMER_ID: orders[Orders.CUSTOMER_ID] + 10_000_000})
+    others = orders.assign(**{Orders.CUSTOMER_ID: "again " + orders[Orders.CUSTOMER_ID]})
     return pd.concat([orders, others]).sort_values(Orders.PURCHASED_AT, kind="stable", ignore_index=True)
 
 
@@ -98,7 +98,7 @@ def with_outlier(sample: Sample, customer: int) -> Sample:
     return Sample(np.append(sample.customer, customer), np.append(sample.value, OUTLIER))
 
 
-def assigned(ids: IntArray, options: argparse.Namespace) -> Mask:
+def assigned(ids: npt.NDArray[np.object_], options: argparse.Namespace) -> Mask:
     """(experiments, n) whether each customer is treated, by the hash that experiments use."""
     masks = [
         ~chosen(f"simulated {options.seed} {number}", SHARE, ids.tolist()) for number in range(options.experiments)
@@ -127,7 +127,7 @@ def planted_in(looks: Sequence[Observations], weeks: Sequence[int], treated: Mas
     value, error, enough = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
     for number, everybody in enumerate(treated):
         for place, look in enumerate(looks):
-            mine = everybody[np.searchsorted(ids, look.customers)]
+            mine = everybody[places(ids, look)]
             comparison = compare(planted(look.samples[MEASURE.name], mine, effect), look.past, mine, MEASURE.quantile)
             if comparison is None:
                 continue
@@ -162,9 +162,15 @@ def of_nothing(look: Observations, name: str, redraws: int = 20 * REDRAWS + 19) 
     return redraw(look.samples[name], look.past, np.arange(n) >= round(SHARE * n), measure.quantile, redraws)
 
 
+def places(ids: npt.NDArray[np.object_], look: Observations) -> IntArray:
+    """The place of each customer of a look in `ids`."""
+    found: IntArray = pd.Index(ids).get_indexer(pd.Index(look.customers)).astype(np.int64)
+    return found
+
+
 def at(look: Observations, last: Observations, treated: Mask) -> Mask:
     """The assignments of the customers of a look, from those of all customers."""
-    return treated[:, np.searchsorted(last.customers, look.customers)]
+    return treated[:, places(last.customers, look)]
 
 
 def other_measures(look: Observations, treated: Mask) -> tuple[dict[str, float], float]:

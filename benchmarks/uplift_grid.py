@@ -97,7 +97,7 @@ def shop(customers: int, spread: float, seed: int, weeks: int) -> pd.DataFrame:
         1 + random.poisson(products[customer]),
     )
     orders = {
-        Orders.CUSTOMER_ID: customer + 10_000,
+        Orders.CUSTOMER_ID: pd.Series(customer + 10_000).astype(str),
         Orders.PURCHASED_AT: at,
         Orders.VALUE: value,
         Orders.BOUGHT: value,

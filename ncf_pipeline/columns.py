@@ -12,7 +12,7 @@ class InvoiceLines:
     QUANTITY: Final = "quantity"  # pieces; negative on a return
     INVOICE_DATE: Final = "invoice_date"  # the shop's own clock
     UNIT_PRICE: Final = "unit_price"  # the shop's currency
-    CUSTOMER_ID: Final = "customer_id"  # missing for a guest
+    CUSTOMER_ID: Final = "customer_id"  # text, missing for a guest
     COUNTRY: Final = "country"  # text, may be missing
 
     ALL: Final = (
@@ -35,11 +35,11 @@ class Interactions:
     on, the line is no longer an interaction.
     """
 
-    CUSTOMER_ID: Final = "customer_id"  # Int64, missing for a guest
+    CUSTOMER_ID: Final = "customer_id"  # string, missing for a guest
     STOCK_CODE: Final = "stock_code"  # string
     INVOICE_NO: Final = "invoice_no"  # string
     PURCHASED_AT: Final = "purchased_at"  # datetime64[us], the shop's own clock
-    QUANTITY: Final = "quantity"  # int64, pieces as bought
+    QUANTITY: Final = "quantity"  # float64, pieces (or what the shop sells by) as bought
     UNIT_PRICE: Final = "unit_price"  # float64, the shop's currency
     COUNTRY: Final = "country"  # string
     DESCRIPTION: Final = "description"  # string, of that line, may be missing
@@ -69,7 +69,7 @@ class Lists:
     """Top-N lists as a table: one row for each list; the rows of a key are adjacent."""
 
     AUDIENCE: Final = "audience"  # customer, product or fallback
-    KEY: Final = "key"  # 14646, 85123A, United Kingdom, *
+    KEY: Final = "key"  # 14646, ann@example.com, 85123A, United Kingdom, *
     LIST_NAME: Final = "list_name"  # for_you, discover, ...
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
     # Optional: a JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...

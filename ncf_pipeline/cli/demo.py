@@ -99,7 +99,7 @@ class _Watch(AbstractContextManager["_Watch"]):
         self._console.print(Text(line, style="yellow"))
 
 
-def _print_results(settings: Settings, console: Console) -> int | None:
+def _print_results(settings: Settings, console: Console) -> str | None:
     """Prints the results; returns the customer who spent most."""
     from ncf_pipeline.ingest.summary import batch_summary
     from ncf_pipeline.training import report as reports
@@ -145,18 +145,18 @@ def _recommendations(settings: Settings, customers: "list[TopSpender]") -> Table
     for customer in customers:
         recommended = lists[customer.customer_id]
         products = [names.get(code, code) for code in recommended.stock_codes[:5]]
-        table.add_row(str(customer.customer_id), customer.country, f"{customer.spent:,.0f}", "\n".join(products))
+        table.add_row(Text(customer.customer_id), customer.country, f"{customer.spent:,.0f}", "\n".join(products))
     return table
 
 
-def _print_how_to_look(settings: Settings, console: Console, customer: int | None, *, leaves_running: bool) -> None:
+def _print_how_to_look(settings: Settings, console: Console, customer: str | None, *, leaves_running: bool) -> None:
     from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
     from ncf_pipeline.local.passwords import password_path
     from ncf_pipeline.local.redis import redis_program
     from ncf_pipeline.local.status import status
 
     state = status(settings)
-    customer = customer if customer is not None else 14646
+    customer = customer if customer is not None else "14646"
     console.print()
     if leaves_running:
         console.print("What to look at: the servers still run.")
@@ -168,9 +168,9 @@ def _print_how_to_look(settings: Settings, console: Console, customer: int | Non
     key = f"{settings.key_prefix}:{state.live_publication}:customer:{customer}"
     port = state.ports.get("redis")
     if port is not None and state.live_publication is not None:
-        line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget '{key}' for_you"
+        line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget {shlex.quote(key)} for_you"
         console.print(Text(f"  Redis     {line}"))
-    console.print(Text(f"  lists     ncf-pipeline recommend {customer}   (also works without `make up`)"))
+    console.print(Text(f"  lists     ncf-pipeline recommend {shlex.quote(customer)}   (also works without `make up`)"))
     console.print()
 
 

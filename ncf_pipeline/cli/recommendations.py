@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def recommend(
-    customer: Annotated[int, typer.Argument(help="The customer's id, e.g. 14646", min=0)],
+    customer: Annotated[str, typer.Argument(help="The customer's id, e.g. 14646 or ann@example.com")],
     list_name: Annotated[
         Literal["for_you", "discover", "buy_again"], typer.Option("--list", help="Which list.")
     ] = "for_you",
@@ -42,6 +42,7 @@ def recommend(
 ) -> None:
     """Show a customer's recommendations, as the storefront reads them from Redis."""
     with serving(load_settings()) as settings, _storefront(settings) as shop:
+        customer = customer.strip()
         answer = _checked(shop.for_customer(customer, list_name=list_name, country=country))
         if as_json:
             _print_json(settings, answer, customer=customer, list=list_name)

@@ -15,10 +15,10 @@ from ncf_pipeline.evaluation.splits import interactions_as_of
 RECENT_DAYS = 28
 """Days before `as_of` that count as recent."""
 
-Baseline = Callable[[pd.DataFrame, datetime, int, Sequence[int]], pd.DataFrame]
+Baseline = Callable[[pd.DataFrame, datetime, int, Sequence[str]], pd.DataFrame]
 
 
-def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """Recommends the products that are on the most invoices; the same for everyone.
 
     Args:
@@ -36,7 +36,7 @@ def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, custom
 
 
 def recent_best_sellers(
-    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
+    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]
 ) -> pd.DataFrame:
     """Ranks by the invoices of the last 28 days; products without a recent sale follow.
 
@@ -54,7 +54,7 @@ def recent_best_sellers(
 
 
 def personal_frequency(
-    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
+    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]
 ) -> pd.DataFrame:
     """Recommends what the customer bought on most invoices, then recent best sellers; hard to beat.
 
@@ -137,7 +137,7 @@ def _recent_ranking(known: pd.DataFrame, as_of: datetime) -> list[str]:
     return ranking + [code for code in popularity_ranking(known) if code not in listed]
 
 
-def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     bought = (
         known.dropna(subset=[Interactions.CUSTOMER_ID])
         .groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE]
@@ -161,7 +161,7 @@ def _first(ranking: list[str], count: int, *, without: set[str]) -> list[str]:
     return chosen
 
 
-def _as_lists(rows: list[tuple[int, str, list[str]]]) -> pd.DataFrame:
+def _as_lists(rows: list[tuple[str, str, list[str]]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES])
     frame[Lists.KEY] = frame[Lists.KEY].astype(str)
     frame.insert(0, Lists.AUDIENCE, "customer")

@@ -14,6 +14,7 @@ from ncf_pipeline.columns import DISCOVER, EVERYWHERE, FOR_YOU, Interactions, Li
 from ncf_pipeline.evaluation.bootstrap import Interval, mean_intervals
 from ncf_pipeline.evaluation.metrics import average_precision_at_k, ndcg_at_k, precision_at_k, recall_at_k
 from ncf_pipeline.evaluation.splits import holdout, interactions_as_of
+from ncf_pipeline.id_order import in_order
 
 NDCG_DEPTH = 10
 """Depth of NDCG and of MAP."""
@@ -51,12 +52,12 @@ class Holdout:
 
     start: datetime
     end: datetime
-    bought: dict[str, dict[int, frozenset[str]]]
-    known_customers: tuple[int, ...]
-    newcomers: dict[int, str]
+    bought: dict[str, dict[str, frozenset[str]]]
+    known_customers: tuple[str, ...]
+    newcomers: dict[str, str]
     catalogue: frozenset[str]
-    cohorts: dict[str, frozenset[int]]
-    spent: dict[int, dict[str, float]]
+    cohorts: dict[str, frozenset[str]]
+    spent: dict[str, dict[str, float]]
     novelty: dict[str, float]
 
 
@@ -129,13 +130,13 @@ def truth_of(interactions: pd.DataFrame, start: datetime, end: datetime) -> Hold
     # A product that the customer returned is not new to them.
     ever = _products_by_customer(interactions[interactions[Interactions.PURCHASED_AT] < start])
     new = {customer: codes - ever.get(customer, frozenset()) for customer, codes in bought.items()}
-    known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
+    known = set(before[Interactions.CUSTOMER_ID].dropna().unique())
     newcomers = held[~held[Interactions.CUSTOMER_ID].isin(known)]
     return Holdout(
         start=start,
         end=end,
         bought={FOR_YOU: bought, DISCOVER: {customer: codes for customer, codes in new.items() if codes}},
-        known_customers=tuple(sorted(known & set(bought))),
+        known_customers=tuple(in_order(known & set(bought))),
         newcomers=_country_of_first_invoice(newcomers),
         catalogue=frozenset(before[Interactions.STOCK_CODE]),
         cohorts={
@@ -238,7 +239,7 @@ def agreement(lists: pd.DataFrame, others: pd.DataFrame, *, question: str, k: in
 
 def _score_cohort(
     by_customer: Mapping[str, pd.DataFrame],
-    lists: Mapping[str, dict[int, list[str]]],
+    lists: Mapping[str, dict[str, list[str]]],
     truth: Holdout,
     *,
     question: str,
@@ -286,7 +287,7 @@ def _score_cohort(
     return scores
 
 
-def _shown_to_newcomers(fallbacks: pd.DataFrame, truth: Holdout) -> dict[int, list[str]]:
+def _shown_to_newcomers(fallbacks: pd.DataFrame, truth: Holdout) -> dict[str, list[str]]:
     """What a storefront shows each newcomer in place of either list: best sellers, as `storefront.reading` does."""
     chosen = fallbacks[(fallbacks[Lists.AUDIENCE] == "fallback") & (fallbacks[Lists.LIST_NAME] == FOR_YOU)]
     by_country: dict[str, list[str]] = dict(zip(chosen[Lists.KEY], map(list, chosen[Lists.STOCK_CODES]), strict=True))
@@ -294,17 +295,18 @@ def _shown_to_newcomers(fallbacks: pd.DataFrame, truth: Holdout) -> dict[int, li
     return {customer: by_country.get(country, everywhere) for customer, country in truth.newcomers.items()}
 
 
-def _country_of_first_invoice(held: pd.DataFrame) -> dict[int, str]:
+def _country_of_first_invoice(held: pd.DataFrame) -> dict[str, str]:
     """The country of each customer's first invoice, `*` if it names none; ties by invoice number."""
     in_order = held.sort_values([Interactions.PURCHASED_AT, Interactions.INVOICE_NO], kind="stable")
     first = in_order.drop_duplicates(Interactions.CUSTOMER_ID)
     countries = zip(first[Interactions.CUSTOMER_ID], first[Interactions.COUNTRY], strict=True)
-    return {int(customer): EVERYWHERE if pd.isna(country) else str(country) for customer, country in countries}
+    return {customer: EVERYWHERE if pd.isna(country) else str(country) for customer, country in countries}
 
 
-def _score_by_customer(recommended: Mapping[int, list[str]], truth: Holdout, question: str, k: int) -> pd.DataFrame:
-    rows = []
-    for customer, bought in sorted(truth.bought[question].items()):
+def _score_by_customer(recommended: Mapping[str, list[str]], truth: Holdout, question: str, k: int) -> pd.DataFrame:
+    rows, customers = [], in_order(truth.bought[question])
+    for customer in customers:
+        bought = truth.bought[question][customer]
         codes, spent = recommended.get(customer, []), truth.spent[customer]
         rows.append(
             (
@@ -319,7 +321,7 @@ def _score_by_customer(recommended: Mapping[int, list[str]], truth: Holdout, que
     return pd.DataFrame(
         rows,
         columns=["precision_at_k", "recall_at_k", "ndcg_at_10", "map_at_10", "spent", "spent_at_k"],
-        index=pd.Index(sorted(truth.bought[question]), name=Interactions.CUSTOMER_ID),
+        index=pd.Index(customers, name=Interactions.CUSTOMER_ID, dtype="str"),
         dtype=float,
     )
 
@@ -329,7 +331,7 @@ def _mean_novelty(lists: Iterable[Sequence[str]], truth: Holdout, k: int) -> flo
     return sum(known) / len(known) if known else 0.0
 
 
-def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> dict[str, frozenset[int]]:
+def _by_activity(before: pd.DataFrame, bought: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """Cohorts by the number of invoices before the holdout."""
     of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
     invoices = of_customers.groupby(Interactions.CUSTOMER_ID)[Interactions.INVOICE_NO].nunique()
@@ -341,7 +343,7 @@ def _by_activity(before: pd.DataFrame, bought: Mapping[int, frozenset[str]]) -> 
     }
 
 
-def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset[int]]:
+def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset[str]]:
     """Two cohorts: customers from the country of most customers, and the others."""
     country = held.groupby(Interactions.CUSTOMER_ID)[Interactions.COUNTRY].first()
     if country.empty:
@@ -349,18 +351,18 @@ def _by_country(before: pd.DataFrame, held: pd.DataFrame) -> dict[str, frozenset
     of_customers = before.dropna(subset=[Interactions.CUSTOMER_ID])
     counts = of_customers.groupby(Interactions.COUNTRY)[Interactions.CUSTOMER_ID].nunique()
     home = str(counts.index[counts.to_numpy() == counts.max()].min()) if len(counts) else str(country.min())
-    at_home = frozenset(int(customer) for customer in country.index[country == home])
-    return {home: at_home, f"outside {home}": frozenset(int(customer) for customer in country.index) - at_home}
+    at_home = frozenset(country.index[country == home])
+    return {home: at_home, f"outside {home}": frozenset(country.index) - at_home}
 
 
-def _spent(held: pd.DataFrame) -> dict[int, dict[str, float]]:
+def _spent(held: pd.DataFrame) -> dict[str, dict[str, float]]:
     value = held[Interactions.QUANTITY] * held[Interactions.UNIT_PRICE]
     totals = value.groupby([held[Interactions.CUSTOMER_ID], held[Interactions.STOCK_CODE]]).sum()
-    spent: dict[int, dict[str, float]] = {}
+    spent: dict[str, dict[str, float]] = {}
     for customer, code, amount in zip(
         totals.index.get_level_values(0), totals.index.get_level_values(1), totals, strict=True
     ):
-        spent.setdefault(int(customer), {})[str(code)] = float(amount)
+        spent.setdefault(customer, {})[str(code)] = float(amount)
     return spent
 
 
@@ -373,16 +375,16 @@ def _novelty(before: pd.DataFrame) -> dict[str, float]:
     return dict(zip((str(code) for code in codes), (-np.log2(share)).tolist(), strict=True))
 
 
-def _products_by_customer(interactions: pd.DataFrame) -> dict[int, frozenset[str]]:
+def _products_by_customer(interactions: pd.DataFrame) -> dict[str, frozenset[str]]:
     of_customers = interactions.dropna(subset=[Interactions.CUSTOMER_ID])
     groups = of_customers.groupby(Interactions.CUSTOMER_ID, sort=True)[Interactions.STOCK_CODE]
-    return {int(str(customer)): frozenset(codes) for customer, codes in groups}
+    return {str(customer): frozenset(codes) for customer, codes in groups}
 
 
-def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[int, list[str]]:
+def _lists_by_customer(lists: pd.DataFrame, question: str) -> dict[str, list[str]]:
     chosen = lists[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question)]
-    return {int(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)}
+    return {str(key): list(codes) for key, codes in zip(chosen[Lists.KEY], chosen[Lists.STOCK_CODES], strict=True)}
 
 
-def _of_members(lists: Mapping[int, list[str]], members: frozenset[int]) -> dict[int, list[str]]:
+def _of_members(lists: Mapping[str, list[str]], members: frozenset[str]) -> dict[str, list[str]]:
     return {customer: codes for customer, codes in lists.items() if customer in members}

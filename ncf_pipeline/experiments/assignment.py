@@ -16,17 +16,19 @@ SHARE = "share"
 """Marks lists that were made for an experiment's share; see `columns.Lists.GROUP`."""
 
 
-def fraction(salt: str, customer_id: int) -> float:
+def fraction(salt: str, customer_id: str) -> float:
     """A number in [0, 1), uniform over customers and always the same for one customer.
 
-    >>> fraction("spring", 14646) == fraction("spring", 14646), fraction("spring", 14646) == fraction("autumn", 14646)
-    (True, False)
+    >>> fraction("spring", "14646") == fraction("spring", "14646")
+    True
+    >>> fraction("spring", "14646") == fraction("autumn", "14646")
+    False
     """
     digest = blake2b(f"{salt}:{customer_id}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)  # as many bits as a float holds, so never 1
 
 
-def chosen(salt: str, share: float, customer_ids: Iterable[int]) -> Mask:
+def chosen(salt: str, share: float, customer_ids: Iterable[str]) -> Mask:
     """Whether each customer is in an experiment's share.
 
     Args:
@@ -37,7 +39,7 @@ def chosen(salt: str, share: float, customer_ids: Iterable[int]) -> Mask:
     Returns:
         (n,) in the order of the ids.
 
-    >>> chosen("spring", 0.5, [14646, 14647, 14648]).tolist()
+    >>> chosen("spring", 0.5, ["14646", "14647", "14648"]).tolist()
     [False, True, True]
     """
     return np.fromiter((fraction(salt, customer) < share for customer in customer_ids), np.bool_)

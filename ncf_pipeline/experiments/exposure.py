@@ -81,7 +81,7 @@ def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> Bought:
         lists: columns of `columns.Lists`, with the audience `customer` only.
     """
     on_list = {
-        (int(key), code)
+        (str(key), code)
         for key, codes in zip(lists[Lists.KEY], lists[Lists.STOCK_CODES], strict=True)
         for code in codes
     }
@@ -97,7 +97,7 @@ Shown = Literal["right", "wrong", "missing"]
 StockCodes = tuple[str, ...]
 
 
-def sampled(customers: Collection[int], check: int, most: int) -> list[int]:
+def sampled(customers: Collection[str], check: int, most: int) -> list[str]:
     """The customers whom a check looks at: always the same ones, and nobody twice before everybody once.
 
     Args:

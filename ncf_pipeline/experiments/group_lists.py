@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from ncf_pipeline.columns import EVERYWHERE, FOR_YOU, Lists
+from ncf_pipeline.id_order import in_order
 
 ROWS_AT_ONCE = 10_000
 
 
-def best_sellers(countries: Mapping[int, str | None], fallbacks: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def best_sellers(countries: Mapping[str, str | None], fallbacks: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """One list for each customer: the best sellers of their country, as `for_you`.
 
     Args:
@@ -22,8 +23,8 @@ def best_sellers(countries: Mapping[int, str | None], fallbacks: pd.DataFrame) -
     wanted = fallbacks[fallbacks[Lists.LIST_NAME] == FOR_YOU]
     best = dict(zip(wanted[Lists.KEY], wanted[Lists.STOCK_CODES], strict=True))
     rows = [
-        ("customer", str(customer), FOR_YOU, best.get(country or EVERYWHERE, best[EVERYWHERE]))
-        for customer, country in sorted(countries.items())
+        ("customer", customer, FOR_YOU, best.get(countries[customer] or EVERYWHERE, best[EVERYWHERE]))
+        for customer in in_order(countries)
     ]
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         yield pd.DataFrame(rows[begin : begin + ROWS_AT_ONCE], columns=list(Lists.ALL))

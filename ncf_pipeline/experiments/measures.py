@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ncf_pipeline.experiments.purchases import Orders
+from ncf_pipeline.id_order import in_order
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -75,14 +76,14 @@ class Observations:
     """What is known of an experiment's customers at one instant.
 
     Attributes:
-        customers: (n,) ids of all who have entered, ascending.
+        customers: (n,) ids of all who have entered, ascending as in `id_order`.
         past: (n, 4) before they entered: spending in `PAST_DAYS`, orders in `PAST_DAYS`, mean value of all orders, and
             mean number of different products in all orders. Returns are not subtracted, because returning something
             may be a reaction to the lists.
         samples: by the measure's name.
     """
 
-    customers: IntArray
+    customers: npt.NDArray[np.object_]
     past: FloatArray
     samples: Mapping[str, Sample]
 
@@ -95,11 +96,13 @@ def observe(orders: pd.DataFrame, entered_at: pd.Series, until: datetime) -> Obs
         entered_at: when each customer first had a list of the experiment, by customer id.
         until: first instant excluded.
     """
-    entered = entered_at[entered_at < until].sort_index()
-    ids = entered.index.to_numpy(np.int64)
+    entered = entered_at[entered_at < until]
+    entered = entered.loc[in_order(entered.index)]
+    ids = entered.index.to_numpy(np.object_)
     n, since = len(ids), entered.to_numpy("datetime64[us]")
-    known = orders[orders[Orders.CUSTOMER_ID].isin(ids) & (orders[Orders.PURCHASED_AT] < until)]
-    customer = np.searchsorted(ids, known[Orders.CUSTOMER_ID].to_numpy(np.int64))
+    customer = entered.index.get_indexer(pd.Index(orders[Orders.CUSTOMER_ID]))
+    is_known = (customer >= 0) & (orders[Orders.PURCHASED_AT] < until).to_numpy()
+    known, customer = orders[is_known], customer[is_known].astype(np.int64)
     at = known[Orders.PURCHASED_AT].to_numpy("datetime64[us]")
     value, items = (known[name].to_numpy(np.float64) for name in (Orders.VALUE, Orders.ITEMS))
     before = at < since[customer] if n else np.zeros(len(at), np.bool_)

@@ -11,11 +11,14 @@ import pandas as pd
 
 from ncf_pipeline.columns import Interactions
 
+_PARTS = 1_000_000
+"""Parts of a piece: quantities have up to six decimals, and in parts they are added without rounding."""
+
 
 class Lines:
     """Lines of customers' invoices without returned pieces, by time."""
 
-    CUSTOMER_ID: Final = Interactions.CUSTOMER_ID  # int64
+    CUSTOMER_ID: Final = Interactions.CUSTOMER_ID  # string
     STOCK_CODE: Final = Interactions.STOCK_CODE
     INVOICE_NO: Final = Interactions.INVOICE_NO
     PURCHASED_AT: Final = Interactions.PURCHASED_AT  # datetime64, the shop's own clock
@@ -49,7 +52,8 @@ def bought_and_kept(events: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns of `Lines`: the purchases, in their order.
     """
-    quantity = events[Lines.QUANTITY].to_numpy(np.int64)
+    pieces = events[Lines.QUANTITY].to_numpy(np.float64)
+    quantity = np.rint(pieces * _PARTS).astype(np.int64)
     kept = np.maximum(quantity, 0)
     pairs = events.groupby([Lines.CUSTOMER_ID, Lines.STOCK_CODE], sort=False, observed=True).ngroup().to_numpy()
     touched = np.isin(pairs, pairs[quantity < 0])
@@ -67,7 +71,8 @@ def bought_and_kept(events: pd.DataFrame) -> pd.DataFrame:
             if kept[stack[-1]] == 0:
                 stack.pop()
     price = events[Lines.UNIT_PRICE].to_numpy(np.float64)
-    columns = {Lines.QUANTITY: kept, Lines.VALUE: kept * price, Lines.BOUGHT: quantity * price}
+    left = kept / _PARTS
+    columns = {Lines.QUANTITY: left, Lines.VALUE: left * price, Lines.BOUGHT: pieces * price}
     purchases: pd.DataFrame = events.assign(**columns)[quantity > 0]
     return purchases.reset_index(drop=True)
 
@@ -97,4 +102,6 @@ def orders_of(lines: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    return orders.sort_values([Orders.PURCHASED_AT, *by], ignore_index=True).drop(columns=Lines.INVOICE_NO)
+    orders["length"] = orders[Orders.CUSTOMER_ID].str.len()  # the order of `id_order`
+    in_order = orders.sort_values([Orders.PURCHASED_AT, "length", *by], ignore_index=True)
+    return in_order.drop(columns=[Lines.INVOICE_NO, "length"])

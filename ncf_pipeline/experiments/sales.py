@@ -12,11 +12,11 @@ from ncf_pipeline.storage.resources import query
 
 _EVENTS = pl.Schema(
     {
-        Lines.CUSTOMER_ID: pl.Int64(),
+        Lines.CUSTOMER_ID: pl.String(),
         Lines.STOCK_CODE: pl.String(),
         Lines.INVOICE_NO: pl.String(),
         Lines.PURCHASED_AT: pl.Datetime("us"),
-        Lines.QUANTITY: pl.Int64(),
+        Lines.QUANTITY: pl.Float64(),
         Lines.UNIT_PRICE: pl.Float64(),
     }
 )

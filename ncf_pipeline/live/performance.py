@@ -151,12 +151,12 @@ def _measure(settings: Settings, snapshot: Snapshot, parts: Sequence[_Part]) -> 
     return _Measured(scores, rows, newcomers)
 
 
-def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[int]:
+def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[str]:
     """Customers in an experiment's share, who saw other lists than the version's."""
     if design is None:
         return set()
-    customers = interactions[Interactions.CUSTOMER_ID].dropna().astype("int64").unique()
-    return set(customers[chosen(design.salt, design.share, customers.tolist())].tolist())
+    customers = interactions[Interactions.CUSTOMER_ID].dropna().unique()
+    return set(customers[chosen(design.salt, design.share, customers)])
 
 
 def _figures(

@@ -18,6 +18,7 @@ from ncf_pipeline.columns import Interactions, Lists
 from ncf_pipeline.evaluation.baselines import personal_frequency, recent_best_sellers
 from ncf_pipeline.evaluation.bootstrap import mean_intervals
 from ncf_pipeline.evaluation.scores import NDCG_DEPTH, QUESTIONS, Holdout, score_by_customer, truth_of
+from ncf_pipeline.id_order import in_order
 
 LIVE = "live"
 INSTEAD = {"personal_frequency": personal_frequency, "recent_best_sellers": recent_best_sellers}
@@ -34,7 +35,7 @@ class Slice:
     """
 
     truth: Holdout
-    newcomers: frozenset[int]
+    newcomers: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def slice_of(
     as_of: datetime,
     start: datetime,
     end: datetime,
-    left_out: Collection[int] = (),
+    left_out: Collection[str] = (),
 ) -> Slice:
     """The customers who count in `[start, end)`, and what they bought.
 
@@ -80,7 +81,7 @@ def slice_of(
     """
     truth = truth_of(interactions, start, end)
     before = interactions[interactions[Interactions.PURCHASED_AT] < as_of]
-    known = set(before[Interactions.CUSTOMER_ID].dropna().astype(int))
+    known = set(before[Interactions.CUSTOMER_ID].dropna().unique())
     everyone = frozenset(customer for bought in truth.bought.values() for customer in bought) - frozenset(left_out)
     newcomers = everyone - known
     bought = {
@@ -102,7 +103,7 @@ def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *,
     Returns:
         One entry for each question.
     """
-    customers = sorted({customer for bought in part.truth.bought.values() for customer in bought})
+    customers = in_order({customer for bought in part.truth.bought.values() for customer in bought})
     made = {LIVE: lists}
     for name, baseline in INSTEAD.items():
         made[name] = baseline(interactions, part.truth.start, max(k, NDCG_DEPTH), customers)
@@ -110,7 +111,7 @@ def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *,
     for question in QUESTIONS:
         had = lists.loc[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question), Lists.KEY]
         by_customer = {name: score_by_customer(of, part.truth, question=question, k=k) for name, of in made.items()}
-        without = len(part.truth.bought[question].keys() - {int(key) for key in had})
+        without = len(part.truth.bought[question].keys() - set(had))
         scores.append(LiveScores(question, without, by_customer))
     return scores
 

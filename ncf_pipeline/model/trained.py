@@ -26,9 +26,9 @@ class ModelState:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any]
-    vocabularies: dict[str, list[Any]]
+    vocabularies: dict[str, list[str]]
 
-    def without_customers(self, gone: Collection[int]) -> "ModelState":
+    def without_customers(self, gone: Collection[str]) -> "ModelState":
         """Returns the state without the embeddings of some customers: they become unknown; all others score as before.
 
         Args:
@@ -95,7 +95,7 @@ class TrainedModel:
 
     recipe: Recipe
     cutoff: datetime
-    customers: list[int]
+    customers: list[str]
     products: list[str]
     network: PurchaseNCF
     epochs: int
@@ -128,7 +128,7 @@ class TrainedModel:
             vocabularies={"customers": list(self.customers), "products": list(self.products)},
         )
 
-    def without_customers(self, gone: Collection[int]) -> "TrainedModel":
+    def without_customers(self, gone: Collection[str]) -> "TrainedModel":
         """Returns the model without the embeddings of some customers; the same object if it knows none of them.
 
         Args:
@@ -161,7 +161,7 @@ class TrainedModel:
         return cls(
             recipe=recipe,
             cutoff=datetime.fromisoformat(config["cutoff"]),
-            customers=[int(customer) for customer in customers],
+            customers=[str(customer) for customer in customers],
             products=[str(product) for product in products],
             network=network.eval(),
             epochs=int(config["epochs"]),

@@ -131,7 +131,7 @@ def train(
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
-        customers=[int(customer) for customer in events.customers],
+        customers=events.customers.tolist(),
         products=[str(product) for product in events.products],
         network=fit.averaged.cpu().eval(),
         epochs=fit.epoch,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_records, read_rows
@@ -24,7 +25,7 @@ class Product:
 class Customer:
     """A customer with their number of orders; `last_order` is on the shop's clock."""
 
-    customer_id: int
+    customer_id: str
     country: str | None
     orders: int
     last_order: datetime
@@ -37,11 +38,11 @@ class Purchase:
     stock_code: str
     last_bought: datetime
     orders: int
-    pieces: int
+    pieces: Decimal
 
 
 def customers(settings: Settings, begins: str = "") -> list[Customer]:
-    """Returns up to 24 customers whose number begins with these digits, those with most orders first.
+    """Returns up to 24 customers whose id begins with this text, those with most orders first.
 
     Raises:
         DatabaseError: Postgres does not answer.
@@ -49,8 +50,8 @@ def customers(settings: Settings, begins: str = "") -> list[Customer]:
     return read_records(settings, Customer, "shop_customers", begins=begins, most=MOST_CUSTOMERS)
 
 
-def customer(settings: Settings, customer_id: int) -> Customer | None:
-    """Returns one customer; None if there is no purchase under this number.
+def customer(settings: Settings, customer_id: str) -> Customer | None:
+    """Returns one customer; None if there is no purchase under this id.
 
     Raises:
         DatabaseError: Postgres does not answer.
@@ -59,7 +60,7 @@ def customer(settings: Settings, customer_id: int) -> Customer | None:
     return Customer(customer_id, rows[0].country, rows[0].orders, rows[0].last_order) if rows else None
 
 
-def purchases(settings: Settings, customer_id: int) -> list[Purchase]:
+def purchases(settings: Settings, customer_id: str) -> list[Purchase]:
     """Returns up to 30 products that a customer bought, the newest purchase first.
 
     Raises:

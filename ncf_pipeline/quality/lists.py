@@ -51,7 +51,7 @@ def check_lists(
     *,
     top_n: int,
     today: date,
-    control: Collection[int] = (),
+    control: Collection[str] = (),
 ) -> Verdict:
     """Checks every rule on all lists of a publication. If two publications are checked at once, the second waits.
 
@@ -105,7 +105,7 @@ def _fill(
     interactions: pd.DataFrame,
     as_of: datetime,
     today: date,
-    control: Collection[int],
+    control: Collection[str],
 ) -> int:
     """Fills `ml.checked_list` and `ml.checked_product`; returns the number of products that are sold."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
@@ -123,7 +123,7 @@ def _fill(
             _copy(connection, "given_pair", pairs)
             _copy(connection, "given_customer_country", customers)
         _copy(connection, "given_product", products)
-        _copy(connection, "given_control", pl.DataFrame({"key": [str(customer) for customer in sorted(control)]}))
+        _copy(connection, "given_control", pl.DataFrame({"key": sorted(control)}))
         _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
         # Postgres does not do this by itself for temporary tables, and without it plans their joins blindly.
         cursor.execute(
@@ -188,9 +188,9 @@ def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.Dat
         for each customer and country: the country of their newest invoice, or several if these are of one instant.
     """
     parts = len(interactions) // _LINES_AT_ONCE + 1
-    part_of = interactions[Interactions.CUSTOMER_ID].mod(parts)
+    customer, _ = pd.factorize(interactions[Interactions.CUSTOMER_ID])  # -1 for a guest
     for part in range(parts):
-        mine = interactions.loc[(part_of == part).fillna(False), list(_USED)]
+        mine = interactions.loc[(customer >= 0) & (customer % parts == part), list(_USED)]
         lines = pl.from_pandas(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
         pairs = (
             lines.lazy()

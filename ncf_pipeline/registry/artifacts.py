@@ -289,7 +289,9 @@ def _seal_in_place(url: str) -> str | None:
 def _read_state(url: str, manifest: dict[str, Any]) -> ModelState:
     content = {name: _checked(url, name, manifest) for name in (TENSORS, VOCABULARIES)}
     try:
-        return ModelState(load_tensors(content[TENSORS]), manifest["config"], json.loads(content[VOCABULARIES]))
+        # In models from before version 0.2, the customers are numbers: 17850 is the customer "17850".
+        vocabularies = {name: [str(each) for each in ids] for name, ids in json.loads(content[VOCABULARIES]).items()}
+        return ModelState(load_tensors(content[TENSORS]), manifest["config"], vocabularies)
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedModelError(f"{url} cannot be read as a model: {error}. Retrain, or roll back.") from error
 

@@ -156,7 +156,7 @@ def measured(settings: Settings) -> tuple[list["DriftReport"], list[KnownOf]]:
     return reports, [known_of(period, measured_until=until, loaded_until=loaded) for period in periods]
 
 
-def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
+def shown(period: LivePeriod, customers: Collection[str]) -> pd.DataFrame:
     """The lists of some customers, as they were published.
 
     Args:
@@ -169,7 +169,7 @@ def shown(period: LivePeriod, customers: Collection[int]) -> pd.DataFrame:
     Raises:
         ArtifactError: the lists' file is gone or damaged, or the store cannot be reached.
     """
-    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
+    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", set(customers) or {""})]
     columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
     try:
         with open_file(period.url) as file:

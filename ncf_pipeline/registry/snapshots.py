@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.errors import ArtifactError, InputError
@@ -29,11 +28,11 @@ from ncf_pipeline.storage.resources import query
 
 _INTERACTIONS = pl.Schema(
     {
-        Interactions.CUSTOMER_ID: pl.Int64(),
+        Interactions.CUSTOMER_ID: pl.String(),
         Interactions.STOCK_CODE: pl.String(),
         Interactions.INVOICE_NO: pl.String(),
         Interactions.PURCHASED_AT: pl.Datetime("us"),
-        Interactions.QUANTITY: pl.Int64(),
+        Interactions.QUANTITY: pl.Float64(),
         Interactions.UNIT_PRICE: pl.Float64(),
         Interactions.COUNTRY: pl.String(),
         Interactions.DESCRIPTION: pl.String(),
@@ -42,16 +41,20 @@ _INTERACTIONS = pl.Schema(
 )
 _FILES = ("interactions", "products")
 _PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: pl.String()})
+_NUMBERS = {Interactions.CUSTOMER_ID: pl.Int64(), Interactions.QUANTITY: pl.Int64()}
+"""Types of earlier snapshots. If the values still are such numbers, the content has the hash that it had then."""
+
 _ORDER = [
-    Interactions.PURCHASED_AT,
-    Interactions.INVOICE_NO,
-    Interactions.STOCK_CODE,
-    Interactions.CUSTOMER_ID,
-    Interactions.QUANTITY,
-    Interactions.UNIT_PRICE,
-    Interactions.COUNTRY,
-    Interactions.DESCRIPTION,
-    Interactions.RETURNED_AT,
+    pl.col(Interactions.PURCHASED_AT),
+    pl.col(Interactions.INVOICE_NO),
+    pl.col(Interactions.STOCK_CODE),
+    pl.col(Interactions.CUSTOMER_ID).cast(pl.String).str.len_chars(),  # see `id_order`
+    pl.col(Interactions.CUSTOMER_ID),
+    pl.col(Interactions.QUANTITY),
+    pl.col(Interactions.UNIT_PRICE),
+    pl.col(Interactions.COUNTRY),
+    pl.col(Interactions.DESCRIPTION),
+    pl.col(Interactions.RETURNED_AT),
 ]
 _LOCK = 0x736E6170  # "snap": one transaction at a time changes which snapshots have files
 
@@ -227,12 +230,15 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
     """The SHA-256 of the rows' values, whatever their order and their storage format.
 
+    Ids that are all numbers are hashed as numbers, and so are whole quantities: snapshots from when they were stored as
+    numbers keep their hash, and a snapshot that is taken again is recognised.
+
     Args:
         interactions: columns of `columns.Interactions`.
         products: columns of `columns.Products`.
     """
     digest = hashlib.sha256()
-    for frame in (interactions.sort(_ORDER), products.sort(Products.STOCK_CODE)):
+    for frame in (_as_numbers(interactions).sort(_ORDER), products.sort(Products.STOCK_CODE)):
         digest.update(f"{frame.height}:{frame.columns}".encode())
         for column in frame:
             digest.update(column.is_null().cast(pl.UInt8).to_numpy().tobytes())
@@ -245,6 +251,17 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
                 numbers = column if column.dtype == pl.Float64 else column.cast(pl.Int64)
                 digest.update(numbers.fill_null(0).to_numpy().astype(kind).tobytes())
     return digest.hexdigest()
+
+
+def _as_numbers(interactions: pl.DataFrame) -> pl.DataFrame:
+    """The interactions with whole numbers in the columns of `_NUMBERS` that have nothing else."""
+    customer, quantity = pl.col(Interactions.CUSTOMER_ID), pl.col(Interactions.QUANTITY)
+    whole = interactions.select(
+        # 017850 is not 17850, so it must be the same after the conversion.
+        (customer == customer.cast(pl.Int64, strict=False).cast(pl.String)).fill_null(customer.is_null()).all(),
+        ((quantity - quantity.floor() == 0) & (quantity.abs() < 2**53)).all(),
+    ).row(0, named=True)
+    return interactions.cast({name: kind for name, kind in _NUMBERS.items() if whole[name]})
 
 
 def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -345,14 +362,14 @@ def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
         raise ArtifactError(f"{url} is damaged: {error}. Take a new snapshot.") from error
     except store_errors() as error:
         raise store_error(f"{url} cannot be read", error, "Take a new snapshot.") from error
+    frame = frame.cast(
+        {name: schema[name] for name, kind in _NUMBERS.items() if name in schema and frame.schema.get(name) == kind}
+    )
     if frame.schema != schema:
         raise ArtifactError(f"{url} does not have the columns of a snapshot. Take a new one.")
     return frame
 
 
 def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
-    nullable = {pa.int64(): pd.Int64Dtype()}
-    converted: pd.DataFrame = frame.to_arrow().to_pandas(types_mapper=nullable.get)
-    if Interactions.QUANTITY in converted:
-        converted[Interactions.QUANTITY] = converted[Interactions.QUANTITY].astype("int64")
+    converted: pd.DataFrame = frame.to_arrow().to_pandas()
     return converted

@@ -146,15 +146,15 @@ def _groups(running: Experiment, live: Publication, number: int, storefront: Sto
     return Groups(treated=counts[treated], control=counts[not treated])
 
 
-def _customers(live: Publication) -> npt.NDArray[np.int64]:
+def _customers(live: Publication) -> npt.NDArray[np.object_]:
     """(n,) ids of the customers who have lists in a publication."""
     wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.LIST_NAME, "==", FOR_YOU)]
-    return np.asarray(_read(live, [Lists.KEY], wanted)[Lists.KEY].astype(np.int64), np.int64)
+    return _read(live, [Lists.KEY], wanted)[Lists.KEY].to_numpy(np.object_)
 
 
-def _made(live: Publication, customers: list[int]) -> dict[int, _Made]:
+def _made(live: Publication, customers: list[str]) -> dict[str, _Made]:
     """The lists that a publication has for some customers."""
-    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", {str(customer) for customer in customers} or {""})]
+    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", set(customers) or {""})]
     rows = _read(live, [Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES, Lists.GROUP], wanted)
     made = {customer: _Made({}, for_share=False) for customer in customers}
     for key, of_key in rows.groupby(Lists.KEY, sort=False):
@@ -167,7 +167,7 @@ def _made(live: Publication, customers: list[int]) -> dict[int, _Made]:
             # Publications from before the column existed: a holdout's share has this list only.
             of_key[Lists.GROUP].isna().all() and live.experiment is not None and set(lists) == {FOR_YOU}
         )
-        made[int(str(key))] = _Made(lists, bool(for_share))
+        made[str(key)] = _Made(lists, bool(for_share))
     return made
 
 

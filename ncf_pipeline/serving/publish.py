@@ -196,7 +196,7 @@ def _keep_lists(
     basis: _Basis,
     *,
     top_n: int,
-) -> tuple[Publication, Collection[int]]:
+) -> tuple[Publication, Collection[str]]:
     """Makes all lists and keeps them under a new number; also returns who gets best sellers as a control group."""
     challenger = _challenger(settings, basis.experiment)
     maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules)
@@ -256,7 +256,7 @@ def _challenger(settings: Settings, running: Experiment | None) -> ModelVersion 
     return entry
 
 
-def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None]:
+def _share(running: Experiment | None, maker: ListMaker) -> dict[str, str | None]:
     """The known customers in an experiment's share, with their countries."""
     if running is None:
         return {}
@@ -268,7 +268,7 @@ def _share(running: Experiment | None, maker: ListMaker) -> dict[int, str | None
 def _all_lists(
     maker: ListMaker,
     others: ListMaker | None,
-    share: Mapping[int, str | None],
+    share: Mapping[str, str | None],
     snapshot: Snapshot,
     top_n: int,
     *,
@@ -325,7 +325,7 @@ def _kept(url: str) -> Iterator[pd.DataFrame]:
 
 
 def _check(
-    settings: Settings, opened: Publication, snapshot: Snapshot, *, top_n: int, today: date, control: Collection[int]
+    settings: Settings, opened: Publication, snapshot: Snapshot, *, top_n: int, today: date, control: Collection[str]
 ) -> None:
     name = publication.name_of(opened.number)
     verdict = check_lists(

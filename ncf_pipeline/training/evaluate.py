@@ -70,7 +70,7 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
 
 
 def peer_lists(
-    interactions: pd.DataFrame, as_of: datetime, depth: int, customers: Sequence[int]
+    interactions: pd.DataFrame, as_of: datetime, depth: int, customers: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
     """Trains every peer, and recommends with it.
 

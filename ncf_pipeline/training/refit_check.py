@@ -97,7 +97,7 @@ def shared_by(one: TrainedModel, other: TrainedModel, interactions: pd.DataFrame
         k: depth.
     """
     in_order = interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
-    customers = in_order.drop_duplicates(keep="last").tail(COMPARED_CUSTOMERS).astype(int).tolist()
+    customers = in_order.drop_duplicates(keep="last").tail(COMPARED_CUSTOMERS).tolist()
     left, right = (customer_lists(each, interactions, as_of, k, customers=customers) for each in (one, other))
     return agreement(left, right, question=FOR_YOU, k=k)
 

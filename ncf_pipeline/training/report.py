@@ -139,7 +139,7 @@ class TopSpender:
         invoices: number of invoices, without cancellations.
     """
 
-    customer_id: int
+    customer_id: str
     country: str
     spent: float
     invoices: int

@@ -105,7 +105,7 @@ faulty_list as (
 
 history as (
     select
-        customer_id::text as key,
+        customer_id as key,
         array_agg(stock_code) as stock_codes,
         hashtextextended(array_agg(stock_code order by stock_code)::text, 0) as digest,
         bool_or(is_kept) as is_active
@@ -144,7 +144,7 @@ expected as (
 list_place as (
     select
         'customer' as audience,
-        customer_id::text as key,
+        customer_id as key,
         array_agg(country) as countries
     from given_customer_country
     group by customer_id

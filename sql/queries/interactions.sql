@@ -77,11 +77,11 @@ returned as (
 )
 
 select
-    event.customer_id,
+    event.customer_id::text as customer_id,
     event.stock_code,
     event.invoice_no,
     event.invoice_date as purchased_at,
-    event.quantity,
+    event.quantity::double precision as quantity,
     event.unit_price::double precision as unit_price,
     event.country,
     event.description,

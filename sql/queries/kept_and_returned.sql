@@ -1,10 +1,10 @@
 -- Customers' purchases and returns before an instant. At the same instant, a purchase comes before a return.
 select
-    customer_id,
+    customer_id::text as customer_id,
     stock_code,
     invoice_no,
     invoice_date as purchased_at,
-    quantity,
+    quantity::double precision as quantity,
     unit_price::double precision as unit_price
 from retail.purchase_or_return
 where

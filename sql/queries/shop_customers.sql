@@ -1,6 +1,6 @@
--- Customers whose number begins with the given digits, those with most orders first.
+-- Customers whose id begins with a text, those with most orders first.
 select
-    customer_id,
+    customer_id::text as customer_id,
     max(country) as country,
     count(distinct invoice_no) as orders,
     max(invoice_date) as last_order
@@ -8,9 +8,10 @@ from retail.invoice_line
 where
     customer_id is not null
     and quantity > 0
-    and (%(begins)s = '' or customer_id::text like %(begins)s || '%%')
+    and starts_with(customer_id::text, %(begins)s)
 group by customer_id
 order by
     orders desc,
-    customer_id asc
+    length(invoice_line.customer_id::text) asc,
+    invoice_line.customer_id::text collate "C" asc
 limit %(most)s

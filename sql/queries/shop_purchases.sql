@@ -3,7 +3,7 @@ select
     stock_code,
     max(invoice_date) as last_bought,
     count(distinct invoice_no) as orders,
-    sum(quantity) as pieces
+    trim_scale(sum(quantity)) as pieces
 from retail.purchase_or_return
 where
     customer_id = %(customer_id)s::text

@@ -28,7 +28,12 @@ def orders(customers=600, weeks=24, seed=0, start=START):
     at = start + pd.to_timedelta(random.uniform(0, weeks * 7 * 24 * 60, len(customer)).astype(int), unit="min")
     value = level[customer] * np.exp(random.normal(0, 0.6, len(customer)))
     frame = pd.DataFrame(
-        {"customer_id": customer + 10_000, "purchased_at": at, "value": value, "items": random.poisson(8, len(at)) + 1}
+        {
+            "customer_id": pd.Series(customer + 10_000).astype(str),
+            "purchased_at": at,
+            "value": value,
+            "items": random.poisson(8, len(at)) + 1,
+        }
     ).assign(bought=lambda frame: frame["value"], bought_items=lambda frame: frame["items"])
     return frame.sort_values("purchased_at", ignore_index=True)
 

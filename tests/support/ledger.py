@@ -12,11 +12,11 @@ def interactions(*lines: tuple) -> pd.DataFrame:
         customer, product, day, returned, invoice = (*line, None, None)[:5]
         rows.append(
             {
-                Interactions.CUSTOMER_ID: customer,
+                Interactions.CUSTOMER_ID: None if customer is None else str(customer),
                 Interactions.STOCK_CODE: product,
                 Interactions.INVOICE_NO: invoice or f"i{number}",
                 Interactions.PURCHASED_AT: january(day),
-                Interactions.QUANTITY: 1,
+                Interactions.QUANTITY: 1.0,
                 Interactions.UNIT_PRICE: 1.0,
                 Interactions.COUNTRY: "United Kingdom",
                 Interactions.RETURNED_AT: january(returned) if returned else pd.NaT,
@@ -25,7 +25,7 @@ def interactions(*lines: tuple) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(Interactions.ALL))
     return frame.astype(
         {
-            Interactions.CUSTOMER_ID: "Int64",
+            Interactions.CUSTOMER_ID: "str",
             Interactions.PURCHASED_AT: "datetime64[us]",
             Interactions.RETURNED_AT: "datetime64[us]",
         }

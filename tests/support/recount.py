@@ -75,7 +75,7 @@ def check_every_reason(lists, facts):
         reasons = json.loads(row.reasons)
         assert len(reasons) == len(row.stock_codes)
         for product, (code, *evidence) in zip(row.stock_codes, reasons, strict=True):
-            assert getattr(facts, code)(int(row.key), product, *evidence), (row.key, row.list_name, product, code)
+            assert getattr(facts, code)(row.key, product, *evidence), (row.key, row.list_name, product, code)
             counts[row.list_name, code] += 1
     return counts
 

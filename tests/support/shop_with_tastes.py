@@ -19,10 +19,11 @@ def frame(rows):
     """Makes interactions of rows (customer or None for a guest, code, invoice, day or datetime[, day of return])."""
     records = []
     for customer, code, invoice, day, *returned in rows:
+        who = None if customer is None else str(customer)
         at = day if isinstance(day, datetime) else START + timedelta(days=day)
         back = START + timedelta(days=returned[0]) if returned else None
         records.append(
-            (customer, code, invoice, at, 2, 1.5, "United Kingdom", f"{WORDS[sum(code.encode()) % 4]} {code}", back)
+            (who, code, invoice, at, 2, 1.5, "United Kingdom", f"{WORDS[sum(code.encode()) % 4]} {code}", back)
         )
     columns = [
         "customer_id",
@@ -38,10 +39,10 @@ def frame(rows):
     table = pd.DataFrame(records, columns=columns)
     return table.astype(
         {
-            "customer_id": "Int64",
+            "customer_id": "str",
             "purchased_at": "datetime64[us]",
             "returned_at": "datetime64[us]",
-            "quantity": "int64",
+            "quantity": "float64",
             "unit_price": "float64",
         }
     )

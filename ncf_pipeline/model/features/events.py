@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ncf_pipeline.columns import Interactions
+from ncf_pipeline.id_order import rank
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +27,7 @@ class Events:
     Lines of one invoice with the same product are one event. It counts as returned once the last line is returned.
 
     Attributes:
-        customers: (C,) customer ids, ascending.
+        customers: (C,) customer ids, ascending as in `id_order`.
         products: (P,) stock codes, ascending.
         customer: (E,) customer_index into `customers`; -1 for a guest.
         product: (E,) product_index into `products`.
@@ -44,7 +46,7 @@ class Events:
         described_since: (N,) microseconds; the first sale under that description.
     """
 
-    customers: IntArray
+    customers: npt.NDArray[np.object_]
     products: npt.NDArray[np.str_]
     customer: IntArray
     product: IntArray
@@ -64,6 +66,15 @@ class Events:
     def __len__(self) -> int:
         return len(self.time)
 
+    def index_of(self, customers: Sequence[str]) -> IntArray:
+        """(n,) the customer_index of each id; -1 for an id that is not in `customers`."""
+        places: IntArray = self._index.get_indexer(pd.Index(customers, dtype=object)).astype(np.int64)
+        return places
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.customers, dtype=object)
+
 
 def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     """Makes events of the interactions before an instant. Nothing later reaches the result, not even an id.
@@ -75,8 +86,8 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     columns = Interactions
     known = interactions[interactions[columns.PURCHASED_AT] < until]
     limit = microseconds(until)
-    customer = known[columns.CUSTOMER_ID].astype("Int64").fillna(-1).to_numpy(np.int64)
     # From here on numbers instead of texts: the texts of tens of millions of lines would fill the memory.
+    customer, ids = _customer_codes(known[columns.CUSTOMER_ID])
     product, products = _codes(known[columns.STOCK_CODE])
     invoice, _ = _codes(known[columns.INVOICE_NO])
     country_of_line, countries = _codes(known[columns.COUNTRY].fillna(""))
@@ -102,14 +113,12 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
     del known, order, country_of_line
     customer, product, invoice = customer[begin], product[begin], invoice[begin]
     order = np.lexsort((product, invoice, time))
-    customers, customer = np.unique(customer[order], return_inverse=True)
-    if len(customers) and customers[0] == -1:
-        customers, customer = customers[1:], customer - 1
+    customer = customer[order]
     moves = _moves(customer, country_of_event[order])
     return Events(
-        customers=customers.astype(np.int64),
+        customers=ids,
         products=products,
-        customer=customer.astype(np.int64),
+        customer=customer,
         product=product[order],
         invoice=pd.factorize(invoice[order])[0].astype(np.int64),
         time=time[order],
@@ -117,7 +126,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
         quantity=quantity[order],
         price=price[order],
         countries=tuple(str(name) for name in countries),
-        resident=customer[moves].astype(np.int64),
+        resident=customer[moves],
         resident_in=country_of_event[order[moves]],
         resident_since=time[order[moves]],
         described=described,
@@ -162,6 +171,17 @@ def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[
     )
 
 
+def _customer_codes(customer_ids: pd.Series) -> tuple[IntArray, npt.NDArray[np.object_]]:
+    """Returns each id's index into the distinct ids, -1 for a guest, and these, ascending."""
+    places, distinct = pd.factorize(customer_ids)
+    # Not an array of NumPy's own strings: each would take the room of the longest.
+    ids: list[str] = distinct.tolist()
+    order = sorted(range(len(ids)), key=lambda place: rank(ids[place]))
+    index_of = np.full(len(ids) + 1, -1)  # the last is for -1, the place of a guest
+    index_of[order] = np.arange(len(ids))
+    return index_of[places], np.array([ids[place] for place in order], np.object_)
+
+
 def _codes(texts: pd.Series) -> tuple[IntArray, npt.NDArray[np.str_]]:
     """Returns each text's index into the distinct texts, and these, ascending."""
     places, distinct = pd.factorize(texts)
@@ -188,6 +208,6 @@ def rows_of(vocabulary: Sequence[object], values: Sequence[object]) -> IntArray:
     >>> rows_of(["A", "C"], ["C", "B", "A"]).tolist()
     [2, 0, 1]
     """
-    places = pd.Index(np.asarray(vocabulary)).get_indexer(pd.Index(np.asarray(values)))
+    places = pd.Index([*vocabulary], dtype="object").get_indexer(pd.Index([*values], dtype="object"))
     rows: IntArray = (places + 1).astype(np.int64)
     return rows

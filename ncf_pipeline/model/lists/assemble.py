@@ -22,6 +22,7 @@ from ncf_pipeline.columns import (
     Lists,
 )
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
+from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.features.state import Mask, ShopState
@@ -75,16 +76,16 @@ class ListMaker:
         """Number of customers who have lists."""
         return len(self.state.known_customers)
 
-    def countries(self) -> dict[int, str | None]:
+    def countries(self) -> dict[str, str | None]:
         """The customers who have lists, by customer_id, with the country of the last invoice; None if it has none."""
         customers = self.state.known_customers
-        return {int(self.state.events.customers[index]): _country_of(self.state, index) for index in customers.tolist()}
+        return {self.state.events.customers[index]: _country_of(self.state, index) for index in customers.tolist()}
 
     def customers(
         self,
         top_n: int,
         *,
-        chosen: Sequence[int] | None = None,
+        chosen: Sequence[str] | None = None,
         shard: tuple[int, int] = (0, 1),
         batch_customers: int = BATCH_CUSTOMERS,
     ) -> Iterator[pd.DataFrame]:
@@ -104,8 +105,7 @@ class ListMaker:
         """
         customers = self.state.known_customers
         if chosen is not None:
-            wanted = np.asarray(sorted(set(chosen)), np.int64)
-            customers = customers[np.isin(self.state.events.customers[customers], wanted)]
+            customers = np.intersect1d(customers, self.state.events.index_of(chosen))
         place, shards = shard
         customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
         for begin in range(0, len(customers), batch_customers):
@@ -125,7 +125,7 @@ class ListMaker:
         stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
         length = stock_codes.map(len).to_numpy(np.int64)
         events = self.state.events
-        customer = np.searchsorted(events.customers, lists.loc[wanted, Lists.KEY].astype("int64").to_numpy())
+        customer = events.index_of(lists.loc[wanted, Lists.KEY].tolist())
         # -1 for a pinned product that was never sold
         product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
         reasons = iter(self.reasoning.of(np.repeat(customer, length), product, self.scorer.last_resort))
@@ -191,7 +191,7 @@ class ListMaker:
                     left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
                     candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
                     stock_codes = rules.arranged(candidates, top_n, list_name=name, country=country, never=left_out)
-                    rows.append(("customer", str(state.events.customers[customer]), name, stock_codes))
+                    rows.append(("customer", state.events.customers[customer], name, stock_codes))
         return rows
 
 
@@ -201,7 +201,7 @@ def customer_lists(
     as_of: datetime,
     top_n: int,
     *,
-    customers: Sequence[int] | None = None,
+    customers: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Makes `for_you`, `discover` and `buy_again` from what is known at `as_of`.
 
@@ -222,7 +222,7 @@ def customer_lists(
     return pd.concat(batches, ignore_index=True) if batches else _table([])
 
 
-def version_0_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def version_0_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """Recommends as version 0 does; has the signature of `evaluation.baselines.Baseline`.
 
     Args:
@@ -235,7 +235,7 @@ def version_0_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, cus
         The lists of `customer_lists`. A customer without a purchase before `as_of` gets recent best sellers.
     """
     known = customer_lists(None, interactions, as_of, top_n, customers=customers)
-    unknown = sorted(set(customers) - set(known[Lists.KEY].astype("int64")))
+    unknown = in_order(set(customers) - set(known[Lists.KEY]))
     if not unknown:
         return known
     return pd.concat([known, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)

@@ -16,7 +16,7 @@ from ncf_pipeline.model.peers.ranking import SEED, library, ranked_lists, state_
 FACTORS = 64
 
 
-def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """iALS: weighted factorisation of who bought what.
 
     Hu et al. 2008, "Collaborative Filtering for Implicit Feedback Datasets".
@@ -31,7 +31,7 @@ def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Seq
     return _by_factors(model, state, interactions, as_of, top_n, customers)
 
 
-def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """BPR: ranks bought products before others, pair by pair.
 
     Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback".
@@ -47,7 +47,7 @@ def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequ
 
 
 def _by_factors(
-    model: Any, state: ShopState, interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]
+    model: Any, state: ShopState, interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]
 ) -> pd.DataFrame:
     """Scores are inner products of factors. With a single thread, the same seed makes the same lists."""
     # Threads of the linear algebra library would slow down those of `implicit`.

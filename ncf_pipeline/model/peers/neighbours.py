@@ -17,7 +17,7 @@ NEIGHBOURS = 100
 RIDGE = 300.0
 
 
-def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """Products by cosine to the bought ones; a bought product is most similar to itself.
 
     Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
@@ -39,7 +39,7 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
     return ranked_lists(state, scores, interactions, as_of, top_n, customers)
 
 
-def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8).
 
     Its matrix is dense. In a catalogue above the recipe's `max_dense_products`, it only knows those with most buyers.

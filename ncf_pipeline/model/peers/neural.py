@@ -58,13 +58,13 @@ class NeuMF(nn.Module):
         return logits
 
 
-def neumf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def neumf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """NeuMF with sampled negatives, as its authors train it."""
     state = state_at(interactions, as_of)
     return ranked_lists(state, _scorer(_trained(state, NEGATIVES), state), interactions, as_of, top_n, customers)
 
 
-def plain_ncf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def plain_ncf(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """NeuMF without negatives: all that it sees was bought, and only returned products count as not bought.
 
     It learns to say yes to everything, so its lists are nearly the same for every customer. It is here as a warning.

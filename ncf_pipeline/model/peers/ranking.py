@@ -49,7 +49,7 @@ def ranked_lists(
     interactions: pd.DataFrame,
     as_of: datetime,
     top_n: int,
-    customers: Sequence[int],
+    customers: Sequence[str],
 ) -> pd.DataFrame:
     """Makes `for_you` and `discover` by score, ties by recent best sellers; unknown customers get best sellers.
 
@@ -65,9 +65,9 @@ def ranked_lists(
         Columns of `columns.Lists`.
     """
     events = state.events
-    wanted = np.asarray(customers, np.int64)
-    known = wanted[np.isin(wanted, events.customers[state.known_customers])]
-    index = np.searchsorted(events.customers, known)
+    wanted = events.index_of(customers)
+    is_known = np.isin(wanted, state.known_customers)
+    index = wanted[is_known]
     place = np.full(state.shape[1], state.shape[1])
     place[state.ranking] = np.arange(len(state.ranking))
     rows = []
@@ -79,7 +79,7 @@ def ranked_lists(
             new = order[~np.isin(order, state.products_seen_by(int(customer)))]
             for name, codes in ((FOR_YOU, order), (DISCOVER, new)):
                 stock_codes = [str(events.products[product]) for product in codes[:top_n]]
-                rows.append(("customer", str(events.customers[customer]), name, stock_codes))
+                rows.append(("customer", events.customers[customer], name, stock_codes))
     ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
-    unknown = wanted[~np.isin(wanted, known)].tolist()
+    unknown = [customer for customer, known in zip(customers, is_known, strict=True) if not known]
     return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
+from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import Mask
@@ -35,7 +36,7 @@ PARAMETERS = {
 }
 
 
-def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[int]) -> pd.DataFrame:
+def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     """Two rankers, of all candidates and of those new to the customer, trained on the model's own past instants.
 
     Burges 2010, "From RankNet to LambdaRank to LambdaMART". It has all of the model's features, but no embeddings. A
@@ -53,8 +54,8 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
     if not chunks:
         return recent_best_sellers(interactions, as_of, top_n, customers)
     rankers = {name: _trained(chunks, new_only=name == DISCOVER) for name in (FOR_YOU, DISCOVER)}
-    wanted = np.asarray(sorted(customers), np.int64)
-    chosen = state.known_customers[np.isin(state.events.customers[state.known_customers], wanted)]
+    wanted = in_order(customers)
+    chosen = np.intersect1d(state.known_customers, state.events.index_of(wanted))
     rows = []
     for contexts in ContextMaker(state).contexts(chosen):
         features = contexts.features.astype(np.float32)
@@ -65,9 +66,10 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
             for name, among in ((FOR_YOU, np.ones_like(seen)), (DISCOVER, ~seen)):
                 order = np.lexsort((product[among], -scores[name][part][among]))[:top_n]
                 codes = [str(state.events.products[index]) for index in product[among][order]]
-                rows.append(("customer", str(state.events.customers[customer]), name, codes))
+                rows.append(("customer", state.events.customers[customer], name, codes))
     ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
-    unknown = wanted[~np.isin(wanted, state.events.customers[chosen])].tolist()
+    known = set(state.events.customers[chosen])
+    unknown = [customer for customer in wanted if customer not in known]
     return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as InPath
@@ -29,9 +30,18 @@ _HEADERS = {
     **web.HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'",
 }
-_MAX_ID = 2**53
+_MAX_ID = 254  # characters
 
 _Answer = TypeVar("_Answer")
+
+
+def quoted(text: str) -> str:
+    """A text as a part of an address, slashes too.
+
+    >>> quoted("x/y z@example.com")
+    'x%2Fy%20z%40example.com'
+    """
+    return quote(text, safe="")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -56,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Demo shop", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.mount("/static", web.static_files(_FOLDER), name="static")
     templates = web.templates(_FOLDER)
+    templates.env.filters["quoted"] = quoted
 
     async def read(query: Callable[..., _Answer], *arguments: Any) -> _Answer | None:
         """Asks Postgres; None if it does not answer, and then the page shows less."""
@@ -72,22 +83,28 @@ def create_app(settings: Settings) -> FastAPI:
         return response
 
     @app.get("/")
-    async def home(request: Request, number: Annotated[str, Query(max_length=16)] = "") -> HTMLResponse:
+    async def home(request: Request, number: Annotated[str, Query(max_length=_MAX_ID)] = "") -> HTMLResponse:
         """The customers to choose from."""
-        digits = "".join(sign for sign in number if sign in "0123456789")
-        customers = await read(purchases.customers, digits) or []
-        return await page(request, "home", number=digits, customers=customers)
+        begins = _typed(number)
+        customers = await read(purchases.customers, begins) or []
+        return await page(request, "home", number=begins, customers=customers)
 
     @app.get("/go")
-    async def go(number: Annotated[str, Query(max_length=16)] = "") -> RedirectResponse:
-        """Leads to the customer with this number; if there is none, to those whose number begins with it."""
-        digits = "".join(sign for sign in number if sign in "0123456789")
-        customer = await read(purchases.customer, int(digits)) if digits else None
-        return RedirectResponse(f"/customers/{int(digits)}" if customer else f"/?number={digits}", status_code=303)
+    async def go(number: Annotated[str, Query(max_length=_MAX_ID)] = "") -> RedirectResponse:
+        """Leads to the customer with this id; if there is none, to those whose id begins with it."""
+        customer_id = _typed(number)
+        customer = await read(purchases.customer, customer_id) if customer_id else None
+        place = f"/customers/{quoted(customer_id)}" if customer else f"/?number={quoted(customer_id)}"
+        return RedirectResponse(place, status_code=303)
 
-    @app.get("/customers/{customer_id}")
-    async def customer(request: Request, customer_id: Annotated[int, InPath(ge=1, le=_MAX_ID)]) -> HTMLResponse:
+    # An id may contain slashes.
+    @app.get("/customers/{customer_id:path}")
+    async def customer(
+        request: Request, customer_id: Annotated[str, InPath(min_length=1, max_length=_MAX_ID)]
+    ) -> HTMLResponse:
         """A customer's three lists, and what they bought."""
+        if not customer_id.isprintable():
+            raise HTTPException(404, "There is no such customer.")
         known = await read(purchases.customer, customer_id)
         lists = await shop.lists_of_customer(customer_id, country=known.country if known else None)
         bought = await read(purchases.purchases, customer_id) or []
@@ -139,3 +156,8 @@ def create_app(settings: Settings) -> FastAPI:
         return await page(request, "error", status=error.status_code, reason=str(error.detail))
 
     return app
+
+
+def _typed(text: str) -> str:
+    """What a person typed, without characters that no id contains."""
+    return "".join(filter(str.isprintable, text)).strip()

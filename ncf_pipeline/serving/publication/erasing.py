@@ -45,7 +45,8 @@ def keys_of_customer(settings: Settings, customer_id: str) -> list[str]:
         named = [
             key.decode()
             for key in store.client.scan_iter(f"{store.prefix}:*", count=_AT_ONCE)
-            if key.decode().endswith(f":{suffix}")
+            # After the prefix and the publication's name: an id may contain colons itself.
+            if key.decode().removeprefix(f"{store.prefix}:").partition(":")[2] == suffix
         ]
         return sorted(named + [store.key(name, "index") for name in _indexed(store) if _lists_key(store, name, suffix)])
 

@@ -214,7 +214,7 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     # of the line with no quantity
     assert frame.locator("h1").inner_text(timeout=60_000).endswith("1 thing needs attention")
     assert "a day.csv" in frame.locator("#batches ~ .batches").inner_text()
-    frame.get_by_label("Customer number").fill("17850")
+    frame.get_by_label("Customer id").fill("17850")
     frame.get_by_role("button", name="Show lists").click()
     frame.get_by_text("France · 1 order").wait_for()
     assert "17850" not in page.url

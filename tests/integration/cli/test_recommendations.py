@@ -43,7 +43,7 @@ def test_a_customers_list_with_descriptions(run, publish):
 def test_json_for_programs(run, publish):
     publish("A1")
     assert json.loads(run("recommend", "14646", "--list", "discover", "--json")) == {
-        "customer": 14646,
+        "customer": "14646",
         "list": "discover",
         "publication": "p000001",
         "source": "customer",
@@ -87,6 +87,6 @@ def test_without_the_database_the_lists_are_still_shown(run, publish, monkeypatc
     assert "No descriptions" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["recommend", "someone"], ["recommend", "1", "--list", "similar"], ["similar"]])
+@pytest.mark.parametrize("arguments", [["recommend"], ["recommend", "1", "--list", "similar"], ["similar"]])
 def test_usage_errors_exit_with_2(run, arguments):
     assert CliRunner().invoke(app, arguments).exit_code == 2

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import fsspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import redis
@@ -155,7 +156,7 @@ def test_lists_that_were_made_for_the_wrong_group_are_found(settings, running, w
     broken, _ = watched()
     assert broken == ("exposure",)
     found = newest(settings)
-    crossed = set(chosen("another", 0.5, CUSTOMERS).nonzero()[0] + CUSTOMERS[0])
+    crossed = set(np.array(CUSTOMERS)[chosen("another", 0.5, CUSTOMERS)].tolist())
     assert found.control.wrong == len(share() - crossed)
     assert found.treated.wrong == len((set(CUSTOMERS) - share()) & crossed)
 

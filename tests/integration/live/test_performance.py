@@ -66,9 +66,9 @@ def in_redis(settings, customers):
 def bought(settings, snapshot_id, start, end):
     """From the snapshot: what each customer bought and kept in `[start, end)`, and who had bought before `start`."""
     lines = read_snapshot(settings, snapshot_id).interactions.dropna(subset=["customer_id"])
-    known = {int(customer) for customer in lines.loc[lines["purchased_at"] < start, "customer_id"]}
+    known = set(lines.loc[lines["purchased_at"] < start, "customer_id"])
     inside = lines[(lines["purchased_at"] >= start) & (lines["purchased_at"] < end) & ~(lines["returned_at"] < end)]
-    products = {int(customer): set(codes) for customer, codes in inside.groupby("customer_id")["stock_code"]}
+    products = {customer: set(codes) for customer, codes in inside.groupby("customer_id")["stock_code"]}
     return products, known
 
 

@@ -33,7 +33,7 @@ product = random.permutation(np.append(np.arange(PRODUCTS), random.integers(PROD
 regular = visitor[visit] < 500
 product[regular] = random.integers(200, size=regular.sum())
 shop = pd.DataFrame({
-    "customer_id": pd.array(visitor[visit], "Int64"),
+    "customer_id": np.char.mod("%d", visitor[visit]),
     "stock_code": np.char.mod("P%05d", product),
     "invoice_no": np.char.mod("%06d", visit),
     "purchased_at": (np.datetime64(START, "us") + day.astype("timedelta64[D]"))[visit],
@@ -50,7 +50,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 model = train(shop, cutoff, recipe, device="cpu", epochs=1)
 trained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 maker = ListMaker(model, shop, cutoff)
-customers = sum(len(lists) for lists in maker.customers(5, chosen=range(600)))
+customers = sum(len(lists) for lists in maker.customers(5, chosen=[str(number) for number in range(600)]))
 products = len(maker.products(5))
 listed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([(trained - before) // 1024, (listed - before) // 1024, customers // 3, products // 2]))

@@ -37,7 +37,7 @@ insert into retail.pinned_product (stock_code, list_name, country, starts_on, en
 ('9b', 'new_arrivals', null, '2026-06-01', '2026-07-01');
 update retail.list_limit set max_per_family = 2, min_price = 0.5;
 """
-GONE = 99  # a customer who returned everything
+GONE = "99"  # a customer who returned everything
 
 
 def purchases():
@@ -45,7 +45,7 @@ def purchases():
     rows = []
     for place, customer in enumerate(CUSTOMERS):
         for step, back in ((0, None), (1, None), (2, AS_OF - timedelta(days=1))):
-            rows.append((int(customer), PRODUCTS[2 * place + step - 60], "France", AS_OF - timedelta(days=9), back))
+            rows.append((customer, PRODUCTS[2 * place + step - 60], "France", AS_OF - timedelta(days=9), back))
     rows.append((None, PRODUCTS[0], "EIRE", AS_OF - timedelta(days=9), None))
     rows.append((GONE, PRODUCTS[0], "EIRE", AS_OF - timedelta(days=9), AS_OF - timedelta(days=2)))
     rows.append((GONE, "LATER1", "Iceland", AS_OF, None))
@@ -53,7 +53,7 @@ def purchases():
     columns = ["customer_id", "stock_code", "country", "purchased_at", "returned_at"]
     sales = pd.DataFrame(rows, columns=columns)
     return sales.assign(unit_price=sales["stock_code"].map({"CHEAP1": 0.49}).fillna(0.5)).astype(
-        {"customer_id": "Int64", "purchased_at": "datetime64[us]", "returned_at": "datetime64[us]"}
+        {"customer_id": "str", "purchased_at": "datetime64[us]", "returned_at": "datetime64[us]"}
     )
 
 
@@ -183,7 +183,7 @@ def test_a_product_bought_later_or_by_another_customer_may_be_in_discover(settin
     )
     later = pd.DataFrame(
         {
-            "customer_id": pd.array([int(CUSTOMERS[0])], dtype="Int64"),
+            "customer_id": [CUSTOMERS[0]],
             "stock_code": [PRODUCTS[40]],
             "country": ["France"],
             "purchased_at": pd.to_datetime([AS_OF]).astype("datetime64[us]"),

@@ -56,8 +56,6 @@ def put(column, value, *, rows=3):
 
     def spoil(frame):
         frame = frame.copy()
-        if value is None and frame[column].dtype == "int64":
-            frame[column] = frame[column].astype("Int64")
         frame.loc[frame.index[:rows], column] = value
         return frame
 
@@ -88,7 +86,7 @@ SPOILT = {
     "stock_code_is_not_excluded": put(Interactions.STOCK_CODE, "POST"),
     "stock_code_is_a_product": put(Interactions.STOCK_CODE, "99999"),
     "line_is_there_once": lambda frame: pd.concat([frame, frame], ignore_index=True),
-    "customers_are_enough": lambda frame: frame[frame[Interactions.CUSTOMER_ID] < 14619],
+    "customers_are_enough": lambda frame: frame[frame[Interactions.CUSTOMER_ID] < "14619"],
     "products_are_enough": lambda frame: frame[frame[Interactions.STOCK_CODE] < "22019"],
     "customer_id_is_mostly_given": put(Interactions.CUSTOMER_ID, pd.NA, rows=1500),
     "stock_code_has_a_digit": put(Interactions.STOCK_CODE, "CARRIAGE", rows=30),

@@ -18,7 +18,7 @@ def model():
     return TrainedModel(
         recipe=recipe,
         cutoff=fixed("2011-11-11"),
-        customers=[12346, 12347],
+        customers=["12346", "ann@example.com"],
         products=["22423", "85123A", "POST CARD É"],
         network=new_network(2, 3, recipe).eval(),
         epochs=2,

@@ -13,7 +13,7 @@ from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_s
 from ncf_pipeline.storage.database import read_rows, transaction
 
 START = datetime(2011, 1, 1)
-ANNE, BERT, GUEST = 1, 2, None
+ANNE, BERT, GUEST = "1", "2", None
 CUP, JAR = "22423", "23166"
 
 
@@ -110,12 +110,12 @@ def ledger(settings, cutoff=None):
         ),
         pytest.param(
             [
-                (0, 12346, JAR, 74215),
-                (16, 12346, JAR, -74215),
-                (20, 16446, "23843", 80995),
-                (32, 16446, "23843", -80995),
+                (0, "12346", JAR, 74215),
+                (16, "12346", JAR, -74215),
+                (20, "16446", "23843", 80995),
+                (32, "16446", "23843", -80995),
             ],
-            [(0, 12346, JAR, 74215, 16), (20, 16446, "23843", 80995, 32)],
+            [(0, "12346", JAR, 74215, 16), (20, "16446", "23843", 80995, 32)],
             id="the two largest orders of the real shop, which were cancelled within minutes",
         ),
     ],
@@ -226,7 +226,7 @@ def test_the_types_are_those_that_training_expects(settings):
         "returned_at",
     ]  # fmt: skip
     assert [str(kind) for kind in snapshot.interactions.dtypes] == [
-        "Int64", "str", "str", "datetime64[us]", "int64", "float64", "str", "str", "datetime64[us]",
+        "str", "str", "str", "datetime64[us]", "float64", "float64", "str", "str", "datetime64[us]",
     ]  # fmt: skip
     assert list(snapshot.products.columns) == ["stock_code", "description"]
 

@@ -199,10 +199,12 @@ def test_an_experiment_can_compare_a_model_with_it(shop, serve, storefront, cham
     assert refresh(shop) == registry.publications(shop)[0].number
     assert registry.publications(shop)[0].experiment == started.number
     snapshot = read_snapshot(shop, take_snapshot(shop, None))
-    by_version_0 = version_0_lists(snapshot.interactions, snapshot.cutoff, shop.top_n, range(14600, 14640))
+    by_version_0 = version_0_lists(
+        snapshot.interactions, snapshot.cutoff, shop.top_n, [str(who) for who in range(14600, 14640)]
+    )
     expected = by_version_0[by_version_0[Lists.LIST_NAME] == "for_you"].set_index(Lists.KEY)[Lists.STOCK_CODES]
     same = [list(storefront.for_customer(who).stock_codes) == expected[str(who)] for who in range(14600, 14640)]
-    inside = chosen(design.salt, design.share, range(14600, 14640))
+    inside = chosen(design.salt, design.share, [str(who) for who in range(14600, 14640)])
     assert same == [bool(is_in) == (challenger == 0) for is_in in inside]
 
 

@@ -57,15 +57,15 @@ def scored(k, truth=TRUTH, cohort="everyone", fallbacks=NOTHING, **recommenders)
 
 
 def test_the_truth_by_hand():
-    assert TRUTH.bought["for_you"] == {1: {"a", "c"}, 2: {"a"}, 3: {"b"}}
-    assert TRUTH.bought["discover"] == {1: {"c"}, 3: {"b"}}  # customer 2 bought nothing new
-    assert TRUTH.known_customers == (1, 2)
+    assert TRUTH.bought["for_you"] == {"1": {"a", "c"}, "2": {"a"}, "3": {"b"}}
+    assert TRUTH.bought["discover"] == {"1": {"c"}, "3": {"b"}}  # customer 2 bought nothing new
+    assert TRUTH.known_customers == ("1", "2")
     assert TRUTH.catalogue == {"a", "b", "d"}
 
 
 def test_a_product_that_was_bought_and_returned_is_not_new_to_the_customer():
     ledger = interactions((1, "a", 1, 2), (1, "b", 1), (1, "a", 10), (1, "c", 10))
-    assert truth_of(ledger, january(10), january(20)).bought["discover"] == {1: {"c"}}
+    assert truth_of(ledger, january(10), january(20)).bought["discover"] == {"1": {"c"}}
 
 
 def test_a_known_customer_without_a_list_scores_zero_and_counts():
@@ -102,9 +102,9 @@ def test_a_newcomer_is_scored_by_the_fallback_of_their_country_with_every_recomm
 
 def test_a_newcomer_from_a_country_without_a_fallback_or_from_none_has_that_of_everywhere():
     for country in ("Utopia", None):
-        ledger = LEDGER.assign(country=LEDGER["country"].where(LEDGER["customer_id"] != 3, country))
+        ledger = LEDGER.assign(country=LEDGER["country"].where(LEDGER["customer_id"] != "3", country))
         truth = truth_of(ledger, january(10), january(20))
-        assert truth.newcomers == {3: country or "*"}
+        assert truth.newcomers == {"3": country or "*"}
         of = scored(1, truth=truth, fallbacks=UNKNOWN, candidate=customer_lists(for_you={}, discover={}))
         assert of["candidate", "for_you"].precision_at_k == 0  # it begins with a
 
@@ -112,7 +112,7 @@ def test_a_newcomer_from_a_country_without_a_fallback_or_from_none_has_that_of_e
 def test_the_country_of_a_newcomer_is_that_of_the_first_invoice():
     ledger = interactions((1, "a", 1), (3, "b", 13), (3, "a", 12))
     ledger["country"] = ["France", "France", "Spain"]
-    assert truth_of(ledger, january(10), january(20)).newcomers == {3: "Spain"}
+    assert truth_of(ledger, january(10), january(20)).newcomers == {"3": "Spain"}
 
 
 def test_many_newcomers_do_not_look_like_one_list_for_everyone():
@@ -152,7 +152,7 @@ def test_what_shoppers_saw_is_as_counted_by_hand(random_shop, k):
     lists = recent_best_sellers(random_shop, start, 10, truth.known_customers)
     made = fallback_lists(random_shop, start, 10)
     for question in ("for_you", "discover"):
-        own = {int(row.key): row.stock_codes for row in lists[lists["list_name"] == question].itertuples(index=False)}
+        own = {row.key: row.stock_codes for row in lists[lists["list_name"] == question].itertuples(index=False)}
         seen = precisions_seen(random_shop, start, end, own, k, new_only=question == "discover")
         assert {known for _, known, _ in seen} == {True, False}
         for cohort in ("everyone", "known customers"):
@@ -183,7 +183,7 @@ def test_map_is_the_mean_precision_at_the_places_of_the_hits():
 def test_revenue_is_the_share_of_spending_on_recommended_products():
     ledger = LEDGER.assign(quantity=[1, 1, 1, 1, 10, 2, 3, 1, 1], unit_price=[1, 1, 1, 1, 2.0, 5.0, 1.0, 7.0, 1])
     truth = truth_of(ledger, january(10), january(20))
-    assert truth.spent == {1: {"a": 20.0, "c": 10.0}, 2: {"a": 3.0}, 3: {"b": 7.0}}
+    assert truth.spent == {"1": {"a": 20.0, "c": 10.0}, "2": {"a": 3.0}, "3": {"b": 7.0}}
     lists = customer_lists(for_you={1: ["a", "x", "c"], 2: ["a"]}, discover={1: ["c"]})
     of = scored(2, truth=truth, candidate=lists)
     assert of["candidate", "for_you"].revenue_at_k == pytest.approx((20 + 3) / 40)
@@ -219,8 +219,20 @@ def test_coverage_counts_only_the_first_k_and_only_the_catalogue():
 
 
 def test_scores_by_customer_are_in_order_of_customer_id():
-    lists = customer_lists(for_you={2: ["a"], 1: ["a"]}, discover={})
-    assert score_by_customer(lists, TRUTH, question="for_you", k=1)["precision_at_k"].to_dict() == {1: 1, 2: 1, 3: 0}
+    """Numbers come in the order of numbers: intervals are drawn from the scores in this order."""
+    ids = ["ann@example.com", "10", "9", "C-1001", "017850", "17850"]
+    ledger = interactions(*((customer, "a", 11) for customer in ids))
+    lists = customer_lists(for_you={"10": ["a"]}, discover={})
+    scores = score_by_customer(lists, truth_of(ledger, january(10), january(20)), question="for_you", k=1)
+    assert scores["precision_at_k"].to_dict() == {
+        "9": 0,
+        "10": 1,
+        "17850": 0,
+        "017850": 0,
+        "C-1001": 0,
+        "ann@example.com": 0,
+    }
+    assert list(scores.index) == ["9", "10", "17850", "017850", "C-1001", "ann@example.com"]
 
 
 @pytest.mark.parametrize(
@@ -239,12 +251,12 @@ def test_overlap_by_hand(lists, k, expected):
 
 def test_cohorts_are_by_invoices_before_the_holdout_and_by_country():
     assert TRUTH.cohorts == {
-        "everyone": {1, 2, 3},
-        "known customers": {1, 2},
-        "1 invoice": {2},
-        "2-4 invoices": {1},
+        "everyone": {"1", "2", "3"},
+        "known customers": {"1", "2"},
+        "1 invoice": {"2"},
+        "2-4 invoices": {"1"},
         "5+ invoices": frozenset(),
-        "United Kingdom": {1, 2, 3},
+        "United Kingdom": {"1", "2", "3"},
         "outside United Kingdom": frozenset(),
     }
     lists = customer_lists(for_you={1: ["a"], 2: ["x"]}, discover={})

@@ -6,12 +6,13 @@ from scipy import stats
 
 from ncf_pipeline.experiments.assignment import chosen, fraction
 
-IDS = range(10_000, 60_000)
+IDS = [str(number) for number in range(10_000, 60_000)]
 
 
 def test_assignment_is_the_same_in_every_process_and_release():
     """If this number ever changes, customers of a running experiment change groups."""
-    assert fraction("spring", 14646) == pytest.approx(0.9334350429817493)
+    assert fraction("spring", "14646") == pytest.approx(0.9334350429817493)
+    assert fraction("spring", "anna@example.com") == pytest.approx(0.4138532030693356)
 
 
 def test_the_share_is_drawn_uniformly_over_ids():

@@ -39,7 +39,7 @@ def test_the_share_of_the_time_in_which_other_lists_were_live():
 
 def test_what_was_bought_from_lists():
     lines = pd.DataFrame(
-        {"customer_id": [1, 1, 2, 3], "stock_code": ["a", "b", "a", "a"], "value": [10.0, 5.0, 2.0, 1.0]}
+        {"customer_id": ["1", "1", "2", "3"], "stock_code": ["a", "b", "a", "a"], "value": [10.0, 5.0, 2.0, 1.0]}
     )
     rows = [("1", "for_you", ["a", "c"]), ("1", "discover", ["d"]), ("2", "for_you", ["b"])]
     lists = pd.DataFrame(rows, columns=["key", "list_name", "stock_codes"])
@@ -47,7 +47,7 @@ def test_what_was_bought_from_lists():
 
 
 def test_checks_look_at_everybody_once_before_they_look_at_anybody_twice():
-    customers = list(range(100, 125))
+    customers = [str(number) for number in range(100, 125)]
     of_checks = [sampled(customers, number, 10) for number in range(5)]
     assert of_checks == [sampled(customers[::-1], number, 10) for number in range(5)]
     assert all(len(set(looked)) == 10 for looked in of_checks)

@@ -5,7 +5,7 @@ import pytest
 
 from ncf_pipeline.experiments.purchases import bought_and_kept, orders_of
 
-ANNE, BERT = 1, 2
+ANNE, BERT = "ann@example.com", "17850"
 
 
 def events(*lines):
@@ -31,6 +31,7 @@ def events(*lines):
         ),
         pytest.param([(0, ANNE, "a", -6), (1, ANNE, "a", 6)], [6], id="a return before the purchase"),
         pytest.param([(0, ANNE, "a", 2), (1, ANNE, "a", -9), (2, ANNE, "a", 3)], [0, 3], id="more than was bought"),
+        pytest.param([(0, ANNE, "a", 0.3), (1, ANNE, "a", -0.1), (2, ANNE, "a", -0.2)], [0], id="sold by weight"),
         pytest.param([(0, ANNE, "a", 6), (1, BERT, "a", -6)], [6], id="somebody else's return"),
         pytest.param([(0, ANNE, "a", 6), (1, ANNE, "b", -6)], [6], id="another product's return"),
     ],

@@ -16,7 +16,9 @@ MIDDLE, END = START + pd.Timedelta(weeks=12), START + pd.Timedelta(weeks=24)
 
 def look_at(customers, seed=0, wholesale=0.0):
     shop = orders(customers=customers, seed=seed)
-    level = np.exp(np.random.default_rng(seed).normal(0, wholesale, customers))[shop["customer_id"] - 10_000]
+    level = np.exp(np.random.default_rng(seed).normal(0, wholesale, customers))[
+        shop["customer_id"].astype(int) - 10_000
+    ]
     shop[["value", "bought"]] = shop[["value", "bought"]].mul(level, axis=0)
     return observe(shop, entered_at(shop.groupby("customer_id")["purchased_at"].min(), MIDDLE), END)
 

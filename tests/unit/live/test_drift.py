@@ -291,7 +291,7 @@ def shop():
     lines = lines[good & lines["StockCode"].notna()].sort_values("InvoiceDate")
     frame = pd.DataFrame(
         {
-            Interactions.CUSTOMER_ID: lines["CustomerID"].astype("Int64"),
+            Interactions.CUSTOMER_ID: lines["CustomerID"].astype("Int64").astype("str"),
             Interactions.STOCK_CODE: lines["StockCode"].astype(str),
             Interactions.PURCHASED_AT: lines["InvoiceDate"],
             Interactions.UNIT_PRICE: lines["UnitPrice"].astype(float),
@@ -323,7 +323,7 @@ def ten_times(week):
 
 
 def no_ids(week):
-    return week.assign(**{Interactions.CUSTOMER_ID: pd.array([pd.NA] * len(week), "Int64")})
+    return week.assign(**{Interactions.CUSTOMER_ID: pd.array([None] * len(week), "str")})
 
 
 def a_quarter(week):
@@ -351,6 +351,6 @@ def test_a_country_that_doubles_is_found_within_four_weeks(shop):
     inside = (frame[Interactions.PURCHASED_AT] >= start - timedelta(days=21)) & frame[Interactions.CUSTOMER_ID].notna()
     for country in ("United Kingdom", "Germany"):
         theirs = frame[inside & (frame[Interactions.COUNTRY] == country)]
-        more = theirs.assign(**{Interactions.CUSTOMER_ID: theirs[Interactions.CUSTOMER_ID] + 10_000_000})
+        more = theirs.assign(**{Interactions.CUSTOMER_ID: "other " + theirs[Interactions.CUSTOMER_ID]})
         found = reported(pd.concat([frame, more]), start)
         assert any(f"changed by country: {country}" in line for line in found), found

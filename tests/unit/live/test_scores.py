@@ -32,9 +32,9 @@ def row(question, recommender="live", part=PART, lists=LISTS):
 
 
 def test_which_customers_count():
-    assert PART.truth.bought["for_you"] == {1: {"a", "c"}, 2: {"c"}, 6: {"b"}}
-    assert PART.truth.bought["discover"] == {1: {"c"}, 2: {"c"}, 6: {"b"}}
-    assert PART.newcomers == {4, 5}  # 3 bought nothing and is not asked
+    assert PART.truth.bought["for_you"] == {"1": {"a", "c"}, "2": {"c"}, "6": {"b"}}
+    assert PART.truth.bought["discover"] == {"1": {"c"}, "2": {"c"}, "6": {"b"}}
+    assert PART.newcomers == {"4", "5"}  # 3 bought nothing and is not asked
 
 
 def test_live_precision_by_hand():

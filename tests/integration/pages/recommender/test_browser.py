@@ -23,7 +23,7 @@ def test_by_keyboard_alone_from_the_top_to_a_customers_lists(opened, page, tab_t
     tab_to("The numbers")
     page.keyboard.press("Enter")
     assert "0.3360 [0.3210, 0.3510]" in page.inner_text("#retrains ~ details")
-    tab_to("Customer number", most=120)
+    tab_to("Customer id", most=120)
     page.keyboard.type(str(WHO))
     page.keyboard.press("Enter")
     page.wait_for_url("**/recommender/customer")

@@ -223,7 +223,7 @@ def test_a_customers_lists_have_names_and_reasons(ask):
     assert page.headers["cache-control"] == "no-store"
 
 
-def test_no_address_contains_the_customer_number(ask):
+def test_no_address_contains_the_customers_id(ask):
     client = ask()
     page = sent(client, WHO)
     assert str(WHO) not in str(page.request.url)
@@ -232,17 +232,17 @@ def test_no_address_contains_the_customer_number(ask):
     assert '<form class="lookup" action="customer" method="post"' in client.get("").text
 
 
-@pytest.mark.parametrize("number", ["", "0", "x", "14646'", "-1", "9" * 17, "9" * 5000, "１４６４６"])
-def test_anything_but_a_number_is_refused_with_a_message(ask, number):
+@pytest.mark.parametrize("number", ["", "  ", "a" * 255, "14646\x00", "1\n2"])
+def test_what_is_no_id_is_refused_with_a_message(ask, number):
     page = sent(ask(), number)
     assert page.status_code == 422
-    assert "A customer number has only digits." in words(page)
+    assert "A customer's id has up to 254 printable characters." in words(page)
     assert 'aria-invalid="true"' in page.text
 
 
 def test_an_unknown_customer_sees_what_every_visitor_sees(ask):
     said = words(sent(ask(), 999))
-    assert "This number has no purchases" in said
+    assert "This customer has no purchases" in said
     assert "best sellers everywhere" in said
 
 

@@ -104,7 +104,7 @@ def test_a_move_changes_no_feature_of_an_instant_before_it(moving_day):
     """100 customers of France buy A and 100 of Spain buy B; half of those of France move to Spain."""
     rows = [(who, "AB"[who % 2], f"{who}-{day}", day) for who in range(200) for day in (80, moving_day)]
     shop = frame(rows)
-    who, day = shop["customer_id"].to_numpy(np.int64), (shop["purchased_at"] - START).dt.days.to_numpy()
+    who, day = shop["customer_id"].astype(int).to_numpy(), (shop["purchased_at"] - START).dt.days.to_numpy()
     moved = (who % 4 == 0) & (day == moving_day)
     shop = shop.assign(country=np.where((who % 2 == 1) | moved, "Spain", "France"))
     at = microseconds(START + timedelta(days=100))
@@ -124,7 +124,9 @@ def test_the_future_changes_no_feature(shop):
     at = START + timedelta(days=100)
     # Each customer moves every 30 days.
     month = (shop["purchased_at"] - START).dt.days.to_numpy() // 30
-    shop = shop.assign(country=np.where((shop["customer_id"].fillna(0) + month) % 2 == 0, "France", "Spain"))
+    shop = shop.assign(
+        country=np.where((shop["customer_id"].fillna("0").astype(int) + month) % 2 == 0, "France", "Spain")
+    )
     tables = []
     for until in (at, START + timedelta(days=500)):
         events = encode(shop, until)

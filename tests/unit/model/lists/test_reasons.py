@@ -15,7 +15,7 @@ from ncf_pipeline.model.recipe import Recipe
 def reason_for(rows, customer, product, at=CUTOFF):
     state = ShopState(encode(rows, at), microseconds(at), Recipe())
     products = state.events.products.tolist()
-    index = state.events.customers.tolist().index(customer)
+    index = state.events.customers.tolist().index(str(customer))
     (reason,) = Reasons(state).of(
         pd.array([index]).to_numpy("int64"), pd.array([products.index(product)]).to_numpy("int64")
     )
