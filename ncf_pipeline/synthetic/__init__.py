@@ -10,6 +10,7 @@ neighbours by co-purchase, and .17 for the model. The order and roughly the dist
 Much smaller shops (120 customers) have too little to learn for a model to stand out.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pandas as pd
 
 from ncf_pipeline.synthetic.catalogue import make_catalogue
 from ncf_pipeline.synthetic.mess import make_messy
-from ncf_pipeline.synthetic.sales import sell
+from ncf_pipeline.synthetic.sales import FIRST_CUSTOMER_ID, sell
 from ncf_pipeline.synthetic.workbook import write_sheet
 
 __all__ = ["COLUMNS", "SHEET", "START", "generate_shop", "write_day_files", "write_workbook"]
@@ -29,7 +30,13 @@ START = datetime(2020, 12, 1)
 
 
 def generate_shop(
-    *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
+    *,
+    customers: int = 400,
+    products: int = 300,
+    days: int = 180,
+    seed: int = 0,
+    start: datetime = START,
+    customer_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Makes all invoice lines of a shop, in the order of its invoices.
 
@@ -39,10 +46,11 @@ def generate_shop(
         days: of trade.
         seed: the same seed makes the same shop.
         start: the first day.
+        customer_ids: of the first customers, in place of numbers; the others have numbers, as text.
 
     Returns:
         `COLUMNS`. InvoiceNo and StockCode mix numbers and text, CustomerID is a float with NaN for guests, as pandas
-        reads the original.
+        reads the original, or text if `customer_ids` are given.
 
     Raises:
         ValueError: fewer than one customer, 20 products or 2 days.
@@ -52,11 +60,23 @@ def generate_shop(
     random = np.random.default_rng(seed)
     catalogue = make_catalogue(random, products, days)
     sales = sell(random, catalogue, customers, days, start)
-    return make_messy(random, catalogue, sales, start)[list(COLUMNS)]
+    shop = make_messy(random, catalogue, sales, start)[list(COLUMNS)]
+    if customer_ids is not None:
+        named = {str(number): each for number, each in enumerate(customer_ids, FIRST_CUSTOMER_ID)}
+        numbers = shop["CustomerID"].astype("Int64").astype("str")
+        shop["CustomerID"] = numbers.map(lambda number: named.get(number, number), na_action="ignore")
+    return shop
 
 
 def write_workbook(
-    path: Path, *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
+    path: Path,
+    *,
+    customers: int = 400,
+    products: int = 300,
+    days: int = 180,
+    seed: int = 0,
+    start: datetime = START,
+    customer_ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Writes a shop as a workbook with mixed numeric and text cells, like the original.
 
@@ -67,6 +87,7 @@ def write_workbook(
         days: as for `generate_shop`.
         seed: as for `generate_shop`.
         start: as for `generate_shop`.
+        customer_ids: as for `generate_shop`.
 
     Returns:
         The shop's lines, as `generate_shop` returns them.
@@ -74,7 +95,9 @@ def write_workbook(
     Raises:
         ValueError: the shop is too small, or has more lines than a sheet can hold.
     """
-    shop = generate_shop(customers=customers, products=products, days=days, seed=seed, start=start)
+    shop = generate_shop(
+        customers=customers, products=products, days=days, seed=seed, start=start, customer_ids=customer_ids
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     write_sheet(temporary, SHEET, shop)
@@ -83,7 +106,14 @@ def write_workbook(
 
 
 def write_day_files(
-    folder: Path, *, customers: int = 400, products: int = 300, days: int = 180, seed: int = 0, start: datetime = START
+    folder: Path,
+    *,
+    customers: int = 400,
+    products: int = 300,
+    days: int = 180,
+    seed: int = 0,
+    start: datetime = START,
+    customer_ids: Sequence[str] | None = None,
 ) -> list[Path]:
     """Writes a shop as one `YYYY-MM-DD.csv.gz` for each day of trade.
 
@@ -94,6 +124,7 @@ def write_day_files(
         days: as for `generate_shop`.
         seed: as for `generate_shop`.
         start: as for `generate_shop`.
+        customer_ids: as for `generate_shop`.
 
     Returns:
         The files, by day.
@@ -101,7 +132,9 @@ def write_day_files(
     Raises:
         ValueError: the shop is too small.
     """
-    shop = generate_shop(customers=customers, products=products, days=days, seed=seed, start=start)
+    shop = generate_shop(
+        customers=customers, products=products, days=days, seed=seed, start=start, customer_ids=customer_ids
+    )
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for day, lines in shop.groupby(shop["InvoiceDate"].dt.date, sort=True):

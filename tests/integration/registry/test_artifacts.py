@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import fsspec
 import pytest
@@ -69,6 +70,25 @@ def test_a_model_comes_back_as_it_was(model, url):
     )
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(back.network.state_dict()[name], tensor)
+
+
+def test_a_model_whose_customers_are_numbers_is_read_as_text_and_erased(model, url):
+    """As it was written before version 0.2."""
+    model = replace(model, customers=["12346", "17850"])
+    artifacts.save_model(model, url, lineage={}, card="# Card")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    manifest = json.loads(filesystem.cat_file(f"{path}/manifest.json"))
+    content = json.dumps({"customers": [12346, 17850], "products": model.products}).encode()
+    filesystem.pipe_file(f"{path}/vocabularies.json", content)
+    manifest["sha256"]["vocabularies.json"] = hashlib.sha256(content).hexdigest()
+    del manifest["stored_as"]["vocabularies.json"], manifest["manifest_sha256"]
+    filesystem.pipe_file(f"{path}/manifest.json", artifacts.sealed(manifest))
+    back = artifacts.load_model(url)
+    assert (back.customers, back.products) == (model.customers, model.products)
+    assert artifacts.erase_customer(url, "12346", {"erasure": 1})
+    left = artifacts.load_model(url)
+    assert left.customers == ["17850"]
+    assert torch.equal(left.network.customer.weight[1], model.network.customer.weight[2])
 
 
 def test_the_folder_holds_safetensors_json_and_a_card_and_no_pickle(model, url):

@@ -4,12 +4,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 import pytest
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import (
+    content_sha256,
+    erase_from_snapshots,
+    newest_cutoff,
+    read_snapshot,
+    take_snapshot,
+)
 from ncf_pipeline.storage.database import read_rows, transaction
 
 START = datetime(2011, 1, 1)
@@ -175,6 +182,52 @@ def test_the_same_content_is_the_same_snapshot_and_other_content_is_another(sett
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("select lines, customers, products from ml.snapshot order by snapshot_id")
         assert cursor.fetchall() == [(1, 1, 1), (2, 2, 1)]
+
+
+def test_ids_and_quantities_that_are_numbers_have_the_hash_that_they_had_when_stored_as_numbers():
+    purchases = {
+        "customer_id": ["17850", None, "9", "123456"],
+        "stock_code": ["22423", "22423", "22423", "85123A"],
+        "invoice_no": ["536365"] * 4,
+        "purchased_at": [datetime(2010, 12, 1, 8, 26)] * 4,
+        "quantity": [6.0, 1.0, 2.0, 80995.0],
+        "unit_price": [2.55, 1.0, 1.0, 3.39],
+        "country": ["France", None, "EIRE", "France"],
+        "description": ["CUP", "CUP", None, "É"],
+        "returned_at": [None, None, None, datetime(2011, 1, 1)],
+    }
+    products = pl.DataFrame({"stock_code": ["22423", "85123A"], "description": ["CUP", "É"]})
+
+    def sha256(**changed):
+        frame = pl.DataFrame(purchases | changed, schema_overrides={"returned_at": pl.Datetime("us")})
+        return content_sha256(frame, products)
+
+    # Made by the package from before version 0.2.
+    assert sha256() == "8932acc6d7e6cafd13498106725d5b4532036186ea3d283499bfcc08eb813466"
+    others = [
+        {"customer_id": ["017850", None, "9", "123456"]},
+        {"customer_id": ["ann@example.com", None, "9", "123456"]},
+        {"customer_id": ["C-1001", None, "9", "123456"]},
+        {"customer_id": ["9" * 30, None, "9", "123456"]},
+        {"quantity": [0.5, 1.0, 2.0, 80995.0]},
+        {"quantity": [1e300, 1.0, 2.0, 80995.0]},
+    ]
+    assert len({sha256(), *(sha256(**changed) for changed in others)}) == 1 + len(others)
+
+
+def test_a_snapshot_with_numbers_is_read_as_text_and_recognised(settings):
+    """As it was written before version 0.2."""
+    sold(settings, (0, ANNE, CUP, 6), (1, GUEST, CUP, 2), (2, "12346", JAR, 74215))
+    number = take_snapshot(settings)
+    today, path = read_snapshot(settings, number), _file_of(settings, number)
+    whole = {"customer_id": pl.Int64, "quantity": pl.Int64}
+    pl.read_parquet(path).cast(whole).write_parquet(path)
+    pd.testing.assert_frame_equal(read_snapshot(settings, number).interactions, today.interactions)
+    assert take_snapshot(settings) == number
+    erase_from_snapshots(settings, "12346", 1, without_country=False)
+    left = read_snapshot(settings, number).interactions["customer_id"]
+    assert left.dropna().tolist() == [ANNE]
+    assert left.isna().sum() == 2
 
 
 def test_a_snapshot_that_lost_its_files_is_written_again(settings):

@@ -153,6 +153,15 @@ def test_the_smallest_shop_is_a_shop():
     assert len(shop) > 10
 
 
+def test_customers_may_have_any_ids_and_buy_the_same():
+    ids = ["a@example.com", "C-1001", "017850"]
+    numbers, texts = generate_shop(**SMALL), generate_shop(**SMALL, customer_ids=ids)
+    assert texts.drop(columns="CustomerID").equals(numbers.drop(columns="CustomerID"))
+    of = dict(zip(numbers["CustomerID"].dropna(), texts["CustomerID"].dropna(), strict=True))
+    assert [of[12346 + place] for place in range(4)] == [*ids, "12349"]
+    assert (texts["CustomerID"].isna() == numbers["CustomerID"].isna()).all()
+
+
 @pytest.mark.parametrize("sizes", [{"customers": 0}, {"products": 19}, {"days": 1}])
 def test_a_shop_that_is_too_small_is_refused(sizes):
     with pytest.raises(ValueError, match="a shop needs"):
