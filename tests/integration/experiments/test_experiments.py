@@ -134,7 +134,7 @@ def test_the_share_reads_the_best_sellers_of_its_country_and_no_other_list(setti
 
     # The storefront need not know: it shows the country's best sellers in place of missing lists.
     with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
-        one = next(customer for customer in sorted(control) if customer % 3)
+        one = next(customer for customer in sorted(control) if int(customer) % 3)
         page = storefront.lists_of_customer(one, country="France")
         assert {page[name].stock_codes for name in LISTS_OF["customer"]} == {
             tuple(before["fallback", "France"]["for_you"])
