@@ -74,8 +74,7 @@ def personal_frequency(
     popular = _recent_ranking(known, as_of)
     place = {code: position for position, code in enumerate(popular)}
     counts = (
-        known[[Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.INVOICE_NO]]
-        .dropna(subset=[Interactions.CUSTOMER_ID])
+        _of(customers, known)[[Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.INVOICE_NO]]
         .drop_duplicates()
         .groupby([Interactions.CUSTOMER_ID, Interactions.STOCK_CODE], sort=False, observed=True)
         .size()
@@ -139,7 +138,7 @@ def _recent_ranking(known: pd.DataFrame, as_of: datetime) -> list[str]:
 
 def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
     bought = (
-        known.dropna(subset=[Interactions.CUSTOMER_ID])
+        _of(customers, known)
         .groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE]
         .agg(set)
         .to_dict()
@@ -149,6 +148,10 @@ def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, cust
         rows.append((customer, FOR_YOU, ranking[:top_n]))
         rows.append((customer, DISCOVER, _first(ranking, top_n, without=bought.get(customer, set()))))
     return _as_lists(rows)
+
+
+def _of(customers: Sequence[str], interactions: pd.DataFrame) -> pd.DataFrame:
+    return interactions[interactions[Interactions.CUSTOMER_ID].isin(customers)]
 
 
 def _first(ranking: list[str], count: int, *, without: set[str]) -> list[str]:

@@ -44,17 +44,19 @@ _PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: p
 _NUMBERS = {Interactions.CUSTOMER_ID: pl.Int64(), Interactions.QUANTITY: pl.Int64()}
 """Types of earlier snapshots. If the values still are such numbers, the content has the hash that it had then."""
 
+_NUMBER = r"^(?:0|[1-9][0-9]{0,17})$"
+"""An id that a 64-bit integer holds; 017850 is not 17850."""
+
 _ORDER = [
-    pl.col(Interactions.PURCHASED_AT),
-    pl.col(Interactions.INVOICE_NO),
-    pl.col(Interactions.STOCK_CODE),
-    pl.col(Interactions.CUSTOMER_ID).cast(pl.String).str.len_chars(),  # see `id_order`
-    pl.col(Interactions.CUSTOMER_ID),
-    pl.col(Interactions.QUANTITY),
-    pl.col(Interactions.UNIT_PRICE),
-    pl.col(Interactions.COUNTRY),
-    pl.col(Interactions.DESCRIPTION),
-    pl.col(Interactions.RETURNED_AT),
+    Interactions.PURCHASED_AT,
+    Interactions.INVOICE_NO,
+    Interactions.STOCK_CODE,
+    Interactions.CUSTOMER_ID,
+    Interactions.QUANTITY,
+    Interactions.UNIT_PRICE,
+    Interactions.COUNTRY,
+    Interactions.DESCRIPTION,
+    Interactions.RETURNED_AT,
 ]
 _LOCK = 0x736E6170  # "snap": one transaction at a time changes which snapshots have files
 
@@ -213,7 +215,7 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
         gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
         # Null on their lines: a `when` without an `otherwise`.
         interactions = interactions.with_columns(pl.when(~theirs).then(pl.col(name)).alias(name) for name in gone)
-        interactions = interactions.sort(_ORDER)
+        interactions = _in_order(interactions)
         url = f"{settings.artifacts}/snapshots/{_name(snapshot.snapshot_id)}-e{erasure_id}"
         _write(url, interactions, products)
         write(
@@ -238,7 +240,7 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
         products: columns of `columns.Products`.
     """
     digest = hashlib.sha256()
-    for frame in (_as_numbers(interactions).sort(_ORDER), products.sort(Products.STOCK_CODE)):
+    for frame in (_in_order(_as_numbers(interactions)), products.sort(Products.STOCK_CODE)):
         digest.update(f"{frame.height}:{frame.columns}".encode())
         for column in frame:
             digest.update(column.is_null().cast(pl.UInt8).to_numpy().tobytes())
@@ -253,19 +255,26 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def _in_order(interactions: pl.DataFrame) -> pl.DataFrame:
+    """The interactions by time; at one time, in an order that depends on their values alone."""
+    if interactions.schema[Interactions.CUSTOMER_ID] != pl.String:
+        return interactions.sort(_ORDER)
+    place, length = _ORDER.index(Interactions.CUSTOMER_ID), pl.col(Interactions.CUSTOMER_ID).str.len_chars()
+    return interactions.sort([*_ORDER[:place], length, *_ORDER[place:]])  # see `id_order`
+
+
 def _as_numbers(interactions: pl.DataFrame) -> pl.DataFrame:
     """The interactions with whole numbers in the columns of `_NUMBERS` that have nothing else."""
     customer, quantity = pl.col(Interactions.CUSTOMER_ID), pl.col(Interactions.QUANTITY)
     whole = interactions.select(
-        # 017850 is not 17850, so it must be the same after the conversion.
-        (customer == customer.cast(pl.Int64, strict=False).cast(pl.String)).fill_null(customer.is_null()).all(),
+        customer.drop_nulls().unique().str.contains(_NUMBER).all(),
         ((quantity - quantity.floor() == 0) & (quantity.abs() < 2**53)).all(),
     ).row(0, named=True)
     return interactions.cast({name: kind for name, kind in _NUMBERS.items() if whole[name]})
 
 
 def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    interactions = fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff).sort(_ORDER)
+    interactions = _in_order(fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff))
     described = fetch(connection, query("snapshot_products"), _PRODUCTS)
     bought = interactions.select(Products.STOCK_CODE).unique()
     products = bought.join(described, on=Products.STOCK_CODE, how="left").sort(Products.STOCK_CODE)
