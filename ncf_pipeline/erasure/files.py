@@ -73,13 +73,13 @@ def erase(settings: Settings, customer_id: str, *, without_country: bool, lineag
         DatabaseError: Postgres cannot be reached or refused.
     """
     _remove_unfinished(settings.artifacts)
-    erase_from_snapshots(settings, str(customer_id), int(lineage["erasure"]), without_country=without_country)
+    erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
     for folder in _without_manifest(settings.artifacts):
         artifacts.remove_files(folder)
     for url, folder in _files(settings.artifacts):
         if posixpath.basename(url) == artifacts.MANIFEST:
             model = posixpath.dirname(url)
-            artifacts.erase_customer(model, str(customer_id), lineage, known=_known_manifests(settings, model))
+            artifacts.erase_customer(model, customer_id, lineage, known=_known_manifests(settings, model))
         elif folder == "publications" and url.endswith(".parquet"):
             _erase_from_lists(settings, url, customer_id)
         elif url.endswith(".html") and _file_names_customer(url, customer_id):

@@ -85,7 +85,7 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgot
             lineage=files.lineage(opened.erasure_id),
         )
         logger.info("Erased customer %s from the artifact store.", who)
-        erase_customer(settings, str(customer_id))
+        erase_customer(settings, customer_id)
         logger.info("Erased customer %s from every publication in Redis.", who)
         postgres.vacuum(settings)
         left = search(settings, customer_id)
@@ -101,7 +101,7 @@ def search(settings: Settings, customer_id: str) -> dict[str, int]:
     with transaction(settings) as connection:
         counts.update(postgres.search(connection, customer_id))
     counts.update(files.search(settings.artifacts, customer_id))
-    counts["Redis: keys"] = len(keys_of_customer(settings, str(customer_id)))
+    counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
     return dict(counts)
 
 

@@ -137,12 +137,7 @@ def _recent_ranking(known: pd.DataFrame, as_of: datetime) -> list[str]:
 
 
 def _same_for_everyone(ranking: list[str], known: pd.DataFrame, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
-    bought = (
-        _of(customers, known)
-        .groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE]
-        .agg(set)
-        .to_dict()
-    )
+    bought = _of(customers, known).groupby(Interactions.CUSTOMER_ID)[Interactions.STOCK_CODE].agg(set).to_dict()
     rows = []
     for customer in customers:
         rows.append((customer, FOR_YOU, ranking[:top_n]))

@@ -77,7 +77,7 @@ returned as (
 )
 
 select
-    event.customer_id::text as customer_id,
+    event.customer_id,
     event.stock_code,
     event.invoice_no,
     event.invoice_date as purchased_at,

@@ -1,6 +1,6 @@
 -- Customers' purchases and returns before an instant. At the same instant, a purchase comes before a return.
 select
-    customer_id::text as customer_id,
+    customer_id,
     stock_code,
     invoice_no,
     invoice_date as purchased_at,

@@ -1,5 +1,5 @@
 select
-    customer_id::text as customer_id,
+    customer_id,
     max(country) as country,
     -- cancellations have a negative quantity, so the sum takes them off
     sum(quantity * unit_price)::double precision as spent,
@@ -9,6 +9,6 @@ where customer_id is not null
 group by customer_id
 order by
     spent desc,
-    length(invoice_line.customer_id::text) asc,
-    invoice_line.customer_id::text collate "C" asc
+    length(customer_id) asc,
+    customer_id collate "C" asc
 limit %(count)s
