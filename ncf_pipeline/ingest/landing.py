@@ -21,7 +21,7 @@ from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import File, location_and_mapping, move_to_rejected, name_of
 from ncf_pipeline.ingest.mappings.mapping import Mapping
-from ncf_pipeline.ingest.mappings.store import keep_used, named, readable
+from ncf_pipeline.ingest.mappings.store import keep_used, named, readable, sells_fractions
 from ncf_pipeline.ingest.proposals.recognise import next_step
 from ncf_pipeline.ingest.readers.cells import ORIGINAL, UNREADABLE, as_typed
 from ncf_pipeline.ingest.readers.file_kinds import open_file
@@ -243,6 +243,7 @@ def _land_file(
         max_unpacked_mb=settings.max_unpacked_mb,
         mapping=source.mapping,
         shop_timezone=settings.shop_timezone,
+        fractions_are_corrections=source.mapping is None and sells_fractions(connection),
     ) as opened:
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")

@@ -139,6 +139,11 @@ def keep_used(connection: Connection, mapping: Mapping) -> None:
     execute(connection, "keep_used_mapping", sha256=mapping.sha256, yaml=to_yaml(mapping))
 
 
+def sells_fractions(connection: Connection) -> bool:
+    """Whether a mapping has read a file that says that the shop sells fractions of a piece, such as by weight."""
+    return bool(query_rows(connection, "fractional_mapping"))
+
+
 def used_by_batch(settings: Settings, name: str, batch_id: int) -> list[str]:
     """The YAML of a mapping that read files of a batch, as it was then: one, as a rule.
 

@@ -32,7 +32,9 @@ READ_IS = {
     InvoiceLines.INVOICE_NO: "a code of up to 100 printable characters, and no error of a spreadsheet",
     InvoiceLines.STOCK_CODE: "a code of up to 100 printable characters, and no error of a spreadsheet",
     InvoiceLines.DESCRIPTION: "text of up to 5,000 characters, and no error of a spreadsheet",
-    InvoiceLines.QUANTITY: "a whole number, such as 6, -6 or 1000",
+    InvoiceLines.QUANTITY: (
+        "a whole number, such as 6, -6 or 1000; a fraction only with a mapping that has fractional_quantities"
+    ),
     InvoiceLines.INVOICE_DATE: (
         "a date without a time zone, such as 2011-12-25 08:26:00, 25.12.2011 8:26, or 25/12/2011 where the file proves "
         "which comes first, the day or the month. With a mapping, also a time with Z or an offset, and its date_formats"
@@ -153,11 +155,11 @@ def as_typed(chunk: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
     typed = cells.select(
         ROW,
         *(_text(name, limit, dialect) for name, limit in _TEXT_LIMITS.items()),
-        _whole(InvoiceLines.QUANTITY, _plain(cells, InvoiceLines.QUANTITY, dialect), -_MAX_INT, _MAX_INT),
+        _quantity(InvoiceLines.QUANTITY, cells, dialect),
         _price(_plain(cells, InvoiceLines.UNIT_PRICE, dialect)),
         _customer(cells[InvoiceLines.CUSTOMER_ID]),
         _whole(CORRECTS, pl.col(CORRECTS), 1, MAX_ID),
-        *(_whole(name, _plain(cells, name, dialect), -_MAX_INT, _MAX_INT) for name in further if name == RETURNED),
+        *(_quantity(name, cells, dialect) for name in further if name == RETURNED),
     )
     if reading is None:
         instants = as_instants(cells[InvoiceLines.INVOICE_DATE], dialect.date_order, epoch=dialect.epoch)
@@ -244,6 +246,20 @@ def _whole(name: str, text: pl.Expr, low: int, high: int) -> pl.Expr:
     digits = pl.when(text.str.contains(_WHOLE)).then(text.str.extract(r"^\+?(-?\d+)"))
     number = digits.cast(pl.Int64, strict=False)
     return pl.when(number.is_between(low, high)).then(number).alias(name)
+
+
+def _quantity(name: str, cells: pl.DataFrame, dialect: Dialect) -> pl.Expr:
+    """Whole pieces; fractions to 6 decimals only where a mapping says that the shop has them."""
+    text = _plain(cells, name, dialect)
+    whole = _whole(name, text, -_MAX_INT, _MAX_INT)
+    is_mapped = dialect.reading is not None and dialect.reading.mapping.fractional_quantities
+    if not is_mapped and not dialect.fractions_are_corrections:
+        return whole
+    exact = pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False)
+    number = exact.round(6)
+    is_quantity = (number.abs() <= _MAX_INT) & ((number != 0) | (exact == 0))
+    may_be_fraction = pl.lit(is_mapped) | pl.col(CORRECTS).is_not_null()
+    return pl.when(may_be_fraction).then(pl.when(is_quantity).then(number + 0.0)).otherwise(whole).alias(name)
 
 
 def _price(text: pl.Expr) -> pl.Expr:

@@ -45,6 +45,8 @@ class Dialect:
         evidence: what in the file proves it, for people.
         warnings: what looks wrong in the file, but is read as it is.
         reading: what a mapping says; None if the columns are ours.
+        fractions_are_corrections: whether a corrected line may have a fraction of a piece, because the shop has a
+            mapping that says so. A corrected line has our columns, whatever those of its file are.
     """
 
     date_order: DateOrder | None = None
@@ -56,3 +58,4 @@ class Dialect:
     evidence: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reading: Reading | None = None
+    fractions_are_corrections: bool = False

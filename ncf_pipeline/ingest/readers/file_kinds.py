@@ -45,6 +45,7 @@ def open_file(
     given: Given | None = None,
     mapping: Mapping | None = None,
     shop_timezone: str = "UTC",
+    fractions_are_corrections: bool = False,
 ) -> Iterator[OpenFile]:
     """Opens a file of invoices, and decides how it writes its cells. Its tables can be read until the block ends.
 
@@ -56,6 +57,7 @@ def open_file(
             says.
         mapping: what a person says of the shop's own columns; None if the file has ours.
         shop_timezone: an IANA name. Times of a mapping with another time zone are converted to it.
+        fractions_are_corrections: whether a corrected line may have a fraction of a piece.
 
     Yields:
         The tables with the columns of an invoice, and a note for people.
@@ -78,6 +80,10 @@ def open_file(
                 path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
             )
         tables = decided([_in_our_columns(table, mapping, shop_timezone) for table in opened.tables], given)
+        if fractions_are_corrections:
+            tables = [
+                replace(table, dialect=replace(table.dialect, fractions_are_corrections=True)) for table in tables
+            ]
         notes = [*([opened.note] if opened.note else []), *tables[0].dialect.warnings]
         yield OpenFile(tables, note="; ".join(notes) or None)
 

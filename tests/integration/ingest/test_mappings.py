@@ -235,3 +235,11 @@ def test_two_parts_that_are_merged_at_once_are_both_stored(settings, tmp_path):
 def test_a_file_that_its_mapping_cannot_read_is_refused_with_the_reason(shop, tmp_path):
     with pytest.raises(NcfError, match=r"orders\.csv has no column Sum \(unit_price\), which the mapping shop reads"):
         load(shop, tmp_path, "1", header="Order,Sku,Qty,When,Customer,State,Money")
+
+
+def test_a_line_with_a_fraction_that_waits_can_be_released(shop, tmp_path):
+    save(shop, SHOP.replace("name: shop", "name: deli\nfractional_quantities: true"), saved_by="test")
+    load(shop, tmp_path, "1,A,0.35,2023-01-05 10:00:00,7.00,17850,paid,JPY", mapping="deli")
+    (waiting,) = quarantined_lines(shop)
+    ingest.release(shop, [waiting.quarantine_id], {"unit_price": "16"})
+    assert stored(shop) == [("1", "A", 0.35, 16.0)]

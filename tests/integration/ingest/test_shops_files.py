@@ -73,7 +73,7 @@ def test_a_line_in_quarantine_names_its_cell_what_it_holds_and_what_would_be_rea
     )
     cells, broken, zero = quarantined_lines(settings)
     assert cells.unreadable == ("quantity", "invoice_date")
-    assert "Quantity holds '0.5'. What is read: a whole number, such as 6, -6 or 1000." in cells.reasons[0]
+    assert "Quantity holds '0.5'. What is read: a whole number, such as 6, -6 or 1000;" in cells.reasons[0]
     assert "InvoiceDate holds '13/01/11'. What is read: a date without a time zone, such as" in cells.reasons[0]
     assert broken.reasons[0].startswith("The line cannot be divided into cells. What is read: a line with as many")
     assert zero.reasons == ("A quantity is not 0.",)

@@ -361,6 +361,25 @@ def test_a_column_says_how_much_was_returned(
     assert (line["quantity"], line["left_out"], line["unreadable"]) == (quantity, left_out, unreadable)
 
 
+@pytest.mark.parametrize(
+    ("cell", "quantity", "price"),
+    [
+        ("0.35", 0.35, 20.0),
+        ("2.0", 2.0, 3.5),
+        ("-1.5", -1.5, -4.666667),
+        ("1e-7", None, None),
+        ("1/2", None, None),
+    ],
+)
+def test_quantities_are_fractions_where_the_mapping_says_so(tmp_path: Path, cell: str, quantity: float, price: float):
+    said = mapping("fractional_quantities: true", COLUMNS.replace("Each", "{total: Each}"))
+    text = f"{HEADER}\n1,A,CUP,{cell},2023-01-05,7.00,17850,France"
+    (line,) = lines_of(tmp_path, text, said).to_dicts()
+    assert (line["quantity"], line["unit_price"]) == (quantity, price)
+    assert line["unreadable"] == (None if quantity else ["quantity"])
+    assert one(tmp_path, Qty="0.35")["unreadable"] == ["quantity"]
+
+
 def test_a_cancelling_invoice_takes_off(tmp_path: Path):
     assert one(tmp_path, "cancellation: ^CN-", Order="CN-7")["quantity"] == -2
     assert one(tmp_path, "cancellation: ^CN-", Order="7")["quantity"] == 2
@@ -434,6 +453,7 @@ date_formats: [epoch milliseconds, "%d/%m/%y %H:%M", "%Y%m%d", "%d-%b-%Y %H:%M",
         ("x07_merged.xlsx", mapping("fill_down: [invoice_no, invoice_date, customer_id, country]", UCI), ["17850"] * 4),
         ("x24_orii.xlsx", ready()["online-retail-ii"], ["17850"] * 3),
         ("s_part1.csv", ready()["uci"], ["17850"] * 6),
+        ("shopify.csv", ready()["shopify"], ["a@example.com"] * 2),
         ("woo.csv", ready()["woocommerce"], ["None"]),
         ("square.csv", ready()["square"], ["None"]),
     ],
