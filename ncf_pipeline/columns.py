@@ -9,7 +9,7 @@ class InvoiceLines:
     INVOICE_NO: Final = "invoice_no"  # text; C and digits on a cancellation
     STOCK_CODE: Final = "stock_code"  # text, in the shop's own spelling
     DESCRIPTION: Final = "description"  # text, may be missing
-    QUANTITY: Final = "quantity"  # pieces; negative on a return
+    QUANTITY: Final = "quantity"  # pieces, or a weight; negative on a return
     INVOICE_DATE: Final = "invoice_date"  # the shop's own clock
     UNIT_PRICE: Final = "unit_price"  # the shop's currency
     CUSTOMER_ID: Final = "customer_id"  # text, missing for a guest

@@ -10,7 +10,8 @@ from ncf_pipeline.ingest.customer_ids import OTHER_CELLS, is_in_cell, mask, patt
 from ncf_pipeline.ingest.readers.cells import LINE
 from ncf_pipeline.privacy import masked
 
-CUSTOMER_KEYS = (InvoiceLines.CUSTOMER_ID, "customer")
+_CUSTOMER = "customer"
+CUSTOMER_KEYS = (InvoiceLines.CUSTOMER_ID, _CUSTOMER)
 """JSON keys whose value is a customer's id. Under `customers`, each element of a list is."""
 
 
@@ -29,8 +30,12 @@ def names_customer(value: Any, customer_id: str, under: str = "") -> bool:
         return any(names_customer(each, customer_id, str(name)) for name, each in value.items())
     if isinstance(value, list):
         return any(names_customer(each, customer_id, _of_each(under)) for each in value)
-    if under in CUSTOMER_KEYS:
-        return value is not None and not isinstance(value, bool) and is_in_cell(customer_id, value)
+    if under in CUSTOMER_KEYS and (value is None or isinstance(value, bool)):
+        return False
+    if under == _CUSTOMER:  # by this program, so in the spelling in which it is stored
+        return str(value) == customer_id
+    if under == InvoiceLines.CUSTOMER_ID:
+        return is_in_cell(customer_id, value)
     if isinstance(value, str) and under not in OTHER_CELLS:
         return pattern(customer_id, written=under == LINE).search(value) is not None
     return False
@@ -68,4 +73,4 @@ def without_customer(value: Any, customer_id: str, *, without_country: bool, und
 
 
 def _of_each(under: str) -> str:
-    return "customer" if under == "customers" else under
+    return _CUSTOMER if under == "customers" else under

@@ -113,7 +113,7 @@ JSON = [
     ({"customers": [1, 16008]}, True),
     ({"customers": ["1", "16008"]}, True),
     ({"line": "1,2,16008"}, True),
-    ({"customers": ["C-16008", "160081"], "customer_id": "C-16008"}, False),
+    ({"customers": ["C-16008", "160081", "16008 (Anna)"], "customer_id": "C-16008"}, False),
     ({"customers": 16008, "rows": 16008}, False),  # counts
     ({"stock_code": "16008", "invoice_no": "16008", "quantity": "16008"}, False),
     ([True, None, 16008], False),
