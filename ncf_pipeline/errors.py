@@ -18,6 +18,7 @@
      │    └── OutdatedModelError         a model is whole, but this version of the package computes other features
      ├── SupersededError    another version became the champion meanwhile
      ├── ChangedMeanwhileError   what the lists depend on changed during every try
+     │    └── ErasedMeanwhileError       a customer was erased meanwhile (passing)
      ├── ErasureError       something still names an erased customer
      └── TrainingError      training did not return a usable model
 
@@ -106,6 +107,10 @@ class SupersededError(NcfError):
 
 class ChangedMeanwhileError(NcfError):
     """What the lists depend on, such as a merchandiser's rules, changed during every try to make them."""
+
+
+class ErasedMeanwhileError(ChangedMeanwhileError, PassingError):
+    """A customer was erased after the purchases were read, so what was made of them may name the customer."""
 
 
 class ErasureError(NcfError):

@@ -1,14 +1,21 @@
 """Who was erased: a keyed hash of each customer, so that an old file brings nobody back and the hash names nobody.
 
 A lock in Postgres keeps an erasure apart from everything that reads or writes customers: those share the lock, an
-erasure holds it alone. An erasure tries for the lock again and again instead of queueing for it. Otherwise a run that
+erasure holds it alone. Everybody tries for the lock again and again instead of queueing for it. Otherwise a run that
 holds the lock, and asks for it once more on another connection, would wait for an erasure that waits for that run.
+
+The lock saves work; it proves nothing, because its connection may be lost. What proves that nobody was erased is
+`refuse_if_erased_since`, in the transaction that makes a snapshot known. In Redis, two marks cross: a publisher says
+that it writes, then looks whether anybody was erased; an erasure is recorded, then calls off whoever writes. So one of
+the two sees the other.
 """
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,9 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-import psycopg2
-
-from ncf_pipeline.errors import SettingsError
+from ncf_pipeline.errors import DatabaseUnavailableError, ErasedMeanwhileError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
 
@@ -34,6 +39,7 @@ __all__ = [
     "key_of",
     "known_erased",
     "masked",
+    "refuse_if_erased_since",
     "without_zeros",
 ]
 
@@ -41,6 +47,14 @@ _LOCK = 0x65726173  # "eras"
 _PATIENCE_SECONDS = 0.2
 
 Id = TypeVar("Id", int, str)
+
+WAIT_SECONDS = 2 * 3600
+"""How long anything waits for the lock. It is longer than publishing takes in a large shop."""
+
+TOLD_SECONDS = 60
+"""How often whoever waits says for whom."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,11 @@ class Erased:
 
     def __bool__(self) -> bool:
         return bool(self._marks)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Erased) and self._marks == other._marks
+
+    __hash__ = None  # type: ignore[assignment]  # it changes with each erasure
 
     def among(self, customers: Iterable[Id]) -> dict[Id, Mark]:
         """The erased ones among some customers, with their marks.
@@ -172,28 +191,49 @@ def check_key(key: bytes, checks: Iterable[str]) -> None:
 
 
 def hold_off(connection: Connection) -> None:
-    """Lets no erasure begin until the transaction ends. If one is running, waits for its end."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+    """Lets no erasure begin until the transaction ends. If one is running, waits for its end.
+
+    Raises:
+        DatabaseUnavailableError: it has not ended in `WAIT_SECONDS`; the message names who holds the lock.
+    """
+    _lock(connection, "select pg_try_advisory_xact_lock_shared(%s)")
 
 
 @contextmanager
 def kept_out(settings: Settings) -> Iterator[Erased]:
     """Lets no erasure begin while the block runs, and yields the customers who were erased before.
 
-    For writing what was made of data that was read long ago, such as a model after its training.
+    For writing what was made of data that was read long ago, such as a model after its training. If the connection
+    that holds the lock is lost, an erasure may begin: whoever makes something visible calls `refuse_if_erased_since`.
 
     Raises:
         SettingsError: somebody was erased, and the key is missing or not the one of the erasure.
         DatabaseError: Postgres cannot be reached, or refused.
     """
-    with transaction(settings) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock_shared(%s)", (_LOCK,))
-        erased = known_erased(connection, settings)
-        # The connection keeps the lock until it ends; a transaction that is open for minutes would block others.
-        connection.commit()
+    with _held(settings, "select pg_try_advisory_xact_lock_shared(%s)", is_proved=True):
+        # On another connection: a lock of this table would be in the way of migrations until the block ends.
+        with transaction(settings) as connection:
+            erased = known_erased(connection, settings)
         yield erased
+
+
+def refuse_if_erased_since(connection: Connection, settings: Settings, before: Erased) -> None:
+    """Proves, in a transaction that moves on, that nobody was erased; and lets no erasure begin until it ends.
+
+    Args:
+        connection: of the open transaction.
+        settings: of the erasure key.
+        before: the customers who had been erased when the purchases were read.
+
+    Raises:
+        ErasedMeanwhileError: somebody was.
+    """
+    hold_off(connection)
+    if known_erased(connection, settings) != before:
+        raise ErasedMeanwhileError(
+            "A customer was erased after these purchases were read, so nothing that was made of them is used. "
+            "What serves stays live. Start again."
+        )
 
 
 @contextmanager
@@ -201,20 +241,69 @@ def alone(settings: Settings) -> Iterator[None]:
     """Waits until nothing reads or writes customers, and keeps everything else waiting while the block runs.
 
     Raises:
+        DatabaseUnavailableError: others did not end in `WAIT_SECONDS`; the message names one of them. Or the connection
+            was lost, so others may have begun.
         DatabaseError: Postgres cannot be reached, or refused.
     """
-    with transaction(settings) as connection:
-        while True:
-            with connection.cursor() as cursor:
-                cursor.execute("select pg_try_advisory_lock(%s)", (_LOCK,))
-                (locked,) = cursor.fetchone() or (False,)
-            connection.commit()
-            if locked:
-                break
-            time.sleep(_PATIENCE_SECONDS)
+    with _held(settings, "select pg_try_advisory_xact_lock(%s)", is_proved=False):
         yield
-        with suppress(psycopg2.Error), connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+
+
+@contextmanager
+def _held(settings: Settings, statement: str, *, is_proved: bool) -> Iterator[None]:
+    """Holds the lock in a transaction of its own, so that it works behind a pooler such as PgBouncer, too.
+
+    The transaction has read nothing when the block begins, so it keeps nobody else waiting and no old row alive.
+    """
+    done = False
+    try:
+        with transaction(settings) as connection:
+            _lock(connection, statement)
+            with connection.cursor() as cursor:
+                cursor.execute("set local idle_in_transaction_session_timeout = 0")
+            yield
+            done = True
+    except DatabaseUnavailableError as error:
+        if not done:
+            raise
+        if not is_proved:
+            raise DatabaseUnavailableError(
+                f"{error} It kept other runs away, so one of them may have written meanwhile. Run the command again."
+            ) from error
+        logger.warning("The lock that keeps erasures out was lost. Nobody was erased before its work was visible.")
+
+
+def _lock(connection: Connection, statement: str) -> None:
+    started = told = time.monotonic()
+    with connection.cursor() as cursor:
+        name = f"ncf-pipeline, process {os.getpid()} on {socket.gethostname()}"
+        cursor.execute("select set_config('application_name', %s, true)", (name[:63],))
+        while True:
+            cursor.execute(statement, (_LOCK,))
+            (locked,) = cursor.fetchone() or (False,)
+            if locked:
+                return
+            waited = time.monotonic() - started
+            if waited > WAIT_SECONDS:
+                raise DatabaseUnavailableError(
+                    f"Waited {waited / 60:.0f} minutes for {_holder(connection)}, which reads, writes or erases "
+                    "customers. If it hangs, end it, and start again."
+                )
+            if time.monotonic() - told > TOLD_SECONDS:
+                told = time.monotonic()
+                logger.warning("Waiting for %s, which reads, writes or erases customers.", _holder(connection))
+            time.sleep(_PATIENCE_SECONDS)
+
+
+def _holder(connection: Connection) -> str:
+    """One of those that hold the lock, in words: first who has held it longest."""
+    holders = query_rows(connection, "holders_of_lock", lock=_LOCK)
+    if not holders:
+        return "a process that has ended meanwhile"
+    first = holders[0]
+    more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
+    since = f", since {first.since:%Y-%m-%d %H:%M}" if first.since else ""
+    return f"{first.application_name or 'a process'} (Postgres' process {first.pid}{since}){more}"
 
 
 def masked(customer_id: str) -> str:

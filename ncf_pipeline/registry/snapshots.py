@@ -12,7 +12,7 @@ import polars as pl
 
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.privacy import hold_off
+from ncf_pipeline.privacy import hold_off, known_erased, refuse_if_erased_since
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
 from ncf_pipeline.storage.files import (
@@ -116,6 +116,7 @@ def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
     Raises:
         InputError: there are no purchases before the cutoff, or no invoices at all.
         ArtifactError: the artifact store refused. Nothing was recorded.
+        ErasedMeanwhileError: a customer was erased meanwhile. Nothing was recorded.
     """
     cutoff = cutoff or newest_cutoff(settings)
     with transaction(settings) as guard:
@@ -128,11 +129,13 @@ def _take(settings: Settings, cutoff: datetime) -> str:
     with transaction(settings) as connection:
         # All queries see the same state of the shop, even if an ingest commits meanwhile.
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        erased = known_erased(connection, settings)
         interactions, products = _frames(connection, cutoff)
         batches = _batches(connection, cutoff)
     if interactions.is_empty():
         raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
     with transaction(settings) as connection:
+        refuse_if_erased_since(connection, settings, erased)
         return _keep(connection, settings, cutoff, interactions, products, batches)
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -16,7 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
-from ncf_pipeline.errors import ArtifactError, ChangedMeanwhileError, InputError, QualityError, SupersededError
+from ncf_pipeline.errors import (
+    ArtifactError,
+    ChangedMeanwhileError,
+    ErasedMeanwhileError,
+    InputError,
+    ListStoreError,
+    QualityError,
+    SupersededError,
+)
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
@@ -25,7 +34,7 @@ from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.lists.rules import Rules
 from ncf_pipeline.model.trained import TrainedModel
-from ncf_pipeline.privacy import kept_out
+from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.registry import artifacts, live_periods
@@ -36,7 +45,8 @@ from ncf_pipeline.registry.versions import ModelVersion, Publication, recommende
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import new_file, open_file, store_error, store_errors
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +86,11 @@ def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `publish_lists`.
     """
     tried: list[str] = []
+    erased_meanwhile: ErasedMeanwhileError | None = None
     for _ in range(MAX_TRIES):
         champion = registry.champion(settings)
         try:
-            with kept_out(settings):
+            with kept_out(settings) as erased:
                 snapshot = _newest_purchases(settings)
                 if snapshot is None:
                     return None
@@ -87,10 +98,15 @@ def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
                     champion = registry.serve_version_0(
                         settings, snapshot_id=snapshot.snapshot_id, cutoff=snapshot.cutoff, actor=requested_by
                     )
-                return publish_lists(settings, champion, snapshot, top_n=settings.top_n)
+                return publish_lists(settings, champion, snapshot, top_n=settings.top_n, erased=erased)
+        except ErasedMeanwhileError as error:
+            logger.info("%s The refresh starts again.", error)
+            erased_meanwhile = error
         except SupersededError as error:
             logger.info("%s The refresh starts again with the version that serves now.", error)
             tried.append(champion.name if champion is not None else "version 0")
+    if erased_meanwhile is not None:
+        raise erased_meanwhile
     raise SupersededError(
         f"The refresh published nothing: another version was made to serve during each of {MAX_TRIES} tries "
         f"({', '.join(tried)}). The previous lists stay live. When promotions and rollbacks are done, run "
@@ -109,7 +125,9 @@ def _newest_purchases(settings: Settings) -> Snapshot | None:
         return None
 
 
-def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int) -> int:
+def publish_lists(
+    settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int, erased: Erased
+) -> int:
     """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
     While an experiment runs, the customers in its share get the experiment's lists instead of the version's.
@@ -119,11 +137,13 @@ def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Sna
         model_version: whose model scores, or version 0.
         snapshot: the purchases that the lists know; its cutoff is the first instant that they do not know.
         top_n: length of each list.
+        erased: the customers who had been erased when the purchases were read.
 
     Returns:
         The publication's number.
 
     Raises:
+        ErasedMeanwhileError: somebody was erased since. The previous lists stay live.
         ArtifactError: the model is missing or damaged. Nothing was published.
         QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
             list store, the previous lists stay live, and the registry keeps the publication as refused, with the
@@ -135,8 +155,9 @@ def publish_lists(settings: Settings, model_version: ModelVersion, snapshot: Sna
     """
     model = _model_of(settings, model_version)
     opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n)
-    lists = _while_champion(settings, model_version.version, _kept(opened.url))
-    return _make_live(settings, opened, lists, model_version, top_n=top_n)
+    lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, _kept(opened.url)))
+    with _names_nobody_erased(settings, erased, opened):
+        return _make_live(settings, opened, lists, model_version, top_n=top_n)
 
 
 def _model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | None:
@@ -218,16 +239,22 @@ def _keep_lists(
     return opened, share if others is None else ()
 
 
-def republish(settings: Settings, earlier: Publication) -> int:
+def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> int:
     """Makes the lists of an earlier publication live again, under a new number.
 
     The lists are not checked again: they passed the rules once, and later changes in the shop must not block a
     rollback in an emergency.
 
+    Args:
+        settings: of this run.
+        earlier: whose lists are kept.
+        erased: the customers who had been erased before this began.
+
     Returns:
         The new publication's number.
 
     Raises:
+        ErasedMeanwhileError: somebody was erased since. The previous lists stay live.
         ArtifactError: its lists are no longer kept.
         ListStoreError: Redis refused. The previous lists stay live.
     """
@@ -237,7 +264,9 @@ def republish(settings: Settings, earlier: Publication) -> int:
     )
     live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
     model_version = registry.model_version(settings, earlier.version)
-    return _make_live(settings, opened, _kept(opened.url), model_version, top_n=longest)
+    lists = _unless_erased(settings, erased, _kept(opened.url))
+    with _names_nobody_erased(settings, erased, opened):
+        return _make_live(settings, opened, lists, model_version, top_n=longest)
 
 
 def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment | None:
@@ -354,6 +383,32 @@ def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFra
         now = "no version serves" if champion is None else f"{champion.title} serves"
         raise SupersededError(f"The lists of v{version} were not published: {now} now.")
     yield from lists
+
+
+def _unless_erased(settings: Settings, erased: Erased, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The lists, unless a customer was erased before the first is read.
+
+    At that moment the list store already knows that they are being written: a later erasure calls them off.
+    """
+    with transaction(settings) as connection:
+        refuse_if_erased_since(connection, settings, erased)
+    yield from lists
+
+
+@contextmanager
+def _names_nobody_erased(settings: Settings, erased: Erased, opened: Publication) -> Iterator[None]:
+    """Removes a publication's file if it does not go live and a customer was erased meanwhile."""
+    try:
+        yield
+    except (ErasedMeanwhileError, ListStoreError) as error:
+        try:
+            with transaction(settings) as connection:
+                refuse_if_erased_since(connection, settings, erased)
+        except ErasedMeanwhileError as meanwhile:
+            remove_file(opened.url)
+            registry.refuse_publication(settings, opened.number, str(meanwhile))
+            raise meanwhile from error
+        raise
 
 
 def _make_live(

@@ -154,5 +154,5 @@ def _make_live(settings: Settings, published: list[Publication]) -> tuple[int, b
         return number, True
     from ncf_pipeline.serving.publish import republish  # imports torch: a flip must not wait for it
 
-    with kept_out(settings):
-        return republish(settings, published[0]), False
+    with kept_out(settings) as erased:
+        return republish(settings, published[0], erased=erased), False

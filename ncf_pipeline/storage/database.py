@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import polars as pl
@@ -50,8 +50,13 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
     try:
-        with connection:
+        try:
             yield connection
+        except BaseException:
+            with suppress(psycopg2.Error):  # if the connection is lost too, the block's own error says more
+                connection.rollback()
+            raise
+        connection.commit()
     except psycopg2.errors.UndefinedTable as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.errors.InvalidSchemaName as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.errors import InputError, SettingsError, TrainingError
+from ncf_pipeline.errors import ErasedMeanwhileError, InputError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.gate import TrainingFacts, objections_to_refit, objections_to_training
 from ncf_pipeline.evaluation.scores import (
@@ -39,15 +39,16 @@ from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.model.training import Checkpoints
-from ncf_pipeline.privacy import kept_out
+from ncf_pipeline.privacy import kept_out, refuse_if_erased_since
 from ncf_pipeline.quality.snapshots import check_snapshot
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot, take_snapshot
-from ncf_pipeline.serving.publish import publish_lists
+from ncf_pipeline.serving.publish import MAX_TRIES, publish_lists
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import provenance
+from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.training import model_card
 from ncf_pipeline.training.approval import Answer, Ask
 from ncf_pipeline.training.checkpoints import CheckpointFile, checkpoint_key
@@ -411,13 +412,13 @@ def publish(settings: Settings, version: int) -> int:
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
     entry = registry.model_version(settings, version)
-    with kept_out(settings):
+    with kept_out(settings) as erased:
         data = read_snapshot(settings, entry.snapshot_id)
         newest = max((earlier.as_of for earlier in registry.publications(settings)), default=data.cutoff)
         if newest > data.cutoff:
             logger.info("Lists as of %s have been live, so v%d scores the newest purchases.", newest, version)
             data = read_snapshot(settings, take_snapshot(settings, None))
-        return publish_lists(settings, entry, data, top_n=int(entry.config["top_n"]))
+        return publish_lists(settings, entry, data, top_n=int(entry.config["top_n"]), erased=erased)
 
 
 def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:
@@ -518,9 +519,20 @@ def _save(
     figures: dict[str, bytes],
 ) -> None:
     """Stores a model, without customers who were erased during training."""
-    with kept_out(known.settings) as erased:
-        kept = model.without_customers(erased.gone(model.customers, model.cutoff))
-        artifacts.save_model(kept, url, lineage=lineage, card=card, figures=figures, known=known)
+    for number in range(MAX_TRIES):
+        with kept_out(known.settings) as erased:
+            kept = model.without_customers(erased.gone(model.customers, model.cutoff))
+            artifacts.save_model(kept, url, lineage=lineage, card=card, figures=figures, known=known)
+            try:
+                with transaction(known.settings) as connection:
+                    refuse_if_erased_since(connection, known.settings, erased)
+            except ErasedMeanwhileError as error:  # the lock was lost, and an erasure did not wait
+                logger.info("%s The model is written again without the customer.", error)
+                continue
+            if number > 0:
+                artifacts.remove_files(url, keep=artifacts.files_of(url))
+            return
+    raise ErasedMeanwhileError(f"{url} was not written: during each of {MAX_TRIES} tries a customer was erased.")
 
 
 def missing_gpu(settings: Settings) -> str | None:

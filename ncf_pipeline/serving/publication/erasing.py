@@ -3,6 +3,7 @@
 from typing import Any
 
 from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.serving.publication.publishing import call_off
 from ncf_pipeline.serving.publication.store import Store, connected, live_name, states
 from ncf_pipeline.settings import Settings
 
@@ -12,7 +13,8 @@ _AT_ONCE = 10_000
 def erase_customer(settings: Settings, customer_id: str) -> int:
     """Removes a customer's lists from all publications. It may be stopped at any point and called again.
 
-    No publisher may run meanwhile: see `ncf_pipeline.privacy.alone`.
+    No publisher should run meanwhile (see `ncf_pipeline.privacy.alone`); one that has lost its lock is called off. Call
+    it after the erasure is recorded: see `ncf_pipeline.privacy`.
 
     Returns:
         How many publications had lists of this customer.
@@ -22,6 +24,7 @@ def erase_customer(settings: Settings, customer_id: str) -> int:
     """
     suffix = f"customer:{customer_id}"
     with connected(settings, "the customer was not erased from it") as store:
+        call_off(store, "a customer is erased")
         names = set(states(store)) | ({live} if (live := live_name(store)) else set())
         erased = 0
         for name in sorted(names):

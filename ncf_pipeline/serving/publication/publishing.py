@@ -142,7 +142,7 @@ def flip(settings: Settings, number: int) -> None:
             or contents.missing(store, name)
         ):
             raise gone
-        _call_off_others(store, name)
+        call_off(store, f"{name} is made live", but=name)
         # A publication that was whole a moment ago is never removed.
         if not change_state(store, name, state, whole(now(store))):
             raise gone
@@ -160,7 +160,7 @@ def hold(settings: Settings, number: int) -> bool:
     """
     name = name_of(number)
     with connected(settings, f"{name} may not be live any more") as store:
-        _call_off_others(store, name)
+        call_off(store, f"{name} is made live", but=name)
         return _point_to(store, name)
 
 
@@ -286,10 +286,17 @@ def _make_live(store: Store, name: str, mine: str) -> None:
         raise ListStoreError(f"{name} was not made live: others took it for abandoned. The previous lists stay live.")
 
 
-def _call_off_others(store: Store, name: str) -> None:
+def call_off(store: Store, because: str, *, but: str | None = None) -> None:
+    """Lets no publication go live that is being written now.
+
+    Args:
+        store: in which they are written.
+        because: why, as a main clause.
+        but: the name of one that may.
+    """
     for other, state in states(store).items():
-        if is_writing(state) and change_state(store, other, state, REMOVING):
-            logger.warning("%s was being written and is called off, because %s is made live.", other, name)
+        if other != but and is_writing(state) and change_state(store, other, state, REMOVING):
+            logger.warning("%s was being written and is called off, because %s.", other, because)
 
 
 def _point_to(store: Store, name: str) -> bool:
