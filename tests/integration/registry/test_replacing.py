@@ -220,7 +220,7 @@ def test_a_folder_of_an_earlier_version_loads_and_can_be_replaced(url):
     assert loaded(url) == 1
     artifacts.revise_card(url, lambda card: f"{card}, revised")
     assert (loaded(url), artifacts.read_file(url, "model_card.md")) == (1, b"# Card, revised")
-    assert artifacts.erase_customer(url, 1, {"erasure": 1})
+    assert artifacts.erase_customer(url, "1", {"erasure": 1})
     assert artifacts.load_model(url).customers == []
     save(SECOND, url)
     assert loaded(url) == 2
@@ -338,6 +338,6 @@ def test_a_swapped_model_does_not_become_known_by_a_change_of_it(shop, two):
     known = KnownManifests(shop, 2)
     with pytest.raises(DamagedModelError, match="swapped"):
         artifacts.revise_card(second, lambda card: card + "!", known=known)
-    artifacts.erase_customer(second, 14601, {"erasure": 1}, known=known)
+    artifacts.erase_customer(second, "14601", {"erasure": 1}, known=known)
     with pytest.raises(DamagedModelError, match="swapped"):
         artifacts.load_model(second, known=known)
