@@ -1,6 +1,6 @@
 """Fuzzes the readers: `make fuzz`, or `python benchmarks/fuzz_readers.py --seconds 60 --seed 1`.
 
-Three kinds of files, in turn: random shops in random dialects, which must be read back equal, or refused where they
+Random shops in random dialects, and in columns of their own, which must be read back equal, or refused where they
 truly leave it open; files with damaged lines, of which no two may be mixed; and good files that are damaged anywhere,
 of which a reader must return lines that Postgres can store, or refuse the file in one line. Anything else stops the
 run, leaves the file behind, and says which seed makes it again.
@@ -23,9 +23,11 @@ from typing import Any
 
 import openpyxl
 import pandas as pd
-from random_shops import damaged_text, faults, mixed, random_file
+from random_shops import SHOP_TIMEZONE, damaged_text, faults, mixed, random_file, random_mapped
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.mappings.mapping import Mapping as ShopMapping
+from ncf_pipeline.ingest.mappings.mapping import from_yaml
 from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_CUSTOMER, MAX_PRICE, MAX_TEXT, as_typed
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
@@ -95,7 +97,7 @@ def damaged_inside(content: bytes, suffix: str, dice: random.Random) -> bytes:
     return out.getvalue()
 
 
-def read(path: Path) -> tuple[list[dict[str, Any]] | None, str | None]:
+def read(path: Path, mapping: ShopMapping | None = None) -> tuple[list[dict[str, Any]] | None, str | None]:
     """Reads a file as landing does, and checks that Postgres can store each line.
 
     Returns:
@@ -103,7 +105,7 @@ def read(path: Path) -> tuple[list[dict[str, Any]] | None, str | None]:
     """
     lines: list[dict[str, Any]] = []
     try:
-        with open_file(path, path.name, max_unpacked_mb=64) as opened:
+        with open_file(path, path.name, max_unpacked_mb=64, mapping=mapping, shop_timezone=SHOP_TIMEZONE) as opened:
             assert opened.tables
             for table in opened.tables:
                 for chunk in table.chunks():
@@ -145,6 +147,15 @@ def shop(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
     return path, faults(made, rows, refusal), refusal is None
 
 
+def mapped(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
+    """A random shop in columns of its own."""
+    made, said = random_mapped(dice)
+    path = folder / made.name
+    path.write_bytes(made.content)
+    rows, refusal = read(path, from_yaml(said))
+    return path, faults(made, rows, refusal), refusal is None
+
+
 def broken_lines(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
     """A file with damaged lines."""
     made = damaged_text(dice)
@@ -166,7 +177,7 @@ def anything(folder: Path, dice: random.Random) -> tuple[Path, list[str], bool]:
 
 
 GOOD = seeds()
-KINDS = {"shops": shop, "broken lines": broken_lines, "anything": anything}
+KINDS = {"shops": shop, "mapped shops": mapped, "broken lines": broken_lines, "anything": anything}
 
 
 def main() -> None:
@@ -181,7 +192,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ncf-fuzz-") as folder:
         while time.monotonic() < end and seed - options.seed != options.files:
             dice = random.Random(seed)
-            kind = dice.choices([*KINDS], [5, 3, 2])[0]
+            kind = dice.choices([*KINDS], [5, 2, 3, 2])[0]
             try:
                 path, found, was_read = KINDS[kind](Path(folder), dice)
                 assert not found, "; ".join(found[:3])

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openpyxl
 import pyarrow as pa
@@ -684,6 +685,79 @@ def random_file(dice: Random, kind: str | None = None, *, text_customers: bool =
     return make(dice, text_customers=text_customers)
 
 
+# --- a shop's own columns ---
+
+ABROAD, SHOP_TIMEZONE = "America/New_York", "Europe/London"
+
+
+def random_mapped(dice: Random) -> tuple[Written, str]:
+    """A .csv file in columns of a shop's own, and the mapping that reads it."""
+    lines, kinds = random_lines(dice, ["ascii", "western", "any"], text_customers=True)
+    joined, total, filled, abroad, states, money = (dice.random() < 0.5 for _ in range(6))
+    names = {name: f"{dice.choice(['Shop', 'My', 'x'])} {name.upper()[::-1]}" for name in COLUMNS}
+    mapping = {name: f"{names[name]!r}" for name in COLUMNS}
+    dates = Dates("day first", dice.choice("/-"), (True, True), "HH:MM:SS")
+    if joined:
+        mapping["invoice_date"] = "{join: [Day, Clock]}"
+    if total:
+        mapping["unit_price"] = f"{{total: {names['unit_price']!r}}}"
+    columns = [name for name in COLUMNS if not (joined and name == "invoice_date")]
+    header = [names[name] for name in columns] + ["Day", "Clock", "State", "Money"]
+    put = Writer(dice.choice(",;\t|"), dice.choice(["minimal", "all", "texts", "raw"]), "\n")
+    parts, at, expected = [put.record(header) + "\n"], 2, []
+    before: list[Any] = []
+    number = 0
+    waiting: set[int] = set()  # a total that is too large
+    for line in lines:
+        invoice_of = [line[name] for name in ("invoice_no", "invoice_date", "customer_id", "country")]
+        is_first = invoice_of != before
+        before, number = invoice_of, number + is_first
+        invoice = f"{line['invoice_no']}-{number}"  # each once, so that no other invoice's cells are filled in
+        at_clock = line["invoice_date"].replace(hour=6 + number % 15)  # no hour that a change of clocks skips
+        price = line["unit_price"] * (line["quantity"] if total else 1)
+        usd, pending = money and number % 2 == 0, states and number % 3 == 0
+        day, clock = dates.text(at_clock).split(" ")
+        cells = {
+            "invoice_no": invoice,
+            "stock_code": line["stock_code"],
+            "description": line["description"] or "",
+            "quantity": str(line["quantity"]),
+            "invoice_date": f"{day} {clock}",
+            "unit_price": f"{price:.6f}",
+            "customer_id": (line["customer_id"] or "") if is_first or not filled else "",
+            "country": (line["country"] or "") if is_first or not filled else "",
+        }
+        further = [day, clock, "pending" if pending else "paid", "USD" if usd else "GBP"]
+        written = put.record([cells[name] for name in columns] + further)
+        parts.append(written + "\n")
+        instant = at_clock
+        if abroad:
+            instant = at_clock.replace(tzinfo=ZoneInfo(ABROAD)).astimezone(ZoneInfo(SHOP_TIMEZONE)).replace(tzinfo=None)
+        expected.append(
+            line
+            | {
+                "invoice_no": invoice,
+                "invoice_date": instant,
+                "unit_price": line["unit_price"] * (2 if usd else 1),
+                "row_number": at,
+                "left_out": pending,
+            }
+        )
+        if abs(price) >= 10**9:
+            waiting.add(at)
+        at += 1 + _breaks(written)
+    said = ["name: shop", "columns:", *(f"  {name}: {column}" for name, column in mapping.items())]
+    said += ["date_order: day first", "decimal_mark: '.'"]
+    said += ["fill_down: [customer_id, country]"] if filled else []
+    said += [f"time_zone: {ABROAD}"] if abroad else []
+    said += ["status: {column: State, counts: [paid], left_out: [pending]}"] if states else []
+    said += ["currency: {column: Money, rates: {USD: 2, GBP: 1}}"] if money else []
+    made = Written(
+        "shop.csv", "".join(parts).encode(), expected, waiting=waiting, style={"kinds": kinds, "mapping": said}
+    )
+    return made, "\n".join(said)
+
+
 # --- damaged lines ---
 
 STRAY = [b'"', b"'", b",", b";", b"\t", b"|", b"\n", b"\r\n", b"\x00", b"\xff", b"\xa3", b"\xe2\x80", b"\\", b" "]
@@ -835,6 +909,8 @@ def faults(made: Written, rows: Sequence[Line] | None, refusal: str | None) -> l
             if line["row_number"] not in made.waiting:
                 found.append(f"row {line['row_number']}: {row['unreadable']} cannot be read: {row['original']}")
             continue
+        if "left_out" in line and line["left_out"] != (row["left_out"] is not None):
+            found.append(f"row {line['row_number']} is left out: {row['left_out']}")
         found += [
             f"row {line['row_number']}, {name}: {row[name]!r} instead of {line[name]!r}"
             for name in (*COLUMNS, "row_number")
