@@ -287,8 +287,8 @@ class _Divider:
             _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
             if alone is not None and len(alone) == width and literally == width:
                 return None, 0
-            # The line before may have been cut off in a quoted cell. Then this one begins with a code like its own.
-            both = bool(before) and alone is not None and len(alone) == width and _alike(before[0], alone[0])
+            # The line before may have been cut off in a quoted cell. Then this one begins with codes like its own.
+            both = alone is not None and len(alone) == width and any(map(_alike, before, alone))
             reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
             is_open, cells = _next_record(reader)
             if not is_open:
