@@ -5,8 +5,8 @@
     python benchmarks/ingest.py csv --lines 1000000 10000000
     python benchmarks/ingest.py broken --lines 100000        # two batches with so many broken lines, and more good ones
 
-Each measurement has a database of its own and a new Python process. `files` measures in turns, in the same run: the
-stages that the DAG runs, and the three things that no ingest can do without, one after the other and each
+Each measurement has a database of its own and a new Python process. `files` measures in turns, in the same run: a
+whole ingest, as the command runs it, and the three things that no ingest can do without, one after the other and each
 alone: reading the cells, copying the typed lines into Postgres, and checking the rules, with the import of the library.
 The ratio of the two is what holds on any machine, and on one with other work too.
 
@@ -86,6 +86,7 @@ class Meter(threading.Thread):
         (self._postgres,) = (child for child in self._this.children() if child.name().startswith("postgres"))
         self._done = threading.Event()
         self._own_seconds = 0.0
+        self._stage: tuple[str, Cost, float] | None = None
 
     def __enter__(self) -> "Meter":
         self.start()
@@ -112,8 +113,26 @@ class Meter(threading.Thread):
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Measures the block, and adds it to the step of that name."""
         before, begun = self.now(), time.perf_counter()
         yield
+        self._add(name, before, begun)
+
+    def stage(self, what: str, *_: int) -> None:
+        """Begins a stage of ingest, and ends the one before."""
+        name = {"checking the rules": "validate", "merging by invoice": "merge"}.get(what, "land")
+        name = "quarantine" if "quarantine" in what else name
+        if self._stage is None or self._stage[0] != name:
+            self.end_stage()
+            self._stage = (name, self.now(), time.perf_counter())
+
+    def end_stage(self) -> None:
+        """Ends the stage that runs."""
+        if self._stage is not None:
+            self._add(*self._stage)
+        self._stage = None
+
+    def _add(self, name: str, before: Cost, begun: float) -> None:
         wall = time.perf_counter() - begun
         time.sleep(0.1)  # the server counts a connection's seconds when its process has ended
         took = replace(self.now() - before, wall=wall)
@@ -165,21 +184,15 @@ def shop() -> Iterator[Settings]:
 
 
 def whole(what: str, batches: Sequence[Sequence[str]]) -> list[Measured]:
-    """Loads batches one after the other, each through the stages that the DAG runs."""
+    """Loads batches one after the other, as the command `ingest` does."""
     from ncf_pipeline.ingest import stages
 
     results = []
     with shop() as settings:
         for paths in batches:
             with Meter(what) as meter:
-                with meter.step("land"):
-                    batch_id = stages.land(settings, stages.discover(settings, paths))
-                with meter.step("validate"):
-                    stages.validate(settings, batch_id)
-                with meter.step("quarantine"):
-                    stages.quarantine(settings, batch_id)
-                with meter.step("merge"):
-                    meter.measured.result = str(stages.merge(settings, batch_id))
+                meter.measured.result = str(stages.ingest(settings, paths, meter.stage))
+                meter.end_stage()
             results.append(meter.measured)
     return results
 

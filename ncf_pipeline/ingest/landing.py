@@ -42,6 +42,14 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class _Calls:
+    """What the caller wants to be told; see `land_files`."""
+
+    on_progress: Progress | None
+    on_copy: Callable[[], object] | None
+
+
+@dataclass(frozen=True)
 class _Refused:
     """A file that cannot be used; `sha256` is empty if it could not even be read."""
 
@@ -77,7 +85,12 @@ class Place:
 
 
 def land_files(
-    settings: Settings, files: Sequence[File], *, rules_sha256: str, on_progress: Progress | None = None
+    settings: Settings,
+    files: Sequence[File],
+    *,
+    rules_sha256: str,
+    on_progress: Progress | None = None,
+    on_copy: Callable[[], object] | None = None,
 ) -> int:
     """Lands files as one batch.
 
@@ -90,6 +103,7 @@ def land_files(
         files: paths or URLs, or those with the name of their mapping.
         rules_sha256: of the rules that the lines will be checked with.
         on_progress: called before each file.
+        on_copy: called when the lines of a file begin to be copied into Postgres.
 
     Returns:
         The batch's id.
@@ -104,7 +118,7 @@ def land_files(
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         offer = _fetch_all(settings, files, Path(folder))
         with transaction(settings) as connection:
-            batch_id = _land(connection, settings, offer, rules_sha256, on_progress)
+            batch_id = _land(connection, settings, offer, rules_sha256, _Calls(on_progress, on_copy))
             rejected = _record_refused(connection, offer.refused, batch_id)
     for rejected_batch, file in rejected.items():
         logger.warning("Refused: %s", file.reason)
@@ -140,9 +154,7 @@ def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offe
     return offer
 
 
-def _land(
-    connection: Connection, settings: Settings, offer: _Offer, rules_sha256: str, on_progress: Progress | None
-) -> int | None:
+def _land(connection: Connection, settings: Settings, offer: _Offer, rules_sha256: str, calls: _Calls) -> int | None:
     lock_landing(connection)
     rows = query_rows(connection, "open_files", sha256=[source.sha256 for source in offer.readable])
     started: dict[tuple[str, str | None], int] = {(row.sha256, row.mapping_sha256): row.batch_id for row in rows}
@@ -159,7 +171,7 @@ def _land(
                 unfinished[source.read_as],
             )
     recognised = _recognise(connection, free, rules_sha256)
-    return recognised if recognised is not None else _land_batch(connection, settings, offer, free, on_progress)
+    return recognised if recognised is not None else _land_batch(connection, settings, offer, free, calls)
 
 
 def _recognise(connection: Connection, sources: Sequence[Source], rules_sha256: str) -> int | None:
@@ -182,7 +194,7 @@ def _recognise(connection: Connection, sources: Sequence[Source], rules_sha256: 
 
 
 def _land_batch(
-    connection: Connection, settings: Settings, offer: _Offer, sources: Sequence[Source], on_progress: Progress | None
+    connection: Connection, settings: Settings, offer: _Offer, sources: Sequence[Source], calls: _Calls
 ) -> int | None:
     """Lands the sources as a new batch; returns its id, or None if none of them could be read."""
     (batch,) = query_rows(connection, "insert_batch", source="", sha256="")
@@ -191,14 +203,14 @@ def _land_batch(
     copies = []
     lines = 0
     for done, source in enumerate(sources):
-        if on_progress is not None:
-            on_progress(source.name, done, len(sources))
+        if calls.on_progress is not None:
+            calls.on_progress(source.name, done, len(sources))
         if source.read_as in landed:
             copies.append(source)
             continue
         try:
             with _savepoint(connection):
-                result = _land_file(connection, settings, source, batch_id, len(landed) + 1, lines)
+                result = _land_file(connection, settings, source, batch_id, len(landed) + 1, lines, calls)
                 check_unchanged(source)
         except FileChangedError as error:
             logger.info("%s", error)
@@ -233,7 +245,13 @@ def _land_batch(
 
 
 def _land_file(
-    connection: Connection, settings: Settings, source: Source, batch_id: int, file_number: int, lines_before: int
+    connection: Connection,
+    settings: Settings,
+    source: Source,
+    batch_id: int,
+    file_number: int,
+    lines_before: int,
+    calls: _Calls,
 ) -> _Landed:
     lines = lines_before
     take_out_erased = partial(without_erased, erased=known_erased(connection, settings))
@@ -245,6 +263,8 @@ def _land_file(
         shop_timezone=settings.shop_timezone,
         fractions_are_corrections=source.mapping is None and sells_fractions(connection),
     ) as opened:
+        if calls.on_copy is not None:
+            calls.on_copy()
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
             place = Place(batch_id, file_number, 0 if table.sheet is None else number)

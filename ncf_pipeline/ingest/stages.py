@@ -11,6 +11,7 @@ import difflib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,19 @@ def unread_folders(settings: Settings) -> list[UnreadFolder]:
     return [UnreadFolder(name, files[name], tuple(names)) for name in sorted(files) if name not in names]
 
 
-def land(settings: Settings, files: Sequence[File], on_progress: Progress | None = None) -> int:
+def land(
+    settings: Settings,
+    files: Sequence[File],
+    on_progress: Progress | None = None,
+    on_copy: Callable[[], object] | None = None,
+) -> int:
     """Copies every line of the files into the landing table, as one batch.
 
     Args:
         settings: whose database and inbox.
         files: as `discover` returns them.
         on_progress: called before each file.
+        on_copy: called when the lines of a file begin to be copied into Postgres.
 
     Returns:
         The batch's id.
@@ -146,7 +153,8 @@ def land(settings: Settings, files: Sequence[File], on_progress: Progress | None
     Raises:
         InputError: none of the files can be used. Each unusable file is recorded with the reason.
     """
-    batch_id = land_files(settings, files, rules_sha256=quality.sha256_of(validation.SUITE), on_progress=on_progress)
+    rules_sha256 = quality.sha256_of(validation.SUITE)
+    batch_id = land_files(settings, files, rules_sha256=rules_sha256, on_progress=on_progress, on_copy=on_copy)
     with transaction(settings) as connection:
         batch = batch_record(connection, batch_id)
     logger.info("Batch %d: %s, %d lines.", batch_id, batch.source, batch.counts.read)
@@ -261,7 +269,9 @@ def ingest(
         ArtifactError: the artifact store refused the batch's page.
     """
     files = discover(settings, paths, mapping)
-    batch_id = land(settings, files, on_progress)
+    with ThreadPoolExecutor(1) as beside:
+        # Not before the file is read: the process that unpacks a workbook needs most of the memory.
+        batch_id = land(settings, files, on_progress, on_copy=lambda: beside.submit(quality.import_library))
     steps: tuple[tuple[str, Callable[[Settings, int], Any]], ...] = (
         ("checking the rules", validate),
         ("putting broken lines into quarantine", quarantine),

@@ -263,6 +263,11 @@ def _in_words(rule: BrokenRule) -> str:
     return f"{rule.sentence.rstrip('.')} ({', '.join(details)})."
 
 
+def import_library() -> None:
+    """Imports Great Expectations, so that a check that follows need not wait for it."""
+    _great_expectations()
+
+
 def _context() -> Any:
     context = _great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
