@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
@@ -109,6 +110,7 @@ class Header:
         return (column,) if self.layout is None else self.layout.sources[column]
 
 
+@lru_cache(1_000)
 def column_of(name: str) -> str | None:
     """Our name for a file's column; None if the column is not read.
 

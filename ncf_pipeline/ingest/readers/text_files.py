@@ -177,15 +177,21 @@ class _Divider:
 
     def _divided(self, lines: pl.Series, before: int, *, is_last: bool) -> tuple[pl.DataFrame, int]:
         """The cells of some lines, and how many lines were divided: the last record may go on in the next block."""
-        too_long = lines.str.len_chars() > MAX_LINE
-        if too_long.any():
-            self._refuse_long(before + int(too_long.arg_true()[0]) + 1)
-        cells_of_line = lines.str.count_matches(self.delimiter, literal=True) + 1
+        line = pl.col("line").str
+        look = pl.DataFrame({"line": lines}).select(
+            is_too_long=line.len_chars() > MAX_LINE,
+            has_width=line.count_matches(self.delimiter, literal=True) + 1 == self.header.width,
+            has_quote=line.contains('"', literal=True),
+            is_stray=line.contains(STRAY, literal=True) if self.has_stray_bytes else pl.lit(value=False),
+        )
+        if look["is_too_long"].any():
+            self._refuse_long(before + int(look["is_too_long"].arg_true()[0]) + 1)
+        is_plain = look["has_width"] & ~look["is_stray"]
+        if look["has_quote"].any():
+            is_plain &= ~look["has_quote"] | lines.str.contains(self._plain_line())
         if self._usual_width is None and len(lines):
-            self._usual_width = self._width_of_most(lines)
-        is_plain = (cells_of_line == self.header.width) & lines.str.contains(self._plain_line())
-        if self.has_stray_bytes:
-            is_plain &= ~lines.str.contains(STRAY, literal=True)
+            are_usual = 2 * int(is_plain.head(_SAMPLE).sum()) > min(len(lines), _SAMPLE)
+            self._usual_width = self.header.width if are_usual else self._width_of_most(lines)
         records, done = self._records(lines, is_plain, is_last=is_last)
         is_plain = is_plain.head(done)
         plain = self._plain(lines.head(done).filter(is_plain), is_plain.arg_true() + before + 1)
