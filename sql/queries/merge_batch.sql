@@ -288,7 +288,9 @@ new_line as (
             good_line.country
         ) as content (text)
     where
-        repeated_line.line_number is null
+        -- keeps the planner from reading all lines if no file brings parts
+        (select count(any_part.invoice_no) from part_invoice as any_part) > 0
+        and repeated_line.line_number is null
         and good_line.corrects is null
 )
 
