@@ -293,8 +293,13 @@ class _Divider:
             _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
             if alone is not None and len(alone) == width and literally == width:
                 return None, 0
-            # The line before may have been cut off in a quoted cell. Then this one begins with codes like its own.
-            both = alone is not None and len(alone) == width and any(map(_alike, before, alone))
+            # The line before may have been cut off in a quoted cell. Then this one begins with codes like its own. One
+            # such code is enough if it has the right number of cells, and two if its quotes are damaged.
+            if alone is not None and len(alone) == width:
+                both = any(map(_alike, before, alone))
+            else:
+                pieces = text.split(self.delimiter)
+                both = len(pieces) >= width and bool(before) and sum(map(_alike, before, pieces)) >= min(2, len(before))
             reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
             is_open, cells = _next_record(reader)
             if not is_open:

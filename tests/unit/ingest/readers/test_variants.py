@@ -137,6 +137,13 @@ LINES = [
     ),
     ("a header in the middle, with a mark of order", HEADER, [LINE, "\ufeff" + HEADER, LINE], ["536365"] * 2, [3]),
     ("a line of separators", HEADER, [LINE, "-" * 40, LINE], ["536365"] * 2, [3]),
+    (
+        "a line cut off before one with damaged quotes",
+        HEADER,
+        [LINE.partition("HEART")[0] + '"HEA', LINE.replace("HEART", '""d"", e"'), LINE],
+        ["536365"],
+        [2],
+    ),
     ("a NUL", HEADER, [LINE.replace("HEART", "HE\x00ART"), LINE], ["536365"], [2]),
 ]
 
