@@ -13,20 +13,37 @@ insert into raw.quarantined_line (
     unreadable,
     readable
 )
-with judged as (
+-- invoices of which some lines name the customer, and some do not
+with half_named_invoice as (
+    select invoice_no
+    from raw.landed_line
+    where
+        batch_id = %(batch_id)s
+        and left_out is null
+        and invoice_no is not null
+    group by invoice_no
+    having
+        count(*) > count(customer_id)
+        and (count(customer_id) > 0 or bool_or('customer_id' = any(unreadable)))
+),
+
+judged as (
     select
-        *,
+        landed_line.*,
         array_remove(
             array[
                 case when unreadable is not null then 'cells_are_readable' end,
-                case when unreadable is null and invoice_no is null then 'invoice_no_is_given' end,
+                case when unreadable is null and landed_line.invoice_no is null then 'invoice_no_is_given' end,
                 case when unreadable is null and stock_code is null then 'stock_code_is_given' end,
                 case when unreadable is null and invoice_date is null then 'invoice_date_is_given' end,
                 case when unreadable is null and quantity is null then 'quantity_is_given' end,
                 case when unreadable is null and unit_price is null then 'unit_price_is_given' end,
                 case when quantity = 0 then 'quantity_is_not_zero' end,
                 case when unit_price < 0 then 'unit_price_is_not_negative' end,
-                case when retail.is_cancellation(invoice_no) and quantity > 0 then 'cancellation_takes_off' end,
+                case
+                    when retail.is_cancellation(landed_line.invoice_no) and quantity > 0
+                        then 'cancellation_takes_off'
+                end,
                 case when invoice_date < '2000-01-01' then 'date_is_not_before_the_shop' end,
                 case when invoice_date > %(tomorrow)s then 'date_is_not_in_the_future' end,
                 case
@@ -37,12 +54,32 @@ with judged as (
                             where quarantine_id = landed_line.corrects
                         )
                         then 'correction_is_known'
+                end,
+                case
+                    when
+                        unreadable is null
+                        and customer_id is null
+                        and (
+                            half_named_invoice.invoice_no is not null
+                            or (
+                                -- it would join the stored lines
+                                corrects is not null
+                                and exists (
+                                    select 1 from retail.invoice_line
+                                    where
+                                        invoice_line.invoice_no = landed_line.invoice_no
+                                        and invoice_line.customer_id is not null
+                                )
+                            )
+                        )
+                        then 'customer_is_on_every_line'
                 end
             ],
             null
         ) as rule_ids,
         raw.cells_of(landed_line) as cells
     from raw.landed_line
+    left join half_named_invoice on landed_line.invoice_no = half_named_invoice.invoice_no
     where
         batch_id = %(batch_id)s
         and left_out is null

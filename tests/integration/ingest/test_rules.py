@@ -52,6 +52,7 @@ OF_ROWS = {
     "date_is_near_the_others": line(date="2005-01-01 00:00:00"),
     "country_is_known": line(country="Narnia"),
     "sale_takes_nothing_off": line(invoice="536999", quantity="-3"),
+    "cancellation_begins_with_a_latin_c": line(invoice="\u0421536379", quantity="-1", customer="", price="0"),
     "quantity_is_plausible": line(quantity="80995"),
     "unit_price_is_plausible": line(price="38970"),
 }
@@ -120,7 +121,7 @@ def test_a_batch_with_mostly_unreadable_lines_is_rejected(settings, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "noticed"),
     [
-        ("alter table raw.landed_line rename column country to land", "columns_are_there"),
+        ("alter view raw.line_to_check rename column country to land", "columns_are_there"),
         ("delete from raw.landed_line", "the rules could not be checked"),
     ],
 )
@@ -134,6 +135,7 @@ def test_a_landing_table_that_was_tampered_with_is_noticed(settings, tmp_path, s
 
 def test_every_rule_is_tested_here():
     tried = {*OF_ROWS, "most_lines_are_readable", "columns_are_there", "invoice_is_in_one_file"}
+    tried |= {"customer_is_on_every_line"}  # in test_customers_of_invoices.py
     tried |= {"customers_are_given_as_usual", "days_have_lines_as_usual", "invoice_has_one_customer"}
     tried |= {"invoice_no_looks_usual", "stock_code_looks_usual", "country_is_given", "description_is_given"}
     assert tried == set(quality.rules_of("invoices"))
