@@ -35,7 +35,7 @@ ordered as (
     window ledger as (
         partition by event.customer_id, event.stock_code
         order by
-            event.invoice_date asc,
+            event.counts_at asc,
             event.is_purchase desc,
             event.invoice_no collate "C" asc,
             event.line_number asc
@@ -61,7 +61,8 @@ returned as (
     select
         purchase.invoice_no,
         purchase.line_number,
-        min(later.invoice_date) as returned_at
+        -- a return that is dated without a time would be before the day's purchases
+        greatest(min(later.invoice_date), purchase.invoice_date) as returned_at
     from held as purchase
     inner join held as later
         on
@@ -73,7 +74,8 @@ returned as (
     where purchase.is_purchase
     group by
         purchase.invoice_no,
-        purchase.line_number
+        purchase.line_number,
+        purchase.invoice_date
 )
 
 select

@@ -11,7 +11,7 @@ where
     customer_id is not null
     and invoice_date < %(until)s
 order by
-    invoice_date asc,
+    counts_at asc,
     is_purchase desc,
     invoice_no collate "C" asc,
     line_number asc
