@@ -1,6 +1,7 @@
 """Which kind of file it is, and which reader opens it."""
 
 import codecs
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,13 @@ _IN_WORDS: dict[Kind, str] = {
 }
 _MARKS: dict[bytes, Kind] = {b"PK\x03\x04": "workbook", b"\x1f\x8b": "packed text", b"PAR1": "parquet"}
 _TEXT: Kind = "text"
+_START = 1_024
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    rb"<(?:!doctype\s+html|html|head|body|table|meta|script)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Bytes with which a web page begins, without NUL bytes."""
 _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
@@ -121,13 +129,18 @@ def kind_of(path: Path, name: str) -> Kind:
         InputError: it is of none, empty, cannot be read, or is not of the kind that its name says.
     """
     expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
-    if expected is None:
-        raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices in one of these formats.")
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(_START)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
+    if _HTML.match(start.replace(b"\x00", b"")):
+        raise InputError(
+            f"{name} holds a web page (HTML), not invoices. If it shows them, open it in a spreadsheet and save it as "
+            ".xlsx. If it is a page to log in or an error, download the file again."
+        )
+    if expected is None:
+        raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices in one of these formats.")
     if not start:
         raise InputError(f"{name} is empty. Send it again.")
     if start.startswith(b"\xd0\xcf\x11\xe0"):
