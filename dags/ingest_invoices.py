@@ -96,9 +96,12 @@ def ingest_invoices() -> None:
         """Merges the other lines into retail.invoice_line, by invoice; ends as skipped if nothing changed."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from ncf_pipeline.alerts import kinds
         from ncf_pipeline.ingest import stages as ingest
 
         counts = ingest.merge(task_settings(), batch_id)
+        if message := ingest.lost_lines(counts):
+            alerts.warn(message, kind=kinds.LINES_LOST, key=f"batch {batch_id}")
         metrics.ingested(counts)
         if not counts.merged and not counts.replaced:
             # A skipped task emits no asset event, so the same lists are not made again.

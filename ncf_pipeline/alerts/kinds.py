@@ -172,6 +172,15 @@ FILES_REFUSED = Kind(
     look="ncf-pipeline alerts list",
     lasts=False,
 )
+LINES_LOST = Kind(
+    name="lines_lost",
+    title="Invoices lost lines",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="The new load of these invoices was merged. It has no line for products that an earlier load had.",
+    look="ncf-pipeline alerts list",
+    lasts=False,
+)
 FOLDER_NOT_READ = Kind(
     name="folder_not_read",
     title="A folder of the inbox is not read",

@@ -1,7 +1,7 @@
 """The command `ingest`: invoices into the database. `quarantine` has the lines that it sets aside."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,8 +14,9 @@ from ncf_pipeline.errors import NcfError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
-_SHOWN = 10
-"""The most invoices that a batch's record names."""
+if TYPE_CHECKING:  # `--help` should not wait for the import
+    from ncf_pipeline.ingest.rehearsal import Rehearsal
+    from ncf_pipeline.ingest.summary import BatchSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +38,9 @@ def ingest(
         str | None,
         typer.Option(help="What says how the files look: a name of `ncf-pipeline mapping list`.", metavar="NAME"),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would happen: nothing is loaded, moved or published.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load invoices: check every line, set broken lines aside, merge the others by invoice.
@@ -57,6 +61,7 @@ def ingest(
     Later, `ncf-pipeline refresh` or the DAG `refresh_lists` publishes new ones.
     """
     from ncf_pipeline.ingest import stages
+    from ncf_pipeline.ingest.rehearsal import rehearse
     from ncf_pipeline.ingest.summary import batch_summary
     from ncf_pipeline.registry import versions as registry
 
@@ -76,6 +81,11 @@ def ingest(
             def show(what: str, done: int, total: int) -> None:
                 progress.update(bar, description=what, completed=done, total=total or None)
 
+            if dry_run:
+                rehearsed = rehearse(settings, paths, show, mapping=mapping)
+                progress.stop()
+                _say(rehearsed, as_json=as_json)
+                return
             counts = stages.ingest(settings, paths, show, mapping=mapping)
         batch = batch_summary(settings, counts.batch_id)
         # With a role of its own for each kind of work, whoever loads invoices may not publish.
@@ -85,22 +95,7 @@ def ingest(
         typer.echo(json.dumps({**batch.as_dict(), "publication": first}))
     else:
         console = Console()
-        console.print(tables.batch_lines(batch))
-        if counts.reason:
-            console.print(counts.reason, markup=False, highlight=False)
-        for note in batch.notes:
-            console.print(note, markup=False, highlight=False)
-        if counts.replaced:
-            of = ", ".join(counts.replaced_invoices)
-            console.print(
-                f"{counts.replaced:,} lines of earlier loads were replaced, of invoice {of}"
-                f"{' and others' if len(counts.replaced_invoices) == _SHOWN else ''}: an invoice's new lines replace "
-                "its earlier ones.",
-                markup=False,
-                highlight=False,
-            )
-        for refused in counts.rejected_files:
-            console.print(f"Refused: {refused.reason}", markup=False, highlight=False)
+        _say_outcome(console, batch)
         if not counts.merged and not counts.quarantined:
             console.print("Nothing changed: the database already had these invoices.")
         if counts.quarantined:
@@ -110,6 +105,46 @@ def ingest(
     if problem is not None:
         typer.echo(problem, err=True)
     if counts.rejected_files:
+        raise typer.Exit(1)
+
+
+def _say_outcome(console: Console, batch: "BatchSummary", *, dry_run: bool = False) -> None:
+    """Where the lines went, or would go, and what a person should know of the files."""
+    from ncf_pipeline.ingest.messages import replaced_lines
+
+    title = f"Dry run of {batch.source}: nothing was loaded" if dry_run else None
+    console.print(tables.batch_lines(batch, title=title))
+    sentences = [
+        *([batch.counts.reason] if batch.counts.reason else []),
+        *batch.notes,
+        *replaced_lines(batch.counts, would=dry_run),
+        *(f"Refused: {refused.reason}" for refused in batch.counts.rejected_files),
+    ]
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False)
+
+
+def _say(rehearsal: "Rehearsal", *, as_json: bool) -> None:
+    """Prints what would happen.
+
+    Raises:
+        Exit: a file would be refused.
+    """
+    summary = rehearsal.summary
+    if as_json:
+        typer.echo(json.dumps(rehearsal.as_dict()))
+    else:
+        console = Console()
+        _say_outcome(console, summary, dry_run=True)
+        for sentence in rehearsal.read_as:
+            console.print(f"read as: {sentence}", markup=False, highlight=False)
+        if rehearsal.first_lines:
+            console.print(tables.landed_lines(rehearsal.first_lines))
+        for line in rehearsal.waiting:
+            console.print(f"Would wait: {line.where}: {' '.join(line.reasons)}", markup=False, highlight=False)
+        if (more := summary.counts.quarantined - len(rehearsal.waiting)) > 0:
+            console.print(f"{more:,} more lines would wait.", highlight=False)
+    if summary.counts.rejected_files:
         raise typer.Exit(1)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,6 @@ from ncf_pipeline.cli.options import Json
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
-
-if TYPE_CHECKING:  # `--help` should not wait for the import
-    from ncf_pipeline.ingest.corrections import QuarantinedLine
 
 Ids = Annotated[
     list[int], typer.Argument(help="Numbers of the lines, as `quarantine list` shows them.", metavar="ID...")
@@ -62,7 +59,7 @@ def list_(
     for line in lines[:limit]:
         table.add_row(
             str(line.quarantine_id),
-            Text(_where(line)),
+            Text(line.where),
             Text(line.invoice_no or "-"),
             "\n".join(line.rule_ids),
             *([] if state == "waiting" else [line.state]),
@@ -91,7 +88,7 @@ def show(
         typer.echo(json.dumps(line.as_dict()))
         return
     console = Console()
-    console.print(f"Line {quarantine_id}, {line.state}: {_where(line)}", markup=False, highlight=False)
+    console.print(f"Line {quarantine_id}, {line.state}: {line.where}", markup=False, highlight=False)
     for rule, reason in zip(line.rule_ids, line.reasons, strict=True):
         console.print(f"  {reason} ({rule})", markup=False, highlight=False)
     table = Table("column", "cell", *(["corrected to"] if line.corrected else []))
@@ -99,6 +96,27 @@ def show(
         corrected = [_text((line.corrected or {}).get(column))] if line.corrected else []
         table.add_row(column, _text(line.original.get(column)), *corrected)
     console.print(table)
+    if line.missing_from:
+        console.print(
+            f"Invoice {line.invoice_no} is stored with {line.missing_from:,} lines, and without this one.",
+            markup=False,
+            highlight=False,
+        )
+    if line.state == "waiting":
+        if line.mapping is not None and set(line.unreadable) - set(InvoiceLines.ALL):
+            console.print(
+                f"If the mapping {line.mapping} lacks what this line holds, complete it and send the file again.",
+                markup=False,
+                highlight=False,
+            )
+        cells = [column for column in line.unreadable if column in InvoiceLines.ALL]
+        change = "".join(f" --set {column}=VALUE" for column in cells or ["COLUMN"])
+        console.print(
+            f"Next: ncf-pipeline quarantine release {quarantine_id}{change}, or ncf-pipeline quarantine discard "
+            f"{quarantine_id} --note WHY",
+            markup=False,
+            highlight=False,
+        )
     if line.note:
         console.print(f"Note: {line.note}", markup=False, highlight=False)
 
@@ -175,11 +193,6 @@ def export(
         typer.echo(json.dumps({"file": str(file), "lines": written}))
     else:
         Console().print(f"{written:,} lines written to {file}.", markup=False, highlight=False)
-
-
-def _where(line: "QuarantinedLine") -> str:
-    sheet = f", sheet {line.sheet}" if line.sheet else ""
-    return f"{line.file}{sheet}, row {line.row_number:,}"
 
 
 def _text(cell: object) -> Text:

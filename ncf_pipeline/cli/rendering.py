@@ -13,6 +13,7 @@ from rich.text import Text
 # `--help` and a light installation do without pandas and psycopg2.
 if TYPE_CHECKING:
     from ncf_pipeline.evaluation.scores import Scores
+    from ncf_pipeline.ingest.rehearsal import LandedLine
     from ncf_pipeline.ingest.summary import BatchSummary
     from ncf_pipeline.model.lists.bundles import Bundle
     from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
@@ -25,9 +26,10 @@ _ROOMY, _WIDE, _WIDER = 94, 112, 140
 """Widths from which there is room for wider gaps and recall, for the interval of precision, and for more metrics."""
 
 
-def batch_lines(batch: "BatchSummary") -> RenderableType:
+def batch_lines(batch: "BatchSummary", *, title: str | None = None) -> RenderableType:
     """Makes a table of the lines read, merged, unchanged, quarantined and left out, with a row for each broken rule."""
-    table = Table(title=f"Batch {batch.counts.batch_id}: {batch.source}", title_justify="left", show_header=False)
+    title = title or f"Batch {batch.counts.batch_id}: {batch.source}"
+    table = Table(title=Text(title), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("read", "merged", "unchanged", "quarantined"):
@@ -38,6 +40,22 @@ def batch_lines(batch: "BatchSummary") -> RenderableType:
         table.add_row(Text(f"  {why}", style="dim"), f"{lines:,}")
     for reason in batch.reasons:
         table.add_row(Text(f"  {reason.sentence} [{reason.rule_id}]", style="dim"), f"{reason.lines:,}")
+    return table
+
+
+def landed_lines(lines: Sequence["LandedLine"]) -> RenderableType:
+    """Makes a table of lines as they would land: a row for each column, and a column for each line."""
+    from ncf_pipeline.columns import InvoiceLines
+
+    table = Table(title="The first lines as they would land", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for line in lines:
+        table.add_column(f"row {line.row_number:,}")
+    for name in InvoiceLines.ALL:
+        cells = ("(unreadable)" if name in line.unreadable else getattr(line, name) or "" for line in lines)
+        table.add_row(name, *map(Text, cells))
+    if any(line.left_out for line in lines):
+        table.add_row("left out", *(Text(line.left_out or "") for line in lines))
     return table
 
 

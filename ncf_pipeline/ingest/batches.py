@@ -8,9 +8,10 @@ from typing import Any, Literal
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.privacy import hold_off
-from ncf_pipeline.storage.database import Connection, query_rows
+from ncf_pipeline.storage.database import Connection, query_rows, rehearsed
 
 _LANDING_LOCK = 0x6C616E64  # "land": one run lands at a time, so that two never take the same file
+_REHEARSAL_LOCK = 0x64727920  # "dry ": shared by all rehearsals, whose landed lines a truncation would wait for
 
 _NAMED = 5
 
@@ -53,6 +54,12 @@ class BatchCounts:
         quarantined: lines that broke a critical rule.
         replaced: lines of earlier batches that this one replaced.
         replaced_invoices: the first invoices whose lines it replaced.
+        invoices_replaced: number of invoices whose earlier lines were replaced or taken back.
+        lost: replaced lines for whose product the new load of their invoice has no line.
+        lost_invoices: the first invoices that lost such lines.
+        invoices_incomplete: number of stored invoices that are without a line of their new load, because it waits in
+            quarantine. What they lost is not in `lost`.
+        incomplete_invoices: the first of them.
         left_out: lines that a mapping leaves out, such as those of orders that are not paid.
         left_out_reasons: reason to the number of lines that were left out for it.
         reason: why the batch was rejected, or a note for people.
@@ -71,13 +78,21 @@ class BatchCounts:
     replaced_invoices: tuple[str, ...] = ()
     left_out: int = 0
     left_out_reasons: Mapping[str, int] = field(default_factory=dict)
+    invoices_replaced: int = 0
+    lost: int = 0
+    lost_invoices: tuple[str, ...] = ()
+    invoices_incomplete: int = 0
+    incomplete_invoices: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
             **asdict(self),
             "rejected_files": [asdict(file) for file in self.rejected_files],
-            "replaced_invoices": list(self.replaced_invoices),
+            **{
+                name: list(getattr(self, name))
+                for name in ("replaced_invoices", "lost_invoices", "incomplete_invoices")
+            },
         }
 
     def __str__(self) -> str:
@@ -163,6 +178,11 @@ def batch_record(connection: Connection, batch_id: int) -> Batch:
         replaced_invoices=tuple(row.replaced_invoices or ()),
         left_out=row.lines_left_out,
         left_out_reasons=row.left_out or {},
+        invoices_replaced=row.invoices_replaced,
+        lost=row.lines_lost,
+        lost_invoices=tuple(row.lost_invoices or ()),
+        invoices_incomplete=row.invoices_incomplete,
+        incomplete_invoices=tuple(row.incomplete_invoices or ()),
     )
     return Batch(
         source=row.source,
@@ -178,10 +198,21 @@ def batch_record(connection: Connection, batch_id: int) -> Batch:
 
 
 def lock_landing(connection: Connection) -> None:
-    """Waits until no other run lands files, and keeps others from it until the transaction ends."""
+    """Waits until no other run lands files, and keeps others from it until the transaction ends.
+
+    A rehearsal takes no file, so it neither waits nor lets others wait.
+    """
     hold_off(connection)
+    if rehearsed() is not None:
+        return
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s)", (_LANDING_LOCK,))
+
+
+def join_rehearsals(connection: Connection) -> None:
+    """Lets no landed lines be dropped by truncation until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock_shared(%s)", (_REHEARSAL_LOCK,))
 
 
 def drop_landed_lines(connection: Connection, batch_id: int) -> None:
@@ -190,12 +221,14 @@ def drop_landed_lines(connection: Connection, batch_id: int) -> None:
     If no other batch has landed lines, the table is truncated: that takes no time and leaves no dead rows, which every
     later batch would have to read past.
     """
+    if rehearsed() is not None:
+        return  # they go with its transaction, and a truncated table would let others wait
     with connection.cursor() as cursor:
-        # Only while no run lands: the rows of its open transaction cannot be seen, and would be lost.
+        # Only while no run lands or rehearses: the rows of its open transaction cannot be seen. They would be lost.
         cursor.execute(
-            "select pg_try_advisory_xact_lock(%s) "
+            "select pg_try_advisory_xact_lock(%s) and pg_try_advisory_xact_lock(%s) "
             "and not exists (select 1 from raw.batch where status = 'landed' and batch_id <> %s)",
-            (_LANDING_LOCK, batch_id),
+            (_LANDING_LOCK, _REHEARSAL_LOCK, batch_id),
         )
         (alone,) = cursor.fetchone() or (False,)
         if alone:

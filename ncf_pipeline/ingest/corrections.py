@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from openpyxl.utils import get_column_letter
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
+from ncf_pipeline.ingest.mappings.mapping import from_yaml
 from ncf_pipeline.ingest.readers.cells import LINE, READ_IS, cell_in_file
-from ncf_pipeline.ingest.readers.header import CORRECTS, header_name, shortened
+from ncf_pipeline.ingest.readers.header import CORRECTS, CURRENCY, RETURNED, STATUS, header_name, shortened
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
@@ -53,6 +55,9 @@ class QuarantinedLine:
         resolved_by: the batch that brought the correction, or newer lines of the invoice.
         created_at: when it was put into quarantine.
         resolved_at: when it was released or discarded.
+        missing_from: number of the stored lines of its invoice, which are without it; None if none is stored, or if it
+            does not wait.
+        mapping: name of the mapping that read its file; None if it needed none.
     """
 
     quarantine_id: int
@@ -72,6 +77,8 @@ class QuarantinedLine:
     resolved_by: int | None
     created_at: datetime
     resolved_at: datetime | None
+    missing_from: int | None = None
+    mapping: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; times in ISO 8601, to the second."""
@@ -81,6 +88,12 @@ class QuarantinedLine:
         }
         lists = {name: list(getattr(self, name)) for name in ("unreadable", "rule_ids", "reasons")}
         return {**asdict(self), **lists, **times}
+
+    @property
+    def where(self) -> str:
+        """Its file, sheet and row, for people."""
+        sheet = f", sheet {self.sheet}" if self.sheet else ""
+        return f"{self.file}{sheet}, row {self.row_number:,}"
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -139,6 +152,8 @@ def quarantined_lines(
             resolved_by=row.resolved_by,
             created_at=row.created_at,
             resolved_at=row.resolved_at,
+            missing_from=row.missing_from if row.state == "waiting" else None,
+            mapping=row.mapping,
         )
         for row in rows
     ]
@@ -147,13 +162,28 @@ def quarantined_lines(
 def _of_cells(row: Any) -> str:
     """What each unreadable cell holds, and what would be read there."""
     told = []
+    in_file = _names_in_file(row.mapping_yaml) if row.mapping_yaml is not None else {}
     for column in row.unreadable:
         if column == LINE:
             told.append(f"The line cannot be divided into cells. What is read: {READ_IS[LINE]}.")
         else:
             cell = shortened(str(cell_in_file(row.original, column) or ""), 60)
-            told.append(f"{header_name(column)} holds {cell!r}. What is read: {READ_IS[column]}.")
+            name = f"{header_name(column)} ({in_file[column]})" if column in in_file else header_name(column)
+            told.append(f"{name} holds {cell!r}. What is read: {READ_IS[column]}.")
     return " ".join(told)
+
+
+@lru_cache(maxsize=32)
+def _names_in_file(yaml: str) -> dict[str, str]:
+    """Our column to the names that a mapping reads it from; empty if this version no longer reads the mapping."""
+    try:
+        mapping = from_yaml(yaml)
+    except InputError:
+        return {}
+    named = {ours: column.of_file for ours, column in mapping.columns.given().items()}
+    for ours, part in ((STATUS, mapping.status), (CURRENCY, mapping.currency), (RETURNED, mapping.returns)):
+        named[ours] = (part.column if part is not None else None) or ()
+    return {ours: " or ".join(names) for ours, names in named.items() if names}
 
 
 def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: str) -> list[int]:

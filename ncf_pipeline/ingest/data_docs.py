@@ -1,7 +1,7 @@
 """The page of a validated batch: every rule in words, and lines that broke it. One HTML file, readable offline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ncf_pipeline.html import render_file
@@ -47,7 +47,13 @@ def read_page(settings: Settings, batch_id: int) -> str:
         raise store_error(f"Batch {batch_id} has no page: {url} cannot be read", error) from error
 
 
-def write_page(settings: Settings, record: Batch, report: ValidationReport, examples: Sequence[ExampleLine]) -> None:
+def write_page(
+    settings: Settings,
+    record: Batch,
+    report: ValidationReport,
+    examples: Sequence[ExampleLine],
+    told: Sequence[str] | None = None,
+) -> None:
     """Writes the page of a batch to the artifact store.
 
     Args:
@@ -55,15 +61,18 @@ def write_page(settings: Settings, record: Batch, report: ValidationReport, exam
         record: of the batch.
         report: of its validation.
         examples: lines that broke a rule.
+        told: what a person is told of a finished batch; None before.
 
     Raises:
         ArtifactError: the artifact store refused the write.
     """
     with new_file(f"{_store(settings)}/{_name(record.batch_id)}") as file:
-        file.write(page(record, report, examples).encode())
+        file.write(page(record, report, examples, told).encode())
 
 
-def page(record: Batch, report: ValidationReport, examples: Sequence[ExampleLine]) -> str:
+def page(
+    record: Batch, report: ValidationReport, examples: Sequence[ExampleLine], told: Sequence[str] | None = None
+) -> str:
     """The page as one HTML file that loads nothing; see `write_page`."""
     broken = {rule.rule_id: rule for rule in report.broken}
     rules = quality.rules_of("invoices")
@@ -73,7 +82,7 @@ def page(record: Batch, report: ValidationReport, examples: Sequence[ExampleLine
         "batch.html",
         title=f"Batch {record.batch_id}: {record.source}",
         record=record,
-        read_by=read_by(record.mapped_files),
+        told=read_by(record.mapped_files) if told is None else [str(replace(record.counts, reason=None)), *told],
         report=report,
         failed=len(report.failed),
         rules=[

@@ -29,7 +29,7 @@ from ncf_pipeline.ingest.readers.header import CORRECTS, HeaderError, shortened
 from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, refresh_statistics, rehearsed, transaction
 from ncf_pipeline.storage.faults import may_pass
 from ncf_pipeline.storage.resources import query
 
@@ -47,6 +47,7 @@ class _Calls:
 
     on_progress: Progress | None
     on_copy: Callable[[], object] | None
+    on_table: Callable[[Table], None] | None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def land_files(
     rules_sha256: str,
     on_progress: Progress | None = None,
     on_copy: Callable[[], object] | None = None,
+    on_table: Callable[[Table], None] | None = None,
 ) -> int:
     """Lands files as one batch.
 
@@ -104,6 +106,7 @@ def land_files(
         rules_sha256: of the rules that the lines will be checked with.
         on_progress: called before each file.
         on_copy: called when the lines of a file begin to be copied into Postgres.
+        on_table: called with each table that is read.
 
     Returns:
         The batch's id.
@@ -118,7 +121,7 @@ def land_files(
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
         offer = _fetch_all(settings, files, Path(folder))
         with transaction(settings) as connection:
-            batch_id = _land(connection, settings, offer, rules_sha256, _Calls(on_progress, on_copy))
+            batch_id = _land(connection, settings, offer, rules_sha256, _Calls(on_progress, on_copy, on_table))
             rejected = _record_refused(connection, offer.refused, batch_id)
     for rejected_batch, file in rejected.items():
         logger.warning("Refused: %s", file.reason)
@@ -156,7 +159,9 @@ def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offe
 
 def _land(connection: Connection, settings: Settings, offer: _Offer, rules_sha256: str, calls: _Calls) -> int | None:
     lock_landing(connection)
-    rows = query_rows(connection, "open_files", sha256=[source.sha256 for source in offer.readable])
+    # A rehearsal must not touch a batch that another run is working on.
+    offered = [source.sha256 for source in offer.readable] if rehearsed() is None else []
+    rows = query_rows(connection, "open_files", sha256=offered)
     started: dict[tuple[str, str | None], int] = {(row.sha256, row.mapping_sha256): row.batch_id for row in rows}
     unfinished = {source.read_as: started[source.read_as] for source in offer.readable if source.read_as in started}
     free = [source for source in offer.readable if source.read_as not in unfinished]
@@ -235,8 +240,9 @@ def _land_batch(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
             (name_files([source.name for source in read]), _sha256_of(read), lines, batch_id),
         )
-        # The table was empty a moment ago. Without fresh statistics, joins would be planned for no rows at all.
-        cursor.execute("analyze raw.landed_line (batch_id, line_number, invoice_no, file_number)")
+        # The table was empty a moment ago.
+        columns = ("batch_id", "line_number", "invoice_no", "file_number", "customer_id", "corrects", "left_out")
+        refresh_statistics(connection, "raw.landed_line", *columns)
         cursor.execute(query("apply_corrections"), {"batch_id": batch_id})
         if cursor.rowcount:
             note = f"broken lines that were read with an earlier correction: {cursor.rowcount}"
@@ -267,6 +273,8 @@ def _land_file(
             calls.on_copy()
         for number, table in enumerate(opened.tables, 1):
             logger.debug("%s is read by %s", table.where, "; ".join(table.dialect.evidence) or "the usual marks")
+            if calls.on_table is not None:
+                calls.on_table(table)
             place = Place(batch_id, file_number, 0 if table.sheet is None else number)
             lines = _land_table(connection, table, place, lines, take_out_erased)
         if lines == lines_before:

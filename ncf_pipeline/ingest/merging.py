@@ -1,8 +1,11 @@
 """Merges good lines into `retail.invoice_line`, by invoice."""
 
 from ncf_pipeline.ingest.batches import drop_landed_lines
-from ncf_pipeline.storage.database import Connection
+from ncf_pipeline.storage.database import Connection, refresh_statistics
 from ncf_pipeline.storage.resources import query
+
+NAMED_INVOICES = 10
+"""The most invoices that a batch's record names for each thing that happened to them."""
 
 
 def merge_good_lines(connection: Connection, batch_id: int) -> None:
@@ -13,5 +16,6 @@ def merge_good_lines(connection: Connection, batch_id: int) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("lock table retail.invoice in share row exclusive mode")
-        cursor.execute(query("merge_batch"), {"batch_id": batch_id})
+        refresh_statistics(connection, "raw.quarantined_line")
+        cursor.execute(query("merge_batch"), {"batch_id": batch_id, "named": NAMED_INVOICES})
     drop_landed_lines(connection, batch_id)

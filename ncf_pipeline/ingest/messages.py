@@ -1,7 +1,10 @@
-"""The text of the alert about a batch that broke rules or had files refused."""
+"""What people are told about a batch: the text of its alerts, and what it did to invoices."""
+
+from collections.abc import Iterator, Sequence
 
 from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.ingest.batches import batch_record
+from ncf_pipeline.ingest.batches import BatchCounts, batch_record
+from ncf_pipeline.ingest.merging import NAMED_INVOICES
 from ncf_pipeline.ingest.readers.cells import cell_in_file
 from ncf_pipeline.ingest.validation_report import ExampleLine
 from ncf_pipeline.privacy import masked
@@ -39,6 +42,55 @@ def example_line(line: ExampleLine) -> str:
     return f"{line.file} row {line.row_number:,}: {shown}"
 
 
+def of_invoices(names: Sequence[str], number: int) -> str:
+    """Names invoices, and how many there are besides.
+
+    >>> of_invoices(["536365"], 1), of_invoices(["536365", "536366"], 4)
+    ('invoice 536365', 'invoices 536365, 536366 and 2 others')
+    """
+    more = number - len(names)
+    others = f" and {more:,} {'other' if more == 1 else 'others'}" if more > 0 else ""
+    return f"{'invoice' if number == 1 else 'invoices'} {', '.join(names)}{others}"
+
+
+def replaced_lines(counts: BatchCounts, *, would: bool = False) -> Iterator[str]:
+    """What a batch did to invoices that were stored before, or would do, in sentences."""
+    if counts.replaced:
+        verb = "would be" if would else "was" if counts.replaced == 1 else "were"
+        yield (
+            f"{counts.replaced:,} {'line' if counts.replaced == 1 else 'lines'} of earlier loads {verb} replaced, of "
+            f"{of_invoices(counts.replaced_invoices, max(counts.invoices_replaced, len(counts.replaced_invoices)))}: "
+            "an invoice's new lines replace its earlier ones."
+        )
+    if message := lost_lines(counts):
+        yield message
+    if counts.invoices_incomplete:
+        batch_id = None if would else counts.batch_id
+        yield _incomplete(batch_id, counts.incomplete_invoices, counts.invoices_incomplete)
+
+
+def lost_lines(counts: BatchCounts) -> str | None:
+    """What on-call and a person read if invoices lost lines; None if none did, as when a file is sent again."""
+    if not counts.lost:
+        return None
+    named = ", ".join(counts.lost_invoices)
+    return (
+        f"{counts.lost:,} of the replaced lines have none for their product in the new load, of invoices such as "
+        f"{named}. If these invoices came in two parts, send all their files in one call, or use a mapping with "
+        "`invoices: parts`. If the lines were taken off on purpose, nothing is to be done."
+    )
+
+
+def _incomplete(batch_id: int | None, names: Sequence[str], number: int) -> str:
+    invoices = f"{of_invoices(names, number)}, which had been loaded before"
+    if batch_id is None:
+        return f"Lines that wait in quarantine would be missing from {invoices}."
+    return (
+        f"Lines that wait in quarantine are missing from {invoices}. "
+        f"Correct or discard them: ncf-pipeline quarantine list --batch {batch_id}"
+    )
+
+
 def quality_message(settings: Settings, batch_id: int) -> str | None:
     """What on-call reads about a batch: each failed rule in words, its rows, examples, and where to look.
 
@@ -55,6 +107,8 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
     with transaction(settings) as connection:
         batch = batch_record(connection, batch_id)
         examples = example_lines(connection, batch_id)
+        # Before the merge, the record does not name them yet.
+        incomplete = [row.invoice_no for row in query_rows(connection, "incomplete_invoices", batch_id=batch_id)]
     report = batch.report
     failed = [rule for rule in report.failed if rule.severity == "critical"] if report is not None else []
     refused = [file.reason for file in batch.counts.rejected_files]
@@ -75,6 +129,8 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
         if report is not None and rejected and rule.breaks == "batch":
             of_rule = list(report.examples)
         lines += [f"    {example_line(line)}" for line in of_rule]
+    if incomplete and not rejected:
+        lines.append(f"- {_incomplete(batch_id, incomplete[:NAMED_INVOICES], len(incomplete))}")
     lines += [f"- Refused: {reason}" for reason in refused[:_REFUSED_SHOWN]]
     if len(refused) > _REFUSED_SHOWN:
         lines.append(f"  and {len(refused) - _REFUSED_SHOWN} more")

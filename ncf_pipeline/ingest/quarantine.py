@@ -7,7 +7,7 @@ from typing import Any
 from ncf_pipeline.errors import QualityError
 from ncf_pipeline.ingest.batches import Batch
 from ncf_pipeline.quality.suites import BrokenRule
-from ncf_pipeline.storage.database import Connection, query_rows
+from ncf_pipeline.storage.database import Connection, query_rows, refresh_statistics
 from ncf_pipeline.storage.resources import query
 
 
@@ -43,6 +43,8 @@ def quarantine_broken_lines(connection: Connection, batch_id: int, *, tomorrow: 
     """
     with connection.cursor() as cursor:
         cursor.execute(query("quarantine_broken_lines"), {"batch_id": batch_id, "tomorrow": tomorrow})
+        # The lines came a moment ago.
+        refresh_statistics(connection, "raw.quarantined_line")
         cursor.execute(query("quarantine_settled_lines"), {"batch_id": batch_id})
     return lines_by_rule(connection, batch_id)
 

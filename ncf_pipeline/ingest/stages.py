@@ -25,7 +25,7 @@ from ncf_pipeline.ingest.inbox import File, Found
 from ncf_pipeline.ingest.landing import Progress, land_files
 from ncf_pipeline.ingest.mappings.store import every_mapping, is_name, named
 from ncf_pipeline.ingest.merging import merge_good_lines
-from ncf_pipeline.ingest.messages import example_lines, quality_message
+from ncf_pipeline.ingest.messages import example_lines, lost_lines, quality_message
 from ncf_pipeline.ingest.quarantine import (
     QuarantineCounts,
     check_counts,
@@ -33,6 +33,8 @@ from ncf_pipeline.ingest.quarantine import (
     quarantine_broken_lines,
 )
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.ingest.readers.table import Table
+from ncf_pipeline.ingest.summary import told
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
@@ -42,8 +44,10 @@ __all__ = [
     "BatchCounts",
     "UnreadFolder",
     "discover",
+    "finish",
     "ingest",
     "land",
+    "lost_lines",
     "merge",
     "quality_message",
     "quarantine",
@@ -138,6 +142,7 @@ def land(
     files: Sequence[File],
     on_progress: Progress | None = None,
     on_copy: Callable[[], object] | None = None,
+    on_table: Callable[[Table], None] | None = None,
 ) -> int:
     """Copies every line of the files into the landing table, as one batch.
 
@@ -146,6 +151,7 @@ def land(
         files: as `discover` returns them.
         on_progress: called before each file.
         on_copy: called when the lines of a file begin to be copied into Postgres.
+        on_table: called with each table that is read.
 
     Returns:
         The batch's id.
@@ -153,8 +159,14 @@ def land(
     Raises:
         InputError: none of the files can be used. Each unusable file is recorded with the reason.
     """
-    rules_sha256 = quality.sha256_of(validation.SUITE)
-    batch_id = land_files(settings, files, rules_sha256=rules_sha256, on_progress=on_progress, on_copy=on_copy)
+    batch_id = land_files(
+        settings,
+        files,
+        rules_sha256=quality.sha256_of(validation.SUITE),
+        on_progress=on_progress,
+        on_copy=on_copy,
+        on_table=on_table,
+    )
     with transaction(settings) as connection:
         batch = batch_record(connection, batch_id)
     logger.info("Batch %d: %s, %d lines.", batch_id, batch.source, batch.counts.read)
@@ -234,14 +246,22 @@ def merge(settings: Settings, batch_id: int) -> BatchCounts:
 
     Raises:
         InputError: there is no such batch.
+        ArtifactError: the artifact store refused the batch's page.
     """
     with transaction(settings) as connection:
         if locked_batch(connection, batch_id).counts.status == "landed":
             merge_good_lines(connection, batch_id)
+            batch = batch_record(connection, batch_id)
+            if batch.report is not None:
+                examples = example_lines(connection, batch_id)
+                data_docs.write_page(settings, batch, batch.report, examples, told(connection, batch))
         batch = batch_record(connection, batch_id)
+        sentences = told(connection, batch)
     for location in batch.locations:
         inbox.move_to_processed(settings.inbox_path, location, batch_id)
     logger.info("Merged %s.", batch.counts)
+    for sentence in sentences:
+        logger.info("Batch %d: %s", batch_id, sentence)
     return batch.counts
 
 
@@ -272,6 +292,11 @@ def ingest(
     with ThreadPoolExecutor(1) as beside:
         # Not before the file is read: the process that unpacks a workbook needs most of the memory.
         batch_id = land(settings, files, on_progress, on_copy=lambda: beside.submit(quality.import_library))
+    return finish(settings, batch_id, on_progress)
+
+
+def finish(settings: Settings, batch_id: int, on_progress: Progress | None = None) -> BatchCounts:
+    """Runs the stages after landing, one after the other; see `ingest`."""
     steps: tuple[tuple[str, Callable[[Settings, int], Any]], ...] = (
         ("checking the rules", validate),
         ("putting broken lines into quarantine", quarantine),

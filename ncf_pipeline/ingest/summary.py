@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.ingest.batches import BatchCounts, MappedFile, batch_record, name_files, read_by
+from ncf_pipeline.ingest.batches import Batch, BatchCounts, MappedFile, batch_record, name_files, read_by
+from ncf_pipeline.ingest.messages import replaced_lines
 from ncf_pipeline.ingest.quarantine import lines_by_rule
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import query_rows, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSumma
             batch_id = newest[0].batch_id
         batch = batch_record(connection, batch_id)
         lines = lines_by_rule(connection, batch.read_as)
-        files = query_rows(connection, "batch_files", batch_id=batch_id)
+        notes = told(connection, batch, replaced=False)
     rules = quality.rules_of("invoices")
     return BatchSummary(
         counts=batch.counts,
@@ -88,8 +89,33 @@ def batch_summary(settings: Settings, batch_id: int | None = None) -> BatchSumma
             BrokenBy(rule_id, rules[rule_id].sentence if rule_id in rules else rule_id, lines[rule_id])
             for rule_id in sorted(lines)
         ),
-        notes=(*read_by(batch.mapped_files), *_notes(files)),
+        notes=notes,
         mapped_files=batch.mapped_files,
+    )
+
+
+def told(connection: Connection, batch: Batch, *, replaced: bool = True) -> tuple[str, ...]:
+    """What a person is told at the end of every ingest, in sentences.
+
+    Args:
+        connection: with an open transaction.
+        batch: a finished one.
+        replaced: whether to say which lines of earlier loads were replaced.
+
+    Returns:
+        What was not read or not used: columns, sheets, and the shop's own rules that no product matches; by which
+        mapping files were read; and which lines were replaced.
+    """
+    files = query_rows(connection, "batch_files", batch_id=batch.batch_id)
+    unused = [
+        f"No product of the shop matches {row.pattern} of {row.place}. Correct or delete that row."
+        for row in query_rows(connection, "rules_without_products")
+    ]
+    return (
+        *read_by(batch.mapped_files),
+        *_notes(files),
+        *(replaced_lines(batch.counts) if replaced else ()),
+        *unused,
     )
 
 

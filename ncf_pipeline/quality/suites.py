@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import DatabaseUnavailableError, NcfError, QualityError, SettingsError
 from ncf_pipeline.privacy import masked
+from ncf_pipeline.storage.database import rehearsed
 from ncf_pipeline.storage.faults import passing_cause
 from ncf_pipeline.storage.resources import resource
 
@@ -292,7 +293,7 @@ def _tables(context: Any, database_url: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Not add_postgres, as the warning advises: it requires a host name, and a Unix socket has none.
             warnings.simplefilter("ignore")
-            shop = context.data_sources.add_sql("shop", connection_string=connection_string)
+            shop = context.data_sources.add_sql("shop", connection_string=connection_string, kwargs=_of_rehearsal())
         engine = shop.get_execution_engine().engine
         event.listen(engine, "handle_error", lambda failed: faults.append(failed.original_exception))
         yield shop
@@ -307,6 +308,16 @@ def _tables(context: Any, database_url: str) -> Iterator[Any]:
     finally:
         if shop is not None:
             shop.get_execution_engine().engine.dispose()
+
+
+def _of_rehearsal() -> dict[str, Any]:
+    """In a rehearsal, the library sees what was written so far: it gets the same connection, which it cannot end."""
+    connection = rehearsed()
+    if connection is None:
+        return {}
+    from sqlalchemy.pool import StaticPool
+
+    return {"creator": lambda: connection, "poolclass": StaticPool}
 
 
 def _check(

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import polars as pl
@@ -24,6 +25,9 @@ __all__ = [
     "query_rows",
     "read_records",
     "read_rows",
+    "refresh_statistics",
+    "rehearsal",
+    "rehearsed",
     "transaction",
     "write",
 ]
@@ -31,27 +35,80 @@ __all__ = [
 Record = TypeVar("Record")
 
 
+class _Rehearsed(Connection):
+    """A connection of a rehearsal: whoever is given it can end neither it nor its transaction."""
+
+    def commit(self) -> None:
+        """Does nothing."""
+
+    def rollback(self) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def end(self) -> None:
+        """Closes the connection, so that Postgres rolls everything back."""
+        super().close()
+
+
+_rehearsal: ContextVar[_Rehearsed | None] = ContextVar("_rehearsal", default=None)
+
+
+@contextmanager
+def rehearsal(settings: Settings) -> Iterator[None]:
+    """Runs each `transaction` of the block in one transaction, which is rolled back at the end.
+
+    It takes no lock on a table that others would wait for, but those of the statements themselves.
+
+    Raises:
+        SettingsError: no database is set, and the embedded one does not run.
+        DatabaseError: Postgres cannot be reached.
+    """
+    connection = _connect(settings, _Rehearsed)
+    assert isinstance(connection, _Rehearsed)
+    token = _rehearsal.set(connection)
+    try:
+        with connection.cursor() as cursor:
+            # Without fresh statistics, a loop within a loop could take hours.
+            cursor.execute("set enable_nestloop to off")
+        yield
+    finally:
+        _rehearsal.reset(token)
+        connection.end()
+
+
+def rehearsed() -> Connection | None:
+    """The connection of the rehearsal that is on; None if what is written counts."""
+    return _rehearsal.get()
+
+
+def refresh_statistics(connection: Connection, table: str, *columns: str) -> None:
+    """Lets the planner know of rows that this transaction wrote: without, it would join them row by row.
+
+    A rehearsal does without, because others could not refresh them until its end.
+    """
+    if rehearsed() is None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"analyze {table} ({', '.join(columns)})" if columns else f"analyze {table}")
+
+
 @contextmanager
 def transaction(settings: Settings) -> Iterator[Connection]:
     """Opens a connection, commits at the end of the block, and rolls everything back if the block raises.
+
+    In a `rehearsal`, it is part of the rehearsal's transaction.
 
     Raises:
         SettingsError: no database is set, and the embedded one does not run.
         DatabaseError: Postgres refused a statement; a `DatabaseUnavailableError` if that may pass.
     """
-    url = settings.database()
-    try:
-        connection = psycopg2.connect(url, application_name="ncf-pipeline", connect_timeout=10)
-    except psycopg2.ProgrammingError:
-        # Neither the message nor its cause is shown: both repeat the URL, with the password.
-        raise SettingsError(
-            "NCF_DATABASE_URL is not a URL of Postgres: write postgresql://user:password@host:5432/database."
-        ) from None
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
+    shared = _rehearsal.get()
+    connection = shared if shared is not None else _connect(settings)
     try:
         try:
-            yield connection
+            with nullcontext() if shared is None else _savepoint(shared):
+                yield connection
         except BaseException:
             with suppress(psycopg2.Error):  # if the connection is lost too, the block's own error says more
                 connection.rollback()
@@ -66,6 +123,32 @@ def transaction(settings: Settings) -> Iterator[Connection]:
         raise kind(f"Postgres: {one_line(error)}. The step was rolled back.") from error
     finally:
         connection.close()
+
+
+def _connect(settings: Settings, kind: type[Connection] = Connection) -> Connection:
+    url = settings.database()
+    try:
+        return psycopg2.connect(url, application_name="ncf-pipeline", connect_timeout=10, connection_factory=kind)
+    except psycopg2.ProgrammingError:
+        # Neither the message nor its cause is shown: both repeat the URL, with the password.
+        raise SettingsError(
+            "NCF_DATABASE_URL is not a URL of Postgres: write postgresql://user:password@host:5432/database."
+        ) from None
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
+
+
+@contextmanager
+def _savepoint(connection: Connection) -> Iterator[None]:
+    """Undoes what the block wrote if it raises; the rest of the transaction stays."""
+    with connection.cursor() as cursor:
+        cursor.execute("savepoint rehearsed")
+        try:
+            yield
+        except Exception:
+            cursor.execute("rollback to savepoint rehearsed")
+            raise
+        cursor.execute("release savepoint rehearsed")
 
 
 def query_rows(connection: Connection, name: str, /, **parameters: Any) -> list[Any]:

@@ -1,9 +1,6 @@
 -- Merges the good lines of a batch by invoice: an invoice's new lines replace its earlier ones, and the same content
 -- changes nothing.
 
--- New rows have no statistics yet. Without them the planner assumes small tables, and joins them row by row.
-analyze raw.quarantined_line;
-
 -- 1. The lines that count and are not in quarantine. If a corrected line's broken one is already settled, it came
 -- twice: it is dropped.
 create temporary table skipped_line on commit drop as
@@ -435,6 +432,61 @@ select
     invoice_date
 from gone;
 
+-- An invoice that came in two parts, or a line that somebody forgot: what the new load has no line for.
+create temporary table lost_line on commit drop as
+with waiting_invoice as (
+    select distinct invoice_no
+    from raw.quarantined_line
+    where
+        batch_id = %(batch_id)s
+        and corrects is null
+        and state = 'waiting'
+),
+
+earlier as (
+    select
+        replaced_line.invoice_no,
+        replaced_line.stock_code,
+        waiting_invoice.invoice_no is not null as is_incomplete,
+        count(*) as lines
+    from replaced_line
+    left join waiting_invoice on replaced_line.invoice_no = waiting_invoice.invoice_no
+    left join taken_back_invoice on replaced_line.invoice_no = taken_back_invoice.invoice_no
+    where taken_back_invoice.invoice_no is null
+    group by
+        replaced_line.invoice_no,
+        replaced_line.stock_code,
+        waiting_invoice.invoice_no
+),
+
+newer as (
+    select
+        staged_line.invoice_no,
+        retail.canonical_stock_code(staged_line.stock_code) as stock_code,
+        count(*) as lines
+    from staged_line
+    where
+        -- a first load replaces nothing, so that no line has to be read
+        (select count(*) from replaced_line) > 0
+        and staged_line.invoice_no in (select invoice_no from replaced_line)
+    group by
+        staged_line.invoice_no,
+        retail.canonical_stock_code(staged_line.stock_code)
+)
+
+select
+    earlier.invoice_no,
+    earlier.is_incomplete,
+    sum(greatest(earlier.lines - coalesce(newer.lines, 0), 0)) as lines
+from earlier
+left join newer
+    on
+        earlier.invoice_no = newer.invoice_no
+        and earlier.stock_code = newer.stock_code
+group by
+    earlier.invoice_no,
+    earlier.is_incomplete;
+
 insert into retail.invoice_line (
     invoice_no,
     line_number,
@@ -663,7 +715,32 @@ set
     lines_merged = staged.merged,
     lines_unchanged = staged.unchanged + repeated.lines + corrected_already.lines,
     lines_replaced = replaced.lines,
-    replaced_invoices = replaced.invoices,
+    invoices_replaced = replaced.number,
+    replaced_invoices = array(
+        select distinct invoice_no
+        from replaced_line
+        where invoice_no not in (select invoice_no from part_invoice)
+        order by invoice_no asc
+        limit %(named)s
+    ),
+    lines_lost = lost.lines,
+    lost_invoices = array(
+        select invoice_no
+        from lost_line
+        where
+            lines > 0
+            and not is_incomplete
+        order by invoice_no asc
+        limit %(named)s
+    ),
+    invoices_incomplete = lost.incomplete,
+    incomplete_invoices = array(
+        select invoice_no
+        from lost_line
+        where is_incomplete
+        order by invoice_no asc
+        limit %(named)s
+    ),
     lines_left_out = left_out.lines,
     left_out = left_out.reasons,
     finished_at = now()
@@ -680,10 +757,16 @@ from
     (
         select
             count(*) as lines,
-            (array_agg(distinct invoice_no order by invoice_no))[:10] as invoices
+            count(distinct invoice_no) as number
         from replaced_line
         where invoice_no not in (select invoice_no from part_invoice)
     ) as replaced,
+    (
+        select
+            coalesce(sum(lines) filter (where not is_incomplete), 0) as lines,
+            count(*) filter (where is_incomplete) as incomplete
+        from lost_line
+    ) as lost,
     (
         select
             coalesce(sum(lines), 0) as lines,

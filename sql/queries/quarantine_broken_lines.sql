@@ -14,7 +14,7 @@ insert into raw.quarantined_line (
     readable
 )
 -- invoices of which some lines name the customer, and some do not
-with half_named_invoice as (
+with half_named_invoice as materialized (
     select invoice_no
     from raw.landed_line
     where

@@ -1,9 +1,6 @@
 -- Discards lines that need not wait: a person discarded the same line before, or it is also in another file or sheet
 -- of the batch, or it corrects a line that is already settled.
 
--- The batch's lines came a moment ago. Without fresh statistics, they would be compared one by one.
-analyze raw.quarantined_line;
-
 with discarded as (
     select
         invoice_no,

@@ -1,6 +1,5 @@
 """Which kind of file it is, and which reader opens it."""
 
-import codecs
 import re
 import tempfile
 from collections.abc import Iterator
@@ -34,13 +33,7 @@ _IN_WORDS: dict[Kind, str] = {
 }
 _MARKS: dict[bytes, Kind] = {b"PK\x03\x04": "workbook", b"\x1f\x8b": "packed text", b"PAR1": "parquet"}
 _TEXT: Kind = "text"
-_START = 1_024
-_HTML = re.compile(
-    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
-    rb"<(?:!doctype\s+html|html|head|body|table|meta|script)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Bytes with which a web page begins, without NUL bytes."""
+_MARKS_OF_UNICODE = re.compile(rb"^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)")
 _SUFFIX_OF = {kind: suffix for suffix, kind in SUFFIXES.items()}
 
 
@@ -131,13 +124,14 @@ def kind_of(path: Path, name: str) -> Kind:
     expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
     try:
         with path.open("rb") as file:
-            start = file.read(_START)
+            start = file.read(64)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
-    if _HTML.match(start.replace(b"\x00", b"")):
+    if _MARKS_OF_UNICODE.sub(b"", start).replace(b"\x00", b"").lstrip().startswith(b"<"):
+        # Shops export tables as HTML named .xls, and a page to log in is saved as .csv.
         raise InputError(
-            f"{name} holds a web page (HTML), not invoices. If it shows them, open it in a spreadsheet and save it as "
-            ".xlsx. If it is a page to log in or an error, download the file again."
+            f"{name} holds a web page or XML, and no cells. If it shows the invoices, open it in a spreadsheet and "
+            "save it as .xlsx. If it is a page to log in or an error, download the file again."
         )
     if expected is None:
         raise InputError(f"{name} is none of {', '.join(SUFFIXES)}. Save the invoices in one of these formats.")
@@ -148,11 +142,6 @@ def kind_of(path: Path, name: str) -> Kind:
             f"{name} is protected by a password, or an old .xls workbook. Save it as .xlsx, without a password."
         )
     actual = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), _TEXT)
-    if actual == _TEXT and start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
-        raise InputError(
-            f"{name} holds a web page or XML, and no cells. Open it in a spreadsheet and save it as .xlsx, or export "
-            "the invoices as CSV."
-        )
     if actual != expected:
         raise InputError(
             f"{name} is named like {_IN_WORDS[expected]} but holds {_content_of(start, actual)}. "

@@ -57,7 +57,7 @@ def test_the_page_of_a_batch_needs_nothing_from_elsewhere_and_names_every_rule(s
     load(settings, GOOD, ZERO)
     content = page(settings, 1)
     assert not re.findall(r"(?:src|href)=|@import|url\(", content)
-    assert content.count("<tr><td>") == 27
+    assert content.count("<tr><td>") == 29
     assert "critical: failed" in content
     assert "&lt;b&gt;HOLDER" in content
     assert "17850" not in content

@@ -19,7 +19,8 @@ from ncf_pipeline.registry.snapshots import (
 )
 from ncf_pipeline.storage.database import read_rows, transaction
 
-START = datetime(2011, 1, 1)
+START = datetime(2011, 1, 1, 8)
+MIDNIGHT = -8 * 60  # in minutes from START
 ANNE, BERT, GUEST = "1", "2", None
 CUP, JAR = "22423", "23166"
 
@@ -106,6 +107,62 @@ def ledger(settings, cutoff=None):
             [(0, ANNE, CUP, 6), (1, ANNE, CUP, 1, 0.0)], [(0, ANNE, CUP, 6, None)], id="a gift is no purchase"
         ),
         pytest.param(
+            [(0, ANNE, CUP, 6), (1, ANNE, CUP, 6, 0.0), (5, ANNE, CUP, -6, 0.0)],
+            [(0, ANNE, CUP, 6, None)],
+            id="a free replacement comes back",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (1, ANNE, CUP, 6, 0.0), (5, ANNE, CUP, -6)],
+            [(0, ANNE, CUP, 6, 5)],
+            id="what was paid comes back, and the free replacement is kept",
+        ),
+        pytest.param(
+            [
+                (0, ANNE, CUP, 6),
+                (1, ANNE, CUP, 2, 0.0),
+                (5, ANNE, CUP, -8, 0.0),
+                (6, ANNE, CUP, 3),
+                (7, ANNE, CUP, -3, 0.0),
+            ],
+            [(0, ANNE, CUP, 6, 5), (6, ANNE, CUP, 3, 7)],
+            id="more comes back without a price than was free",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (1, ANNE, CUP, -6, 0.0), (5, ANNE, CUP, 6, 0.0)],
+            [(0, ANNE, CUP, 6, 1)],
+            id="a return without a price before anything was free",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (1, BERT, CUP, 6, 0.0), (5, ANNE, CUP, -6, 0.0)],
+            [(0, ANNE, CUP, 6, 5)],
+            id="somebody else got the free replacement",
+        ),
+        pytest.param(
+            [(120, ANNE, CUP, 6), (MIDNIGHT, ANNE, CUP, -6)],
+            [(120, ANNE, CUP, 6, 120)],
+            id="a cancellation of the same day without a time",
+        ),
+        pytest.param(
+            [(120, ANNE, CUP, 6), (MIDNIGHT - 1440, ANNE, CUP, -6), (MIDNIGHT + 1440, ANNE, JAR, -6)],
+            [(120, ANNE, CUP, 6, None)],
+            id="a cancellation of the day before without a time",
+        ),
+        pytest.param(
+            [(MIDNIGHT, ANNE, CUP, 6), (MIDNIGHT, ANNE, CUP, -6)],
+            [(MIDNIGHT, ANNE, CUP, 6, MIDNIGHT)],
+            id="a shop that keeps no times",
+        ),
+        pytest.param(
+            [(0, ANNE, CUP, 6), (5, ANNE, CUP, -6, 1.0, "c7"), (1, ANNE, JAR, 1), (6, ANNE, JAR, -1, 1.0, "C8")],
+            [(0, ANNE, CUP, 6, 5), (1, ANNE, JAR, 1, 6)],
+            id="a cancellation with a small c",
+        ),
+        pytest.param(
+            [(0, ANNE, code, 1) for code in ("TESTER PEN", "GIFT_BOX", "ADJUSTABLE LAMP", "test001", "Adjust2")],
+            [(0, ANNE, code, 1, None) for code in ("TESTER PEN", "GIFT_BOX", "ADJUSTABLE LAMP")],
+            id="products whose code begins like that of a test",
+        ),
+        pytest.param(
             [(0, ANNE, CUP, 6), (1, ANNE, "POST", 1), (1, ANNE, "m", 1), (1, ANNE, "gift_0001_20", 1)],
             [(0, ANNE, CUP, 6, None)],
             id="postage, manual entries and vouchers are no products",
@@ -150,6 +207,12 @@ def test_every_query_of_purchases_counts_the_same_lines(settings):
     assert [(row.stock_code, row.quantity) for row in lines] == [*purchases, (CUP, -2)]
     shown = read_rows(settings, "shop_purchases", customer_id=ANNE, most=10)
     assert [(row.stock_code, row.pieces) for row in shown] == purchases[::-1]
+
+
+def test_returns_of_the_day_come_after_its_purchases_in_every_query(settings):
+    sold(settings, (60, ANNE, CUP, 6), (MIDNIGHT, ANNE, CUP, -2), (61, ANNE, JAR, 2, 0.0), (62, ANNE, JAR, -2, 0.0))
+    lines = read_rows(settings, "kept_and_returned", until=at(90))
+    assert [(row.stock_code, row.quantity) for row in lines] == [(CUP, 6), (CUP, -2)]
 
 
 def test_a_purchase_counts_until_the_instant_that_it_is_taken_back(settings):

@@ -107,6 +107,8 @@ DATA = {
         update raw.batch_file set mapping = 'laden', mapping_sha256 = 'abc';
     """,
 }
+# Patterns that came with the software and also took products.
+MADE_EXACT = {"TEST*", "GIFT_*", "ADJUST*"}
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom
 536370,22728,ALARM CLOCK,24,2010-12-01 08:45:00,3.75,12583,France
@@ -156,6 +158,9 @@ def test_an_older_database_with_data_in_it_gets_the_newest_schema(at_level, tmp_
     assert migrate(empty) == [migration.name for migration in MIGRATIONS[version:]]
 
     after = rows(empty)
+    before["retail.excluded_stock_code"] = [
+        row for row in before["retail.excluded_stock_code"] if row["pattern"] not in MADE_EXACT
+    ]
     for table, old in before.items():
         assert lost(old, after[table]) == [], table
     assert migrate(empty) == []
@@ -172,3 +177,20 @@ def test_an_older_database_with_data_in_it_gets_the_newest_schema(at_level, tmp_
         (tmp_path / "next.csv").write_text(CSV)
         # The waiting line's invoice, and a new one.
         assert ingest(empty, [str(tmp_path / "next.csv")]).merged == 2
+
+
+def test_excluded_codes_become_exact_unless_the_shop_has_edited_them(at_level):
+    empty = at_level(20)
+    with psycopg2.connect(empty.database()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update retail.excluded_stock_code set reason = 'our tests' where pattern = 'TEST*';"
+            "delete from retail.excluded_stock_code where pattern = 'GIFT_*';"
+            "insert into retail.excluded_stock_code values ('ADJUST', 'ours')"
+        )
+    connection.close()
+    migrate(empty)
+    excluded = {row["pattern"]: row["reason"] for row in rows(empty)["retail.excluded_stock_code"]}
+    assert excluded["TEST*"] == "our tests"
+    assert excluded["ADJUST"] == "ours"
+    assert "ADJUST2" in excluded
+    assert not {"TEST0*", "GIFT_*", "GIFT_0*", "ADJUST*"} & set(excluded)
