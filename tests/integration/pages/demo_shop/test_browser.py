@@ -16,7 +16,7 @@ def test_a_customer_a_product_and_a_visitor_by_keyboard_alone(shop, serve, page,
     page.goto(serve(shop))
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.innerText") == "Skip to content"
-    tab_to("Customer")
+    tab_to("Customer id")
     page.keyboard.type(str(WHO))
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/customers/{WHO}")
