@@ -41,8 +41,10 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Show a customer's recommendations, as the storefront reads them from Redis."""
+    from ncf_pipeline.ingest.customer_ids import spelled
+
     with serving(load_settings()) as settings, _storefront(settings) as shop:
-        customer = customer.strip()
+        customer = spelled(customer)
         answer = _checked(shop.for_customer(customer, list_name=list_name, country=country))
         if as_json:
             _print_json(settings, answer, customer=customer, list=list_name)

@@ -10,6 +10,7 @@ import re
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.ingest.readers.codes import normalised
 from ncf_pipeline.privacy import masked, without_zeros
 
@@ -21,6 +22,7 @@ _BETWEEN_CELLS = re.compile(r"[,;\t|]")
 _BETWEEN_WORDS = re.compile(r"[\s,;|:()<>\[\]\"']+")
 _FLOAT = re.compile(r"\+?([0-9]+)(?:\.0*)?")
 _UNUSUAL = re.compile(r"^\s*[='\"]|[^\x00-\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHORT = 5
 
 
@@ -101,8 +103,8 @@ def customers_in_cell(cell: object) -> set[str]:
     (['14646'], ['14646', '14646 (Anna)'])
     """
     text = str(cell)
-    words = {_spelled(word) for word in _BETWEEN_WORDS.split(text)}
-    return {_spelled(text), *filter(is_telling, words)} - {""}
+    words = {spelled(word) for word in _BETWEEN_WORDS.split(text)}
+    return {spelled(text), *filter(is_telling, words)} - {""}
 
 
 def is_in_cell(customer_id: str, cell: object) -> bool:
@@ -118,11 +120,20 @@ def customers_in_line(line: str) -> set[str]:
     """The ids that a line may hold which could not be divided into cells."""
     cells = _BETWEEN_CELLS.split(line)
     unquoted = (each.strip().removeprefix('"').removesuffix('"').replace('""', '"') for each in cells)
-    return {_spelled(each) for each in (*cells, *unquoted, *_BETWEEN_WORDS.split(line))} - {""}
+    return {spelled(each) for each in (*cells, *unquoted, *_BETWEEN_WORDS.split(line))} - {""}
 
 
-def _spelled(text: str) -> str:
-    """An id in the spelling in which it is stored."""
+def is_possible(customer_id: str) -> bool:
+    """Whether ingest may have stored an id: it has 1 to 254 characters, and no control character among them."""
+    return 0 < len(customer_id) <= MAX_CUSTOMER and _CONTROL.search(customer_id) is None
+
+
+def spelled(text: str) -> str:
+    r"""An id in the spelling in which it is stored.
+
+    >>> spelled(" 17850.0"), spelled("1785\uff10\u200b"), spelled("a\u00a0b")
+    ('17850', '17850', 'a b')
+    """
     if _UNUSUAL.search(text):
         text = normalised(pl.Series([text.strip()], dtype=pl.String)).item() or ""
     text = text.strip()

@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 
 from ncf_pipeline import pages as web
 from ncf_pipeline.errors import DatabaseError, SettingsError
+from ncf_pipeline.ingest.customer_ids import is_possible, spelled
+from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.shelves import codes_of, item, shelf
 from ncf_pipeline.settings import Settings
@@ -30,7 +32,6 @@ _HEADERS = {
     **web.HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'",
 }
-_MAX_ID = 254  # characters
 
 _Answer = TypeVar("_Answer")
 
@@ -83,14 +84,14 @@ def create_app(settings: Settings) -> FastAPI:
         return response
 
     @app.get("/")
-    async def home(request: Request, number: Annotated[str, Query(max_length=_MAX_ID)] = "") -> HTMLResponse:
+    async def home(request: Request, number: Annotated[str, Query(max_length=MAX_CUSTOMER)] = "") -> HTMLResponse:
         """The customers to choose from."""
         begins = _typed(number)
         customers = await read(purchases.customers, begins) or []
         return await page(request, "home", number=begins, customers=customers)
 
     @app.get("/go")
-    async def go(number: Annotated[str, Query(max_length=_MAX_ID)] = "") -> RedirectResponse:
+    async def go(number: Annotated[str, Query(max_length=MAX_CUSTOMER)] = "") -> RedirectResponse:
         """Leads to the customer with this id; if there is none, to those whose id begins with it."""
         customer_id = _typed(number)
         customer = await read(purchases.customer, customer_id) if customer_id else None
@@ -100,10 +101,10 @@ def create_app(settings: Settings) -> FastAPI:
     # An id may contain slashes.
     @app.get("/customers/{customer_id:path}")
     async def customer(
-        request: Request, customer_id: Annotated[str, InPath(min_length=1, max_length=_MAX_ID)]
+        request: Request, customer_id: Annotated[str, InPath(min_length=1, max_length=MAX_CUSTOMER)]
     ) -> HTMLResponse:
         """A customer's three lists, and what they bought."""
-        if not customer_id.isprintable():
+        if not is_possible(customer_id):
             raise HTTPException(404, "There is no such customer.")
         known = await read(purchases.customer, customer_id)
         lists = await shop.lists_of_customer(customer_id, country=known.country if known else None)
@@ -159,5 +160,6 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _typed(text: str) -> str:
-    """What a person typed, without characters that no id contains."""
-    return "".join(filter(str.isprintable, text)).strip()
+    """The id that a person typed, in the spelling in which it is stored; empty if it can be none."""
+    customer_id = spelled(text)
+    return customer_id if is_possible(customer_id) else ""

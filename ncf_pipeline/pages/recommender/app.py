@@ -18,6 +18,8 @@ from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfErr
 from ncf_pipeline.evaluation.summary import difference, label, number, with_interval
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import report as experiment_report
+from ncf_pipeline.ingest.customer_ids import is_possible, spelled
+from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
@@ -40,7 +42,6 @@ _FIGURE_HEADERS = {
     **web.HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
 }
-_MAX_ID = 254  # characters
 
 Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
@@ -132,9 +133,9 @@ def routes(
     def customer(request: Request, number: Annotated[str, Form()] = "") -> HTMLResponse:
         """One customer's lists. The id is in the request's body, so that no log of addresses contains it."""
         settings = settings_of()
-        customer_id = number.strip()
-        if not 0 < len(customer_id) <= _MAX_ID or not customer_id.isprintable():
-            wrong = f"A customer's id has up to {_MAX_ID} printable characters."
+        customer_id = spelled(number)
+        if not is_possible(customer_id):
+            wrong = f"A customer's id has up to {MAX_CUSTOMER} printable characters."
             nobody: dict[str, Any] = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
             return _page(request, "customer", status=422, wrong=wrong, **nobody)
         return _page(request, "customer", customer_id=customer_id, wrong=None, **_of_customer(settings, customer_id))
