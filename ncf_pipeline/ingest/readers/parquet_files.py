@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import Dialect
-from ncf_pipeline.ingest.readers.header import Header, find_header, shortened
+from ncf_pipeline.ingest.readers.header import Header, find_header, header_name, shortened
 from ncf_pipeline.ingest.readers.table import CHUNK_ROWS, ROW, Table, schema_of, without_empty_rows
 
 
@@ -50,7 +51,7 @@ def open_parquet(path: Path, name: str, *, max_unpacked_mb: int, mapping: Mappin
             )
     chunks = partial(_chunks, path, name, schema.names, header)
     numbers = [column for column, position in header.positions.items() if _is_number(schema.field(position).type)]
-    dialect = Dialect(plain_numbers=frozenset(numbers))
+    dialect = Dialect(plain_numbers=frozenset(numbers), warnings=_of_zones(schema, header))
     return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks, dialect=dialect, layout=header.layout)
 
 
@@ -94,6 +95,17 @@ def as_text(column: pa.Array, *, with_zone: bool) -> pa.Array:
         whole = pc.cast(pc.if_else(is_whole, column, None), pa.int64())
         text = pc.if_else(pc.fill_null(is_whole, False), pc.cast(whole, pa.string()), text)
     return text
+
+
+def _of_zones(schema: pa.Schema, header: Header) -> tuple[str, ...]:
+    """Says which clock times are read on where a column has a time zone, and no mapping brings them to the shop's."""
+    if header.layout is not None:
+        return ()
+    kind = schema.field(header.positions[InvoiceLines.INVOICE_DATE]).type
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        return ()
+    date = header_name(InvoiceLines.INVOICE_DATE)
+    return (f"{date}: times are read on the clock of {kind.tz}, as the file has them; a mapping can convert them",)
 
 
 def _is_number(kind: pa.DataType) -> bool:

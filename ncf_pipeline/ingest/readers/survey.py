@@ -123,7 +123,7 @@ def decided(tables: Sequence[Table], given: Given) -> list[Table]:
                 marks_disputed=disputed,
                 float_codes=frozenset(evidence.floats - evidence.fractions),
                 evidence=tuple(said),
-                warnings=warnings,
+                warnings=(*table.dialect.warnings, *warnings),
             ),
         )
         for table in tables

@@ -145,6 +145,15 @@ def test_a_parquet_file_is_read_with_any_types_of_columns(tmp_path):
     assert [cells(got, row)[6] for row in (0, 1)] == ["17850", None]
 
 
+def test_it_is_said_on_which_clock_a_parquet_file_with_a_time_zone_is_read(tmp_path):
+    frame = pd.DataFrame([TYPED], columns=NAMES).astype({"InvoiceNo": str})
+    frame["InvoiceDate"] = frame["InvoiceDate"].dt.tz_localize("America/New_York")
+    frame.to_parquet(tmp_path / "a.parquet")
+    got, _, note = read(tmp_path / "a.parquet")
+    assert cells(got)[4].startswith("2010-12-01 08:26:00")
+    assert "times are read on the clock of America/New_York" in note
+
+
 def hostile_workbook(folder):
     """A small file with a cell in the last row and column: as a table it would need 400 GB."""
     path = workbook(folder, {"Sales": [NAMES, TYPED]})
