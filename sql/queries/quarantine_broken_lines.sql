@@ -71,6 +71,22 @@ judged as (
                                         and invoice_line.customer_id is not null
                                 )
                             )
+                            or (
+                                -- so would a part; one that is stored as a guest's already may come again
+                                corrects is null
+                                and landed_line.file_number in (
+                                    select batch_file.file_number
+                                    from raw.batch_file
+                                    where
+                                        batch_file.batch_id = %(batch_id)s
+                                        and batch_file.adds_parts
+                                )
+                                and (
+                                    select count(*) > 0 and count(*) = count(invoice_line.customer_id)
+                                    from retail.invoice_line
+                                    where invoice_line.invoice_no = landed_line.invoice_no
+                                )
+                            )
                         )
                         then 'customer_is_on_every_line'
                 end

@@ -1,13 +1,14 @@
 """What a mapping makes of typed cells: prices of a piece in the shop's currency, returns, lines that do not count."""
 
 import re
+from collections.abc import Callable
 
 import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.mappings.mapping import Mapping, plain_name
 from ncf_pipeline.ingest.readers.dialect import Reading
-from ncf_pipeline.ingest.readers.header import CURRENCY, RETURNED, STATUS
+from ncf_pipeline.ingest.readers.header import CURRENCY, RETURNED, STATUS, shortened
 from ncf_pipeline.ingest.readers.table import BROKEN, LEFT_OUT, TAKES_BACK
 
 _MAX_PRICE = 1e9
@@ -71,9 +72,9 @@ def converted(typed: pl.DataFrame, cells: pl.DataFrame, reading: Reading) -> tup
     if mapping.returns.column is not None and RETURNED in typed.columns:
         taken = pl.col(RETURNED).abs().fill_null(0)
         lost[RETURNED] = typed.select((taken > quantity.abs()).fill_null(value=False)).to_series() & whole
-        typed = typed.with_columns(pl.when(quantity > 0).then(quantity - taken).otherwise(quantity))
+        typed = typed.with_columns(pl.when(quantity > 0).then((quantity - taken).round(6)).otherwise(quantity))
     status = cells.get_column(STATUS, default=None)
-    said = _plain(status) if status is not None else None
+    said = _each(status, plain_name) if status is not None else None
     taking = pl.Series([False] * len(typed), dtype=pl.Boolean)
     if said is not None and mapping.returns.status:
         taking = said.is_in([plain_name(each) for each in mapping.returns.status]).fill_null(value=False)
@@ -86,19 +87,21 @@ def converted(typed: pl.DataFrame, cells: pl.DataFrame, reading: Reading) -> tup
         )
     reason = pl.Series([None] * len(typed), dtype=pl.String)
     back = pl.Series([None] * len(typed), dtype=pl.Boolean)
-    if said is not None and mapping.status is not None:
+    if status is not None and said is not None and mapping.status is not None:
         known = {plain_name(each): "counts" for each in mapping.status.counts}
         known |= {plain_name(each): "takes back" for each in mapping.status.takes_back}
         known |= {plain_name(each): "left out" for each in mapping.status.left_out}
         means = said.replace_strict(known, default=None, return_dtype=pl.String)
         lost[STATUS] = means.is_null() & whole
         off = means.is_in(["takes back", "left out"]).fill_null(value=False)
-        reason = pl.select(pl.when(off).then(pl.format("{} is {}", pl.lit(reading.status_name), status))).to_series()
+        shown = _each(status, lambda text: shortened(f"{reading.status_name} is {text}"))
+        reason = shown.set(~off, None)
         back = pl.select(pl.when(means == "takes back").then(pl.lit(True))).to_series()
     if mapping.returns.column is not None:
         nothing = (typed[InvoiceLines.QUANTITY] == 0).fill_null(value=False) & reason.is_null()
         reason = reason.set(nothing, "all of it was returned")
-        back = back.set(nothing, value=True)
+        if mapping.invoices == "whole":  # a part says nothing of the other lines of its invoice
+            back = back.set(nothing, value=True)
     return typed.with_columns(reason.alias(LEFT_OUT), back.alias(TAKES_BACK)), pl.DataFrame(lost)
 
 
@@ -118,10 +121,10 @@ def _in_the_shops_currency(
     return typed, nothing
 
 
-def _plain(texts: pl.Series) -> pl.Series:
-    """Each text as it is compared; few different ones occur."""
+def _each(texts: pl.Series, changed: Callable[[str], str]) -> pl.Series:
+    """Each text changed; few different ones occur."""
     different = texts.drop_nulls().unique().to_list()
-    return texts.replace_strict({text: plain_name(text) for text in different}, default=None, return_dtype=pl.String)
+    return texts.replace_strict({text: changed(text) for text in different}, default=None, return_dtype=pl.String)
 
 
 def _rounded(price: pl.Expr) -> pl.Expr:

@@ -4,12 +4,13 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.ingest import landing
 from ncf_pipeline.ingest import stages as ingest
-from ncf_pipeline.ingest.corrections import quarantined_lines
+from ncf_pipeline.ingest.corrections import export_workbook, quarantined_lines
 from ncf_pipeline.ingest.mappings.store import save
 from ncf_pipeline.storage.database import transaction
 
@@ -213,6 +214,34 @@ def test_a_broken_line_of_a_part_waits_until_it_comes_again_and_its_correction_s
     assert stored(settings, "stock_code, quantity::float") == [("A", 6.0), ("B", 1.0), ("A", 1.0)]
 
 
+def test_a_part_without_the_customer_of_its_invoice_does_not_become_a_guests(settings, tmp_path):
+    save(settings, PARTS, saved_by="test")
+    header = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID"
+    named, nameless = (
+        f"1,{code},1,2023-01-05 10:00:00,2.55,{customer}" for code, customer in (("A", "17850"), ("B", ""))
+    )
+    load(settings, tmp_path, named, mapping="parts", header=header)
+    assert load(settings, tmp_path, nameless, mapping="parts", header=header).quarantined == 1
+    (waiting,) = quarantined_lines(settings)
+    assert waiting.rule_ids == ("customer_is_on_every_line",)
+    assert stored(settings, "stock_code, customer_id") == [("A", "17850")]
+    # A guest's part that is stored already may come again.
+    guests, later = (
+        f"2,{code},1,2023-01-05 10:00:00,2.55,{customer}" for code, customer in (("A", ""), ("B", "17850"))
+    )
+    for lines in ([guests], [later], [guests, "3,A,1,2023-01-05 10:00:00,2.55,"]):
+        assert load(settings, tmp_path, *lines, mapping="parts", header=header).quarantined == 0
+
+
+def test_a_line_of_a_part_that_came_back_does_not_take_its_invoice_back(settings, tmp_path):
+    save(settings, PARTS + "returns: {column: Back}\n", saved_by="test")
+    header = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID,Back"
+    lines = [f"1,{code},1,2023-01-05 10:00:00,2.55,17850,0" for code in "AB"]
+    load(settings, tmp_path, *lines, mapping="parts", header=header)
+    assert load(settings, tmp_path, lines[0][:-1] + "1", mapping="parts", header=header).left_out == 1
+    assert stored(settings, "stock_code") == [("A",), ("B",)]
+
+
 def test_two_parts_that_are_merged_at_once_are_both_stored(settings, tmp_path):
     save(settings, PARTS, saved_by="test")
     header = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID"
@@ -242,4 +271,15 @@ def test_a_line_with_a_fraction_that_waits_can_be_released(shop, tmp_path):
     load(shop, tmp_path, "1,A,0.35,2023-01-05 10:00:00,7.00,17850,paid,JPY", mapping="deli")
     (waiting,) = quarantined_lines(shop)
     ingest.release(shop, [waiting.quarantine_id], {"unit_price": "16"})
+    assert stored(shop) == [("1", "A", 0.35, 16.0)]
+
+
+def test_a_workbook_of_corrections_may_have_fractions_in_the_folder_of_any_mapping(shop, tmp_path):
+    save(shop, SHOP.replace("name: shop", "name: deli\nfractional_quantities: true"), saved_by="test")
+    load(shop, tmp_path, "1,A,0.35,2023-01-05 10:00:00,7.00,17850,paid,JPY", mapping="deli")
+    export_workbook(shop, tmp_path / "waiting.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "waiting.xlsx")
+    book.active.cell(2, [cell.value for cell in book.active[1]].index("UnitPrice") + 1).value = "16"
+    book.save(tmp_path / "corrected.xlsx")
+    assert ingest.ingest(shop, [str(tmp_path / "corrected.xlsx")], mapping="deli").merged == 1
     assert stored(shop) == [("1", "A", 0.35, 16.0)]

@@ -361,6 +361,16 @@ def test_a_column_says_how_much_was_returned(
     assert (line["quantity"], line["left_out"], line["unreadable"]) == (quantity, left_out, unreadable)
 
 
+def test_what_is_left_of_a_fraction_has_six_decimals(tmp_path: Path):
+    line = one(tmp_path, "returns: {column: Back}\nfractional_quantities: true", Qty="0.3", Back="0.1")
+    assert line["quantity"] == 0.2
+
+
+def test_the_reason_why_a_line_is_left_out_is_text_that_postgres_can_store(tmp_path: Path):
+    line = one(tmp_path, "status: {column: State, counts: [paid], left_out: [pending]}", State="pending\x00")
+    assert line["left_out"] == "State is pending\N{REPLACEMENT CHARACTER}"
+
+
 @pytest.mark.parametrize(
     ("cell", "quantity", "price"),
     [
