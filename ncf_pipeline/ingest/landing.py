@@ -267,7 +267,7 @@ def _land_file(
         max_unpacked_mb=settings.max_unpacked_mb,
         mapping=source.mapping,
         shop_timezone=settings.shop_timezone,
-        fractions_are_corrections=source.mapping is None and sells_fractions(connection),
+        fractions_are_corrections=sells_fractions(connection),
     ) as opened:
         if calls.on_copy is not None:
             calls.on_copy()
