@@ -98,7 +98,8 @@ def show(
     console.print(table)
     if line.missing_from:
         console.print(
-            f"Invoice {line.invoice_no} is stored with {line.missing_from:,} lines, and without this one.",
+            f"Invoice {line.invoice_no} is stored with {line.missing_from:,} "
+            f"{'line' if line.missing_from == 1 else 'lines'}, and without this one.",
             markup=False,
             highlight=False,
         )

@@ -110,7 +110,7 @@ def test_quarantine_show_names_the_cell_what_is_read_what_is_missing_and_the_nex
     load(settings, tmp_path, line("A1"), line("A2", quantity="six"))
     said = " ".join(CliRunner().invoke(app, ["quarantine", "show", "1"]).output.split())
     assert "Quantity holds 'six'. What is read: a whole number, such as" in said
-    assert "Invoice 536365 is stored with 1 lines, and without this one." in said
+    assert "Invoice 536365 is stored with 1 line, and without this one." in said
     assert (
         "Next: ncf-pipeline quarantine release 1 --set quantity=VALUE, or ncf-pipeline quarantine discard 1 --note WHY"
     ) in said
