@@ -154,7 +154,7 @@ def publish_lists(
         ListStoreError: Redis refused. The previous lists stay live.
     """
     model = _model_of(settings, model_version)
-    opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n)
+    opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n, erased=erased)
     lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, _kept(opened.url)))
     with _names_nobody_erased(settings, erased, opened):
         return _make_live(settings, opened, lists, model_version, top_n=top_n)
@@ -185,12 +185,18 @@ def _basis_now(settings: Settings, model_version: ModelVersion, snapshot: Snapsh
 
 
 def _make_lists(
-    settings: Settings, model_version: ModelVersion, model: TrainedModel | None, snapshot: Snapshot, *, top_n: int
+    settings: Settings,
+    model_version: ModelVersion,
+    model: TrainedModel | None,
+    snapshot: Snapshot,
+    *,
+    top_n: int,
+    erased: Erased,
 ) -> Publication:
     """Lists that are kept and have passed every rule; made again if what they depend on changed meanwhile."""
     for _ in range(MAX_TRIES):
         basis = _basis_now(settings, model_version, snapshot)
-        opened, control = _keep_lists(settings, model_version, model, snapshot, basis, top_n=top_n)
+        opened, control = _keep_lists(settings, model_version, model, snapshot, basis, top_n=top_n, erased=erased)
         try:
             _check(settings, opened, snapshot, top_n=top_n, today=basis.today, control=control)
         except QualityError:
@@ -217,6 +223,7 @@ def _keep_lists(
     basis: _Basis,
     *,
     top_n: int,
+    erased: Erased,
 ) -> tuple[Publication, Collection[str]]:
     """Makes all lists and keeps them under a new number; also returns who gets best sellers as a control group."""
     challenger = _challenger(settings, basis.experiment)
@@ -233,6 +240,7 @@ def _keep_lists(
         version=model_version.version,
         as_of=snapshot.cutoff,
         experiment=basis.experiment.number if basis.experiment is not None else None,
+        erased=erased,
     )
     certainty = maker.certainty.counts.tolist() if maker.certainty is not None else None
     live_periods.record_certainty(settings, opened.number, certainty)
@@ -260,7 +268,12 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
     opened = _open(
-        settings, _kept(earlier.url), version=earlier.version, as_of=earlier.as_of, experiment=earlier.experiment
+        settings,
+        _kept(earlier.url),
+        version=earlier.version,
+        as_of=earlier.as_of,
+        experiment=earlier.experiment,
+        erased=erased,
     )
     live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
     model_version = registry.model_version(settings, earlier.version)
@@ -320,9 +333,18 @@ def _all_lists(
 
 
 def _open(
-    settings: Settings, lists: Iterable[pd.DataFrame], *, version: int, as_of: datetime, experiment: int | None
+    settings: Settings,
+    lists: Iterable[pd.DataFrame],
+    *,
+    version: int,
+    as_of: datetime,
+    experiment: int | None,
+    erased: Erased,
 ) -> Publication:
-    """Writes lists to the artifact store as they are made, under a new number, and opens it in the registry."""
+    """Writes lists to the artifact store as they are made, under a new number, and opens it in the registry.
+
+    If a customer was erased meanwhile, the file does not stay. A later erasure finds it.
+    """
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
     url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
     counts = Counter[str]()
@@ -332,6 +354,12 @@ def _open(
             writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
             # Each customer and each product has exactly one of these lists.
             counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])
+    try:
+        with transaction(settings) as connection:
+            refuse_if_erased_since(connection, settings, erased)
+    except ErasedMeanwhileError:
+        remove_file(url)
+        raise
     opened = Publication(
         number, version, as_of, url, counts["customer"], counts["product"], datetime.now(UTC), experiment
     )
