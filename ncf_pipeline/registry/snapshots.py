@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 
 from ncf_pipeline.columns import Interactions, Products
-from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.errors import ArtifactError, DatabaseUnavailableError, InputError
 from ncf_pipeline.privacy import hold_off, known_erased, refuse_if_erased_since
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
@@ -134,9 +134,16 @@ def _take(settings: Settings, cutoff: datetime) -> str:
         batches = _batches(connection, cutoff)
     if interactions.is_empty():
         raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
-    with transaction(settings) as connection:
-        refuse_if_erased_since(connection, settings, erased)
-        return _keep(connection, settings, cutoff, interactions, products, batches)
+    try:
+        with transaction(settings) as connection:
+            refuse_if_erased_since(connection, settings, erased)
+            return _keep(connection, settings, cutoff, interactions, products, batches)
+    except DatabaseUnavailableError:
+        # An erasure that did not wait for the lost connection has not seen these files.
+        with transaction(settings) as connection:
+            hold_off(connection)  # an erasure writes files before it records them
+            _remove_unnamed(settings)
+        raise
 
 
 def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
@@ -212,7 +219,7 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
         if not _is_there(snapshot.url):
             continue
         interactions, products = _read_files(snapshot.url)
-        theirs = (pl.col(Interactions.CUSTOMER_ID).cast(pl.String) == customer_id).fill_null(value=False)
+        theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
         if not interactions.select(theirs.any()).item():
             continue
         gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]

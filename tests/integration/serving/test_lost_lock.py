@@ -13,7 +13,7 @@ from weekly_versions import TODAY, WEEK
 from ncf_pipeline import privacy
 from ncf_pipeline.erasure import forget as erasing
 from ncf_pipeline.erasure.forget import forget
-from ncf_pipeline.errors import DatabaseUnavailableError, ErasedMeanwhileError
+from ncf_pipeline.errors import DatabaseUnavailableError, ErasedMeanwhileError, QualityError
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import snapshots as snapshots_of
 from ncf_pipeline.registry import versions as registry
@@ -83,6 +83,22 @@ def test_a_publisher_that_lost_its_lock_does_not_bring_an_erased_customer_back(
     assert left(shop) == {}
 
 
+def test_lists_that_are_refused_do_not_stay_if_a_customer_was_erased_while_they_were_made(
+    shop, serve, erased_at, monkeypatch
+):
+    serve("a")
+
+    def refused(*arguments, **named):
+        raise QualityError("A rule is broken.")
+
+    monkeypatch.setattr(publish, "_check", refused)
+    done = erased_at(publish, "_keep_lists")
+    with pytest.raises(QualityError):
+        publish.refresh(shop)
+    assert done
+    assert left(shop) == {}
+
+
 def test_an_erasure_in_each_try_ends_with_an_error_that_is_retried(shop, serve, live, monkeypatch):
     serve("a")
     make, others = publish._make_lists, map(str, range(14602, 14640))
@@ -109,12 +125,23 @@ def test_a_snapshot_that_was_read_before_an_erasure_is_not_recorded(shop, serve,
     assert left(shop) == {}
 
 
+def test_a_snapshot_that_lost_its_lock_while_it_was_written_leaves_no_file(shop, serve, erased_at):
+    serve("a")
+    done = erased_at(snapshots_of, "_write")
+    before = read_rows(shop, "snapshots")
+    with pytest.raises(DatabaseUnavailableError):
+        take_snapshot(shop, TODAY - WEEK)
+    assert done
+    assert len(read_rows(shop, "snapshots")) == len(before)
+    assert left(shop) == {}
+
+
 def test_a_model_whose_writer_lost_its_lock_is_written_without_the_customer(shop, serve, monkeypatch):
     version = serve("a")
     url = artifacts.version_url(shop.artifacts, version)
     known = KnownManifests(shop, version)
     model, save, done = artifacts.load_model(url, known=known), artifacts.save_model, []
-    assert WHO in map(str, model.customers)
+    assert WHO in model.customers
 
     def overtaken(*arguments, **named):
         if not done:
@@ -125,7 +152,7 @@ def test_a_model_whose_writer_lost_its_lock_is_written_without_the_customer(shop
 
     monkeypatch.setattr(artifacts, "save_model", overtaken)
     retrain._save(known, model, url, lineage={"version": version}, card="# Card", figures={})
-    assert WHO not in map(str, artifacts.load_model(url, known=known).customers)
+    assert WHO not in artifacts.load_model(url, known=known).customers
     assert left(shop) == {}
 
 
