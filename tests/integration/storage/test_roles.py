@@ -163,6 +163,8 @@ REFUSED = [
     ("publishing", "insert into ml.model_version default values"),
     ("training", "select ml.open_version_0('s1', now()::timestamp, 'me', '{}')"),
     ("publishing", "update ml.gate_decision set promote = true"),
+    ("publishing", "update ml.model_manifest set sha256 = '{}'"),
+    ("ingest", "select from ml.model_manifest"),
     ("publishing", "update retail.product set description = ''"),
     ("publishing", "delete from ml.model_event"),
     ("reading", "insert into raw.batch default values"),

@@ -13,6 +13,7 @@ PASSING = {
     "SourceUnavailableError",
     "ListStoreError",
     "GoneError",
+    "ErasedMeanwhileError",
 }
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.NcfError)]
 
