@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from ncf_pipeline.errors import DatabaseUnavailableError, ErasedMeanwhileError, SettingsError
 from ncf_pipeline.settings import Settings
@@ -45,8 +44,6 @@ __all__ = [
 
 _LOCK = 0x65726173  # "eras"
 _PATIENCE_SECONDS = 0.2
-
-Id = TypeVar("Id", int, str)
 
 WAIT_SECONDS = 2 * 3600
 """How long anything waits for the lock. It is longer than publishing takes in a large shop."""
@@ -90,7 +87,7 @@ class Erased:
 
     __hash__ = None  # type: ignore[assignment]  # it changes with each erasure
 
-    def among(self, customers: Iterable[Id]) -> dict[Id, Mark]:
+    def among(self, customers: Iterable[str]) -> dict[str, Mark]:
         """The erased ones among some customers, with their marks.
 
         An erased 17850 is also found as 017850: when ids were numbers, both were the same customer.
@@ -99,12 +96,12 @@ class Erased:
             return {}
         found = {}
         for customer in customers:
-            for spelled in dict.fromkeys((str(customer), without_zeros(str(customer)))):
+            for spelled in dict.fromkeys((customer, without_zeros(customer))):
                 if mark := self._marks.get(customer_hash(self._key, spelled)):
                     found[customer] = mark
         return found
 
-    def gone(self, customers: Iterable[Id], as_of: datetime) -> set[Id]:
+    def gone(self, customers: Iterable[str], as_of: datetime) -> set[str]:
         """The erased ones among some customers who have no purchase left before `as_of`: all of those were erased."""
         return {customer for customer, mark in self.among(customers).items() if mark.until >= as_of}
 

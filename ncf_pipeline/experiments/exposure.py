@@ -81,9 +81,7 @@ def bought_from_lists(lines: pd.DataFrame, lists: pd.DataFrame) -> Bought:
         lists: columns of `columns.Lists`, with the audience `customer` only.
     """
     on_list = {
-        (str(key), code)
-        for key, codes in zip(lists[Lists.KEY], lists[Lists.STOCK_CODES], strict=True)
-        for code in codes
+        (key, code) for key, codes in zip(lists[Lists.KEY], lists[Lists.STOCK_CODES], strict=True) for code in codes
     }
     pairs = zip(lines[Lines.CUSTOMER_ID].tolist(), lines[Lines.STOCK_CODE].tolist(), strict=True)
     value = lines[Lines.VALUE].to_numpy(np.float64)

@@ -161,7 +161,7 @@ class TrainedModel:
         return cls(
             recipe=recipe,
             cutoff=datetime.fromisoformat(config["cutoff"]),
-            customers=[str(customer) for customer in customers],
+            customers=customers,
             products=[str(product) for product in products],
             network=network.eval(),
             epochs=int(config["epochs"]),

@@ -180,15 +180,15 @@ def erase_customer(url: str, customer_id: str, lineage: dict[str, Any], *, known
     if not file_exists(f"{url}/{_stored_as(manifest, VOCABULARIES)}"):  # it was pruned: the rest names nobody
         return False
     state = _read_state(url, manifest)
-    theirs = [each for each in state.vocabularies["customers"] if str(each) == customer_id]
-    if theirs:
-        without = state.without_customers(theirs)
+    knows_customer = customer_id in state.vocabularies["customers"]
+    if knows_customer:
+        without = state.without_customers([customer_id])
         files = {TENSORS: save_tensors(without.tensors), VOCABULARIES: json.dumps(without.vocabularies).encode()}
         changed = _with_files(url, manifest, files) | {"erasures": [*manifest.get("erasures", ()), lineage]}
         _put_manifest(url, changed, before=manifest.get(SEAL), known=known, is_changed=True)
         manifest = changed
     remove_files(url, keep={_stored_as(manifest, name) for name in (TENSORS, VOCABULARIES)})
-    return bool(theirs)
+    return knows_customer
 
 
 def is_content(name: str) -> bool:

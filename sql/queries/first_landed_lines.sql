@@ -8,7 +8,7 @@ select
     landed_line.country,
     landed_line.left_out,
     landed_line.quantity::text as quantity,
-    landed_line.customer_id::text as customer_id,
+    landed_line.customer_id,
     to_char(landed_line.invoice_date, 'YYYY-MM-DD HH24:MI:SS') as invoice_date,
     trim_scale(landed_line.unit_price)::text as unit_price,
     coalesce(landed_line.unreadable, '{}') as unreadable

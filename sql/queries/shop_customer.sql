@@ -6,6 +6,6 @@ select
     max(invoice_date) as last_order
 from retail.invoice_line
 where
-    customer_id = %(customer_id)s::text
+    customer_id = %(customer_id)s
     and quantity > 0
 having count(*) > 0

@@ -6,7 +6,7 @@ select
     trim_scale(sum(quantity)) as pieces
 from retail.purchase_or_return
 where
-    customer_id = %(customer_id)s::text
+    customer_id = %(customer_id)s
     and is_purchase
 group by stock_code
 order by

@@ -222,7 +222,7 @@ def test_a_control_group_needs_only_one_list_which_may_be_the_same_for_all(setti
         AS_OF,
         top_n=TOP_N,
         today=TODAY,
-        control=[int(customer) for customer in CONTROL],
+        control=CONTROL,
     )
     assert [rule.rule_id for rule in verdict.failed if rule.severity == "critical"] == broken
     assert not {"lists_differ", "no_product_is_everywhere"} & {rule.rule_id for rule in verdict.failed}

@@ -34,7 +34,7 @@ def model(customer):
     recipe = Recipe(embedding_dim=4, hidden=(8, 4))
     torch.manual_seed(customer)
     network = new_network(1, 2, recipe).eval()
-    return TrainedModel(recipe, datetime(2011, 12, 9), [customer], ["22423", "85123A"], network, epochs=1)
+    return TrainedModel(recipe, datetime(2011, 12, 9), [str(customer)], ["22423", "85123A"], network, epochs=1)
 
 
 def weights(a_model):
