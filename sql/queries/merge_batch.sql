@@ -302,7 +302,16 @@ inner join stored_line
 analyze repeated_line;
 
 -- 3. The invoices' new lines, in an order that depends only on their content. Corrected lines and parts join the stored
--- lines of their invoice. If the batch also brings the invoice itself, corrected lines join that.
+-- lines of their invoice. If the batch also brings the invoice itself, corrected lines join that. If every line of the
+-- newer load was broken, the first corrected ones replace what an earlier load stored.
+create temporary table superseded_invoice on commit drop as
+select distinct good_line.invoice_no
+from good_line
+inner join raw.quarantined_line as broken on good_line.corrects = broken.quarantine_id
+where
+    broken.replaces_invoice
+    and good_line.invoice_no = broken.invoice_no;
+
 create temporary table staged_line on commit drop as
 with joined_invoice as (
     select invoice_no
@@ -314,6 +323,7 @@ with joined_invoice as (
     where
         (select count(*) from raw.landed_line where batch_id = %(batch_id)s and corrects is not null) > 0
         and invoice_no not in (select invoice_no from taken_back_invoice)
+        and invoice_no not in (select invoice_no from superseded_invoice)
     group by invoice_no
     having count(corrects) = count(*)
 ),
@@ -706,6 +716,41 @@ where
     quarantined_line.quarantine_id = newer.quarantine_id
     and quarantined_line.state = 'waiting'
     and quarantined_line.batch_id < %(batch_id)s;
+
+-- A stored invoice of which this batch brought broken lines alone: its lines stay until the first of these is corrected.
+update raw.quarantined_line
+set replaces_invoice = true
+from retail.invoice
+where
+    quarantined_line.batch_id = %(batch_id)s
+    and quarantined_line.corrects is null
+    and quarantined_line.state = 'waiting'
+    and quarantined_line.invoice_no = invoice.invoice_no
+    and quarantined_line.invoice_no not in (select invoice_no from good_line)
+    and quarantined_line.file_number not in (
+        select file_number
+        from raw.batch_file
+        where
+            batch_id = %(batch_id)s
+            and adds_parts
+    );
+
+-- A correction that is broken too stands for the line that it was to correct.
+update raw.quarantined_line
+set replaces_invoice = true
+from raw.quarantined_line as corrected
+where
+    quarantined_line.batch_id = %(batch_id)s
+    and quarantined_line.corrects = corrected.quarantine_id
+    and corrected.replaces_invoice;
+
+update raw.quarantined_line
+set replaces_invoice = false
+from superseded_invoice
+where
+    quarantined_line.invoice_no = superseded_invoice.invoice_no
+    and quarantined_line.state = 'waiting'
+    and quarantined_line.replaces_invoice;
 
 -- 8. Counts where every line went; a constraint on the table checks the sum.
 update raw.batch

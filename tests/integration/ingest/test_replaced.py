@@ -104,6 +104,50 @@ def _file(tmp_path, *lines):
     return path
 
 
+def waiting(settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select quarantine_id from raw.quarantined_line where state = 'waiting' order by 1")
+        return [number for (number,) in cursor.fetchall()]
+
+
+def test_a_newer_load_that_is_broken_in_every_line_replaces_the_stored_lines_once_it_is_corrected(settings, tmp_path):
+    load(settings, tmp_path, line("A1"), line("A2"))
+    load(settings, tmp_path, line("A1", quantity="five"), line("A3", quantity="nine"))
+    assert stored(settings) == [("536365", "A1", 6), ("536365", "A2", 6)]
+    first, second = waiting(settings)
+    ingest.release(settings, [first], {"quantity": "many"})  # broken again: it waits under a new number
+    second, again = waiting(settings)
+    assert stored(settings) == [("536365", "A1", 6), ("536365", "A2", 6)]
+    ingest.release(settings, [again], {"quantity": "5"})
+    assert stored(settings) == [("536365", "A1", 5)]
+    ingest.release(settings, [second], {"quantity": "9"})
+    assert stored(settings) == [("536365", "A1", 5), ("536365", "A3", 9)]
+
+
+def test_a_correction_to_what_is_stored_already_is_kept_when_the_next_one_comes(settings, tmp_path):
+    load(settings, tmp_path, line("A1"))
+    load(settings, tmp_path, line("A1", quantity="six"), line("A2", quantity="two"))
+    first, second = waiting(settings)
+    ingest.release(settings, [first], {"quantity": "6"})
+    assert stored(settings) == [("536365", "A1", 6)]
+    ingest.release(settings, [second], {"quantity": "2"})
+    assert stored(settings) == [("536365", "A1", 6), ("536365", "A2", 2)]
+
+
+def test_lines_of_a_broken_load_that_are_corrected_together_replace_the_stored_ones(settings, tmp_path):
+    load(settings, tmp_path, line("A1"), line("A2"))
+    load(settings, tmp_path, line("B1", quantity="x"), line("B2", quantity="x"))
+    ingest.release(settings, waiting(settings), {"quantity": "1"})
+    assert stored(settings) == [("536365", "B1", 1), ("536365", "B2", 1)]
+
+
+def test_a_broken_line_of_a_load_with_good_lines_joins_them(settings, tmp_path):
+    load(settings, tmp_path, line("A1"), line("A2"))
+    load(settings, tmp_path, line("A1"), line("A2", quantity="x"))
+    ingest.release(settings, waiting(settings), {"quantity": "2"})
+    assert stored(settings) == [("536365", "A1", 6), ("536365", "A2", 2)]
+
+
 def test_quarantine_show_names_the_cell_what_is_read_what_is_missing_and_the_next_step(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("NCF_DATABASE_URL", settings.database())
     monkeypatch.setenv("NCF_HOME", str(settings.home))
