@@ -717,7 +717,7 @@ where
     and quarantined_line.state = 'waiting'
     and quarantined_line.batch_id < %(batch_id)s;
 
--- A stored invoice of which this batch brought broken lines alone: its lines stay until the first of these is corrected.
+-- A stored invoice of which this batch brought broken lines alone: its lines stay until the first of them is corrected.
 update raw.quarantined_line
 set replaces_invoice = true
 from retail.invoice

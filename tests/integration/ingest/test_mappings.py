@@ -76,9 +76,11 @@ def test_what_a_mapping_cannot_use_waits_with_its_cell_and_is_not_converted_twic
     )
     assert (counts.merged, counts.quarantined) == (0, 3)
     currency, status, quantity = quarantined_lines(shop)
-    assert "Currency (Money) holds 'JPY'. What is read: a currency that has a rate in the mapping." in currency.reasons[0]
-    assert "Status holds 'lost'. What is read: a status that the mapping has under counts" in status.reasons[0]
-    assert "Quantity holds '2x'. What is read: a whole number" in quantity.reasons[0]
+    assert (
+        "Currency (Money) holds 'JPY'. What is read: a currency that has a rate in the mapping." in currency.reasons[0]
+    )
+    assert "Status (State) holds 'lost'. What is read: a status that the mapping has under counts" in status.reasons[0]
+    assert "Quantity (Qty) holds '2x'. What is read: a whole number" in quantity.reasons[0]
     # The price and the time are those of the shop, if they could be told; a total is no price.
     ingest.release(shop, [currency.quarantine_id], {"unit_price": "9"})
     ingest.release(shop, [status.quarantine_id])
