@@ -59,8 +59,8 @@ def largest_orders_were_cancelled_and_are_no_purchases(settings):
     interactions = read_snapshot(settings, take_snapshot(settings, None)).interactions
     largest = interactions[interactions["quantity"] > 50_000]
     assert sorted(zip(largest["customer_id"], largest["stock_code"], largest["quantity"], strict=True)) == [
-        (12346, "23166", 74215),
-        (16446, "23843", 80995),
+        ("12346", "23166", 74215),
+        ("16446", "23843", 80995),
     ]
     kept = (largest["returned_at"] - largest["purchased_at"]).dt.total_seconds() / 60
     assert sorted(kept) == [12, 16]

@@ -59,7 +59,7 @@ def shop(settings, tmp_path, promoted):
 def in_redis(settings, customers):
     """The first K of each customer's for_you, as a storefront reads them; customers without a list are left out."""
     with Storefront(settings.list_store(), prefix=settings.key_prefix) as storefront:
-        answers = {customer: storefront.for_customer(customer) for customer in customers}
+        answers = {str(customer): storefront.for_customer(customer) for customer in customers}
     return {customer: entry.stock_codes[:K] for customer, entry in answers.items() if entry.source == "customer"}
 
 

@@ -72,7 +72,7 @@ def test_answers_are_purchases_in_the_horizon_that_were_not_returned():
     chunks = queries_at(events, microseconds(START + timedelta(days=50)), 28, Recipe())
     assert len(chunks) == 1
     # Customer 8 bought nothing in the horizon, and 9 was not known at the instant.
-    assert events.customers[chunks[0].contexts.customer].tolist() == [7]
+    assert events.customers[chunks[0].contexts.customer].tolist() == ["7"]
     assert events.products[chunks[0].contexts.product].tolist() == ["A", "B"]
     assert chunks[0].positive.tolist() == [True, False]
     assert chunks[0].answered().tolist() == [0]

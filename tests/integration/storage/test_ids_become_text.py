@@ -21,10 +21,10 @@ ERASURES = 12  # the migration that they came with
 
 # Two customers on one invoice: by number, 9999 is before 17850; by letters, after it.
 LINES = [
-    ("536365", 1, "71053", None, 6, "2010-12-01 08:26", "3.39", None, "United Kingdom"),
+    ("536365", 1, "71053", None, 6, "2010-12-01 08:26", "3.39", 9999, "United Kingdom"),
     ("536365", 2, "85123A", "HOLDER", 6, "2010-12-01 08:26", "2.55", 9999, "United Kingdom"),
     ("536365", 3, "85123A", "HOLDER", 6, "2010-12-01 08:26", "2.55", 17850, "United Kingdom"),
-    ("536365", 4, "85123A", "HOLDER", 6, "2010-12-01 08:26", "2.55", None, "United Kingdom"),
+    ("536367", 1, "85123A", "HOLDER", 6, "2010-12-01 08:26", "2.55", None, "United Kingdom"),
     ("C536379", 1, "D", "DISCOUNT", -1, "2010-12-01 09:41", "27.5", 14527, None),
     ("536380", 1, "22961", "JAM", 24, "2010-12-01 09:45", "1.45", 17809, "United Kingdom"),
     ("536389", 1, "22941", "LIGHTS", 80995, "2010-12-01 10:03", "8.5", 9007199254740991, "Australia"),
@@ -190,8 +190,9 @@ def test_who_could_read_the_view_still_can(at_level, servers):
     try:
         for role, right, has in wanted:
             assert read(settings, f"select {rights.format(role, right)}") == [(has,)], (role, right)
-        assert read(settings, comments) == before
+        # A later migration says more in them.
         assert all(before[0])
+        assert all(read(settings, comments)[0])
     finally:
         with connect(settings) as connection, connection.cursor() as cursor:
             cursor.execute('revoke all on retail.purchase_or_return from "a Reader", granter')

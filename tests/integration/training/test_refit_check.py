@@ -12,6 +12,7 @@ from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.trained import EpochReport
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import take_snapshot
 from ncf_pipeline.training import refit_check, retrain
 from ncf_pipeline.training.refit_check import REFIT, TwoSeeds, stored_measure
@@ -152,7 +153,8 @@ def store_measure(settings, version, measure):
     model = artifacts.load_model(artifacts.version_url(settings.artifacts, version))
     agreement = refit_check.RefitAgreement(0.5, measure.k, measure)
     url = artifacts.version_url(settings.artifacts, version)
-    artifacts.save_model(model, url, lineage={REFIT: agreement.as_dict()}, card="# Card")
+    known = KnownManifests(settings, version)
+    artifacts.save_model(model, url, lineage={REFIT: agreement.as_dict()}, card="# Card", known=known)
 
 
 def folder(settings, version):
