@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,14 @@ from ncf_pipeline.ingest.readers.header import CORRECTS, HeaderError, shortened
 from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, query_rows, refresh_statistics, rehearsed, transaction
+from ncf_pipeline.storage.database import (
+    Connection,
+    query_rows,
+    refresh_statistics,
+    rehearsed,
+    savepoint,
+    transaction,
+)
 from ncf_pipeline.storage.faults import may_pass
 from ncf_pipeline.storage.resources import query
 
@@ -214,7 +220,7 @@ def _land_batch(
             copies.append(source)
             continue
         try:
-            with _savepoint(connection):
+            with savepoint(connection, "file", undone_by=InputError):
                 result = _land_file(connection, settings, source, batch_id, len(landed) + 1, lines, calls)
                 check_unchanged(source)
         except FileChangedError as error:
@@ -398,19 +404,6 @@ def _stop_if_it_may_pass(error: InputError) -> None:
         raise error
     if may_pass(error):
         raise SourceUnavailableError(f"{error} This may pass, so the file stays where it is.") from error
-
-
-@contextmanager
-def _savepoint(connection: Connection) -> Iterator[None]:
-    """Undoes what the block wrote if it raises InputError; the rest of the transaction stays."""
-    with connection.cursor() as cursor:
-        cursor.execute("savepoint file")
-        try:
-            yield
-        except InputError:
-            cursor.execute("rollback to savepoint file")
-            raise
-        cursor.execute("release savepoint file")
 
 
 def _sha256_of(sources: Sequence[Source]) -> str:

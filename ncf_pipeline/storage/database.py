@@ -28,6 +28,7 @@ __all__ = [
     "refresh_statistics",
     "rehearsal",
     "rehearsed",
+    "savepoint",
     "transaction",
     "write",
 ]
@@ -107,7 +108,7 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     connection = shared if shared is not None else _connect(settings)
     try:
         try:
-            with nullcontext() if shared is None else _savepoint(shared):
+            with nullcontext() if shared is None else savepoint(shared, "rehearsed", undone_by=Exception):
                 yield connection
         except BaseException:
             with suppress(psycopg2.Error):  # if the connection is lost too, the block's own error says more
@@ -139,16 +140,22 @@ def _connect(settings: Settings, kind: type[Connection] = Connection) -> Connect
 
 
 @contextmanager
-def _savepoint(connection: Connection) -> Iterator[None]:
-    """Undoes what the block wrote if it raises; the rest of the transaction stays."""
+def savepoint(connection: Connection, name: str, *, undone_by: type[Exception]) -> Iterator[None]:
+    """Undoes what the block wrote if it raises such an error; the rest of the transaction stays.
+
+    Args:
+        connection: in a transaction.
+        name: of the savepoint; a plain word.
+        undone_by: the errors after which the transaction goes on.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("savepoint rehearsed")
+        cursor.execute(f"savepoint {name}")
         try:
             yield
-        except Exception:
-            cursor.execute("rollback to savepoint rehearsed")
+        except undone_by:
+            cursor.execute(f"rollback to savepoint {name}")
             raise
-        cursor.execute("release savepoint rehearsed")
+        cursor.execute(f"release savepoint {name}")
 
 
 def query_rows(connection: Connection, name: str, /, **parameters: Any) -> list[Any]:
