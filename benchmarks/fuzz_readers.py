@@ -28,7 +28,8 @@ from random_shops import SHOP_TIMEZONE, damaged_text, faults, mixed, random_file
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.mapping import Mapping as ShopMapping
 from ncf_pipeline.ingest.mappings.mapping import from_yaml
-from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_CUSTOMER, MAX_PRICE, MAX_TEXT, as_typed
+from ncf_pipeline.ingest.readers.cells import MAX_CODE, MAX_CUSTOMER, MAX_TEXT, as_typed
+from ncf_pipeline.ingest.readers.conversions import MAX_PRICE
 from ncf_pipeline.ingest.readers.file_kinds import open_file
 
 NAMES = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]

@@ -10,7 +10,7 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.mappings.given import DecimalMark
 from ncf_pipeline.ingest.readers.clock import on_the_shops_clock
 from ncf_pipeline.ingest.readers.codes import normalised
-from ncf_pipeline.ingest.readers.conversions import converted, prepared
+from ncf_pipeline.ingest.readers.conversions import as_price, converted, prepared
 from ncf_pipeline.ingest.readers.dates import as_instants
 from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, Dialect, Reading
 from ncf_pipeline.ingest.readers.header import CELLS, CORRECTS, CURRENCY, RETURNED, STATUS, TIME_ZONE
@@ -63,7 +63,6 @@ MAX_CUSTOMER = 254
 MAX_TEXT = 5_000
 """Characters: an e-mail address has up to 254. Postgres refuses an index entry that is much longer than a code."""
 
-MAX_PRICE = 1e9
 MAX_ID = 2**53
 _MAX_INT = 2**31 - 1
 _KEPT = 1_000
@@ -263,11 +262,7 @@ def _quantity(name: str, cells: pl.DataFrame, dialect: Dialect) -> pl.Expr:
 
 
 def _price(text: pl.Expr) -> pl.Expr:
-    exact = pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False)
-    number = exact.round(6)
-    # + 0.0 turns minus zero into zero. A price that would be rounded to nothing is kept as it is written.
-    is_price = (number.abs() < MAX_PRICE) & ((number != 0) | (exact == 0))
-    return pl.when(is_price).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
+    return as_price(pl.when(text.str.contains(_DECIMAL)).then(text).cast(pl.Float64, strict=False))
 
 
 def _originals(chunk: pl.DataFrame, reading: Reading | None, further: tuple[str, ...], wanted: pl.Series) -> pl.Series:

@@ -11,7 +11,7 @@ from ncf_pipeline.ingest.readers.dialect import Reading
 from ncf_pipeline.ingest.readers.header import CURRENCY, RETURNED, STATUS, shortened
 from ncf_pipeline.ingest.readers.table import BROKEN, LEFT_OUT, TAKES_BACK
 
-_MAX_PRICE = 1e9
+MAX_PRICE = 1e9
 _BRACKETED = r"^\((.*)\)$"
 
 
@@ -63,7 +63,7 @@ def converted(typed: pl.DataFrame, cells: pl.DataFrame, reading: Reading) -> tup
     whole = cells[BROKEN].is_null()
     had_price = typed.select(price.is_not_null() & (quantity != 0).fill_null(value=False)).to_series()
     if reading.price_is_total:
-        typed = typed.with_columns(_rounded(pl.when(quantity != 0).then(price / quantity)))
+        typed = typed.with_columns(as_price(pl.when(quantity != 0).then(price / quantity)))
     if CURRENCY in cells.columns or (mapping.currency and mapping.currency.rate):
         typed, unknown = _in_the_shops_currency(typed, cells, mapping)
         lost[CURRENCY] = unknown & whole
@@ -115,9 +115,9 @@ def _in_the_shops_currency(
     if said.rates and CURRENCY in cells.columns:
         rates = {name.strip().upper(): float(rate) for name, rate in said.rates.items()}
         rate = cells[CURRENCY].str.to_uppercase().replace_strict(rates, default=None, return_dtype=pl.Float64)
-        return typed.with_columns(_rounded(price * rate)), rate.is_null()
+        return typed.with_columns(as_price(price * rate)), rate.is_null()
     if said.rate is not None:
-        return typed.with_columns(_rounded(price * float(said.rate))), nothing
+        return typed.with_columns(as_price(price * float(said.rate))), nothing
     return typed, nothing
 
 
@@ -127,8 +127,8 @@ def _each(texts: pl.Series, changed: Callable[[str], str]) -> pl.Series:
     return texts.replace_strict({text: changed(text) for text in different}, default=None, return_dtype=pl.String)
 
 
-def _rounded(price: pl.Expr) -> pl.Expr:
-    """To 6 decimals; null if nothing would be left of a price, or it is too high."""
+def as_price(price: pl.Expr) -> pl.Expr:
+    """To 6 decimals; null if nothing would be left of a price, or it is too high. Minus zero becomes zero."""
     number = price.round(6)
-    is_price = (number.abs() < _MAX_PRICE) & ((number != 0) | (price == 0))
+    is_price = (number.abs() < MAX_PRICE) & ((number != 0) | (price == 0))
     return pl.when(is_price).then(number + 0.0).alias(InvoiceLines.UNIT_PRICE)
