@@ -1,7 +1,7 @@
 """The suites of rules in `expectations/`, checked by Great Expectations on a table in Postgres or on a data frame.
 
-This is the only module that imports great_expectations, and only inside functions: the import takes two seconds and
-150 MB.
+This module and `query_rule` alone import great_expectations, this one only inside functions: the import takes two
+seconds and 150 MB.
 """
 
 import hashlib
@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # stages that need no data frame should not wait for the impo
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+_QUERIES = {"expect_query_to_find_no_rows", "unexpected_rows_expectation"}
+"""Types of rules whose result is the number of rows that a query found."""
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -355,6 +358,8 @@ def _great_expectations() -> Any:
         import great_expectations
         from great_expectations.data_context.types import base
 
+        from ncf_pipeline.quality import query_rule  # noqa: F401 — the library keeps each type of rule that is imported
+
     # This module sets a level of its own when it is imported, and then logs temporary folders.
     logging.getLogger(base.__name__).setLevel(logging.ERROR)
     return great_expectations
@@ -477,7 +482,7 @@ def _why_not_checked(exception_info: Mapping[str, Any]) -> str | None:
 
 def _rows(result: Any) -> int:
     rows = result.result.get("unexpected_count")
-    if rows is None and result.expectation_config.type == "unexpected_rows_expectation":
+    if rows is None and result.expectation_config.type in _QUERIES:
         rows = result.result["observed_value"]
     if rows is None:
         rows = 0 if result.success else 1
