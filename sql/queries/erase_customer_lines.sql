@@ -78,10 +78,11 @@ from (
     select
         invoice_no,
         retail.invoice_sha256(
-            array_agg(
+            string_agg(
                 retail.line_content(
                     stock_code, description, quantity, invoice_date, unit_price, customer_id, country
-                )
+                ),
+                e'\x1d'
                 order by line_number
             )
         ) as sha256

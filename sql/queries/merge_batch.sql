@@ -392,10 +392,11 @@ with hashed as (
         count(*)::integer as lines,
         count(*) filter (where is_read) as lines_read,
         retail.invoice_sha256(
-            array_agg(
+            string_agg(
                 retail.line_content(
                     stock_code, description, quantity, invoice_date, unit_price, customer_id, country
-                )
+                ),
+                e'\x1d'
                 order by line_number
             )
         ) as sha256
