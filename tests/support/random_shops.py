@@ -72,7 +72,9 @@ class Written:
 
 WORDS = {
     "ascii": ["HEART", "MUG", 'MIRROR 6"', "RED, BLUE; GREEN", "a | b", "tab\there", 'say "hi"', "SET OF 3", "50%",
-              "a's", "two\nlines", "a\n\nb, c", "=SUM", "-", "?", "x" * 300, "1,5 l", "12/13", '""', "{}", "\\", "\\."],
+              "a's", "two\nlines", "a\n\nb, c", "=SUM", "-", "?", "x" * 300, "1,5 l", "12/13", '""', "{}", "\\", "\\.",
+              "SET OF\n3, 4, x", "1,2;3|4\n5, 6; 7 | 8", "a, b, c, d, e, f, g, h\ni", "a; b; c; d; e; f; g; h; i\n!",
+              "0\n1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9", 'x\n"y", z\n!', '"\n"', ',\n",', "50%\n50%, 1"],
     "western": ["CAFÉ CRÈME", "Größe XL", "El Niño", "Ångström", "für Köln", "à la carte", "PRICE £5", "20 °C", "Ø15"],
     "any": ["ЧАШКА", "茶碗", "łyżka żółta", "קפה", "☕ emoji 🎁", "Ποτήρι", "e\u0301", "naïve – “x”"],
 }  # fmt: skip

@@ -106,7 +106,19 @@ class Header:
     @property
     def prices(self) -> tuple[str, ...]:
         """The cells with prices."""
-        column = InvoiceLines.UNIT_PRICE
+        return self._cells_of(InvoiceLines.UNIT_PRICE)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The cells with quantities."""
+        return self._cells_of(InvoiceLines.QUANTITY)
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The cells with dates, or with times of a day."""
+        return self._cells_of(InvoiceLines.INVOICE_DATE)
+
+    def _cells_of(self, column: str) -> tuple[str, ...]:
         return (column,) if self.layout is None else self.layout.sources[column]
 
 

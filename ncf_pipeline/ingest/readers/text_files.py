@@ -5,11 +5,10 @@ import gzip
 import io
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -29,8 +28,8 @@ MAX_LINE = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 _BLOCK = 4 << 20
 _MAX_RECORD_LINES = 1_000
-_SAMPLE = 1_000
-"""Lines that show how many cells most lines have."""
+_LIKE_NUMBER = re.compile(r"\D{0,5}\d[\d.,' \u00a0\u202f]*(?:[eE][+-]?\d+)?\D{0,5}")
+_LIKE_DATE = re.compile(r"(?=.*(?:\d\D+\d|\d{5})).{1,40}")
 
 _SURPLUS = "surplus"
 """Boolean: the line has more cells than the header, and all that follow are empty."""
@@ -140,7 +139,6 @@ class _Divider:
     has_stray_bytes: bool
     _widths: set[int] = field(default_factory=set)
     _has_decimals: bool = False
-    _usual_width: int | None = None
 
     @property
     def surplus_is_kept(self) -> bool:
@@ -189,30 +187,13 @@ class _Divider:
         is_plain = look["has_width"] & ~look["is_stray"]
         if look["has_quote"].any():
             is_plain &= ~look["has_quote"] | lines.str.contains(self._plain_line())
-        if self._usual_width is None and len(lines):
-            are_usual = 2 * int(is_plain.head(_SAMPLE).sum()) > min(len(lines), _SAMPLE)
-            self._usual_width = self.header.width if are_usual else self._width_of_most(lines)
         records, done = self._records(lines, is_plain, is_last=is_last)
-        is_plain = is_plain.head(done)
+        is_plain = is_plain.head(done).scatter(records.inside, False)
         plain = self._plain(lines.head(done).filter(is_plain), is_plain.arg_true() + before + 1)
         chunk = pl.concat([plain, records.as_frame(before, self.header)]).sort(ROW)
         self._widths |= records.widths | ({self.header.width} if len(plain) else set())
         self._has_decimals |= any(chunk[name].str.contains(r"\d[.,]\d").any() for name in self.header.prices)
         return without_empty_rows(chunk, self.header), done
-
-    def _width_of_most(self, lines: pl.Series) -> int:
-        """The header's width, or more if most lines end with empty cells beyond it."""
-        sample = lines.head(_SAMPLE).to_list()
-        alone = (_next_record(csv.reader([text], delimiter=self.delimiter, strict=True))[1] for text in sample)
-        widths = self._widths_of(cells for cells in alone if cells)
-        if not widths:  # every text has several lines
-            widths = self._widths_of(csv.reader((f"{text}\n" for text in sample), delimiter=self.delimiter))
-        return max(widths, key=lambda width: (widths[width], -width), default=self.header.width)
-
-    def _widths_of(self, records: Iterable[list[str]]) -> Counter[int]:
-        width = self.header.width
-        whole = (cells for cells in records if len(cells) >= width and not any(cell.strip() for cell in cells[width:]))
-        return Counter(len(cells) for cells in whole)
 
     def _plain_line(self) -> str:
         """Of a line whose delimiters all divide cells: each cell is without quotes, or one quoted text."""
@@ -255,12 +236,15 @@ class _Divider:
                 elif reader.line_num == used and not is_open:
                     records.add(index, cells, raw, self.header)
                 else:
-                    following = self._continued(lines, index, is_plain, is_last=is_last)
+                    following = self._continued(lines, index, is_last=is_last)
                     if following is None:
                         return records, index
                     cells, more = following
-                    if cells is None and more:
+                    if more:
                         raw = "\n".join([*lines[index : index + more + 1], ""])
+                        records.inside += range(index + 1, index + more + 1)
+                        if self.has_stray_bytes and STRAY in raw:
+                            cells = None
                     records.add(index, cells, raw, self.header)
                     while at < len(odd) and odd[at] <= index + more:
                         at += 1
@@ -268,60 +252,88 @@ class _Divider:
                     break
         return records, len(lines)
 
-    def _continued(
-        self, lines: pl.Series, index: int, is_plain: pl.Series, *, is_last: bool
-    ) -> tuple[list[str] | None, int] | None:
+    def _continued(self, lines: pl.Series, index: int, *, is_last: bool) -> tuple[list[str] | None, int] | None:
         """The record that begins in a line whose quote is not closed there.
+
+        It is what a CSV reader makes of it, unless its lines show that the quote is a stray one.
 
         Returns:
             Its cells, and how many more lines it has. No cells if the quote is a stray one, because it is never closed,
-            or because it and a following line are whole rows by themselves; and, with all its lines, if that cannot be
-            told. None if the following block must be read first.
+            or because a following line is a whole row; and, with all its lines, if that cannot be told. None if the
+            following block must be read first.
         """
-        parts = [lines[index]]
-        size = len(parts[0])
-        width = self._usual_width or self.header.width
-        before, literally = self._open_cell(parts[0])
-        for at in range(index + 1, min(index + _MAX_RECORD_LINES, len(lines))):
-            text = lines[at]
-            size += len(text)
-            if is_plain[at] or size > MAX_LINE or (self.has_stray_bytes and STRAY in text):
-                return None, 0
-            parts.append(text)
-            if '"' not in text:
-                continue
-            _, alone = _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))
-            if alone is not None and len(alone) == width and literally == width:
-                return None, 0
-            # The line before may have been cut off in a quoted cell. Then this one begins with codes like its own. One
-            # such code is enough if it has the right number of cells, and two if its quotes are damaged.
-            if alone is not None and len(alone) == width:
-                both = any(map(_alike, before, alone))
-            else:
-                pieces = text.split(self.delimiter)
-                both = len(pieces) >= width and bool(before) and sum(map(_alike, before, pieces)) >= min(2, len(before))
-            reader = csv.reader([f"{part}\n" for part in parts], delimiter=self.delimiter, strict=True)
-            is_open, cells = _next_record(reader)
-            if not is_open:
-                if cells is None or len(cells) != width:
-                    return None, 0
-                return (None if both else cells), at - index
-        return None if not is_last and len(lines) < index + _MAX_RECORD_LINES else (None, 0)
+        end = min(index + _MAX_RECORD_LINES, len(lines))
+        rows: list[int] = []  # lines of the record, after its first, that are whole rows by themselves
 
-    def _open_cell(self, text: str) -> tuple[list[str], int]:
-        """Of a line with an open quote: the cells before it, and how many cells there are if it is a character."""
+        def texts() -> Iterator[str]:
+            size = 0
+            for at in range(index, end):
+                text = lines[at]
+                size += len(text)
+                if at > index and self._is_row(self._alone(text)):
+                    rows.append(at)
+                if size > MAX_LINE or len(rows) > 1 or (rows and '"' not in text):
+                    return
+                yield f"{text}\n"
+
+        reader = csv.reader(texts(), delimiter=self.delimiter, strict=True)
+        is_open, cells = _next_record(reader)
+        last = index + reader.line_num - 1
+        if is_open and not rows and last == end - 1 and end < index + _MAX_RECORD_LINES and not is_last:
+            return None
+        if is_open or cells is None or any(at != last for at in rows):
+            return None, 0
+        before, literally = self._open_cell(lines[index])
+        alone = self._alone(lines[last])
+        if rows and (self._is_row(literally) or not self._is_whole(cells)):
+            return None, 0
+        # The first line may have been cut off in a quoted cell. Then the last one begins with codes like its own. One
+        # such code is enough if it is a whole row, and two if its quotes are damaged.
+        pieces = lines[last].split(self.delimiter) if alone is None else alone
+        if rows or (alone is None and len(pieces) >= self.header.width):
+            alike = sum(map(_alike, before, pieces))
+            if alike >= (1 if rows else 2):
+                return None, last - index
+        return cells, last - index
+
+    def _alone(self, text: str) -> list[str] | None:
+        return _next_record(csv.reader([text], delimiter=self.delimiter, strict=True))[1]
+
+    def _is_whole(self, cells: Sequence[str]) -> bool:
+        """Whether there are as many cells as in the header, and maybe empty ones."""
+        return len(cells) >= self.header.width and not any(cell.strip() for cell in cells[self.header.width :])
+
+    def _is_row(self, cells: Sequence[str] | None) -> bool:
+        """Whether cells are a whole row of the file: there are enough, and numbers and dates are where they belong."""
+        if cells is None or not self._is_whole(cells):
+            return False
+        given = [(cells[at].strip(), pattern) for at, pattern in self._patterns if cells[at].strip()]
+        return bool(given) and all(pattern.fullmatch(cell) for cell, pattern in given)
+
+    @cached_property
+    def _patterns(self) -> list[tuple[int, re.Pattern[str]]]:
+        """Positions of cells with numbers and dates, and how they look at least."""
+        header = self.header
+        return [
+            *((header.positions[name], _LIKE_NUMBER) for name in (*header.quantities, *header.prices)),
+            *((header.positions[name], _LIKE_DATE) for name in header.dates),
+        ]
+
+    def _open_cell(self, text: str) -> tuple[list[str], list[str]]:
+        """Of a line with an open quote: the cells before it, and all its cells if the quote is a character."""
         _, cells = _next_record(csv.reader([f'{text}"'], delimiter=self.delimiter, strict=True))
-        return (cells[:-1], len(cells) + cells[-1].count(self.delimiter)) if cells else ([], 0)
+        return (cells[:-1], [*cells[:-1], *cells[-1].split(self.delimiter)]) if cells else ([], [])
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether both are codes of the same kinds of characters, such as C536379 and C42."""
+    """Whether both are codes of the same kinds of characters, and about as long, such as C536379 and C42000."""
+    one, other = one.strip(), other.strip()
     shape = _shape(one)
-    return "0" in shape and shape == _shape(other)
+    return "0" in shape and shape == _shape(other) and min(len(one), len(other)) > 2 and abs(len(one) - len(other)) < 2
 
 
 def _shape(cell: str) -> str:
-    return re.sub(r"[^\W\d_]+", "A", re.sub(r"\d+", "0", cell.strip()))
+    return re.sub(r"[^\W\d_]+", "A", re.sub(r"\d+", "0", cell))
 
 
 def _next_record(reader: Any) -> tuple[bool, list[str] | None]:
@@ -336,13 +348,17 @@ def _next_record(reader: Any) -> tuple[bool, list[str] | None]:
 
 @dataclass
 class _Records:
-    """Records that were read one by one: line, cells or raw text, and whether there are surplus cells."""
+    """Records that were read one by one: line, cells or raw text, and whether there are surplus cells.
+
+    `inside` has the lines of records that go on over several lines, without the first ones.
+    """
 
     lines: list[int] = field(default_factory=list)
     cells: list[list[str]] = field(default_factory=list)
     broken: list[str | None] = field(default_factory=list)
     surplus: list[bool] = field(default_factory=list)
     widths: set[int] = field(default_factory=set)
+    inside: list[int] = field(default_factory=list)
 
     def add(self, line: int, cells: list[str] | None, raw: str, header: Header) -> None:
         """Adds a record, whose text is `raw` in case that it is unclear which cell is which."""

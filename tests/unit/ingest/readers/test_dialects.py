@@ -272,6 +272,37 @@ def test_a_text_of_several_lines_may_look_like_a_row_in_its_last_line(tmp_path, 
     assert column(rows, "unreadable") == [None] * 3
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET OF\n3, 4, x",
+        "a, b, c, d, e, f, g, h\ni",
+        "0\n1, 2, 3, 4, 5, 6, 7, 8\n9",
+        "\n\n,,,,,,,\n!",
+        ',\n",',
+        "536366, see\n536367, 85123A",
+    ],
+)
+@pytest.mark.parametrize("end", ["", ","], ids=["", "trailing delimiter"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_text_may_have_lines_with_as_many_delimiters_as_a_row(tmp_path, text, end, last):
+    order = [name for name in NAMES if name != "Description"]
+    order.insert(len(order) if last else 2, "Description")
+    written = [
+        ",".join((dict(zip(NAMES, line().split(","), strict=True)) | {"Description": each})[name] for name in order)
+        for each in ('"' + text.replace('"', '""') + '"', "MUG")
+    ]
+    rows = read(write(tmp_path, [f"{each}{end}" for each in written], header=",".join(order)))
+    assert column(rows, "description") == [text.strip(), "MUG"]
+    assert column(rows, "unreadable") == [None] * 2
+
+
+def test_a_record_of_several_lines_waits_whole(tmp_path):
+    rows = read(write(tmp_path, [line(text='"two\nlines"', price="2,55"), line()]))
+    assert column(rows, "unreadable") == [["line"], None]
+    assert json.loads(rows[0]["original"])["line"].count("\n") == 2
+
+
 def test_lines_of_which_nobody_can_tell_whether_they_are_one_wait_together(tmp_path):
     cut_off, inch = '536366,85123A,"HEART', line(invoice="536367", text='MIRROR 6"')
     rows = read(write(tmp_path, [line(), cut_off, inch, line()]))
