@@ -9,7 +9,8 @@
 The client holds the number of the live publication for a second, so a page costs one round trip. A customer without a
 list gets the best sellers of their country, else those of everywhere, else an empty list; `source` says which. If Redis
 does not answer, the list is empty and `source` is `unavailable`, so that the shop's page still renders;
-`raise_errors=True` raises instead. The client needs only the package `redis`.
+`raise_errors=True` raises instead. A value in Redis that is broken costs one customer one list, and is counted in
+`shop.statistics`. The client needs only the package `redis`.
 
 For a Redis Cluster, use the URL of any node: `Storefront("redis://reader:secret@node:6379", cluster=True)`.
 """
@@ -22,6 +23,7 @@ from ncf_pipeline.storefront.answers import (
     ReasonCode,
     Recommendation,
     Source,
+    Statistics,
     VisitorList,
 )
 from ncf_pipeline.storefront.clients import AsyncStorefront, Storefront
@@ -40,6 +42,7 @@ __all__ = [
     "ReasonCode",
     "Recommendation",
     "Source",
+    "Statistics",
     "Storefront",
     "VisitorList",
 ]

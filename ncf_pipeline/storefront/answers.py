@@ -10,6 +10,8 @@ VisitorList = Literal["for_you", "new_arrivals"]
 Source = Literal["customer", "product", "country", "everywhere", "none", "unavailable"]
 ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "best_seller", "pinned"]
 
+_decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -47,21 +49,84 @@ class Recommendation:
     reasons: tuple[Reason, ...] = ()
 
 
-def reasons(text: str, count: int) -> tuple[Reason, ...]:
-    """The reasons in a JSON text, or none if it is damaged: a list without reasons is better than no list.
+@dataclass(frozen=True)
+class Statistics:
+    """How often one client met something that it could not use, since it was made. A page never notices.
+
+    Attributes:
+        broken_lists: what should be a list is no JSON array of stock codes, or its key is of another type. It counts as
+            missing.
+        broken_reasons: reasons that are not one for each product. The list is shown without reasons.
+        broken_pointers: `ncf:current` names no publication. The one that was live before stays live for this client.
+        broken_meta: the live publication's meta, or a field of it, cannot be read.
+        unusable_ids: the page asked for something that cannot be an id, such as None or NaN.
+        failures: Redis did not answer, or refused.
+    """
+
+    broken_lists: int = 0
+    broken_reasons: int = 0
+    broken_pointers: int = 0
+    broken_meta: int = 0
+    unusable_ids: int = 0
+    failures: int = 0
+
+
+def stock_codes_of(text: object) -> tuple[str, ...] | None:
+    """The stock codes in a value of Redis; None if it is no list of them.
+
+    >>> stock_codes_of('["23084","22423"]'), stock_codes_of("[]")
+    (('23084', '22423'), ())
+    >>> [stock_codes_of(text) for text in ("null", "7", '"abc"', '["x"', "[7]", '{"a":1}')]
+    [None, None, None, None, None, None]
+    """
+    # A page waits: the usual list passes with as few steps as can be.
+    try:
+        codes, end = _decode(text)  # type: ignore[arg-type]
+        joined = "".join(codes)
+    except (TypeError, ValueError, RecursionError):  # the last for `[[[[[...`
+        return None
+    if type(codes) is not list or not all(codes) or end != len(text):  # type: ignore[arg-type]
+        return None
+    return tuple(codes) if joined.isascii() or is_text(joined) else None
+
+
+def is_text(text: str) -> bool:
+    """Whether a page can show a text. Bytes that are not UTF-8, and half characters of JSON, are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def reasons_in(text: object, count: int) -> tuple[Reason, ...] | None:
+    """The reasons in a value of Redis; None if it is damaged: a list without reasons is better than no list.
 
     Args:
         text: as in Redis, e.g. `[["bought",3],["new"]]`.
         count: stock codes in the list.
 
-    >>> reasons('[["bought",3],["new"]]', 2)
+    >>> reasons_in('[["bought",3],["new"]]', 2)
     (Reason(code='bought', evidence=3), Reason(code='new', evidence=None))
-    >>> reasons('[["bought",3]]', 2)
-    ()
+    >>> reasons_in('[["bought",3]]', 2)
     """
     try:
-        entries = [(code, *evidence, None) for code, *evidence in json.loads(text)]
-    except (TypeError, ValueError):
-        return ()
-    parsed = tuple(Reason(cast("ReasonCode", code), evidence) for code, evidence, *_ in entries)
-    return parsed if len(parsed) == count else ()
+        entries = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if type(entries) is not list or len(entries) != count:
+        return None
+    reasons = []
+    for entry in entries:
+        # Later versions may add more after the evidence.
+        if type(entry) is not list or not entry or type(entry[0]) is not str:
+            return None
+        evidence = entry[1] if len(entry) > 1 else None
+        if evidence is not None and type(evidence) is not int and type(evidence) is not str:
+            return None
+        reasons.append(Reason(cast("ReasonCode", entry[0]), evidence))
+    return tuple(reasons) if (str(text).isascii() and "\\u" not in str(text)) or _are_text(reasons) else None
+
+
+def _are_text(reasons: list[Reason]) -> bool:
+    return all(is_text(f"{reason.code}{reason.evidence}") for reason in reasons)

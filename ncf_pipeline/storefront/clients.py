@@ -16,6 +16,8 @@ from redis.retry import Retry
 
 from ncf_pipeline.storefront.answers import CustomerList, ProductList, Recommendation, VisitorList
 from ncf_pipeline.storefront.reading import (
+    BROKEN,
+    Broken,
     Command,
     Question,
     Reader,
@@ -26,7 +28,10 @@ from ncf_pipeline.storefront.reading import (
     unanswered,
 )
 
-_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)  # ValueError: a value is not JSON
+_FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)
+# Bytes that are no UTF-8 come as half characters, which `answers.is_text` finds: they must not fail a whole reply.
+_OPTIONS: dict[str, Any] = {"decode_responses": True, "encoding_errors": "surrogateescape"}
+_WRONG_TYPE = "WRONGTYPE"  # a key holds another type than the command is for
 
 
 class Storefront(Reader):
@@ -38,7 +43,7 @@ class Storefront(Reader):
         cluster: whether the URL is that of a node of a Redis Cluster, which names the other nodes.
         reasons: whether to read reasons too; without them, half as many bytes are read.
         raise_errors: whether to raise `redis.RedisError` (for a cluster also `redis.exceptions.RedisClusterException`)
-            instead of answering `unavailable`.
+            instead of answering `unavailable`. A broken value never raises: see `statistics`.
         timeout: seconds that a page may wait for the connection, and for each reply.
 
     Raises:
@@ -61,7 +66,7 @@ class Storefront(Reader):
         self._open = partial(
             kind.from_url,
             url,
-            decode_responses=True,
+            **_OPTIONS,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             # A connection that was closed while idle is opened again, once. A page waits no longer than that.
@@ -85,7 +90,7 @@ class Storefront(Reader):
         """One list of a customer; if it is missing, the best sellers of their country, else of everywhere.
 
         Args:
-            customer_id: the shop's.
+            customer_id: the shop's. A float without a fraction, as tables make of ids, is that number.
             list_name: `for_you`, `discover` or `buy_again`.
             country: of the customer, as written on invoices.
 
@@ -124,11 +129,11 @@ class Storefront(Reader):
         """The meta of the live publication; empty if nothing is published, or Redis does not answer."""
         try:
             held = self._hold(self._ask(("GET", self._pointer)))
-            meta: Any = self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+            meta = self._meta(self._ask(("HGETALL", f"{held.start}meta"))) if held else {}
         except _FAULTS as error:
             self._fail(error)
             return {}
-        return dict(meta)
+        return meta
 
     def close(self) -> None:
         """Closes the connections."""
@@ -165,7 +170,10 @@ class Storefront(Reader):
 
     def _ask(self, command: Command) -> Any:
         ask: Any = self._redis.execute_command
-        return ask(*command)
+        try:
+            return ask(*command)
+        except redis.ResponseError as error:
+            return _broken(error)
 
     def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
@@ -175,7 +183,12 @@ class Storefront(Reader):
         pipeline: Any = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = pipeline.execute()
+        try:
+            replies: list[Any] = pipeline.execute()
+        except redis.ResponseError as error:
+            if _WRONG_TYPE not in str(error):
+                raise
+            return [self._ask(command) for command in commands]  # so that one broken key costs no other one
         return replies
 
 
@@ -197,7 +210,7 @@ class AsyncStorefront(Reader):
         kind: Any = redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis
         self._redis: redis.asyncio.Redis = kind.from_url(
             url,
-            decode_responses=True,
+            **_OPTIONS,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
@@ -228,11 +241,11 @@ class AsyncStorefront(Reader):
         """See `Storefront.meta`."""
         try:
             held = self._hold(await self._ask(("GET", self._pointer)))
-            meta: Any = await self._ask(("HGETALL", f"{held.start}meta")) if held else {}
+            meta = self._meta(await self._ask(("HGETALL", f"{held.start}meta"))) if held else {}
         except _FAULTS as error:
             self._fail(error)
             return {}
-        return dict(meta)
+        return meta
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -268,7 +281,10 @@ class AsyncStorefront(Reader):
 
     async def _ask(self, command: Command) -> Any:
         ask: Any = self._redis.execute_command
-        return await ask(*command)
+        try:
+            return await ask(*command)
+        except redis.ResponseError as error:
+            return _broken(error)
 
     async def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
@@ -278,8 +294,20 @@ class AsyncStorefront(Reader):
         pipeline: Any = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute()
+        try:
+            replies: list[Any] = await pipeline.execute()
+        except redis.ResponseError as error:
+            if _WRONG_TYPE not in str(error):
+                raise
+            return [await self._ask(command) for command in commands]
         return replies
+
+
+def _broken(error: redis.ResponseError) -> Broken:
+    """What stands for the reply if a key is of another type. Any other error concerns all keys, and is raised."""
+    if str(error).startswith(_WRONG_TYPE):
+        return BROKEN
+    raise error
 
 
 def _by_name(question: Question, answers: Sequence[Recommendation]) -> dict[CustomerList, Recommendation]:

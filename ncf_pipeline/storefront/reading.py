@@ -4,13 +4,15 @@ A page makes many reads, and each costs a few microseconds of this code besides 
 with a list is short; the rare cases are in functions of their own.
 """
 
-import json
+import re
+import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ncf_pipeline.columns import BUY_AGAIN, EVERYWHERE, FOR_YOU, LISTS_OF, Audience, reasons_of
-from ncf_pipeline.storefront.answers import Recommendation, Source, reasons
+from ncf_pipeline.storefront.answers import Recommendation, Source, Statistics, is_text, reasons_in, stock_codes_of
 
 HOLD_SECONDS = 1.0
 """The number of the live publication is held this long, and after a failure Redis is not asked for this long."""
@@ -21,8 +23,15 @@ _STOOD_STILL_SECONDS = 5.0
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
 
-_decode = json.JSONDecoder().raw_decode
 _OF_FALLBACK = LISTS_OF["fallback"]
+_PUBLICATION = re.compile(r"p[0-9]{1,18}")
+
+
+class Broken:
+    """Stands for the reply to a command that asks a key for what its type does not have."""
+
+
+BROKEN = Broken()
 
 
 class Question(NamedTuple):
@@ -30,7 +39,7 @@ class Question(NamedTuple):
 
     names: tuple[str, ...]  # of the lists
     source: Source = "none"  # of an own list
-    key: str | None = None  # of the own lists; None for a visitor
+    key: str | None = None  # of the own lists; None for a visitor, and for what cannot be an id
     fallback: str | None = None  # name of the list, of a country or of everywhere, that replaces a missing one
     country: str | None = None
 
@@ -47,12 +56,12 @@ def of_customer(customer_id: int | str, list_name: str, country: str | None) -> 
         ValueError: customers have no list of that name.
     """
     _check("customer", list_name)
-    return Question((list_name,), "customer", f"customer:{customer_id}", FOR_YOU, country)
+    return Question((list_name,), "customer", _key("customer", customer_id), FOR_YOU, _country(country))
 
 
 def all_of_customer(customer_id: int | str, country: str | None) -> Question:
     """All lists of a customer; best sellers in place of each that is missing."""
-    return Question(LISTS_OF["customer"], "customer", f"customer:{customer_id}", FOR_YOU, country)
+    return Question(LISTS_OF["customer"], "customer", _key("customer", customer_id), FOR_YOU, _country(country))
 
 
 def of_visitor(list_name: str, country: str | None) -> Question:
@@ -62,7 +71,7 @@ def of_visitor(list_name: str, country: str | None) -> Question:
         ValueError: visitors have no list of that name.
     """
     _check("fallback", list_name)
-    return Question((list_name,), fallback=list_name, country=country)
+    return Question((list_name,), fallback=list_name, country=_country(country))
 
 
 def of_product(stock_code: str, list_name: str) -> Question:
@@ -72,7 +81,42 @@ def of_product(stock_code: str, list_name: str) -> Question:
         ValueError: products have no list of that name.
     """
     _check("product", list_name)
-    return Question((list_name,), "product", f"product:{stock_code}")
+    return Question((list_name,), "product", _key("product", stock_code))
+
+
+def _key(audience: Audience, named: object) -> str | None:
+    """A key without its start; None if no id can be what the page passed.
+
+    >>> _key("customer", 14646), _key("customer", 14646.0), _key("customer", float("nan")), _key("customer", None)
+    ('customer:14646', 'customer:14646', None, None)
+    """
+    if type(named) is not str and type(named) is not int:
+        named = _id_of(named)
+    key = f"{audience}:{named}"
+    return key if named is not None and (key.isascii() or is_text(key)) else None
+
+
+def _id_of(named: object) -> str | None:
+    """An id of another type: of a table, whose numbers may have become floats, or a UUID.
+
+    Args:
+        named: what the page passed.
+
+    Returns:
+        None for what is no id: None, NaN, a number with a fraction, bytes, a list.
+    """
+    if named is None or isinstance(named, bool | bytes | bytearray | list | tuple | dict | set):
+        return None
+    try:
+        number = int(named) if hasattr(named, "__float__") else None  # type: ignore[call-overload]
+        return str(named if number is None else number) if number is None or number == named else None
+    except Exception:  # NaN, infinity, and whatever an object raises that is asked for its text
+        return None
+
+
+def _country(named: object) -> str | None:
+    """A country whose name may be asked for; None for anything else, such as the NaN of a table."""
+    return named if isinstance(named, str) and (named.isascii() or is_text(named)) else None
 
 
 def _check(audience: Audience, list_name: str) -> None:
@@ -103,11 +147,24 @@ class Reader:
         self._raise_errors = raise_errors
         self._held: Held | None = None
         self._left_alone_until = 0.0
+        self._met = Counter[str]()
+        self._counting = threading.Lock()
+
+    @property
+    def statistics(self) -> Statistics:
+        """How often this client met something that it could not use."""
+        with self._counting:
+            return Statistics(**self._met)
+
+    def _count(self, what: str) -> None:
+        with self._counting:
+            self._met[what] += 1
 
     def _is_left_alone(self) -> bool:
         return self._left_alone_until > 0 and not self._raise_errors and time.monotonic() < self._left_alone_until
 
     def _fail(self, error: Exception) -> None:
+        self._count("failures")
         if self._raise_errors:
             raise error
         self._held = None
@@ -120,6 +177,9 @@ class Reader:
 
     def _hold(self, name: Any) -> Held | None:
         before = self._held
+        if name is not None and not (isinstance(name, str) and _PUBLICATION.fullmatch(name)):
+            self._count("broken_pointers")
+            name = before.name if before is not None else None
         fallbacks = before.fallbacks if before is not None and before.name == name else {}
         self._held = Held(self._prefix, name, fallbacks) if name is not None else None
         return self._held
@@ -149,14 +209,18 @@ class Reader:
     ) -> list[Recommendation]:
         if len(commands) > (question.key is not None):
             self._hold_fallbacks(held, commands, replies)
-        if question.key is None:
-            return [_fallback(question, held)]
+        own = replies[-1] if question.key is not None else None
+        if own is None or own is BROKEN:
+            if own is BROKEN:
+                self._count("broken_lists")
+            elif question.key is None and question.source != "none":
+                self._count("unusable_ids")
+            return [_fallback(question, held)] * len(question.names)
         if commands[-1][0] == "HGET":
-            return [_own(question, question.names[0], replies[-1], None, held.name) or _fallback(question, held)]
-        own = replies[-1]
+            return [self._own(question, question.names[0], own, None, held.name) or _fallback(question, held)]
         why = own[len(question.names) :] or (None,) * len(own)
         return [
-            _own(question, name, text, because, held.name) or _fallback(question, held)
+            self._own(question, name, text, because, held.name) or _fallback(question, held)
             for name, text, because in zip(question.names, own, why, strict=False)
         ]
 
@@ -164,9 +228,42 @@ class Reader:
         start = f"{held.start}fallback:"
         for (_, key, *_), reply in zip(commands, replies, strict=True):
             if key.startswith(start):
-                lists = {name: tuple(json.loads(text)) for name, text in zip(_OF_FALLBACK, reply, strict=True) if text}
+                texts = zip(_OF_FALLBACK, reply, strict=True) if reply is not BROKEN else ((FOR_YOU, BROKEN),)
+                lists = {name: codes for name, text in texts if text is not None and (codes := self._list(text))}
                 if lists:  # unknown countries must not fill the memory
                     held.fallbacks[key.removeprefix(start)] = lists
+
+    def _list(self, text: Any) -> tuple[str, ...] | None:
+        """The stock codes in a value; None if it is broken, which is counted."""
+        stock_codes = stock_codes_of(text)
+        if stock_codes is None:
+            self._count("broken_lists")
+        return stock_codes
+
+    def _own(
+        self, question: Question, name: str, text: str | None, why: str | None, publication: str
+    ) -> Recommendation | None:
+        if text is None or (stock_codes := self._list(text)) is None:
+            return None
+        # An empty buy_again is an answer: the customer has nothing to buy again. Other lists have a fallback.
+        if not stock_codes and question.fallback is not None and name != BUY_AGAIN:
+            return None
+        if why is None:
+            return Recommendation(stock_codes, question.source, publication)
+        reasons = reasons_in(why, len(stock_codes))
+        if reasons is None:
+            self._count("broken_reasons")
+        return Recommendation(stock_codes, question.source, publication, reasons or ())
+
+    def _meta(self, reply: Any) -> Mapping[str, str]:
+        """The fields of a meta that can be read."""
+        if reply is BROKEN:
+            self._count("broken_meta")
+            return {}
+        fields = {name: text for name, text in reply.items() if is_text(name) and is_text(text)}
+        if len(fields) < len(reply):
+            self._count("broken_meta")
+        return fields
 
     def _stood_still(self, question: Question, held: Held, answers: Sequence[Recommendation]) -> bool:
         """Whether the process was stopped for so long that the held publication may have been removed."""
@@ -174,18 +271,6 @@ class Reader:
             any(entry.source != question.source for entry in answers)
             and time.monotonic() > held.until + _STOOD_STILL_SECONDS
         )
-
-
-def _own(question: Question, name: str, text: str | None, why: str | None, publication: str) -> Recommendation | None:
-    if text is None:
-        return None
-    stock_codes = tuple(_decode(text)[0])
-    # An empty buy_again is an answer: the customer has nothing to buy again. Other lists have a fallback.
-    if not stock_codes and question.fallback is not None and name != BUY_AGAIN:
-        return None
-    return Recommendation(
-        stock_codes, question.source, publication, reasons(why, len(stock_codes)) if why is not None else ()
-    )
 
 
 def _fallback(question: Question, held: Held) -> Recommendation:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import redis
+from both_clients import Both
 from published import META, make_lists
 
 from ncf_pipeline.columns import Lists
@@ -13,42 +14,6 @@ from ncf_pipeline.serving import publication
 from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront, reading
 
 HEAVY = ("pandas", "numpy", "torch", "psycopg2", "airflow", "great_expectations", "sqlalchemy", "pydantic", "rich")
-
-
-class Both:
-    """The sync and the async client: both get the same question, and must return the same answer."""
-
-    def __init__(self, *arguments, **options):
-        self._sync = Storefront(*arguments, **options)
-        self._arguments, self._options = arguments, options
-        self._runner = asyncio.Runner()
-        self._async = None
-
-    def __getattr__(self, name):
-        def ask(*arguments, **options):
-            answer = getattr(self._sync, name)(*arguments, **options)
-
-            async def again():
-                if self._async is None:
-                    self._async = AsyncStorefront(*self._arguments, **self._options)
-                return await getattr(self._async, name)(*arguments, **options)
-
-            assert self._runner.run(again()) == answer
-            return answer
-
-        return ask
-
-    def forget(self):
-        """As if a second had passed."""
-        self._sync._held = None
-        if self._async is not None:
-            self._async._held = None
-
-    def end(self):
-        self._sync.close()
-        if self._async is not None:
-            self._runner.run(self._async.close())
-        self._runner.close()
 
 
 @pytest.fixture
@@ -199,17 +164,11 @@ def test_reasons_come_with_the_list_one_for_each_product(settings, shop):
     assert shop.for_customer(1).reasons == shop.for_product("85123A").reasons == ()
 
 
-@pytest.mark.parametrize("damaged", ["[", "7", '[["new"]]', '["new",3]', "[[],[]]", "{}"])
+@pytest.mark.parametrize("damaged", ["[", "7", '[["new"]]', '["new",3]', "[[],[]]", "{}", '["ne","po"]', "[[7],[7]]"])
 def test_a_list_whose_reasons_are_damaged_is_still_a_list(settings, store, shop, publish, damaged):
     publish()
     store.hset(f"{settings.key_prefix}:p000001:customer:14646", "for_you_reasons", damaged)
     assert shop.for_customer(14646) == Recommendation(("a", "0"), "customer", "p000001")
-
-
-def test_a_value_that_is_not_json_is_unavailable(settings, store, shop, publish):
-    publish()
-    store.hset(f"{settings.key_prefix}:p000001:customer:14646", "for_you", "[")
-    assert shop.for_customer(14646).source == "unavailable"
 
 
 AWAY = "redis://reader:secret@127.0.0.1:1/0"
