@@ -83,12 +83,10 @@ def ingest_invoices() -> None:
 
         settings = task_settings()
         waiting = ingest.quarantine(settings, batch_id)
-        if message := ingest.quality_message(settings, batch_id):
-            if waiting.lines:
-                look = f"ncf-pipeline quarantine list --batch {batch_id}"
-                alerts.warn(message, kind=kinds.LINES_QUARANTINED, key=f"batch {batch_id}", look=look)
-            else:
-                alerts.warn(message, kind=kinds.FILES_REFUSED, key=f"batch {batch_id}")
+        if (alert := ingest.quarantine_alert(settings, batch_id)) is not None:
+            alerts.tell(alert)
+        elif not waiting.lines and (message := ingest.quality_message(settings, batch_id)):
+            alerts.warn(message, kind=kinds.FILES_REFUSED, key=f"batch {batch_id}")
         return waiting.as_dict()
 
     @task(outlets=[INVOICE_LINES])

@@ -75,7 +75,8 @@ grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
 
 -- Alerts: any kind of work may raise one.
-grant select, insert, update on ops.incident to ncf_ingest, ncf_training, ncf_publishing;
+grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;
+grant select, insert, update on ops.watch to ncf_publishing;
 
 -- Work that writes customers checks who was erased. Only the owner records an erasure.
 grant select on retail.erasure to ncf_ingest, ncf_training, ncf_publishing;

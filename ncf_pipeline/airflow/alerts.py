@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from ncf_pipeline.errors import InputError, PassingError, QualityError
 from ncf_pipeline.settings import Settings
 
 if TYPE_CHECKING:  # a DAG file must not import their libraries
@@ -35,11 +36,19 @@ def _never_raises(function: Callable[_P, None]) -> Callable[_P, None]:
 
 @_never_raises
 def alert(context: "Context") -> None:
-    """Alerts on-call that a task failed, and why. Airflow calls it after the last try (`on_failure_callback`)."""
-    from ncf_pipeline.alerts import Alert, failure_of
+    """Alerts on-call that a task failed, and why. Airflow calls it after the last try (`on_failure_callback`).
+
+    What a person entered wrongly in the form of a run is told to this person, by the task's log, and not to on-call.
+    """
+    from ncf_pipeline.alerts import Alert, Run, answered, failure_of
 
     instance = context["task_instance"]
     error = context.get("exception")
+    run = Run(instance.dag_id, str(context["run_id"]))
+    if _is_of_the_form(context, error):
+        logger.warning("On-call is not alerted: whoever started this run can correct what was entered. %s", error)
+        answered(_settings(), run)
+        return
     reason = str(error or "Airflow reported no exception").rstrip(".")
     kind = failure_of(instance.dag_id)
     tries = "once" if instance.try_number == 1 else f"{instance.try_number} times"
@@ -52,8 +61,20 @@ def alert(context: "Context") -> None:
             since=getattr(instance, "start_date", None) or datetime.now(UTC),
             did=f"The task was tried {tries}. {kind.did}",
             look=instance.log_url,
+            run=run,
         )
     )
+
+
+def _is_of_the_form(context: "Context", error: object) -> bool:
+    """Returns whether a run failed because of what a person entered when starting it."""
+    if isinstance(error, PassingError) or not isinstance(error, InputError | QualityError):
+        return False
+    run, dag = context["dag_run"], context["dag"]
+    if str(getattr(run.run_type, "value", run.run_type)) != "manual":
+        return False
+    # A DAG without a schedule has nothing but its form. In another, data that arrived by itself may be wrong too.
+    return dag.schedule is None or (bool(run.conf) and isinstance(error, InputError))
 
 
 @_never_raises
@@ -71,16 +92,17 @@ def recovered(context: "Context") -> None:
 def run_failed(context: "Context") -> None:
     """Alerts on-call that Airflow stopped a run for taking too long (`on_failure_callback` of a DAG).
 
-    A run that fails for another reason has a failed task, which alerts by itself.
+    A run that fails for another reason has a failed task, which alerts by itself; if it was killed, the watcher does.
     """
-    from ncf_pipeline.alerts import Alert
+    from ncf_pipeline.alerts import Alert, Run
     from ncf_pipeline.alerts.kinds import RUN_STOPPED
 
     if "timed_out" not in str(context.get("reason")):
         return
     run = context["dag_run"]
     what = f"The run {run.run_id} of {run.dag_id} was stopped: it took too long."
-    _tell(Alert(RUN_STOPPED, key=f"{run.dag_id} {run.run_id}", what=what, since=run.start_date or datetime.now(UTC)))
+    since = run.start_date or datetime.now(UTC)
+    _tell(Alert(RUN_STOPPED, key=run.dag_id, what=what, since=since, run=Run(run.dag_id, run.run_id)))
 
 
 @_never_raises
@@ -90,12 +112,18 @@ def retrain_late(context: dict[str, Any]) -> None:
     Args:
         context: of the deadline: `dag_run` and `deadline`, each a dictionary.
     """
-    from ncf_pipeline.alerts import Alert
+    from ncf_pipeline.alerts import Alert, Run
     from ncf_pipeline.alerts.kinds import RETRAIN_LATE
 
     run, deadline = context["dag_run"], context["deadline"]
     what = f"The run {run['dag_run_id']} of {run['dag_id']} missed its deadline, {deadline['deadline_time']}."
-    _tell(Alert(RETRAIN_LATE, key=run["dag_id"], what=what))
+    _tell(Alert(RETRAIN_LATE, key=run["dag_id"], what=what, run=Run(run["dag_id"], run["dag_run_id"])))
+
+
+@_never_raises
+def tell(alert: "Alert") -> None:
+    """Alerts on-call, unless they know of the incident already."""
+    _tell(alert)
 
 
 def warn(message: str, *, kind: "Kind", key: str | None = None, look: str | None = None) -> None:

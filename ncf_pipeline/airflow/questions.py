@@ -6,9 +6,9 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowFailException
 
 from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.errors import InputError
 from ncf_pipeline.training.approval import Answer, person
 
 REASON = {"reason": Param(None, type=["null", "string"], title="Reason", description="For the registry.")}
@@ -81,7 +81,7 @@ class ChooseVersion(HITLOperator):
             return int(version)
         servable = rollback.servable_versions(task_settings())
         if not servable:
-            raise AirflowFailException("No version has served yet, so there is none to roll back to.")
+            raise InputError("No version has served yet, so there is none to roll back to.")
         self.options = [f"v{entry.version}" for entry in servable]
         self.body = "\n".join(
             [
@@ -107,7 +107,7 @@ class ChooseVersion(HITLOperator):
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> None:  # noqa: ARG002
         """Fails without another try if nobody answers."""
-        raise AirflowFailException("Nobody chose a version in time, so nothing was changed.")
+        raise InputError("Nobody chose a version in time, so nothing was changed.")
 
 
 def as_answer(kept: dict[str, Any] | None) -> Answer | None:

@@ -7,6 +7,7 @@ A module that detects a fault passes an `Alert` to `tell`, and calls `recover` o
 from ncf_pipeline.alerts.channels import Channel, channels, deliver
 from ncf_pipeline.alerts.incidents import (
     Incident,
+    answered,
     incidents,
     recover,
     recover_after,
@@ -14,17 +15,21 @@ from ncf_pipeline.alerts.incidents import (
     recover_quarantine,
     retell,
     tell,
+    untold_runs,
 )
 from ncf_pipeline.alerts.kinds import KINDS, Kind, Severity, failure_of
-from ncf_pipeline.alerts.messages import Alert
+from ncf_pipeline.alerts.messages import Alert, EndedRun, Run
 
 __all__ = [
     "KINDS",
     "Alert",
     "Channel",
+    "EndedRun",
     "Incident",
     "Kind",
+    "Run",
     "Severity",
+    "answered",
     "channels",
     "deliver",
     "failure_of",
@@ -35,4 +40,5 @@ __all__ = [
     "recover_quarantine",
     "retell",
     "tell",
+    "untold_runs",
 ]

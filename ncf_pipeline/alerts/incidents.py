@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from ncf_pipeline.alerts.channels import deliver
-from ncf_pipeline.alerts.kinds import KINDS, LINES_QUARANTINED, Kind, Severity
-from ncf_pipeline.alerts.messages import Alert, recovery_body
+from ncf_pipeline.alerts.channels import channels, deliver
+from ncf_pipeline.alerts.kinds import KINDS, LINES_QUARANTINED, RED_RUN, Kind, Severity
+from ncf_pipeline.alerts.messages import Alert, EndedRun, Run, recovery_body
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
@@ -43,6 +43,7 @@ class Incident:
         told_at: when on-call was told; None before.
         closed_at: when it ended; None while it is open.
         recovery_told_at: when on-call was told that it ended; None before.
+        runs: of Airflow that it is about, as `dag_id/run_id`, in the order in which they were noted.
     """
 
     incident_id: int
@@ -59,18 +60,22 @@ class Incident:
     told_at: datetime | None
     closed_at: datetime | None
     recovery_told_at: datetime | None
+    runs: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The columns by name, as `ncf-pipeline alerts list --json` prints them."""
         return asdict(self)
 
 
-def tell(settings: Settings, alert: Alert) -> bool:
+def tell(settings: Settings, alert: Alert, *, later: bool = False) -> bool:
     """Alerts on-call, unless they know of the incident already. Never raises.
+
+    A run that ended red has one open incident: if two of its tasks fail, the second one is counted in the first one's.
 
     Args:
         settings: name the database of incidents and the channels.
         alert: what broke.
+        later: if no channel is set here, as where a person runs a command, leave the message to `retell`.
 
     Returns:
         True if a message was sent now, or would have been if a channel were set.
@@ -80,18 +85,21 @@ def tell(settings: Settings, alert: Alert) -> bool:
     body = settings.without_secrets(alert.body(settings.runbook_url))
     try:
         with transaction(settings) as connection:
+            kind, key = _incident_of(connection, alert)
             (incident,) = _read(
                 connection,
                 "open_incident",
-                kind=alert.kind.name,
-                key=alert.key,
+                kind=kind,
+                key=key,
                 severity=str(alert.kind.severity),
                 lasts=alert.kind.lasts,
                 title=title,
                 body=body,
                 since=alert.since,
             )
-            if incident.told_at is None:
+            if alert.run is not None:
+                _note(connection, alert.run, incident.incident_id)
+            if incident.told_at is None and not (later and not channels(settings)):
                 sent = _tell_opened(settings, incident)
                 if sent:
                     _mark_told(connection, incident)
@@ -102,13 +110,53 @@ def tell(settings: Settings, alert: Alert) -> bool:
     return sent
 
 
-def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]:
+def answered(settings: Settings, run: Run) -> None:
+    """Records that a run ended red because of what a person entered, and that its log tells this person.
+
+    Nobody tells on-call of the run then. Never raises.
+
+    Args:
+        settings: name the database of incidents.
+        run: that failed.
+    """
+    try:
+        with transaction(settings) as connection:
+            _note(connection, run, None)
+    except NcfError as error:
+        logger.error("It was not recorded that the run was answered, so on-call may be alerted: %s", error)  # noqa: TRY400
+
+
+def untold_runs(settings: Settings, runs: Collection[EndedRun]) -> list[Run]:
+    """Returns the runs of which nobody was told that they ended red.
+
+    Args:
+        settings: name the database of incidents.
+        runs: that ended red.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    with transaction(settings) as connection:
+        rows = query_rows(
+            connection,
+            "untold_runs",
+            dag_ids=[each.run.dag_id for each in runs],
+            run_ids=[each.run.run_id for each in runs],
+            started=[each.started_at for each in runs],
+            ended=[each.ended_at for each in runs],
+            kinds=list(RED_RUN),
+        )
+    return [Run(row.dag_id, row.run_id) for row in rows]
+
+
+def recover(settings: Settings, kind: Kind, key: str | None = None, *, later: bool = False) -> list[str]:
     """Closes incidents, and tells on-call if they had been alerted. Never raises.
 
     Args:
         settings: name the database of incidents and the channels.
         kind: of the incidents.
         key: of the incident; None for every open incident of the kind.
+        later: if no channel is set here, leave the message to `retell`.
 
     Returns:
         The titles of the incidents that were closed.
@@ -117,7 +165,8 @@ def recover(settings: Settings, kind: Kind, key: str | None = None) -> list[str]
         with transaction(settings) as connection:
             closed = _read(connection, "close_incident", kind=kind.name, key=key)
             for incident in closed:
-                if incident.told_at is not None and _tell_closed(settings, incident):
+                is_left = later and not channels(settings)
+                if incident.told_at is not None and not is_left and _tell_closed(settings, incident):
                     _mark_told(connection, incident)
     except NcfError as error:
         logger.error("The end of an incident was not recorded: %s", error)  # noqa: TRY400
@@ -157,12 +206,16 @@ def recover_after(settings: Settings, task: str) -> list[str]:
         The titles of the incidents that were closed.
     """
     over = [title for kind in KINDS.values() if task in kind.over_when for title in recover(settings, kind)]
-    failures = [kind for kind in KINDS.values() if kind.name.endswith("_failed")]
+    failures = [kind for kind in KINDS.values() if kind.red_run]
     return over + [title for kind in failures for title in recover(settings, kind, task)]
 
 
-def recover_quarantine(settings: Settings) -> list[str]:
-    """Closes the incidents of batches that have no line in quarantine any more.
+def recover_quarantine(settings: Settings, *, later: bool = False) -> list[str]:
+    """Closes the incidents of batches of which no line waits in quarantine any more.
+
+    Args:
+        settings: name the database of incidents and the channels.
+        later: if no channel is set here, leave the message to `retell`.
 
     Returns:
         The titles of the incidents that were closed.
@@ -172,7 +225,7 @@ def recover_quarantine(settings: Settings) -> list[str]:
     """
     with transaction(settings) as connection:
         rows = query_rows(connection, "corrected_quarantine_incidents", kind=LINES_QUARANTINED.name)
-    return [title for row in rows for title in recover(settings, LINES_QUARANTINED, row.key)]
+    return [title for row in rows for title in recover(settings, LINES_QUARANTINED, row.key, later=later)]
 
 
 def retell(settings: Settings) -> int:
@@ -207,6 +260,23 @@ def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> 
     """
     with transaction(settings) as connection:
         return _read(connection, "incidents", over_too=over_too, most=most)
+
+
+def _incident_of(connection: Connection, alert: Alert) -> tuple[str, str]:
+    """The kind and the key of the incident that an alert opens, or of the one that its red run has already."""
+    if alert.run is not None and alert.kind.red_run:
+        with connection.cursor() as cursor:  # until the end of the transaction
+            cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"incident of {alert.run}",))
+        run = {"dag_id": alert.run.dag_id, "run_id": alert.run.run_id}
+        for row in query_rows(connection, "open_incident_of_run", **run, kinds=list(RED_RUN)):
+            return row.kind, row.key
+    return alert.kind.name, alert.key
+
+
+def _note(connection: Connection, run: Run, incident_id: int | None) -> None:
+    with connection.cursor() as cursor:
+        parameters = {"dag_id": run.dag_id, "run_id": run.run_id, "incident_id": incident_id}
+        cursor.execute(query("note_incident_run"), parameters)
 
 
 def _tell_opened(settings: Settings, incident: Incident) -> bool:
@@ -256,6 +326,7 @@ def _read(connection: Connection, name: str, **parameters: Any) -> list[Incident
             told_at=row.told_at,
             closed_at=row.closed_at,
             recovery_told_at=row.recovery_told_at,
+            runs=tuple(getattr(row, "runs", ())),
         )
         for row in query_rows(connection, name, **parameters)
     ]

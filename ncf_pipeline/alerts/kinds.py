@@ -38,6 +38,7 @@ class Kind:
         look: the command that shows more, unless the alert names a better one.
         lasts: True if it can end, and on-call learns of the end too; False for an event.
         over_when: tasks, as `dag.task`, whose success ends it.
+        red_run: True if it says that a run ended red. Such a run has one open incident, whoever tells of it first.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Kind:
     look: str
     lasts: bool = True
     over_when: tuple[str, ...] = ()
+    red_run: bool = False
 
     @property
     def anchor(self) -> str:
@@ -105,6 +107,7 @@ INGEST_FAILED = Kind(
     shoppers="not affected. The live lists are untouched, but do not know the newest purchases.",
     did="The failed step changed nothing. The files wait in the inbox, or in its folder `rejected` with the reason.",
     look="ncf-pipeline quarantine list",
+    red_run=True,
 )
 RETRAIN_FAILED = Kind(
     name="retrain_failed",
@@ -113,6 +116,7 @@ RETRAIN_FAILED = Kind(
     shoppers=_KEPT,
     did="The champion stays. If training was killed, it resumes where it stopped once the task is cleared.",
     look="ncf-pipeline models",
+    red_run=True,
 )
 REFRESH_FAILED = Kind(
     name="refresh_failed",
@@ -121,6 +125,7 @@ REFRESH_FAILED = Kind(
     shoppers="not affected. The live lists are untouched, but do not know the newest purchases.",
     did="The unfinished publication was removed, or the next publication removes it.",
     look="ncf-pipeline models",
+    red_run=True,
 )
 UPLIFT_FAILED = Kind(
     name="uplift_failed",
@@ -129,6 +134,7 @@ UPLIFT_FAILED = Kind(
     shoppers=_KEPT,
     did="The experiment continues unchanged. The next measurement counts every purchase since its start.",
     look="ncf-pipeline experiment list",
+    red_run=True,
 )
 WATCH_FAILED = Kind(
     name="watch_failed",
@@ -137,6 +143,7 @@ WATCH_FAILED = Kind(
     shoppers="unknown: the check of the live lists failed itself.",
     did="The check runs again as scheduled.",
     look="ncf-pipeline status",
+    red_run=True,
 )
 TASK_FAILED = Kind(
     name="task_failed",
@@ -145,15 +152,16 @@ TASK_FAILED = Kind(
     shoppers=_KEPT,
     did="The failed step changed nothing.",
     look="ncf-pipeline status",
+    red_run=True,
 )
 RUN_STOPPED = Kind(
     name="run_stopped",
     title="A run was stopped",
     severity=Severity.WARN,
     shoppers=_KEPT,
-    did="Airflow stopped the run because it took too long. The next run starts as scheduled.",
+    did="Airflow stopped the run. The next run starts as scheduled.",
     look="ncf-pipeline status",
-    lasts=False,
+    red_run=True,
 )
 LINES_QUARANTINED = Kind(
     name="lines_quarantined",
@@ -261,6 +269,9 @@ TRY_OUT = Kind(
 KINDS = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 """Every kind, by name."""
 
+RED_RUN = tuple(kind.name for kind in KINDS.values() if kind.red_run)
+"""Names of the kinds that say that a run ended red."""
+
 
 def check_kind(kind: Kind) -> Kind:
     """Returns the kind if it is one. Catches at run time what the type checker would reject.
@@ -279,7 +290,6 @@ def check_kind(kind: Kind) -> Kind:
 
 _OF_DAG = {
     "ingest_invoices": INGEST_FAILED,
-    "correct_quarantine": INGEST_FAILED,
     "retrain_recommender": RETRAIN_FAILED,
     "refresh_lists": REFRESH_FAILED,
     "measure_uplift": UPLIFT_FAILED,

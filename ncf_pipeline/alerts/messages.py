@@ -9,6 +9,37 @@ RUNBOOK = "docs/runbook.md"
 
 
 @dataclass(frozen=True)
+class Run:
+    """A run of a DAG.
+
+    Attributes:
+        dag_id: of its DAG.
+        run_id: its id in Airflow.
+    """
+
+    dag_id: str
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"{self.dag_id}/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """When a run began and ended.
+
+    Attributes:
+        run: the run.
+        started_at: when it began, the last time if it was cleared.
+        ended_at: when it ended.
+    """
+
+    run: Run
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
 class Alert:
     """One thing that broke.
 
@@ -21,6 +52,7 @@ class Alert:
         shoppers: whether they are affected; None for the kind's text.
         did: what the system did by itself; None for the kind's text.
         look: the one command or link that shows more; None for the kind's command.
+        run: the run that it is about; None if it is about no run.
 
     Raises:
         InputError: there is no such kind.
@@ -34,6 +66,7 @@ class Alert:
     shoppers: str | None = None
     did: str | None = None
     look: str | None = None
+    run: Run | None = None
 
     def __post_init__(self) -> None:
         """Refuses an unknown kind."""

@@ -27,7 +27,7 @@ def list_(
     most: Annotated[int, typer.Option("--limit", min=1, help="The largest number to show.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show what is broken, newest first."""
+    """Show what is broken, newest first. With --json, `runs` names the runs of Airflow that an incident is about."""
     from ncf_pipeline.alerts import incidents
     from ncf_pipeline.alerts.messages import instant
 

@@ -14,6 +14,7 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.styles import Alignment, Font
 from openpyxl.utils import get_column_letter
 
+from ncf_pipeline import alerts
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest.mappings.mapping import from_yaml
@@ -206,6 +207,7 @@ def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: st
         rows = query_rows(connection, "discard_lines", quarantine_ids=list(quarantine_ids), note=note)
         discarded = sorted(row.quarantine_id for row in rows)
         _check_all_wait(quarantine_ids, discarded, "Nothing was discarded.")
+    alerts.recover_quarantine(settings, later=True)
     return discarded
 
 

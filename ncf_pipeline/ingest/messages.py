@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from ncf_pipeline.alerts import Alert
+from ncf_pipeline.alerts.kinds import LINES_QUARANTINED
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.batches import BatchCounts, batch_record
 from ncf_pipeline.ingest.merging import NAMED_INVOICES
+from ncf_pipeline.ingest.quarantine import has_waiting_lines
 from ncf_pipeline.ingest.readers.cells import cell_in_file
 from ncf_pipeline.ingest.validation_report import ExampleLine
 from ncf_pipeline.privacy import masked
@@ -139,6 +142,24 @@ def quality_message(settings: Settings, batch_id: int) -> str | None:
     if rejected or refused:
         lines.append("Correct the refused file and send it again. It is in the folder `rejected`, beside the reason.")
     return "\n".join(lines)
+
+
+def quarantine_alert(settings: Settings, batch_id: int) -> Alert | None:
+    """What on-call is told of a batch whose lines wait in quarantine, whoever loaded it; None if none waits.
+
+    Lines of a file that was sent again wait in the batch that read it first.
+
+    Raises:
+        InputError: there is no such batch.
+    """
+    with transaction(settings) as connection:
+        is_waiting = has_waiting_lines(connection, batch_id)
+    message = quality_message(settings, batch_id) if is_waiting else None
+    if message is None:
+        return None
+    what, _, details = message.partition("\n")
+    look = f"{LINES_QUARANTINED.look} --batch {batch_id}"
+    return Alert(LINES_QUARANTINED, f"batch {batch_id}", what, details=details or None, look=look)
 
 
 def _short(cell: object) -> str:

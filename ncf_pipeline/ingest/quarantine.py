@@ -63,6 +63,16 @@ def lines_in_quarantine(connection: Connection, batch: Batch) -> QuarantineCount
     return QuarantineCounts(batch.batch_id, lines, lines_by_rule(connection, batch.read_as))
 
 
+def has_waiting_lines(connection: Connection, batch_id: int) -> bool:
+    """Returns whether a line that this batch brought waits for a person."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select exists (select from raw.quarantined_line where batch_id = %s and state = 'waiting')", (batch_id,)
+        )
+        (waits,) = cursor.fetchone() or (False,)
+    return bool(waits)
+
+
 def check_counts(broken: Iterable[BrokenRule], quarantined: Mapping[str, int]) -> None:
     """Compares the lines in quarantine with those that validation counted.
 

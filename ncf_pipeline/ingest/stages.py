@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncf_pipeline import alerts
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import data_docs, inbox, validation
@@ -25,7 +26,7 @@ from ncf_pipeline.ingest.inbox import File, Found
 from ncf_pipeline.ingest.landing import Progress, land_files
 from ncf_pipeline.ingest.mappings.store import every_mapping, is_name, named
 from ncf_pipeline.ingest.merging import merge_good_lines
-from ncf_pipeline.ingest.messages import example_lines, lost_lines, quality_message
+from ncf_pipeline.ingest.messages import example_lines, lost_lines, quality_message, quarantine_alert
 from ncf_pipeline.ingest.quarantine import (
     QuarantineCounts,
     check_counts,
@@ -51,6 +52,7 @@ __all__ = [
     "merge",
     "quality_message",
     "quarantine",
+    "quarantine_alert",
     "release",
     "unread_folders",
     "validate",
@@ -292,14 +294,25 @@ def ingest(
     with ThreadPoolExecutor(1) as beside:
         # Not before the file is read: the process that unpacks a workbook needs most of the memory.
         batch_id = land(settings, files, on_progress, on_copy=lambda: beside.submit(quality.import_library))
-    return finish(settings, batch_id, on_progress)
+    counts = finish(settings, batch_id, on_progress, is_told=True)
+    alerts.recover_quarantine(settings, later=True)
+    return counts
 
 
-def finish(settings: Settings, batch_id: int, on_progress: Progress | None = None) -> BatchCounts:
-    """Runs the stages after landing, one after the other; see `ingest`."""
+def finish(
+    settings: Settings, batch_id: int, on_progress: Progress | None = None, *, is_told: bool = False
+) -> BatchCounts:
+    """Runs the stages after landing, one after the other; see `ingest`.
+
+    Args:
+        settings: whose database and artifact store.
+        batch_id: of a landed batch.
+        on_progress: called before each stage.
+        is_told: tell on-call if lines wait in quarantine.
+    """
     steps: tuple[tuple[str, Callable[[Settings, int], Any]], ...] = (
         ("checking the rules", validate),
-        ("putting broken lines into quarantine", quarantine),
+        ("putting broken lines into quarantine", _quarantine_and_tell if is_told else quarantine),
         ("merging by invoice", merge),
     )
     result = None
@@ -309,6 +322,12 @@ def finish(settings: Settings, batch_id: int, on_progress: Progress | None = Non
         result = stage(settings, batch_id)
     assert isinstance(result, BatchCounts)
     return result
+
+
+def _quarantine_and_tell(settings: Settings, batch_id: int) -> None:
+    quarantine(settings, batch_id)
+    if (alert := quarantine_alert(settings, batch_id)) is not None:
+        alerts.tell(settings, alert, later=True)
 
 
 def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[str, str] | None = None) -> BatchCounts:

@@ -78,6 +78,7 @@ def test_lines_in_quarantine_are_one_alert_that_is_over_when_none_is_left(dags, 
     assert "A quantity is not 0. Broken by 1 row (" in alert["message"]
     assert "Look further: ncf-pipeline quarantine list --batch 1" in alert["message"]
     corrections.discard_lines(on_call, [1], note="a test order")
+    assert len(webhook.got) == 1, "where no channel is set, the message is left to what has one"
     assert str(dags["watch_freshness"].test().state) == "success"
     assert titles(webhook)[1:] == [alert["title"].replace("[warn]", "[over]")]
 

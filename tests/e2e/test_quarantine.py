@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from ncf_pipeline.alerts import EndedRun, Run, untold_runs
 from ncf_pipeline.ingest.corrections import quarantined_lines
 from ncf_pipeline.storage.database import transaction
 
@@ -29,10 +30,10 @@ def drop(connections):
 @pytest.fixture
 def alerts(caplog):
     """Returns the alerts that on-call got."""
-    caplog.set_level(logging.ERROR, logger="ncf_pipeline.airflow.alerts")
+    caplog.set_level(logging.WARNING, logger="ncf_pipeline.airflow.alerts")
 
     def messages():
-        return [each.getMessage() for each in caplog.records if each.name == "ncf_pipeline.airflow.alerts"]
+        return [each.getMessage() for each in caplog.records if each.getMessage().startswith("ALERT")]
 
     return messages
 
@@ -97,13 +98,15 @@ def test_a_corrected_line_joins_its_invoice(dags, connections, drop):
     assert quarantined_lines(connections) == []
 
 
-def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, connections, drop, alerts):
+def test_a_line_that_is_still_broken_fails_the_run_with_its_new_number(dags, connections, drop, alerts, caplog):
     drop(GOOD, ZERO)
     dags["ingest_invoices"].test()
     run = correct(dags, lines=["1"])
     assert states(run)["check"] == "failed"
     (line,) = quarantined_lines(connections)
-    assert f"{line.quarantine_id} is still broken (quantity_is_not_zero)" in alerts()[-1]
+    assert f"{line.quarantine_id} is still broken (quantity_is_not_zero)" in caplog.text
+    (loaded,) = alerts()
+    assert loaded.startswith("ALERT Batch 1 "), "on-call hears of the file, not of what a person entered"
 
 
 def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
@@ -115,7 +118,33 @@ def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
     assert line.note == "a test order"
 
 
-def test_without_lines_the_run_changes_nothing_and_says_so(dags, connections, alerts):
-    run = correct(dags)
-    assert states(run)["release"] == "failed"
-    assert "No line was named" in alerts()[-1]
+@pytest.mark.parametrize(
+    ("given", "task", "says"),
+    [
+        ({}, "release", "No line was named"),
+        ({"lines": ["4711"]}, "release", "4711"),
+        ({"lines": ["1"], "set": ["size=6"]}, "release", "There is no column size"),
+        ({"action": "discard", "lines": ["4711"]}, "discard", "4711"),
+    ],
+)
+def test_what_was_entered_wrongly_is_told_to_whoever_entered_it(
+    dags, connections, drop, alerts, caplog, given, task, says
+):
+    drop(GOOD, ZERO)
+    dags["ingest_invoices"].test()
+    (of_the_file,) = alerts()
+    run = correct(dags, **given)
+    assert states(run)[task] == "failed"
+    assert alerts() == [of_the_file]
+    assert "On-call is not alerted: whoever started this run can correct what was entered." in caplog.text
+    assert says in caplog.text
+    failed = EndedRun(Run("correct_quarantine", run.run_id), run.start_date, run.end_date)
+    assert untold_runs(connections, [failed]) == [], "and the watcher tells nobody either"
+
+
+def test_other_forms_are_told_to_whoever_filled_them_in(dags, connections, alerts, caplog):
+    run = dags["rollback_model"].test(run_conf={"version": 99})
+    assert str(run.state) == "failed"
+    assert untold_runs(connections, [EndedRun(Run("rollback_model", run.run_id), run.start_date, run.end_date)]) == []
+    assert alerts() == []
+    assert "what was entered. There is no model version 99" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from ncf_pipeline import alerts
-from ncf_pipeline.alerts import KINDS, Alert
+from ncf_pipeline.alerts import KINDS, Alert, EndedRun, Run
 from ncf_pipeline.alerts.kinds import (
     FOLDER_NOT_READ,
     INGEST_FAILED,
@@ -18,6 +18,7 @@ from ncf_pipeline.alerts.kinds import (
     MODEL_HELD,
     RETRAIN_FAILED,
     RETRAIN_LATE,
+    RUN_STOPPED,
 )
 from ncf_pipeline.storage.database import transaction
 
@@ -228,3 +229,68 @@ def test_each_of_several_things_is_told_once_and_is_over_by_itself(on_call, webh
     assert detect() == ["[over] Files wait in b."]
     assert detect("a") == ["[warn] Files wait in a."]
     assert [each.kind for each in alerts.incidents(on_call)] == ["folder_not_read", "lists_old"]
+
+
+RUN = Run("ingest_invoices", "scheduled__1")
+
+
+def untold(settings, run=RUN, started=SINCE, ended=SINCE + timedelta(minutes=5)):
+    return alerts.untold_runs(settings, [EndedRun(run, started, ended)])
+
+
+def test_a_red_run_has_one_incident_whoever_tells_of_it_and_however_many_tasks_failed(on_call, webhook):
+    assert untold(on_call) == [RUN]
+    assert alerts.tell(on_call, alert(key="ingest_invoices.validate", run=RUN))
+    assert not alerts.tell(on_call, alert(key="ingest_invoices.merge", run=RUN))
+    assert not alerts.tell(on_call, alert(RUN_STOPPED, key="ingest_invoices", run=RUN))
+    other = Run("ingest_invoices", "scheduled__2")
+    assert not alerts.tell(on_call, alert(key="ingest_invoices.validate", run=other))
+    (incident,) = alerts.incidents(on_call)
+    assert (incident.key, incident.times) == ("ingest_invoices.validate", 4)
+    assert incident.runs == ("ingest_invoices/scheduled__1", "ingest_invoices/scheduled__2")
+    assert untold(on_call) == untold(on_call, other) == []
+    assert untold(on_call, Run("ingest_invoices", "scheduled__3")) == [Run("ingest_invoices", "scheduled__3")]
+    assert len(webhook.got) == 1
+
+
+def test_a_run_that_was_cleared_and_fails_again_after_its_incident_was_over_is_told_again(on_call):
+    alerts.tell(on_call, alert(run=RUN))
+    alerts.recover(on_call, INGEST_FAILED)
+    assert untold(on_call) == [], "it ended before the incident was over"
+    assert untold(on_call, ended=datetime.now(UTC) + timedelta(hours=1)) == [RUN]
+
+
+def test_what_is_not_about_the_end_of_a_run_does_not_tell_that_it_ended_red(on_call):
+    alerts.tell(on_call, alert(RETRAIN_LATE, key="retrain_recommender", run=RUN))
+    assert untold(on_call) == [RUN]
+
+
+def test_a_run_whose_starter_was_told_is_not_told_to_on_call(on_call, webhook):
+    alerts.answered(on_call, RUN)
+    alerts.answered(on_call, RUN)
+    assert untold(on_call) == []
+    assert untold(on_call, started=datetime.now(UTC) + timedelta(hours=1)) == [RUN], "it was started again since"
+    assert webhook.got == []
+
+
+def test_two_tasks_of_a_run_that_fail_at_the_same_time_send_one_alert(on_call, webhook):
+    together = threading.Barrier(4)
+
+    def fail(number):
+        together.wait()
+        alerts.tell(on_call, alert(key=f"ingest_invoices.task_{number}", run=RUN))
+
+    threads = [threading.Thread(target=fail, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(webhook.got) == 1
+
+
+def test_a_command_without_channels_leaves_the_message_to_what_has_them(settings, on_call, webhook):
+    assert not alerts.tell(settings, alert(), later=True)
+    assert alerts.retell(on_call) == 1
+    alerts.recover(settings, INGEST_FAILED, later=True)
+    assert alerts.retell(on_call) == 1
+    assert [title.split()[0] for title in titles(webhook)] == ["[warn]", "[over]"]

@@ -3,6 +3,7 @@
 import openpyxl
 import pytest
 
+from ncf_pipeline import alerts
 from ncf_pipeline.errors import DatabaseError, InputError
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import discard_lines, export_workbook, quarantined_lines
@@ -153,3 +154,18 @@ def test_the_database_itself_refuses_a_batch_that_lost_a_line(settings, tmp_path
     batch_id = load(settings, tmp_path, line()).batch_id
     with pytest.raises(DatabaseError, match="nothing_is_lost"), transaction(settings) as connection:
         connection.cursor().execute("update raw.batch set lines_read = lines_read + 1 where batch_id = %s", (batch_id,))
+
+
+def test_lines_that_a_command_puts_into_quarantine_are_an_incident_until_none_waits(settings, tmp_path):
+    def open_ones():
+        return [(each.kind, each.key, each.told_at) for each in alerts.incidents(settings)]
+
+    load(settings, tmp_path, line(), line(code="71053", quantity=0))
+    assert open_ones() == [("lines_quarantined", "batch 1", None)], "left to what has channels"
+    load(settings, tmp_path, line(), line(code="71053", quantity=0))
+    assert len(open_ones()) == 1, "the same lines wait once"
+    (waiting,) = quarantined_lines(settings)
+    discard_lines(settings, [waiting.quarantine_id], note="a test order")
+    assert open_ones() == []
+    load(settings, tmp_path, line(), line(code="71053", quantity=0), name="again.csv")
+    assert open_ones() == [], "a line that was discarded does not wait again"
