@@ -3,7 +3,7 @@ select
     incident.kind,
     incident.key
 from ops.incident
-inner join ops.incident_run using (incident_id)
+inner join ops.incident_run on incident.incident_id = incident_run.incident_id
 where
     incident_run.dag_id = %(dag_id)s
     and incident_run.run_id = %(run_id)s

@@ -3,12 +3,13 @@
 select
     failed.dag_id,
     failed.run_id
-from unnest(%(dag_ids)s::text[], %(run_ids)s::text[], %(started)s::timestamptz[], %(ended)s::timestamptz[])
-    as failed (dag_id, run_id, started_at, ended_at)
+from
+    unnest(%(dag_ids)s::text [], %(run_ids)s::text [], %(started)s::timestamptz [], %(ended)s::timestamptz [])
+        as failed (dag_id, run_id, started_at, ended_at)
 where not exists (
     select
     from ops.incident_run
-    left join ops.incident using (incident_id)
+    left join ops.incident on incident_run.incident_id = incident.incident_id
     where
         incident_run.dag_id = failed.dag_id
         and incident_run.run_id = failed.run_id
