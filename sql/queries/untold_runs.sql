@@ -4,7 +4,7 @@ select
     failed.dag_id,
     failed.run_id
 from
-    unnest(%(dag_ids)s::text [], %(run_ids)s::text [], %(started)s::timestamptz [], %(ended)s::timestamptz [])
+    unnest(%(dag_ids)s::text[], %(run_ids)s::text[], %(started)s::timestamptz[], %(ended)s::timestamptz[])
         as failed (dag_id, run_id, started_at, ended_at)
 where not exists (
     select
