@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import polars as pl
 
@@ -253,16 +255,24 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
     for frame in (_in_order(_as_numbers(interactions)), products.sort(Products.STOCK_CODE)):
         digest.update(f"{frame.height}:{frame.columns}".encode())
         for column in frame:
-            digest.update(column.is_null().cast(pl.UInt8).to_numpy().tobytes())
+            digest.update(column.is_null().cast(pl.UInt8).to_numpy().data)
             if column.dtype == pl.String:
-                lengths, text = column.str.len_bytes().fill_null(0), column.fill_null("").str.join("")
-                digest.update(lengths.cast(pl.Int64).to_numpy().astype("<i8").tobytes())
-                digest.update(str(text.item()).encode())
+                ends, texts = _texts(column.fill_null(""))
+                digest.update(np.diff(ends).astype("<i8", copy=False).data)
+                digest.update(texts)
             else:
                 kind = "<f8" if column.dtype == pl.Float64 else "<i8"
                 numbers = column if column.dtype == pl.Float64 else column.cast(pl.Int64)
-                digest.update(numbers.fill_null(0).to_numpy().astype(kind).tobytes())
+                digest.update(numbers.fill_null(0).to_numpy().astype(kind, copy=False).data)
     return digest.hexdigest()
+
+
+def _texts(column: pl.Series) -> tuple[npt.NDArray[np.int64], memoryview]:
+    """Where each text of a column without nulls ends, after a first 0, and all texts in UTF-8, one after the other."""
+    texts = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, ends, content = texts.buffers()
+    places = np.frombuffer(ends, np.int64, len(texts) + 1, texts.offset * np.int64().itemsize)
+    return places, memoryview(content or b"")[places[0] : places[-1]]
 
 
 def _in_order(interactions: pl.DataFrame) -> pl.DataFrame:
