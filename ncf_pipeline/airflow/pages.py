@@ -1,30 +1,59 @@
-"""The pages under `/recommender` in Airflow's UI. Only users who are logged in and may see the DAG see them."""
+"""The pages under `/recommender` in Airflow's UI: who may see them, and where to log in."""
 
+import logging
 from typing import Annotated
+from urllib.parse import quote, urlencode
 
-from airflow.api_fastapi.core_api.security import requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Path
-from fastapi.responses import HTMLResponse
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, HTTPException, Path, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
 
-from ncf_pipeline.airflow.settings import task_settings
-from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.pages import HEADERS
-from ncf_pipeline.pages.recommender.app import routes, static_files
+from ncf_pipeline.airflow.settings import PREFIX, task_settings
+from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
+from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.settings import load_settings
 
+logger = logging.getLogger(__name__)
+
 # Such a page is one file: its style and figures are inside. It shows text from invoices: it may load and run nothing.
-_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'",
-}
+_HEADERS = headers(policy(style_src="'unsafe-inline'", img_src="data:", framed_by="'self'"))
 
 _SEES_MODELS = Depends(requires_access_dag("GET", param_dag_id="retrain_recommender"))
-_SEES_LISTS = Depends(requires_access_dag("GET", param_dag_id="refresh_lists"))
 
-app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
-app.mount("/static", static_files())
-app.include_router(routes(task_settings, seen_by=[_SEES_MODELS], customers_seen_by=[_SEES_LISTS]))
+
+def sees_customers(user: GetUserDep) -> bool:
+    """Whether a user may look customers up: what somebody bought is personal.
+
+    An auth manager grants it by name, as read access to the view `Recommender customers`.
+    """
+    manager = get_auth_manager()
+    if not manager.is_authorized_custom_view(method="GET", resource_name=CUSTOMERS, user=user):
+        return False
+    # The simple auth manager shows every view to everybody. There, only who may see connections may: Op and Admin.
+    tells_views_apart = not isinstance(manager, SimpleAuthManager)
+    return tells_views_apart or manager.is_authorized_connection(method="GET", user=user)
+
+
+def log_in(request: Request) -> RedirectResponse:
+    """Sends a person to the login, and from there back to what they asked for."""
+    asked = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{root_of(request)}login?{urlencode({'next': asked})}", status_code=303)
+
+
+app = create_app(task_settings, seen_by=[_SEES_MODELS], sees_customers=sees_customers, log_in=log_in)
+
+
+@app.get("/login")
+def login(request: Request, next: str = "") -> HTMLResponse:  # noqa: A002 - as Airflow names it
+    """Leads to Airflow's login, which only knows an address without its fragment, such as a section of the runbook."""
+    root = root_of(request)
+    airflow = root.removesuffix(f"{PREFIX}/")
+    # Airflow checks the address again, whichever auth manager it has.
+    ours = next if next.startswith(root) else root
+    return login_page(request, f"{airflow}/api/v2/auth/login?{urlencode({'next': ours})}")
 
 
 @app.get(
@@ -37,8 +66,12 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
 
     try:
         return HTMLResponse(data_docs.read_page(load_settings(), batch_id), headers=_HEADERS)
+    except StoreUnavailableError:
+        raise
     except ArtifactError as error:
-        raise HTTPException(404, str(error)) from error
+        # The error says where the store is. That is for the log.
+        logger.warning("%s", error)
+        raise HTTPException(404, f"Batch {batch_id} has no page. A page is written when a batch is checked.") from error
 
 
 @app.get("/models/v{version}", dependencies=[_SEES_MODELS])

@@ -21,25 +21,37 @@ def storefront(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Everybody who can reach it sees the customers' purchases.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or address under which browsers may open it, besides localhost and --host. Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Show the lists in a small demo shop, until you press Ctrl+C."""
     try:
         import uvicorn
 
-        from ncf_pipeline.pages.demo_shop.app import create_app
+        from ncf_pipeline.pages.demo_shop.app import LOCAL, create_app
     except ImportError as error:
         raise SettingsError(
             f"The package {error.name} is not installed. Run `pip install 'ncf-pipeline[storefront,pipeline]'`."
         ) from error
 
     with serving(load_settings()) as settings:
-        config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
+        app = create_app(settings, hosts=[*LOCAL, _in_an_address(host), *(allow_host or [])])
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
         with _listening(host, port) as listener:
             bound = listener.getsockname()[1]
             Console(highlight=False, soft_wrap=True).print(
-                f"The demo shop is at http://{host}:{bound} (Ctrl+C stops it)"
+                f"The demo shop is at http://{_in_an_address(host)}:{bound} (Ctrl+C stops it)"
             )
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def _in_an_address(host: str) -> str:
+    """A host as an address has it: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _listening(host: str, port: int) -> socket.socket:

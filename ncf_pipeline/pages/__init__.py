@@ -12,13 +12,6 @@ from ncf_pipeline import html
 
 _FOLDER = Path(__file__).parent
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    # A page names its origin to its own site, so that a form can be checked, and names nothing to others.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
-
 
 def templates(folder: Path) -> Jinja2Templates:
     """Finds templates in `folder`, among those that both sites share, and then the base of all pages."""

@@ -4,7 +4,7 @@ A page loads nothing from another host and runs nothing: no scripts, no fonts, n
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,12 +15,15 @@ from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ncf_pipeline import pages as web
 from ncf_pipeline.errors import DatabaseError, SettingsError
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages.error_pages import protect
+from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.shelves import codes_of, item, shelf
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import AsyncStorefront
@@ -28,10 +31,10 @@ from ncf_pipeline.storefront import AsyncStorefront
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
-_HEADERS = {
-    **web.HEADERS,
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'",
-}
+_POLICY = policy(style_src="'self'", form_action="'self'")
+
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+"""The names under which a browser on this machine opens the shop."""
 
 _Answer = TypeVar("_Answer")
 
@@ -45,11 +48,13 @@ def quoted(text: str) -> str:
     return quote(text, safe="")
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
     """Makes the demo shop of an installation.
 
     Args:
         settings: of the installation whose Redis and Postgres it reads.
+        hosts: the names and addresses that a request may ask. Another site cannot make a browser read the shop by
+            letting its own name lead to this machine.
 
     Raises:
         SettingsError: no Redis is set, or its URL is not a Redis URL.
@@ -79,9 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def page(request: Request, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
         shown["live"] = await shop.meta()
-        response = templates.TemplateResponse(request, f"{name}.html", shown, status_code=status)
-        response.headers.update(_HEADERS)
-        return response
+        return templates.TemplateResponse(request, f"{name}.html", shown, status_code=status, headers=headers(_POLICY))
 
     @app.get("/")
     async def home(request: Request, number: Annotated[str, Query(max_length=MAX_CUSTOMER)] = "") -> HTMLResponse:
@@ -152,10 +155,11 @@ def create_app(settings: Settings) -> FastAPI:
         known = await read(purchases.countries) or []
         return await page(request, "visitor", country=country, countries=known, shelves=shelves)
 
-    @app.exception_handler(HTTPException)
-    async def failed(request: Request, error: HTTPException) -> HTMLResponse:
-        return await page(request, "error", status=error.status_code, reason=str(error.detail))
+    async def failed(request: Request, status: int, title: str, words: str) -> HTMLResponse:
+        return await page(request, "error", status=status, heading=title, words=words)
 
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    protect(app, policy=_POLICY, show=failed)
     return app
 
 

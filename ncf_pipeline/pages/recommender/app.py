@@ -1,4 +1,4 @@
-"""The routes of the Recommender page. The application that mounts them decides who may see them."""
+"""The Recommender page. The application that mounts it decides who may see it."""
 
 import logging
 import pathlib
@@ -7,20 +7,21 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from markupsafe import Markup
 
 from ncf_pipeline import pages as web
 from ncf_pipeline.alerts.messages import duration, instant
-from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfError
+from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfError, StoreUnavailableError
 from ncf_pipeline.evaluation.summary import difference, label, number, with_interval
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments import report as experiment_report
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages.error_pages import protect
+from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
@@ -31,17 +32,13 @@ from ncf_pipeline.storefront import Storefront
 logger = logging.getLogger(__name__)
 
 _FOLDER = pathlib.Path(__file__).parent
-_HEADERS = {
-    **web.HEADERS,
-    # Airflow's UI shows the page in a frame. No other site may.
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
-}
+# Airflow's UI shows the page in a frame. No other site may.
+_POLICY = policy(style_src="'self'", script_src="'self'", img_src="'self'", form_action="'self'", framed_by="'self'")
 # Our own figure: it has its own style, and nothing in it may run, even if somebody opens it alone.
-_FIGURE_HEADERS = {
-    **web.HEADERS,
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
-}
+_FIGURE_POLICY = policy(style_src="'unsafe-inline'", framed_by="'self'")
+
+CUSTOMERS = "Recommender customers"
+"""What a user needs read access to, to look customers up: a view of this name in Airflow's auth manager."""
 
 Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
@@ -58,9 +55,27 @@ _templates.env.filters.update(
 )
 
 
-def static_files() -> StaticFiles:
-    """Serves the page's style and script, to be mounted at `static`. They contain nothing about a shop."""
-    return web.static_files(_FOLDER)
+def create_app(
+    settings_of: Callable[[], Settings],
+    *,
+    seen_by: Sequence[Any] = (),
+    sees_customers: Callable[..., bool] = lambda: True,
+    log_in: Callable[[Request], Response] | None = None,
+) -> FastAPI:
+    """Makes the page an application, to be mounted at any path.
+
+    Args:
+        settings_of: returns the settings of the installation; called for each page.
+        seen_by: dependencies that refuse users who may not see the page.
+        sees_customers: dependency that says whether the user may look customers up.
+        log_in: answers a person who is not logged in; None where nobody logs in.
+    """
+    app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
+    # The page's style and script contain nothing about a shop.
+    app.mount("/static", web.static_files(_FOLDER))
+    app.include_router(_routes(settings_of, seen_by, sees_customers))
+    protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
+    return app
 
 
 def of_this_site(request: Request) -> None:
@@ -79,26 +94,23 @@ def of_this_site(request: Request) -> None:
         raise HTTPException(403, "This request comes from another site.")
 
 
-def routes(
-    settings_of: Callable[[], Settings], *, seen_by: Sequence[Any] = (), customers_seen_by: Sequence[Any] = ()
+def _routes(
+    settings_of: Callable[[], Settings], seen_by: Sequence[Any], sees_customers: Callable[..., bool]
 ) -> APIRouter:
-    """Makes the routes. Every address in a page is relative, so that they can be mounted at any path.
+    """Makes the routes. Every address in a page is relative."""
+    SeesCustomers = Annotated[bool, Depends(sees_customers)]  # noqa: N806 - a type
 
-    Args:
-        settings_of: returns the settings of the installation; called for each page.
-        seen_by: dependencies that refuse users who may not see the page.
-        customers_seen_by: dependencies that refuse users who may not look up a customer.
-    """
     router = APIRouter(dependencies=list(seen_by))
 
     @router.get("/")
-    def overview(request: Request) -> HTMLResponse:
+    def overview(request: Request, may_look: SeesCustomers) -> HTMLResponse:
         """The overview: what serves, what is broken, and each section."""
         settings = settings_of()
         at = datetime.now(UTC)
         top = now(settings, at)
         contents = {} if top.serving is None else {section.name: _read(section, settings) for section in SECTIONS}
-        return _page(request, "overview", now=top, at=at, sections=SECTIONS, contents=contents)
+        shown: dict[str, Any] = {"now": top, "at": at, "sections": SECTIONS, "contents": contents}
+        return _page(request, "overview", **shown, may_look=may_look, permission=CUSTOMERS)
 
     @router.get("/runbook")
     def runbook_page(request: Request) -> HTMLResponse:
@@ -125,13 +137,18 @@ def routes(
         """A figure of the newest report of an experiment."""
         try:
             content = experiment_report.read_figure(settings_of(), name, f"{figure}.svg")
+        except StoreUnavailableError:
+            raise
         except ArtifactError as error:
-            raise HTTPException(404, str(error)) from error
-        return Response(content, media_type="image/svg+xml", headers=_FIGURE_HEADERS)
+            logger.warning("%s", error)
+            raise HTTPException(404, f"The experiment {name} has no such figure.") from error
+        return Response(content, media_type="image/svg+xml", headers=headers(_FIGURE_POLICY))
 
-    @router.post("/customer", dependencies=[Depends(of_this_site), *customers_seen_by])
-    def customer(request: Request, number: Annotated[str, Form()] = "") -> HTMLResponse:
+    @router.post("/customer", dependencies=[Depends(of_this_site)])
+    def customer(request: Request, may_look: SeesCustomers, number: Annotated[str, Form()] = "") -> HTMLResponse:
         """One customer's lists. The id is in the request's body, so that no log of addresses contains it."""
+        if not may_look:
+            raise HTTPException(403, f"You may not look customers up. It needs the permission to read {CUSTOMERS}.")
         settings = settings_of()
         customer_id = spelled(number)
         if not is_possible(customer_id):
@@ -178,5 +195,22 @@ def _of_customer(settings: Settings, customer_id: str) -> dict[str, Any]:
     return {"customer": known, "shelves": shelves, "database_error": error}
 
 
-def _page(request: Request, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
-    return _templates.TemplateResponse(request, f"{name}.html", shown, status_code=status, headers=_HEADERS)
+def _page(request: Request, name: str, *, status: int = 200, root: str = "", **shown: Any) -> HTMLResponse:
+    return _templates.TemplateResponse(
+        request, f"{name}.html", {"root": root, **shown}, status_code=status, headers=headers(_POLICY)
+    )
+
+
+async def _error_page(request: Request, status: int, title: str, words: str) -> HTMLResponse:
+    """An error may be at an address of any depth, from which no relative address leads."""
+    return _page(request, "error", status=status, root=root_of(request), heading=title, words=words)
+
+
+def login_page(request: Request, address: str) -> HTMLResponse:
+    """Renders the page that leads to a login at this address."""
+    return _page(request, "login", root=root_of(request), address=address)
+
+
+def root_of(request: Request) -> str:
+    """Returns the path at which the page is mounted, with a slash at its end."""
+    return str(request.scope.get("root_path", "")) + "/"

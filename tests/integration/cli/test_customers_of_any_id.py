@@ -15,7 +15,6 @@ import httpx
 import polars as pl
 import pytest
 import redis
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 from web_server import serving
@@ -29,7 +28,7 @@ from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
 from ncf_pipeline.pages.demo_shop.app import create_app
-from ncf_pipeline.pages.recommender.app import routes
+from ncf_pipeline.pages.recommender import app as recommender
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import load_model, version_url
 from ncf_pipeline.registry.snapshots import newest_cutoff, take_snapshot
@@ -156,19 +155,17 @@ def assert_everybody_has_their_own_lists(storefront, settings, customers=IDS):
 
 
 def assert_everybody_sees_their_own_pages(storefront, settings):
-    recommender = FastAPI()
-    recommender.include_router(routes(lambda: settings), prefix="/recommender")
     # A real server for the shop: the test client would decode an address twice.
     with (
         serving(create_app(settings)) as address,
         httpx.Client(base_url=address, follow_redirects=True) as shop,
-        TestClient(recommender) as airflow,
+        TestClient(recommender.create_app(lambda: settings)) as airflow,
     ):
         for customer in IDS:
             pasted = customer if customer == LONG else f"{customer}\u200b"  # fields hold no more than an id
             choice = shop.get("/", params={"number": customer}).text
             links = {html.unescape(shown): html.unescape(link) for link, shown in LINK.findall(choice)}
-            looked_up = airflow.post("/recommender/customer", data={"number": pasted})
+            looked_up = airflow.post("/customer", data={"number": pasted})
             # A link, and what the form would send next, lead back to the same customer.
             assert links[customer] == f"/customers/{quote(customer, safe='')}"
             assert [html.unescape(each) for each in FIELD.findall(looked_up.text)] == [customer]

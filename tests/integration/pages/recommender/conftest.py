@@ -26,7 +26,7 @@ from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.power import entered_at
 from ncf_pipeline.experiments.sentences import sentence
-from ncf_pipeline.pages.recommender.app import routes, static_files
+from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import DriftReport
@@ -217,8 +217,7 @@ def site():
 
     def of(settings):
         app = FastAPI()
-        app.mount("/recommender/static", static_files())
-        app.include_router(routes(lambda: settings), prefix="/recommender")
+        app.mount("/recommender", create_app(lambda: settings))
         return app
 
     return of
