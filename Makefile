@@ -10,7 +10,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: lint format lock bench-ingest bench-quarantine
+.PHONY: lint advisories licences format lock bench-ingest bench-quarantine
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -84,12 +84,20 @@ gate-drill: install  ## eleven weekly retrains, five sabotaged: who served, and 
 gate-shops: install  ## what each default of the gate does in many shops, into docs/gate-shops.md; DATA=the workbook
 	$(BIN)/python benchmarks/gate_shops.py $(if $(DATA),--data "$(DATA)")
 
-lint: install  ## style, types, layers, SQL
+lint: install  ## style, types, layers, SQL, known vulnerabilities and licences of the dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --processes 2 sql
+	$(BIN)/python dependencies/audit.py
+	$(BIN)/python dependencies/licences.py --check
+
+advisories: install  ## renew the copy of the advisories that lint reads; FROM=a zip or a folder of OSV records, without a network
+	$(BIN)/python dependencies/audit.py --renew $(FROM)
+
+licences: install  ## write the licences of the locked dependencies into docs/licences.md
+	$(BIN)/python dependencies/licences.py
 
 format: install  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
