@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("airflow")
+
 PERSON = {"accept": "text/html,*/*;q=0.8"}
 ROLES = ("viewer", "user", "op", "admin")
 
