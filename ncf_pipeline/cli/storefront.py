@@ -1,6 +1,8 @@
 """`storefront`: a demo shop that shows the lists."""
 
+import re
 import socket
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,6 +11,22 @@ from rich.console import Console
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
+
+_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.IGNORECASE | re.ASCII)
+
+
+def host_names(names: Sequence[str] | None) -> list[str]:
+    """Returns the names under which browsers may open the shop.
+
+    Raises:
+        typer.BadParameter: one of them can be no name of a host.
+    """
+    for name in names or ():
+        if not _HOST.fullmatch(name):
+            raise typer.BadParameter(
+                f"{name!r} is no host name. Give a name or an address, without http:// and without a port."
+            )
+    return list(names or ())
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +42,8 @@ def storefront(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Name or address under which browsers may open it, besides localhost and --host. Repeatable."
+            help="Name or address under which browsers may open it, besides localhost and --host. Repeatable.",
+            callback=host_names,
         ),
     ] = None,
 ) -> None:
@@ -39,19 +58,14 @@ def storefront(
         ) from error
 
     with serving(load_settings()) as settings:
-        app = create_app(settings, hosts=[*LOCAL, _in_an_address(host), *(allow_host or [])])
+        app = create_app(settings, hosts=[*LOCAL, host, *(allow_host or [])])
         config = uvicorn.Config(app, log_level="warning", access_log=False)
         with _listening(host, port) as listener:
             bound = listener.getsockname()[1]
             Console(highlight=False, soft_wrap=True).print(
-                f"The demo shop is at http://{_in_an_address(host)}:{bound} (Ctrl+C stops it)"
+                f"The demo shop is at http://{host}:{bound} (Ctrl+C stops it)"
             )
             uvicorn.Server(config).run(sockets=[listener])
-
-
-def _in_an_address(host: str) -> str:
-    """A host as an address has it: IPv6 in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _listening(host: str, port: int) -> socket.socket:
