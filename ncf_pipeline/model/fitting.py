@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 DEPTH = 5
 """k of the precision that chooses the number of epochs."""
 
-LONG_STEPS = 5_000
-"""Fewest steps of a training that make up for the time `torch.compile` takes."""
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -64,8 +61,8 @@ class Fit:
         _standardise(network, batches)
         self.network = network.to(placement.device).train()
         self.averaged = copy.deepcopy(self.network).eval()
-        self.compiled = placement.compiled and self._steps() >= LONG_STEPS
-        self.forward = self._forward()
+        self.compiled = placement.compiles(self._steps())
+        self.loss = self._loss_function()
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(network, recipe), lr=recipe.learning_rate, fused=placement.fused
         )
@@ -81,15 +78,18 @@ class Fit:
         """About how many steps the training has at most."""
         return -(-len(self.batches) // self.recipe.batch_customers) * self.recipe.max_epochs
 
-    def _forward(self) -> Callable[[Batch], Tensor]:
-        """Returns what training calls: the network, compiled if that pays, or with gradients shared by processes."""
-        placement = self.batches.placement
+    def _loss_function(self) -> Callable[[TrainingBatch], Tensor]:
+        """Returns network and loss in one: compiled if that pays, or with gradients that processes share."""
+        placement, recipe = self.batches.placement, self.recipe
+        network: Callable[[Batch], Tensor] = self.network
         if placement.world > 1:
             devices = [placement.device] if placement.device.type == "cuda" else None
-            return DistributedDataParallel(self.network, device_ids=devices)
-        if self.compiled:
-            return cast("Callable[[Batch], Tensor]", torch.compile(self.network, dynamic=True))
-        return self.network
+            network = DistributedDataParallel(self.network, device_ids=devices)
+
+        def loss(batch: TrainingBatch) -> Tensor:
+            return _loss(network(batch.inputs).float(), batch, recipe)
+
+        return cast("Callable[[TrainingBatch], Tensor]", torch.compile(loss, dynamic=True)) if self.compiled else loss
 
     def run_epoch(self) -> float:
         """One pass over the queries, or several if they are few.
@@ -100,42 +100,47 @@ class Fit:
         Raises:
             TrainingError: the loss is not finite.
         """
-        recipe, batches, losses = self.recipe, self.batches, 0.0
+        recipe, batches = self.recipe, self.batches
+        # Summed where it is computed: to read each step's loss, the CPU would have to wait for the device.
+        losses = torch.zeros((), dtype=torch.float64, device=batches.placement.device)
         passes = _passes(batches, recipe)
         self.epoch += 1
-        for _ in range(passes):
-            shuffled = batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random)
-            for batch in prefetched(shuffled) if batches.placement.pinned else shuffled:
-                losses += self._one_step(batch)
-        mean = self._sum_over_processes(losses) / (len(batches) * passes)
+        with batches.placement.multiplying():
+            for _ in range(passes):
+                shuffled = batches.shuffled(recipe.batch_customers, self.weights, recipe.negative_share, self.random)
+                for batch in prefetched(shuffled) if batches.placement.pinned else shuffled:
+                    losses += self._one_step(batch)
+        mean = self._sum_over_processes(float(losses)) / (len(batches) * passes)
         if not np.isfinite(mean):
             raise TrainingError(f"The loss is {mean} in epoch {self.epoch}. Lower the recipe's learning_rate.")
         return mean
 
-    def _one_step(self, batch: TrainingBatch) -> float:
+    def _one_step(self, batch: TrainingBatch) -> Tensor:
+        """Trains on a batch; returns its loss, on the device."""
         recipe = self.recipe
         self.step += 1
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, self.step / recipe.warmup_steps)
-        with self.batches.placement.autocast():
-            scores = self._scores(batch.inputs).float()  # (R, 2)
-        loss = _loss(scores, batch, recipe)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss / batch.queries).backward()  # type: ignore[no-untyped-call]
+        loss = self._with_gradients(batch)
         self.optimizer.step()
         _average(self.averaged, self.network, min(recipe.average_decay, self.step / (self.step + 10)))
-        return float(loss.detach())
+        return loss.detach()
 
-    def _scores(self, inputs: Batch) -> Tensor:
-        """Scores a batch. If the compiled network fails, continues without: compilation only saves time."""
+    def _with_gradients(self, batch: TrainingBatch) -> Tensor:
+        """Computes the loss and its gradients. If compiled code fails, continues without: it only saves time."""
+        self.optimizer.zero_grad(set_to_none=True)
         try:
-            return self.forward(inputs)
+            with self.batches.placement.autocast():
+                loss = self.loss(batch)
+            (loss / batch.queries).backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             if not self.compiled:
                 raise
             logger.warning("torch.compile failed; training continues without it: %s", str(error).splitlines()[0])
-            self.forward, self.compiled = self.network, False
-            return self._scores(inputs)
+            self.compiled = False
+            self.loss = self._loss_function()
+            return self._with_gradients(batch)
+        return loss
 
     def seconds_since(self, started: float) -> float:
         """Seconds since a start; the mean over processes, so that all of them stop after the same epoch.
@@ -161,7 +166,7 @@ class Fit:
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
         tensors |= {f"random.cpu{rank}": state for rank, state in enumerate(self._of_processes(torch.get_rng_state()))}
         if self.batches.placement.device.type == "cuda":
-            states = self._of_processes(torch.cuda.get_rng_state())
+            states = self._of_processes(torch.cuda.get_rng_state(self.batches.placement.device))
             tensors |= {f"random.cuda{rank}": state for rank, state in enumerate(states)}
         return Progress(
             {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
@@ -197,7 +202,7 @@ class Fit:
         rank = self.batches.placement.rank
         torch.set_rng_state(parts["random"][f"cpu{rank}"])
         if f"cuda{rank}" in parts["random"]:
-            torch.cuda.set_rng_state(parts["random"][f"cuda{rank}"])
+            torch.cuda.set_rng_state(parts["random"][f"cuda{rank}"], self.batches.placement.device)
         self.epoch, self.step = int(progress.facts["epoch"]), int(progress.facts["step"])
         self.random.bit_generator.state = progress.facts["sampling"]
 
@@ -211,10 +216,9 @@ def _passes(batches: Batches, recipe: Recipe) -> int:
 def _loss(scores: Tensor, batch: TrainingBatch, recipe: Recipe) -> Tensor:
     """The loss of `for_you`, among all candidates, plus that of `discover`, among those new to the customer."""
     scores = scores + batch.correction[:, None]  # (R, 2)
-    everything = torch.ones_like(batch.new)
-    query = batch.inputs.query
-    for_you = listwise_loss(scores[:, FOR_YOU_HEAD], query, batch.place, batch.positive, everything, batch.weight)
-    discover = listwise_loss(scores[:, DISCOVER_HEAD], query, batch.place, batch.positive, batch.new, batch.weight)
+    rows = (batch.inputs.query, batch.place, batch.longest, batch.weight)
+    for_you = listwise_loss(scores[:, FOR_YOU_HEAD], *rows, batch.bought)
+    discover = listwise_loss(scores[:, DISCOVER_HEAD], *rows, batch.bought_new, batch.new)
     return for_you + recipe.discover_weight * discover
 
 
@@ -229,20 +233,20 @@ def inner_precision(network: PurchaseNCF, batches: Batches) -> tuple[float, floa
     Returns:
         The mean of `for_you` and that of `discover`, each over the queries with an answer of that kind.
     """
-    hits, asked = np.zeros(2), np.zeros(2)
+    hits, asked = (torch.zeros(2, dtype=torch.float64, device=batches.placement.device) for _ in range(2))
     for batch in batches.in_order(256):
         query, place = batch.inputs.query, batch.place
         with batches.placement.autocast():
             scores = network(batch.inputs).float()
         for head, among in ((FOR_YOU_HEAD, torch.ones_like(batch.new)), (DISCOVER_HEAD, batch.new)):
-            padded = scores.new_full((len(batch.weight), int(place.max()) + DEPTH), -torch.inf)  # (B, L)
+            padded = scores.new_full((len(batch.weight), batch.longest - 1 + DEPTH), -torch.inf)  # (B, L)
             truth = torch.zeros_like(padded)
             padded[query, place] = scores[:, head].masked_fill(~among, -torch.inf)
             truth[query, place] = (batch.positive & among).float()
-            hits[head] += float(truth.gather(1, padded.topk(DEPTH, dim=1).indices).sum())
-            asked[head] += float((truth.sum(dim=1) > 0).sum())
-    for_you, discover = hits / DEPTH / np.maximum(asked, 1)
-    return float(for_you), float(discover)
+            hits[head] += truth.gather(1, padded.topk(DEPTH, dim=1).indices).sum()
+            asked[head] += (truth.sum(dim=1) > 0).sum()
+    for_you, discover = (hits / DEPTH / asked.clamp(min=1)).tolist()
+    return for_you, discover
 
 
 @torch.no_grad()
@@ -267,14 +271,7 @@ def warm_start(network: PurchaseNCF, weights: Weights, recipe: Recipe) -> None:
 
 def _standardise(network: PurchaseNCF, batches: Batches) -> None:
     """Sets the network's mean and scale of each feature, from the training queries."""
-    count = sum(len(chunk.positive) for chunk in batches.chunks)
-    total = sum(chunk.contexts.features.sum(axis=0, dtype=np.float64) for chunk in batches.chunks)
-    mean = np.asarray(total) / max(count, 1)
-    squares = sum(
-        np.square(chunk.contexts.features.astype(np.float32) - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
-        for chunk in batches.chunks
-    )
-    deviation = np.sqrt(np.asarray(squares) / max(count, 1))
+    mean, deviation = batches.moments()
     # A feature that never varies is switched off: the network has learned nothing about other values of it.
     scale = np.where(deviation > 1e-3, 1 / np.maximum(deviation, 1e-3), 0.0)
     network.feature_mean.copy_(torch.from_numpy(mean.astype(np.float32)))
@@ -293,5 +290,4 @@ def _parameter_groups(network: PurchaseNCF, recipe: Recipe) -> list[dict[str, ob
 @torch.no_grad()
 def _average(averaged: PurchaseNCF, network: PurchaseNCF, decay: float) -> None:
     """One step of the moving average: decay * averaged + (1 - decay) * network."""
-    for kept, new in zip(averaged.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)

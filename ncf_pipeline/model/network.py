@@ -37,6 +37,23 @@ class Batch:
     features: Tensor
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Which candidates were bought, as indices. So the device need not count them, and the CPU need not wait for it.
+
+    Attributes:
+        rows: (N,) the candidates that were bought, ascending; 0 to R - 1.
+        query: (N,) the query of each.
+        answered: (A,) the queries with at least one, ascending.
+        count: (B,) how many each query has.
+    """
+
+    rows: Tensor
+    query: Tensor
+    answered: Tensor
+    count: Tensor
+
+
 class PurchaseNCF(nn.Module):
     """Scores candidates: GMF + MLP over [customer, product, context], plus a linear part on the context.
 
@@ -114,7 +131,13 @@ class PurchaseNCF(nn.Module):
 
 
 def listwise_loss(
-    scores: Tensor, query: Tensor, place: Tensor, positive: Tensor, among: Tensor, weight: Tensor
+    scores: Tensor,
+    query: Tensor,
+    place: Tensor,
+    longest: int,
+    weight: Tensor,
+    bought: Answers,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Softmax cross-entropy of each query's positives among its candidates, summed over queries.
 
@@ -125,18 +148,17 @@ def listwise_loss(
         scores: (R,) of one head.
         query: (R,) the query of each candidate, 0 to B - 1.
         place: (R,) the candidate's place among those of its query, from 0.
-        positive: (R,) whether it was bought.
-        among: (R,) whether it takes part.
+        longest: L, the number of candidates of the longest query.
         weight: (B,) of each query.
+        bought: the positives, all of which take part.
+        among: (R,) whether a candidate takes part; all do if None.
 
     Returns:
         A scalar. Queries without a positive that takes part add nothing.
     """
-    padded = scores.new_full((len(weight), int(place.max()) + 1), -torch.inf)  # (B, L)
-    padded = padded.index_put((query, place), scores.masked_fill(~among, -torch.inf))
-    total = torch.logsumexp(padded, dim=1)  # (B,)
-    hit = positive & among  # (R,)
-    count = torch.bincount(query[hit], minlength=len(weight)).clamp(min=1)  # (B,)
-    each = weight / count.sqrt()  # (B,)
-    answered = torch.bincount(query[hit], minlength=len(weight)) > 0  # (B,)
-    return (each * count * total)[answered].sum() - (each[query[hit]] * scores[hit]).sum()
+    padded = scores.new_full((len(weight), longest), -torch.inf)  # (B, L)
+    taking_part = scores if among is None else scores.masked_fill(~among, -torch.inf)
+    total = torch.logsumexp(padded.index_put((query, place), taking_part), dim=1)  # (B,)
+    each = weight / bought.count.clamp(min=1).sqrt()  # (B,)
+    of_queries = (each * bought.count * total)[bought.answered]
+    return of_queries.sum() - (each[bought.query] * scores[bought.rows]).sum()

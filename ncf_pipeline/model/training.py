@@ -18,8 +18,8 @@ import torch
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches
-from ncf_pipeline.model.device import place
+from ncf_pipeline.model.batches import Batches, Resident
+from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import ShopState
@@ -37,8 +37,9 @@ PATIENCE = 1
 DEFAULT_EPOCHS = 2
 """Number of epochs if the history is too short for an inner holdout."""
 
-THREADS = 2
-"""Instants whose queries are made at the same time."""
+THREADS = 2, 4
+"""Fewest and most instants whose queries are made at the same time: half as many as torch has threads. Each needs
+memory for its tables."""
 
 OnEpoch = Callable[[EpochReport], None]
 
@@ -63,6 +64,7 @@ def train(
     epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
+    policy: Policy | None = None,
 ) -> TrainedModel:
     """Trains a model on what was known at the cutoff.
 
@@ -78,6 +80,7 @@ def train(
             has stored the model.
         budget_seconds: time for epochs, including those of earlier processes. Once it is spent, no epoch begins, and
             the last report has `out_of_time`. One epoch is always done: without it there is no model.
+        policy: the device's options; the defaults of `device.POLICIES` if None.
 
     Returns:
         The model. On the CPU, the same interactions, recipe and number of threads give the same weights.
@@ -88,14 +91,16 @@ def train(
     """
     if epochs is not None and epochs < 1:
         raise ValueError(f"epochs is {epochs}: train for at least 1")
-    placement = place(device)
+    placement = place(device, policy)
     events = encode(interactions, cutoff)
     until = microseconds(cutoff)
-    chunks = _all_queries(events, until, recipe)
+    chunks = all_queries(events, until, recipe)
     customers, products = np.arange(len(events.customers)) + 1, np.arange(len(events.products)) + 1
 
+    resident = Resident.if_it_fits(chunks, products, placement)
+
     def batches(part: Sequence[Chunk]) -> Batches:
-        return Batches(part, customers, products, placement)
+        return Batches(part, customers, products, placement, resident)
 
     everything = batches(chunks)
     if len(everything) < MIN_QUERIES:
@@ -203,9 +208,10 @@ def _select(fit: Fit, held: Batches, recipe: Recipe, run: _TrainingRun) -> None:
         run.add(report, fit)
 
 
-def _all_queries(events: Events, until: int, recipe: Recipe) -> list[Chunk]:
+def all_queries(events: Events, until: int, recipe: Recipe) -> list[Chunk]:
     """Queries of every instant, newest first. NumPy and SciPy release the interpreter's lock, so threads help."""
-    with ThreadPoolExecutor(THREADS) as threads:
+    fewest, most = THREADS
+    with ThreadPoolExecutor(min(max(fewest, torch.get_num_threads() // 2), most)) as threads:
         of_instants = threads.map(
             lambda instant: queries_at(events, instant.at, instant.horizon_days, recipe),
             instants(events, until, recipe),

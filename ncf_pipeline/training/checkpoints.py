@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ncf_pipeline import __version__
-from ncf_pipeline.model.device import place
+from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.recipe import Recipe
@@ -36,7 +36,12 @@ KEPT_DAYS = 7
 
 
 def checkpoint_key(
-    snapshot_sha256: str, cutoff: datetime, recipe: Recipe, device: str, epochs: int | None = None
+    snapshot_sha256: str,
+    cutoff: datetime,
+    recipe: Recipe,
+    device: str,
+    epochs: int | None = None,
+    policy: Policy | None = None,
 ) -> str:
     """Identifies a training by everything that its result depends on.
 
@@ -46,11 +51,12 @@ def checkpoint_key(
         recipe: hyper-parameters.
         device: `auto`, `cpu` or `cuda`; its kind and the number of processes count.
         epochs: the number of epochs; None if training chooses it.
+        policy: the device's options; the defaults of `device.POLICIES` if None. Its precision counts.
 
     Raises:
         TrainingError: there is no such device.
     """
-    placement = place(device)
+    placement = place(device, policy)
     facts = {
         "snapshot": snapshot_sha256,
         "cutoff": cutoff.isoformat(),
@@ -58,6 +64,7 @@ def checkpoint_key(
         "epochs": epochs,
         "features": FEATURES,
         "device": placement.device.type,
+        "precision": placement.policy.precision,
         "processes": placement.world,
         "package": __version__,
         "torch": torch.__version__,

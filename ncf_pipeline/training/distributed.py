@@ -22,7 +22,7 @@ from torch import Tensor, distributed
 
 from ncf_pipeline.errors import NcfError, TrainingError
 from ncf_pipeline.model import training
-from ncf_pipeline.model.device import place
+from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
@@ -33,9 +33,19 @@ PATIENCE = timedelta(hours=12)
 connections break, and the others notice at once."""
 
 
-def run(command: Callable[[], None]) -> None:
-    """Runs a command in the first process; the others help it to train until it ends."""
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+def run(command: Callable[[], None], *, sharing: bool = False) -> None:
+    """Runs a command in the first process; the others help it to train until it ends.
+
+    Args:
+        command: of the first process.
+        sharing: whether processes may share a CUDA device. They then talk by gloo, which copies through the host: it is
+            slower than one process alone, and only shows that training works.
+    """
+    cuda = torch.cuda.is_available()
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda and not sharing else "gloo", timeout=PATIENCE)
+    if cuda:
+        # What asks for "the current device" must not start a context on the first one in every process.
+        torch.cuda.set_device(distributed.get_node_local_rank(0) % torch.cuda.device_count())
     try:
         if distributed.get_rank() > 0:
             _help()
@@ -60,6 +70,7 @@ def train(
     epochs: int | None = None,
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
+    policy: Policy | None = None,
 ) -> TrainedModel:
     """Trains as `model.training.train` does, with the help of the other processes if torchrun started some.
 
@@ -68,10 +79,10 @@ def train(
     Raises:
         TrainingError: as `model.training.train` does; or another process died.
     """
-    together = place(device).world > 1
+    together = place(device, policy).world > 1
     try:
         if together:
-            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints, budget_seconds)
+            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints, budget_seconds, policy)
         return training.train(
             interactions,
             cutoff,
@@ -81,6 +92,7 @@ def train(
             epochs=epochs,
             checkpoints=checkpoints,
             budget_seconds=budget_seconds,
+            policy=policy,
         )
     except RuntimeError as error:
         if not together:
@@ -99,6 +111,7 @@ def _share(
     epochs: int | None,
     checkpoints: Checkpoints | None,
     budget_seconds: float | None,
+    policy: Policy | None,
 ) -> Checkpoints | None:
     """Sends a training to the other processes; returns checkpoints from which all processes continue."""
     earlier = checkpoints.load() if checkpoints is not None else None
@@ -109,6 +122,7 @@ def _share(
         "epochs": epochs,
         "keeps": checkpoints is not None,
         "budget_seconds": budget_seconds,
+        "policy": asdict(policy) if policy is not None else None,
         "earlier": earlier.facts if earlier is not None else None,
     }
     content = io.BytesIO()
@@ -135,6 +149,7 @@ def _help() -> None:
                 epochs=wanted["epochs"],
                 checkpoints=_Held(earlier, None) if wanted["keeps"] else None,
                 budget_seconds=wanted["budget_seconds"],
+                policy=Policy(**wanted["policy"]) if wanted["policy"] is not None else None,
             )
 
 

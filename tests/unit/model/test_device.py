@@ -8,16 +8,16 @@ import torch
 from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model import fitting
 from ncf_pipeline.model.batches import prefetched
-from ncf_pipeline.model.device import place
+from ncf_pipeline.model.device import POLICIES, Policy, place
 from ncf_pipeline.model.training import train
 
 
 def test_the_cpu_gets_no_option_of_cuda():
     placement = place("cpu")
     assert placement.device == torch.device("cpu")
-    assert not any((placement.bf16, placement.fused, placement.pinned, placement.compiled))
+    assert placement.policy == Policy(precision="fp32", compile_from=None, resident=False)
+    assert not any((placement.fused, placement.pinned, placement.compiles(10**9)))
     assert (placement.rank, placement.world) == (0, 1)
 
 
@@ -37,12 +37,49 @@ def test_a_failed_compilation_is_a_warning_and_training_continues(shop, recipe, 
         return called
 
     monkeypatch.setattr(torch, "compile", compile_badly)
-    monkeypatch.setattr(fitting, "LONG_STEPS", 0)
-    monkeypatch.setattr("ncf_pipeline.model.training.place", lambda device: replace(place("cpu"), compiled=True))
     caplog.set_level(logging.WARNING)
-    trained = train(shop, CUTOFF, recipe, device="cpu").state().tensors
+    trained = train(shop, CUTOFF, recipe, device="cpu", policy=Policy(compile_from=0)).state().tensors
     assert "torch.compile failed; training continues without it: no compiler here" in caplog.text
     assert all(torch.equal(trained[name], tensor) for name, tensor in model.state().tensors.items())
+
+
+def test_only_a_long_training_of_a_single_process_is_compiled():
+    placement = place("cpu", Policy(compile_from=100))
+    assert placement.compiles(100)
+    assert not placement.compiles(99)
+    assert not replace(placement, world=2).compiles(100)
+
+
+def test_queries_on_the_device_train_the_same_model(shop, recipe, model):
+    trained = train(shop, CUTOFF, recipe, device="cpu", policy=Policy(resident=True)).state().tensors
+    for name, tensor in model.state().tensors.items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_bfloat16_trains_on_the_cpu_too_with_weights_in_float32(shop, recipe, model):
+    trained = train(shop, CUTOFF, recipe, device="cpu", epochs=1, policy=Policy("bf16")).state().tensors
+    assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in model.state().tensors.items())
+
+
+@pytest.mark.parametrize(("backends", "shares"), [("cpu:gloo,cuda:nccl", False), ("cpu:gloo,cuda:gloo", True)])
+def test_two_processes_share_a_card_over_gloo_alone(monkeypatch, backends, shares):
+    for name, value in (
+        ("is_initialized", True), ("get_rank", 1), ("get_world_size", 2), ("get_backend_config", backends),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(torch.distributed, "get_node_local_rank", lambda fallback: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    if shares:
+        placement = place("cuda", Policy("bf16"))
+        assert (placement.device, placement.rank) == (torch.device("cuda", 0), 1)
+        assert placement.policy == Policy("fp32")  # a card without bfloat16
+    else:
+        with pytest.raises(TrainingError, match="Start one process for each device"):
+            place("cuda")
 
 
 def test_prefetched_items_are_the_same_in_the_same_order():
@@ -65,4 +102,4 @@ def test_cuda_gets_all_of_its_options():
     placement = place("cuda")
     assert placement.fused
     assert placement.pinned
-    assert placement.compiled
+    assert placement.policy == POLICIES["cuda"]

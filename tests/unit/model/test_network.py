@@ -4,26 +4,29 @@ import pytest
 import torch
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.device import place
-from ncf_pipeline.model.network import Batch, PurchaseNCF, listwise_loss
+from ncf_pipeline.model.device import Policy, place
+from ncf_pipeline.model.network import Answers, Batch, PurchaseNCF, listwise_loss
 
 QUERY, PLACE = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 1, 2, 0, 1])
 
 
+def bought(*rows):
+    rows = torch.tensor(rows)
+    query = QUERY[rows]
+    return Answers(rows=rows, query=query, answered=query.unique(), count=torch.bincount(query, minlength=2))
+
+
 def test_listwise_loss_by_hand():
     scores = torch.log(torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0]))
-    positive = torch.tensor([True, True, False, True, False])
-    everything = torch.ones(5, dtype=torch.bool)
-    loss = listwise_loss(scores, QUERY, PLACE, positive, everything, torch.tensor([1.0, 2.0]))
+    loss = listwise_loss(scores, QUERY, PLACE, 3, torch.tensor([1.0, 2.0]), bought(0, 1, 3))
     # The softmax of the positives is 1/4 and 2/4 in the first query, weight 1/sqrt(2); 3/4 in the second, weight 2.
     assert loss.item() == pytest.approx((math.log(4) + math.log(2)) / math.sqrt(2) + 2 * math.log(4 / 3), rel=1e-5)
 
 
 def test_listwise_loss_among_some_ignores_the_others_and_queries_without_an_answer():
     scores = torch.tensor([1.0, 5.0, 1.0, 3.0, 1.0], requires_grad=True)
-    positive = torch.tensor([True, True, False, False, False])
     among = torch.tensor([True, False, True, False, False])
-    loss = listwise_loss(scores, QUERY, PLACE, positive, among, torch.ones(2))
+    loss = listwise_loss(scores, QUERY, PLACE, 3, torch.ones(2), bought(0), among)
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2), rel=1e-5)
     assert scores.grad[[1, 3, 4]].tolist() == [0, 0, 0]
@@ -68,4 +71,4 @@ def test_missing_cuda_is_refused_and_auto_takes_the_cpu():
     with pytest.raises(TrainingError, match="no CUDA device"):
         place("cuda")
     assert place("auto").device.type == "cpu"
-    assert not place("auto").bf16
+    assert place("auto").policy == Policy()

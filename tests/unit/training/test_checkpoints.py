@@ -9,7 +9,7 @@ import pytest
 import torch
 from shop_with_tastes import CUTOFF
 
-from ncf_pipeline.model.device import place
+from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.training.checkpoints import KEPT_DAYS, CheckpointFile, checkpoint_key
 
@@ -56,7 +56,9 @@ def test_an_abandoned_checkpoint_is_removed_after_a_week(tmp_path):
 
 def test_a_training_of_several_processes_has_another_key_than_one_of_a_single_process(recipe, monkeypatch):
     alone = checkpoint_key("ab12", CUTOFF, recipe, "cpu")
-    monkeypatch.setattr("ncf_pipeline.training.checkpoints.place", lambda device: replace(place(device), world=2))
+    monkeypatch.setattr(
+        "ncf_pipeline.training.checkpoints.place", lambda device, policy: replace(place(device), world=2)
+    )
     # Each process of the pair needs a random state of its own, which the checkpoint of one process does not have.
     assert checkpoint_key("ab12", CUTOFF, recipe, "cpu") != alone
 
@@ -69,5 +71,6 @@ def test_only_the_same_training_finds_its_checkpoint(recipe):
         checkpoint_key("ab12", CUTOFF + timedelta(days=1), recipe, "cpu"),
         checkpoint_key("ab12", CUTOFF, replace(recipe, seed=1), "cpu"),
         checkpoint_key("ab12", CUTOFF, recipe, "cpu", 2),
+        checkpoint_key("ab12", CUTOFF, recipe, "cpu", policy=Policy("bf16")),
     ]
-    assert len({key, *others}) == 5
+    assert len({key, *others}) == 6
