@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+MINUTES ?= 60
 # How many tests run at once: one more than two cores have, because those in Airflow often wait.
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
@@ -10,7 +11,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: lint advisories licences format lock bench-ingest bench-quarantine
+.PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -67,6 +68,9 @@ bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=th
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py
+
+check-gpu: install  ## training on a CUDA device beside the CPU: quality, time, memory; DATA=the workbook, MINUTES=60
+	$(BIN)/python benchmarks/check_gpu.py --minutes $(MINUTES) $(if $(DATA),--workbook "$(DATA)")
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
 	$(BIN)/python benchmarks/serving.py

@@ -1,0 +1,77 @@
+"""`make check-gpu`, as far as a machine without a GPU can run it."""
+
+import importlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+@pytest.fixture
+def check_gpu(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("check_gpu")
+
+
+@pytest.fixture
+def rows(check_gpu):
+    device = check_gpu.Row("shop", "backtest", "cuda", "bf16", 0.21, 0.08, 12.34, 3, 0.256, 20.04, 1234.5, 5678.0)
+    on_cpu = replace(device, training="backtest, the CPU's default", device="cpu", precision="fp32", device_mb=None)
+    return device, replace(on_cpu, epoch_s=2.56, total_s=40.08)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_cuda_it_says_so_in_one_line_and_ends_with_0():
+    done = subprocess.run([sys.executable, BENCHMARKS / "check_gpu.py"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout == "No CUDA device on this machine: there is nothing to check. Training runs on the CPU.\n"
+
+
+def test_a_row_of_the_table_has_a_cell_for_each_column(check_gpu, rows):
+    line = rows[0].as_markdown()
+    assert line == "| shop | backtest | cuda | bf16 | 0.2100 | 0.0800 | 12.3 | 3 | 0.26 | 20.0 | 1,234 | 5,678 |"
+    assert {text.count("|") for text in (line, *check_gpu.Row.HEAD.splitlines())} == {13}
+    refit = check_gpu.Row("shop", "refit", "cpu", "fp32")
+    assert refit.as_markdown().count("|") == 13
+    assert "None" not in refit.as_markdown()
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, 0),
+        ({"for_you": 0.2129}, 0),
+        ({"for_you": 0.2131}, 1),
+        ({"discover": 0.0769}, 1),
+        ({"for_you": float("nan")}, 1),
+        ({"for_you": None, "discover": None}, 0),
+        ({"for_you": 0.3, "epochs": 2}, 0),
+    ],
+)
+def test_a_precision_must_be_that_of_the_cpu_within_a_seeds_noise(check_gpu, rows, change, missed):
+    assert len(check_gpu.misses([replace(rows[0], **change), rows[1]])) == missed
+
+
+def test_the_speed_is_told_as_a_ratio_to_the_cpu(check_gpu, rows):
+    (told,) = check_gpu.verdicts(rows)
+    assert told == (
+        "shop, backtest, bf16: an epoch is 10.0 times, the whole training 2.0 times as fast as on the CPU; "
+        "Precision@5 +0.0000 and +0.0000."
+    )
+
+
+def test_each_line_is_written_at_once_and_a_failure_is_the_last_word(check_gpu, rows, tmp_path, capsys):
+    path = tmp_path / "table.md"
+    page = check_gpu.Page(path, judges=True)
+    page.receive({"row": vars(replace(rows[0], for_you=0.3))})
+    assert path.read_text() == capsys.readouterr().out != ""
+    page.receive({"row": vars(rows[1]), "note": "a note"})
+    page.end()
+    *_, failure, verdict = path.read_text().splitlines()
+    assert "FAILED: shop, backtest, bf16: Precision@5 of for_you is 0.3000, 0.2100 on the CPU." in failure
+    assert verdict == "- Not passed."
