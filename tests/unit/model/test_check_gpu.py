@@ -50,11 +50,21 @@ def test_a_row_of_the_table_has_a_cell_for_each_column(check_gpu, rows):
         ({"discover": 0.0769}, 1),
         ({"for_you": float("nan")}, 1),
         ({"for_you": None, "discover": None}, 0),
-        ({"for_you": 0.3, "epochs": 2}, 0),
+        ({"for_you": 0.3, "epochs": 2}, 1),
     ],
 )
 def test_a_precision_must_be_that_of_the_cpu_within_a_seeds_noise(check_gpu, rows, change, missed):
     assert len(check_gpu.misses([replace(rows[0], **change), rows[1]])) == missed
+
+
+def test_the_large_shop_is_compared_with_as_many_epochs_on_the_cpu(check_gpu, rows):
+    device, on_cpu = (replace(row, shop="large") for row in rows)
+    longer = replace(device, epochs=4, for_you=0.3)
+    assert check_gpu.misses([longer, on_cpu]) == []
+    assert check_gpu.verdicts([longer, on_cpu]) == [
+        "large, backtest, bf16: an epoch is 10.0 times as fast as on the CPU."
+    ]
+    assert len(check_gpu.misses([replace(device, for_you=0.3), on_cpu])) == 1
 
 
 def test_the_speed_is_told_as_a_ratio_to_the_cpu(check_gpu, rows):
