@@ -11,10 +11,11 @@ from typing import Any
 from ncf_pipeline import privacy
 from ncf_pipeline.erasure import files, postgres, record
 from ncf_pipeline.errors import ErasureError, InputError
+from ncf_pipeline.ingest.customer_ids import spelled
 from ncf_pipeline.privacy import masked
 from ncf_pipeline.serving.publication.erasing import erase_customer, keys_of_customer
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.database import query_rows, transaction
 
 __all__ = ["Forgotten", "forget"]
 
@@ -49,27 +50,35 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgot
 
     Args:
         settings: for the database, the artifact store, the checkpoints, Redis and the erasure key.
-        customer_id: the shop's id of the customer, as it is stored: 14646, C-1001, anna@example.com.
+        customer_id: the shop's id of the customer, as it is stored: 14646, C-1001, anna@example.com. What programs add
+            around it, as in 14646.0, is taken off, as `ingest` does.
         requested_by: the person or the trigger of the run; stored in the record.
 
     Returns:
         Where the customer was found before, and what the erasure does not cover.
 
     Raises:
-        InputError: nothing names this customer, and they were not erased before. The id may be wrong.
+        InputError: nothing names this customer, or only in another spelling, and they were not erased before. The id
+            may be wrong.
         ErasureError: after the erasure, a place still names the customer.
         SettingsError: the erasure key is missing, or is not the one used before; or a server is not set.
         ArtifactError: a file cannot be read, so its content is unknown; or the store refused.
         DatabaseError: Postgres cannot be reached or refused.
         ListStoreError: Redis cannot be reached or refused.
     """
-    customer_id = customer_id.strip()
+    customer_id = spelled(customer_id)
     if customer_id in ("", "0"):
         raise InputError("A guest has no id, so nothing names one. Name the customer to erase.")
     who = masked(customer_id)
     logger.info("Waiting until no other run reads or writes customers.")
     with privacy.alone(settings):
         known = record.is_known(settings, customer_id)
+        others = _other_spellings(settings, customer_id)
+        if others.shown and not others.is_stored and not known:
+            raise InputError(
+                f"No customer is stored as {who}, but one is {others.shown}, so nothing was erased. If that is the "
+                "customer, name it in that spelling."
+            )
         before = search(settings, customer_id)
         if not any(before.values()) and not known:
             raise InputError(f"Nothing names customer {who}, so nothing was erased. Check the id.")
@@ -92,7 +101,10 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgot
     _refuse_what_is_left(who, left)
     record.finish_erasure(settings, opened.erasure_id, {"found": {name: n for name, n in before.items() if n}})
     logger.info("Erasure %d is done. Searched %d places: none names the customer.", opened.erasure_id, len(left))
-    return Forgotten(who, opened.erasure_id, before, left, _not_covered(settings))
+    not_covered = _not_covered(settings)
+    if others.shown:
+        not_covered = (f"another customer, whose id is the same but {others.shown}", *not_covered)
+    return Forgotten(who, opened.erasure_id, before, left, not_covered)
 
 
 def search(settings: Settings, customer_id: str) -> dict[str, int]:
@@ -103,6 +115,40 @@ def search(settings: Settings, customer_id: str) -> dict[str, int]:
     counts.update(files.search(settings.artifacts, customer_id))
     counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
     return dict(counts)
+
+
+@dataclass(frozen=True)
+class _Spellings:
+    """Whether an id is stored, and in words how others are written that differ in case or zeros only."""
+
+    is_stored: bool
+    shown: str
+
+
+def _other_spellings(settings: Settings, customer_id: str) -> _Spellings:
+    with transaction(settings) as connection:
+        stored = [row.customer_id for row in query_rows(connection, "spellings_of_customer", customer_id=customer_id)]
+    shown = [_difference(customer_id, each) for each in stored if each != customer_id]
+    return _Spellings(customer_id in stored, " and one ".join(shown))
+
+
+def _difference(customer_id: str, other: str) -> str:
+    """How another spelling differs, without naming the customer."""
+    zeros = len(other) - len(other.lstrip("0"))
+    words = []
+    if zeros != len(customer_id) - len(customer_id.lstrip("0")):
+        words.append(
+            f"with {zeros} {'zero' if zeros == 1 else 'zeros'} in front" if zeros else "without zeros in front"
+        )
+    if customer_id.lstrip("0") != other.lstrip("0"):
+        capitals = [str(at) for at, letter in enumerate(other, 1) if letter.isupper()]
+        if not capitals:
+            words.append("in small letters")
+        elif other == other.upper():
+            words.append("in capital letters")
+        else:
+            words.append(f"with capital letters at {', '.join(capitals)} only")
+    return " and ".join(words)
 
 
 def _refuse_what_is_left(who: str, left: dict[str, int]) -> None:

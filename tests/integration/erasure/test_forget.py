@@ -321,6 +321,46 @@ def test_a_model_that_a_killed_run_never_finished_names_nobody_after_an_erasure(
     assert everything(settings) == []
 
 
+@pytest.mark.parametrize(
+    ("stored", "typed", "differs"),
+    [
+        ("anna@example.com", "Anna@example.com", "in small letters"),
+        ("C-1001x", "c-1001X", "with capital letters at 1 only"),
+        ("17850", "017850", "without zeros in front"),
+        ("0017850", "17850", "with 2 zeros in front"),
+    ],
+)
+def test_a_customer_in_another_spelling_is_not_erased_by_half(settings, tmp_path, stored, typed, differs):
+    file = tmp_path / "a.csv"
+    file.write_text(
+        f"{HEADER}\n1,22001,A,1,2011-05-20 10:00:00,1.5,{stored},France\n2,22001,A,0,2011-05-20,1,,France\n"
+    )
+    ingest(settings, [str(file)])
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select quarantine_id from raw.quarantined_line")
+        discard_lines(settings, [cursor.fetchone()[0]], note=f"{stored} rang up")
+    before = dump(settings)
+    with pytest.raises(InputError, match=rf"but one is {differs}, so nothing was erased") as refused:
+        forget(settings, typed, requested_by="test")
+    assert "\n" not in str(refused.value)
+    assert stored not in str(refused.value)
+    assert dump(settings) == before
+    assert forget(settings, f"\u200b {stored}", requested_by="test").places["retail.invoice_line.customer_id"] == 1
+    assert stored not in "".join(dump(settings))
+
+
+def test_a_pasted_id_is_read_as_ingest_reads_it_and_the_other_spelling_is_told(settings, tmp_path):
+    file = tmp_path / "a.csv"
+    lines = [f"{number},22001,A,1,2011-05-20 10:00:00,1.5,{customer},France" for number, customer in
+             enumerate(["17850", "017850"])]  # fmt: skip
+    file.write_text("\n".join([HEADER, *lines]))
+    ingest(settings, [str(file)])
+    done = forget(settings, "\u200e17850.0\u00a0", requested_by="test")
+    assert done.places["retail.invoice_line.customer_id"] == 1
+    assert done.not_covered[0] == "another customer, whose id is the same but with 1 zero in front"
+    assert lines_of(settings, "customer_id = '017850'")[0] == 1
+
+
 def test_an_unknown_customer_is_refused_and_leaves_no_trace(settings, shop):
     with pytest.raises(InputError, match=r"Nothing names customer \*\*\*99"):
         forget(settings, "99999", requested_by="test")
