@@ -43,6 +43,13 @@ _CELL = re.compile(
     rb"<(?:\w+:)?c\b([^>]*)>\s*<(?:\w+:)?f\b[^>]*?(?:/>|>([^<]*)</(?:\w+:)?f>)"
     rb"\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
 )
+_NUMBER_CELL = re.compile(
+    rb"<(?:\w+:)?c\b([^>]*)>(?:\s*<(?:\w+:)?f\b[^>]*?(?:/>|>[^<]*</(?:\w+:)?f>))?"
+    rb"\s*<(?:\w+:)?v>([0-9]+)(?:\.0*)?</(?:\w+:)?v>"
+)
+_STYLE = re.compile(rb'\bs="([0-9]+)"')
+_NOT_A_NUMBER = re.compile(rb'\bt="(?!n")')
+_ONLY_ZEROS = re.compile(r"0{2,100}")
 _NO_ADDRESS = re.compile(rb'<(?:\w+:)?c(?:>|\s(?![^>]*\br="))')
 _ADDRESS = re.compile(rb'\br="([A-Z]+)([0-9]+)"')
 _FORMULA = (b"<f", b":f")
@@ -72,9 +79,9 @@ def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
         if name not in named if named is not None else name in book.hidden:
             continue
         with ThreadPoolExecutor(1) as pool:
-            empty = pool.submit(book.formulas_without_value, name)
+            further = pool.submit(book.texts_beside_values, name)
             sheet, first_column = sheet_as_text(reader, index)
-            sheet = _with_formulas(sheet, first_column, empty.result())
+            sheet = _with_texts(sheet, first_column, further.result())
         if sheet.num_columns and sheet.num_rows:
             names.append(name)
             first_columns.append(first_column)
@@ -118,6 +125,8 @@ class Book:
             self._xml = archive.read(self._part)
             rels = names.get("xl/_rels/workbook.xml.rels")
             targets = _parsed(archive.read(rels)) if rels else ()
+            styles = names.get("xl/styles.xml")
+            self._zeros = _formats_of_zeros(_parsed(archive.read(styles))) if styles else {}
         root = _parsed(self._xml)
         parts = {each.get("Id"): (each.get("Target") or "").removeprefix("/").removeprefix("xl/") for each in targets}
         self.hidden: set[str] = set()
@@ -153,6 +162,10 @@ class Book:
             archive.writestr(self._part, ElementTree.tostring(root))
         return copy
 
+    def texts_beside_values(self, sheet: str) -> dict[tuple[int, int], str]:
+        """Row and column, from 0, to the text of each cell of which the library does not tell what a person sees."""
+        return self.formulas_without_value(sheet) | self.numbers_with_zeros(sheet)
+
     def formulas_without_value(self, sheet: str) -> dict[tuple[int, int], str]:
         """Row and column, from 0, to the formula, of each cell whose formula was never computed."""
         part = self._parts.get(sheet)
@@ -170,6 +183,22 @@ class Book:
                         found[int(address[2]) - 1, _column(address[1])] = f"{NO_VALUE} ={formula}"
         return found
 
+    def numbers_with_zeros(self, sheet: str) -> dict[tuple[int, int], str]:
+        """Row and column, from 0, to what a person sees of a whole number whose format is 00000: 00123, not 123."""
+        part = self._parts.get(sheet)
+        if not part or not self._zeros:
+            return {}
+        found: dict[tuple[int, int], str] = {}
+        with zipfile.ZipFile(self._path) as archive, archive.open(part) as file:
+            for cell in (cell for block in _rows(file) for cell in _NUMBER_CELL.finditer(block)):
+                style, address = _STYLE.search(cell[1]), _ADDRESS.search(cell[1])
+                if style is None or address is None or _NOT_A_NUMBER.search(cell[1]):
+                    continue
+                width = self._zeros.get(int(style[1]), 0)
+                if len(cell[2]) < width and cell[2].strip(b"0"):
+                    found[int(address[2]) - 1, _column(address[1])] = cell[2].decode().zfill(width)
+        return found
+
     def text_cells(self, sheet: str, columns: list[int]) -> list[list[int]] | None:
         """The rows, from 0, in which a cell is text, for each of the columns; None if cells have no addresses."""
         letters = {_letters(column): position for position, column in enumerate(columns)}
@@ -184,6 +213,18 @@ class Book:
                 for each in cell.finditer(block):
                     found[letters[each[1]]].append(int(each[2]) - 1)
         return found
+
+
+def _formats_of_zeros(styles: ElementTree.Element) -> dict[int, int]:
+    """The number of a style to the digits that it shows at least, of styles whose format is nothing but zeros."""
+    digits: dict[str | None, int] = {}
+    for child in styles.iter():
+        if _local(child.tag) == "numFmt" and _ONLY_ZEROS.fullmatch(child.get("formatCode") or ""):
+            digits[child.get("numFmtId")] = len(child.get("formatCode") or "")
+    formats = next((child for child in styles if _local(child.tag) == "cellXfs"), ())
+    return {
+        number: digits[each.get("numFmtId")] for number, each in enumerate(formats) if each.get("numFmtId") in digits
+    }
 
 
 def _has_formulas(file: Any) -> bool:
@@ -231,12 +272,16 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _with_formulas(sheet: pa.RecordBatch, first_column: int, formulas: dict[tuple[int, int], str]) -> pa.RecordBatch:
-    """The sheet, which begins in `first_column`, with the text of formulas in their empty cells."""
-    formulas = {(row, column - first_column): text for (row, column), text in formulas.items()}
-    columns = {column: sheet.column(column).to_pylist() for _, column in formulas if column < sheet.num_columns}
-    for (row, column), text in formulas.items():
-        if column in columns and row < sheet.num_rows and columns[column][row] is None:
+def _with_texts(sheet: pa.RecordBatch, first_column: int, texts: dict[tuple[int, int], str]) -> pa.RecordBatch:
+    """The sheet, which begins in `first_column`, with texts in cells that are empty, or that show more zeros."""
+    texts = {(row, column - first_column): text for (row, column), text in texts.items()}
+    columns = {
+        column: sheet.column(column).to_pylist()
+        for column in {column for _, column in texts}
+        if 0 <= column < sheet.num_columns
+    }
+    for (row, column), text in texts.items():
+        if column in columns and row < sheet.num_rows and columns[column][row] in (None, text.lstrip("0") or "0"):
             columns[column][row] = text
     if not columns:
         return sheet

@@ -167,6 +167,24 @@ def as_excel_writes_it(path):
     path.write_bytes(out.getvalue())
 
 
+def test_a_code_has_the_zeros_that_a_workbook_shows(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["", *NAMES])
+    day = datetime(2010, 12, 1, 8, 26)
+    for code, customer in ((123, 17), (1234567, 0), ("00123", None), ("A", 18)):
+        book.active.append(["", 536365, code, "HEART", 6, day, 2.5, customer, "France"])
+    for row in book.active.iter_rows(min_row=2):
+        row[2].number_format = "00000"
+        row[4].number_format = "000"
+        row[7].number_format = "0000000"
+    book.active["C2"].value, book.active["B2"].number_format = 123, "0"
+    book.save(tmp_path / "a.xlsx")
+    rows, _ = read(tmp_path / "a.xlsx")
+    assert [row["stock_code"] for row in rows] == ["00123", "1234567", "00123", "A"]
+    assert [row["customer_id"] for row in rows] == ["0000017", None, None, "0000018"]
+    assert [(row["invoice_no"], row["quantity"], row["unreadable"]) for row in rows] == [("536365", 6, None)] * 4
+
+
 def test_a_table_in_a_workbook_may_begin_in_any_column_and_row(tmp_path):
     book = openpyxl.Workbook()
     lines = [TYPED, [*TYPED[:6], "=A1", TYPED[7]], ["#N/A", *TYPED[1:]], [*TYPED[:2], None, *TYPED[3:]]]
