@@ -39,7 +39,7 @@ from ncf_pipeline.ingest.summary import told
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.database import query_rows, transaction
 
 __all__ = [
     "BatchCounts",
@@ -59,6 +59,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_TIMES_CHECKED = 5
+"""How often a batch is checked again because others are merged beside it."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,20 @@ def quarantine(settings: Settings, batch_id: int) -> QuarantineCounts:
         ArtifactError: the artifact store refused the batch's page.
         QualityError: the quarantined lines are not those that validation counted.
     """
+    for _ in range(_TIMES_CHECKED):
+        try:
+            return _quarantine(settings, batch_id)
+        except QualityError:
+            # A rule looks at stored lines. Another batch may have been merged since they were checked.
+            with transaction(settings) as connection:
+                if not query_rows(connection, "validate_again", batch_id=batch_id):
+                    raise
+            logger.info("Another batch was merged since batch %d was checked: checking it again.", batch_id)
+            validate(settings, batch_id)
+    return _quarantine(settings, batch_id)
+
+
+def _quarantine(settings: Settings, batch_id: int) -> QuarantineCounts:
     with transaction(settings) as connection, connection.cursor() as cursor:
         batch = locked_batch(connection, batch_id)
         if batch.quarantined_at is None:
