@@ -15,7 +15,7 @@ import polars as pl
 
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, SourceUnavailableError
-from ncf_pipeline.ingest.batches import lock_landing, name_files
+from ncf_pipeline.ingest.batches import drop_landed_lines, lock_landing, name_files
 from ncf_pipeline.ingest.erased_lines import without_erased
 from ncf_pipeline.ingest.fetching import FileChangedError, FileGoneError, Source, check_unchanged, fetch
 from ncf_pipeline.ingest.inbox import File, location_and_mapping, move_to_rejected, name_of
@@ -169,6 +169,8 @@ def _land(connection: Connection, settings: Settings, offer: _Offer, rules_sha25
     offered = [source.sha256 for source in offer.readable] if rehearsed() is None else []
     rows = query_rows(connection, "open_files", sha256=offered)
     started: dict[tuple[str, str | None], int] = {(row.sha256, row.mapping_sha256): row.batch_id for row in rows}
+    replaced = _replace_changed(connection, offer.readable, started)
+    started = {read_as: batch_id for read_as, batch_id in started.items() if batch_id not in replaced}
     unfinished = {source.read_as: started[source.read_as] for source in offer.readable if source.read_as in started}
     free = [source for source in offer.readable if source.read_as not in unfinished]
     if not free:
@@ -181,13 +183,34 @@ def _land(connection: Connection, settings: Settings, offer: _Offer, rules_sha25
                 source.name,
                 unfinished[source.read_as],
             )
-    recognised = _recognise(connection, free, rules_sha256)
+    recognised = _recognise(connection, settings, free, rules_sha256)
     return recognised if recognised is not None else _land_batch(connection, settings, offer, free, calls)
 
 
-def _recognise(connection: Connection, sources: Sequence[Source], rules_sha256: str) -> int | None:
+def _replace_changed(
+    connection: Connection, sources: Sequence[Source], started: dict[tuple[str, str | None], int]
+) -> set[int]:
+    """Rejects unfinished batches whose mapping has changed since a run was killed; returns their ids.
+
+    Nobody would finish them, because their files are now read by the other mapping.
+    """
+    offered = {source.read_as for source in sources}
+    changed = {batch_id for read_as, batch_id in started.items() if read_as not in offered}
+    replaced: set[int] = set()
+    if changed:
+        for row in query_rows(connection, "replace_open_batches", batch_ids=sorted(changed)):
+            logger.warning(
+                "Batch %d was not finished, and its mapping has changed: its files are read again.", row.batch_id
+            )
+            drop_landed_lines(connection, row.batch_id)
+            replaced.add(row.batch_id)
+    return replaced
+
+
+def _recognise(connection: Connection, settings: Settings, sources: Sequence[Source], rules_sha256: str) -> int | None:
     """Records a batch of bytes that were merged before; returns its id, or None if the files must be read."""
-    merged_before = query_rows(connection, "same_bytes", sha256=_sha256_of(sources), rules_sha256=rules_sha256)
+    sha256 = _sha256_of(sources, settings)
+    merged_before = query_rows(connection, "same_bytes", sha256=sha256, rules_sha256=rules_sha256)
     if not merged_before:
         return None
     (earlier,) = merged_before
@@ -244,7 +267,7 @@ def _land_batch(
         read = list(landed.values())
         cursor.execute(
             "update raw.batch set source = %s, sha256 = %s, lines_read = %s where batch_id = %s",
-            (name_files([source.name for source in read]), _sha256_of(read), lines, batch_id),
+            (name_files([source.name for source in read]), _sha256_of(read, settings), lines, batch_id),
         )
         # The table was empty a moment ago.
         columns = ("batch_id", "line_number", "invoice_no", "file_number", "customer_id", "corrects", "left_out")
@@ -406,7 +429,8 @@ def _stop_if_it_may_pass(error: InputError) -> None:
         raise SourceUnavailableError(f"{error} This may pass, so the file stays where it is.") from error
 
 
-def _sha256_of(sources: Sequence[Source]) -> str:
-    """Of a set of files and what they are read by, in any order."""
-    read = {" ".join(filter(None, source.read_as)) for source in sources}
+def _sha256_of(sources: Sequence[Source], settings: Settings) -> str:
+    """Of a set of files and what they are read by, in any order. A mapping brings times to the shop's clock."""
+    clock = settings.shop_timezone
+    read = {" ".join([*filter(None, source.read_as), *([clock] if source.mapping else [])]) for source in sources}
     return hashlib.sha256("\n".join(sorted(read)).encode()).hexdigest()
