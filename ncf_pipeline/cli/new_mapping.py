@@ -104,6 +104,10 @@ def ask(proposal: "Proposal", settings: "Settings") -> None:
             "Does a later file bring all lines of an invoice, or only its new ones?", ("whole", "parts"), "whole"
         )
         proposal.said["invoices"] = answer
+    status = proposal.said.get("status") or {}
+    if proposal.said["invoices"] == "parts" and (taken := status.pop("takes_back", [])):
+        status["left_out"] = [*taken, *status.get("left_out", [])]
+        typer.echo(f"Left out, because a part does not take its whole invoice back: {', '.join(taken)}.")
 
 
 def show_first_lines(settings: "Settings", file: "SampledFile", proposal: "Proposal", name: str) -> None:

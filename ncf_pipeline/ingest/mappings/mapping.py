@@ -239,10 +239,13 @@ class Status(_Part):
         takes_back: statuses of lines that do not, or no longer: if all lines of an invoice have one of them, the
             stored invoice is removed.
         left_out: statuses of lines that do not count, or not yet; what is stored stays.
+        cancelled: a column that is filled where the order was cancelled, such as with the time: its lines are taken
+            back, whatever their status. The file may lack it.
         optional: whether the file may lack the column; all its lines count then.
     """
 
     column: Names
+    cancelled: Names | None = None
     counts: tuple[str, ...]
     takes_back: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -295,6 +298,13 @@ class Mapping(_Part):
             return ZoneColumn.model_validate(value)
         return _is_zone(value) if isinstance(value, str) else value
 
+    @field_validator("delimiter")
+    @classmethod
+    def _divides(cls, delimiter: str | None) -> str | None:
+        if delimiter is not None and (delimiter in "\"'\r\n\0\x0b\x0c\x85\u2028\u2029" or delimiter.isalnum()):
+            raise ValueError(f"{delimiter!r} divides no cells. Write one such as , ; | or a tab")
+        return delimiter
+
     @field_validator("date_formats")
     @classmethod
     def _are_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
@@ -310,6 +320,17 @@ class Mapping(_Part):
 
     @model_validator(mode="after")
     def _agrees(self) -> "Mapping":
+        if self.invoices == "parts" and self.status is not None and self.status.cancelled:
+            raise ValueError(
+                "status.cancelled would remove a whole invoice for the lines of one part. Take it out, or write "
+                "invoices: whole"
+            )
+        if self.invoices == "parts" and self.status is not None and self.status.takes_back:
+            raise ValueError(
+                "status.takes_back would remove a whole invoice for the lines of one part. Put its statuses into "
+                "status.left_out, so that what is stored stays, or into counts and returns.status, or write invoices: "
+                "whole"
+            )
         if self.returns.status:
             if self.status is None:
                 raise ValueError("returns.status needs the key status. Say there which column has the status")

@@ -105,7 +105,10 @@ def open_questions(proposal: Proposal) -> Iterator[str]:
             shown = ", ".join(f"{shortened(name, 30)} ({_lines(count)})" for name, count in unknown[:10])
             yield f"status: put these into counts, takes_back or left_out; until then, their lines wait: {shown}"
     if "invoices" not in said:
-        yield "invoices: parts  # if a later file brings only the new lines of an invoice, not all of them"
+        yield (
+            "invoices: parts  # if a later file brings only the new lines of an invoice, not all of them. Then put the "
+            "statuses of takes_back into left_out"
+        )
 
 
 def add_statuses(proposal: Proposal) -> None:

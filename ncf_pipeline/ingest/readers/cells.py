@@ -13,7 +13,7 @@ from ncf_pipeline.ingest.readers.codes import normalised
 from ncf_pipeline.ingest.readers.conversions import as_price, converted, prepared
 from ncf_pipeline.ingest.readers.dates import as_instants
 from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK, Dialect, Reading
-from ncf_pipeline.ingest.readers.header import CELLS, CORRECTS, CURRENCY, RETURNED, STATUS, TIME_ZONE
+from ncf_pipeline.ingest.readers.header import CANCELLED, CELLS, CORRECTS, CURRENCY, RETURNED, STATUS, TIME_ZONE
 from ncf_pipeline.ingest.readers.table import BROKEN, ROW
 
 UNREADABLE = "unreadable"
@@ -74,7 +74,7 @@ _TEXT_LIMITS = {
     InvoiceLines.COUNTRY: MAX_CODE,
 }
 _CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE)
-_FURTHER = (STATUS, CURRENCY, TIME_ZONE, RETURNED)
+_FURTHER = (STATUS, CURRENCY, TIME_ZONE, RETURNED, CANCELLED)
 _CONVERTED = (InvoiceLines.QUANTITY, InvoiceLines.INVOICE_DATE, InvoiceLines.UNIT_PRICE)
 
 NOTHING = [

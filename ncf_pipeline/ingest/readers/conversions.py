@@ -8,11 +8,13 @@ import polars as pl
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.ingest.mappings.mapping import Mapping, plain_name
 from ncf_pipeline.ingest.readers.dialect import Reading
-from ncf_pipeline.ingest.readers.header import CURRENCY, RETURNED, STATUS, shortened
+from ncf_pipeline.ingest.readers.header import CANCELLED, CURRENCY, RETURNED, STATUS, shortened
 from ncf_pipeline.ingest.readers.table import BROKEN, LEFT_OUT, TAKES_BACK
 
 MAX_PRICE = 1e9
 _BRACKETED = r"^\((.*)\)$"
+_NO = r"^(?i:no|n|false|0|null|none|nan|n/a|<na>|\\n)$"
+"""In a column that is filled where an order was cancelled: it was not."""
 
 
 def prepared(cells: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
@@ -92,10 +94,14 @@ def converted(typed: pl.DataFrame, cells: pl.DataFrame, reading: Reading) -> tup
         known |= {plain_name(each): "takes back" for each in mapping.status.takes_back}
         known |= {plain_name(each): "left out" for each in mapping.status.left_out}
         means = said.replace_strict(known, default=None, return_dtype=pl.String)
+        cancelled = pl.Series([False] * len(typed), dtype=pl.Boolean)
+        if CANCELLED in cells.columns:
+            cancelled = cells[CANCELLED].is_not_null() & ~cells[CANCELLED].str.contains(_NO).fill_null(value=False)
+            means = means.set(cancelled, "takes back")
         lost[STATUS] = means.is_null() & whole
         off = means.is_in(["takes back", "left out"]).fill_null(value=False)
         shown = _each(status, lambda text: shortened(f"{reading.status_name} is {text}"))
-        reason = shown.set(~off, None)
+        reason = shown.set(~off, None).set(cancelled, shortened(f"{reading.cancelled_name} is filled"))
         back = pl.select(pl.when(means == "takes back").then(pl.lit(True))).to_series()
     if mapping.returns.column is not None:
         nothing = (typed[InvoiceLines.QUANTITY] == 0).fill_null(value=False) & reason.is_null()

@@ -23,12 +23,14 @@ class Reading:
         shop_timezone: the shop's clock, an IANA name.
         price_is_total: whether the price is that of the whole line.
         status_name: what the file calls the column with the status.
+        cancelled_name: what it calls the column that is filled where an order was cancelled.
     """
 
     mapping: Mapping
     shop_timezone: str
     price_is_total: bool = False
     status_name: str = "status"
+    cancelled_name: str = "cancelled"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import Reading
-from ncf_pipeline.ingest.readers.header import STATUS
+from ncf_pipeline.ingest.readers.header import CANCELLED, STATUS
 from ncf_pipeline.ingest.readers.mapped import in_our_columns
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
 from ncf_pipeline.ingest.readers.survey import decided
@@ -93,12 +93,15 @@ def _in_our_columns(table: Table, mapping: Mapping | None, shop_timezone: str) -
     layout = table.layout
     if layout is None or mapping is None:
         return table
-    status = layout.sources.get(STATUS, ())
+    names = {
+        each: next((layout.names[key] for key in layout.sources.get(each, ())), each) for each in (STATUS, CANCELLED)
+    }
     reading = Reading(
         mapping,
         shop_timezone,
         price_is_total=layout.price_is_total,
-        status_name=layout.names[status[0]] if status else STATUS,
+        status_name=names[STATUS],
+        cancelled_name=names[CANCELLED],
     )
     numbers = table.dialect.plain_numbers
     ours = frozenset(name for name, sources in layout.sources.items() if sources and numbers.issuperset(sources))

@@ -15,6 +15,7 @@ CORRECTS = "corrects"
 CELLS = (*InvoiceLines.ALL, CORRECTS)
 
 CURRENCY, STATUS, TIME_ZONE, RETURNED = "currency", "status", "time_zone", "returned_quantity"
+CANCELLED = "cancelled"
 """Further cells of a line that a mapping may read."""
 
 MAX_TITLE_ROWS = 20
@@ -49,6 +50,7 @@ _HEADER_NAMES = {
     STATUS: "Status",
     TIME_ZONE: "Time zone",
     RETURNED: "Returned quantity",
+    CANCELLED: "Cancelled",
 }
 
 
@@ -177,11 +179,14 @@ def _further(mapping: Mapping) -> dict[str, tuple[tuple[str, ...], bool]]:
     settings = {
         STATUS: mapping.status, CURRENCY: mapping.currency, RETURNED: mapping.returns, TIME_ZONE: mapping.time_zone,
     }  # fmt: skip
-    return {
+    further = {
         name: (said.column, said.optional)
         for name, said in settings.items()
         if said is not None and not isinstance(said, str) and said.column
     }
+    if mapping.status is not None and mapping.status.cancelled:
+        further[CANCELLED] = (mapping.status.cancelled, True)
+    return further
 
 
 def _find_mapped(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapping) -> Header:

@@ -10,7 +10,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.cells import NOTHING
 from ncf_pipeline.ingest.readers.codes import normalised
-from ncf_pipeline.ingest.readers.header import CORRECTS, CURRENCY, Layout, shortened
+from ncf_pipeline.ingest.readers.header import CANCELLED, CORRECTS, CURRENCY, STATUS, Layout, shortened
 from ncf_pipeline.ingest.readers.table import BROKEN, ROW, Table
 
 _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?$"
@@ -42,7 +42,9 @@ def in_our_columns(table: Table, mapping: Mapping) -> Iterator[pl.DataFrame]:
             BROKEN,
             *(_cell(name, layout, mapping).alias(name) for name in layout.sources if name not in InvoiceLines.ALL),
         )
-        ours = filled_down.of(ours, [name for name in mapping.fill_down if name in ours.columns])
+        # An order is cancelled as a whole, as it has one status.
+        filled = [*mapping.fill_down, *([CANCELLED] if STATUS in mapping.fill_down else [])]
+        ours = filled_down.of(ours, [name for name in filled if name in ours.columns])
         currency.check(ours)
         yield ours
 

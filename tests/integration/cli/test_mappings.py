@@ -114,7 +114,8 @@ def test_at_a_terminal_it_asks_only_what_the_file_cannot_tell_and_stores_the_map
     assert "laden is saved." in terminal.shown
     mapping = store.named(settings, "laden").mapping
     assert mapping.status.counts == ("bezahlt", "Lieferung unklar")
-    assert (mapping.status.takes_back, mapping.invoices, mapping.time_zone) == (
+    assert mapping.status.takes_back == ()
+    assert (mapping.status.left_out, mapping.invoices, mapping.time_zone) == (
         ("storniert",),
         "parts",
         "Europe/Berlin",

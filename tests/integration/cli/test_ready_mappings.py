@@ -123,6 +123,22 @@ def shopify_orders(tmp_path, name="orders_export.csv", status="paid"):
     )
 
 
+def test_a_cancelled_order_of_shopify_is_taken_back_whatever_was_paid(run, stored, tmp_path):
+    def export(name, cancelled):
+        rows = [
+            shopify_row("#1001", "MUG-1", **order("anna@example.com")) | {"Cancelled at": cancelled},
+            shopify_row("#1001", "RUG-1"),
+            shopify_row("#1002", "MUG-1", **order("bo@example.com")),
+        ]
+        return write(tmp_path / name, SHOPIFY, rows)
+
+    assert run(export("a.csv", ""), "shopify")["merged"] == 3
+    counts = run(export("b.csv", "2023-01-06 09:00:00 -0500"), "shopify")
+    assert (counts["left_out"], counts["unchanged"], counts["replaced"]) == (2, 1, 2)
+    assert counts["left_out_reasons"] == {"Cancelled at is filled": 2}
+    assert {line[0] for line in stored()} == {"#1002"}
+
+
 def test_shopify(run, settings, storefront, stored, tmp_path):
     # The prices are in dollars, and the shop counts in pounds.
     said = ready()["shopify"].model_dump(mode="json", exclude_defaults=True)

@@ -244,6 +244,50 @@ def test_a_line_of_a_part_that_came_back_does_not_take_its_invoice_back(settings
     assert stored(settings, "stock_code") == [("A",), ("B",)]
 
 
+def test_a_part_is_checked_again_if_the_named_part_is_merged_meanwhile(settings, tmp_path):
+    save(settings, PARTS, saved_by="test")
+    header = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID"
+    path = tmp_path / "guest.csv"
+    path.write_text(f"{header}\n1,A,6,2023-01-05 10:00:00,2.55,\n2,A,6,2023-01-05 10:00:00,2.55,")
+    batch = ingest.land(settings, [{"location": str(path), "mapping": "parts"}])
+    assert ingest.validate(settings, batch).worst is None
+    load(settings, tmp_path, "1,B,1,2023-01-05 10:00:00,2.55,17850", mapping="parts", header=header)
+    assert ingest.quarantine(settings, batch).rules == {"customer_is_on_every_line": 1}
+    assert ingest.merge(settings, batch).quarantined == 1
+    assert stored(settings, "stock_code, customer_id") == [("B", "17850"), ("A", None)]
+    assert not ingest.quarantine(settings, batch).rules.keys() - {"customer_is_on_every_line"}
+
+
+@pytest.mark.parametrize("killed_after", ["land", "validate", "quarantine"])
+def test_a_mapping_that_is_changed_after_a_kill_reads_the_file_again(shop, tmp_path, killed_after):
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{HEADER}\n1,A,2,2023-01-05 10:00:00,10,7,paid,USD\n1,B,0,2023-01-05 10:00:00,10,7,paid,USD")
+    batch = ingest.land(shop, [{"location": str(path), "mapping": "shop"}])
+    for stage in ("validate", "quarantine")[: ("land", "validate", "quarantine").index(killed_after)]:
+        getattr(ingest, stage)(shop, batch)
+    save(shop, SHOP.replace("USD: 0.8", "USD: 0.5"), saved_by="test")
+    counts = ingest.ingest(shop, [str(path)], mapping="shop")
+    assert (counts.merged, counts.quarantined) == (1, 1)
+    assert stored(shop) == [("1", "A", 2.0, 2.5)]
+    assert len(quarantined_lines(shop)) == 1
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("select status from raw.batch order by batch_id")
+        assert cursor.fetchall() == [("rejected",), ("merged",)]
+        cursor.execute("select count(*) from raw.landed_line")
+        assert cursor.fetchone() == (0,)
+    with pytest.raises(NcfError, match="the mapping of its files has changed"):
+        ingest.validate(shop, batch)
+
+
+def test_a_file_is_read_again_when_the_shops_time_zone_has_changed(shop, tmp_path):
+    lines = ["1,A,2,2023-01-05 10:00:00,10,7,paid,USD"]
+    assert load(shop, tmp_path, *lines).merged == 1
+    assert load(shop, tmp_path, *lines).unchanged == 1
+    counts = load(shop.model_copy(update={"shop_timezone": "Asia/Tokyo"}), tmp_path, *lines)
+    assert (counts.merged, counts.reason) == (1, None)
+    assert stored(shop, "invoice_date::text") == [("2023-01-06 00:00:00",)]
+
+
 def test_two_parts_that_are_merged_at_once_are_both_stored(settings, tmp_path):
     save(settings, PARTS, saved_by="test")
     header = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID"

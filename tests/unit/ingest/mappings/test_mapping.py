@@ -74,6 +74,13 @@ def test_the_hash_is_of_what_it_says_and_not_of_its_name():
         (f"name: x\n{COLUMNS}cancellation: '^('", "'^(' is no regular expression"),
         (f"name: x\n{COLUMNS}returns: {{status: [R]}}", "returns.status needs the key status"),
         (f"name: x\n{COLUMNS}status: {{column: S, counts: [a], left_out: [A]}}", "names 'A' twice"),
+        (
+            f"name: x\n{COLUMNS}invoices: parts\nstatus: {{column: S, counts: [a], takes_back: [b]}}",
+            "status.takes_back would remove a whole invoice for the lines of one part. Put its statuses into",
+        ),
+        (f"name: x\n{COLUMNS}delimiter: '\"'", "divides no cells"),
+        (f'name: x\n{COLUMNS}delimiter: "\\n"', "divides no cells"),
+        (f"name: x\n{COLUMNS}delimiter: a", "The mapping's delimiter: 'a' divides no cells. Write one such as"),
         (f"name: x\n{COLUMNS}invoices: half", "The mapping's invoices: 'half' is not read"),
         (f"name: x\n{COLUMNS}".replace("Qty", "{total: Qty}"), "quantity: only unit_price may be a total"),
         (f"name: x\n{COLUMNS}".replace("Qty", "[]"), "The mapping's columns.quantity: needs one source"),
