@@ -80,6 +80,8 @@ def open_file(
             opened = open_text(
                 path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
             )
+        if mapping is not None and all(table.layout is None for table in opened.tables):
+            given = Given()  # lines that were exported for correction are not written as the shop's files
         tables = decided([_in_our_columns(table, mapping, shop_timezone) for table in opened.tables], given)
         if fractions_are_corrections:
             tables = [

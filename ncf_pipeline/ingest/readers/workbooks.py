@@ -7,6 +7,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,13 @@ def open_workbook(
         InputError: the file is not a workbook, is damaged, needs too much memory or time, or no sheet has the columns.
     """
     answer = unpacked(path, name, folder, max_unpacked_mb=max_unpacked_mb, sheets=given.sheets)
+    if mapping is not None and given.sheets and not answer["sheets"]:
+        # Lines that were exported for correction are in a sheet of their own.
+        every = unpacked(path, name, folder, max_unpacked_mb=max_unpacked_mb, sheets=None)
+        with suppress(InputError):
+            opened = _opened(every, name, path, folder, mapping)
+            if all(table.layout is None for table in opened.tables):
+                return opened
     return _opened(answer, name, path, folder, mapping)
 
 

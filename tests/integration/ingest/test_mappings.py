@@ -320,6 +320,26 @@ def test_a_line_with_a_fraction_that_waits_can_be_released(shop, tmp_path):
     assert stored(shop) == [("1", "A", 0.35, 16.0)]
 
 
+def test_a_workbook_of_corrections_may_lie_in_the_folder_of_a_mapping_that_says_how_files_are_written(shop, tmp_path):
+    said = "sheets: [Orders]\ndecimal_mark: ','\ndate_order: month first\n"
+    save(shop, PARTS.replace("name: parts\n", "name: lager\n") + said, saved_by="test")
+    book = openpyxl.Workbook()
+    book.active.title = "Orders"
+    book.active.append(["InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID"])
+    book.active.append(["1", "A", "0", "12/25/2022 10:00", "2,55", "17850"])
+    book.save(tmp_path / "orders.xlsx")
+    assert ingest.ingest(shop, [str(tmp_path / "orders.xlsx")], mapping="lager").quarantined == 1
+    export_workbook(shop, tmp_path / "broken.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "broken.xlsx")
+    names = [cell.value for cell in book.active[1]]
+    for name, text in (("Quantity", "6"), ("UnitPrice", "2.55"), ("InvoiceDate", "2022-12-25 10:00:00")):
+        book.active.cell(2, names.index(name) + 1).value = text
+    book.save(tmp_path / "corrected.xlsx")
+    counts = ingest.ingest(shop, [str(tmp_path / "corrected.xlsx")], mapping="lager")
+    assert (counts.merged, counts.quarantined) == (1, 0)
+    assert stored(shop) == [("1", "A", 6.0, 2.55)]
+
+
 def test_a_workbook_of_corrections_may_have_fractions_in_the_folder_of_any_mapping(shop, tmp_path):
     save(shop, SHOP.replace("name: shop", "name: deli\nfractional_quantities: true"), saved_by="test")
     load(shop, tmp_path, "1,A,0.35,2023-01-05 10:00:00,7.00,17850,paid,JPY", mapping="deli")
