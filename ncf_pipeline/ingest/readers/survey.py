@@ -8,11 +8,13 @@ import polars as pl
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import DateOrder, DecimalMark, Given
+from ncf_pipeline.ingest.mappings.mapping import plain_name
+from ncf_pipeline.ingest.mappings.ready_made import ready
 from ncf_pipeline.ingest.readers.clock import is_formatted
 from ncf_pipeline.ingest.readers.codes import LOOK_ALIKES
 from ncf_pipeline.ingest.readers.conversions import without_sign
 from ncf_pipeline.ingest.readers.dialect import THOUSANDS_MARK
-from ncf_pipeline.ingest.readers.header import header_name, shortened
+from ncf_pipeline.ingest.readers.header import CURRENCY, STATUS, header_name, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table
 
 _NUMBERED = r"^\s*(?<first>\d{1,2})[/-](?<second>\d{1,2})[/-]\d{4}(?:\D|$)"
@@ -85,6 +87,7 @@ class _Evidence:
     look_alikes: dict[str, _Seen] = field(default_factory=dict)
     latin: set[str] = field(default_factory=set)
     leading_zeros: dict[str, _Seen] = field(default_factory=dict)
+    words: dict[str, set[str]] = field(default_factory=lambda: {STATUS: set(), CURRENCY: set()})
 
 
 def decided(tables: Sequence[Table], given: Given) -> list[Table]:
@@ -137,6 +140,9 @@ def _evidence_of(tables: Sequence[Table]) -> _Evidence:
             _look_at_dates(chunk, table, evidence)
             _look_at_numbers(chunk, table, evidence)
             _look_at_codes(chunk, table, evidence)
+            for name, words in evidence.words.items():
+                if name in chunk.columns:
+                    words.update(plain_name(word) for word in chunk[name].drop_nulls().unique())
     return evidence
 
 
@@ -378,6 +384,7 @@ def _look_for_twins(chunk: pl.DataFrame, table: Table, evidence: _Evidence) -> N
 
 
 def _warnings(tables: Sequence[Table], evidence: _Evidence) -> Iterator[str]:
+    yield from _words_without_lines(tables, evidence)
     for column, seen in evidence.look_alikes.items():
         if column in evidence.latin:
             yield (
@@ -397,6 +404,28 @@ def _warnings(tables: Sequence[Table], evidence: _Evidence) -> Iterator[str]:
                     f"{shortened(twin.text, 40)} are two products; did a spreadsheet take zeros off"
                 )
                 return
+
+
+def _words_without_lines(tables: Sequence[Table], evidence: _Evidence) -> Iterator[str]:
+    """Statuses and currencies that a person has put into a mapping, and that no line of the file has."""
+    readings = [table.dialect.reading for table in tables if table.dialect.reading is not None]
+    if not readings:
+        return
+    mapping = readings[0].mapping
+    known = ready().get(mapping.name)
+    if known is not None and known.sha256 == mapping.sha256:
+        return  # it names all that there are
+    status, currency = mapping.status, mapping.currency
+    said = {
+        STATUS: (*status.counts, *status.takes_back, *status.left_out) if status else (),
+        CURRENCY: tuple(currency.rates) if currency else (),
+    }
+    for name, words in said.items():
+        in_file = evidence.words[name]
+        unseen = [word for word in words if plain_name(word) not in in_file]
+        if unseen and in_file:
+            shown = shortened(", ".join(unseen), 100)
+            yield f"no line has the {name} {shown}, which the mapping {mapping.name} names"
 
 
 def _check_digits(evidence: _Evidence) -> None:

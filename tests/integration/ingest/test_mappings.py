@@ -307,6 +307,16 @@ def test_two_parts_that_are_merged_at_once_are_both_stored(settings, tmp_path):
     assert [code for (code,) in stored(settings, "stock_code")] == ["A", "B"]
 
 
+def test_what_a_mapping_names_and_no_line_has_is_told(shop, tmp_path):
+    load(shop, tmp_path, "1,A,2,2023-01-05 10:00:00,10,7,paid,USD", "2,A,2,2023-01-05 10:00:00,10,7,Pending,USD")
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("select note from raw.batch_file")
+        assert cursor.fetchone() == (
+            "no line has the status refunded, which the mapping shop names; "
+            "no line has the currency GBP, which the mapping shop names",
+        )
+
+
 def test_a_file_that_its_mapping_cannot_read_is_refused_with_the_reason(shop, tmp_path):
     with pytest.raises(NcfError, match=r"orders\.csv has no column Sum \(unit_price\), which the mapping shop reads"):
         load(shop, tmp_path, "1", header="Order,Sku,Qty,When,Customer,State,Money")
