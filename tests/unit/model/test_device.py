@@ -8,7 +8,7 @@ import torch
 from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import prefetched
+from ncf_pipeline.model.batches import Batches, prefetched
 from ncf_pipeline.model.device import POLICIES, Policy, place
 from ncf_pipeline.model.training import train
 
@@ -50,10 +50,16 @@ def test_only_a_long_training_of_a_single_process_is_compiled():
     assert not replace(placement, world=2).compiles(100)
 
 
-def test_queries_on_the_device_train_the_same_model(shop, recipe, model):
+def test_queries_on_the_device_train_the_same_model(shop, recipe, model, monkeypatch):
+    moments = Batches.moments
+    # Those of the device have other last digits, and Adam makes much of a gradient that is next to nothing.
+    monkeypatch.setattr(
+        Batches,
+        "moments",
+        lambda self: moments(Batches(self.chunks, self.customer_rows, self.product_rows, self.placement)),
+    )
     trained = train(shop, CUTOFF, recipe, device="cpu", policy=Policy(resident=True)).state().tensors
-    for name, tensor in model.state().tensors.items():
-        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(trained[name], tensor) for name, tensor in model.state().tensors.items())
 
 
 def test_bfloat16_trains_on_the_cpu_too_with_weights_in_float32(shop, recipe, model):
