@@ -1,6 +1,7 @@
 """Starts one part of the stack: reads secrets from files, configures Airflow, and replaces itself with the part.
 
-    entrypoint.py api-server | scheduler | dag-processor | triggerer | worker | gpu-worker | init | healthcheck
+    entrypoint.py api-server | scheduler | dag-processor | triggerer | watcher | worker | gpu-worker
+    entrypoint.py init | healthcheck
     entrypoint.py COMMAND...    any other command in the same environment: `ncf-pipeline status`, `airflow dags list`
 
 A secret is a file in /run/secrets, or a variable of the same name in capitals. Variables that are set take precedence.
@@ -21,6 +22,7 @@ PARTS = {
     "scheduler": ["airflow", "scheduler"],
     "dag-processor": ["airflow", "dag-processor"],
     "triggerer": ["airflow", "triggerer"],
+    "watcher": ["ncf-pipeline", "watch"],
     "worker": [*WORKER, "--queues", "default"],
     # One at a time: a second training on the same device would slow both down.
     "gpu-worker": [*WORKER, "--queues", "gpu", "--concurrency", "1"],
@@ -54,7 +56,7 @@ def environment() -> dict[str, str]:
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the name by which other parts reach it
         "AIRFLOW__CORE__FERNET_KEY": secret("fernet_key"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://api-server:8080/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,watcher:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": "/opt/airflow/passwords.json",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{metadata}",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{metadata}",
@@ -70,6 +72,7 @@ def environment() -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": secret("s3_secret_key"),
         # The same key on every worker: with another key, a worker would load erased customers again.
         "NCF_ERASURE_KEY": secret("erasure_key"),
+        "NCF_AIRFLOW_PASSWORD": secret("airflow_watcher_password"),
     }
     missing = [name for name, value in given.items() if not value and name not in os.environ]
     if missing:
@@ -119,7 +122,9 @@ def main(command: list[str]) -> None:
         if command[0] == "api-server":
             passwords = Path(variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
             passwords.touch(mode=0o600)
-            passwords.write_text(json.dumps({"admin": secret("airflow_admin_password")}))
+            passwords.write_text(
+                json.dumps({"admin": secret("airflow_admin_password"), "watcher": variables["NCF_AIRFLOW_PASSWORD"]})
+            )
         command = PARTS[command[0]]
     os.execvp(command[0], command)
 

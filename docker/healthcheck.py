@@ -23,10 +23,25 @@ def answers(machine: str) -> bool:
     return bool(app.control.ping(destination=[f"celery@{machine}"], timeout=8))
 
 
+def watches() -> bool:
+    """Returns whether the watcher has looked at Airflow a moment ago."""
+    import psycopg2
+
+    connection = psycopg2.connect(os.environ["NCF_DATABASE_URL"], connect_timeout=8)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select looked_at > now() - interval '5 minutes' from ops.watch where name = 'airflow'")
+            return bool((cursor.fetchone() or (False,))[0])
+    finally:
+        connection.close()
+
+
 def works(part: str) -> bool:
     """Returns whether a part of the stack works."""
     if part in ("worker", "gpu-worker"):
         return answers(socket.gethostname())
+    if part == "watcher":
+        return watches()
     return health("metadatabase" if part == "api-server" else part) == "healthy"
 
 

@@ -11,6 +11,7 @@ NAMES = {
     "ncf_db_password": 32,
     "redis_password": 32,
     "airflow_admin_password": 20,
+    "airflow_watcher_password": 20,
     "grafana_admin_password": 20,
     "erasure_key": 64,
     "jwt_secret": 64,

@@ -63,6 +63,16 @@ class Settings(BaseSettings):
     airflow_port: int | None = Field(
         None, ge=1024, le=65535, description="port of the embedded Airflow; default: 8080, or another if that is taken"
     )
+    airflow_url: str | None = Field(
+        None, pattern=r"^https?://[^@]+$", description="where the watcher finds Airflow, such as http://api-server:8080"
+    )
+    airflow_user: str = Field("watcher", description="whom the watcher logs in as; reading is enough (Viewer)")
+    airflow_password: SecretStr | None = Field(None, description="of that user")
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        description="called after each look of the watcher: a service there, such as healthchecks.io, alerts on-call "
+        "if the calls stop",
+    )
     alerts: SecretStr | None = Field(
         None,
         description="where alerts go: Apprise URLs, separated by spaces; a prefix sets the lowest severity that a "
@@ -234,8 +244,10 @@ class Settings(BaseSettings):
         """Texts that are never shown or logged, the longest first: passwords, and tokens in the URLs of alerts."""
         entries = self.alerts.get_secret_value().split() if self.alerts else []
         channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
+        channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
         urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
         found = {urlsplit(url).password or "" for url in (*urls, *channels)}.union(channels, *map(_tokens, channels))
+        found |= {self.airflow_password.get_secret_value()} if self.airflow_password else set()
         both = {text for part in found for text in (part, unquote(part))}
         # A shorter text would also be masked inside ordinary words.
         return sorted((text for text in both if len(text) > 4), key=lambda text: (-len(text), text))

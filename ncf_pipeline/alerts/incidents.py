@@ -7,7 +7,7 @@ incident send one alert. If delivery fails, the alert is sent when the incident 
 import logging
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ncf_pipeline.alerts.channels import channels, deliver
@@ -108,6 +108,36 @@ def tell(settings: Settings, alert: Alert, *, later: bool = False) -> bool:
         if not sent:
             sent = _send(settings, alert.kind.severity, title, body)
     return sent
+
+
+def tell_unrecorded(settings: Settings, alert: Alert) -> bool:
+    """Alerts on-call without a record, while the database of incidents does not answer. Never raises.
+
+    Returns:
+        True if a channel got the message, or none is set.
+    """
+    body = settings.without_secrets(alert.body(settings.runbook_url))
+    return _send(settings, alert.kind.severity, settings.without_secrets(alert.what), body)
+
+
+def record_told(settings: Settings, alert: Alert) -> None:
+    """Records an incident of which on-call was told without a record. Never raises."""
+    try:
+        with transaction(settings) as connection:
+            (incident,) = _read(
+                connection,
+                "open_incident",
+                kind=alert.kind.name,
+                key=alert.key,
+                severity=str(alert.kind.severity),
+                lasts=alert.kind.lasts,
+                title=settings.without_secrets(alert.what),
+                body=settings.without_secrets(alert.body(settings.runbook_url)),
+                since=alert.since,
+            )
+            _mark_told(connection, incident)
+    except NcfError as error:
+        logger.error("The incident was not recorded: %s", error)  # noqa: TRY400
 
 
 def answered(settings: Settings, run: Run) -> None:
@@ -245,6 +275,46 @@ def retell(settings: Settings) -> int:
                 _mark_told(connection, incident)
                 delivered += 1
     return delivered
+
+
+def untold(settings: Settings) -> bool:
+    """Returns whether a message still waits to be delivered.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    with transaction(settings) as connection:
+        return bool(_read(connection, "untold_incidents"))
+
+
+def watched(settings: Settings) -> datetime:
+    """Records that the watcher of Airflow looks now.
+
+    Returns:
+        When it looked for the first time. Runs that ended before are not told.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    with transaction(settings) as connection:
+        (row,) = query_rows(connection, "note_watch")
+    began_at: datetime = row.began_at
+    return began_at
+
+
+def silent_since(settings: Settings, limit: timedelta) -> datetime | None:
+    """Returns since when the watcher of Airflow has not looked; None if it does, or there never was one.
+
+    Args:
+        settings: name the database of incidents.
+        limit: a shorter silence means nothing.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    with transaction(settings) as connection:
+        rows = query_rows(connection, "silent_watch", limit=limit)
+    return rows[0].looked_at if rows else None
 
 
 def incidents(settings: Settings, *, over_too: bool = False, most: int = 50) -> list[Incident]:

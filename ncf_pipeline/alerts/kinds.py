@@ -163,6 +163,54 @@ RUN_STOPPED = Kind(
     look="ncf-pipeline status",
     red_run=True,
 )
+RUN_STUCK = Kind(
+    name="run_stuck",
+    title="A run does not end",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="Nothing. Airflow stops the run when it has taken as long as its DAG allows.",
+    look="ncf-pipeline status",
+)
+SCHEDULE_MISSED = Kind(
+    name="schedule_missed",
+    title="A schedule started no run",
+    severity=Severity.WARN,
+    shoppers="not affected yet. What the run would have done waits.",
+    did="Nothing. The watcher of Airflow keeps looking.",
+    look="ncf-pipeline status",
+)
+DAG_BROKEN = Kind(
+    name="dag_broken",
+    title="A DAG cannot be read",
+    severity=Severity.WARN,
+    shoppers="not affected yet. Airflow starts no run of this DAG.",
+    did="Airflow tries to read the file again and again.",
+    look="ncf-pipeline status",
+)
+AIRFLOW_DOWN = Kind(
+    name="airflow_down",
+    title="A part of Airflow does not work",
+    severity=Severity.WARN,
+    shoppers="not affected yet. The live lists stay, and nothing renews them.",
+    did="The watcher of Airflow keeps looking. Runs that were at work go on once the part works again, or fail.",
+    look="ncf-pipeline status",
+)
+DATABASE_DOWN = Kind(
+    name="database_down",
+    title="Postgres does not answer",
+    severity=Severity.WARN,
+    shoppers="not affected yet. The live lists stay, and nothing renews them.",
+    did="The watcher of Airflow keeps asking. Tasks are tried again.",
+    look="ncf-pipeline status",
+)
+WATCHER_DOWN = Kind(
+    name="watcher_down",
+    title="Nothing watches Airflow",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="Tasks still tell of their own failures. Nothing tells of tasks that are killed.",
+    look="ncf-pipeline status",
+)
 LINES_QUARANTINED = Kind(
     name="lines_quarantined",
     title="Lines wait in quarantine",

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, experiments, forget, gate, invoices, models, services, storefront
+from ncf_pipeline.cli import alerts, experiments, forget, gate, invoices, models, services, storefront, watch
 from ncf_pipeline.cli import recommendations as lists
 from ncf_pipeline.errors import NcfError
 
@@ -27,6 +27,7 @@ experiments.register(app)
 forget.register(app)
 storefront.register(app)
 alerts.register(app)
+watch.register(app)
 
 
 def _print_version(wanted: bool) -> None:

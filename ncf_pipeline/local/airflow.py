@@ -33,6 +33,9 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 }
 """The arguments of `airflow` that start each process, by its name."""
 
+WATCHER = "ncf_pipeline"
+"""The module whose command `watch` watches the components from outside."""
+
 _MIGRATED_FILE = "migrated.json"
 
 
@@ -43,7 +46,8 @@ class PortTakenError(ServiceError):
 def stop_strays(home: Path) -> None:
     """Stops Airflow processes of this home that are not on record, so that no second scheduler runs."""
     folder = home.resolve() / "airflow"
-    stop_together(find_strays("Airflow", "airflow", cwd=folder, log=folder / "log"), patience=10)
+    for program in ("airflow", WATCHER):
+        stop_together(find_strays("Airflow", program, cwd=folder, log=folder / "log"), patience=10)
 
 
 def start_component(name: str, environment: Mapping[str, str], *, logs: Path) -> ServerProcess:
@@ -62,6 +66,25 @@ def start_component(name: str, environment: Mapping[str, str], *, logs: Path) ->
         [sys.executable, "-m", "airflow", *COMPONENTS[name]],
         log=logs / f"airflow-{name}.log",
         cwd=Path(environment["AIRFLOW_HOME"]),
+        env=inherited_environment() | dict(environment),
+    )
+
+
+def start_watcher(environment: Mapping[str, str], *, home: Path) -> ServerProcess:
+    """Starts what tells on-call of the failures that Airflow cannot tell itself.
+
+    Args:
+        environment: from `watcher_environment`.
+        home: `NCF_HOME`.
+
+    Raises:
+        ServiceError: the process cannot be started.
+    """
+    return spawn(
+        "The watcher of Airflow",
+        [sys.executable, "-m", WATCHER, "watch"],
+        log=home / "logs" / "airflow-watcher.log",
+        cwd=home / "airflow",
         env=inherited_environment() | dict(environment),
     )
 

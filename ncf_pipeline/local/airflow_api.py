@@ -50,10 +50,10 @@ _PATIENCE = 120  # seconds for an answer: while a model trains, Airflow may shar
 class AirflowApi:
     """A connection to one Airflow; it logs in when needed. Every method may raise `ServiceError`."""
 
-    def __init__(self, url: str, *, username: str, password: str) -> None:
+    def __init__(self, url: str, *, username: str, password: str, patience: float = _PATIENCE) -> None:
         self._login = {"username": username, "password": password}
         # No proxy between two processes of this machine.
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=_PATIENCE)
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=patience)
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +62,15 @@ class AirflowApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def read(self, path: str, *, missing: bool = False) -> Any:
+        """Returns what the API answers, as JSON.
+
+        Args:
+            path: with its query; parts that come from elsewhere are quoted.
+            missing: return None if there is no such thing.
+        """
+        return self._ask("GET", path, missing=missing)
 
     def ensure_pool(self, name: str, *, slots: int, description: str) -> None:
         """Creates a pool, unless one of that name exists: its size is for the operator to set.
@@ -161,7 +170,10 @@ class AirflowApi:
             return None
         if answer.is_error:
             raise ServiceError(f"Airflow refused {method} {path} ({answer.status_code}): {_detail(answer)}")
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise ServiceError(f"Airflow's answer to {method} {path} is not JSON: is its address right?") from error
 
     def _log_in(self) -> None:
         answer = self._client.post("/auth/token", json=self._login)

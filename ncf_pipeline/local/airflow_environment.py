@@ -24,7 +24,9 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.resources import resource
 
 ADMIN = "admin"
+WATCHER = "watcher"  # may read only
 _ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
+_WATCHER_PASSWORD = "airflow_watcher"  # noqa: S105 - a file's name
 _PASSWORDS_FOR_AIRFLOW = "airflow_passwords.json"
 _PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
 
@@ -52,7 +54,7 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         "AIRFLOW__CORE__FERNET_KEY": _fernet_key(home),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{loopback.__module__}.{loopback.__name__}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{WATCHER}:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_admin_password_file(home)),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{at}",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{at}",
@@ -71,6 +73,26 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         "AIRFLOW_CONN_RETAIL_DB": settings.database(),
         "AIRFLOW_CONN_LIST_STORE": settings.list_store(),
         **_settings_as_variables(settings),
+    }
+
+
+def watcher_environment(settings: Settings, *, port: int) -> dict[str, str]:
+    """Returns the environment variables of the watcher of Airflow, which needs none of Airflow's.
+
+    Args:
+        settings: with the URLs of the shop's database and list store.
+        port: of the API server.
+
+    Raises:
+        ServiceError: a secret cannot be read or written.
+    """
+    return {
+        **_settings_as_variables(settings),
+        "NCF_DATABASE_URL": settings.database(),
+        "NCF_REDIS_URL": settings.list_store(),
+        "NCF_AIRFLOW_URL": airflow_url(port),
+        "NCF_AIRFLOW_USER": WATCHER,
+        "NCF_AIRFLOW_PASSWORD": password(settings.home, _WATCHER_PASSWORD),
     }
 
 
@@ -97,7 +119,7 @@ def admin_password(home: Path) -> str:
     """
     secret = password(home, _ADMIN_PASSWORD)
     file = _admin_password_file(home)
-    wanted = json.dumps({ADMIN: secret})
+    wanted = json.dumps({ADMIN: secret, WATCHER: password(home, _WATCHER_PASSWORD)})
     if not file.exists() or file.read_text().strip() != wanted:
         write_private(file, wanted + "\n")
     return secret

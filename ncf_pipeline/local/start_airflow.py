@@ -10,11 +10,19 @@ from ncf_pipeline.local.airflow import (
     ensure_installed,
     migrate_metadata,
     start_component,
+    start_watcher,
     stop_strays,
     wait_until_healthy,
 )
 from ncf_pipeline.local.airflow_api import AirflowApi
-from ncf_pipeline.local.airflow_environment import ADMIN, admin_password, airflow_environment, airflow_url, fingerprint
+from ncf_pipeline.local.airflow_environment import (
+    ADMIN,
+    admin_password,
+    airflow_environment,
+    airflow_url,
+    fingerprint,
+    watcher_environment,
+)
 from ncf_pipeline.local.ports import LOOPBACK, is_free, remembered_port
 from ncf_pipeline.local.processes import ServerProcess, is_alive, stop_together
 from ncf_pipeline.local.state import AIRFLOW, Services, write_services
@@ -23,6 +31,7 @@ from ncf_pipeline.settings import Settings
 GPU_POOL = "gpu"
 
 _USUAL_PORT = 8080
+_WATCHER = f"{AIRFLOW}-watcher"
 
 
 def start_airflow(settings: Settings, services: Services, *, metadata_url: str, say: Callable[[str], None]) -> None:
@@ -54,6 +63,15 @@ def start_airflow(settings: Settings, services: Services, *, metadata_url: str, 
         services.airflow_url = url
         write_services(settings.home, services)
         say(f"Airflow runs on {LOOPBACK}:{services.ports[AIRFLOW]}")
+    _ensure_watched(settings, services)
+
+
+def _ensure_watched(settings: Settings, services: Services) -> None:
+    watcher = services.processes.get(_WATCHER)
+    if watcher is None or not is_alive(watcher):
+        environment = watcher_environment(settings, port=services.ports[AIRFLOW])
+        services.processes[_WATCHER] = start_watcher(environment, home=settings.home.resolve())
+        write_services(settings.home, services)
 
 
 def _start_missing(settings: Settings, services: Services, metadata_url: str, say: Callable[[str], None]) -> bool:

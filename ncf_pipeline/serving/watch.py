@@ -10,7 +10,15 @@ from redis.exceptions import RedisClusterException
 
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts import Alert
-from ncf_pipeline.alerts.kinds import EXPOSURE, LIST_STORE_DOWN, LISTS_MISSING, LISTS_OLD, RETRAIN_MISSING, Kind
+from ncf_pipeline.alerts.kinds import (
+    EXPOSURE,
+    LIST_STORE_DOWN,
+    LISTS_MISSING,
+    LISTS_OLD,
+    RETRAIN_MISSING,
+    WATCHER_DOWN,
+    Kind,
+)
 from ncf_pipeline.alerts.messages import duration, instant
 from ncf_pipeline.errors import ListStoreError
 from ncf_pipeline.experiments import records as experiment_registry
@@ -21,6 +29,8 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
 logger = logging.getLogger(__name__)
+
+_WATCHER_SILENT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
     _look_at_retrains(settings, now, broken)
     _tell(settings, broken, RETRAIN_MISSING)
+    _look_at_the_watcher(settings, broken)
+    _tell(settings, broken, WATCHER_DOWN)
     alerts.recover_quarantine(settings)
     alerts.retell(settings)
     _look_at_groups(settings, live, now, broken)
@@ -166,6 +178,13 @@ def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Aler
         last = versions[0]
         what = f"The last retrain that got as far as a model, {last.name}, began on {instant(last.created_at)}."
         broken[RETRAIN_MISSING] = Alert(RETRAIN_MISSING, "retrain", what, since=last.created_at + limit)
+
+
+def _look_at_the_watcher(settings: Settings, broken: dict[Kind, Alert]) -> None:
+    silent = alerts.silent_since(settings, _WATCHER_SILENT)
+    if silent is not None:
+        what = f"The watcher of Airflow has not looked since {instant(silent)}: `ncf-pipeline watch` does not run."
+        broken[WATCHER_DOWN] = Alert(WATCHER_DOWN, "watcher", what, since=silent)
 
 
 def _look_at_groups(settings: Settings, live: Live, now: datetime, broken: dict[Kind, Alert]) -> None:

@@ -12,7 +12,16 @@ from compose_spec import PyCompose
 
 PROJECT = Path(__file__).parents[2]
 DOCKER = PROJECT / "docker"
-PARTS = {"api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker", "gpu-worker-nvidia"}
+PARTS = {
+    "api-server",
+    "scheduler",
+    "dag-processor",
+    "triggerer",
+    "watcher",
+    "worker",
+    "gpu-worker",
+    "gpu-worker-nvidia",
+}
 
 
 def services():

@@ -56,6 +56,10 @@ def test_the_files_applied_before_the_chart_follow_the_schema(document):
     kubernetes_validate.validate(found[document], VERSION, strict=True)
 
 
+def test_the_watcher_follows_the_schema():
+    kubernetes_validate.validate(yaml.safe_load((KUBERNETES / "watcher.yaml").read_text()), VERSION, strict=True)
+
+
 def test_only_training_runs_on_a_node_with_a_gpu():
     found = workers()
     assert values()["executor"] == "CeleryExecutor"
