@@ -313,7 +313,7 @@ def silent_since(settings: Settings, limit: timedelta) -> datetime | None:
         DatabaseError: Postgres does not answer.
     """
     with transaction(settings) as connection:
-        rows = query_rows(connection, "silent_watch", limit=limit)
+        rows = query_rows(connection, "silent_watch", seconds=limit.total_seconds())
     return rows[0].looked_at if rows else None
 
 

@@ -20,7 +20,8 @@ class KeptPublication:
         number: of the publication.
         version: of the model that made its lists.
         state: `open`, `refused` or `published`.
-        at: when it went live; when it was opened if it never did.
+        at: when it went live; when it was opened if it never did. At most a day after it was opened by the database's
+            clock, because a publisher's may have been ahead.
     """
 
     number: int
@@ -32,6 +33,13 @@ class KeptPublication:
 def kept_publications(settings: Settings) -> list[KeptPublication]:
     """All publications whose files still exist, newest first."""
     return read_records(settings, KeptPublication, "kept_publications")
+
+
+def database_now(settings: Settings) -> datetime:
+    """The present instant by the clock of the database, which all machines share."""
+    (row,) = read_rows(settings, "database_now")
+    at: datetime = row.at
+    return at
 
 
 def publication_numbers(settings: Settings) -> set[int]:

@@ -14,7 +14,7 @@ import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ncf_pipeline.errors import DamagedModelError
 from ncf_pipeline.experiments import records as experiment_registry
@@ -62,7 +62,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
 
     Args:
         settings: `keep_weeks`, `gate_recent_weeks` and `holdout_days` are used.
-        now: the present instant, with a zone; None reads the clock.
+        now: the present instant, with a zone; None reads the clock of the database.
 
     Returns:
         How many of each were removed; the log names them.
@@ -71,7 +71,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
         ListStoreError: Redis did not say which lists it holds, so nothing was removed.
         ArtifactError: the artifact store refused. The next call removes the rest.
     """
-    now = now or datetime.now(UTC)
+    now = now or retention.database_now(settings)
     served = set(publication.publications(settings))
     kept = retention.kept_publications(settings)
     versions = registry.model_versions(settings)

@@ -3,4 +3,4 @@ select watch.looked_at
 from ops.watch
 where
     watch.name = 'airflow'
-    and watch.looked_at < now() - %(limit)s::interval;
+    and watch.looked_at < now() - make_interval(secs => %(seconds)s);

@@ -353,8 +353,16 @@ def _remove_old(store: Store, keep: int) -> None:
     try:
         known, live = states(store), live_name(store)
         since = {name: at for name, state in known.items() if (at := whole_since(state)) is not None}
+        # An instant in the future says that Redis' clock was ahead then. Nobody knows when it was: it counts from now.
+        ahead = {name for name, at in since.items() if at > now(store)}
+        for name in ahead:
+            since[name] = now(store)
+            if change_state(store, name, known[name], whole(since[name])):
+                known[name] = whole(since[name])
         # The live one first, then the most recently live.
-        ranked = sorted(since, key=lambda name: (name == live, since[name], number_of(name)), reverse=True)
+        ranked = sorted(
+            since, key=lambda name: (name == live, name not in ahead, since[name], number_of(name)), reverse=True
+        )
         for name in known.keys() - set(ranked[:keep]):
             recent = name in since and now(store) - since[name] < GRACE_SECONDS * 1000
             written = is_writing(known[name]) and store.client.exists(store.key(name, "writing"))

@@ -8,7 +8,7 @@ import pytest
 from weekly_versions import TODAY
 
 from ncf_pipeline.errors import ArtifactError, InputError
-from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import artifacts, retention
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving import prune as prune_stage
@@ -17,6 +17,7 @@ from ncf_pipeline.serving.prune import Pruned, prune
 from ncf_pipeline.serving.publication import publishing
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import list_files, new_file
 
 WEEK = timedelta(days=7)
@@ -173,3 +174,11 @@ def test_a_model_that_is_whole_is_still_read_after_a_file_was_written_beside_it(
         file.write(b"x")
     assert "v000002/model.safetensors" in list_files(f"{shop.artifacts}/models")
     artifacts.load_model(url)
+
+
+def test_a_publisher_whose_clock_was_ahead_keeps_its_file_no_longer(shop, serve):
+    serve("a", TODAY - WEEK)
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("update ml.publication set published_at = now() + interval '10 years'")
+    (kept,) = retention.kept_publications(shop)
+    assert kept.at < retention.database_now(shop) + timedelta(days=1, minutes=1)

@@ -8,7 +8,8 @@ from published import META, make_lists
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import InputError, ListStoreError, SettingsError
 from ncf_pipeline.serving import publication
-from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.serving.publication import contents, publishing
+from ncf_pipeline.serving.publication.store import change_state, connected, now, states, whole
 
 
 def test_the_contract_key_by_key(settings, store, keys, publish):
@@ -129,6 +130,18 @@ def test_the_last_two_publications_stay_and_older_ones_go(settings, keys, publis
     assert publication.publications(settings) == [4, 3]
     assert keys("p*:customer:*") == ["p000003:customer:14646", "p000004:customer:14646"]
     assert keys("p000001:*") == keys("p000002:*") == []
+
+
+def test_a_clock_that_was_ahead_keeps_no_publication_for_longer(settings, publish, monkeypatch):
+    for _ in range(2):
+        publish()
+    with connected(settings, "a test") as store:
+        assert change_state(store, "p000001", states(store)["p000001"], whole(now(store) + 10**9))
+    publish()
+    assert publication.publications(settings) == [3, 2, 1], "nobody knows when it was live, so it counts from now"
+    monkeypatch.setattr(publishing, "GRACE_SECONDS", 0)
+    publish()
+    assert publication.publications(settings) == [4, 3]
 
 
 def test_a_publication_that_was_live_a_moment_ago_stays_beyond_the_number_kept(settings, publish):
