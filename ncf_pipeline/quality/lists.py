@@ -4,7 +4,9 @@ Whether a list breaks a rule depends on other data: its customer's purchases, th
 stock codes, all other lists. So lists and purchases are copied into Postgres, a frame at a time. There each list is one
 row of a few flags, and the rules are aggregates of these rows. Postgres spills to disk what does not fit into memory; a
 data frame of a million customers, with every product in every list, would need tens of gigabytes, or rules that see
-only a part. The tables are unlogged, and hold rows only during a check, of one publication at a time.
+only a part. The tables are unlogged, and hold rows only during a check, of one publication at a time. A server that
+crashed empties them, and a check whose lock was lost may meet another one's rows. So each check proves at its end that
+it saw its own rows and no others.
 
 `serving/publication` checks that the list store holds what was written.
 """
@@ -12,18 +14,19 @@ only a part. The tables are unlogged, and hold rows only during a check, of one 
 import io
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import pandas as pd
 import polars as pl
 
 from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, Interactions, Lists
-from ncf_pipeline.errors import InputError
+from ncf_pipeline.errors import DatabaseUnavailableError, InputError
 from ncf_pipeline.evaluation.splits import interactions_as_of
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.suites import Verdict
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 __all__ = ["SUITE", "check_lists"]
@@ -41,6 +44,21 @@ _USED = (
     Interactions.PURCHASED_AT,
     Interactions.RETURNED_AT,
 )
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """What was written to be checked.
+
+    Attributes:
+        products: that are sold.
+        rows: number of them in both tables.
+        transaction: that wrote them, as Postgres numbers it.
+    """
+
+    products: int
+    rows: int
+    transaction: str
 
 
 def check_lists(
@@ -71,19 +89,22 @@ def check_lists(
 
     Raises:
         InputError: a row has no list of stock codes.
-        DatabaseError: Postgres cannot be reached or refused a statement.
+        DatabaseError: Postgres cannot be reached or refused a statement; a `DatabaseUnavailableError` if the rows were
+            lost while they were checked.
         QualityError: a rule could not be checked. That says nothing about the lists.
     """
     with _one_at_a_time(settings):
         try:
-            products = _fill(settings, lists, interactions, as_of, today, control)
-            return quality.check_table(
+            filled = _fill(settings, lists, interactions, as_of, today, control)
+            verdict = quality.check_table(
                 settings.database(),
                 "checked_list",
                 SUITE,
                 index=(Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME),
-                parameters={"top_n": top_n, "full_length": min(top_n, products)},
+                parameters={"top_n": top_n, "full_length": min(top_n, filled.products)},
             )
+            _refuse_if_lost(settings, filled)
+            return verdict
         finally:
             with transaction(settings) as connection:
                 _empty(connection)
@@ -106,8 +127,8 @@ def _fill(
     as_of: datetime,
     today: date,
     control: Collection[str],
-) -> int:
-    """Fills `ml.checked_list` and `ml.checked_product`; returns the number of products that are sold."""
+) -> _Filled:
+    """Fills `ml.checked_list` and `ml.checked_product`."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
     for begin in range(0, len(interactions), _LINES_AT_ONCE):
         known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
@@ -135,7 +156,25 @@ def _fill(
             {"today": today, **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}},
         )
         cursor.execute("analyze ml.checked_list, ml.checked_product")
-    return products.height
+        cursor.execute("select pg_current_xact_id()::xid::text")
+        (mine,) = cursor.fetchone() or ("",)
+        (found,) = query_rows(connection, "rows_to_check", transaction=mine)
+    return _Filled(products.height, found.there, mine)
+
+
+def _refuse_if_lost(settings: Settings, filled: _Filled) -> None:
+    """Proves that the rows that were checked are still there, and no others.
+
+    Raises:
+        DatabaseUnavailableError: they are not, so the verdict says nothing about the lists.
+    """
+    with transaction(settings) as connection:
+        (found,) = query_rows(connection, "rows_to_check", transaction=filled.transaction)
+    if not found.there == found.mine == filled.rows:
+        raise DatabaseUnavailableError(
+            "The lists were lost while they were checked: Postgres crashed, or another check ran at once because a "
+            "lock was lost. The previous lists stay live. Publish again."
+        )
 
 
 def _empty(connection: Connection) -> None:

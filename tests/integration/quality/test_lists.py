@@ -10,7 +10,7 @@ import redis
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import LISTS_OF, Lists
-from ncf_pipeline.errors import InputError, QualityError
+from ncf_pipeline.errors import DatabaseUnavailableError, InputError, QualityError
 from ncf_pipeline.quality import lists as list_quality
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import SUITE, check_lists
@@ -319,3 +319,26 @@ def test_a_rollback_is_not_refused_because_of_later_exclusions(settings, store, 
     assert rollback(settings, actor="ops").version == version
     assert store.get(f"{settings.key_prefix}:current") == "p000003"
     assert [state for _, state, _, _ in states(settings)] == ["published"] * 3
+
+
+@pytest.mark.parametrize("meanwhile", ["truncate ml.checked_list", "truncate ml.checked_product", "refill"])
+def test_lists_that_are_lost_while_they_are_checked_are_not_refused(settings, products, monkeypatch, meanwhile):
+    """A server that crashed empties unlogged tables; another check, whose lock was lost, may fill them."""
+    honest = list_quality.quality.check_table
+
+    def lose(*arguments, **named):
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            if meanwhile == "refill":
+                cursor.execute(
+                    "create temporary table kept as select * from ml.checked_list; truncate ml.checked_list; "
+                    "insert into ml.checked_list select * from kept"
+                )
+            else:
+                cursor.execute(meanwhile)
+        return honest(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(list_quality.quality, "check_table", lose)
+        with pytest.raises(DatabaseUnavailableError, match="lost while they were checked"):
+            check_lists(settings, [good_lists()], purchases(), AS_OF, top_n=TOP_N, today=TODAY)
+    assert check_lists(settings, [good_lists()], purchases(), AS_OF, top_n=TOP_N, today=TODAY).worst is None
