@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 MINUTES ?= 60
+SEED ?= 1
 # How many tests run at once: one more than two cores have, because those in Airflow often wait.
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
@@ -11,7 +12,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine
+.PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke
 
 help:  ## list the targets
@@ -54,6 +55,10 @@ docker-smoke: install  ## build the images, and ingest and retrain a small shop 
 
 fuzz: install  ## a minute of random and damaged files for the readers; SECONDS=3600 for longer
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
+
+chaos: install  ## kills and faults in every stage, while four readers read, into docs/reliability.md; SEED=1, MINUTES=20
+	PYTHONPATH=benchmarks $(BIN)/python -m chaos --seed $(SEED) --write docs/reliability.md \
+		--minutes $(if $(filter file,$(origin MINUTES)),20,$(MINUTES))
 
 bench-ingest: install  ## ingest's time and memory, beside reading, COPY and rules alone; DATA=the workbook or a folder
 	$(if $(DATA),$(BIN)/python benchmarks/ingest.py files "$(DATA)")
