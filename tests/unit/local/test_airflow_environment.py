@@ -60,7 +60,10 @@ def test_the_admin_password_is_in_the_file_for_people_and_in_the_file_for_airflo
     secret = admin_password(tmp_path)
     assert admin_password_path(tmp_path).read_text().strip() == secret
     variables = environment(tmp_path)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
-    assert json.loads(Path(variables).read_text()) == {"admin": secret}
+    passwords = json.loads(Path(variables).read_text())
+    assert passwords.pop("admin") == secret
+    assert list(passwords) == ["watcher"], "who may only read"
+    assert passwords["watcher"] != secret
     for path in (tmp_path / "secrets").iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
 
