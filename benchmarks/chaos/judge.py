@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chaos.readers import Seen
+from ncf_pipeline.alerts.kinds import RED_RUN
 
 Line = tuple[str, ...]
+
+MUST_END = frozenset(
+    {*RED_RUN, "run_stuck", "airflow_down", "database_down", "watcher_down", "list_store_down", "lists_missing"}
+)
+"""Kinds of incidents that are over when nothing is broken any more. Others wait for a person."""
 
 SOON = timedelta(minutes=20)
 """Within this time, on-call must know."""
@@ -190,7 +196,7 @@ def _covers(incident: Told, run: RedRun) -> bool:
 
 
 def _is_failure(incident: Told) -> bool:
-    return incident.kind.endswith(("_failed", "_stopped", "_lost"))
+    return incident.kind in MUST_END
 
 
 def no_file_left(shop: str, files: Iterable[str]) -> Check:
