@@ -59,7 +59,15 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = Field(
         None, min_length=16, description="the key that recognises erased customers; default: generated in NCF_HOME"
     )
-    max_unpacked_mb: int = Field(4096, ge=1, description="megabytes; a packed file that holds more is refused")
+    max_unpacked_mb: int = Field(
+        4096, ge=1, description="megabytes; a file that holds more when it is unpacked is refused, and so is a download"
+    )
+    url_schemes: str = Field(
+        "", description="how addresses may also begin, separated by spaces, beside file, http, https, s3, gs and abfs"
+    )
+    private_hosts: str = Field(
+        "", description="hosts in a private network to which a web server may redirect, separated by spaces"
+    )
     airflow_port: int | None = Field(
         None, ge=1024, le=65535, description="port of the embedded Airflow; default: 8080, or another if that is taken"
     )

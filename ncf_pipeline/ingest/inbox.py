@@ -57,7 +57,8 @@ def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[Found]:
     """The files in the inbox and its folders that have stopped growing, by name, without hidden and temporary ones.
 
     The last version of an invoice counts. A file of another kind is included, so that it is refused with a reason
-    instead of lying there unseen.
+    instead of lying there unseen; so are links, pipes, sockets and devices. A folder that is a link out of the inbox is
+    not looked into, and the log says so.
 
     Args:
         inbox: the folder; it may be missing.
@@ -72,7 +73,7 @@ def files_in_inbox(inbox: Path, *, settle_seconds: float) -> list[Found]:
     youngest = min((time.time() - changed for _, _, changed in waiting.values()), default=settle_seconds)
     if (left := settle_seconds - youngest) > 0:
         time.sleep(min(left, settle_seconds))
-    settled = [path for path, state in waiting.items() if path.exists() and _state(path) == state]
+    settled = [path for path, state in waiting.items() if os.path.lexists(path) and _state(path) == state]
     for path in sorted(set(waiting) - set(settled)):
         logger.info("%s is still growing. It is left for the next run.", shortened(path.name))
     return [Found(_written(path), folder_in(inbox, path)) for path in settled]
@@ -169,7 +170,7 @@ def _move(inbox: Path, location: str, folder_name: str, batch_id: int) -> Path |
     target = folder / path.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():
+        if os.path.lexists(target):
             target = folder / f"{path.stem}-batch{batch_id:06d}{path.suffix}"
         shutil.move(path, target)
     except FileNotFoundError:
@@ -190,10 +191,18 @@ def _all_files(inbox: Path) -> Iterator[Path]:
     if not inbox.is_dir():
         return
     entries = sorted(inbox.iterdir(), key=_order)
-    yield from (path for path in entries if path.is_file() and _is_finished_name(path))
+    yield from (path for path in entries if not path.is_dir() and _is_finished_name(path))
     for folder in entries:
-        if folder.is_dir() and not folder.name.startswith("."):
-            yield from (path for path in _content(folder) if path.is_file() and _is_finished_name(path))
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        if inbox not in folder.resolve().parents:
+            logger.warning(
+                "The folder %s of the inbox is a link that leads out of it, so its files are not read. Drop the files "
+                "into a folder of the inbox, or mount the other one there.",
+                shortened(folder.name),
+            )
+            continue
+        yield from (path for path in _content(folder) if not path.is_dir() and _is_finished_name(path))
 
 
 def _content(folder: Path) -> list[Path]:
@@ -219,7 +228,10 @@ def _is_finished_name(path: Path) -> bool:
 
 
 def _state(path: Path) -> tuple[int, int, float]:
-    about = path.stat()
+    try:
+        about = path.stat()
+    except OSError:  # a link to nothing
+        about = path.lstat()
     return about.st_size, about.st_mtime_ns, max(about.st_mtime, about.st_ctime)
 
 
@@ -245,7 +257,11 @@ def _order(path: Path) -> tuple[Path, str, str]:
 
 
 def _is_invoice_file(path: Path) -> bool:
-    return path.is_file() and _is_finished_name(path) and path.name.lower().endswith(tuple(SUFFIXES))
+    return path.is_file() and _is_finished_name(path) and _has_suffix(path.name)
+
+
+def _has_suffix(name: str) -> bool:
+    return name.lower().endswith(tuple(SUFFIXES))
 
 
 def _remote(given: str) -> Iterator[str]:
@@ -257,9 +273,10 @@ def _remote(given: str) -> Iterator[str]:
         filesystem, path = filesystem_of(given)
         if _GLOB & set(path) and parts.scheme not in {"http", "https"}:
             yield from (filesystem.unstrip_protocol(each) for each in sorted(filesystem.glob(path)))
-        elif filesystem.isdir(path):
+        # An address of a web server that names a file is not read as a list of files.
+        elif not (parts.scheme in {"http", "https"} and _has_suffix(parts.path)) and filesystem.isdir(path):
             names = sorted(filesystem.ls(path, detail=False))
-            yield from (filesystem.unstrip_protocol(each) for each in names if each.lower().endswith(tuple(SUFFIXES)))
+            yield from (filesystem.unstrip_protocol(each) for each in names if _has_suffix(each))
         elif filesystem.exists(path):
             yield given
     except store_errors() as error:

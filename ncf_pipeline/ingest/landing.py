@@ -99,6 +99,7 @@ def land_files(
     on_progress: Progress | None = None,
     on_copy: Callable[[], object] | None = None,
     on_table: Callable[[Table], None] | None = None,
+    inbox: Path | None = None,
 ) -> int:
     """Lands files as one batch.
 
@@ -113,6 +114,7 @@ def land_files(
         on_progress: called before each file.
         on_copy: called when the lines of a file begin to be copied into Postgres.
         on_table: called with each table that is read.
+        inbox: the folder out of which no link of its own may lead; None for the inbox of the settings.
 
     Returns:
         The batch's id.
@@ -125,7 +127,7 @@ def land_files(
     if not files:
         raise InputError("There are no files to load. Drop some into the inbox, or name them.")
     with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
-        offer = _fetch_all(settings, files, Path(folder))
+        offer = _fetch_all(settings, files, Path(folder), inbox or settings.inbox_path)
         with transaction(settings) as connection:
             batch_id = _land(connection, settings, offer, rules_sha256, _Calls(on_progress, on_copy, on_table))
             rejected = _record_refused(connection, offer.refused, batch_id)
@@ -139,7 +141,7 @@ def land_files(
     return batch_id
 
 
-def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offer:
+def _fetch_all(settings: Settings, files: Sequence[File], folder: Path, inbox: Path) -> _Offer:
     offer = _Offer()
     known: dict[str, Mapping] = {}
     for file in files:
@@ -153,7 +155,8 @@ def _fetch_all(settings: Settings, files: Sequence[File], folder: Path) -> _Offe
             logger.warning("%s", offer.left[-1])
             continue
         try:
-            offer.readable.append(fetch(location, folder, known[name] if name is not None else None))
+            mapping = known[name] if name is not None else None
+            offer.readable.append(fetch(location, folder, mapping, inbox=inbox, max_mb=settings.max_unpacked_mb))
         except FileGoneError as error:
             logger.info("%s", error)
             offer.left.append(str(error))

@@ -105,7 +105,7 @@ def rehearse(
         with rehearsal(settings):
             with transaction(apart) as connection:
                 join_rehearsals(connection)
-            batch_id = stages.land(apart, files, on_progress, on_table=see)
+            batch_id = stages.land(apart, files, on_progress, on_table=see, inbox=settings.inbox_path)
             with transaction(apart) as connection:
                 first_lines = query_records(
                     connection, LandedLine, "first_landed_lines", batch_id=batch_id, most=_FIRST_LINES

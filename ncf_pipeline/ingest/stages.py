@@ -148,6 +148,7 @@ def land(
     on_progress: Progress | None = None,
     on_copy: Callable[[], object] | None = None,
     on_table: Callable[[Table], None] | None = None,
+    inbox: Path | None = None,
 ) -> int:
     """Copies every line of the files into the landing table, as one batch.
 
@@ -157,6 +158,7 @@ def land(
         on_progress: called before each file.
         on_copy: called when the lines of a file begin to be copied into Postgres.
         on_table: called with each table that is read.
+        inbox: where the files may lie; None for the inbox of the settings.
 
     Returns:
         The batch's id.
@@ -171,6 +173,7 @@ def land(
         on_progress=on_progress,
         on_copy=on_copy,
         on_table=on_table,
+        inbox=inbox,
     )
     with transaction(settings) as connection:
         batch = batch_record(connection, batch_id)

@@ -27,6 +27,10 @@ _CLASSES = {
 }
 
 
+class RefusedAddressError(ValueError):
+    """An address may not be used. Whoever translates it puts the address in front."""
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same step may succeed when it is tried again, although nothing about its input has changed.
 

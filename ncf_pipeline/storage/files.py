@@ -1,12 +1,15 @@
 """Files in the artifact store: a reader finds a whole file or none."""
 
+import errno
 import os
 import posixpath
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,20 +17,42 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ncf_pipeline.errors import ArtifactError, StoreUnavailableError
-from ncf_pipeline.storage.faults import may_pass, one_line
+from ncf_pipeline.settings import load_settings
+from ncf_pipeline.storage.faults import RefusedAddressError, may_pass, one_line
+
+SCHEMES = ("file", "http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az")
+"""How addresses may begin. `NCF_URL_SCHEMES` adds more."""
 
 UNFINISHED = ".tmp"
 """How the name of a file ends that is being written. After a week its writer is not alive: see `serving.prune`."""
+
+
+class NoRegularFileError(OSError):
+    """A path names a folder, a pipe, a socket or a device. Whoever translates it puts the name in front."""
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
     """The store that a URL names, and the path there.
 
     Raises:
-        OSError, ImportError, ValueError: there is no such store; one of `store_errors`.
+        OSError, ImportError, ValueError: there is no such store, or it may not be used; one of `store_errors`.
     """
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    if "::" in url:
+        raise RefusedAddressError("an address with :: in it is a chain of addresses, and those are not used")
+    # Read here and not passed down: addresses come from people, from other servers and from the database.
+    if scheme not in SCHEMES and scheme not in (more := load_settings().url_schemes.split()):
+        allowed = ", ".join((*SCHEMES, *more))
+        raise RefusedAddressError(
+            f"addresses that begin with {scheme}:// are not used, only {allowed}; NCF_URL_SCHEMES can add it"
+        )
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        options = {}
+        if scheme in ("http", "https"):
+            from ncf_pipeline.storage import web  # only here: web servers are rare, and the client is slow to import
+
+            options = {"get_client": web.client}
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
     except store_errors():
         raise
     except Exception as error:  # each kind of store has its own way to refuse what it needs and does not get
@@ -36,20 +61,78 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def open_file(url: str) -> IO[bytes]:
+def open_file(url: str, *, is_streamed: bool = False) -> IO[bytes]:
     """Opens a file to read.
+
+    Args:
+        url: of the file.
+        is_streamed: whether it is only read from its beginning to its end, so a web server is asked once.
 
     Raises:
         OSError, ImportError, ValueError: there is no such file or no such store; one of `store_errors`.
     """
     filesystem, path = filesystem_of(url)
+    from_web = is_streamed and url.startswith(("http://", "https://"))
     try:
-        opened: IO[bytes] = filesystem.open(path, "rb")
+        opened: IO[bytes] = filesystem.open(path, "rb", **({"block_size": 0} if from_web else {}))
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, RefusedAddressError):
+            raise error.__cause__ from error
         if may_pass(error):  # a web server that does not answer is reported as a file that does not exist
             raise ConnectionError(one_line(error.__cause__ or error)) from error
         raise
     return opened
+
+
+def open_regular(path: Path, *, beneath: Path | None = None) -> BufferedReader:
+    """Opens a regular file of this machine to read. A pipe is not waited for, and a device is not touched.
+
+    Args:
+        path: of the file; links are followed if `beneath` is None.
+        beneath: a folder without links in its path. The file must be in it, and no part of its path below a link.
+
+    Raises:
+        NoRegularFileError: it is something else.
+        OSError: there is no such file, this user may not read it, or a part of its path is a link.
+    """
+    if beneath is None:
+        _check_regular(path.stat().st_mode)  # before it is opened: that alone rewinds some devices
+        return _regular(os.open(path, _TO_READ))
+    *folders, name = path.relative_to(beneath).parts
+    at = os.open(beneath, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+        _check_regular(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
+        return _regular(os.open(name, _TO_READ | os.O_NOFOLLOW, dir_fd=at))
+    finally:
+        os.close(at)
+
+
+_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _regular(opened: int) -> BufferedReader:
+    try:
+        _check_regular(os.fstat(opened).st_mode)
+    except BaseException:
+        os.close(opened)
+        raise
+    return os.fdopen(opened, "rb")
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a link",
+    }
+    raise NoRegularFileError(errno.EINVAL, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, and no file")
 
 
 @contextmanager

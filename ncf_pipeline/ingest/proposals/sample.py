@@ -19,8 +19,8 @@ from ncf_pipeline.ingest.proposals.names import name_score
 from ncf_pipeline.ingest.readers.encodings import STRAY, encoding_of, register_stray_bytes
 from ncf_pipeline.ingest.readers.file_kinds import Kind, kind_of
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, shortened
-from ncf_pipeline.ingest.readers.parquet_files import as_text
 from ncf_pipeline.ingest.readers.text_files import DELIMITERS
+from ncf_pipeline.ingest.readers.unpack_parquet import as_text
 from ncf_pipeline.ingest.readers.workbooks import unpacked
 
 ROWS = 20_000

@@ -10,6 +10,7 @@ from typing import IO
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.ingest.readers.unpacking import too_large
 
 STRAY = "\N{REPLACEMENT CHARACTER}"
 """Stands for a byte that is not of the file's encoding."""
@@ -122,10 +123,7 @@ def _fits(
 
 def _check_size(size: int, name: str, most_bytes: int | None) -> None:
     if most_bytes is not None and size > most_bytes:
-        raise InputError(
-            f"{name} unpacks to more than the {most_bytes >> 20:,} MB that are allowed. "
-            "If it should be so large, raise NCF_MAX_UNPACKED_MB."
-        )
+        raise too_large(name, most_bytes >> 20)
 
 
 @dataclass

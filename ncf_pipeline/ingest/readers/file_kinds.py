@@ -20,6 +20,7 @@ from ncf_pipeline.ingest.readers.survey import decided
 from ncf_pipeline.ingest.readers.table import OpenFile, Table
 from ncf_pipeline.ingest.readers.text_files import open_text
 from ncf_pipeline.ingest.readers.workbooks import open_workbook
+from ncf_pipeline.storage.files import NoRegularFileError, open_regular
 
 Kind = Literal["workbook", "text", "packed text", "parquet"]
 
@@ -53,7 +54,7 @@ def open_file(
     Args:
         path: of the file, on this machine.
         name: what people call it, for messages; its suffix says which kind the file should be.
-        max_unpacked_mb: a packed file that holds more megabytes is refused.
+        max_unpacked_mb: a file that holds more megabytes, when it is unpacked, is refused.
         given: what a person says of the source; None if the file has to say everything itself, or for what the mapping
             says.
         mapping: what a person says of the shop's own columns; None if the file has ours.
@@ -74,7 +75,8 @@ def open_file(
                 path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
             )
         elif kind == "parquet":
-            opened = OpenFile([open_parquet(path, name, max_unpacked_mb=max_unpacked_mb, mapping=mapping)], note=None)
+            table = open_parquet(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, mapping=mapping)
+            opened = OpenFile([table], note=None)
         else:
             packed = kind == "packed text"
             opened = open_text(
@@ -128,8 +130,10 @@ def kind_of(path: Path, name: str) -> Kind:
     """
     expected = next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
+    except NoRegularFileError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}. Send the file itself.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}. May this user read it?") from error
     if _MARKS_OF_UNICODE.sub(b"", start).replace(b"\x00", b"").lstrip().startswith(b"<"):

@@ -21,6 +21,8 @@ from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.encodings import STRAY, Encoding, encoding_of, register_stray_bytes
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, names_known
 from ncf_pipeline.ingest.readers.table import BROKEN, ROW, OpenFile, Table, schema_of, without_empty_rows
+from ncf_pipeline.ingest.readers.unpacking import too_large
+from ncf_pipeline.storage.files import open_regular
 
 MAX_LINE = 1 << 20
 """Characters. A longer line is no invoice line; usually a line end is missing."""
@@ -52,17 +54,19 @@ def open_text(
         name: what people call it, for messages.
         folder: where the cells go; the table reads from there.
         packed: whether it is gzipped.
-        max_unpacked_mb: a packed file that holds more megabytes is refused.
+        max_unpacked_mb: a file that holds more megabytes, when it is unpacked, is refused.
         given: what a person says of the source.
         mapping: says which columns are read; None for ours.
 
     Raises:
         InputError: the file is empty, damaged, no text, unpacks to too much, or lacks a column.
     """
+    if not packed and path.stat().st_size > max_unpacked_mb << 20:
+        raise too_large(name, max_unpacked_mb, path.stat().st_size >> 20)
     encoding = encoding_of(
         partial(_binary, path, name, packed),
         name,
-        most_bytes=max_unpacked_mb << 20 if packed else None,
+        most_bytes=max_unpacked_mb << 20,
         given=given.encoding,
     )
     with _text(path, name, packed, encoding) as text:
@@ -105,7 +109,7 @@ def _columns_known(records: Sequence[tuple[list[str | None], int]], mapping: Map
 @contextmanager
 def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             if packed:
                 with gzip.GzipFile(fileobj=raw) as unpacked:
                     yield unpacked  # type: ignore[misc]

@@ -1,13 +1,16 @@
-"""Unpacks a workbook's sheets as text, in a process of its own: `python unpack_workbook.py FILE FOLDER SHEETS`.
+"""Unpacks a workbook's sheets as text, in a process of its own: `python unpack_workbook.py BYTES FILE FOLDER SHEETS`.
 
 A damaged or hostile workbook may crash the library, put it into an endless loop, or make it ask for all memory with a
-cell in the last row and column. Then this process ends, and the pipeline continues.
+cell in the last row and column. Then this process ends, and the pipeline continues. What the archive says of its sizes
+need not be true, and a long text may be in many cells. So the cells are counted, too: if they hold more than BYTES, it
+prints `is_too_large`.
 
 SHEETS is a JSON list of names, or null for every visible sheet. It writes each sheet to `FOLDER/N.arrow` and prints one
 JSON object: `sheets` (names, in the order of N), `first_columns`, `all` (every sheet's name), `hidden` and
 `counts_from_1904`, or `error`. It imports nothing of the package, so that it starts fast and stays small.
 
-`python unpack_workbook.py FILE JSON`, with a sheet's name and numbers of columns, prints which cells there are text.
+`python unpack_workbook.py BYTES FILE JSON`, with a sheet's name and numbers of columns, prints which cells there are
+text.
 """
 
 import json
@@ -32,6 +35,11 @@ CPU_LIMIT = 900
 """Seconds."""
 
 ROWS_AT_A_TIME = 50_000
+PIECE = 64 << 20
+"""Bytes of text that the pipeline has in memory at once, if all rows hold about the same."""
+
+_BASE = 1 << 30
+"""Bytes of address space that the library needs for any workbook."""
 
 _ERRORS = {"Div0": "#DIV/0!", "NA": "#N/A", "Name": "#NAME?", "Null": "#NULL!", "Num": "#NUM!", "Ref": "#REF!"}
 
@@ -58,10 +66,11 @@ _FORMULA = (b"<f", b":f")
 _BLOCK = 1 << 20
 
 
-def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
+def main(most_bytes: int, path: str, folder: str, wanted: str) -> dict[str, Any]:
     """Writes every wanted sheet that has cells.
 
     Args:
+        most_bytes: the cells of all sheets may hold.
         path: of the workbook.
         folder: where the sheets go.
         wanted: a JSON list of names, or null for every visible sheet.
@@ -75,6 +84,7 @@ def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
     reader = fastexcel.read_excel(str(book.readable_in(Path(folder))))
     named = json.loads(wanted)
     names, first_columns = [], []
+    written = 0
     for index, name in enumerate(reader.sheet_names):
         if name not in named if named is not None else name in book.hidden:
             continue
@@ -82,6 +92,9 @@ def main(path: str, folder: str, wanted: str) -> dict[str, Any]:
             further = pool.submit(book.texts_beside_values, name)
             sheet, first_column = sheet_as_text(reader, index)
             sheet = _with_texts(sheet, first_column, further.result())
+        written += sheet.nbytes
+        if written > most_bytes:
+            return {"is_too_large": True}
         if sheet.num_columns and sheet.num_rows:
             names.append(name)
             first_columns.append(first_column)
@@ -319,17 +332,20 @@ def sheet_as_text(reader: Any, index: int) -> tuple[pa.RecordBatch, int]:
 def _write(sheet: pa.RecordBatch, path: Path) -> None:
     schema = pa.schema([pa.field(str(position), pa.string()) for position in range(sheet.num_columns)])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, sheet.num_rows, ROWS_AT_A_TIME):
-            columns = sheet.slice(start, ROWS_AT_A_TIME).columns
+        rows = max(1, min(ROWS_AT_A_TIME, sheet.num_rows * PIECE // max(1, sheet.nbytes)))
+        for start in range(0, sheet.num_rows, rows):
+            columns = sheet.slice(start, rows).columns
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
 if __name__ == "__main__":
+    most = int(sys.argv[1])
+    memory = min(MEMORY_LIMIT, _BASE + 4 * most)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
     try:
-        answer = main(*sys.argv[1:]) if len(sys.argv) > 3 else text_cells(*sys.argv[1:])
+        answer = main(most, *sys.argv[2:]) if len(sys.argv) > 4 else text_cells(*sys.argv[2:])
     except BaseException as error:  # a panic of the library is not an Exception
         answer = {"error": f"{error}"}
     sys.stdout.write(json.dumps(answer))

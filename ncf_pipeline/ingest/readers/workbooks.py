@@ -1,9 +1,6 @@
 """`.xlsx`: the sheets as tables of text, unpacked in a process of its own."""
 
 import json
-import logging
-import subprocess
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,11 +20,9 @@ from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
 from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, RETURNED, Header, HeaderError, find_header, shortened
 from ncf_pipeline.ingest.readers.table import ROW, OpenFile, Table, schema_of, without_empty_rows
+from ncf_pipeline.ingest.readers.unpacking import too_large, unpacked_by
+from ncf_pipeline.storage.files import open_regular
 
-logger = logging.getLogger(__name__)
-
-_UNPACKER = Path(__file__).with_name("unpack_workbook.py")
-_SECONDS = 1800
 _NUMBERS = (InvoiceLines.QUANTITY, InvoiceLines.UNIT_PRICE)
 _CODES = (InvoiceLines.INVOICE_NO, InvoiceLines.STOCK_CODE, InvoiceLines.CUSTOMER_ID)
 _INEXACT = r"^\d{17,}$|^9[1-9]\d{14}$"
@@ -58,10 +53,10 @@ def open_workbook(
         # Lines that were exported for correction are in a sheet of their own.
         every = unpacked(path, name, folder, max_unpacked_mb=max_unpacked_mb, sheets=None)
         with suppress(InputError):
-            opened = _opened(every, name, path, folder, mapping)
+            opened = _opened(every, name, path, folder, mapping, max_unpacked_mb)
             if all(table.layout is None for table in opened.tables):
                 return opened
-    return _opened(answer, name, path, folder, mapping)
+    return _opened(answer, name, path, folder, mapping, max_unpacked_mb)
 
 
 def unpacked(
@@ -83,32 +78,23 @@ def unpacked(
         InputError: the file is not a workbook, is damaged, or needs too much memory or time.
     """
     _check_archive(path, name, max_unpacked_mb)
-    return _unpacker(name, str(path.resolve()), str(folder), json.dumps(sheets))
+    return _unpacker(name, str(path.resolve()), str(folder), json.dumps(sheets), max_unpacked_mb=max_unpacked_mb)
 
 
-def _unpacker(name: str, *arguments: str) -> dict[str, Any]:
+def _unpacker(name: str, *arguments: str, max_unpacked_mb: int) -> dict[str, Any]:
     """What `unpack_workbook.py` answers."""
-    # -P: imports nothing from the current folder.
-    command = [sys.executable, "-P", str(_UNPACKER), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        minutes = _SECONDS // 60
-        raise InputError(f"{name} could not be read within {minutes} minutes. Save it again in Excel.") from error
-    logger.debug("%s: %s", name, done.stderr.decode(errors="replace"))
-    if done.returncode:
-        raise InputError(
-            f"{name} cannot be read: it needs more memory or time than a workbook should. Is there a cell far away "
-            "from the others? Copy the lines into a new workbook, or save them as .csv."
-        )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "error" in answer:
-        reason = shortened(answer["error"].splitlines()[0] if answer["error"] else "damaged")
-        raise InputError(f"{name} is not a readable workbook ({reason}). Save it again as .xlsx.")
-    return answer
+    advice = (
+        "Is there a cell far away from the others? Copy the lines into a new workbook, or save them as .csv, or save "
+        "it again in Excel."
+    )
+    return unpacked_by(
+        "unpack_workbook.py", name, *arguments, max_unpacked_mb=max_unpacked_mb, kind="workbook", advice=advice
+    )
 
 
-def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping: Mapping | None) -> OpenFile:
+def _opened(
+    answer: dict[str, Any], name: str, path: Path, folder: Path, mapping: Mapping | None, max_unpacked_mb: int
+) -> OpenFile:
     sheets, everything, hidden = answer["sheets"], answer["all"], answer["hidden"]
     dialect = Dialect(epoch=EPOCH_1904 if answer["counts_from_1904"] else EPOCH_1900)
     tables, refused = [], {}
@@ -123,7 +109,8 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping
         chunks = partial(_chunks, file, header)
         table = Table(where, sheet, header.ignored, chunks, dialect, layout=header.layout)
         first = answer["first_columns"][index]
-        tables.append(replace(table, with_numbers_known=partial(_with_numbers_known, table, header, name, path, first)))
+        known = partial(_with_numbers_known, table, header, name, path, first, max_unpacked_mb)
+        tables.append(replace(table, with_numbers_known=known))
     if not tables and len(refused) == 1:
         raise next(iter(refused.values()))
     shown = {sheet: f"{shortened(sheet, 40)!r}{' (hidden)' if sheet in hidden else ''}" for sheet in everything}
@@ -137,7 +124,7 @@ def _opened(answer: dict[str, Any], name: str, path: Path, folder: Path, mapping
     return OpenFile(tables, f"sheets left out: {', '.join(left_out)}" if left_out else None)
 
 
-def _with_numbers_known(table: Table, header: Header, name: str, path: Path, first: int) -> Table:
+def _with_numbers_known(table: Table, header: Header, name: str, path: Path, first: int, max_unpacked_mb: int) -> Table:
     """The table, with the columns of which every cell is a number. In others, numbers are written without a mark.
 
     Codes that are numbers with more digits than a double has are written as such: 1.234567890123456e+18.
@@ -151,7 +138,7 @@ def _with_numbers_known(table: Table, header: Header, name: str, path: Path, fir
     )
     columns = list(dict.fromkeys([*numbers_of, *codes_of]))
     wanted = json.dumps([table.sheet, [header.positions[column] + first for column in columns]])
-    rows_of_texts = _unpacker(name, str(path.resolve()), wanted)["rows"]
+    rows_of_texts = _unpacker(name, str(path.resolve()), wanted, max_unpacked_mb=max_unpacked_mb)["rows"]
     if rows_of_texts is None:
         return replace(table, with_numbers_known=None)
     texts = {
@@ -200,16 +187,13 @@ def _check_archive(path: Path, name: str, max_unpacked_mb: int) -> None:
         InputError: the file is not a workbook, is cut off, or unpacks to too much.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{name} is not a workbook, or it is cut off. Send it again.") from error
     unpacked = sum(member.file_size for member in members)
     if unpacked > max_unpacked_mb << 20:
-        raise InputError(
-            f"{name} unpacks to {unpacked >> 20:,} MB, more than the {max_unpacked_mb:,} MB that are allowed. "
-            "If it should be so large, raise NCF_MAX_UNPACKED_MB."
-        )
+        raise too_large(name, max_unpacked_mb, unpacked >> 20)
     names = {member.filename.lower() for member in members}
     if "xl/workbook.xml" not in names:
         kind = "a .xlsb workbook" if "xl/workbook.bin" in names else "an archive of another kind"

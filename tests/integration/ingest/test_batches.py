@@ -269,8 +269,10 @@ def test_files_are_found_by_path_folder_glob_and_url(settings, tmp_path):
             ingest.discover(settings, [nothing])
 
 
-def test_a_file_in_an_object_store_is_loaded(settings, tmp_path):
+def test_a_file_in_an_object_store_is_loaded(settings, monkeypatch):
     import fsspec
+
+    monkeypatch.setenv("NCF_URL_SCHEMES", "memory")
 
     memory = fsspec.filesystem("memory")
     memory.pipe("/shop/a.csv", f"{HEADER}\n{line()}".encode())

@@ -236,6 +236,7 @@ def test_a_disk_that_is_full_while_a_file_is_read_does_not_refuse_the_file(setti
     url = settings.inbox_path.parent / "elsewhere"
     url.mkdir()
     (url / "other.csv").write_text(CSV)
+    monkeypatch.setenv("NCF_URL_SCHEMES", "local")
     monkeypatch.setattr(Path, "open", full)  # where a remote file is copied to
     with pytest.raises(SourceUnavailableError, match="No space left on device"):
         ingest.land(settings, [str(day), f"local://{url}/other.csv"])

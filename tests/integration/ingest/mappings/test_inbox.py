@@ -94,15 +94,6 @@ def test_folders_that_are_empty_hidden_or_hold_folders_are_of_no_concern(setting
     assert ingest.unread_folders(settings) == []
 
 
-def test_a_folder_that_is_a_link_is_read_and_its_files_move_too(settings, tmp_path):
-    drop(tmp_path / "elsewhere")
-    settings.inbox_path.mkdir(parents=True)
-    (settings.inbox_path / "uci").symlink_to(tmp_path / "elsewhere")
-    assert ingest.ingest(settings).merged == 1
-    assert files_under(tmp_path / "elsewhere") == []
-    assert files_under(settings.inbox_path.parent / "processed") == ["uci/day.csv"]
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_stops_nothing(settings):
     drop(settings.inbox_path / "uci").parent.chmod(0)

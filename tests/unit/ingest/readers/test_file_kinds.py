@@ -231,7 +231,7 @@ BAD = [
     ("text renamed", "a.parquet", f"{HEADER}\n{LINE}", "rename it so that it ends in .csv"),
     ("an archive renamed", "a.csv", gzip.compress(HEADER.encode()), "rename it so that it ends in .csv.gz"),
     ("a damaged table", "a.parquet", b"PAR1" + bytes(90), "not a readable Parquet file"),
-    ("text that is no UTF-8", "a.parquet", no_utf8, "is damaged"),
+    ("text that is no UTF-8", "a.parquet", no_utf8, "not a readable Parquet file"),
     ("another kind", "a.pdf", b"%PDF-1.4", "is none of .xlsx, .csv, .csv.gz, .parquet"),
 ]
 
