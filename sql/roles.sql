@@ -22,6 +22,7 @@ $$;
 
 revoke all on all tables in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
 revoke all on all sequences in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
+revoke all on all functions in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
 grant usage on schema raw, retail, ml, ops to ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
 
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
@@ -39,37 +40,58 @@ grant select on retail.excluded_stock_code, retail.unlisted_product, retail.prod
 grant select, insert, update on raw.mapping to ncf_ingest;
 grant select, insert on raw.used_mapping to ncf_ingest;
 
--- Training: snapshot → backtest → gate → refit. It may read the shop's sales, and may not change what serves.
+-- Training: snapshot → backtest → gate → refit. It may read the shop's sales. It opens versions, and records their
+-- scores, gate, artifact and manifests, until they serve. It changes neither what serves nor what has served.
 grant select on raw.batch to ncf_training;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_training;
 grant select on retail.purchase_or_return to ncf_training;
-grant select, insert, update on ml.snapshot to ncf_training;
+grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_training;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_training;
-grant select, insert, update on ml.model_version, ml.gate_decision to ncf_training;
-grant select, insert, update on ml.model_manifest to ncf_training;
-grant select, insert on ml.model_event to ncf_training;
+grant select on ml.model_version, ml.model_event, ml.gate_decision, ml.model_manifest to ncf_training;
 grant select, insert, delete on ml.evaluation to ncf_training;
-grant execute on function ml.object_to_version to ncf_training;
+grant execute on function
+ml.open_version, ml.is_unproven, ml.record_gate_decision, ml.object_to_version, ml.record_artifact, ml.expect_manifest,
+ml.forget_manifest
+to ncf_training;
 grant select on ml.publication, ml.live_period, ml.experiment to ncf_training;
 grant select, insert, delete on ml.live_performance to ncf_training;
 grant select, insert, update on ml.drift_report to ncf_training;
 
--- Publishing: register, publish, refresh, rollback, bundles, experiments. It may open version 0 and no other, and
--- decides about none.
+-- Publishing: register, publish, refresh, rollback, bundles, experiments. It chooses what serves: version 0, or a
+-- version that the gate let through. It may hold a candidate. It opens version 0 and no other, and changes no model.
 grant select on raw.batch to ncf_publishing;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_publishing;
 grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
 grant select, insert, delete on retail.bundle to ncf_publishing;
-grant select, insert, update on ml.snapshot to ncf_publishing;
+grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_publishing;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
-grant select, update on ml.model_version to ncf_publishing;
-grant select, insert on ml.model_event to ncf_publishing;
-grant select on ml.evaluation, ml.gate_decision, ml.model_manifest to ncf_publishing;
-grant execute on function ml.object_to_version, ml.open_version_0 to ncf_publishing;
-grant select, insert, update on ml.publication, ml.live_period to ncf_publishing;
-grant select, insert, update on ml.experiment, ml.experiment_report to ncf_publishing;
+grant select, update (pruned_at) on ml.model_version to ncf_publishing;
+grant select on ml.model_event, ml.evaluation, ml.gate_decision, ml.model_manifest to ncf_publishing;
+grant execute on function
+ml.open_version_0, ml.renew_version_0, ml.lock_registry, ml.may_serve, ml.make_champion, ml.object_to_version,
+ml.begin_live_period
+to ncf_publishing;
+grant
+select,
+insert (number, version, as_of, url, customers, products, experiment, state, published_at),
+update (state, reason, report, published_at, certainty, pruned_at)
+on ml.publication to ncf_publishing;
+grant select on ml.live_period to ncf_publishing;
+grant
+select,
+insert (
+    name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, decides, harm_bound, ends_on_harm,
+    starts_at, ends_at, also, started_by
+),
+update (state, ended_by, ended_why, ended_at, stopped_at)
+on ml.experiment to ncf_publishing;
+grant
+select,
+insert (experiment, until, figures, sentence),
+update (figures, sentence, looked_at)
+on ml.experiment_report to ncf_publishing;
 grant select, insert on ml.exposure_check to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;

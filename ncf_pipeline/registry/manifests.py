@@ -49,9 +49,8 @@ class KnownManifests:
             sha256: of the manifest.
             replaces: the manifest that it was made from. If that one is not known, this one will not be either.
         """
-        query = "expect_manifest" if replaces is None else "expect_changed_manifest"
-        given = {"version": self.version, "is_backtest": self.is_backtest, "sha256": sha256}
-        write(self.settings, query, **given, **({} if replaces is None else {"replaces": replaces}))
+        given = {"version": self.version, "is_backtest": self.is_backtest, "sha256": sha256, "replaces": replaces}
+        write(self.settings, "expect_manifest", **given)
 
     def forget(self, sha256: str) -> None:
         """Lets a manifest no longer count, after another one has taken its place."""

@@ -398,7 +398,6 @@ def record_decision(settings: Settings, version: int, decision: GateDecision, *,
             reasons=list(decision.reasons),
             details=json.dumps(details),
         )
-        execute(connection, "mark_gate_outcome", version=version, promote=decision.promote)
 
 
 def hold(settings: Settings, version: int, objections: Sequence[str], *, actor: str = "gate") -> None:
@@ -576,11 +575,12 @@ def _champion(connection: Connection) -> ModelVersion | None:
 
 def _serialise(connection: Connection) -> None:
     """Lets one transaction at a time change which version serves."""
-    connection.cursor().execute("lock table ml.model_version in share row exclusive mode")
+    execute(connection, "lock_registry")
 
 
 def _refuse_unless_servable(connection: Connection, version: int) -> None:
-    if not query_rows(connection, "may_promote", version=version):
+    (row,) = query_rows(connection, "may_promote", version=version)
+    if not row.may:
         raise InputError(
             f"v{version} cannot serve: it has no artifact, or no longer has one, or the gate held it. "
             "`ncf-pipeline models` shows its state."
@@ -608,12 +608,10 @@ def _objections(connection: Connection, version: int) -> list[str]:
 def _hold(connection: Connection, version: int, objections: Sequence[str], *, actor: str) -> None:
     _set_actor(connection, actor, "; ".join(objections))
     execute(connection, "object_to_version", version=version, objections=list(objections))
-    execute(connection, "mark_gate_outcome", version=version, promote=False)
 
 
 def _make_champion(connection: Connection, version: int, *, actor: str, reason: str) -> None:
     _set_actor(connection, actor, reason)
-    execute(connection, "retire_champion", version=version)
     execute(connection, "promote", version=version)
 
 

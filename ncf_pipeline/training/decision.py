@@ -47,6 +47,9 @@ def gate(settings: Settings, version: int) -> GateDecision:
         ArtifactError: the backtest's model is missing or damaged.
     """
     candidate = registry.model_version(settings, version)
+    stored = registry.gate_decision(settings, version)
+    if stored is not None and has_served(settings, version):
+        return GateDecision(stored.promote, stored.reasons, thresholds(settings), ())
     scores = registry.evaluation(settings, version)
     url = artifacts.version_url(settings.artifacts, version, backtest=True)
     manifest = artifacts.read_manifest(url, known=KnownManifests(settings, version, is_backtest=True))
@@ -77,6 +80,15 @@ def gate(settings: Settings, version: int) -> GateDecision:
     _complete_card(settings, version)
     log_decision(settings, version)
     return decision
+
+
+def has_served(settings: Settings, version: int) -> bool:
+    """Whether a version has served, so that a repeated run leaves it as it is; logs that."""
+    entry = registry.model_version(settings, version)
+    if entry.promoted_at is None:
+        return False
+    logger.info("%s has served, so it stays as it is. For another model, start a new run.", entry.name)
+    return True
 
 
 def not_compared(settings: Settings, version: int) -> str | None:

@@ -56,6 +56,7 @@ from ncf_pipeline.training.decision import (
     NOT_COMPARED,
     TRAINING,
     gate,
+    has_served,
     log_decision,
     not_compared,
     thresholds,
@@ -200,7 +201,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
 
     The others are the incumbent, the best recent version and the baselines.
 
-    If training is killed, the next try continues after the last epoch that was completed.
+    If training is killed, the next try continues after the last epoch that was completed. If the run of a version that
+    has served is repeated, nothing is trained: the version stays as it is.
 
     Args:
         settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
@@ -232,6 +234,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         },
         requested_by=requested_by,
     )
+    if has_served(settings, version):
+        return version
     truth = truth_for(data, holdout_start)
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, holdout_start, recipe)
@@ -301,6 +305,8 @@ def refit(settings: Settings, version: int) -> bool:
         TrainingError: training failed.
         ArtifactError: the snapshot or the evaluated model is missing or damaged.
     """
+    if has_served(settings, version):
+        return True
     entry = registry.model_version(settings, version)
     data = read_snapshot(settings, entry.snapshot_id)
     evaluated = artifacts.load_model(
@@ -388,8 +394,11 @@ def register(settings: Settings, version: int, approval: Answer | None = None) -
     """
     entry = registry.model_version(settings, version)
     reason = f"the gate let it through; {approval}" if approval else "the gate let it through"
-    if registry.promote(settings, version, actor=entry.requested_by, reason=reason):
-        log_decision(settings, version)
+    if objections := registry.promote(settings, version, actor=entry.requested_by, reason=reason):
+        if entry.promoted_at is None:
+            log_decision(settings, version)
+        else:
+            logger.info("v%d has served before and is not made the champion again: %s", version, " ".join(objections))
         return False
     logger.info("v%d is the champion: %s.", version, reason)
     return True

@@ -1,1 +1,1 @@
-select has_table_privilege('ml.publication', 'insert') as may
+select has_any_column_privilege('ml.publication', 'insert') as may

@@ -1,3 +1,1 @@
-update ml.model_version
-set url = %(url)s
-where version = %(version)s
+select ml.record_artifact(%(version)s, %(url)s)

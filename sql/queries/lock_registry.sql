@@ -1,0 +1,1 @@
+select ml.lock_registry()
