@@ -16,7 +16,7 @@ from ncf_pipeline.airflow.assets import INVOICE_LINES
 from ncf_pipeline.airflow.defaults import DEFAULT_ARGS
 from ncf_pipeline.airflow.links import add_data_docs
 from ncf_pipeline.airflow.schedules import timetable
-from ncf_pipeline.airflow.settings import task_settings
+from ncf_pipeline.airflow.settings import mask_secrets_of, task_settings
 from ncf_pipeline.settings import Settings
 
 
@@ -56,17 +56,22 @@ def ingest_invoices() -> None:
         from ncf_pipeline.ingest import stages as ingest
 
         settings = task_settings()
+        for path in params["paths"] or ():
+            mask_secrets_of(path)
         files = ingest.discover(settings, params["paths"] or None, params.get("mapping") or None)
         unread = {folder.name: f"{folder.what}\n{folder.advice}" for folder in ingest.unread_folders(settings)}
         alerts.warn_of_each(unread, kind=kinds.FOLDER_NOT_READ)
-        return files
+        return ingest.without_secrets(files)
 
     @task
-    def land(files: list[Any]) -> int:
+    def land(files: list[Any], params: Any = None) -> int:
         """Copies every line of the files into the landing table, as one batch."""
         from ncf_pipeline.ingest import stages as ingest
 
-        return ingest.land(task_settings(), files)
+        settings = task_settings()
+        for path in params["paths"] or ():
+            mask_secrets_of(path)
+        return ingest.land(settings, ingest.with_secrets(files, params["paths"]))
 
     @task
     def validate(batch_id: int) -> dict[str, Any]:

@@ -27,9 +27,17 @@ translates it once, with `raise ... from`, and asks `storage.faults.may_pass` wh
 errors that are also a `PassingError`, and no others of these.
 """
 
+from ncf_pipeline.redaction import redacted
+
 
 class NcfError(Exception):
-    """Base of all of them. A command prints it as one line and exits with 1."""
+    """Base of all of them. A command prints it as one line and exits with 1.
+
+    The message is redacted when the error is made: vendors repeat the address that they were given.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in args))
 
 
 class PassingError(NcfError):

@@ -8,17 +8,18 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ncf_pipeline.errors import SettingsError
+from ncf_pipeline.redaction import MASK, has_secrets, redacted, secrets_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,19 @@ _SCHEDULE = r"^(off|\S+( \S+){4})$"
 _CHANNEL = re.compile(r"((page|warn|info)=)?[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
+_SERVERS = {
+    "database_url": (("postgresql", "postgres"), "postgresql://user:password@host:5432/database"),
+    "redis_url": (("redis", "rediss", "unix"), "redis://user:password@host:6379/0"),
+}
+_HOSTS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d{0,5})?(,(\[[0-9A-Fa-f:.%]+\]|[^:,\[\]]*)(:\d{0,5})?)*")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Printing masks the secrets."""
 
-    model_config = SettingsConfigDict(env_prefix="NCF_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="NCF_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".ncf"), description="the folder of the embedded services and of all files")
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
@@ -209,6 +219,24 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # the name of a folder is an OSError
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/London") from error
 
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        schemes, example = _SERVERS[str(info.field_name)]
+        if url is not None and (wrong := _wrong_in(url.get_secret_value(), schemes)):  # which is not shown
+            raise ValueError(f"{wrong}. The form is {example}")
+        return url
+
+    @field_validator("artifacts_url", "data_docs_url", "runbook_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        if url is not None and has_secrets(url):
+            raise ValueError(
+                "it has a password or a signature in it, but this address is stored and shown: give credentials in "
+                "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return url
+
     @field_validator("alerts")
     @classmethod
     def _names_channels(cls, alerts: SecretStr | None) -> SecretStr | None:
@@ -254,8 +282,9 @@ class Settings(BaseSettings):
         channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
         channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
         urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
-        found = {urlsplit(url).password or "" for url in (*urls, *channels)}.union(channels, *map(_tokens, channels))
-        found |= {self.airflow_password.get_secret_value()} if self.airflow_password else set()
+        found = set().union(channels, *map(secrets_of, (*urls, *channels)), *map(_tokens, channels))
+        others = (self.erasure_key, self.airflow_password)
+        found |= {secret.get_secret_value() for secret in others if secret}
         both = {text for part in found for text in (part, unquote(part))}
         # A shorter text would also be masked inside ordinary words.
         return sorted((text for text in both if len(text) > 4), key=lambda text: (-len(text), text))
@@ -263,8 +292,8 @@ class Settings(BaseSettings):
     def without_secrets(self, text: str) -> str:
         """The text with its secrets masked, so that it may be shown, logged or sent."""
         for secret in self.secrets():
-            text = text.replace(secret, "***")
-        return text
+            text = text.replace(secret, MASK)
+        return redacted(text)
 
     def list_store(self) -> str:
         """The list store's URL, password included.
@@ -296,7 +325,10 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "NCF_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}: {first['msg']}. Correct it and try again.") from error
+        # Not `from error`: pydantic's error has the value, which may be a secret.
+        raise SettingsError(
+            f"{name}: {first['msg'].removeprefix('Value error, ')}. Correct it and try again."
+        ) from None
 
 
 def renamed_variables(environment: Mapping[str, str]) -> list[str]:
@@ -307,6 +339,21 @@ def renamed_variables(environment: Mapping[str, str]) -> list[str]:
         # Settings, too, ignore case and what is empty.
         if any(variable.upper() == name and value for variable, value in environment.items())
     ]
+
+
+def _wrong_in(url: str, schemes: Sequence[str]) -> str | None:
+    """What is wrong with a server's address, without a word of it: any may be a password. None if nothing is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in schemes:
+        return "it does not begin as it must"
+    if re.search(r"[\s'\"<>]", url):
+        return "it has a space or a quote in it; in a password, write %20, %27 or %22"
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if rest.count("@") > 1 or ("@" in rest and "@" not in authority) or "#" in rest:
+        return "a character of its password has a meaning in URLs (write %40 for @, %2F for /, %23 for #, %3F for ?)"
+    if not _HOSTS.fullmatch(authority.rpartition("@")[2]):
+        return "its port is no number, or an @ is missing before the host"
+    return None
 
 
 def _tokens(channel: str) -> set[str]:

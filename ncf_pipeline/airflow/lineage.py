@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ncf_pipeline.redaction import redacted_location
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -84,4 +86,4 @@ def _entities(names: tuple[str, ...], settings: "Settings", given: Any, result: 
             continue
         for one in given if isinstance(given, list) and "{given" in name else [given]:
             url = name.format(artifacts=settings.artifacts, lists=lists, given=one, result=result)
-            yield File(url=url if "://" in url else f"file://{url}")
+            yield File(url=redacted_location(url) if "://" in url else f"file://{url}")

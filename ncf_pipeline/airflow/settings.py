@@ -9,6 +9,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 from airflow.sdk.log import mask_secret
 
+from ncf_pipeline.redaction import has_secrets, secrets_of
 from ncf_pipeline.settings import Settings, load_settings
 
 RETAIL_DB = "retail_db"
@@ -36,6 +37,13 @@ def task_settings(**overrides: Any) -> Settings:
     for secret in settings.secrets():
         mask_secret(secret)
     return settings.model_copy(update={"data_docs_url": settings.data_docs_url or f"{ui_url()}/data-docs"})
+
+
+def mask_secrets_of(location: str) -> None:
+    """Masks the password or signature in a file's URL in the log of this task."""
+    if has_secrets(location):
+        for secret in secrets_of(location):
+            mask_secret(secret)
 
 
 def ui_url() -> str:

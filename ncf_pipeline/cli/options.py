@@ -11,14 +11,23 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from ncf_pipeline.redaction import redacted
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def log_to_terminal(*, quiet: bool) -> None:
     """Logs to standard error: what the command does, or only warnings if `quiet`."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S", markup=False)
+    handler.addFilter(_redact)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
     logging.getLogger("ncf_pipeline").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    """Masks secrets in a line of the log, also in one of a library."""
+    record.msg, record.args = redacted(record.getMessage()), None
+    return True
 
 
 def version_number(text: str) -> int:

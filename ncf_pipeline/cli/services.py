@@ -2,7 +2,6 @@
 
 import json
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -13,6 +12,7 @@ from ncf_pipeline.cli.demo import demo
 from ncf_pipeline.cli.options import Json
 from ncf_pipeline.local import serving
 from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
+from ncf_pipeline.redaction import redacted
 from ncf_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def _status_table(state: "Status") -> Table:
 def _without_password(url: str | None) -> str:
     if url is None:
         return "not running"
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{host}" if parts.password else host).geturl()
+    return redacted(url)
 
 
 def _console() -> Console:

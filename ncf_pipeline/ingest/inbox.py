@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from ncf_pipeline.errors import InputError, SourceUnavailableError
 from ncf_pipeline.ingest.readers.file_kinds import SUFFIXES
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.redaction import redacted, redacted_location
 from ncf_pipeline.storage.faults import may_pass
 from ncf_pipeline.storage.files import filesystem_of, store_errors
 
@@ -105,8 +106,8 @@ def files_at(paths: Sequence[str]) -> list[str]:
         files = list(_remote(given) if "://" in given else _local(given))
         if not files:
             raise InputError(
-                f"{shortened(given)}: there is no such file, and no folder with a file of {', '.join(SUFFIXES)}. "
-                "Correct the path."
+                f"{shortened(redacted_location(given))}: there is no such file, and no folder with a file of "
+                f"{', '.join(SUFFIXES)}. Correct the path."
             )
         locations += files
     return list(dict.fromkeys(locations))
@@ -126,7 +127,14 @@ def local_path(location: str) -> Path | None:
 
 
 def name_of(location: str) -> str:
-    """What people call a file: the last part of its path, in one printable line."""
+    """What people call a file: the last part of its path, in one printable line.
+
+    >>> name_of("/inbox/day.csv"), name_of("https://shop.example/day.csv?X-Amz-Signature=4f3a")
+    ('day.csv', 'day.csv')
+    """
+    if location.startswith(("http://", "https://")):
+        location = urlsplit(location).path or location
+    location = redacted_location(location)
     return shortened(location.rstrip("/").rpartition("/")[2]) or shortened(location)
 
 
@@ -239,7 +247,9 @@ def _local(given: str) -> Iterator[str]:
     try:
         path = Path(given).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{shortened(given)}: this machine has no such user. Correct the path.") from error
+        raise InputError(
+            f"{shortened(redacted_location(given))}: this machine has no such user. Correct the path."
+        ) from error
     if path.is_dir():
         yield from (location_of(each) for each in sorted(path.iterdir(), key=_order) if _is_invoice_file(each))
     elif path.exists() or path.is_symlink():
@@ -281,5 +291,7 @@ def _remote(given: str) -> Iterator[str]:
             yield given
     except store_errors() as error:
         kind = SourceUnavailableError if may_pass(error) else InputError
-        reason = shortened(str(error)).rstrip(".")
-        raise kind(f"{shortened(given)} cannot be looked up: {reason}. Is the address right?") from error
+        reason = shortened(redacted(str(error))).rstrip(".")
+        raise kind(
+            f"{shortened(redacted_location(given))} cannot be looked up: {reason}. Is the address right?"
+        ) from error

@@ -27,6 +27,7 @@ from ncf_pipeline.ingest.readers.file_kinds import open_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, HeaderError, shortened
 from ncf_pipeline.ingest.readers.table import LEFT_OUT, ROW, TAKES_BACK, Table
 from ncf_pipeline.privacy import known_erased
+from ncf_pipeline.redaction import redacted_location
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import (
     Connection,
@@ -390,7 +391,7 @@ def _record_file(connection: Connection, batch_id: int, number: int, source: Sou
                 "batch_id": batch_id,
                 "file_number": number,
                 "name": source.name,
-                "location": source.location,
+                "location": redacted_location(source.location),
                 "sha256": source.sha256,
                 "bytes": source.bytes,
                 "lines_read": landed.lines,

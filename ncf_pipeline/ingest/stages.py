@@ -22,7 +22,7 @@ from ncf_pipeline.errors import InputError, QualityError
 from ncf_pipeline.ingest import data_docs, inbox, validation
 from ncf_pipeline.ingest.batches import BatchCounts, batch_record, locked_batch
 from ncf_pipeline.ingest.corrections import write_corrections
-from ncf_pipeline.ingest.inbox import File, Found
+from ncf_pipeline.ingest.inbox import File, Found, location_and_mapping
 from ncf_pipeline.ingest.landing import Progress, land_files
 from ncf_pipeline.ingest.mappings.store import every_mapping, is_name, named
 from ncf_pipeline.ingest.merging import merge_good_lines
@@ -38,6 +38,7 @@ from ncf_pipeline.ingest.readers.table import Table
 from ncf_pipeline.ingest.summary import told
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.redaction import has_secrets, redacted_location
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, transaction
 
@@ -131,6 +132,33 @@ def discover(settings: Settings, paths: Sequence[str] | None = None, mapping: st
     return [
         each.location if each.folder is None else {"location": each.location, "mapping": each.folder} for each in found
     ]
+
+
+def without_secrets(files: Sequence[File]) -> list[File]:
+    """Files as Airflow may store them: the passwords and signatures in their URLs are masked."""
+    return [_with_location(file, redacted_location(location_and_mapping(file)[0])) for file in files]
+
+
+def with_secrets(files: Sequence[File], paths: Sequence[str] | None) -> list[File]:
+    """The files of `without_secrets`, with the URLs that a person gave.
+
+    Args:
+        files: in the order of `discover`.
+        paths: what `discover` was given.
+    """
+    given: dict[str, list[str]] = {}
+    for path in dict.fromkeys(paths or ()):
+        if has_secrets(path):
+            given.setdefault(redacted_location(path), []).append(path)
+    found = []
+    for file in files:
+        urls = given.get(location_and_mapping(file)[0])
+        found.append(_with_location(file, urls.pop(0)) if urls else file)
+    return found
+
+
+def _with_location(file: File, location: str) -> File:
+    return location if isinstance(file, str) else {**file, "location": location}
 
 
 def unread_folders(settings: Settings) -> list[UnreadFolder]:

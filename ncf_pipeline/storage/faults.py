@@ -7,6 +7,8 @@ import errno
 import socket
 from collections.abc import Iterator
 
+from ncf_pipeline.redaction import redacted
+
 _PASSING = {
     getattr(errno, name)
     for name in (
@@ -56,7 +58,7 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("relation does not exist.\nLINE 1: select"))
     'relation does not exist'
     """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = redacted(str(error)).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
 
 

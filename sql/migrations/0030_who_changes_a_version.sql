@@ -1,9 +1,9 @@
 -- The registry's changes as functions, so that a role may make one change without the right to make any other.
 -- sql/roles.sql says who may call which.
 --
--- Training builds a version until it serves: it opens it, and records its gate, its artifact and its manifests. From its
+-- Training builds a version until it serves: it opens it, records its gate, artifact and manifests. From its
 -- first promotion on, a version stays as it is, but for its state. Only publishing changes that, and only among the
--- versions that the gate let through. The owner of the schema may change anything: an erasure rewrites old models.
+-- versions that the gate let through. The owner of the schema may change anything: erasures rewrite old models.
 --
 -- Their search path ends with pg_temp. Without it, a caller's temporary type or table of a name such as text would be
 -- found first, and run with the owner's rights.
@@ -248,15 +248,19 @@ begin
     return null;
 end
 $$;
-alter function ml.begin_live_period(bigint, text, timestamptz) security definer set search_path = pg_catalog, pg_temp;
+alter function ml.begin_live_period(bigint, text, timestamptz) security definer;
+do $$
+begin
+    execute 'alter function ml.begin_live_period set search_path = pg_catalog, pg_temp';
+    execute 'alter function ml.open_version_0 set search_path = pg_catalog, pg_temp';
+end
+$$;
 
 -- A version's scores, too, stay once it has served. The owner is not asked.
 alter table ml.evaluation enable row level security;
 create policy everybody_reads on ml.evaluation for select using (true);
 create policy scores_of_what_never_served on ml.evaluation for insert with check (ml.is_unproven(version));
 create policy scores_are_replaced_until_it_serves on ml.evaluation for delete using (ml.is_unproven(version));
-
-alter function ml.open_version_0(text, timestamp, text, jsonb) set search_path = pg_catalog, pg_temp;
 
 revoke execute on function
 ml.is_unproven, ml.refuse_if_served, ml.open_version, ml.record_gate_decision, ml.record_artifact, ml.expect_manifest,

@@ -14,6 +14,7 @@ from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 
 from ncf_pipeline.errors import ListStoreError, SettingsError
+from ncf_pipeline.redaction import redacted
 from ncf_pipeline.settings import Settings
 
 FAULTS = (redis.RedisError, RedisClusterException)
@@ -112,7 +113,7 @@ def _client(settings: Settings) -> redis.Redis:
     try:
         named = parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
-        raise SettingsError(f"NCF_REDIS_URL: {_one_line(error)}.") from error
+        raise SettingsError(f"NCF_REDIS_URL: {_one_line(error)}.") from None  # its text may repeat a password
     if not settings.redis_cluster:
         return redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=60)
     if "path" in named or named.get("db"):
@@ -124,7 +125,7 @@ def _client(settings: Settings) -> redis.Redis:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = redacted(str(error)).strip() or type(error).__name__
     # In front of it redis-py repeats the command, which may contain a whole list.
     reason = text.rpartition("caused error: ")[2].splitlines()[0].rstrip(".")
     return reason if len(reason) <= 200 else f"{reason[:200]}..."
