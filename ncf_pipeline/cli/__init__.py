@@ -47,6 +47,8 @@ def _options(
 
 def main() -> None:
     """Runs the command line. Exit codes: 0, 1 (failed; one line says why and what to do) or 2 (wrong usage)."""
+    if not os.environ.get("NCF_ARTIFACTS_URL"):  # others may have a share in a store of your own
+        os.umask(0o077)
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's
             from ncf_pipeline.training import distributed

