@@ -1,3 +1,9 @@
 select ml.open_version(
-    %(run_key)s, %(snapshot_id)s, %(cutoff)s, %(holdout_start)s, %(config)s, %(requested_by)s, %(code)s
+    %(run_key)s::text,
+    %(snapshot_id)s::text,
+    %(cutoff)s::timestamp,
+    %(holdout_start)s::timestamp,
+    %(config)s::jsonb,
+    %(requested_by)s::text,
+    %(code)s::jsonb
 ) as version

@@ -1,1 +1,1 @@
-select ml.record_artifact(%(version)s, %(url)s)
+select ml.record_artifact(%(version)s, %(url)s::text)

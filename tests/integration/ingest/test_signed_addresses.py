@@ -82,7 +82,7 @@ def test_addresses_that_were_stored_with_secrets_lose_them_in_the_upgrade(settin
                 "login": f"s3://KEY:{SECRET}/x@bucket/b.csv",
             },
         )
-        (migration,) = [each for each in migrations() if each.name == "0031_addresses_without_secrets"]
+        (migration,) = [each for each in migrations() if each.name == "0032_addresses_without_secrets"]
         cursor.execute(migration.sql)
         cursor.execute("select name, location from raw.batch_file order by file_number")
         assert cursor.fetchall() == [

@@ -150,6 +150,7 @@ def test_mappings_are_saved_and_used_by_ingest_and_read_by_reading(member, tmp_p
 
 STATED = """
 ingest ops.incident: insert, select, update
+ingest ops.incident_run: insert, select, update
 ingest raw.batch: delete, insert, select, update
 ingest raw.batch_file: insert, select, update
 ingest raw.landed_line: delete, insert, select, truncate, update
@@ -182,6 +183,8 @@ publishing ml.publication: insert (number, version, as_of, url, customers, produ
 select, update (published_at, state, reason, report, pruned_at, certainty)
 publishing ml.snapshot: insert, select, update (report, used_at, pruned_at)
 publishing ops.incident: insert, select, update
+publishing ops.incident_run: insert, select, update
+publishing ops.watch: insert, select, update
 publishing raw.batch: select
 publishing retail.bundle: delete, insert, select
 publishing retail.erasure: select
@@ -206,6 +209,7 @@ training ml.model_version: select
 training ml.publication: select
 training ml.snapshot: insert, select, update (report, used_at, pruned_at)
 training ops.incident: insert, select, update
+training ops.incident_run: insert, select, update
 training raw.batch: select
 training retail.erasure: select
 training retail.excluded_stock_code: select
