@@ -22,8 +22,9 @@ def main(port: int, busy: Path) -> None:
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         if busy.exists():
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(_BUSY)))])
-            return [_BUSY]
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [_BUSY]
         answered: Iterable[bytes] = store(environ, start)
         return answered
 
