@@ -57,6 +57,17 @@ def test_a_precision_must_be_that_of_the_cpu_within_a_seeds_noise(check_gpu, row
     assert len(check_gpu.misses([replace(rows[0], **change), rows[1]])) == missed
 
 
+def test_what_is_compared_is_the_mean_of_the_trainings_that_should_be_alike(check_gpu, rows):
+    device, on_cpu = rows
+    above, below = replace(device, for_you=0.214), replace(device, for_you=0.206, precision="fp32")
+    assert check_gpu.misses([above, below, on_cpu]) == []
+    assert check_gpu.misses([above, on_cpu]) == [
+        "shop: Precision@5 of for_you is 0.2140, the mean of 1 on the device, but 0.2100 on the CPU."
+    ]
+    together = replace(device, training="backtest, two processes, gloo", for_you=0.206)
+    assert len(check_gpu.misses([device, together, on_cpu])) == 1
+
+
 def test_the_large_shop_is_compared_with_as_many_epochs_on_the_cpu(check_gpu, rows):
     device, on_cpu = (replace(row, shop="large") for row in rows)
     longer = replace(device, epochs=4, for_you=0.3)
@@ -83,5 +94,7 @@ def test_each_line_is_written_at_once_and_a_failure_is_the_last_word(check_gpu, 
     page.receive({"row": vars(rows[1]), "note": "a note"})
     page.end()
     *_, failure, verdict = path.read_text().splitlines()
-    assert "FAILED: shop, backtest, bf16: Precision@5 of for_you is 0.3000, 0.2100 on the CPU." in failure
+    assert (
+        "FAILED: shop: Precision@5 of for_you is 0.3000, the mean of 1 on the device, but 0.2100 on the CPU." in failure
+    )
     assert verdict == "- Not passed."
