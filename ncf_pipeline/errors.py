@@ -8,9 +8,11 @@
      ├── InputError         a file, a row or an argument cannot be used
      │    └── SourceUnavailableError     a file cannot be read now (passing)
      ├── QualityError       data broke a critical rule, so none of it was used
+     │    └── UncheckedError             this machine had no room to check a rule (passing)
      ├── DatabaseError      Postgres refused a statement
      │    └── DatabaseUnavailableError   Postgres cannot be reached, or cannot work now (passing)
-     ├── ListStoreError     Redis cannot be reached, or refused a command (passing)
+     ├── ListStoreError     Redis refused a command
+     │    ├── ListStoreUnavailableError  Redis cannot be reached, has no room, or others are in the way (passing)
      │    └── GoneError                  Redis no longer holds a publication, or holds only parts of it
      ├── ArtifactError      a model or a snapshot is missing or damaged, or the artifact store refused
      │    ├── StoreUnavailableError      the artifact store cannot be reached, or has no room now (passing)
@@ -77,6 +79,10 @@ class QualityError(NcfError):
         self.details = details
 
 
+class UncheckedError(QualityError, PassingError):
+    """This machine had no memory or no disk to check a rule. That says nothing about the data."""
+
+
 class DatabaseError(NcfError):
     """Postgres cannot be reached, or refused a statement."""
 
@@ -85,8 +91,12 @@ class DatabaseUnavailableError(DatabaseError, PassingError):
     """Postgres cannot be reached, or cannot work now: it shuts down, has no room, or a lock was not free in time."""
 
 
-class ListStoreError(PassingError):
+class ListStoreError(NcfError):
     """Redis cannot be reached, or refused a command."""
+
+
+class ListStoreUnavailableError(ListStoreError, PassingError):
+    """Redis cannot be reached, or cannot work now: it loads, has no room, or others publish or roll back."""
 
 
 class GoneError(ListStoreError):

@@ -119,6 +119,9 @@ def transaction(settings: Settings) -> Iterator[Connection]:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.errors.InvalidSchemaName as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
+    except psycopg2.errors.InsufficientPrivilege as error:
+        advice = "If this role should be allowed to, run `ncf-pipeline migrate --roles`."
+        raise DatabaseError(f"Postgres: {one_line(error)}. The step was rolled back. {advice}") from error
     except psycopg2.Error as error:
         kind = DatabaseUnavailableError if may_pass(error) else DatabaseError
         raise kind(f"Postgres: {one_line(error)}. The step was rolled back.") from error
@@ -136,7 +139,10 @@ def _connect(settings: Settings, kind: type[Connection] = Connection) -> Connect
             "NCF_DATABASE_URL is not a URL of Postgres: write postgresql://user:password@host:5432/database."
         ) from None
     except psycopg2.OperationalError as error:
-        raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
+        if may_pass(error):
+            raise DatabaseUnavailableError(f"Postgres cannot be reached: {one_line(error)}. Is it running?") from error
+        advice = "Correct NCF_DATABASE_URL, or the connection `retail_db` in Airflow."
+        raise DatabaseError(f"Postgres refuses the connection: {one_line(error)}. {advice}") from error
 
 
 @contextmanager

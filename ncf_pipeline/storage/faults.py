@@ -4,6 +4,7 @@ Every adapter asks here when it translates a vendor's error, so that tasks retry
 """
 
 import errno
+import re
 import socket
 from collections.abc import Iterator
 
@@ -27,6 +28,36 @@ _CLASSES = {
     "urllib3.exceptions": {"HTTPError"},
     "requests.exceptions": {"ConnectionError", "Timeout"},
 }
+_REFUSED_BY_POSTGRES = (
+    "authentication failed",
+    "auth failed",  # PgBouncer's words
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+    "no such user",
+    "no such database",
+    "does not support SSL",
+    "certificate verify failed",
+)
+_UNKNOWN_TO_POSTGRES = re.compile(r"(?:database|role) \".*\" does not exist")
+"""What a server says that turns a connection away for good. Such an error has no SQLSTATE.
+
+Servers with messages in other languages are not understood, so there it may pass.
+"""
+_REFUSED_BY_REDIS = {"AuthenticationError", "NoPermissionError", "AuthorizationError"}
+_REFUSING_WORDS_OF_REDIS = (
+    *("NOAUTH", "WRONGPASS", "NOPERM", "Cluster mode is not enabled"),
+    *("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+)
+_PASSING_IN_REDIS = {
+    *("ConnectionError", "TimeoutError", "ReadOnlyError", "OutOfMemoryError", "TryAgainError"),
+    *("ClusterDownError", "MasterDownError", "ClusterError", "RedisClusterException", "AskError"),
+}
+_SAID_BY_REDIS = re.compile(
+    # At the start, or after a dash where a script met it.
+    r"(?:^|caused error: |: -)(?:OOM|LOADING|READONLY|MISCONF|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|NOREPLICAS)\b"
+)
 
 
 class RefusedAddressError(ValueError):
@@ -83,10 +114,26 @@ def _passes(error: BaseException) -> bool:
     kinds = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
     if ("psycopg2", "Error") in kinds:
         state = getattr(error, "pgcode", None)
-        if state is None:  # the server did not answer: the connection failed, or was lost
-            return bool(kinds & {("psycopg2", "OperationalError"), ("psycopg2", "InterfaceError")})
+        if state is None:  # the server did not answer, or turned the connection away
+            lost = bool(kinds & {("psycopg2", "OperationalError"), ("psycopg2", "InterfaceError")})
+            return lost and not _is_turned_away(str(error))
         return str(state).startswith(_SQLSTATES)
+    of_redis = {name for module, name in kinds if module == "redis.exceptions"}
+    if of_redis:
+        return _passes_in_redis(error, of_redis)
     return any(name in _CLASSES.get(module, ()) for module, name in kinds)
+
+
+def _is_turned_away(text: str) -> bool:
+    return any(words in text for words in _REFUSED_BY_POSTGRES) or _UNKNOWN_TO_POSTGRES.search(text) is not None
+
+
+def _passes_in_redis(error: BaseException, kinds: set[str]) -> bool:
+    text = str(error)
+    # A cluster's client puts the reason into the text of another error; a pipeline puts the command in front of it.
+    if kinds & _REFUSED_BY_REDIS or any(words in text for words in _REFUSING_WORDS_OF_REDIS):
+        return False
+    return bool(kinds & _PASSING_IN_REDIS) or _SAID_BY_REDIS.search(text) is not None
 
 
 def _status(error: BaseException) -> int | None:

@@ -13,9 +13,10 @@ import redis
 from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 
-from ncf_pipeline.errors import ListStoreError, SettingsError
+from ncf_pipeline.errors import ListStoreError, ListStoreUnavailableError, SettingsError
 from ncf_pipeline.redaction import redacted
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.faults import may_pass
 
 FAULTS = (redis.RedisError, RedisClusterException)
 """Errors that the client raises. Those of a cluster have a base class of their own."""
@@ -99,13 +100,14 @@ def connected(settings: Settings, what_fails: str) -> Iterator[Store]:
 
     Raises:
         SettingsError: the URL is not one of Redis.
-        ListStoreError: Redis cannot be reached, or refused.
+        ListStoreError: Redis cannot be reached, or refused; a `ListStoreUnavailableError` if that may pass.
     """
     try:
         with _client(settings) as client:
             yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
     except FAULTS as error:
-        raise ListStoreError(f"Redis: {what_fails}: {_one_line(error)}. The previous lists stay live.") from error
+        kind = ListStoreUnavailableError if may_pass(error) else ListStoreError
+        raise kind(f"Redis: {what_fails}: {_one_line(error)}. The previous lists stay live.") from error
 
 
 def _client(settings: Settings) -> redis.Redis:

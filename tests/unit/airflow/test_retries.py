@@ -11,8 +11,8 @@ PASSING = {
     "DatabaseUnavailableError",
     "StoreUnavailableError",
     "SourceUnavailableError",
-    "ListStoreError",
-    "GoneError",
+    "ListStoreUnavailableError",
+    "UncheckedError",
     "ErasedMeanwhileError",
 }
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.NcfError)]
