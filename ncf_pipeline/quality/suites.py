@@ -20,10 +20,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.errors import DatabaseUnavailableError, NcfError, QualityError, SettingsError
+from ncf_pipeline.errors import DatabaseUnavailableError, NcfError, QualityError, SettingsError, UncheckedError
 from ncf_pipeline.privacy import masked
 from ncf_pipeline.storage.database import rehearsed
-from ncf_pipeline.storage.faults import passing_cause
+from ncf_pipeline.storage.faults import may_pass, passing_cause
 from ncf_pipeline.storage.resources import resource
 
 if TYPE_CHECKING:  # stages that need no data frame should not wait for the import
@@ -342,9 +342,8 @@ def _check(
     try:
         results = checkpoint.run(batch_parameters=batch_parameters, expectation_parameters=dict(parameters))
     except Exception as error:
-        raise QualityError(
-            f"expectations/{suite}.json: the rules could not be checked: {_first_line(error)}"
-        ) from error
+        kind = UncheckedError if may_pass(error) or isinstance(error, MemoryError) else QualityError
+        raise kind(f"expectations/{suite}.json: the rules could not be checked: {_first_line(error)}") from error
     (result,) = results.run_results.values()
     return _verdict(suite, result)
 
@@ -431,11 +430,12 @@ def _loaded(context: Any, suite: str) -> Any:
 
 def _verdict(suite: str, result: Any) -> Verdict:
     rules = rules_of(suite)
-    broken, not_checked = [], []
+    broken, not_checked, no_room = [], [], False
     for each in result.results:
         rule = rules[each.expectation_config.meta["id"]]
         reason = _why_not_checked(each.exception_info)
         if reason is not None:
+            no_room = no_room or any(words in str(each.exception_info) for words in _NO_ROOM)
             not_checked.append(f"The rule {rule.rule_id} could not be checked: {reason}")
             continue
         rows = _rows(each)
@@ -451,6 +451,8 @@ def _verdict(suite: str, result: Any) -> Verdict:
                     example=_example(each.result),
                 )
             )
+    if no_room:
+        raise UncheckedError(not_checked[0])
     # If a column is missing, the rules on it cannot be checked, but the rule on columns can: it says so better.
     if not_checked and not any(
         rule.failed and rule.breaks == "batch" and rule.severity == "critical" for rule in broken
@@ -465,6 +467,10 @@ def _verdict(suite: str, result: Any) -> Verdict:
     order = ("critical", "warning", "info")
     broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows))
     return Verdict(rules=len(rules), worst=worst.value if worst is not None else None, broken=broken)
+
+
+_NO_ROOM = ("MemoryError", "Unable to allocate", "Cannot allocate memory", "No space left on device")
+"""What is left of the error if this machine had no room: the library keeps only its text."""
 
 
 def _why_not_checked(exception_info: Mapping[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows
 from ncf_pipeline.storage.files import (
     file_exists,
     filesystem_of,
+    list_files,
     new_file,
     open_file,
     remove_file,
@@ -60,6 +61,8 @@ _ORDER = [
     Interactions.DESCRIPTION,
     Interactions.RETURNED_AT,
 ]
+_AGAIN = "Erase the customer again, or prune again."
+_FOLDER = re.compile(r"s\d+(-e\d+)?")
 _LOCK = 0x736E6170  # "snap": one transaction at a time changes which snapshots have files
 
 
@@ -144,7 +147,7 @@ def _take(settings: Settings, cutoff: datetime) -> str:
         # An erasure that did not wait for the lost connection has not seen these files.
         with transaction(settings) as connection:
             hold_off(connection)  # an erasure writes files before it records them
-            _remove_unnamed(settings)
+            remove_unnamed(settings)
         raise
 
 
@@ -238,7 +241,7 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
             customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
             url=url,
         )
-    _remove_unnamed(settings)
+    remove_unnamed(settings)
 
 
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
@@ -355,22 +358,44 @@ def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None
             frame.write_parquet(file)
 
 
-def _remove_unnamed(settings: Settings) -> None:
-    """Removes the snapshot folders that no record names."""
+def remove_unnamed(settings: Settings, *, older_than: datetime | None = None) -> list[str]:
+    """Removes the snapshot folders that no record names, or only that of a snapshot that is no longer kept.
+
+    Such files were written by a process that was killed, or whose connection was lost, before its record was.
+
+    Args:
+        settings: whose database and artifact store.
+        older_than: only those without a file from this instant on; None: all.
+
+    Returns:
+        The names of the folders.
+
+    Raises:
+        ArtifactError: the artifact store refused. The next call removes what is left.
+    """
     with transaction(settings) as connection:
         # A process that takes a snapshot holds this lock until the record is written.
         _lock(connection)
-        named = {posixpath.basename(row.url) for row in query_rows(connection, "snapshots")}
+        kept = {posixpath.basename(row.url) for row in query_rows(connection, "snapshots") if row.pruned_at is None}
         url = f"{settings.artifacts}/snapshots"
+        newest: dict[str, datetime | None] = {}
+        for path, at in list_files(url).items() if older_than is not None else ():
+            folder = path.partition("/")[0]
+            newest[folder] = max((each for each in (newest.get(folder, at), at) if each is not None), default=None)
+        removed = []
         try:
-            filesystem, folder = filesystem_of(url)
-            for path in filesystem.ls(folder, detail=False) if filesystem.exists(folder) else ():
-                if posixpath.basename(path.rstrip("/")) not in named:
+            filesystem, root = filesystem_of(url)
+            for path in filesystem.ls(root, detail=False) if filesystem.exists(root) else ():
+                name = posixpath.basename(path.rstrip("/"))
+                at = newest.get(name)
+                # What else lies there is not ours; an erasure removes it, because it may name the customer.
+                is_old = at is not None and older_than is not None and at < older_than and _FOLDER.fullmatch(name)
+                if name not in kept and (older_than is None or is_old):
                     filesystem.rm(path, recursive=True)
+                    removed.append(name)
         except store_errors() as error:
-            raise store_error(
-                f"{url}: an older snapshot was not removed", error, "Erase the customer again."
-            ) from error
+            raise store_error(f"{url}: a snapshot that no record names was not removed", error, _AGAIN) from error
+    return removed
 
 
 def _is_there(url: str) -> bool:

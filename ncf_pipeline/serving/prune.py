@@ -22,7 +22,7 @@ from ncf_pipeline.experiments.sentences import FOLDER as EXPERIMENTS
 from ncf_pipeline.registry import retention
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import TENSORS, VOCABULARIES, files_of, is_content
-from ncf_pipeline.registry.snapshots import prune_snapshots
+from ncf_pipeline.registry.snapshots import prune_snapshots, remove_unnamed
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.rollback import version_before
@@ -99,6 +99,9 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
     )
     for snapshot_id in snapshots:
         logger.info("Removed snapshot %s.", snapshot_id)
+    unnamed = remove_unnamed(settings, older_than=now - ABANDONED)
+    for folder in unnamed:
+        logger.info("Removed %s/snapshots/%s, which no record names.", settings.artifacts, folder)
     versions = registry.model_versions(settings)
     pruned = {entry.version for entry in versions if entry.pruned_at is not None}
     running = {entry.version for entry in versions if _may_still_run(entry, now)}
@@ -107,7 +110,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
         backtests=_remove_models(settings, "backtests", {entry.version for entry in versions} - running),
         snapshots=len(snapshots),
         publications=_remove_publications(settings),
-        unfinished=_remove_unfinished(settings, now) + _remove_unnamed(settings, running, now),
+        unfinished=len(unnamed) + _remove_unfinished(settings, now) + _remove_unnamed(settings, running, now),
     )
 
 

@@ -1,5 +1,6 @@
 select
     snapshot_id,
-    url
+    url,
+    pruned_at
 from ml.snapshot
 order by snapshot_id asc

@@ -1,15 +1,17 @@
 """The rules of expectations/interactions.json: each can fail, and a good snapshot passes all."""
 
 import dataclasses
+import errno
 import logging
 from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
+from great_expectations.execution_engine import PandasExecutionEngine
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.errors import QualityError
+from ncf_pipeline.errors import QualityError, UncheckedError
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.snapshots import SUITE, check_snapshot
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
@@ -144,3 +146,13 @@ def test_the_snapshot_of_a_retrain_is_checked_before_anything_is_trained_on_it(s
     ):
         retrain.snapshot(settings)
     assert report_of(settings, "s000001")["worst"] == "critical"
+
+
+@pytest.mark.parametrize("no_room", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_machine_without_room_is_told_from_broken_data(snapshot, settings, monkeypatch, no_room):
+    def fails(*arguments, **named):
+        raise no_room
+
+    monkeypatch.setattr(PandasExecutionEngine, "get_compute_domain", fails)
+    with pytest.raises(UncheckedError, match="could not be checked"):
+        check_snapshot(settings, snapshot)

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -20,6 +21,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import take_snapshot
 from ncf_pipeline.serving import publish
+from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publication import contents
 from ncf_pipeline.storage.database import read_rows, transaction
 from ncf_pipeline.training import retrain
@@ -133,6 +135,17 @@ def test_a_snapshot_that_lost_its_lock_while_it_was_written_leaves_no_file(shop,
         take_snapshot(shop, TODAY - WEEK)
     assert done
     assert len(read_rows(shop, "snapshots")) == len(before)
+    assert left(shop) == {}
+
+
+def test_a_pruned_snapshot_that_lost_its_lock_while_it_was_written_again_leaves_no_file(shop, serve, erased_at):
+    take_snapshot(shop, TODAY - WEEK)
+    serve("a")
+    assert prune(shop, now=datetime.now(UTC) + timedelta(days=8)).snapshots == 1
+    done = erased_at(snapshots_of, "_write")
+    with pytest.raises(DatabaseUnavailableError):
+        take_snapshot(shop, TODAY - WEEK)
+    assert done
     assert left(shop) == {}
 
 

@@ -158,6 +158,22 @@ def test_files_of_a_killed_writer_are_removed_and_foreign_files_stay(shop, serve
     assert all(map(filesystem.exists, theirs))
 
 
+def test_a_snapshot_that_no_record_names_is_removed_after_a_week(shop, serve):
+    pruned = take_snapshot(shop, TODAY - 3 * WEEK)
+    serve("a")
+    prune(shop, now=ENDED)
+    kept = set(list_files(f"{shop.artifacts}/snapshots"))
+    # Two writers were killed before their record was written; the first wrote a pruned snapshot again.
+    left = {f"{folder}/interactions.parquet" for folder in (pruned, "s000099", "s000001-e7")}
+    for name in left | {"notes/theirs.parquet"}:
+        with new_file(f"{shop.artifacts}/snapshots/{name}") as file:
+            file.write(b"x")
+    assert prune(shop) == NOTHING  # they may still be written
+    assert prune(shop, now=ENDED).unfinished == 3
+    assert set(list_files(f"{shop.artifacts}/snapshots")) == kept | {"notes/theirs.parquet"}
+    assert prune(shop, now=ENDED) == NOTHING
+
+
 def test_before_the_first_champion_nothing_is_removed(shop, candidate):
     candidate("a")
     before = whole(shop)
