@@ -4,6 +4,10 @@
 | --- | --- |
 | Redis does not answer | the storefront client gets no answer |
 | No lists are live | lists were published, but the client gets none |
+| Some lists are gone | keys of a sample are gone, or the publication's counts differ from its keys |
+| Some lists are broken | values of a sample are no lists |
+| Redis may remove lists | its `maxmemory-policy` is not `noeviction` |
+| Redis has no room for the next lists | less memory is free than the live lists take |
 | The lists are old | they are older than `NCF_MAX_LIST_AGE_HOURS` |
 | No retrain for too long | the last one is older than `NCF_MAX_RETRAIN_AGE_DAYS` |
 | Customers do not see their group's lists | in a group of the running experiment, more than 1 of 100; every hour |

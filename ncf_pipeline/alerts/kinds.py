@@ -75,6 +75,38 @@ LISTS_MISSING = Kind(
     did="It keeps checking. The next refresh or retrain writes all lists again.",
     look="ncf-pipeline status",
 )
+LISTS_GONE = Kind(
+    name="lists_gone",
+    title="Some lists are gone",
+    severity=Severity.PAGE,
+    shoppers="affected: those whose lists are gone see best sellers.",
+    did="It keeps checking. The next refresh or retrain writes all lists again.",
+    look="ncf-pipeline lists",
+)
+LISTS_BROKEN = Kind(
+    name="lists_broken",
+    title="Some lists are broken",
+    severity=Severity.WARN,
+    shoppers="a little affected: those whose lists are broken see best sellers.",
+    did="The client passes broken values over, and counts them. The next refresh or retrain writes all lists again.",
+    look="ncf-pipeline lists",
+)
+REDIS_EVICTS = Kind(
+    name="redis_evicts",
+    title="Redis may remove lists",
+    severity=Severity.WARN,
+    shoppers="not affected yet. When the memory of Redis is full, some of them see best sellers.",
+    did="Nothing. It looks for a sample of the lists at each check.",
+    look="ncf-pipeline lists",
+)
+REDIS_FULL = Kind(
+    name="redis_full",
+    title="Redis has no room for the next lists",
+    severity=Severity.WARN,
+    shoppers=_KEPT,
+    did="It publishes nothing that would not fit: a refresh or a retrain fails before it writes.",
+    look="ncf-pipeline lists",
+)
 LISTS_OLD = Kind(
     name="lists_old",
     title="The lists are old",

@@ -1,4 +1,4 @@
-"""`recommend` and `similar`, which read Redis as the storefront does, and `bundles`."""
+"""`recommend` and `similar`, which read Redis as the storefront does; `lists`, which checks what is live; `bundles`."""
 
 import json
 from dataclasses import asdict
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(recommend)
     app.command()(similar)
     app.command()(bundles)
+    app.command()(lists)
 
 
 def recommend(
@@ -95,6 +96,20 @@ def bundles(
             f"No products sell together on {support} of the invoices. Lower NCF_BUNDLE_MIN_SUPPORT and run it again.",
             soft_wrap=True,
         )
+
+
+def lists(as_json: Json = False) -> None:
+    """Check the live lists: whether some are gone from Redis or broken, and whether the next ones will fit."""
+    from ncf_pipeline.serving.health import check_lists
+
+    with serving(load_settings()) as settings:
+        health = check_lists(settings)
+    if as_json:
+        typer.echo(json.dumps(health.as_dict(), ensure_ascii=False))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for line in health.lines():
+        console.print(line, markup=False)
 
 
 def _storefront(settings: Settings) -> Storefront:

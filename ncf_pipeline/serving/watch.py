@@ -13,20 +13,24 @@ from ncf_pipeline.alerts import Alert
 from ncf_pipeline.alerts.kinds import (
     EXPOSURE,
     LIST_STORE_DOWN,
+    LISTS_BROKEN,
+    LISTS_GONE,
     LISTS_MISSING,
     LISTS_OLD,
+    REDIS_EVICTS,
+    REDIS_FULL,
     RETRAIN_MISSING,
     WATCHER_DOWN,
     Kind,
 )
 from ncf_pipeline.alerts.messages import duration, instant
-from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.errors import ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.serving import exposure
+from ncf_pipeline.serving import exposure, health
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.storage.faults import may_pass
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +55,17 @@ class Live:
 
     @property
     def published_at(self) -> datetime | None:
-        """When the publication went live."""
-        return datetime.fromisoformat(self.meta["published_at"]) if "published_at" in self.meta else None
+        """When the publication went live; None if its meta does not say so."""
+        try:
+            at = datetime.fromisoformat(self.meta.get("published_at", ""))
+        except ValueError:
+            return None
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+    def count(self, name: str) -> int:
+        """A number of the meta; 0 if it does not say one."""
+        text = self.meta.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() else 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class Freshness:
         customers: with lists of their own.
         products: with lists of their own.
         broken: kinds of alerts, as `ncf_pipeline.alerts.kinds` names them.
+        gone: keys that were looked for, and that Redis does not have.
+        broken_values: values that were read, and that the storefront cannot use.
     """
 
     publication: str | None
@@ -72,13 +87,16 @@ class Freshness:
     customers: int
     products: int
     broken: tuple[str, ...]
+    gone: int = 0
+    broken_values: int = 0
 
 
 def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     """Checks the live lists and the last retrain; tells on-call what is broken and what works again.
 
-    While an experiment runs, it also checks every hour whether customers see the lists of their group. It delivers
-    alerts that could not be delivered before, and closes alerts of batches whose lines were corrected.
+    It looks for a sample of the lists, and reads some; it asks Redis for its memory and its policy. While an experiment
+    runs, it also checks every hour whether customers see the lists of their group. It delivers alerts that could not be
+    delivered before, and closes alerts of batches whose lines were corrected.
 
     Args:
         settings: where the lists are, and how old they and the last retrain may be.
@@ -92,13 +110,14 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         ArtifactError: the groups of an experiment cannot be checked. All else was checked before.
     """
     now = now or datetime.now(UTC)
-    live = look(settings)
+    live, seen = look(settings), None
     broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=False)}
     _tell(settings, broken, LIST_STORE_DOWN)
     if live.error is None:
         published = bool(registry.publications(settings))
         broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=published)}
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
+        seen = _look_at_redis(settings, live, now, broken)
     _look_at_retrains(settings, now, broken)
     _tell(settings, broken, RETRAIN_MISSING)
     _look_at_the_watcher(settings, broken)
@@ -114,9 +133,11 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     return Freshness(
         publication=live.publication,
         age=age,
-        customers=int(live.meta.get("customers", 0)),
-        products=int(live.meta.get("products", 0)),
+        customers=live.count("customers"),
+        products=live.count("products"),
         broken=tuple(kind.name for kind in broken),
+        gone=seen.gone if seen is not None else 0,
+        broken_values=seen.broken_values if seen is not None else 0,
     )
 
 
@@ -131,7 +152,7 @@ def look(settings: Settings, *, timeout: float = 5) -> Live:
         What the storefront reads; with `error` if Redis does not answer.
     """
     try:
-        with _storefront(settings, timeout) as shop:
+        with health.open_storefront(settings, timeout) as shop:
             meta = dict(shop.meta())
             visitor = shop.for_visitor()
     except (redis.RedisError, RedisClusterException) as error:
@@ -161,14 +182,27 @@ def broken_lists(settings: Settings, live: Live, now: datetime, *, published: bo
     return broken
 
 
-def _storefront(settings: Settings, timeout: float) -> Storefront:
-    return Storefront(
-        settings.list_store(),
-        prefix=settings.key_prefix,
-        cluster=settings.redis_cluster,
-        raise_errors=True,
-        timeout=timeout,
-    )
+def _look_at_redis(settings: Settings, live: Live, now: datetime, broken: dict[Kind, Alert]) -> health.Health | None:
+    """Tells of lists that are gone or broken, and of a Redis that cannot be trusted with the next."""
+    try:
+        seen = health.look(settings)
+    except (ListStoreError, redis.RedisError, RedisClusterException) as error:
+        # Redis answered a moment ago. The next watch tells if it is down, and looks again otherwise.
+        logger.warning("The lists were not looked for: %s", settings.without_secrets(str(error)))
+        return None
+    for line in seen.unseen:
+        logger.info("This could not be seen: %s.", line)
+    whats = {
+        LISTS_GONE: seen.what_is_gone if LISTS_MISSING not in broken else None,
+        LISTS_BROKEN: seen.what_is_broken,
+        REDIS_EVICTS: seen.room.evicts,
+        REDIS_FULL: seen.room.is_full,
+    }
+    if live.meta and live.published_at is None:
+        whats[LISTS_BROKEN] = f"The meta of {live.publication} does not say when it was published."
+    broken |= {kind: Alert(kind, "redis", what, since=now) for kind, what in whats.items() if what is not None}
+    _tell(settings, broken, *whats)
+    return seen
 
 
 def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Alert]) -> None:
@@ -191,7 +225,7 @@ def _look_at_groups(settings: Settings, live: Live, now: datetime, broken: dict[
     if live.publication is None:
         return
     try:
-        exposure.check_if_due(settings, live.publication, now, lambda: _storefront(settings, timeout=5))
+        exposure.check_if_due(settings, live.publication, now, lambda: health.open_storefront(settings))
     except (redis.RedisError, RedisClusterException) as error:
         # Redis answered a moment ago. The next watch tells if it is down, and checks the groups otherwise.
         logger.warning("The groups of the experiment were not checked: %s", settings.without_secrets(str(error)))
@@ -209,9 +243,10 @@ def check_groups(settings: Settings) -> experiment_registry.ExposureCheck | None
         ListStoreError: Redis does not answer.
     """
     try:
-        found = exposure.check(settings, datetime.now(UTC), lambda: _storefront(settings, timeout=5))
+        found = exposure.check(settings, datetime.now(UTC), lambda: health.open_storefront(settings))
     except (redis.RedisError, RedisClusterException) as error:
-        raise ListStoreError(f"Redis: the groups were not checked: {settings.without_secrets(str(error))}.") from error
+        kind = ListStoreUnavailableError if may_pass(error) else ListStoreError
+        raise kind(f"Redis: the groups were not checked: {settings.without_secrets(str(error))}.") from error
     broken = {} if (alert := exposure_alert(settings)) is None else {EXPOSURE: alert}
     _tell(settings, broken, EXPOSURE)
     return found

@@ -18,25 +18,33 @@ again, and `ncf:current` is set last, after everything was read back. `publishin
 killed, or if two run at once.
 """
 
+from ncf_pipeline.serving.publication.presence import Presence
 from ncf_pipeline.serving.publication.publishing import (
     Published,
     flip,
     hold,
     live_publication,
+    memory,
     newest_number,
+    present_keys,
     publications,
     publish,
     renew,
 )
+from ncf_pipeline.serving.publication.room import Room
 from ncf_pipeline.serving.publication.store import name_of
 
 __all__ = [
+    "Presence",
     "Published",
+    "Room",
     "flip",
     "hold",
     "live_publication",
+    "memory",
     "name_of",
     "newest_number",
+    "present_keys",
     "publications",
     "publish",
     "renew",

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import redis
 
 from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, REASONED_LISTS, Lists, reasons_of
-from ncf_pipeline.errors import InputError, ListStoreError
+from ncf_pipeline.errors import InputError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication.store import Store
 
 KEYS_AT_ONCE = 1000
@@ -114,12 +115,12 @@ def check(store: Store, name: str, contents: Contents) -> None:
         contents: from `write`.
 
     Raises:
-        ListStoreError: a key is missing, or differs from what was written.
+        ListStoreUnavailableError: a key is missing, or differs from what was written.
     """
     count = len(contents.digests)
     compared = set(random.sample(range(count), min(count, COMPARED_CHUNKS)))
     for number in range(count):
-        suffixes = _read_index(store, name, number)
+        suffixes = read_index(store, name, number)
         pipeline = store.client.pipeline(transaction=False)
         for suffix in suffixes:
             key = store.key(name, suffix)
@@ -128,7 +129,7 @@ def check(store: Store, name: str, contents: Contents) -> None:
         replies: list[Any] = pipeline.execute()
         lost = next((suffix for suffix, reply in zip(suffixes, replies, strict=True) if not reply), None)
         if lost is not None or not suffixes:
-            raise ListStoreError(
+            raise ListStoreUnavailableError(
                 f"{name} was not made live: {lost or 'part of its index'} is already gone. Does Redis evict keys? "
                 "The previous lists stay live."
             )
@@ -141,7 +142,7 @@ def check(store: Store, name: str, contents: Contents) -> None:
         else:
             same = sum(replies) == contents.fields[number]
         if not same:
-            raise ListStoreError(
+            raise ListStoreUnavailableError(
                 f"{name} was not made live: keys from {suffixes[0]} to {suffixes[-1]} were not read back as they were "
                 "written. The previous lists stay live."
             )
@@ -149,12 +150,12 @@ def check(store: Store, name: str, contents: Contents) -> None:
 
 def missing(store: Store, name: str) -> int:
     """How many keys are gone, of `LOOKED_FOR_CHUNKS` chunks of a publication; 1 if its index is gone."""
-    numbers = _chunk_numbers(store, name)
+    numbers = chunk_numbers(store, name)
     if not numbers:
         return 1
     lost = 0
     for number in random.sample(numbers, min(len(numbers), LOOKED_FOR_CHUNKS)):
-        keys = [store.key(name, suffix) for suffix in _read_index(store, name, number)]
+        keys = [store.key(name, suffix) for suffix in read_index(store, name, number)]
         # One command for all, because shoppers wait for a rollback.
         existing: Any = store.client.exists(*keys) if keys else 0
         lost += len(keys) - existing
@@ -163,9 +164,9 @@ def missing(store: Store, name: str) -> int:
 
 def extend(store: Store, name: str) -> None:
     """Sets the time to live of all keys of a publication to that of a new one."""
-    for number in _chunk_numbers(store, name):
+    for number in chunk_numbers(store, name):
         pipeline = store.client.pipeline(transaction=False)
-        for suffix in _read_index(store, name, number):
+        for suffix in read_index(store, name, number):
             pipeline.expire(store.key(name, suffix), store.seconds_to_live)
         pipeline.execute()
     store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
@@ -175,9 +176,9 @@ def extend(store: Store, name: str) -> None:
 
 def remove(store: Store, name: str) -> None:
     """Removes all keys of a publication in small steps. It may be stopped at any point and called again."""
-    for number in _chunk_numbers(store, name):
+    for number in chunk_numbers(store, name):
         pipeline = store.client.pipeline(transaction=False)
-        for suffix in _read_index(store, name, number):
+        for suffix in read_index(store, name, number):
             pipeline.unlink(store.key(name, suffix))
         pipeline.execute()
         store.client.hdel(store.key(name, "index"), str(number))
@@ -197,8 +198,8 @@ def remove_from_index(store: Store, name: str, suffix: str) -> int:
         How many customers are left in the index.
     """
     customers = 0
-    for number in _chunk_numbers(store, name):
-        suffixes = _read_index(store, name, number)
+    for number in chunk_numbers(store, name):
+        suffixes = read_index(store, name, number)
         if suffix in suffixes:
             suffixes.remove(suffix)
             _write_index(store, name, number, suffixes)
@@ -208,7 +209,7 @@ def remove_from_index(store: Store, name: str, suffix: str) -> int:
 
 def index(store: Store, name: str) -> Iterator[list[str]]:
     """The keys in a publication's index, a chunk at a time."""
-    return (_read_index(store, name, number) for number in _chunk_numbers(store, name))
+    return (read_index(store, name, number) for number in chunk_numbers(store, name))
 
 
 def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
@@ -257,11 +258,32 @@ def _write_index(store: Store, name: str, number: int, suffixes: list[str]) -> N
     store.client.expire(index, store.seconds_to_live + _LATER)
 
 
-def _read_index(store: Store, name: str, number: int) -> list[str]:
+def read_index(store: Store, name: str, number: int) -> list[str]:
+    """The keys in one chunk of a publication's index, without their start; none if the chunk is gone or damaged."""
     packed: Any = store.client.hget(store.key(name, "index"), str(number))
-    return json.loads(zlib.decompress(packed)) if packed else []
+    try:
+        return json.loads(zlib.decompress(packed)) if packed else []
+    except (zlib.error, ValueError):
+        return []
 
 
-def _chunk_numbers(store: Store, name: str) -> list[int]:
-    numbers: Any = store.client.hkeys(store.key(name, "index"))
-    return sorted(map(int, numbers))
+def chunk_numbers(store: Store, name: str) -> list[int]:
+    """The numbers of the chunks in a publication's index; none if the index is gone, or of another type."""
+    numbers: Any = if_right_type(lambda: store.client.hkeys(store.key(name, "index"))) or []
+    return sorted(int(number) for number in numbers if number.isdigit())
+
+
+def read_meta(store: Store, name: str) -> dict[str, str]:
+    """The fields of a publication's meta; empty if it is gone, or of another type."""
+    fields: Any = if_right_type(lambda: store.client.hgetall(store.key(name, "meta"))) or {}
+    return {field.decode(errors="replace"): text.decode(errors="replace") for field, text in fields.items()}
+
+
+def if_right_type(ask: Callable[[], Any]) -> Any:
+    """What Redis answers; None if the key is of another type, because somebody else wrote it."""
+    try:
+        return ask()
+    except redis.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            return None
+        raise

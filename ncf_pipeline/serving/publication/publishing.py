@@ -27,8 +27,9 @@ from typing import Any
 
 import pandas as pd
 
-from ncf_pipeline.errors import GoneError, ListStoreError
-from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.errors import GoneError, ListStoreError, ListStoreUnavailableError
+from ncf_pipeline.serving.publication import contents, room
+from ncf_pipeline.serving.publication.presence import GroupsOf, Presence, look_for_keys
 from ncf_pipeline.serving.publication.store import (
     FAULTS,
     REMOVING,
@@ -104,6 +105,7 @@ def publish(
     with connected(settings, "the publication was not made live") as store:
         _extend_the_live_one(store)
         _remove_old(store, settings.keep_publications)  # now too, because the new one needs the memory
+        _refuse_without_room(settings, store, meta)
         name = name_of(next_number(store) if number is None else _checked(store, number))
         mine = writing(uuid.uuid4().hex)
         with _sign_of_life(store, name):
@@ -121,6 +123,17 @@ def publish(
                 raise
         _remove_old(store, settings.keep_publications)
     return Published(number_of(name), dict(written.keys), time.monotonic() - started)
+
+
+def _refuse_without_room(settings: Settings, store: Store, meta: Mapping[str, Any]) -> None:
+    """Refuses to begin what would fill the memory, and perhaps push out what is live."""
+    seen = room.look(store, settings.keep_publications, meta, with_reasons=settings.reasons)
+    for line in seen.unseen:
+        logger.info("Before publishing, this could not be seen: %s.", line)
+    if seen.evicts:
+        logger.warning("%s", seen.evicts)
+    if seen.is_full:
+        raise ListStoreUnavailableError(f"The publication was not begun: {seen.is_full} The previous lists stay live.")
 
 
 def flip(settings: Settings, number: int) -> None:
@@ -187,6 +200,30 @@ def live_publication(settings: Settings) -> dict[str, str] | None:
     return {"name": name, **{field.decode(): value.decode() for field, value in meta.items()}}
 
 
+def memory(settings: Settings) -> room.Room:
+    """Whether Redis may remove lists by itself, and whether the next publication will find memory.
+
+    Raises:
+        ListStoreError: Redis cannot be reached, or refused.
+    """
+    with connected(settings, "its memory is not known") as store:
+        return room.look(store, settings.keep_publications, with_reasons=settings.reasons)
+
+
+def present_keys(settings: Settings, groups_of: GroupsOf) -> Presence | None:
+    """Which keys of the live publication are still there, by a sample of each group; None if nothing is live.
+
+    Args:
+        settings: where the list store is.
+        groups_of: names the group of each key, from its audience and the ids of some keys.
+
+    Raises:
+        ListStoreError: Redis cannot be reached, or refused.
+    """
+    with connected(settings, "the live lists were not looked for") as store:
+        return look_for_keys(store, groups_of)
+
+
 def publications(settings: Settings) -> list[int]:
     """Numbers of the whole publications that Redis holds, newest first."""
     with connected(settings, "publications cannot be listed") as store:
@@ -209,14 +246,14 @@ def _checked(store: Store, number: int) -> int:
 
 def _refuse_unless_newer(name: str, live: str | None) -> None:
     if live is not None and number_of(live) >= number_of(name):
-        raise ListStoreError(
+        raise ListStoreUnavailableError(
             f"{name} was not made live: {live} is live, and is not older. Nothing changed for shoppers."
         )
 
 
 def _refuse_unless_mine(store: Store, name: str, mine: str) -> None:
     if states(store).get(name) != mine:
-        raise ListStoreError(
+        raise ListStoreUnavailableError(
             f"{name} was not made live: it was called off by a rollback, or another process took it over. "
             "Nothing changed for shoppers."
         )
@@ -233,7 +270,9 @@ def _sign_of_life(store: Store, name: str) -> Iterator[None]:
     patience = time.monotonic() + PATIENCE_SECONDS
     while not store.client.set(key, mine, nx=True, ex=ALIVE_SECONDS):
         if time.monotonic() > patience:
-            raise ListStoreError(f"{name} is being written by another process. The previous lists stay live.")
+            raise ListStoreUnavailableError(
+                f"{name} is being written by another process. The previous lists stay live."
+            )
         time.sleep(0.5)
     done = threading.Event()
 
@@ -266,7 +305,7 @@ def _open(store: Store, name: str, mine: str) -> None:
         contents.remove(store, name)
         change_state(store, name, REMOVING, None)
     if not change_state(store, name, None, mine):
-        raise ListStoreError(f"{name} is being written by another process. The previous lists stay live.")
+        raise ListStoreUnavailableError(f"{name} is being written by another process. The previous lists stay live.")
 
 
 def _make_live(store: Store, name: str, mine: str) -> None:
@@ -283,7 +322,9 @@ def _make_live(store: Store, name: str, mine: str) -> None:
     if states(store).get(name) != state and live is not None:
         # This process was stopped for so long that others began to remove what it had just finished.
         move_pointer(store, name, live)
-        raise ListStoreError(f"{name} was not made live: others took it for abandoned. The previous lists stay live.")
+        raise ListStoreUnavailableError(
+            f"{name} was not made live: others took it for abandoned. The previous lists stay live."
+        )
 
 
 def call_off(store: Store, because: str, *, but: str | None = None) -> None:
@@ -323,7 +364,7 @@ def _move_forward(store: Store, live: str | None, name: str) -> str | None:
         before, live = live, live_name(store)
         _refuse_unless_newer(name, live)
         if before is not None and (live is None or number_of(live) < number_of(before)):
-            raise ListStoreError(
+            raise ListStoreUnavailableError(
                 f"{name} was not made live: a rollback made {live} live. Nothing changed for shoppers."
             )
 

@@ -90,3 +90,16 @@ def test_without_the_database_the_lists_are_still_shown(run, publish, monkeypatc
 @pytest.mark.parametrize("arguments", [["recommend"], ["recommend", "1", "--list", "similar"], ["similar"]])
 def test_usage_errors_exit_with_2(run, arguments):
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_the_live_lists_are_checked_for_people_and_programs(run, publish, settings, store):
+    assert run("lists").splitlines()[0] == "Nothing is live."
+    publish("A1", customers=3)
+    shown = run("lists").splitlines()
+    assert shown[:2] == ["p000001 is live.", "customer: 3 keys; 3 looked for, 0 gone"]
+    assert any(line.startswith("Redis: maxmemory-policy noeviction; ") for line in shown)
+    store.delete(f"{settings.key_prefix}:p000001:customer:14647")
+    checked = json.loads(run("lists", "--json"))
+    assert checked["groups"]["customer"] == {"keys": 3, "looked_for": 3, "gone": 1}
+    assert checked["problems"] == ["Lists of p000001 are gone: customer: 1 of 3 keys looked for, of 3."]
+    assert "14647" not in json.dumps(checked)

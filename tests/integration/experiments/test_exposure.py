@@ -102,19 +102,22 @@ def test_lists_that_are_gone_from_redis_are_told_once_and_when_they_are_back(set
         for customer in gone:
             assert store.delete(f"{settings.key_prefix}:p000002:customer:{customer}")
         store.hset(f"{settings.key_prefix}:p000002:customer:{sorted(share())[3]}", "for_you", '["22001"]')
-    broken, (title,) = watched()
-    assert broken == ("exposure",)
+    broken, (lost, title) = watched()
+    assert broken == ("lists_gone", "exposure")
+    assert lost == (
+        f"[page] Lists of p000002 are gone: customer in spring's share: 3 of {SHARE} keys looked for, of {SHARE}."
+    )
     assert title == (
         "[warn] spring: customers do not see their group's lists. "
         f"treated: {OTHERS} of {OTHERS} see their group's lists; "
         f"control: {SHARE - 4} of {SHARE} see their group's lists, 1 see other lists, 3 have no list."
     )
     assert "docs/runbook.md#customers-do-not-see-their-groups-lists" in webhook.got[0]["message"]
-    assert watched(minutes=15) == (("exposure",), [])
-    assert watched(hours=1) == (("exposure",), [])
+    assert watched(minutes=15) == (("lists_gone", "exposure"), [])
+    assert watched(hours=1) == (("lists_gone", "exposure"), [])
     refresh(settings)
-    broken, (title,) = watched(hours=2)
-    assert (broken, title[:6]) == ((), "[over]")
+    broken, titles = watched(hours=2)
+    assert (broken, [title[:6] for title in titles]) == ((), ["[over]"] * 2)
 
 
 def test_a_rollback_to_lists_that_were_not_made_for_the_groups_dilutes_the_effect(settings, running, shop, watched):  # noqa: F811
