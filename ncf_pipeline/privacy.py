@@ -1,8 +1,7 @@
 """Who was erased: a keyed hash of each customer, so that an old file brings nobody back and the hash names nobody.
 
 A lock in Postgres keeps an erasure apart from everything that reads or writes customers: those share the lock, an
-erasure holds it alone. Everybody tries for the lock again and again instead of queueing for it. Otherwise a run that
-holds the lock, and asks for it once more on another connection, would wait for an erasure that waits for that run.
+erasure holds it alone.
 
 The lock saves work; it proves nothing, because its connection may be lost. What proves that nobody was erased is
 `refuse_if_erased_since`, in the transaction that makes a snapshot known. In Redis, two marks cross: a publisher says
@@ -15,8 +14,6 @@ import hmac
 import logging
 import os
 import secrets
-import socket
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from datetime import datetime
 from ncf_pipeline.errors import DatabaseUnavailableError, ErasedMeanwhileError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.locks import Lock
 
 __all__ = [
     "Erased",
@@ -42,14 +40,7 @@ __all__ = [
     "without_zeros",
 ]
 
-_LOCK = 0x65726173  # "eras"
-_PATIENCE_SECONDS = 0.2
-
-WAIT_SECONDS = 2 * 3600
-"""How long anything waits for the lock. It is longer than publishing takes in a large shop."""
-
-TOLD_SECONDS = 60
-"""How often whoever waits says for whom."""
+_LOCK = Lock(0x65726173, "reads, writes or erases customers")  # "eras"
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +184,7 @@ def hold_off(connection: Connection) -> None:
     Raises:
         DatabaseUnavailableError: it has not ended in `WAIT_SECONDS`; the message names who holds the lock.
     """
-    _lock(connection, "select pg_try_advisory_xact_lock_shared(%s)")
+    _LOCK.wait(connection, shared=True)
 
 
 @contextmanager
@@ -207,7 +198,7 @@ def kept_out(settings: Settings) -> Iterator[Erased]:
         SettingsError: somebody was erased, and the key is missing or not the one of the erasure.
         DatabaseError: Postgres cannot be reached, or refused.
     """
-    with _held(settings, "select pg_try_advisory_xact_lock_shared(%s)", is_proved=True):
+    with _held(settings, shared=True):
         # On another connection: a lock of this table would be in the way of migrations until the block ends.
         with transaction(settings) as connection:
             erased = known_erased(connection, settings)
@@ -242,65 +233,25 @@ def alone(settings: Settings) -> Iterator[None]:
             was lost, so others may have begun.
         DatabaseError: Postgres cannot be reached, or refused.
     """
-    with _held(settings, "select pg_try_advisory_xact_lock(%s)", is_proved=False):
+    with _held(settings, shared=False):
         yield
 
 
 @contextmanager
-def _held(settings: Settings, statement: str, *, is_proved: bool) -> Iterator[None]:
-    """Holds the lock in a transaction of its own, so that it works behind a pooler such as PgBouncer, too.
-
-    The transaction has read nothing when the block begins, so it keeps nobody else waiting and no old row alive.
-    """
+def _held(settings: Settings, *, shared: bool) -> Iterator[None]:
     done = False
     try:
-        with transaction(settings) as connection:
-            _lock(connection, statement)
-            with connection.cursor() as cursor:
-                cursor.execute("set local idle_in_transaction_session_timeout = 0")
+        with _LOCK.held(settings, shared=shared):
             yield
             done = True
     except DatabaseUnavailableError as error:
         if not done:
             raise
-        if not is_proved:
+        if not shared:
             raise DatabaseUnavailableError(
                 f"{error} It kept other runs away, so one of them may have written meanwhile. Run the command again."
             ) from error
         logger.warning("The lock that keeps erasures out was lost. Nobody was erased before its work was visible.")
-
-
-def _lock(connection: Connection, statement: str) -> None:
-    started = told = time.monotonic()
-    with connection.cursor() as cursor:
-        name = f"ncf-pipeline, process {os.getpid()} on {socket.gethostname()}"
-        cursor.execute("select set_config('application_name', %s, true)", (name[:63],))
-        while True:
-            cursor.execute(statement, (_LOCK,))
-            (locked,) = cursor.fetchone() or (False,)
-            if locked:
-                return
-            waited = time.monotonic() - started
-            if waited > WAIT_SECONDS:
-                raise DatabaseUnavailableError(
-                    f"Waited {waited / 60:.0f} minutes for {_holder(connection)}, which reads, writes or erases "
-                    "customers. If it hangs, end it, and start again."
-                )
-            if time.monotonic() - told > TOLD_SECONDS:
-                told = time.monotonic()
-                logger.warning("Waiting for %s, which reads, writes or erases customers.", _holder(connection))
-            time.sleep(_PATIENCE_SECONDS)
-
-
-def _holder(connection: Connection) -> str:
-    """One of those that hold the lock, in words: first who has held it longest."""
-    holders = query_rows(connection, "holders_of_lock", lock=_LOCK)
-    if not holders:
-        return "a process that has ended meanwhile"
-    first = holders[0]
-    more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
-    since = f", since {first.since:%Y-%m-%d %H:%M}" if first.since else ""
-    return f"{first.application_name or 'a process'} (Postgres' process {first.pid}{since}){more}"
 
 
 def masked(customer_id: str) -> str:

@@ -13,7 +13,6 @@ it saw its own rows and no others.
 
 import io
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -27,12 +26,13 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.suites import Verdict
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.locks import Lock
 from ncf_pipeline.storage.resources import query
 
 __all__ = ["SUITE", "check_lists"]
 
 SUITE = "top_n_lists"
-_LOCK = 0x6C697374  # "list": one publication is checked at a time
+_LOCK = Lock(0x6C697374, "checks lists")  # "list": one publication is checked at a time
 _ROWS_AT_ONCE = 100_000
 _LINES_AT_ONCE = 1_000_000
 _PRICED = (Interactions.STOCK_CODE, Interactions.UNIT_PRICE, Interactions.PURCHASED_AT)
@@ -93,7 +93,7 @@ def check_lists(
             lost while they were checked.
         QualityError: a rule could not be checked. That says nothing about the lists.
     """
-    with _one_at_a_time(settings):
+    with _LOCK.held(settings):  # `_refuse_if_lost` proves that it was not lost
         try:
             filled = _fill(settings, lists, interactions, as_of, today, control)
             verdict = quality.check_table(
@@ -108,16 +108,6 @@ def check_lists(
         finally:
             with transaction(settings) as connection:
                 _empty(connection)
-
-
-@contextmanager
-def _one_at_a_time(settings: Settings) -> Iterator[None]:
-    with transaction(settings) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock(%s)", (_LOCK,))
-        # The connection keeps the lock until it is closed. A transaction open for minutes would hold up others.
-        connection.commit()
-        yield
 
 
 def _fill(

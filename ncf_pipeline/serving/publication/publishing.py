@@ -184,7 +184,8 @@ def renew(settings: Settings, number: int) -> None:
         ListStoreError: Redis cannot be reached, or refused.
     """
     name = name_of(number)
-    with connected(settings, f"the time to live of {name} was not renewed") as store:
+    so = f"{name} is live, but its lists expire when they did before. Run the command again."
+    with connected(settings, f"the time to live of {name} was not renewed", so=so) as store:
         contents.extend(store, name)
         if live_name(store) == name:
             store.client.expire(store.pointer, store.seconds_to_live)

@@ -91,12 +91,13 @@ def number_of(name: str) -> int:
 
 
 @contextmanager
-def connected(settings: Settings, what_fails: str) -> Iterator[Store]:
+def connected(settings: Settings, what_fails: str, *, so: str = "The previous lists stay live.") -> Iterator[Store]:
     """The list store; errors of the client become our own.
 
     Args:
         settings: where the list store is.
         what_fails: a main clause for the error message, e.g. "publications cannot be listed".
+        so: the message's last sentence: what that means.
 
     Raises:
         SettingsError: the URL is not one of Redis.
@@ -107,7 +108,7 @@ def connected(settings: Settings, what_fails: str) -> Iterator[Store]:
             yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
     except FAULTS as error:
         kind = ListStoreUnavailableError if may_pass(error) else ListStoreError
-        raise kind(f"Redis: {what_fails}: {_one_line(error)}. The previous lists stay live.") from error
+        raise kind(f"Redis: {what_fails}: {_one_line(error)}. {so}") from error
 
 
 def _client(settings: Settings) -> redis.Redis:

@@ -23,6 +23,7 @@ from ncf_pipeline.registry.snapshots import take_snapshot
 from ncf_pipeline.serving import publish
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.storage import locks
 from ncf_pipeline.storage.database import read_rows, transaction
 from ncf_pipeline.training import retrain
 
@@ -176,8 +177,8 @@ def test_an_erasure_whose_lock_was_lost_says_so(shop):
 
 
 def test_whoever_waits_says_for_whom_and_does_not_wait_for_ever(shop, monkeypatch, caplog):
-    monkeypatch.setattr(privacy, "WAIT_SECONDS", 0.6)
-    monkeypatch.setattr(privacy, "TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.6)
+    monkeypatch.setattr(locks, "TOLD_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
     me = rf"ncf-pipeline, process {os.getpid()} on .*\(Postgres' process \d+, since "
     waited = rf"Waited 0 minutes for {me}"
@@ -193,7 +194,7 @@ def test_whoever_waits_says_for_whom_and_does_not_wait_for_ever(shop, monkeypatc
 
 @pytest.mark.timeout(120)
 def test_publishing_and_erasing_work_behind_a_pooler_in_transaction_mode(shop, serve, monkeypatch):
-    monkeypatch.setattr(privacy, "WAIT_SECONDS", 5)
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 5)
     serve("a")
     with pooled(shop.database()) as url:
         behind = shop.model_copy(update={"database_url": type(shop.database_url)(url)})

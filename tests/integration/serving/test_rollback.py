@@ -4,15 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import ReadOnlyError
 from typer.testing import CliRunner
 from weekly_versions import TODAY, sell
 
 from ncf_pipeline.cli import app
-from ncf_pipeline.errors import ArtifactError, InputError, SupersededError
+from ncf_pipeline.errors import ArtifactError, InputError, ListStoreError, SupersededError
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving import publish as publish_stage
+from ncf_pipeline.serving.publication import contents
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import Rollback, rollback, servable_versions
 from ncf_pipeline.storefront import Storefront
@@ -166,6 +168,20 @@ def test_a_refresh_that_went_live_before_the_registry_knew_is_flipped_back(shop,
     rollback(shop, actor="ops")
     assert live() == ("p000001", f"v{first}")
     assert [period.number for period in live_periods.live_periods(shop)][-2:] == [3, 1]
+
+
+def test_if_the_flipped_lists_are_not_renewed_the_error_says_that_they_are_live(shop, serve, live, monkeypatch):
+    first, _ = serve("a", TODAY - WEEK), serve("b")
+
+    def refuse(*_):
+        raise ReadOnlyError("You can't write against a read only replica.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "extend", refuse)
+        with pytest.raises(ListStoreError, match=r"p000001 is live, but its lists expire when they did before\."):
+            rollback(shop, first, actor="ops")
+    assert live() == ("p000001", f"v{first}")
+    assert rollback(shop, first, actor="ops").version == first
 
 
 def test_shoppers_do_not_wait_until_the_lists_are_renewed(shop, serve, live, store, states, monkeypatch):

@@ -7,6 +7,7 @@ import time
 import pytest
 import redis
 from published import META, make_lists
+from pydantic import ValidationError
 from redis.exceptions import RedisClusterException
 
 from ncf_pipeline.errors import ListStoreError, SettingsError
@@ -230,5 +231,5 @@ def test_a_url_that_is_not_of_a_cluster_fails_at_once():
         for client in (Storefront, AsyncStorefront):
             with pytest.raises(ValueError, match=r"Redis URL|only database 0"):
                 client(url, cluster=True)
-        with pytest.raises(SettingsError, match="NCF_REDIS_URL"):
+        with pytest.raises((SettingsError, ValidationError), match=r"NCF_REDIS_URL|redis_url"):
             publication.newest_number(Settings(redis_url=url, redis_cluster=True))
