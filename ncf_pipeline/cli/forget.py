@@ -20,6 +20,9 @@ def register(app: typer.Typer) -> None:
 def forget(
     customer: Annotated[str, typer.Argument(help="The customer's id, for example 14646 or anna@example.com.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    gone: Annotated[
+        list[str] | None, typer.Option(help="URL of an artifact store that no longer exists; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Erase a customer everywhere, and prove it by a search of every place. This cannot be undone."""
@@ -32,7 +35,7 @@ def forget(
             f"Erase customer {who} from the database, all files and all lists? This cannot be undone.", abort=True
         )
     with serving(load_settings()) as settings:
-        done = erase(settings, customer, requested_by=user())
+        done = erase(settings, customer, requested_by=user(), gone=gone or ())
     if as_json:
         typer.echo(json.dumps(done.as_dict()))
         return

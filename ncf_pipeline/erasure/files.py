@@ -1,69 +1,81 @@
 """Erases a customer from the files of the artifact store and from checkpoints, and searches every file there."""
 
-import json
-import logging
+import os
 import posixpath
 import re
+import shutil
+import stat
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncf_pipeline.columns import FOR_YOU, Interactions, Lists
-from ncf_pipeline.erasure.masking import names_customer
-from ncf_pipeline.errors import ArtifactError
-from ncf_pipeline.experiments.sentences import FOLDER, PEOPLE_WROTE
-from ncf_pipeline.ingest.customer_ids import mask, pattern
+from ncf_pipeline.columns import FOR_YOU, Lists
+from ncf_pipeline.erasure.contents import ROWS_AT_ONCE, WRITTEN, content_of, names_the_customer
+from ncf_pipeline.erasure.old_versions import delete_versions, old_versions_naming
+from ncf_pipeline.errors import StoreUnavailableError
+from ncf_pipeline.experiments.sentences import FOLDER
+from ncf_pipeline.ingest.customer_ids import mask
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
+from ncf_pipeline.registry.stores import ArtifactStore
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
 
-logger = logging.getLogger(__name__)
 
-_TEXT = (".html", ".md", ".txt", ".csv")
-_ROWS_AT_ONCE = 100_000
-_WRITTEN = re.compile(rf"^- (?:{'|'.join(PEOPLE_WROTE)}).*$", re.MULTILINE)
-"""The lines of an experiment's report that people wrote. All other numbers in it are totals of groups."""
-
-
-def search(root: str, customer_id: str) -> dict[str, int]:
-    """Counts the files of the artifact store that name the customer, by their top folder.
+def search(store: ArtifactStore, customer_id: str) -> dict[str, int]:
+    """Counts the files of an artifact store that name the customer, by their top folder, and its old versions.
 
     Parquet and JSON files are decoded: the id counts in a column of customers, under a customer's key, or in a model's
     vocabulary of customers. In pages and notes it counts unless the text says that it is something else.
 
     Args:
-        root: URL of the artifact store.
+        store: to search.
         customer_id: to search for.
 
     Returns:
         Number of files by place; places without any have 0.
 
     Raises:
-        ArtifactError: a file cannot be read, so its content is unknown.
+        ArtifactError: a file cannot be read, so its content is unknown. Or the registry names files in the store, and
+            it has none.
     """
     counts: Counter[str] = Counter()
-    for url, folder in _files(root):
-        counts[f"artifacts: {folder}"] += _file_names_customer(url, customer_id)
+    place = "artifacts" if store.is_configured else f"artifacts in {store.root}"
+    files = _files(store.root)
+    if not files and store.is_expected:
+        raise StoreUnavailableError(
+            f"{store.root} cannot be searched: it holds no file, and the registry names some there. Is it mounted?"
+        )
+    for url, folder in files:
+        counts[f"{place}: {folder}"] += names_the_customer(url, customer_id)
+    counts[f"{place}: old versions"] += len(old_versions_naming(store.root, customer_id))
     return dict(counts)
 
 
-def erase(settings: Settings, customer_id: str, *, without_country: bool, lineage: dict[str, Any]) -> None:
-    """Rewrites every file of the artifact store that names the customer, and deletes all checkpoints.
+def erase(
+    settings: Settings, store: ArtifactStore, customer_id: str, *, without_country: bool, lineage: dict[str, Any]
+) -> None:
+    """Rewrites every file of an artifact store that names the customer, and deletes old versions that do.
+
+    In a store that is not the configured one, others may write: only what names the customer is changed or removed.
 
     Call it while `ncf_pipeline.privacy.alone` keeps other runs from writing there. If it is stopped at any point, call
     it again.
 
     Args:
-        settings: for the artifact store, the checkpoints and the database.
+        settings: for the database.
+        store: the artifact store.
         customer_id: of the customer to erase.
         without_country: whether to remove the country of the customer's purchases too.
         lineage: the entry for each changed model's manifest.
@@ -72,35 +84,65 @@ def erase(settings: Settings, customer_id: str, *, without_country: bool, lineag
         ArtifactError: a file is damaged, or the store refused.
         DatabaseError: Postgres cannot be reached or refused.
     """
-    _remove_unfinished(settings.artifacts)
-    erase_from_snapshots(settings, customer_id, int(lineage["erasure"]), without_country=without_country)
-    for folder in _without_manifest(settings.artifacts):
-        artifacts.remove_files(folder)
-    for url, folder in _files(settings.artifacts):
+    _remove_unfinished(store)
+    number = int(lineage["erasure"])
+    erase_from_snapshots(settings, store.root, customer_id, number, without_country=without_country)
+    for folder in _without_manifest(store.root):
+        if store.is_configured or _names_in(folder, customer_id):
+            artifacts.remove_files(folder)
+    for url, folder in _files(store.root):
         if posixpath.basename(url) == artifacts.MANIFEST:
             model = posixpath.dirname(url)
             artifacts.erase_customer(model, customer_id, lineage, known=_known_manifests(settings, model))
         elif folder == "publications" and url.endswith(".parquet"):
             _erase_from_lists(settings, url, customer_id)
-        elif url.endswith(".html") and _file_names_customer(url, customer_id):
-            text = _content(url).decode()
+        elif folder == "snapshots" and not store.is_configured and names_the_customer(url, customer_id):
+            remove_file(url)  # the record names another file, which was written without the customer
+        elif url.endswith(".html") and names_the_customer(url, customer_id):
+            text = content_of(url).decode()
             with new_file(url) as file:
                 file.write(mask(text, customer_id, written=False).encode())
-        elif folder == FOLDER and _file_names_customer(url, customer_id):
-            text = _content(url).decode()
-            masked = _WRITTEN.sub(lambda line: mask(line[0], customer_id, written=True), text)
+        elif folder == FOLDER and names_the_customer(url, customer_id):
+            text = content_of(url).decode()
+            masked = WRITTEN.sub(lambda line: mask(line[0], customer_id, written=True), text)
             with new_file(url) as file:
                 file.write(masked.encode())
-    # Checkpoints contain no ids, but a row for each customer of a snapshot that has changed. They only save time.
+    delete_versions(old_versions_naming(store.root, customer_id))
+
+
+def delete_leftovers(settings: Settings) -> None:
+    """Deletes what runs have left on this machine: all checkpoints, and folders of unpacked files of killed ingests.
+
+    Checkpoints contain no ids, but a row for each customer of a snapshot that has changed. They only save time. A
+    folder that has not changed for a day is of no run that is alive.
+    """
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
         checkpoint.unlink(missing_ok=True)
+    for folder in Path(tempfile.gettempdir()).glob("ncf-*"):
+        with suppress(OSError):
+            about = folder.lstat()
+            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+            if is_ours and _UNPACKED.fullmatch(folder.name) and time.time() - about.st_mtime > _DAY:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_unfinished(root: str) -> None:
-    """Deletes half-written files of killed runs. No run is writing now."""
-    for path in list_files(root):
-        if ".tmp" in path:
-            remove_file(f"{root}/{path}")
+_UNPACKED = re.compile(r"ncf-[a-z0-9_]{8}")
+"""The name of a folder that `tempfile` made for a file of invoices."""
+
+_DAY = 86_400
+
+
+def _names_in(folder: str, customer_id: str) -> bool:
+    return any(names_the_customer(f"{folder}/{name}", customer_id) for name in list_files(folder))
+
+
+def _remove_unfinished(store: ArtifactStore) -> None:
+    """Deletes half-written files of killed runs. No run is writing to the configured store now."""
+    dead_since = datetime.now(UTC) - timedelta(days=7)
+    for path, written_at in list_files(store.root).items():
+        is_dead = written_at is not None and written_at < dead_since
+        if ".tmp" in path and (store.is_configured or is_dead):
+            remove_file(f"{store.root}/{path}")
 
 
 def _without_manifest(root: str) -> list[str]:
@@ -143,63 +185,12 @@ def _erase_from_lists(settings: Settings, url: str, customer_id: str) -> None:
 
 
 def _batches(lists: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    yield from lists.iter_batches(_ROWS_AT_ONCE)
-
-
-def _file_names_customer(url: str, customer_id: str) -> bool:
-    if url.endswith(".parquet"):
-        return _parquet_names(url, customer_id)
-    if url.endswith(".json"):
-        try:
-            return names_customer(json.loads(_content(url)), customer_id)
-        except ValueError as error:
-            raise ArtifactError(f"{url} is not valid JSON: {error}. Repair or delete it.") from error
-    if url.endswith(_TEXT):
-        text = _content(url).decode(errors="replace")
-        if posixpath.basename(posixpath.dirname(posixpath.dirname(url))) == FOLDER:
-            return any(pattern(customer_id, written=True).search(line) for line in _WRITTEN.findall(text))
-        return pattern(customer_id, written=False).search(text) is not None
-    return False
-
-
-def _parquet_names(url: str, customer_id: str) -> bool:
-    """Whether the id is in a column of customers, or in the column of keys in a row about a customer."""
-    try:
-        with open_file(url) as file:
-            parquet = pq.ParquetFile(file)
-            names = set(parquet.schema_arrow.names)
-            used = names & {Interactions.CUSTOMER_ID, Lists.AUDIENCE, Lists.KEY}
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=sorted(used)) if used else ():
-                frame = pl.from_arrow(batch)
-                assert isinstance(frame, pl.DataFrame)
-                if (
-                    Interactions.CUSTOMER_ID in used
-                    and (frame[Interactions.CUSTOMER_ID].cast(pl.String) == customer_id).any()
-                ):
-                    return True
-                if Lists.KEY in used:
-                    keys = frame
-                    if Lists.AUDIENCE in used:
-                        keys = frame.filter(pl.col(Lists.AUDIENCE) == "customer")
-                    if (keys[Lists.KEY].cast(pl.String) == customer_id).any():
-                        return True
-    except (*store_errors(), pa.ArrowException) as error:
-        raise store_error(f"{url} cannot be searched", error, "Repair or delete it.") from error
-    return False
+    yield from lists.iter_batches(ROWS_AT_ONCE)
 
 
 def _files(root: str) -> list[tuple[str, str]]:
     """The URL and the top folder of every file in the artifact store."""
     return [(f"{root}/{path}", path.partition("/")[0]) for path in sorted(list_files(root))]
-
-
-def _content(url: str) -> bytes:
-    try:
-        with open_file(url) as file:
-            content: bytes = file.read()
-    except store_errors() as error:
-        raise store_error(f"{url} cannot be read", error, "Repair or delete it.") from error
-    return content
 
 
 def lineage(erasure_id: int) -> dict[str, Any]:

@@ -5,14 +5,19 @@ docs/adr/0003-erasure.md says what stays. If an erasure is killed at any point, 
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf_pipeline import privacy
 from ncf_pipeline.erasure import files, postgres, record
-from ncf_pipeline.errors import ErasureError, InputError
+from ncf_pipeline.erasure.list_store import rewrite_files
+from ncf_pipeline.erasure.old_versions import not_listed
+from ncf_pipeline.errors import ArtifactError, ErasureError, InputError, PassingError, StoreUnavailableError
 from ncf_pipeline.ingest.customer_ids import spelled
 from ncf_pipeline.privacy import masked
+from ncf_pipeline.registry.stores import ArtifactStore, artifact_stores
 from ncf_pipeline.serving.publication.erasing import erase_customer, keys_of_customer
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, transaction
@@ -45,14 +50,18 @@ class Forgotten:
         return asdict(self)
 
 
-def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgotten:
+def forget(settings: Settings, customer_id: str, *, requested_by: str, gone: Collection[str] = ()) -> Forgotten:
     """Erases a customer, and proves it by a search of every place.
+
+    Artifact stores are searched wherever the registry points. If one cannot be reached, the others are erased, and the
+    erasure stays open until it is run again and reaches all of them.
 
     Args:
         settings: for the database, the artifact store, the checkpoints, Redis and the erasure key.
         customer_id: the shop's id of the customer, as it is stored: 14646, C-1001, anna@example.com. What programs add
             around it, as in 14646.0, is taken off, as `ingest` does.
         requested_by: the person or the trigger of the run; stored in the record.
+        gone: URLs of artifact stores that no longer exist, as a person says; stored in the record.
 
     Returns:
         Where the customer was found before, and what the erasure does not cover.
@@ -60,7 +69,8 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgot
     Raises:
         InputError: nothing names this customer, or only in another spelling, and they were not erased before. The id
             may be wrong.
-        ErasureError: after the erasure, a place still names the customer.
+        ErasureError: after the erasure, a place still names the customer, or refuses to be searched.
+        StoreUnavailableError: an artifact store cannot be reached now. The customer is erased everywhere else.
         SettingsError: the erasure key is missing, or is not the one used before; or a server is not set.
         ArtifactError: a file cannot be read, so its content is unknown; or the store refused.
         DatabaseError: Postgres cannot be reached or refused.
@@ -79,42 +89,95 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str) -> Forgot
                 f"No customer is stored as {who}, but one is {others.shown}, so nothing was erased. If that is the "
                 "customer, name it in that spelling."
             )
-        before = search(settings, customer_id)
+        stores = [store for store in artifact_stores(settings) if store.root not in {each.rstrip("/") for each in gone}]
+        before, away = _search(settings, stores, customer_id)
         if not any(before.values()) and not known:
+            _refuse_what_is_away(f"Nothing that can be reached names customer {who}", away)
             raise InputError(f"Nothing names customer {who}, so nothing was erased. Check the id.")
         # Even if the search found nothing: a killed run may have left only its last steps undone.
         with transaction(settings) as connection:
             opened = record.open_erasure(connection, settings, customer_id, requested_by)
             postgres.erase(connection, customer_id, without_country=opened.without_country)
         logger.info("Erased customer %s from the database. Old files cannot bring the customer back.", who)
-        files.erase(
-            settings,
-            customer_id,
-            without_country=opened.without_country,
-            lineage=files.lineage(opened.erasure_id),
-        )
+        stores = [store for store in stores if store.root not in away]
+        for store in stores:
+            with _noting(store, away):
+                files.erase(
+                    settings,
+                    store,
+                    customer_id,
+                    without_country=opened.without_country,
+                    lineage=files.lineage(opened.erasure_id),
+                )
+        files.delete_leftovers(settings)
         logger.info("Erased customer %s from the artifact store.", who)
         erase_customer(settings, customer_id)
+        in_files_of_redis = rewrite_files(settings)
         logger.info("Erased customer %s from every publication in Redis.", who)
         postgres.vacuum(settings)
-        left = search(settings, customer_id)
+        left, still_away = _search(settings, [store for store in stores if store.root not in away], customer_id)
     _refuse_what_is_left(who, left)
-    record.finish_erasure(settings, opened.erasure_id, {"found": {name: n for name, n in before.items() if n}})
+    _refuse_what_is_away(f"Customer {who} is erased from all that can be reached", {**away, **still_away})
+    report = {"found": {name: n for name, n in before.items() if n}, **({"gone": sorted(gone)} if gone else {})}
+    record.finish_erasure(settings, opened.erasure_id, report)
     logger.info("Erasure %d is done. Searched %d places: none names the customer.", opened.erasure_id, len(left))
-    not_covered = _not_covered(settings)
-    if others.shown:
-        not_covered = (f"another customer, whose id is the same but {others.shown}", *not_covered)
+    another = [f"another customer, whose id is the same but {others.shown}"] if others.shown else []
+    not_covered = (
+        *another,
+        *(f"{url}, which no longer exists, as {requested_by} says" for url in sorted(gone)),
+        *in_files_of_redis,
+        *_not_covered(settings, stores),
+    )
     return Forgotten(who, opened.erasure_id, before, left, not_covered)
 
 
 def search(settings: Settings, customer_id: str) -> dict[str, int]:
-    """Counts the rows, files and keys that name a customer, by place. Places without any have 0."""
+    """Counts the rows, files and keys that name a customer, by place. Places without any have 0.
+
+    Raises:
+        ErasureError, StoreUnavailableError: an artifact store that the registry names cannot be searched.
+    """
+    counts, away = _search(settings, artifact_stores(settings), customer_id)
+    _refuse_what_is_away("What can be reached was searched", away)
+    return counts
+
+
+def _search(
+    settings: Settings, stores: Sequence[ArtifactStore], customer_id: str
+) -> tuple[dict[str, int], dict[str, ArtifactError]]:
+    """The counts of `search`; and why an artifact store cannot be searched, by its URL."""
     counts: Counter[str] = Counter()
+    away: dict[str, ArtifactError] = {}
     with transaction(settings) as connection:
         counts.update(postgres.search(connection, customer_id))
-    counts.update(files.search(settings.artifacts, customer_id))
+    for store in stores:
+        with _noting(store, away):
+            counts.update(files.search(store, customer_id))
     counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
-    return dict(counts)
+    return dict(counts), away
+
+
+@contextmanager
+def _noting(store: ArtifactStore, away: dict[str, ArtifactError]) -> Iterator[None]:
+    """Notes an error of a store that only the registry names: it must not keep the others from being erased."""
+    try:
+        yield
+    except ArtifactError as error:
+        if store.is_configured:
+            raise
+        logger.warning("%s", error)
+        away[store.root] = error
+
+
+def _refuse_what_is_away(done: str, away: Mapping[str, ArtifactError]) -> None:
+    if not away:
+        return
+    kind = StoreUnavailableError if any(isinstance(each, PassingError) for each in away.values()) else ErasureError
+    roots = " ".join(f"--gone {root}" for root in away)
+    raise kind(
+        f"{done}, but not everything can: {' '.join(map(str, away.values()))} The erasure is not done until it is run "
+        f"again and reaches that. If it no longer exists, say so: ncf-pipeline forget CUSTOMER {roots}"
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +222,7 @@ def _refuse_what_is_left(who: str, left: dict[str, int]) -> None:
         )
 
 
-def _not_covered(settings: Settings) -> tuple[str, ...]:
+def _not_covered(settings: Settings, stores: Sequence[ArtifactStore]) -> tuple[str, ...]:
     inbox = settings.inbox_path.resolve()
     own_files = []
     for folder in (inbox, inbox.parent / "processed", inbox.parent / "rejected"):
@@ -169,8 +232,10 @@ def _not_covered(settings: Settings) -> tuple[str, ...]:
                 f"{count} of the shop's own files in {folder}, which may name the customer; ingesting them again does "
                 "not bring the customer back"
             )
+    kept = [why for store in stores if (why := not_listed(store.root)) is not None]
     return (
         *own_files,
-        "backups, write-ahead logs and server logs of Postgres and Redis, until they are deleted",
+        *kept,
+        "backups, Postgres' write-ahead log and the server logs, until they are deleted",
         "the models' product weights, which the customer's purchases helped to train, until the next retrain",
     )

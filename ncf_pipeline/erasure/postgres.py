@@ -14,7 +14,7 @@ from ncf_pipeline.erasure.masking import names_customer, without_customer
 from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.ingest.customer_ids import fragment, mask, pattern
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, one_line, query_rows
+from ncf_pipeline.storage.database import Connection, one_line, query_rows, transaction
 from ncf_pipeline.storage.resources import query
 
 _NO_CUSTOMER = frozenset(
@@ -46,6 +46,8 @@ _WRITTEN_BY_PEOPLE = {
     ("raw", "batch_file", "note"),
     ("raw", "landed_line", "left_out"),
     ("raw", "quarantined_line", "note"),
+    ("ops", "incident", "title"),
+    ("ops", "incident", "body"),
     ("ml", "experiment", "hypothesis"),
     ("ml", "experiment", "ended_why"),
 }
@@ -131,15 +133,15 @@ def vacuum(settings: Settings) -> None:
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
     """
+    with transaction(settings) as connection:
+        tables = sorted({(column.schema, column.table) for column in _columns(connection)})
     try:
         connection = psycopg2.connect(settings.database(), application_name="ncf-pipeline", connect_timeout=10)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(
-                    "vacuum (analyze) retail.invoice_line, raw.landed_line, raw.quarantined_line, raw.batch, "
-                    "raw.batch_file"
-                )
+                named = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
+                cursor.execute(sql.SQL("vacuum (analyze) {}").format(named))
         finally:
             connection.close()
     except psycopg2.Error as error:

@@ -4,6 +4,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ import polars as pl
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.errors import ArtifactError, DatabaseUnavailableError, InputError
 from ncf_pipeline.privacy import hold_off, known_erased, refuse_if_erased_since
+from ncf_pipeline.registry.stores import root_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
 from ncf_pipeline.storage.files import (
@@ -205,14 +207,17 @@ def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: 
     return [_name(row.snapshot_id) for row in pruned]
 
 
-def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, *, without_country: bool) -> None:
-    """Makes a customer's purchases those of a guest in every snapshot. Each changed snapshot gets a new hash.
+def erase_from_snapshots(
+    settings: Settings, root: str, customer_id: str, erasure_id: int, *, without_country: bool
+) -> None:
+    """Makes a customer's purchases those of a guest in every snapshot of a store. Each changed one gets a new hash.
 
     The new files are written beside the old ones, then the record names the new ones, then the old ones are removed.
     So the record always names complete files, and a call that was stopped may be repeated.
 
     Args:
         settings: whose snapshots.
+        root: URL of the artifact store: the configured one, or another that the records name.
         customer_id: of the customer to erase.
         erasure_id: becomes a part of the new files' names.
         without_country: whether to remove the country of their purchases too.
@@ -221,7 +226,7 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
         ArtifactError: a snapshot is damaged, or the store refused.
     """
     for snapshot in read_rows(settings, "snapshots"):
-        if not _is_there(snapshot.url):
+        if root_of(snapshot.url) != root or not _is_there(snapshot.url):
             continue
         interactions, products = _read_files(snapshot.url)
         theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
@@ -231,7 +236,7 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
         # Null on their lines: a `when` without an `otherwise`.
         interactions = interactions.with_columns(pl.when(~theirs).then(pl.col(name)).alias(name) for name in gone)
         interactions = _in_order(interactions)
-        url = f"{settings.artifacts}/snapshots/{_name(snapshot.snapshot_id)}-e{erasure_id}"
+        url = f"{root}/snapshots/{_name(snapshot.snapshot_id)}-e{erasure_id}"
         _write(url, interactions, products)
         write(
             settings,
@@ -241,6 +246,9 @@ def erase_from_snapshots(settings: Settings, customer_id: str, erasure_id: int, 
             customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
             url=url,
         )
+        if snapshot.url != url:
+            for name in _FILES:
+                remove_file(f"{snapshot.url}/{name}.parquet")
     remove_unnamed(settings)
 
 
@@ -385,13 +393,15 @@ def remove_unnamed(settings: Settings, *, older_than: datetime | None = None) ->
         removed = []
         try:
             filesystem, root = filesystem_of(url)
+            filesystem.invalidate_cache()  # it remembers files that were removed one by one
             for path in filesystem.ls(root, detail=False) if filesystem.exists(root) else ():
                 name = posixpath.basename(path.rstrip("/"))
                 at = newest.get(name)
                 # What else lies there is not ours; an erasure removes it, because it may name the customer.
                 is_old = at is not None and older_than is not None and at < older_than and _FOLDER.fullmatch(name)
                 if name not in kept and (older_than is None or is_old):
-                    filesystem.rm(path, recursive=True)
+                    with suppress(FileNotFoundError):  # a bucket with versions still names what was removed
+                        filesystem.rm(path, recursive=True)
                     removed.append(name)
         except store_errors() as error:
             raise store_error(f"{url}: a snapshot that no record names was not removed", error, _AGAIN) from error

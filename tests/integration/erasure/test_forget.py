@@ -1,10 +1,13 @@
 """Erases a customer from a real database, artifact store and Redis, after ingest, training and refresh."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from ncf_pipeline import privacy
 from ncf_pipeline.erasure import files
 from ncf_pipeline.erasure import forget as stage
 from ncf_pipeline.erasure.forget import forget
-from ncf_pipeline.errors import ErasureError, InputError, SettingsError
+from ncf_pipeline.errors import ErasureError, InputError, SettingsError, StoreUnavailableError
 from ncf_pipeline.ingest.corrections import discard_lines
 from ncf_pipeline.ingest.mappings import store as mappings
 from ncf_pipeline.ingest.stages import ingest
@@ -28,7 +31,7 @@ from ncf_pipeline.model.training import train
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import prune_snapshots, read_snapshot, take_snapshot
 from ncf_pipeline.serving.publication.erasing import keys_of_customer
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
@@ -67,8 +70,9 @@ def shop_lines():
 @pytest.fixture
 def settings(settings, request):
     """The test's settings; with artifacts in an object store if the test asks for one."""
-    if getattr(request, "param", "a folder") == "an object store":
-        return settings.model_copy(update={"artifacts_url": request.getfixturevalue("bucket")})
+    stores = {"an object store": "bucket", "an object store with versions": "versioned"}
+    if (store := stores.get(getattr(request, "param", "a folder"))) is not None:
+        return settings.model_copy(update={"artifacts_url": request.getfixturevalue(store)})
     return settings
 
 
@@ -409,3 +413,161 @@ print("waits", flush=True)
 with alone(Settings(database_url=sys.argv[1])):
     print("alone", flush=True)
 """
+
+
+@pytest.fixture
+def moved(settings, shop, tmp_path):
+    """The settings of the shop after its artifact store has moved: the registry names the one before."""
+    return settings.model_copy(update={"artifacts_url": (tmp_path / "another store").as_uri()})
+
+
+def test_files_are_erased_wherever_the_registry_points(settings, moved):
+    done = forget(moved, WHO, requested_by="test")
+    assert everything(settings) == everything(moved) == []
+    place = f"artifacts in {settings.artifacts}"
+    assert done.places[f"{place}: models"] == done.places[f"{place}: backtests"] == 1
+    assert done.places[f"{place}: publications"] == 2
+    champion = registry.champion(moved)
+    assert artifacts.load_model(champion.url, known=KnownManifests(moved, champion.version))
+    assert read_snapshot(moved, champion.snapshot_id)
+    assert rollback(moved, champion.version, actor="test").version == champion.version
+
+
+def test_a_store_that_cannot_be_reached_keeps_the_erasure_open_until_it_can_or_is_gone(settings, moved):
+    store = Path(settings.artifacts.removeprefix("file://"))
+    store.rename(store.with_name("away"))
+    for _ in range(2):
+        with pytest.raises(
+            StoreUnavailableError, match=r"it holds no file, and the registry names some there"
+        ) as raised:
+            forget(moved, WHO, requested_by="test")
+        assert f"forget CUSTOMER --gone {settings.artifacts}" in str(raised.value)
+        assert "\n" not in str(raised.value)
+        assert erasures(settings) == ["open"]
+        assert everything(moved) == []
+    store.with_name("away").rename(store)
+    assert len(everything(settings)) > 3
+    with monkeypatched_away(store):
+        done = forget(moved, WHO, requested_by="test", gone=[f"{settings.artifacts}/"])
+        assert erasures(settings) == ["done"]
+        assert any("which no longer exists, as test says" in place for place in done.not_covered)
+    forget(moved, WHO, requested_by="test")
+    assert everything(settings) == []
+    assert erasures(settings) == ["done", "done"]
+
+
+@contextmanager
+def monkeypatched_away(store):
+    store.rename(store.with_name("away"))
+    yield
+    store.with_name("away").rename(store)
+
+
+def erasures(settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select state from retail.erasure order by erasure_id")
+        return [state for (state,) in cursor.fetchall()]
+
+
+def test_another_store_loses_nothing_but_the_customer(settings, moved):
+    store = Path(settings.artifacts.removeprefix("file://"))
+    of_others = store / "snapshots" / "s000099"
+    of_others.mkdir()
+    pl.DataFrame({"customer_id": [OTHER]}).write_parquet(of_others / "interactions.parquet")
+    (store / "models" / "half.json.12345678.tmp").write_text("somebody writes this")
+    before = set(store.rglob("*"))
+    forget(moved, WHO, requested_by="test")
+    assert (of_others / "interactions.parquet").exists()
+    assert (store / "models" / "half.json.12345678.tmp").exists()
+    assert {path.parent.name for path in before - set(store.rglob("*"))} <= {
+        "s000001",
+        "s000002",
+        "snapshots",
+        "v000001",
+    }
+
+
+@pytest.fixture
+def versioned(request):
+    """A bucket that keeps old versions."""
+    import s3fs
+
+    url = request.getfixturevalue("bucket")
+    s3fs.S3FileSystem().call_s3(
+        "put_bucket_versioning",
+        Bucket=url.removeprefix("s3://"),
+        VersioningConfiguration={"Status": "Enabled"},
+    )
+    return url
+
+
+@pytest.mark.parametrize("settings", ["an object store with versions"], indirect=True)
+def test_old_versions_in_a_bucket_do_not_name_the_customer_and_those_of_others_stay(settings, shop):
+    with artifacts_file(settings, "notes/hello.txt") as write:
+        write(b"hello")
+        write(b"hello again")
+    before = versions(settings)
+    done = forget(settings, WHO, requested_by="test")
+    assert done.left["artifacts: old versions"] == 0
+    number = re.compile(rf"(?<![0-9]){WHO}(?![0-9])")
+    after = versions(settings)
+    assert [key for key, _, text in after if number.search(text)] == []
+    assert sorted(text for key, _, text in after if key.endswith("hello.txt")) == ["hello", "hello again"]
+    tensors = [key for key, is_latest, _ in after if key.endswith(artifacts.TENSORS) and not is_latest]
+    assert tensors == []
+    assert len(before) > 5
+
+
+@contextmanager
+def artifacts_file(settings, name):
+    filesystem, root = fsspec.core.url_to_fs(settings.artifacts)
+    yield lambda content: filesystem.pipe_file(f"{root}/{name}", content)
+
+
+def versions(settings):
+    """Key, whether it is the present one, and text, of each version of each file in the bucket."""
+    import boto3
+
+    client, bucket = boto3.client("s3"), settings.artifacts.removeprefix("s3://")
+    found = []
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for each in page.get("Versions", ()):
+            body = client.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])["Body"].read()
+            parquet = each["Key"].endswith(".parquet")
+            text = str(pl.read_parquet(body).to_dicts()) if parquet else body.decode(errors="replace")
+            found.append((each["Key"], each["IsLatest"], text))
+    return found
+
+
+def test_files_that_a_killed_run_wrote_for_a_pruned_snapshot_are_removed(settings, shop):
+    champion = registry.champion(settings)
+    url = Path(snapshot_url(settings, champion.snapshot_id).removeprefix("file://"))
+    files_before = {path.name: path.read_bytes() for path in url.iterdir()}
+    prune_snapshots(settings, keep=(), unused_since=datetime.now().astimezone() + timedelta(hours=1))
+    assert not any(url.glob("*"))
+    forget(settings, WHO, requested_by="test")
+    # A run that had read the purchases before, whose lock and connection were lost, is killed in the middle.
+    url.mkdir(exist_ok=True)
+    for name, content in files_before.items():
+        (url / name).write_bytes(content)
+    assert everything(settings)
+    forget(settings, WHO, requested_by="test")
+    assert everything(settings) == []
+
+
+def snapshot_url(settings, snapshot_id):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select url from ml.snapshot where snapshot_id = %s", (int(snapshot_id[1:]),))
+        return cursor.fetchone()[0]
+
+
+def test_unpacked_files_that_a_killed_ingest_left_are_deleted_and_others_stay(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, fresh, foreign = (tmp_path / name for name in ("ncf-a1b2c3d4", "ncf-e5f6g7h8", "ncf-notes"))
+    for folder in (left, fresh, foreign):
+        folder.mkdir()
+        (folder / "cells.arrow").write_text(WHO)
+    for folder in (left, foreign):
+        os.utime(folder, (0, 0))
+    files.delete_leftovers(settings)
+    assert [folder.exists() for folder in (left, fresh, foreign)] == [False, True, True]

@@ -287,7 +287,7 @@ def test_a_snapshot_with_numbers_is_read_as_text_and_recognised(settings):
     pl.read_parquet(path).cast(whole).write_parquet(path)
     pd.testing.assert_frame_equal(read_snapshot(settings, number).interactions, today.interactions)
     assert take_snapshot(settings) == number
-    erase_from_snapshots(settings, "12346", 1, without_country=False)
+    erase_from_snapshots(settings, settings.artifacts, "12346", 1, without_country=False)
     left = read_snapshot(settings, number).interactions["customer_id"]
     assert left.dropna().tolist() == [ANNE]
     assert left.isna().sum() == 2
