@@ -112,7 +112,7 @@ def test_lists_that_are_gone_from_redis_are_told_once_and_when_they_are_back(set
         f"treated: {OTHERS} of {OTHERS} see their group's lists; "
         f"control: {SHARE - 4} of {SHARE} see their group's lists, 1 see other lists, 3 have no list."
     )
-    assert "docs/runbook.md#customers-do-not-see-their-groups-lists" in webhook.got[0]["message"]
+    assert "docs/runbook.md#customers-do-not-see-their-groups-lists" in webhook.got[1]["message"]
     assert watched(minutes=15) == (("lists_gone", "exposure"), [])
     assert watched(hours=1) == (("lists_gone", "exposure"), [])
     refresh(settings)
