@@ -34,5 +34,5 @@ def test_mypy_checks_every_folder_with_code():
     import tomllib
 
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["mypy"]
-    assert set(settings["files"]) == {"ncf_pipeline", "dags", "benchmarks", "docker"}
+    assert set(settings["files"]) == {"ncf_pipeline", "dags", "benchmarks", "dependencies", "docker"}
     assert settings["strict"]
