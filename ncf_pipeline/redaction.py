@@ -48,6 +48,8 @@ def redacted(text: str) -> str:
     ('https://files.example/day.csv?part=2&X-Amz-Signature=***', 'host=db password=***')
     >>> redacted("s3://invoices/2011/day.csv"), redacted("mail anna@shop.example at 12:30")
     ('s3://invoices/2011/day.csv', 'mail anna@shop.example at 12:30')
+    >>> redacted("nothing at http://127.0.0.1:8080: refused"), redacted("redis://ncf:secret: is no address")
+    ('nothing at http://127.0.0.1:8080: refused', 'redis://ncf:***: is no address')
     """
     if "@" not in text and "=" not in text and ":" not in text:
         return text
@@ -83,7 +85,7 @@ def secrets_of(address: str) -> set[str]:
 
 def _without_userinfo(found: re.Match[str]) -> str:
     scheme, slashes, rest = found["scheme"], found["slashes"], found["rest"]
-    authority = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
+    authority = re.split(r"[/?#\s]", rest, maxsplit=1)[0].rstrip(".,:;")  # which may belong to the sentence
     user, colon, _ = authority.partition(":")
     is_web = scheme.lower().rpartition("+")[2] in _WEB
     if _PLAIN_HOST.fullmatch(authority) and "@" not in rest.split()[0]:
