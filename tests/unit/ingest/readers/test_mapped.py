@@ -294,18 +294,17 @@ def test_only_other_lines_of_an_invoice_are_filled_down(tmp_path: Path):
     assert read_["country"].to_list() == ["France", "France", None, "France", "France", None, "Spain", "Spain"]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_an_invoice_is_filled_down_over_the_end_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int):
-    monkeypatch.setattr("ncf_pipeline.ingest.readers.parquet_files.CHUNK_ROWS", rows)
-    frame = pl.DataFrame(
-        {
-            "Order": ["1", None, "1", "2", "1", None], "Sku": list("ABCDEF"), "Qty": [1] * 6,
-            "When": ["2023-01-05"] * 6,
-            "Each": [2.5] * 6, "Customer": ["17850", None, None, None, None, None],
-        }
-    )  # fmt: skip
-    frame.write_parquet(tmp_path / "orders.parquet")
-    read_ = read(tmp_path / "orders.parquet", mapping("fill_down: [invoice_no, customer_id]"))
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_an_invoice_is_filled_down_over_the_end_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int):
+    orders = zip(["1", "", "1", "2", "1", ""], "ABCDEF", ["17850", "", "", "", "", ""], strict=True)
+    rows = [f"{order},{sku},1,2023-01-05,2.5,{customer}" for order, sku, customer in orders]
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join(["Order,Sku,Qty,When,Each,Customer", *rows]))
+    monkeypatch.setattr("ncf_pipeline.ingest.readers.text_files._BLOCK", lines * 24)
+    filled = mapping("fill_down: [invoice_no, customer_id]")
+    with open_file(path, path.name, max_unpacked_mb=100, mapping=filled) as opened:
+        assert sum(1 for each in opened.tables for _ in each.chunks()) > 1
+    read_ = read(path, filled)
     assert read_["invoice_no"].to_list() == ["1", "1", "1", "2", "1", "1"]
     assert [str(each) for each in read_["customer_id"]] == ["17850", "17850", "17850", "None", "17850", "17850"]
 
