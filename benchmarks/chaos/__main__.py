@@ -19,7 +19,7 @@ from pathlib import Path
 
 from chaos import judge, schedule
 from chaos.evidence import checks_of_shop, tidy, told, undisturbed
-from chaos.lanes import Diary, Lane, prepare, read
+from chaos.lanes import CommandLane, Diary, Lane, prepare, read
 from chaos.orchestra import LANES, Airflow, Orchestra, ready, red_runs, settle
 from chaos.readers import Readers
 from chaos.report import Landed, Run, with_run
@@ -99,8 +99,8 @@ def chaos(world: World, seed: int, minutes: float, began: float, *, with_airflow
         diary = Diary(world.root / "diary.jsonl")
         started = time.monotonic()
         until = began + minutes * 60 * (1 - _SETTLED)
-        lanes: list[Lane | Orchestra] = [
-            Lane(world, shop, diary, readers, lane_jobs(seed, shop.name), until) for shop in shops
+        lanes: list[Lane] = [
+            CommandLane(shop.name, world, shop, diary, readers, lane_jobs(seed, shop.name), until) for shop in shops
         ]
         if airflow is not None:
             lanes += [
@@ -186,7 +186,7 @@ class Part(threading.Thread):
             self.problem = error
 
 
-def together(threads: "Sequence[Part | Lane | Orchestra]") -> None:
+def together(threads: "Sequence[Part | Lane]") -> None:
     """Starts threads and waits for all of them; raises the error of the first that has one."""
     for thread in threads:
         thread.start()

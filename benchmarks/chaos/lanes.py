@@ -4,6 +4,7 @@ import json
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -78,13 +79,13 @@ class Diary:
         return sum(step.landed for step in self.steps)
 
 
-class Lane(threading.Thread):
+class Lane(threading.Thread, ABC):
     """Runs a shop's jobs, one after another, until it is time to end."""
 
     def __init__(
-        self, world: World, shop: Shop, diary: Diary, readers: Readers, jobs: Iterable[Job], until: float
+        self, name: str, world: World, shop: Shop, diary: Diary, readers: Readers, jobs: Iterable[Job], until: float
     ) -> None:
-        super().__init__(name=shop.name, daemon=True)
+        super().__init__(name=name, daemon=True)
         self._world, self._shop, self._diary, self._readers = world, shop, diary, readers
         self._jobs, self._until = jobs, until
         self.done = 0
@@ -98,6 +99,14 @@ class Lane(threading.Thread):
                 self.do(job)
         except BaseException as error:
             self.problem = error
+
+    @abstractmethod
+    def do(self, job: Job) -> None:
+        """Does a job with its faults, then without one until it succeeds."""
+
+
+class CommandLane(Lane):
+    """Runs the jobs as commands, each in a process of its own."""
 
     def do(self, job: Job) -> None:
         """Does a job: a try for each fault, then tries without one until one succeeds."""

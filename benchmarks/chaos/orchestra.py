@@ -15,7 +15,7 @@ import psutil
 
 from chaos import schedule
 from chaos.judge import RedRun
-from chaos.lanes import Diary, Step, read
+from chaos.lanes import Diary, Lane, Step, read
 from chaos.readers import Readers
 from chaos.schedule import FORGET, INGEST, REFRESH, RETRAIN, ROLLBACK, Fault, Job
 from chaos.world import Shop, World, inherited, kill
@@ -129,30 +129,17 @@ def _hit_task(fault: Fault, pid: int) -> bool:
     return False
 
 
-class Orchestra(threading.Thread):
-    """Runs the jobs of one lane of Airflow."""
+class Orchestra(Lane):
+    """Runs the jobs of one lane of Airflow, as runs of its DAGs."""
 
     def __init__(
         self, name: str, world: World, airflow: Airflow, shop: Shop, diary: Diary, readers: Readers,
         jobs: Iterable[Job], until: float,
     ) -> None:  # fmt: skip
-        super().__init__(name=name, daemon=True)
-        self._world, self._airflow, self._shop, self._diary, self._readers = world, airflow, shop, diary, readers
-        self._jobs, self._until = jobs, until
-        self._api = airflow.api()
-        self.done = 0
-        self.problem: BaseException | None = None
+        super().__init__(name, world, shop, diary, readers, jobs, until)
+        self._airflow, self._api = airflow, airflow.api()
 
-    def run(self) -> None:
-        try:
-            for job in self._jobs:
-                if time.monotonic() > self._until or self._world.stopping:
-                    return
-                self._do(job)
-        except BaseException as error:
-            self.problem = error
-
-    def _do(self, job: Job) -> None:
+    def do(self, job: Job) -> None:
         conf = self._conf(job)
         if conf is None:
             return
