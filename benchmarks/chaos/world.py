@@ -355,5 +355,13 @@ def _compiled(root: Path) -> Path | None:
 
 
 def inherited() -> dict[str, str]:
+    """The environment of the world's processes: none of the user's settings, and this package from any folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NCF_", "AIRFLOW", "AWS_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+    folders = [str(Path(folder).resolve()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return {
+        **kept,
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
