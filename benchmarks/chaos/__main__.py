@@ -71,7 +71,7 @@ def main() -> int:
 def lane_jobs(seed: int, lane: str) -> Iterator[schedule.Job]:
     """The jobs of a lane: of a shop's commands, or of Airflow."""
     if lane in LANES:
-        return schedule.jobs(seed, lane, schedule.OF_AIRFLOW, stages=LANES[lane])
+        return schedule.jobs(seed, lane, schedule.OF_AIRFLOW, stages=LANES[lane], red_every=schedule.RED_EVERY)
     kinds = {DISK: schedule.OF_DISK, CLOUD: schedule.OF_CLOUD}[lane]
     return schedule.jobs(seed, lane, kinds, stages=schedule.OFTEN)
 

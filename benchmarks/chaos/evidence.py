@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from datetime import timedelta
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pyarrow.parquet as pq
@@ -28,9 +28,10 @@ from ncf_pipeline.errors import NcfError
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
+from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publication.publishing import GRACE_SECONDS
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.files import list_files, open_file
+from ncf_pipeline.storage.files import list_files, open_file, store_errors
 
 _LINES = """
 select invoice_no, line_number, stock_code, description, quantity, invoice_date, unit_price, customer_id, country
@@ -38,7 +39,7 @@ from retail.invoice_line
 """
 
 WEEK_LATER = timedelta(days=8)
-"""After this time, what a killed writer left is swept; so the clock of the last `prune` is ahead."""
+"""After this time, what a killed writer left is swept; so the last `prune` is told that it is so late."""
 
 
 def tidy(shop: Shop) -> list[str]:
@@ -49,14 +50,16 @@ def tidy(shop: Shop) -> list[str]:
     """
 
     failed = []
-    for arguments, jump in ((["refresh"], 0), (["refresh"], 0), (["prune"], WEEK_LATER.total_seconds())):
-        if arguments == ["refresh"]:
-            time.sleep(GRACE_SECONDS + 1)  # so that the publication before may leave
-        shop.clock.jump(int(jump))
-        running = shop.launcher.start(arguments, shop.environment, f"last-{arguments[0]}")
+    for _ in range(2):
+        time.sleep(GRACE_SECONDS + 1)  # so that the publication before may leave
+        running = shop.launcher.start(["refresh"], shop.environment, "last-refresh")
         if running.wait(PATIENCE) != 0:
-            failed.append(f"{shop.name}: the last {arguments[0]} failed: {running.last_words()}")
-        shop.clock.jump(0)
+            failed.append(f"{shop.name}: the last refresh failed: {running.last_words()}")
+    try:
+        # Called here: the command reads the clock of Postgres, and that one tells the time to both shops.
+        prune(shop.settings, now=datetime.now(UTC) + WEEK_LATER)
+    except NcfError as error:
+        failed.append(f"{shop.name}: the last prune failed: {error}")
     return failed
 
 
@@ -157,14 +160,17 @@ def _kept_lists(shop: Shop, seen: Sequence[Seen]) -> tuple[dict[str, dict[str, l
     names = {place.partition("|")[0] for each in seen if each.shop == shop.name for place in each.lists}
     kept: dict[str, dict[str, list[str]]] = {}
     known = set()
-    for number, url in read(shop, "select number, url from ml.publication where state = 'published'"):
+    published = read(shop, "select number, url, pruned_at from ml.publication where state = 'published'")
+    for number, url, pruned_at in published:
         name = f"p{number:06d}"
         known.add(name)
-        if name in names:
-            with open_file(url) as file:
+        if name in names and pruned_at is None:
+            kept[name] = {}  # if the file is not there, every list differs from it
+            with suppress(*store_errors()), open_file(url) as file:
                 table = pq.read_table(file).to_pydict()
-            keys = zip(table[Lists.AUDIENCE], table[Lists.KEY], table[Lists.LIST_NAME], strict=True)
-            kept[name] = {"|".join(key): list(codes) for key, codes in zip(keys, table[Lists.STOCK_CODES], strict=True)}
+                keys = zip(table[Lists.AUDIENCE], table[Lists.KEY], table[Lists.LIST_NAME], strict=True)
+                codes = map(list, table[Lists.STOCK_CODES])
+                kept[name] = {"|".join(key): of_key for key, of_key in zip(keys, codes, strict=True)}
     return kept, known
 
 

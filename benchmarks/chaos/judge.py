@@ -179,6 +179,8 @@ def red_runs_are_told_once(red: Sequence[RedRun], incidents: Sequence[Told], *, 
             wrong.append(f"{about} is open, and its end was told")
     if not runs:
         wrong.append("no run was looked at")
+    if not red:
+        wrong.append("no run ended red, so nothing was proved")
     looked_at = f"{runs} runs, {len(red)} of them red; {len(incidents)} incidents"
     return Check("each red run has one incident and one end", looked_at, tuple(wrong))
 

@@ -91,7 +91,7 @@ class Airflow:
 
     def hit(self, fault: Fault, pid: int | None) -> bool:
         """Causes a fault, and starts again what it ended; returns whether it hit anything."""
-        if fault.kind in (schedule.TASK, schedule.TASK_STOP, schedule.WORKER):
+        if fault.kind in (schedule.TASK, schedule.EVERY_TRY, schedule.TASK_STOP, schedule.WORKER):
             return pid is not None and _hit_task(fault, pid)
         with self._lock:
             services = read_services(self._shop.settings.home)
@@ -119,7 +119,7 @@ def _hit_task(fault: Fault, pid: int) -> bool:
         task = psutil.Process(pid)
         if fault.kind == schedule.WORKER:
             task.parent().kill()
-        elif fault.kind == schedule.TASK:
+        elif fault.kind in (schedule.TASK, schedule.EVERY_TRY):
             task.kill()
         else:
             task.suspend()
@@ -158,20 +158,25 @@ class Orchestra(Lane):
         dag, began = DAGS[job.stage], time.monotonic()
         run_id = str(self._asked(lambda: self._api.trigger(dag, dict(conf))))
         hit: set[tuple[str, int]] = set()
+        doomed = ""  # the task that is killed on every try
         state = "queued"
         patience = min(began + _RUN_PATIENCE, max(self._until, began) + _LAST_PATIENCE)
         while state not in FINISHED and time.monotonic() < patience:
             time.sleep(_POLL)
             state = str(self._asked(lambda: self._api.run_state(dag, run_id)))
-            if not faults or time.monotonic() > self._until:
+            if not faults or (time.monotonic() > self._until and not doomed):
                 continue
             for task in self._running(dag, run_id):
                 place = (task["task_id"], task["try_number"])
-                if place in hit or not faults:
+                if place in hit or not faults or (doomed and task["task_id"] != doomed):
                     continue
                 hit.add(place)
-                fault = faults.pop(0)
-                time.sleep(fault.at)
+                fault = faults[0]
+                if fault.kind == schedule.EVERY_TRY:
+                    doomed = task["task_id"]
+                else:
+                    faults.pop(0)
+                time.sleep(min(fault.at, 0.3) if doomed else fault.at)
                 landed = self._airflow.hit(fault, task.get("pid"))
                 self._write(job, fault, landed=landed, code=0, began=began, words=f"{dag}.{task['task_id']}")
         code = 0 if state == "success" else 1 if state in FINISHED else None

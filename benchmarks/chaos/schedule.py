@@ -21,12 +21,16 @@ STORE = "store answers 503"
 CLOCK, REDIS_CLOCK = "clock jumps", "clock of Redis jumps"
 SCHEDULER, SCHEDULER_STOP = "SIGKILL of the scheduler", "SIGSTOP of the scheduler"
 WORKER, TASK, TASK_STOP = "SIGKILL of the worker", "SIGKILL of the task", "SIGSTOP of the task"
+EVERY_TRY = "SIGKILL of every try of a task"
 METADATA, DAG_PROCESSOR = "kill -9 of Airflow's Postgres", "SIGKILL of the DAG processor"
 
 OF_PROCESS = (KILL, STOP, TWICE, CLOCK)
 OF_SERVERS = (POSTGRES, BACKEND, REDIS, MEMORY, READ_ONLY, SERVERS_FULL, REDIS_CLOCK)
 OF_DISK, OF_CLOUD = (*OF_PROCESS, *OF_SERVERS, FILES_FULL), (*OF_PROCESS, *OF_SERVERS, STORE)
-OF_AIRFLOW = (SCHEDULER, SCHEDULER_STOP, WORKER, TASK, TASK, TASK_STOP, DAG_PROCESSOR)
+OF_AIRFLOW = (SCHEDULER, SCHEDULER_STOP, WORKER, TASK, TASK, TASK_STOP, DAG_PROCESSOR, METADATA)
+
+RED_EVERY = 4
+"""In Airflow, the first of so many jobs has a task that is killed on every try, so that its run ends red."""
 
 OFTEN = (*STAGES, *(stage for stage in STAGES if stage != RETRAIN))
 """The stages of a shop's commands, as often as they are drawn: a retrain takes as long as five of the others."""
@@ -70,8 +74,9 @@ class Job:
 
 
 def jobs(
-    seed: int, lane: str, kinds: Sequence[str], *, stages: Sequence[str] = STAGES, most_tries: int = 3
-) -> Iterator[Job]:
+    seed: int, lane: str, kinds: Sequence[str], *, stages: Sequence[str] = STAGES, most_tries: int = 3,
+    red_every: int | None = None,
+) -> Iterator[Job]:  # fmt: skip
     """The jobs of a lane, without an end.
 
     Args:
@@ -80,6 +85,7 @@ def jobs(
         kinds: of the faults.
         stages: of the jobs.
         most_tries: with a fault, in one job.
+        red_every: the first of so many jobs has a single fault, `EVERY_TRY`; None for no such job.
     """
     random = Random(f"{seed} {lane}")
     of_stages = _dealt(random, stages)
@@ -89,6 +95,8 @@ def jobs(
         number += 1
         stage = next(of_stages)
         faults = tuple(_fault(random, stage, next(of_kinds[stage])) for _ in range(random.randint(1, most_tries)))
+        if red_every and number % red_every == 1:
+            faults = (_fault(random, stage, EVERY_TRY),)
         yield Job(number, stage, random.random(), faults)
 
 

@@ -104,6 +104,10 @@ def of_runs(*incidents, red=(RED,)):
     return judge.red_runs_are_told_once(red, incidents, runs=1).wrong
 
 
+def test_without_a_red_run_nothing_is_proved():
+    assert of_runs(red=[]) == ("no run ended red, so nothing was proved",)
+
+
 def test_a_red_run_that_was_told_once_and_ended_once():
     assert of_runs(told()) == ()
     killed = RedRun("refresh_lists", "manual__1", NOON)

@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import islice
 
-from chaos.schedule import OF_CLOUD, OF_DISK, STAGES, jobs
+from chaos.schedule import EVERY_TRY, OF_AIRFLOW, OF_CLOUD, OF_DISK, STAGES, jobs
 
 
 def drawn(seed, lane="disk", kinds=OF_DISK, many=200):
@@ -38,3 +38,10 @@ def test_every_fault_begins_while_the_stage_usually_runs_and_each_job_has_one():
     for job in drawn(5):
         assert 1 <= len(job.faults) <= 3
         assert all(0 < fault.at < 1 and fault.seconds > 0 and fault.jump for fault in job.faults)
+
+
+def test_so_many_jobs_of_airflow_have_a_task_that_is_killed_on_every_try():
+    drawn = list(islice(jobs(5, "airflow 1", OF_AIRFLOW, red_every=4), 12))
+    red = [job.number for job in drawn if any(fault.kind == EVERY_TRY for fault in job.faults)]
+    assert red == [1, 5, 9]
+    assert all(len(job.faults) == 1 for job in drawn if job.number in red)
