@@ -3,8 +3,8 @@ select
     number,
     version,
     state,
-    -- A publisher's clock may have been ahead. The database's says when the publication was opened.
-    least(coalesce(published_at, created_at), created_at + interval '1 day') as at
+    -- A publisher's clock may be ahead or behind. The database's says when the publication was opened.
+    least(greatest(published_at, created_at), created_at + interval '1 day') as at
 from ml.publication
 where pruned_at is null
 order by number desc

@@ -198,3 +198,11 @@ def test_a_publisher_whose_clock_was_ahead_keeps_its_file_no_longer(shop, serve)
         cursor.execute("update ml.publication set published_at = now() + interval '10 years'")
     (kept,) = retention.kept_publications(shop)
     assert kept.at < retention.database_now(shop) + timedelta(days=1, minutes=1)
+
+
+def test_a_publisher_whose_clock_was_behind_keeps_its_file_as_long(shop, serve):
+    serve("a", TODAY - WEEK)
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("update ml.publication set published_at = now() - interval '400 days'")
+    (kept,) = retention.kept_publications(shop)
+    assert kept.at > retention.database_now(shop) - timedelta(minutes=5)
