@@ -1,20 +1,23 @@
-"""Starts one part of the stack: reads secrets from files, configures Airflow, and replaces itself with the part.
+"""Starts a container's command. Under compose.yaml, it first reads the part's secrets and configures Airflow.
 
     entrypoint.py api-server | scheduler | dag-processor | triggerer | watcher | worker | gpu-worker
     entrypoint.py init | healthcheck
     entrypoint.py COMMAND...    any other command in the same environment: `ncf-pipeline status`, `airflow dags list`
 
-A secret is a file in /run/secrets, or a variable of the same name in capitals. Variables that are set take precedence.
+Only compose.yaml sets POSTGRES_ADDRESS and REDIS_ADDRESS. Without them, as under Airflow's Helm chart, the command gets
+the environment as it is. With them, a secret is a file in /run/secrets, or a variable of the same name in capitals, and
+variables that are set take precedence.
 """
 
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
 SECRETS = Path("/run/secrets")
-PART = Path("/tmp/part")  # names the part that this container runs, for its health check
+PART = Path(tempfile.gettempdir()) / "part"  # names the part that this container runs, for its health check
 
 WORKER = ["airflow", "celery", "worker", "--without-mingle", "--without-gossip"]
 PARTS = {
@@ -28,6 +31,65 @@ PARTS = {
     "gpu-worker": [*WORKER, "--queues", "gpu", "--concurrency", "1"],
 }
 
+# The databases, each with its owner's login. Celery's results are apart: no worker can read Airflow's database.
+DATABASES = ("airflow", "celery", "ncf")
+# The logins to the shop's database besides its owner, and the roles of sql/roles.sql that each has.
+LOGINS = {
+    "shop_worker": ("ncf_ingest", "ncf_training", "ncf_publishing"),
+    "gpu_worker": ("ncf_training",),
+    "watcher": ("ncf_publishing",),
+    "pages": ("ncf_reading",),
+}
+
+_METADATA = ("airflow_db_password", "fernet_key")
+_S3 = ("s3_access_key", "s3_secret_key")
+# The secrets that each part needs. compose.yaml gives it these and no others.
+NEEDS = {
+    "init": (
+        "postgres_db_password",
+        *(f"{name}_db_password" for name in (*DATABASES, *LOGINS)),
+        "fernet_key",
+        *_S3,
+    ),
+    # Who reaches the API server may do all that Airflow does, and see the pages.
+    "api-server": (
+        *_METADATA,
+        "jwt_secret",
+        "api_secret_key",
+        "airflow_admin_password",
+        "airflow_watcher_password",
+        "pages_db_password",
+        "lists_redis_password",
+        *_S3,
+    ),
+    # It signs a token for each task: jwt_secret.
+    "scheduler": (*_METADATA, "celery_db_password", "broker_redis_password", "jwt_secret"),
+    "dag-processor": _METADATA,
+    # Its log server checks the API server's signature: api_secret_key. So do the workers'.
+    "triggerer": (*_METADATA, "api_secret_key"),
+    "watcher": ("watcher_db_password", "airflow_watcher_password"),
+    "worker": (
+        "celery_db_password",
+        "broker_redis_password",
+        "api_secret_key",
+        "shop_worker_db_password",
+        "lists_redis_password",
+        *_S3,
+        "erasure_key",
+    ),
+    # It neither sees Redis' lists nor may change what serves.
+    "gpu-worker": (
+        "celery_db_password",
+        "broker_redis_password",
+        "api_secret_key",
+        "gpu_worker_db_password",
+        *_S3,
+        "erasure_key",
+    ),
+    # Runs commands of the owner of the shop's database, such as `ncf-pipeline forget`.
+    "owner": ("ncf_db_password", "lists_redis_password", *_S3, "erasure_key"),
+}
+
 
 def secret(name: str) -> str:
     """Returns a secret; empty if there is none."""
@@ -35,97 +97,134 @@ def secret(name: str) -> str:
     return file.read_text().strip() if file.is_file() else os.environ.get(name.upper(), "")
 
 
-def postgres(role: str, name: str) -> str:
-    """Returns `role:password@host:port/name` of a database."""
-    address = os.environ.get("POSTGRES_ADDRESS", "postgres:5432")
-    return f"{role}:{quote(secret(f'{role}_db_password'), safe='')}@{address}/{name}"
+def is_composed() -> bool:
+    """Returns whether compose.yaml started this container."""
+    return "POSTGRES_ADDRESS" in os.environ and "REDIS_ADDRESS" in os.environ
 
 
-def environment() -> dict[str, str]:
-    """Returns the environment of Airflow and the tasks.
+def postgres(role: str, database: str) -> str:
+    """Returns `role:password@host:port/database`."""
+    password = quote(secret(f"{role}_db_password"), safe="")
+    return f"{role}:{password}@{os.environ['POSTGRES_ADDRESS']}/{database}"
 
-    Exits with one line if a secret is missing.
+
+def redis(user: str, database: int) -> str:
+    """Returns the address of a Redis database, for one of its users."""
+    return f"redis://{user}:{quote(secret(f'{user}_redis_password'), safe='')}@{os.environ['REDIS_ADDRESS']}/{database}"
+
+
+def variables_of_secrets() -> dict[str, dict[str, str]]:
+    """Returns, by secret, the variables that it becomes. Of the logins to the shop's database, the owner's is last."""
+    shop = {
+        f"{role}_db_password": {
+            "AIRFLOW_CONN_RETAIL_DB": f"postgresql://{postgres(role, 'ncf')}",
+            "NCF_DATABASE_URL": f"postgresql://{postgres(role, 'ncf')}",
+        }
+        for role in (*LOGINS, "ncf")
+    }
+    return {
+        "airflow_db_password": {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{postgres('airflow', 'airflow')}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{postgres('airflow', 'airflow')}",
+        },
+        "fernet_key": {"AIRFLOW__CORE__FERNET_KEY": secret("fernet_key")},
+        "celery_db_password": {
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{postgres('celery', 'celery')}"
+        },
+        "broker_redis_password": {"AIRFLOW__CELERY__BROKER_URL": redis("broker", 1)},
+        "jwt_secret": {"AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt_secret")},
+        "api_secret_key": {"AIRFLOW__API__SECRET_KEY": secret("api_secret_key")},
+        "lists_redis_password": {"AIRFLOW_CONN_LIST_STORE": redis("lists", 0), "NCF_REDIS_URL": redis("lists", 0)},
+        "s3_access_key": {"AWS_ACCESS_KEY_ID": secret("s3_access_key")},
+        "s3_secret_key": {"AWS_SECRET_ACCESS_KEY": secret("s3_secret_key")},
+        # The same key on every worker: with another key, a worker would load erased customers again.
+        "erasure_key": {"NCF_ERASURE_KEY": secret("erasure_key")},
+        "airflow_watcher_password": {"NCF_AIRFLOW_PASSWORD": secret("airflow_watcher_password")},
+        **shop,
+    }
+
+
+def environment(part: str | None = None) -> dict[str, str]:
+    """Returns the environment of a container that compose.yaml started.
+
+    Exits with one line if a secret that the part needs is missing.
+
+    Args:
+        part: of `NEEDS`; None for any other command, which gets what is there.
     """
-    store = (
-        f"redis://default:{quote(secret('redis_password'), safe='')}@{os.environ.get('REDIS_ADDRESS', 'redis:6379')}"
-    )
-    metadata, retail = postgres("airflow", "airflow"), postgres("ncf", "ncf")
-    given = {
+    filled = {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the name by which other parts reach it
-        "AIRFLOW__CORE__FERNET_KEY": secret("fernet_key"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://api-server:8080/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,watcher:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": "/opt/airflow/passwords.json",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{metadata}",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{metadata}",
-        "AIRFLOW__CELERY__BROKER_URL": f"{store}/1",
-        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{metadata}",
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
-        "AIRFLOW__API__SECRET_KEY": secret("api_secret_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt_secret"),
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
-        "AIRFLOW_CONN_RETAIL_DB": f"postgresql://{retail}",
-        "AIRFLOW_CONN_LIST_STORE": f"{store}/0",
-        "AWS_ACCESS_KEY_ID": secret("s3_access_key"),
-        "AWS_SECRET_ACCESS_KEY": secret("s3_secret_key"),
-        # The same key on every worker: with another key, a worker would load erased customers again.
-        "NCF_ERASURE_KEY": secret("erasure_key"),
-        "NCF_AIRFLOW_PASSWORD": secret("airflow_watcher_password"),
     }
-    missing = [name for name, value in given.items() if not value and name not in os.environ]
-    if missing:
-        sys.exit(f"No value for {missing[0]}: mount its secret into {SECRETS}, or set it. See docs/operations.md.")
-    # `ncf-pipeline` takes its addresses from these.
-    named = {"NCF_DATABASE_URL": given["AIRFLOW_CONN_RETAIL_DB"], "NCF_REDIS_URL": given["AIRFLOW_CONN_LIST_STORE"]}
-    return {**given, **named, **os.environ}
+    becomes = variables_of_secrets()
+    for name in NEEDS.get(part or "", ()):
+        is_set = any(variable in os.environ for variable in becomes.get(name, {name.upper(): ""}))
+        if not secret(name) and not is_set:
+            sys.exit(
+                f"{part} needs the secret {name}: mount it into {SECRETS}, or set {name.upper()}. "
+                "See docs/operations.md."
+            )
+    for name, variables in becomes.items():
+        if secret(name):
+            filled |= variables
+    return {**filled, **os.environ}
 
 
 def init() -> None:
-    """Creates databases, schemas, the pool and the bucket if they are missing. It is safe to run at every start."""
+    """Creates databases, logins, schemas, roles, the pool and the bucket. It is safe to run at every start."""
     import subprocess
 
     import fsspec
 
-    from ncf_pipeline.local.postgres import ensure_database
+    from ncf_pipeline.local.postgres import ensure_database, ensure_login
     from ncf_pipeline.settings import load_settings
-    from ncf_pipeline.storage.migrations import migrate
+    from ncf_pipeline.storage.migrations import apply_roles, migrate
 
-    for name in ("airflow", "ncf"):
-        ensure_database(
-            f"postgresql://{postgres('postgres', 'postgres')}", name, password=secret(f"{name}_db_password")
-        )
+    server = f"postgresql://{postgres('postgres', 'postgres')}"
+    for name in DATABASES:
+        ensure_database(server, name, password=secret(f"{name}_db_password"))
     subprocess.run(["airflow", "db", "migrate"], check=True)
     subprocess.run(["airflow", "pools", "set", "gpu", "1", "Training: one at a time on one device."], check=True)
-    settings = load_settings()
-    print(f"Migrations applied: {', '.join(migrate(settings)) or 'none'}")
-    filesystem, path = fsspec.core.url_to_fs(settings.artifacts)
+    print(f"Migrations applied: {', '.join(migrate(load_settings())) or 'none'}")
+    # The owner of the schema may not create roles.
+    apply_roles(load_settings(database_url=f"postgresql://{postgres('postgres', 'ncf')}"))
+    for name, roles in LOGINS.items():
+        ensure_login(server, name, password=secret(f"{name}_db_password"), roles=roles)
+    print(f"Logins: {', '.join(LOGINS)}")
+    artifacts = load_settings().artifacts
+    filesystem, path = fsspec.core.url_to_fs(artifacts)
     if "file" not in filesystem.protocol:
         path = path.partition("/")[0]
     filesystem.makedirs(path, exist_ok=True)
-    print(f"Artifacts are stored in {settings.artifacts}")
+    print(f"Artifacts are stored in {artifacts}")
 
 
 def main(command: list[str]) -> None:
     """Replaces this process with the part or the command."""
-    variables = environment()
-    os.environ.update(variables)
-    if command == ["init"]:
-        init()
-        return
-    if command == ["healthcheck"]:
-        part = PART.read_text() if PART.exists() else "api-server"
-        command = ["python", "/opt/stack/healthcheck.py", part]
-    elif len(command) == 1 and command[0] in PARTS:
-        PART.write_text(command[0])
-        if command[0] == "api-server":
-            passwords = Path(variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+    part = command[0] if len(command) == 1 else None
+    if is_composed():
+        os.environ.update(environment(part))
+        if part == "api-server":
+            passwords = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
             passwords.touch(mode=0o600)
             passwords.write_text(
-                json.dumps({"admin": secret("airflow_admin_password"), "watcher": variables["NCF_AIRFLOW_PASSWORD"]})
+                json.dumps({"admin": secret("airflow_admin_password"), "watcher": os.environ["NCF_AIRFLOW_PASSWORD"]})
             )
-        command = PARTS[command[0]]
+        if part == "init":
+            init()
+            return
+    if part == "healthcheck":
+        running = PART.read_text() if PART.exists() else "api-server"
+        command = ["python", "/opt/stack/healthcheck.py", running]
+    elif part in PARTS:
+        PART.write_text(part)
+        command = PARTS[part]
     os.execvp(command[0], command)
 
 

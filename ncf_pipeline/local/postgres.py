@@ -18,7 +18,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -119,17 +119,13 @@ def ensure_database(server_url: str, name: str, *, password: str) -> None:
     Raises:
         ServiceError: Postgres refused, for example because the superuser's password is wrong.
     """
+    ensure_login(server_url, name, password=password)
     role, database = sql.Identifier(name), sql.Identifier(name)
     try:
         connection = psycopg2.connect(server_url, connect_timeout=10)
         try:
             connection.autocommit = True  # `create database` cannot run in a transaction
             with connection.cursor() as cursor:
-                cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
-                statement = (
-                    "alter role {} login password {}" if cursor.fetchone() else "create role {} login password {}"
-                )
-                cursor.execute(sql.SQL(statement).format(role, sql.Literal(password)))
                 cursor.execute("select from pg_database where datname = %s", (name,))
                 if cursor.fetchone() is None:
                     cursor.execute(sql.SQL("create database {} owner {}").format(database, role))
@@ -137,7 +133,37 @@ def ensure_database(server_url: str, name: str, *, password: str) -> None:
         finally:
             connection.close()
     except psycopg2.Error as error:
-        raise ServiceError(f"The embedded Postgres has no database {name}: {one_line(error)}.") from error
+        raise ServiceError(f"Postgres has no database {name}: {one_line(error)}.") from error
+
+
+def ensure_login(server_url: str, name: str, *, password: str, roles: Sequence[str] = ()) -> None:
+    """Creates a role that may log in, if it is missing, and makes it a member of other roles.
+
+    Args:
+        server_url: as a role that may create roles.
+        name: of the role.
+        password: of the role; replaces a different one.
+        roles: exist already. Membership in others is left as it is.
+
+    Raises:
+        ServiceError: Postgres refused, for example because the password in `server_url` is wrong.
+    """
+    role = sql.Identifier(name)
+    try:
+        connection = psycopg2.connect(server_url, connect_timeout=10)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
+                statement = (
+                    "alter role {} login password {}" if cursor.fetchone() else "create role {} login password {}"
+                )
+                cursor.execute(sql.SQL(statement).format(role, sql.Literal(password)))
+                for other in roles:
+                    cursor.execute(sql.SQL("grant {} to {}").format(sql.Identifier(other), role))
+        finally:
+            connection.close()
+    except psycopg2.Error as error:
+        raise ServiceError(f"Postgres has no login {name}: {one_line(error)}.") from error
 
 
 def _programs() -> Path:

@@ -186,7 +186,7 @@ def test_a_database_and_its_owner_are_created_once_and_isolated(folder):
 def test_a_lost_password_is_reported_in_one_clear_line(folder):
     with server(folder):
         pass
-    refused = pytest.raises(ServiceError, match=r"no database shop: .*password authentication failed")
+    refused = pytest.raises(ServiceError, match=r"no login shop: .*password authentication failed")
     with server(folder, password="another") as (_, url), refused:
         ensure_database(url, "shop", password="one")
 
