@@ -45,6 +45,8 @@ CHEAP_PASSWORDS = {"scram_iterations": "1"}  # tests connect thousands of times;
 def pytest_configure(config):
     """What a developer has set must not change a test, and no test finds the developer's servers."""
     for name in list(os.environ):
+        if name in ("NCF_TEST_POSTGRES", "NCF_TEST_REDIS"):
+            continue
         if name.startswith(("NCF_", "PG", "AIRFLOW_CONN_")) or name == "REDISCLI_AUTH":
             del os.environ[name]
     os.environ["NCF_HOME"] = str(Path(tempfile.gettempdir()) / f"ncf-no-home-{uuid.uuid4().hex}")
@@ -72,9 +74,11 @@ def pytest_collection_modifyitems(items):
 def servers():
     """Addresses of a Postgres (as superuser) and a Redis of this worker's own, stopped at the end.
 
-    `NCF_TEST_POSTGRES=/usr/lib/postgresql/15/bin` takes another release's programs than the embedded ones.
+    `NCF_TEST_POSTGRES=/usr/lib/postgresql/15/bin` and `NCF_TEST_REDIS=/usr/bin/redis-server` take the programs of other
+    releases than the embedded ones.
     """
     import ncf_pipeline.local.postgres
+    import ncf_pipeline.local.redis
     from ncf_pipeline.local import ports
     from ncf_pipeline.local.postgres import SUPERUSER, database_url, start_postgres, stop_postgres
     from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
@@ -102,7 +106,11 @@ def servers():
         started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid)))
         server_url = database_url(port, role=SUPERUSER, password="test", database="postgres")
         port = ports.free_port()
-        store = start_redis(folder / "redis", port=port, password="test", log=folder / "redis.log", durable=False)
+        with pytest.MonkeyPatch.context() as patch:
+            if "NCF_TEST_REDIS" in os.environ:
+                program = Path(os.environ["NCF_TEST_REDIS"])
+                patch.setattr(ncf_pipeline.local.redis, "server_program", lambda: program)
+            store = start_redis(folder / "redis", port=port, password="test", log=folder / "redis.log", durable=False)
         started.append((stop_redis, store, _stopped_with_us(store.pid)))
         _make_template(server_url)
         yield server_url, redis_url(port, password="test")

@@ -152,7 +152,6 @@ def _recommendations(settings: Settings, customers: "list[TopSpender]") -> Table
 def _print_how_to_look(settings: Settings, console: Console, customer: str | None, *, leaves_running: bool) -> None:
     from ncf_pipeline.local.airflow_environment import ADMIN, admin_password_path
     from ncf_pipeline.local.passwords import password_path
-    from ncf_pipeline.local.redis import redis_program
     from ncf_pipeline.local.status import status
 
     state = status(settings)
@@ -164,12 +163,12 @@ def _print_how_to_look(settings: Settings, console: Console, customer: str | Non
         console.print("What to look at: `make up` starts the servers again and leaves them running. Then:")
     login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
     console.print(Text(f"  Airflow   {state.airflow_url}, {login}"))
-    secret, program = shlex.quote(str(password_path(settings.home.resolve(), "redis"))), redis_program("redis-cli")
+    secret = shlex.quote(str(password_path(settings.home.resolve(), "redis")))
     key = f"{settings.key_prefix}:{state.live_publication}:customer:{customer}"
     port = state.ports.get("redis")
     if port is not None and state.live_publication is not None:
-        line = f"REDISCLI_AUTH=$(cat {secret}) {shlex.quote(str(program))} -p {port} hget {shlex.quote(key)} for_you"
-        console.print(Text(f"  Redis     {line}"))
+        line = f"REDISCLI_AUTH=$(cat {secret}) redis-cli -p {port} hget {shlex.quote(key)} for_you"
+        console.print(Text(f"  Redis     {line}   (with redis-cli, from your system's redis-tools)"))
     console.print(Text(f"  lists     ncf-pipeline recommend {shlex.quote(customer)}   (also works without `make up`)"))
     console.print()
 

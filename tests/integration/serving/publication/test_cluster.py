@@ -6,13 +6,13 @@ import time
 
 import pytest
 import redis
+from list_servers import LIST_SERVERS, list_server
 from published import META, make_lists
 from pydantic import ValidationError
 from redis.exceptions import RedisClusterException
 
 from ncf_pipeline.errors import ListStoreError, SettingsError
 from ncf_pipeline.local.ports import LOOPBACK, free_port, is_free
-from ncf_pipeline.local.redis import redis_program
 from ncf_pipeline.local.status import status
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.publication import contents
@@ -21,6 +21,7 @@ from ncf_pipeline.storefront import AsyncStorefront, Storefront
 
 pytestmark = pytest.mark.xdist_group("cluster")  # one cluster is enough
 
+SLOTS = 16_384  # of every cluster
 BUS = 10_000  # nodes talk to each other on a port that is higher by this
 CONFIGURATION = """
 bind {host}
@@ -34,9 +35,10 @@ dir {folder}
 """
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory, stopped_with_us):
+@pytest.fixture(scope="module", params=LIST_SERVERS)
+def nodes(request, tmp_path_factory, stopped_with_us):
     """Three masters of one cluster, by port."""
+    program = list_server(request.param)
     started = {}
     guards = []
     try:
@@ -47,14 +49,17 @@ def nodes(tmp_path_factory, stopped_with_us):
             folder = tmp_path_factory.mktemp(f"node{port}")
             (folder / "redis.conf").write_text(CONFIGURATION.format(host=LOOPBACK, port=port, folder=folder))
             with (folder / "log").open("w") as log:
-                command = [redis_program("redis-server"), folder / "redis.conf"]
+                command = [program, folder / "redis.conf"]
                 started[port] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             guards.append(stopped_with_us(started[port].pid))
         for port in started:
             wait_until(lambda port=port: answers(port))
-        addresses = [f"{LOOPBACK}:{port}" for port in started]
-        cli = [redis_program("redis-cli"), "-a", "test", "--no-auth-warning"]
-        subprocess.run([*cli, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        first = next(iter(started))
+        for place, port in enumerate(started):
+            ask(port, "CLUSTER", "ADDSLOTS", *range(place, SLOTS, len(started)))
+            ask(port, "CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+            if port != first:
+                ask(port, "CLUSTER", "MEET", LOOPBACK, first)
         for port in started:
             wait_until(lambda port=port: "cluster_state:ok" in ask(port, "CLUSTER", "INFO"))
         yield started
@@ -99,6 +104,18 @@ def shop(nodes):
     for port in nodes:
         ask(port, "FLUSHALL")
     return Settings(redis_url=url_of(next(iter(nodes))), redis_cluster=True)
+
+
+def move_slot(slot, source, target):
+    """As `redis-cli --cluster reshard` does it."""
+    whose = {port: ask(port, "CLUSTER", "MYID") for port in (source, target)}
+    ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", whose[source])
+    ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", whose[target])
+    with redis.Redis(LOOPBACK, source, password="test", decode_responses=True, socket_timeout=5) as client:
+        if keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            client.migrate(LOOPBACK, target, keys, 0, 5000, auth="test")
+    for port in (target, source):
+        ask(port, "CLUSTER", "SETSLOT", slot, "NODE", whose[target])
 
 
 def all_keys(nodes, pattern="*"):
@@ -179,14 +196,10 @@ def test_a_slot_that_moves_to_another_node_is_followed_by_publisher_and_readers(
     first, second, _ = nodes
     with Storefront(url_of(first), cluster=True, raise_errors=True, timeout=5) as reader:
         before = [reader.for_customer(14646 + number) for number in range(300)]
-        identity = ask(second, "CLUSTER", "MYID")
-        command = [
-            redis_program("redis-cli"),
-            *("-a", "test", "--no-auth-warning", "--cluster", "reshard", f"{LOOPBACK}:{first}"),
-            *("--cluster-from", ask(first, "CLUSTER", "MYID"), "--cluster-to", identity),
-            *("--cluster-slots", "1000", "--cluster-yes"),
-        ]
-        subprocess.run(command, check=True, capture_output=True)
+        held = all_keys([first], "*:customer:*")
+        for slot in {ask(first, "CLUSTER", "KEYSLOT", key) for key in held[:20]}:
+            move_slot(slot, first, second)
+        assert set(all_keys([second])) >= set(held[:20])
         assert [reader.for_customer(14646 + number) for number in range(300)] == before
     publication.publish(shop, [make_lists("p000002", customers=300)], meta=META)
     assert publication.live_publication(shop)["customers"] == "300"
