@@ -557,6 +557,12 @@ def record_publication(settings: Settings, publication: Publication) -> None:
         raise InputError(f"Publication {number} is not in the registry: open it first.")
 
 
+def record_served(settings: Settings, number: int, published_at: datetime) -> bool:
+    """Records that a publication is live, if the registry has it as opened. Returns whether it did."""
+    timezone = settings.shop_timezone
+    return bool(read_rows(settings, "record_served", number=number, published_at=published_at, timezone=timezone))
+
+
 def may_publish(settings: Settings) -> bool:
     """Whether the database's user may publish lists. A role for another kind of work may not: see `sql/roles.sql`."""
     (row,) = read_rows(settings, "may_publish")

@@ -43,6 +43,7 @@ from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
@@ -442,6 +443,7 @@ def _names_nobody_erased(settings: Settings, erased: Erased, opened: Publication
 def _make_live(
     settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], model_version: ModelVersion, *, top_n: int
 ) -> int:
+    record_what_serves(settings)
     live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,

@@ -10,6 +10,7 @@ from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> R
         ArtifactError: its lists are no longer kept. The live lists stay live.
         ListStoreError: Redis refused. The live lists stay live.
     """
+    record_what_serves(settings)
     published = _by_version(settings)
     if version is None:
         version = version_before(settings, registry.champion(settings))

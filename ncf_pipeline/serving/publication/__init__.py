@@ -32,7 +32,7 @@ from ncf_pipeline.serving.publication.publishing import (
     renew,
 )
 from ncf_pipeline.serving.publication.room import Room
-from ncf_pipeline.serving.publication.store import name_of
+from ncf_pipeline.serving.publication.store import name_of, number_of
 
 __all__ = [
     "Presence",
@@ -43,6 +43,7 @@ __all__ = [
     "live_publication",
     "memory",
     "name_of",
+    "number_of",
     "newest_number",
     "present_keys",
     "publications",
