@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -15,11 +16,13 @@ class Message:
         shop: whose incident it is.
         title: such as `[page] ...` or `[over] ...`.
         body: of several lines.
+        at: when it came, as `time.time()`.
     """
 
     shop: str
     title: str
     body: str
+    at: float
 
 
 class Channel:
@@ -32,7 +35,7 @@ class Channel:
         class Hook(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                messages.append(Message(self.path.rpartition("/")[2], body["title"], body["message"]))
+                messages.append(Message(self.path.rpartition("/")[2], body["title"], body["message"], time.time()))
                 self.send_response(200)
                 self.end_headers()
 

@@ -16,6 +16,7 @@ from chaos.judge import (
     models_are_whole,
     no_file_left,
     no_key_left,
+    times_told,
 )
 from chaos.lanes import PATIENCE, read
 from chaos.readers import Seen
@@ -109,14 +110,16 @@ def told(world: World, shop: Shop) -> list[Told]:
 
     def count(incident: Incident, *, over: bool) -> int:
         """Messages about it; those without a number were sent while Postgres was down."""
-        return sum(
-            message.title.startswith("[over]") == over
+        at = [
+            message.at
+            for message in messages
+            if message.title.startswith("[over]") == over
             and (
                 message.body.rstrip().endswith(f"\nIncident {incident.incident_id}")
                 or ("\nIncident " not in message.body and message.title.endswith(incident.title))
             )
-            for message in messages
-        )
+        ]
+        return times_told(at, world.blows)
 
     return [
         Told(

@@ -28,6 +28,8 @@ def hit(world: World, shop: Shop, running: Running, fault: Fault) -> bool:
     """
     with world.calm:  # nothing is withheld while a try without faults runs that must succeed
         pass
+    if fault.kind in schedule.BLOWS:
+        world.blows.append(time.time())
     return _APPLY[fault.kind](world, shop, running, fault)
 
 

@@ -22,6 +22,7 @@ SOON = timedelta(minutes=20)
 _TEMPORARY = re.compile(r"(\.tmp|\.part|\.partial|\.new)$|(^|/)tmp/")
 
 _FEW = 5  # examples in a message
+_BEFORE, _AFTER = 5.0, 3.0  # seconds around a message in which a blow may part it from its record
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,21 @@ def stages_recovered(gave_up: Sequence[str], jobs: int) -> Check:
 def errors_are_sentences(crashes: Sequence[str], failures: int) -> Check:
     """A command that failed said why in a sentence, not by a traceback."""
     return Check("each command that failed said why, without a traceback", f"{failures} failures", tuple(crashes))
+
+
+def times_told(at: Sequence[float], blows: Sequence[float]) -> int:
+    """How often a message was sent, without the repeats that a blow explains.
+
+    Who dies between a message and the record of it, or loses Postgres just then, tells it again: on-call would rather
+    hear it twice than never.
+
+    Args:
+        at: when each copy of the message came, in seconds.
+        blows: when the faults began that may part a message from its record.
+    """
+    at = sorted(at)
+    repeats = sum(not any(before - _BEFORE <= blow <= before + _AFTER for blow in blows) for before in at[:-1])
+    return min(len(at), 1) + repeats
 
 
 def red_runs_are_told_once(red: Sequence[RedRun], incidents: Sequence[Told], *, runs: int) -> Check:

@@ -91,6 +91,8 @@ class Airflow:
 
     def hit(self, fault: Fault, pid: int | None) -> bool:
         """Causes a fault, and starts again what it ended; returns whether it hit anything."""
+        if fault.kind in schedule.BLOWS:
+            self.world.blows.append(time.time())
         if fault.kind in (schedule.TASK, schedule.EVERY_TRY, schedule.TASK_STOP, schedule.WORKER):
             return pid is not None and _hit_task(fault, pid)
         with self._lock:

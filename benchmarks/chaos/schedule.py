@@ -29,6 +29,9 @@ OF_SERVERS = (POSTGRES, BACKEND, REDIS, MEMORY, READ_ONLY, SERVERS_FULL, REDIS_C
 OF_DISK, OF_CLOUD = (*OF_PROCESS, *OF_SERVERS, FILES_FULL), (*OF_PROCESS, *OF_SERVERS, STORE)
 OF_AIRFLOW = (SCHEDULER, SCHEDULER_STOP, WORKER, TASK, TASK, TASK_STOP, DAG_PROCESSOR, METADATA)
 
+BLOWS = frozenset({KILL, POSTGRES, BACKEND, SERVERS_FULL, WORKER, TASK, EVERY_TRY})
+"""The faults that may come between a message to on-call and the record that it was sent."""
+
 RED_EVERY = 4
 """In Airflow, the first of so many jobs has a task that is killed on every try, so that its run ends red."""
 

@@ -100,6 +100,7 @@ class World:
         self.redis_clock = Clock(root / "redis.clock", self.library)
         self._mounted: list[Path] = []
         self.shops: dict[str, Shop] = {}
+        self.blows: list[float] = []  # `time.time()` of faults that may part a message to on-call from its record
         self.stopping = False
 
     @property

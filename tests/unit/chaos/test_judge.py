@@ -177,3 +177,21 @@ def test_what_failed_or_was_not_tried_is_found():
     assert judge.models_are_whole("disk", ["v1: damaged"], 3).wrong
     assert judge.enough_faults(199, 200).wrong
     assert not judge.enough_faults(200, 200).wrong
+
+
+@pytest.mark.parametrize(
+    ("at", "blows", "times"),
+    [
+        ([], [], 0),
+        ([100], [], 1),
+        ([100, 160], [], 2),
+        ([100, 160], [102], 1),  # Postgres died after the message and before its record
+        ([100, 160], [97], 1),  # or just before the message, with its transaction open
+        ([100, 160], [120], 2),
+        ([100, 160], [161], 2),  # the last one is not repeated
+        ([160, 100, 220], [101], 2),
+        ([100, 160], [94], 2),
+    ],
+)
+def test_a_message_may_be_told_again_only_if_a_blow_came_between_it_and_its_record(at, blows, times):
+    assert judge.times_told(at, blows) == times
