@@ -71,7 +71,9 @@ class Cluster:
             "NCF_HOME": str(home / "ncf"),
             "TMPDIR": str(home / "tmp"),
         }
-        shared = {name: value for name, value in self.environment.items() if name != "NCF_INBOX"}
+        # As in compose.yaml, a worker cannot reach Airflow's database, and signs nothing.
+        others = ("NCF_INBOX", "AIRFLOW__DATABASE__", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
+        shared = {name: value for name, value in self.environment.items() if not name.startswith(others)}
         inbox = {} if queue == "gpu" else {"NCF_INBOX": self.environment["NCF_INBOX"]}
         # A slot stays busy for some seconds after its task, so a run needs two for its tasks.
         slots = "1" if queue == "gpu" else "2"
@@ -121,13 +123,16 @@ def cluster(home, object_store):
     at = read_services(home).ports["postgres"]
     server = database_url(at, role=SUPERUSER, password=password(home, "postgres_postgres"), database="postgres")
     ensure_database(server, "airflow", password="metadata")
+    ensure_database(server, "celery", password="results")
     metadata_url = database_url(at, role="airflow", password="metadata", database="airflow")
+    results_url = database_url(at, role="celery", password="results", database="celery")
     admin_password(home)
     port = free_port()
     environment = airflow_environment(settings, port=port, metadata_url=metadata_url) | {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": settings.list_store().removesuffix("/0") + "/1",
-        "AIRFLOW__CELERY__RESULT_BACKEND": "db+" + metadata_url,
+        "AIRFLOW__CELERY__RESULT_BACKEND": "db+"
+        + database_url(at, role="celery", password="results", database="celery"),
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
     }
     (home / "airflow").mkdir()
