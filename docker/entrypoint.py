@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Starts a container's command. Under compose.yaml, it first reads the part's secrets and configures Airflow.
 
     entrypoint.py api-server | scheduler | dag-processor | triggerer | watcher | worker | gpu-worker
