@@ -13,7 +13,7 @@ EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
 .PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
-.PHONY: docker-secrets docker-wheelhouse docker-smoke
+.PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, 
 
 docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
 	$(BIN)/python docker/smoke/smoke.py
+
+kubernetes-table: install  ## render Airflow's Helm chart (CHART=airflow-1.22.0.tgz) into the table that tests use; needs helm
+	$(BIN)/python docker/kubernetes/render.py $(CHART)
 
 fuzz: install  ## a minute of random and damaged files for the readers; SECONDS=3600 for longer
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)

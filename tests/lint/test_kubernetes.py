@@ -1,4 +1,7 @@
-"""The Kubernetes files follow the schema of Kubernetes, and use the queue that the DAGs name."""
+"""The Kubernetes files follow the schema of Kubernetes, and use the queue that the DAGs name.
+
+`test_rendered_chart.py` tests what the chart makes of the values.
+"""
 
 from pathlib import Path
 
@@ -6,8 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parents[2]
-KUBERNETES = PROJECT / "docker" / "kubernetes"
+KUBERNETES = Path(__file__).parents[2] / "docker" / "kubernetes"
 VERSION = "1.33"
 
 
@@ -15,22 +17,9 @@ def values():
     return yaml.safe_load((KUBERNETES / "values.yaml").read_text())
 
 
-def pod(worker):
-    """Returns the Deployment that the chart builds for a group of Celery workers, as far as these values say."""
-    container = {"name": "worker", "image": "ncf-airflow", "env": worker["env"], "resources": worker["resources"]}
-    container["volumeMounts"] = worker["extraVolumeMounts"]
-    spec = {"containers": [container], "volumes": worker["extraVolumes"]}
-    spec |= {name: worker[name] for name in ("nodeSelector", "tolerations") if name in worker}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "worker"},
-        "spec": {
-            "replicas": worker["replicas"],
-            "selector": {"matchLabels": {"tier": "airflow"}},
-            "template": {"metadata": {"labels": {"tier": "airflow"}}, "spec": spec},
-        },
-    }
+def objects():
+    files = ("prepare.yaml", "watcher.yaml")
+    return [found for file in files for found in yaml.safe_load_all((KUBERNETES / file).read_text())]
 
 
 def workers():
@@ -38,26 +27,36 @@ def workers():
     return {"default": celery, **{worker["name"]: worker for worker in celery["sets"]}}
 
 
-@pytest.mark.parametrize("name", ["default", "gpu"])
-def test_the_pod_of_a_worker_follows_the_schema(name):
-    kubernetes_validate.validate(pod(workers()[name]), VERSION, strict=True)
+@pytest.mark.parametrize("number", range(3))
+def test_the_files_that_are_applied_beside_the_chart_follow_the_schema(number):
+    assert len(objects()) == 3
+    kubernetes_validate.validate(objects()[number], VERSION, strict=True)
 
 
 def test_the_schema_rejects_a_mistake():
-    broken = pod(workers()["gpu"])
+    broken = objects()[0]
     broken["spec"]["template"]["spec"]["nodeSelectors"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, VERSION, strict=True)
 
 
-@pytest.mark.parametrize("document", range(2))
-def test_the_files_applied_before_the_chart_follow_the_schema(document):
-    found = list(yaml.safe_load_all((KUBERNETES / "prepare.yaml").read_text()))
-    kubernetes_validate.validate(found[document], VERSION, strict=True)
+def test_every_file_names_the_same_image():
+    image = values()["images"]["airflow"]
+    pods = [found["spec"]["template"]["spec"] for found in objects() if "template" in found["spec"]]
+    named = {container["image"] for pod in pods for container in pod["containers"]}
+    assert named == {f"{image['repository']}:{image['tag']}"}
+    for file, provider in (("auth-fab.yaml", "fab"), ("auth-keycloak.yaml", "keycloak")):
+        changed = yaml.safe_load((KUBERNETES / file).read_text())
+        assert changed["images"]["airflow"] == {"repository": f"{image['repository']}-{provider}"}
 
 
-def test_the_watcher_follows_the_schema():
-    kubernetes_validate.validate(yaml.safe_load((KUBERNETES / "watcher.yaml").read_text()), VERSION, strict=True)
+def test_the_pods_beside_the_chart_may_do_as_little_as_its_own():
+    for pod in (found["spec"]["template"]["spec"] for found in objects() if "template" in found["spec"]):
+        assert pod["automountServiceAccountToken"] is False
+        allowed = pod["securityContext"] | pod["containers"][0]["securityContext"]
+        chart = values()["securityContexts"]
+        assert allowed.items() <= (chart["pod"] | chart["containers"]).items()
+        assert pod["containers"][0]["resources"]["limits"]["memory"]
 
 
 def test_only_training_runs_on_a_node_with_a_gpu():
@@ -70,11 +69,19 @@ def test_only_training_runs_on_a_node_with_a_gpu():
     names = {variable["name"]: variable.get("value") for variable in found["gpu"]["env"]}
     assert names["NCF_GPU_PROMISED"] == "true"
     assert "NCF_INBOX" not in names
-    shared = {volume["name"] for volume in found["gpu"]["extraVolumes"]}
-    assert shared.isdisjoint(volume["name"] for volume in found["default"]["extraVolumes"])
 
 
-def test_the_values_contain_no_secret():
-    for worker in workers().values():
-        for variable in worker["env"]:
-            assert ("valueFrom" in variable) == variable["name"].startswith("AIRFLOW_CONN_")
+def variables(given):
+    """Returns every variable of the values, wherever it stands."""
+    if isinstance(given, dict):
+        own = given.get("env", []) if isinstance(given.get("env"), list) else []
+        return own + [variable for name, below in given.items() if name != "env" for variable in variables(below)]
+    return [variable for below in given for variable in variables(below)] if isinstance(given, list) else []
+
+
+@pytest.mark.parametrize("file", ["values.yaml", "auth-fab.yaml", "auth-keycloak.yaml"])
+def test_the_values_contain_no_secret(file):
+    secret = ("AIRFLOW_CONN_", "AIRFLOW__DATABASE__", "AWS_ACCESS", "AWS_SECRET", "NCF_ERASURE", "NCF_ALERTS")
+    secret += ("NCF_DATABASE", "NCF_REDIS", "ADMIN_", "WATCHER_", "AIRFLOW__CORE__FERNET", "AWS_ENDPOINT")
+    for variable in variables(yaml.safe_load((KUBERNETES / file).read_text())):
+        assert ("valueFrom" in variable) == variable["name"].startswith(secret), variable["name"]

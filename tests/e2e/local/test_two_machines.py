@@ -131,8 +131,7 @@ def cluster(home, object_store):
     environment = airflow_environment(settings, port=port, metadata_url=metadata_url) | {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": settings.list_store().removesuffix("/0") + "/1",
-        "AIRFLOW__CELERY__RESULT_BACKEND": "db+"
-        + database_url(at, role="celery", password="results", database="celery"),
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{results_url}",
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
     }
     (home / "airflow").mkdir()
