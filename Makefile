@@ -2,13 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SECONDS ?= 60
 MINUTES ?= 60
 SEED ?= 1
 # How many tests run at once: one more than two cores have, because those in Airflow often wait.
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
-EXTRAS := airflow,celery,local,s3,peers,storefront,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
@@ -20,12 +20,20 @@ help:  ## list the targets
 
 install: $(VENV)/.installed  ## a .venv with the locked dependencies
 
-$(VENV)/.installed: pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
+
+# An environment that is there keeps its Python, so it is that one that has to be a supported one.
+$(VENV)/.installed: pyproject.toml requirements-torch.lock $(LOCKS)
+	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
+		echo "Python 3.11 to 3.14 is needed, and $$python is $$($$python --version 2>/dev/null || echo not there):" \
+			"remove $(VENV) if it is there, and name another, such as make PYTHON=python3.13 $(or $(MAKECMDGOALS),install)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	# torch first, by itself; then what is locked by hashes; last the libraries that this build of torch names, if any.
+	$(INSTALL) --no-deps --requirement requirements-torch.lock
+	$(INSTALL) --require-hashes $(LOCKS:%=--requirement %)
+	$(INSTALL) --requirement requirements-torch.lock
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
 demo: install  ## the main job, end to end, on embedded servers
@@ -46,8 +54,10 @@ test-fast: install  ## the quick tests: no training, no Airflow, no browser, and
 docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 	$(BIN)/python docker/make_secrets.py
 
+FOR_IMAGE := --python-version 3.11 --only-binary :all:  # the Python of docker/Dockerfile, whichever runs here
 docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, for builds without a network
-	$(BIN)/python -m pip download --quiet --no-deps --dest docker/wheelhouse --requirement requirements.lock
+	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --no-deps --requirement requirements-torch.lock
+	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --require-hashes $(LOCKS:%=--requirement %)
 	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse hatchling
 
 docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
@@ -116,10 +126,5 @@ format: install  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --processes 2 sql
 
-lock: install  ## resolve the dependencies anew into requirements.lock
-	# torch's CUDA libraries are left to pip: where a CPU build of torch is installed, they are gigabytes for nothing.
-	$(BIN)/uv pip compile pyproject.toml $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
-		--python-version 3.11 --quiet --no-header --no-annotate --output-file requirements.lock
-	sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements.lock
-
-comma := ,
+lock: install  ## resolve the dependencies anew, for every supported Python; UPGRADE=1 for the newest versions
+	$(BIN)/python dependencies/resolve.py $(if $(UPGRADE),--upgrade)

@@ -34,7 +34,7 @@ SHORT = {
 HEAD = """# Licences of the dependencies
 
 `make licences` writes this list from what the installed packages state. `make lint` fails if it is not that of
-`requirements.lock`, or if a licence is one that a shop may not use for what it links: GPL, AGPL, SSPL, BUSL and their
+`requirements*.lock`, or if a licence is one that a shop may not use for what it links: GPL, AGPL, SSPL, BUSL and their
 like. The project itself is under Apache-2.0. A wheel may hold libraries of others, under terms that its own metadata
 does not name.
 """

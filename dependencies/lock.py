@@ -1,6 +1,7 @@
 """The locked packages, and what is accepted of them."""
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -9,7 +10,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parents[1]
-LOCK = PROJECT / "requirements.lock"
+TORCH = PROJECT / "requirements-torch.lock"
+LAYERS = {
+    PROJECT / "requirements.lock": ["airflow", "celery", "s3"],
+    PROJECT / "requirements-local.lock": ["local", "peers", "storefront"],
+    PROJECT / "requirements-dev.lock": ["dev"],
+}
+"""The extras that each lock adds to those before it."""
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 
 
@@ -32,22 +39,23 @@ class Licence:
     reason: str
 
 
-def locked(path: Path = LOCK) -> dict[str, str]:
-    """Returns the version of each locked package, by its canonical name.
+def locked(paths: Iterable[Path] = (TORCH, *LAYERS)) -> dict[str, str]:
+    """Returns the version of each locked package, by its canonical name, in order.
 
     Raises:
-        SystemExit: a line of the lock names no single version.
+        SystemExit: a line of a lock names no single version.
     """
     versions: dict[str, str] = {}
-    for line in path.read_text().splitlines():
-        if not line.strip() or line.startswith(("#", " ", "-")):
-            continue
-        requirement = Requirement(line.partition(" #")[0])
-        specifiers = list(requirement.specifier)
-        if len(specifiers) != 1 or specifiers[0].operator != "==":
-            raise SystemExit(f"{path.name}: {line!r} names no single version. Write the lock again: `make lock`.")
-        versions[canonicalize_name(requirement.name)] = specifiers[0].version
-    return versions
+    for path in paths:
+        for line in path.read_text().splitlines():
+            if not line.strip() or line.startswith(("#", " ", "-")):
+                continue
+            requirement = Requirement(line.partition(" #")[0].rstrip(" \\"))
+            specifiers = list(requirement.specifier)
+            if len(specifiers) != 1 or specifiers[0].operator != "==":
+                raise SystemExit(f"{path.name}: {line!r} names no single version. Write the lock again: `make lock`.")
+            versions[canonicalize_name(requirement.name)] = specifiers[0].version
+    return dict(sorted(versions.items()))
 
 
 def accepted(path: Path = ACCEPTED) -> tuple[list[Vulnerability], list[Licence]]:

