@@ -7,11 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 import yaml
+from celery import Celery
 from compose_spec import PyCompose
+
+from ncf_pipeline.local.ports import free_port
+from ncf_pipeline.local.redis import start_redis, stop_redis
 
 PROJECT = Path(__file__).parents[2]
 DOCKER = PROJECT / "docker"
+ONCE = {"init", "owner"}  # they end, so they have no health check
+METRICS = {"statsd-exporter", "prometheus", "grafana"}
 PARTS = {
     "api-server",
     "scheduler",
@@ -82,8 +89,94 @@ def test_every_service_has_a_health_check_and_every_image_a_tag():
     for name, service in services().items():
         image = service["image"]
         assert image.startswith("ncf-") or re.search(r":[\w.-]+\}?$", image), name
-        if name not in PARTS | {"init", "statsd-exporter", "prometheus", "grafana"}:
+        if name not in PARTS | ONCE | METRICS:
             assert service["healthcheck"]["test"], name  # the image has the health check of the parts
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_service_can_do_no_more_than_it_needs(name):
+    service = services()[name]
+    assert service["read_only"] is True
+    assert (service["cap_drop"], service.get("cap_add")) == (["ALL"], None)
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "network_mode", "pid", "ipc", "devices"} & set(service)
+    assert re.fullmatch(r"\$\{[A-Z_]+_MEMORY:-\d+[mg]\}", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 512
+    assert "/tmp" in service["tmpfs"]
+    assert not [volume for volume in service.get("volumes", []) if "docker.sock" in volume]
+    assert {port.split(":")[0] for port in service.get("ports", [])} <= {"127.0.0.1"}
+
+
+def test_redis_keeps_room_below_its_limit_of_memory():
+    limit = re.search(r":-(\d+)g", services()["redis"]["mem_limit"]).group(1)
+    used = re.search(r"--maxmemory \$\{REDIS_MAXMEMORY:-(\d+)mb\}", services()["redis"]["command"][2]).group(1)
+    assert int(used) <= 0.75 * 1024 * int(limit)
+
+
+@pytest.fixture
+def users(tmp_path):
+    """The users of a real Redis that the command of compose.yaml has configured, by a function that connects as one."""
+    (tmp_path / "secrets").mkdir()
+    for user in ("broker", "lists"):
+        (tmp_path / "secrets" / f"{user}_redis_password").write_text(f"{user}-password\n")
+    script = services()["redis"]["command"][2].replace("$$", "$").replace("/run/secrets", str(tmp_path / "secrets"))
+    script = script.replace("/tmp/users.acl", str(tmp_path / "users.acl")).partition("exec redis-server")[0]
+    subprocess.run(["sh", "-euc", script], check=True)
+    assert (tmp_path / "users.acl").stat().st_mode & 0o077 == 0
+    assert "password" not in (tmp_path / "users.acl").read_text()
+    server = start_redis(tmp_path / "redis", port=free_port(), password="admin", log=tmp_path / "log", durable=False)
+    port = next(
+        int(line.split()[1])
+        for line in (tmp_path / "redis" / "redis.conf").read_text().splitlines()
+        if line.startswith("port ")
+    )
+    try:
+        with redis.Redis(port=port, password="admin") as admin:
+            for line in (tmp_path / "users.acl").read_text().splitlines():
+                if not line.startswith("user default"):
+                    admin.execute_command("ACL", "SETUSER", *line.split()[1:])
+        yield lambda user, database=0: redis.Redis(port=port, db=database, username=user, password=f"{user}-password")
+    finally:
+        stop_redis(server)
+
+
+def test_the_broker_and_the_lists_cannot_reach_each_other(users):
+    with users("lists") as lists, users("broker", 1) as broker, users("health") as health:
+        assert lists.hset("ncf:7:for_you", "1", "a")
+        assert lists.config_get("save")
+        assert broker.lpush("default", "task")
+        assert broker.lpush("gpu\x06\x163", "task")
+        assert health.ping()
+        with users("broker") as other_database:
+            for client, key in ((other_database, "ncf:live"), (lists, "default"), (health, "ncf:live")):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.get(key)
+        for client in (lists, broker):
+            for command in (
+                "FLUSHALL",
+                "FLUSHDB",
+                "KEYS *",
+                "ACL LIST",
+                "SHUTDOWN",
+                "CONFIG SET dir /",
+                "SAVE",
+            ):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command.split())
+
+
+def test_celery_works_as_the_broker_s_user(users):
+    with users("broker", 1) as broker:
+        at = broker.connection_pool.connection_kwargs
+    app = Celery(broker=f"redis://broker:broker-password@127.0.0.1:{at['port']}/1")
+    for queue in ("default", "gpu"):
+        app.send_task("execute_workload", queue=queue, priority=3, ignore_result=True)
+    with app.connection() as connection:
+        for queue in ("default", "gpu"):
+            with connection.SimpleQueue(queue) as waiting:
+                message = waiting.get(timeout=10)
+                message.ack()
+    assert app.control.ping(timeout=0.5) == []
 
 
 def test_only_the_gpu_workers_train_and_they_share_no_volume():
@@ -99,8 +192,8 @@ def test_only_the_gpu_workers_train_and_they_share_no_volume():
         if not name.startswith("gpu-worker")
         for volume in service.get("volumes", [])
     }
-    assert theirs == {"checkpoints"}
-    assert not {volume for volume in others if "checkpoints" in volume}
+    assert theirs == {"checkpoints", "gpu-worker-logs"}
+    assert not {volume for volume in others if "checkpoints" in volume or "gpu-worker-logs" in volume}
     (device,) = found["gpu-worker-nvidia"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert (found["gpu-worker"]["profiles"], found["gpu-worker-nvidia"]["profiles"]) == (["cpu"], ["nvidia"])

@@ -150,7 +150,6 @@ def test_the_health_check_looks_at_the_part_that_runs(started, tmp_path):
     assert command == ["python", "/opt/stack/healthcheck.py", "gpu-worker"]
 
 
-@pytest.mark.xfail(reason="compose.yaml follows this table with the next change", strict=True)
 def test_compose_gives_each_part_the_secrets_that_it_needs_and_no_others():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     parts = {name.removesuffix("-nvidia"): service for name, service in services.items()}
