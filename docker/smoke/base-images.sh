@@ -6,9 +6,9 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-make_image() { # tag, packages, options of docker import ...
-    local tag=$1 packages=$2 root=$work/root
-    shift 2
+make_image() { # tag, packages, a user and a folder of its own or "", options of docker import ...
+    local tag=$1 packages=$2 owned=$3 root=$work/root
+    shift 3
     rm -rf "$root"
     cp -a "$work/base" "$root"
     [ ! -d "$work/files" ] || cp -a "$work/files/." "$root/"
@@ -18,6 +18,8 @@ make_image() { # tag, packages, options of docker import ...
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages > /dev/null
         rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/*"
+    # A volume takes over the owner of the image's folder.
+    [ -z "$owned" ] || chroot "$root" install --directory --mode=700 --owner="${owned%%:*}" "${owned#*:}"
     tar -C "$root" -c . | docker import "$@" - "$tag" > /dev/null
     rm -rf "$root" "$work/files"
     echo "$tag"
@@ -25,26 +27,23 @@ make_image() { # tag, packages, options of docker import ...
 
 debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" > /dev/null
 
-make_image python:3.11-slim-bookworm "python3.11 python3-venv python-is-python3 libgomp1"
+make_image python:3.11-slim-bookworm "python3.11 python3-venv python-is-python3 libgomp1" ""
 
 mkdir -p "$work/files/usr/local/bin"
 cat > "$work/files/usr/local/bin/start-postgres" <<'EOF'
 #!/bin/sh
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    install --directory --owner=postgres --mode=700 "$PGDATA"
-    install --owner=postgres --mode=600 "$POSTGRES_PASSWORD_FILE" /tmp/password
-    gosu postgres initdb --pwfile=/tmp/password --encoding=UTF8 --locale=C.UTF-8 \
+    initdb --pwfile="$POSTGRES_PASSWORD_FILE" --encoding=UTF8 --locale=C.UTF-8 \
         --auth-local=trust --auth-host=scram-sha-256 > /dev/null
-    rm /tmp/password
     echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
 fi
-exec gosu postgres postgres -c listen_addresses='*'
+exec postgres -c listen_addresses='*'
 EOF
 chmod +x "$work/files/usr/local/bin/start-postgres"
-make_image postgres:15-bookworm "postgresql-15 gosu" \
+make_image postgres:15-bookworm "postgresql-15" postgres:/var/lib/postgresql/data \
     --change "ENV PATH=/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin" \
     --change "ENV PGDATA=/var/lib/postgresql/data" \
     --change 'ENTRYPOINT ["start-postgres"]'
 
-make_image redis:7.0-bookworm redis-server --change "WORKDIR /data"
+make_image redis:7.0-bookworm redis-server redis:/data --change "WORKDIR /data"

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from ncf_pipeline import synthetic
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.ports import free_port
@@ -22,7 +24,19 @@ from ncf_pipeline.local.ports import free_port
 DOCKER = Path(__file__).parents[1]
 PROJECT = "ncf-smoke"
 IMAGES = ("ncf-airflow", "ncf-gpu-worker")
-PARTS = ("postgres", "redis", "minio", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker")
+PARTS = (
+    "postgres",
+    "redis",
+    "minio",
+    "api-server",
+    "scheduler",
+    "dag-processor",
+    "triggerer",
+    "watcher",
+    "worker",
+    "gpu-worker",
+)
+ENTRYPOINT = ("python", "/opt/stack/entrypoint.py")
 TRAINING = {"backtest", "refit"}
 PATIENCE = 900  # seconds, for each wait
 
@@ -79,6 +93,29 @@ def run(api: AirflowApi, dag_id: str, conf: dict[str, int]) -> dict[str, str | N
     return {task.task_id: task.machine for task in tasks if task.state == "success"}
 
 
+def check_confinement() -> None:
+    """Looks from inside at each part: it can write to no image, has no privileges, and sees its own secrets alone."""
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    look = "touch /usr/x 2>&1; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/1/status; ls /run/secrets"
+    for part in PARTS:
+        seen = compose("exec", "-T", part, "sh", "-c", look, output=True).splitlines()
+        assert "Read-only file system" in seen[0], (part, seen)
+        assert [line.split()[1] for line in seen[1:4]] == ["0" * 16, "0" * 16, "1"], (part, seen)
+        assert sorted(seen[4:]) == sorted(services[part]["secrets"]), (part, seen)
+    # Whoever takes over the worker that trains can neither choose what serves nor read Airflow's passwords.
+    ask = (
+        "import os, psycopg2\n"
+        "cursor = psycopg2.connect(os.environ['NCF_DATABASE_URL']).cursor()\n"
+        "try:\n"
+        "    cursor.execute('update ml.publication set state = state')\n"
+        "except psycopg2.errors.InsufficientPrivilege as error:\n"
+        "    print(str(error).strip())\n"
+    )
+    refused = compose("exec", "-T", "gpu-worker", *ENTRYPOINT, "python", "-c", ask, output=True)
+    assert refused.strip() == "permission denied for table publication", refused
+    print(f"confined: {len(PARTS)} parts", flush=True)
+
+
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ncf-smoke-"))
     inbox = folder / "inbox"
@@ -110,6 +147,7 @@ def main() -> None:
         with measured("up, until all parts are healthy"):
             compose("up", "--detach")
             wait_until(lambda: not unhealthy(), f"not healthy: {unhealthy()}")
+        check_confinement()
         password = (folder / "secrets" / "airflow_admin_password").read_text()
         with AirflowApi(f"http://127.0.0.1:{port}", username="admin", password=password) as api:
             api.wait_for_dags(("ingest_invoices", "retrain_recommender"))
@@ -120,8 +158,8 @@ def main() -> None:
         print(f"machines: {json.dumps({**ingested, **retrained})}")
         assert {task for task, machine in retrained.items() if machine == "gpu-worker"} == TRAINING
         assert {*ingested.values(), *retrained.values()} == {"worker", "gpu-worker"}
-        ours = ["exec", "-T", "worker", "python", "/opt/stack/entrypoint.py"]
-        lists = json.loads(compose(*ours, "ncf-pipeline", "recommend", customer, "--json", output=True))
+        recommend = ["ncf-pipeline", "recommend", customer, "--json"]
+        lists = json.loads(compose("exec", "-T", "api-server", *ENTRYPOINT, *recommend, output=True))
         print(f"customer {customer}: {json.dumps(lists)[:300]}")
         assert len(json.dumps(lists)) > 100
     finally:
