@@ -29,9 +29,10 @@ $(VENV)/.installed: pyproject.toml requirements-torch.lock $(LOCKS)
 		echo "Python 3.11 to 3.14 is needed, and $$python is $$($$python --version 2>/dev/null || echo not there):" \
 			"remove $(VENV) if it is there, and name another, such as make PYTHON=python3.13 $(or $(MAKECMDGOALS),install)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# torch first, by itself; then what is locked by hashes; last the libraries that this build of torch names, if any.
+	# torch first, by itself; then what is locked by hashes, which names everything: an older pip takes an extra of a
+	# locked library for one without a hash. Last the libraries that this build of torch names, if any.
 	$(INSTALL) --no-deps --requirement requirements-torch.lock
-	$(INSTALL) --require-hashes $(LOCKS:%=--requirement %)
+	$(INSTALL) --no-deps --require-hashes $(LOCKS:%=--requirement %)
 	$(INSTALL) --requirement requirements-torch.lock
 	$(INSTALL) --no-deps --editable .
 	@touch $@
@@ -57,7 +58,7 @@ docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 FOR_IMAGE := --python-version 3.11 --only-binary :all:  # the Python of docker/Dockerfile, whichever runs here
 docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, for builds without a network
 	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --no-deps --requirement requirements-torch.lock
-	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --require-hashes $(LOCKS:%=--requirement %)
+	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --no-deps --require-hashes $(LOCKS:%=--requirement %)
 	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse hatchling
 
 docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
