@@ -1,3 +1,3 @@
 """Product recommendations for an online shop: invoices in, gated NCF, top-N lists in Redis."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

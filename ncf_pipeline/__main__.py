@@ -2,20 +2,24 @@
 
 import sys
 
+from ncf_pipeline import __version__
+
 
 def main() -> None:
     """Runs the command line. If a package is not installed, prints one line that says how to install it."""
+    if sys.argv[1:] == ["--version"]:  # also where only the storefront client is installed
+        sys.stdout.write(f"{__version__}\n")
+        return
     try:
         from ncf_pipeline.cli import main as run
 
         run()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "ncf_pipeline":
+        if (error.name or "").partition(".")[0] in ("", "ncf_pipeline"):
             raise
-        sys.stderr.write(
-            f"Error: {error.name} is not installed. For commands, install ncf-pipeline[pipeline]; for embedded "
-            "servers, ncf-pipeline[airflow,local]. Only the storefront client needs no extra.\n"
-        )
+        from ncf_pipeline.extras import missing
+
+        sys.stderr.write(f"Error: {missing(error.name or '')}\n")
         sys.exit(1)
 
 

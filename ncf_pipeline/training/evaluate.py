@@ -56,7 +56,7 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
     Raises:
         InputError: there are no purchases before the cutoff.
         TrainingError: there are too few interactions to train on or to evaluate on.
-        SettingsError: the library of a peer is not installed.
+        ModuleNotFoundError: the library of a peer is not installed.
     """
     snapshot = read_snapshot(settings, take_snapshot(settings, cutoff))
     truth = truth_for(snapshot, snapshot.cutoff - timedelta(days=settings.holdout_days))
@@ -84,7 +84,7 @@ def peer_lists(
         Lists by the peer's name, in the columns of `columns.Lists`.
 
     Raises:
-        SettingsError: the library of a peer is not installed.
+        ModuleNotFoundError: the library of a peer is not installed.
     """
     from ncf_pipeline.model.peers import PEERS
 

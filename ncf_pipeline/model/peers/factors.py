@@ -22,7 +22,7 @@ def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Seq
     Hu et al. 2008, "Collaborative Filtering for Implicit Feedback Datasets".
 
     Raises:
-        SettingsError: `implicit` is not installed.
+        ModuleNotFoundError: `implicit` is not installed.
     """
     state = state_at(interactions, as_of)
     model = library("implicit.als").AlternatingLeastSquares(
@@ -37,7 +37,7 @@ def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequ
     Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback".
 
     Raises:
-        SettingsError: `implicit` is not installed.
+        ModuleNotFoundError: `implicit` is not installed.
     """
     state = state_at(interactions, as_of)
     model = library("implicit.bpr").BayesianPersonalizedRanking(

@@ -23,7 +23,7 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
     Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
 
     Raises:
-        SettingsError: `implicit` is not installed.
+        ModuleNotFoundError: `implicit` is not installed.
     """
     state = state_at(interactions, as_of)
     model = library("implicit.nearest_neighbours").CosineRecommender(K=NEIGHBOURS, num_threads=2)

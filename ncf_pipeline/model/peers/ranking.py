@@ -27,14 +27,16 @@ def library(name: str) -> ModuleType:
     """Imports a library of the `peers` extra.
 
     Raises:
-        SettingsError: it is not installed, or needs a missing system library, as LightGBM needs OpenMP.
+        ModuleNotFoundError: it is not installed.
+        SettingsError: it needs a missing system library, as LightGBM needs OpenMP.
     """
     try:
         return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise  # the command says which extra brings it
     except (ImportError, OSError) as error:
         raise SettingsError(
-            f"{name} cannot be imported: {error}. Install it with `pip install 'ncf-pipeline[peers]'`, "
-            "or evaluate without peers."
+            f"{name} cannot be imported: {error}. Install what it misses, or evaluate without peers: --no-peers."
         ) from error
 
 

@@ -43,7 +43,7 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
     shop too young for past instants gets recent best sellers.
 
     Raises:
-        SettingsError: `lightgbm` is not installed.
+        ModuleNotFoundError: `lightgbm` is not installed.
     """
     state = state_at(interactions, as_of)
     chunks = [
