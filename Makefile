@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
 .PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -51,6 +51,11 @@ test: install  ## every test
 
 test-fast: install  ## the quick tests: no training, no Airflow, no browser, and few publications
 	$(BIN)/python -m pytest $(PARALLEL) -m "not trains and not airflow and not browser and not slow" tests
+
+dist: install  ## the wheel and the sdist, into dist/
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	@ls dist
 
 docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 	$(BIN)/python docker/make_secrets.py
