@@ -79,7 +79,10 @@ def test_a_checkout_is_installed_from_where_it_lies():
             "ncf-pipeline[local,s3] @ git+https://git.example/it.git@abc123",
         ),
         ({"url": "https://files.example/it.whl"}, "ncf-pipeline[local,s3] @ https://files.example/it.whl"),
-        ({"url": "https://me:hush@files.example/it.whl"}, "ncf-pipeline[local,s3] @ https://me:***@files.example/it.whl"),
+        (
+            {"url": "https://me:hush@files.example/it.whl"},
+            "ncf-pipeline[local,s3] @ https://me:***@files.example/it.whl",
+        ),
         (None, f"ncf-pipeline[local,s3]=={__version__}"),
     ],
     ids=["wheel", "wheel that is gone", "git", "web", "web with a password", "index"],
