@@ -12,7 +12,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
-.PHONY: check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
+.PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
 help:  ## list the targets
@@ -71,6 +71,9 @@ docker-smoke: install  ## build the images, and ingest and retrain a small shop 
 
 kubernetes-table: install  ## render Airflow's Helm chart (CHART=airflow-1.22.0.tgz) into the table that tests use; needs helm
 	$(BIN)/python docker/kubernetes/render.py $(CHART)
+
+try-pythons: install  ## a small shop from file to lists on the oldest and the newest Python of this machine; ALL=1 for each
+	$(BIN)/python dependencies/pythons.py --installed $(VENV) $(if $(ALL),--all)
 
 fuzz: install  ## a minute of random and damaged files for the readers; SECONDS=3600 for longer
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)
