@@ -147,7 +147,7 @@ def install(python: str, environment: Path, run: Run) -> None:
     locks = [part for lock in LOCKS for part in ("--requirement", PROJECT / lock)]
     steps = {
         "torch": [*pip, "--no-deps", *torch],
-        "the locks": [*pip, "--require-hashes", *locks],
+        "the locks": [*pip, "--no-deps", "--require-hashes", *locks],
         "torch's libraries": [*pip, *torch],
         "the project": [*pip, "--no-deps", PROJECT],
     }
