@@ -261,7 +261,8 @@ def test_a_failed_start_stops_only_the_servers_of_this_call(new_home):
             up(Settings(home=home), airflow=False)
         assert set(pids(home)) == {"redis"}
         (home / "postgres").unlink()
-    (home / "redis" / "appendonly.aof").write_text("*damaged*\r\n" * 9)
+    (written,) = (home / "redis" / "appendonlydir").glob("*.incr.aof")
+    written.write_text("*damaged*\r\n" * 9)
     with pytest.raises(ServiceError, match=r"Redis did not start: .*[Bb]ad file format"):
         up(Settings(home=home), airflow=False)
     assert pids(home) == {}

@@ -11,6 +11,7 @@ from ledger import interactions, january
 
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.evaluation.scores import mean_overlap
+from ncf_pipeline.extras import missing
 from ncf_pipeline.model.features import copurchase
 from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.model.peers.neighbours import ease, item_knn
@@ -148,8 +149,12 @@ def test_without_negatives_every_customer_gets_the_same_list(shop):
 
 def test_a_missing_library_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit.als", None)
-    with pytest.raises(SettingsError, match=r"pip install 'ncf-pipeline\[peers\]'"):
+    with pytest.raises(ModuleNotFoundError) as raised:
         PEERS["ials"](TASTES, AS_OF, 2, ["1"])
+    line = missing(raised.value.name)  # what the command prints
+    assert "[peers]" in line
+    assert "--no-peers" in line
+    assert "\n" not in line
 
 
 def test_a_missing_system_library_is_an_error_of_one_line(monkeypatch):
