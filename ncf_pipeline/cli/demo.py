@@ -160,7 +160,7 @@ def _print_how_to_look(settings: Settings, console: Console, customer: str | Non
     if leaves_running:
         console.print("What to look at: the servers still run.")
     else:
-        console.print("What to look at: `make up` starts the servers again and leaves them running. Then:")
+        console.print("What to look at: `ncf-pipeline up` starts the servers again and leaves them running. Then:")
     login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
     console.print(Text(f"  Airflow   {state.airflow_url}, {login}"))
     secret = shlex.quote(str(password_path(settings.home.resolve(), "redis")))
@@ -169,7 +169,9 @@ def _print_how_to_look(settings: Settings, console: Console, customer: str | Non
     if port is not None and state.live_publication is not None:
         line = f"REDISCLI_AUTH=$(cat {secret}) redis-cli -p {port} hget {shlex.quote(key)} for_you"
         console.print(Text(f"  Redis     {line}   (with redis-cli, from your system's redis-tools)"))
-    console.print(Text(f"  lists     ncf-pipeline recommend {shlex.quote(customer)}   (also works without `make up`)"))
+    console.print(
+        Text(f"  lists     ncf-pipeline recommend {shlex.quote(customer)}   (also works without `ncf-pipeline up`)")
+    )
     console.print()
 
 
