@@ -20,6 +20,8 @@ make_image() { # tag, packages, a user and a folder of its own or "", options of
         rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/*"
     # A volume takes over the owner of the image's folder.
     [ -z "$owned" ] || chroot "$root" install --directory --mode=700 --owner="${owned%%:*}" "${owned#*:}"
+    # As in the official image: what is mounted there takes over the mode.
+    [ ! -d "$root/run/postgresql" ] || chmod 3777 "$root/run/postgresql"
     tar -C "$root" -c . | docker import "$@" - "$tag" > /dev/null
     rm -rf "$root" "$work/files"
     echo "$tag"
