@@ -51,7 +51,10 @@ def main() -> None:
     if arguments.check:
         wrong += differences(listed(LIST.read_text()), versions, licences(stated, exceptions))
     else:
-        LIST.write_text(written(versions, licences(stated, exceptions), exceptions))
+        # Some packages are for other Pythons or systems than this one: what was known of them stays.
+        known = {package: licence for package, (version, licence) in listed(LIST.read_text()).items()
+                 if versions.get(package) == version}  # fmt: skip
+        LIST.write_text(written(versions, known | licences(stated, exceptions), exceptions))
     for line in wrong:
         print(line)
     print(f"{len(versions)} packages, {len(stated)} of them installed here; licences in docs/{LIST.name}.")
