@@ -37,6 +37,13 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             title="Customer",
             description="The customer's id, for example 14646 or anna@example.com. This cannot be undone.",
         ),
+        "gone": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Stores that are gone",
+            description="URLs of artifact stores that no longer exist. An erasure that failed names them.",
+        ),
     },
 )
 def forget_customer() -> None:
@@ -45,7 +52,8 @@ def forget_customer() -> None:
         """Returns what was found where, with the id masked."""
         from ncf_pipeline.erasure.forget import forget as erase
 
-        return erase(task_settings(), str(params["customer"]), requested_by=requested_by(dag_run)).as_dict()
+        customer, gone = str(params["customer"]), params["gone"]
+        return erase(task_settings(), customer, requested_by=requested_by(dag_run), gone=gone).as_dict()
 
     forget()
 

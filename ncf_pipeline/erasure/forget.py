@@ -176,7 +176,8 @@ def _refuse_what_is_away(done: str, away: Mapping[str, ArtifactError]) -> None:
     roots = " ".join(f"--gone {root}" for root in away)
     raise kind(
         f"{done}, but not everything can: {' '.join(map(str, away.values()))} The erasure is not done until it is run "
-        f"again and reaches that. If it no longer exists, say so: ncf-pipeline forget CUSTOMER {roots}"
+        f"again and reaches that. If it no longer exists, say so: ncf-pipeline forget CUSTOMER {roots} (in Airflow, in "
+        "the DAG's form)"
     )
 
 

@@ -22,7 +22,7 @@ def test_the_dag_erases_a_customer(dags, connections, caplog):
     caplog.clear()
     caplog.set_level(logging.INFO, logger="ncf_pipeline")
 
-    run = dags["forget_customer"].test(run_conf={"customer": "17850"})
+    run = dags["forget_customer"].test(run_conf={"customer": "17850", "gone": ["s3://closed/shop"]})
 
     (instance,) = run.get_task_instances()
     assert str(instance.state) == "success"
@@ -34,3 +34,5 @@ def test_the_dag_erases_a_customer(dags, connections, caplog):
         assert cursor.fetchall() == [(None,)]
         cursor.execute("select state, report -> 'found' ->> 'retail.invoice_line.customer_id' from retail.erasure")
         assert cursor.fetchall() == [("done", "1")]
+        cursor.execute("select report -> 'gone' from retail.erasure")
+        assert cursor.fetchall() == [(["s3://closed/shop"],)]

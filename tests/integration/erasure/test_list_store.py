@@ -1,5 +1,8 @@
 """After an erasure, the files of a real Redis no longer hold what its memory has lost."""
 
+import re
+from pathlib import Path
+
 import pytest
 import redis
 
@@ -9,6 +12,7 @@ from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
 from ncf_pipeline.settings import Settings
 
 WHO = b"customer:anna@example.com"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -51,6 +55,18 @@ def test_one_that_runs_already_is_not_taken_for_a_new_one(durable):
         client.bgrewriteaof()  # with the customer
         client.unlink("ncf:p000001:" + WHO.decode())
     assert rewrite_files(settings(url)) == ()
+    assert files_with(folder) == []
+
+
+@pytest.mark.parametrize(("page", "user"), [("storefront.md", "writer"), ("kubernetes.md", "lists")])
+def test_the_user_that_the_documentation_makes_may_do_it(durable, page, user):
+    url, folder = durable
+    (line,) = re.findall(rf"ACL SETUSER ({user} .*)", (DOCS / page).read_text())
+    with redis.Redis.from_url(url) as client:
+        client.execute_command("acl", "setuser", *line.split())
+        client.unlink("ncf:p000001:" + WHO.decode())
+    secret = next(right[1:] for right in line.split() if right.startswith(">"))
+    assert rewrite_files(settings(url.replace("default:test", f"{user}:{secret}"))) == ()
     assert files_with(folder) == []
 
 
