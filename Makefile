@@ -60,11 +60,8 @@ dist: install  ## the wheel and the sdist, into dist/
 docker-secrets: install  ## docker/secrets/, a file each, where they are missing
 	$(BIN)/python docker/make_secrets.py
 
-FOR_IMAGE := --python-version 3.11 --only-binary :all:  # the Python of docker/Dockerfile, whichever runs here
 docker-wheelhouse: install  ## every wheel of the lock into docker/wheelhouse/, for builds without a network
-	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --no-deps --requirement requirements-torch.lock
-	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse $(FOR_IMAGE) --no-deps --require-hashes $(LOCKS:%=--requirement %)
-	$(BIN)/python -m pip download --quiet --dest docker/wheelhouse hatchling
+	$(BIN)/python dependencies/wheelhouse.py docker/wheelhouse
 
 docker-smoke: install  ## build the images, and ingest and retrain a small shop in them; needs a Docker engine
 	$(BIN)/python docker/smoke/smoke.py
