@@ -1,15 +1,17 @@
-"""Recommenders that a shop could use instead of this model: from maintained libraries, and plain NCF.
+"""Recommenders that a shop could use instead of this model: libraries' own, next-basket methods, and plain NCF.
 
 Each is a `baselines.Baseline`: it makes lists from what was known at an instant. Collaborative peers rank the whole
 catalogue, bought products included, for `for_you`, and the products new to the customer for `discover`. Peers need the
-`peers` extra.
+`peers` extra. Their keyword arguments are settings, whose defaults are the best of a grid on the development cuts:
+`make bench-peers`.
 """
 
 from ncf_pipeline.evaluation.baselines import Baseline
 from ncf_pipeline.model.peers.factors import bpr, ials
 from ncf_pipeline.model.peers.neighbours import ease, item_knn
 from ncf_pipeline.model.peers.neural import neumf, plain_ncf
-from ncf_pipeline.model.peers.trees import lambdarank
+from ncf_pipeline.model.peers.next_basket import decayed_frequency, tifu_knn, up_cf
+from ncf_pipeline.model.peers.trees import boosted_classifier, lambdarank
 
 __all__ = ["PEERS"]
 
@@ -18,6 +20,10 @@ PEERS: dict[str, Baseline] = {
     "ease": ease,
     "ials": ials,
     "bpr": bpr,
+    "decayed_frequency": decayed_frequency,
+    "tifu_knn": tifu_knn,
+    "up_cf": up_cf,
+    "boosted_classifier": boosted_classifier,
     "lambdarank": lambdarank,
     "neumf": neumf,
     "plain_ncf": plain_ncf,

@@ -16,7 +16,16 @@ from ncf_pipeline.model.peers.ranking import SEED, library, ranked_lists, state_
 FACTORS = 64
 
 
-def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
+def ials(
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    *,
+    factors: int = FACTORS,
+    alpha: float = 5.0,
+    regularization: float = 0.1,
+) -> pd.DataFrame:
     """iALS: weighted factorisation of who bought what.
 
     Hu et al. 2008, "Collaborative Filtering for Implicit Feedback Datasets".
@@ -26,7 +35,7 @@ def ials(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Seq
     """
     state = state_at(interactions, as_of)
     model = library("implicit.als").AlternatingLeastSquares(
-        factors=FACTORS, regularization=0.1, alpha=5.0, iterations=15, random_state=SEED, num_threads=1
+        factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=SEED, num_threads=1
     )
     return _by_factors(model, state, interactions, as_of, top_n, customers)
 

@@ -17,7 +17,9 @@ NEIGHBOURS = 100
 RIDGE = 300.0
 
 
-def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
+def item_knn(
+    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str], *, neighbours: int = NEIGHBOURS
+) -> pd.DataFrame:
     """Products by cosine to the bought ones; a bought product is most similar to itself.
 
     Sarwar et al. 2001, "Item-based Collaborative Filtering Recommendation Algorithms".
@@ -26,7 +28,7 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
         ModuleNotFoundError: `implicit` is not installed.
     """
     state = state_at(interactions, as_of)
-    model = library("implicit.nearest_neighbours").CosineRecommender(K=NEIGHBOURS, num_threads=2)
+    model = library("implicit.nearest_neighbours").CosineRecommender(K=neighbours, num_threads=2)
     with warnings.catch_warnings():
         # It warns about a conversion that its own normalisation needs.
         warnings.simplefilter("ignore", library("implicit.utils").ParameterWarning)
@@ -39,7 +41,9 @@ def item_knn(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers:
     return ranked_lists(state, scores, interactions, as_of, top_n, customers)
 
 
-def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
+def ease(
+    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str], *, ridge: float = RIDGE
+) -> pd.DataFrame:
     """Products by ridge regression on all others (Steck 2019, "Embarrassingly Shallow Autoencoders", eq. 8).
 
     Its matrix is dense. In a catalogue above the recipe's `max_dense_products`, it only knows those with most buyers.
@@ -47,7 +51,7 @@ def ease(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Seq
     state = state_at(interactions, as_of)
     buyers = np.asarray(state.bought.sum(axis=0)).ravel()
     kept = np.sort(np.argsort(-buyers, kind="stable")[: state.recipe.max_dense_products])
-    weights = copurchase.ease(state.bought[state.known_customers][:, kept], RIDGE)
+    weights = copurchase.ease(state.bought[state.known_customers][:, kept], ridge)
 
     def scores(index: IntArray) -> Float32:
         table = np.zeros((len(index), state.shape[1]), np.float32)

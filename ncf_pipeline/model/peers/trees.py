@@ -1,4 +1,4 @@
-"""Gradient-boosted trees over the same candidates and features: LightGBM's LambdaRank."""
+"""Gradient-boosted trees over the model's own candidates and features, by LightGBM: LambdaRank and a classifier."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -17,33 +17,86 @@ from ncf_pipeline.model.features.state import Mask
 from ncf_pipeline.model.peers.ranking import SEED, library, state_at
 
 ROUNDS = 200
-NEGATIVE_SHARE = 0.3
-PARAMETERS = {
-    "objective": "lambdarank",
+SHARED = {
     "learning_rate": 0.05,
-    "num_leaves": 63,
-    "min_data_in_leaf": 100,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambda_l2": 10.0,
-    "lambdarank_truncation_level": 15,
     "deterministic": True,
     "force_row_wise": True,
     "seed": SEED,
     "num_threads": 2,
     "verbose": -1,
 }
+RANKING = SHARED | {"objective": "lambdarank", "lambdarank_truncation_level": 15}
+CLASSIFYING = SHARED | {"objective": "binary"}
 
 
-def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]) -> pd.DataFrame:
-    """Two rankers, of all candidates and of those new to the customer, trained on the model's own past instants.
+def lambdarank(
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    *,
+    leaves: int = 31,
+    in_leaf: int = 300,
+    rounds: int = ROUNDS,
+) -> pd.DataFrame:
+    """Ranks by LambdaRank.
 
-    Burges 2010, "From RankNet to LambdaRank to LambdaMART". It has all of the model's features, but no embeddings. A
-    shop too young for past instants gets recent best sellers.
+    Burges 2010, "From RankNet to LambdaRank to LambdaMART".
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        as_of: first instant excluded.
+        top_n: length of a list.
+        customers: ids of the customers who get lists.
+        leaves: most leaves of a tree.
+        in_leaf: fewest candidates in a leaf.
+        rounds: trees.
+
+    Returns:
+        Columns of `columns.Lists`.
 
     Raises:
         ModuleNotFoundError: `lightgbm` is not installed.
+    """
+    parameters = RANKING | {"num_leaves": leaves, "min_data_in_leaf": in_leaf}
+    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds)
+
+
+def boosted_classifier(
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    *,
+    leaves: int = 31,
+    in_leaf: int = 300,
+    rounds: int = ROUNDS,
+) -> pd.DataFrame:
+    """Ranks by the probability that a candidate is bought in the horizon: log loss over all candidates alike.
+
+    Ke et al. 2017, "LightGBM: A Highly Efficient Gradient Boosting Decision Tree". Arguments, result and errors are
+    those of `lambdarank`.
+    """
+    parameters = CLASSIFYING | {"num_leaves": leaves, "min_data_in_leaf": in_leaf}
+    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds)
+
+
+def _by_trees(
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    parameters: dict[str, Any],
+    rounds: int,
+) -> pd.DataFrame:
+    """Two ensembles, for all candidates and for those new to the customer, trained on the model's own past instants.
+
+    They have all of the model's features, but no embeddings. A shop too young for past instants gets recent best
+    sellers.
     """
     state = state_at(interactions, as_of)
     chunks = [
@@ -53,7 +106,7 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
     ]
     if not chunks:
         return recent_best_sellers(interactions, as_of, top_n, customers)
-    rankers = {name: _trained(chunks, new_only=name == DISCOVER) for name in (FOR_YOU, DISCOVER)}
+    rankers = {name: _trained(chunks, parameters, rounds, new_only=name == DISCOVER) for name in (FOR_YOU, DISCOVER)}
     wanted = in_order(customers)
     chosen = np.intersect1d(state.known_customers, state.events.index_of(wanted))
     rows = []
@@ -73,7 +126,7 @@ def lambdarank(interactions: pd.DataFrame, as_of: datetime, top_n: int, customer
     return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
 
 
-def _trained(chunks: Sequence[Chunk], *, new_only: bool) -> Any:
+def _trained(chunks: Sequence[Chunk], parameters: dict[str, Any], rounds: int, *, new_only: bool) -> Any:
     parts = list(_rows(chunks, new_only=new_only))
     lightgbm = library("lightgbm")
     dataset = lightgbm.Dataset(
@@ -81,7 +134,7 @@ def _trained(chunks: Sequence[Chunk], *, new_only: bool) -> Any:
         np.concatenate([part.bought for part in parts]),
         group=np.concatenate([part.sizes for part in parts]),
     )
-    return lightgbm.train(PARAMETERS, dataset, ROUNDS)
+    return lightgbm.train(parameters, dataset, rounds)
 
 
 class _Rows(NamedTuple):
@@ -93,15 +146,12 @@ class _Rows(NamedTuple):
 
 
 def _rows(chunks: Sequence[Chunk], *, new_only: bool) -> Iterator[_Rows]:
-    """The queries with an answer, with all bought candidates and a sample of the others."""
-    random = np.random.default_rng(SEED)
+    """The queries with an answer, with all of their candidates that the question asks for."""
     for chunk in chunks:
         contexts = chunk.contexts
         query = np.repeat(np.arange(len(contexts.customer)), np.diff(contexts.start))
         among: Mask = ~contexts.seen if new_only else np.ones_like(contexts.seen)
         positive = chunk.positive & among
-        answered = np.bincount(query[positive], minlength=len(contexts.customer)) > 0
-        sampled = contexts.seen | (random.random(len(query)) < NEGATIVE_SHARE)
-        kept = among & answered[query] & (positive | sampled)
+        kept = among & (np.bincount(query[positive], minlength=len(contexts.customer)) > 0)[query]
         sizes = np.bincount(query[kept], minlength=len(contexts.customer))
         yield _Rows(contexts.features[kept].astype(np.float32), positive[kept].astype(np.int64), sizes[sizes > 0])

@@ -13,9 +13,12 @@ from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.evaluation.scores import mean_overlap
 from ncf_pipeline.extras import missing
 from ncf_pipeline.model.features import copurchase
+from ncf_pipeline.model.features.queries import instants, queries_at
 from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.model.peers.neighbours import ease, item_knn
 from ncf_pipeline.model.peers.neural import neumf, plain_ncf
+from ncf_pipeline.model.peers.next_basket import decayed_frequency, tifu_knn, up_cf
+from ncf_pipeline.model.peers.ranking import state_at
 from ncf_pipeline.model.recipe import Recipe
 
 pytestmark = pytest.mark.trains
@@ -64,7 +67,24 @@ def many_epochs(monkeypatch):
     monkeypatch.setattr("ncf_pipeline.model.peers.neural.BATCH", 64)
 
 
-@pytest.mark.parametrize("peer", [item_knn, ease])
+@pytest.fixture(scope="module")
+def habits():
+    """Forty customers come every week and buy a product of their own, twice in three, and two of thirty others."""
+    random = np.random.default_rng(1)
+    return interactions(
+        *(
+            (100 + customer, code, 1 + 7 * week, None, f"{customer}-{week}")
+            for customer in range(40)
+            for week in range(16)
+            for code in sorted(
+                {f"P{number:02d}" for number in random.choice(30, 2)}
+                | ({f"HABIT{customer % 20:02d}"} if random.random() < 2 / 3 else set())
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("peer", [item_knn, ease, up_cf])
 def test_neighbours_know_what_goes_together(peer):
     made = peer(TASTES, AS_OF, 2, ["7", "8", "1"])
     assert lists_of(made, "discover")["7"][0] == "b"
@@ -128,13 +148,75 @@ def test_a_peer_ignores_the_future_and_makes_lists_for_every_customer(shop, name
     assert for_you["999"] == discover["999"]
 
 
-@pytest.mark.parametrize("name", ["item_knn", "ease", "ials", "bpr", "lambdarank", "neumf"])
+@pytest.mark.parametrize("name", [name for name in PEERS if name not in ("plain_ncf", "decayed_frequency")])
 def test_a_peer_tells_two_tastes_apart(shop, name):
     for_you = lists_of(PEERS[name](shop, january(113), 5, [str(number) for number in range(100, 140)]), "for_you")
     own = np.mean(
         [sum((int(code[1:]) >= 10) == int(customer) % 2 for code in for_you[customer]) / 5 for customer in for_you]
     )
     assert own > 0.9
+
+
+@pytest.mark.parametrize("name", ["decayed_frequency", "tifu_knn", "up_cf", "boosted_classifier", "lambdarank"])
+def test_a_peer_finds_a_planted_habit(habits, name):
+    for_you = lists_of(PEERS[name](habits, january(113), 1, [str(number) for number in range(100, 140)]), "for_you")
+    found = [codes == [f"HABIT{(int(customer) - 100) % 20:02d}"] for customer, codes in for_you.items()]
+    assert np.mean(found) > 0.9
+
+
+def test_frequency_decays_by_its_half_life():
+    # At day 10: a counts 2 * 2^(-8 / h), b counts 2^(-1 / h): a leads if h > 7.
+    ledger = interactions((1, "a", 2), (1, "a", 2), (1, "b", 9), (2, "c", 1))
+    for half_life, first in ((6, "b"), (8, "a")):
+        made = decayed_frequency(ledger, AS_OF, 2, ["1"], half_life_days=half_life)
+        assert lists_of(made, "for_you")["1"][0] == first
+
+
+def test_tifu_knn_divides_invoices_into_groups_from_the_newest_on():
+    # Three invoices in groups of two, weights 0.9 and 0.7: c 1/2/2 = 0.25, b 0.9/2/2 = 0.225, a 0.7/1/2 = 0.35.
+    ledger = interactions((1, "a", 1), (1, "b", 2), (1, "c", 3), (2, "d", 1))
+    made = tifu_knn(ledger, AS_OF, 3, ["1"], groups=2, within=0.9, between=0.7, neighbours=0)
+    assert lists_of(made, "for_you")["1"] == ["a", "c", "b"]
+
+
+def test_tifu_knn_learns_from_the_nearest_customer_alone():
+    ledger = interactions((1, "a", 1), (2, "a", 1), (2, "b", 1, None, "i1"), (3, "c", 1), (3, "d", 1), (4, "d", 1))
+    made = tifu_knn(ledger, AS_OF, 1, ["1", "4"], neighbours=1)
+    assert lists_of(made, "discover") == {"1": ["b"], "4": ["c"]}
+
+
+def test_up_cf_counts_the_last_invoices_of_similar_customers():
+    # Customer 2 is as near as 3, but of the last invoice only c counts; then of both.
+    ledger = interactions((1, "a", 1), (2, "a", 1), (2, "b", 2), (2, "c", 3), (3, "z", 1))
+    last, both = (lists_of(up_cf(ledger, AS_OF, 2, ["1"], recent=r), "discover")["1"] for r in (1, 2))
+    assert last[0] == "c"
+    assert set(both) == {"b", "c"}
+
+
+def test_up_cf_prefers_what_the_customer_bought_lately():
+    ledger = interactions((1, "a", 1), (1, "b", 2), (2, "a", 1), (3, "a", 1))
+    assert lists_of(up_cf(ledger, AS_OF, 1, ["1"], recent=1), "for_you")["1"] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["lambdarank", "boosted_classifier"])
+def test_trees_learn_from_all_candidates(shop, name, monkeypatch):
+    """A sample of negatives without a correction ranks new products too high."""
+    lightgbm, seen = pytest.importorskip("lightgbm"), []
+    dataset = lightgbm.Dataset
+
+    def watched(features, bought, **others):
+        seen.append((len(features), int(others["group"].sum())))
+        return dataset(features, bought, **others)
+
+    monkeypatch.setattr(lightgbm, "Dataset", watched)
+    PEERS[name](shop, january(113), 3, ["100"])
+    state = state_at(shop, january(113))
+    of_queries = [
+        np.diff(chunk.contexts.start)[chunk.answered()].sum()
+        for at, days in instants(state.events, state.at, state.recipe)
+        for chunk in queries_at(state.events, at, days, state.recipe)
+    ]
+    assert seen[0] == (sum(of_queries),) * 2
 
 
 def test_without_negatives_every_customer_gets_the_same_list(shop):
@@ -166,6 +248,7 @@ def test_a_missing_system_library_is_an_error_of_one_line(monkeypatch):
         PEERS["ials"](TASTES, AS_OF, 2, ["1"])
 
 
-def test_a_shop_too_young_for_a_ranker_gets_best_sellers():
-    made = PEERS["lambdarank"](TASTES, AS_OF + timedelta(days=1), 2, ["1"])
+@pytest.mark.parametrize("name", ["lambdarank", "boosted_classifier"])
+def test_a_shop_too_young_for_a_ranker_gets_best_sellers(name):
+    made = PEERS[name](TASTES, AS_OF + timedelta(days=1), 2, ["1"])
     assert lists_of(made, "for_you")["1"] == ["a", "c"]
