@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -89,6 +89,13 @@ bench-quarantine: install  ## two batches with 100,000 broken lines each
 bench-quality: install  ## how good the lists are, into docs/quality.md; DATA=the workbook
 	# As the stages have it; once torch is loaded it is too late.
 	$(BIN)/python benchmarks/quality.py --data "$(DATA)"
+
+bench-recipe: install  ## whether recipe NEW is better than BASE: 16 cuts, 3 seeds, intervals; DATA=the workbook or SHOP=synthetic
+	$(BIN)/python benchmarks/recipes.py --base "$(BASE)" --new "$(NEW)" \
+		$(if $(filter synthetic,$(SHOP)),--synthetic,--data "$(DATA)")
+
+bench-peers: install  ## a small grid of settings for each peer, on the development cuts; DATA=the workbook or SHOP=synthetic
+	$(BIN)/python benchmarks/peers.py $(if $(filter synthetic,$(SHOP)),--synthetic,--data "$(DATA)")
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py

@@ -19,7 +19,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,11 +27,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 from ablation import ablate
+from fits import of_known
 from quality_page import write_page
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.baselines import BASELINES
-from ncf_pipeline.evaluation.scores import CANDIDATE, KNOWN, VERSION_0, Holdout, score, truth_of
+from ncf_pipeline.evaluation.scores import CANDIDATE, VERSION_0, score, truth_of
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
@@ -84,14 +85,6 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
         "held": [] if published else list(decision.reasons),
         "scores": [asdict(entry) for entry in score(lists, truth, k=K, fallbacks=fallbacks)],
     }
-
-
-def of_known(truth: Holdout) -> Holdout:
-    """Removes customers without a purchase before the cut."""
-    known = frozenset(truth.known_customers)
-    bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
-    cohorts = {name: group & known for name, group in truth.cohorts.items() if name != KNOWN}
-    return replace(truth, bought=bought, newcomers={}, cohorts=cohorts)
 
 
 def lists_in_redis(settings: Settings, customers: Sequence[str]) -> pd.DataFrame:

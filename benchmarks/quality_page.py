@@ -23,6 +23,10 @@ NAMES = {
     "ease": "EASE",
     "ials": "iALS (implicit)",
     "bpr": "BPR (implicit)",
+    "decayed_frequency": "personal frequency with decay",
+    "tifu_knn": "TIFU-KNN",
+    "up_cf": "UP-CF@r",
+    "boosted_classifier": "boosted classifier (LightGBM)",
     "lambdarank": "LambdaRank (LightGBM)",
     "neumf": "NeuMF, ids alone",
     "plain_ncf": "NCF without negatives",
@@ -181,9 +185,9 @@ def ablation_table(figures: Figures) -> str:
         for row in figures["ablation"]
     ]
     return f"""## What each part is worth
-Mean Precision@5 over the cuts {", ".join(figures["ablation_cuts"])}, on which the recipe was chosen, over customers who
-bought one of their candidates. All variants have the same candidates; the last two rank the whole catalogue. The second
-line shows how much of a difference may be chance.
+Mean Precision@5 over the cuts {", ".join(figures["ablation_cuts"])}, on which the recipe was chosen, over all
+known customers who bought something. All variants have the same candidates; the last two rank the whole catalogue. The
+second line shows how much of a difference may be chance; `make bench-recipe` tells such differences apart.
 
 {table(["", "`for_you`", "minus the whole", "`discover`", "minus the whole"], rows)}
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.columns import TASTE
@@ -41,12 +42,8 @@ class NetworkScorer:
         if self._contexts is None:
             self._contexts = ContextMaker(self.state)
         for contexts in prefetched(self._contexts.contexts(customers)):
-            scores = np.concatenate(
-                [
-                    _scores(self.model.network, self.state, contexts, part, self._customer_rows, self._product_rows)
-                    for part in _parts(contexts.start, ROWS_AT_ONCE)
-                ]
-            )  # (R, 2)
+            history = unit_rows(self.state.decayed[contexts.customer])
+            scores = score_contexts(self.model.network, contexts, history, self._customer_rows, self._product_rows)
             yield Candidates(
                 customer=contexts.customer,
                 start=contexts.start,
@@ -63,28 +60,36 @@ class NetworkScorer:
 
 
 @torch.no_grad()
-def _scores(
-    network: PurchaseNCF,
-    state: ShopState,
-    contexts: Contexts,
-    part: slice,
-    customer_rows: IntArray,
-    product_rows: IntArray,
+def score_contexts(
+    network: PurchaseNCF, contexts: Contexts, history: sp.csr_array, customer_rows: IntArray, product_rows: IntArray
 ) -> npt.NDArray[np.float32]:
-    """Scores (r, 2) of the r candidates of some of the customers."""
-    customers, start = contexts.customer[part], contexts.start[part.start : part.stop + 1]
-    history = unit_rows(state.decayed[customers])
-    batch = Batch(
-        customer=torch.from_numpy(customer_rows[customers]),
-        history=torch.from_numpy(product_rows[history.indices]),
-        history_start=torch.from_numpy(history.indptr[:-1].astype(np.int64)),
-        history_weight=torch.from_numpy(history.data),
-        product=torch.from_numpy(product_rows[contexts.product[start[0] : start[-1]]]),
-        query=torch.from_numpy(np.repeat(np.arange(len(customers)), np.diff(start))),
-        features=torch.from_numpy(contexts.features[start[0] : start[-1]]),
-    )
-    scores: npt.NDArray[np.float32] = network(batch).numpy()
-    return scores
+    """Scores all candidates of some customers, a few customers at a time.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        contexts: of B customers, with R candidates.
+        history: (B, P) decayed purchase rates, rows of length 1.
+        customer_rows: (C,) embedding row of each customer of the events, 0 for unknown ones.
+        product_rows: (P,) embedding row of each product of the events, 0 for unknown ones.
+
+    Returns:
+        (R, 2), columns `network.FOR_YOU_HEAD` and `network.DISCOVER_HEAD`.
+    """
+    scores = [np.zeros((0, 2), np.float32)]
+    for part in _parts(contexts.start, ROWS_AT_ONCE):
+        start = contexts.start[part.start : part.stop + 1]
+        rows, theirs = slice(int(start[0]), int(start[-1])), history[part]
+        batch = Batch(
+            customer=torch.from_numpy(customer_rows[contexts.customer[part]]),
+            history=torch.from_numpy(product_rows[theirs.indices]),
+            history_start=torch.from_numpy(theirs.indptr[:-1].astype(np.int64)),
+            history_weight=torch.from_numpy(theirs.data),
+            product=torch.from_numpy(product_rows[contexts.product[rows]]),
+            query=torch.from_numpy(np.repeat(np.arange(len(start) - 1), np.diff(start))),
+            features=torch.from_numpy(contexts.features[rows]),
+        )
+        scores.append(network(batch).numpy())
+    return np.concatenate(scores)
 
 
 def _parts(start: IntArray, rows: int) -> Iterator[slice]:

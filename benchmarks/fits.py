@@ -1,0 +1,232 @@
+"""Trains variants of the model at cuts of a shop, and scores their lists customer by customer.
+
+`ablation.py` and `recipes.py` share it. What variants have in common is made once: the queries of an instant serve
+every cut, seed and variant whose features are the same.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import ncf_pipeline.model  # isort: skip # noqa: F401 - before torch: it sets how torch's threads wait
+import numpy as np
+import pandas as pd
+import torch
+
+from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
+from ncf_pipeline.evaluation.scores import KNOWN, QUESTIONS, Holdout, score_by_customer, truth_of
+from ncf_pipeline.model.batches import Batches
+from ncf_pipeline.model.device import place
+from ncf_pipeline.model.features.copurchase import Weights
+from ncf_pipeline.model.features.events import DAY, encode, microseconds
+from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.taste import Taste
+from ncf_pipeline.model.fitting import Fit, warm_start
+from ncf_pipeline.model.lists.network_scorer import score_contexts
+from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF
+from ncf_pipeline.model.peers import PEERS
+from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.model.trained import new_network
+
+EPOCHS = 3
+"""Of every fit. Choosing the number on an inner holdout, as a retrain does, takes twice as long, and its luck is one
+more source of noise. A variant that learns faster or slower is also compared with `epochs` of its own."""
+
+K, TOP_N = 5, 10
+HORIZON = timedelta(days=Recipe().horizon_days)
+
+OF_TRAINING_ALONE = (
+    "seed", "max_epochs", "min_steps", "batch_customers", "learning_rate", "warmup_steps", "weight_decay",
+    "average_decay", "negative_share", "embedding_dim", "embedding_scale", "hidden", "dropout", "discover_weight",
+    "recency_days", "step_days", "min_history_days", "max_instants", "short_horizon_days",
+)  # fmt: skip
+"""Fields of the recipe that change neither candidates nor features."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train the model.
+
+    Attributes:
+        name: in the table.
+        recipe: every hyper-parameter.
+        epochs: passes over the queries.
+        without: features that are zero.
+        still: parts of the network that are zero and are not trained.
+        ids: whether customers and products have embeddings of their own.
+        newest_only: whether it is trained on one past instant only.
+    """
+
+    name: str = ""
+    recipe: Recipe = field(default_factory=Recipe)
+    epochs: int = EPOCHS
+    without: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
+    ids: bool = True
+    newest_only: bool = False
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another recommender, with settings that differ from its defaults."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Shop:
+    """A shop's purchases, with what several fits share.
+
+    Args:
+        interactions: columns of `columns.Interactions`.
+        end: first instant after the last holdout; nothing from it on is read.
+    """
+
+    def __init__(self, interactions: pd.DataFrame, end: datetime) -> None:
+        self.interactions = interactions[interactions[Interactions.PURCHASED_AT] < end]
+        # Only the holdout's answers use its events; features and the answers of the past do not.
+        self.events = encode(self.interactions, end)
+        self._queries: dict[tuple[int, int, Recipe], list[Chunk]] = {}
+        self._truth: dict[datetime, Holdout] = {}
+        self._start: tuple[tuple[int, Recipe], Weights] | None = None
+
+    def queries(self, at: int, days: int, recipe: Recipe) -> list[Chunk]:
+        """The queries of an instant. They are kept: those of one cut's past are another cut's holdout."""
+        key = at, days, features_of(recipe)
+        if key not in self._queries:
+            self._queries[key] = queries_at(self.events, at, days, recipe)
+        return self._queries[key]
+
+    def let_go(self) -> None:
+        """Forgets the queries that no other cut has."""
+        self._queries = {key: chunks for key, chunks in self._queries.items() if key[1] == HORIZON.days}
+
+    def truth(self, cut: datetime) -> Holdout:
+        """What the customers known at a cut bought in the horizon after it."""
+        if cut not in self._truth:
+            self._truth[cut] = of_known(truth_of(self.interactions, cut, cut + HORIZON))
+        return self._truth[cut]
+
+    def start(self, until: int, recipe: Recipe) -> Weights:
+        """The co-purchase weights that embeddings start from; those of the last cut are kept."""
+        key = until, features_of(recipe)
+        if self._start is None or self._start[0] != key:
+            self._start = key, Taste(ShopState(self.events, until, recipe)).by_customers
+        return self._start[1]
+
+
+def features_of(recipe: Recipe) -> Recipe:
+    """The recipe with defaults for all that changes neither candidates nor features."""
+    default = Recipe()
+    return replace(recipe, **{name: getattr(default, name) for name in OF_TRAINING_ALONE})
+
+
+def full_instants(first: datetime, cut: datetime, recipe: Recipe) -> int:
+    """How many past instants with the whole horizon a training at a cut has.
+
+    >>> full_instants(datetime(2010, 12, 1), datetime(2011, 4, 11), Recipe())
+    5
+    """
+    days = (cut - HORIZON - first).total_seconds() / 86_400 - recipe.min_history_days
+    return max(0, min(recipe.max_instants, int(days // recipe.step_days) + 1))
+
+
+def train(shop: Shop, cut: datetime, variant: Variant) -> PurchaseNCF:
+    """Trains a variant on what was known at a cut."""
+    recipe, until = variant.recipe, microseconds(cut)
+    past = instants(shop.events, until, recipe)
+    if variant.newest_only:
+        past = [instant for instant in past if instant.at == until - recipe.horizon_days * DAY]
+    chunks = [chunk for at, days in past for chunk in shop.queries(at, days, recipe)]
+    customers, products = rows_at(shop, cut, variant)
+    batches = Batches(without(chunks, variant.without), customers, products, place("cpu"))
+    torch.manual_seed(recipe.seed)
+    network = new_network(len(customers), len(products), recipe)
+    warm_start(network, shop.start(until, recipe), recipe)
+    for name in variant.still:
+        getattr(network, name).weight.requires_grad_(False).zero_()
+    fit = Fit(network, batches, until, recipe)
+    for _ in range(variant.epochs):
+        fit.run_epoch()
+    return fit.averaged.eval()
+
+
+def rows_at(shop: Shop, cut: datetime, variant: Variant) -> tuple[Any, Any]:
+    """(C,) and (P,) embedding rows of customers and products: 0 for those without an event before the cut."""
+    events, before = shop.events, shop.events.time < microseconds(cut)
+    of_customers, of_products = (
+        np.where(np.isin(np.arange(size), index[before]), np.arange(size) + 1, 0) * variant.ids
+        for size, index in ((len(events.customers), events.customer), (len(events.products), events.product))
+    )
+    return of_customers, of_products
+
+
+def recommend(shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF) -> pd.DataFrame:
+    """The lists of all customers who bought something in the horizon, ranked as they are served."""
+    events, rows = shop.events, []
+    customers, products = rows_at(shop, cut, variant)
+    for chunk in without(shop.queries(microseconds(cut), HORIZON.days, variant.recipe), variant.without):
+        contexts = chunk.contexts
+        scores = score_contexts(network, contexts, chunk.history, customers, products)
+        for place_, customer in enumerate(contexts.customer):
+            part = slice(contexts.start[place_], contexts.start[place_ + 1])
+            product, new = contexts.product[part], ~contexts.seen[part]
+            for name, head, among in ((FOR_YOU, FOR_YOU_HEAD, np.ones_like(new)), (DISCOVER, DISCOVER_HEAD, new)):
+                best = np.lexsort((product[among], -scores[part, head][among]))[:TOP_N]
+                codes = [str(events.products[index]) for index in product[among][best]]
+                rows.append(("customer", events.customers[customer], name, codes))
+    return pd.DataFrame(rows, columns=list(Lists.ALL))
+
+
+def without(chunks: Iterable[Chunk], features: Collection[str]) -> list[Chunk]:
+    """Sets columns of features to zero: a feature that does not vary carries no information."""
+    hidden = [FEATURES.index(name) for name in features]
+    return [_without(chunk, hidden) for chunk in chunks] if hidden else list(chunks)
+
+
+def _without(chunk: Chunk, hidden: list[int]) -> Chunk:
+    features = chunk.contexts.features.copy()
+    features[:, hidden] = 0
+    return replace(chunk, contexts=replace(chunk.contexts, features=features))
+
+
+def of_known(truth: Holdout) -> Holdout:
+    """Removes customers without a purchase before the cut."""
+    known = frozenset(truth.known_customers)
+    bought = {name: {who: codes for who, codes in of.items() if who in known} for name, of in truth.bought.items()}
+    cohorts = {name: group & known for name, group in truth.cohorts.items() if name != KNOWN}
+    return replace(truth, bought=bought, newcomers={}, cohorts=cohorts)
+
+
+def score_at(shop: Shop, cut: datetime, side: Variant | Peer) -> dict[str, pd.DataFrame]:
+    """Trains at a cut; for each question, a row for each known customer who bought, as `score_by_customer` has it."""
+    truth = shop.truth(cut)
+    if isinstance(side, Peer):
+        lists = PEERS[side.name](shop.interactions, cut, TOP_N, truth.known_customers, **side.settings)
+    else:
+        lists = recommend(shop, cut, side, train(shop, cut, side))
+    return {question: score_by_customer(lists, truth, question=question, k=K) for question in QUESTIONS}
+
+
+def with_settings(recipe: Recipe, values: dict[str, str]) -> Recipe:
+    """A recipe with other values, each as text.
+
+    Raises:
+        ValueError: there is no such field, or a value has another type.
+
+    >>> with_settings(Recipe(), {"hidden": "256,128", "dropout": "0.3"}).hidden
+    (256, 128)
+    """
+    known = {each.name: getattr(recipe, each.name) for each in fields(Recipe)}
+    changed: dict[str, Any] = {}
+    for name, text in values.items():
+        if name not in known:
+            raise ValueError(f"the recipe has no {name}; it has {', '.join(known)}")
+        if isinstance(known[name], tuple):
+            changed[name] = tuple(int(part) for part in text.split(","))
+        else:
+            changed[name] = type(known[name])(text)
+    return replace(recipe, **changed)
