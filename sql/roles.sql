@@ -99,6 +99,8 @@ grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_pr
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;
 grant select, insert, update on ops.watch to ncf_publishing;
+-- The watcher closes the incident of a batch when none of its lines waits any more. It reads no line.
+grant select (batch_id, state) on raw.quarantined_line to ncf_publishing;
 
 -- Work that writes customers checks who was erased. Only the owner records an erasure.
 grant select on retail.erasure to ncf_ingest, ncf_training, ncf_publishing;

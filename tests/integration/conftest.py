@@ -1,13 +1,15 @@
 """A shop with a model that may serve, for whatever publishes: nothing is learned, so that it takes no time.
 
-And what the tests of pages ask of a real browser.
+And logins that are members of one role, and what the tests of pages ask of a real browser.
 """
 
+import uuid
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 import torch
+from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import Interactions
@@ -18,7 +20,9 @@ from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.migrations import ROLES, apply_roles
 from ncf_pipeline.training.decision import thresholds
 
 AS_OF = datetime(2011, 12, 9)
@@ -158,3 +162,40 @@ CONTRAST = """() => {
       return [e.textContent.trim().slice(0, 30), (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]; })
     .filter(([, ratio]) => ratio < 4.5);
 }"""
+
+
+@pytest.fixture
+def granted(settings, servers):
+    """The owner's settings and a superuser's, in a database with the roles."""
+    database = settings.database().rpartition("/")[2]
+    root = _with_database(settings, f"{servers[0].rpartition('/')[0]}/{database}")
+    assert apply_roles(root) == list(ROLES)
+    return settings, root
+
+
+@pytest.fixture
+def member(granted):
+    """Makes the settings of a login that is a member of one role, by the role's name."""
+    settings, root = granted
+    made = []
+
+    def login(role):
+        name = f"worker_{uuid.uuid4().hex[:12]}"
+        with transaction(root) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("create role {} login password 'test' in role {}").format(
+                    sql.Identifier(name), sql.Identifier(f"ncf_{role}")
+                )
+            )
+        made.append(name)
+        at = settings.database().rpartition("@")[2]
+        return _with_database(settings, f"postgresql://{name}:test@{at}")
+
+    yield login
+    with transaction(root) as connection, connection.cursor() as cursor:
+        for name in made:
+            cursor.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(name)))
+
+
+def _with_database(settings, url):
+    return Settings(**{**settings.model_dump(), "database_url": url})

@@ -1,12 +1,10 @@
 """Each kind of work under its own role: it can do its own work, and no other."""
 
-import uuid
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.errors import DatabaseError, InputError
@@ -22,7 +20,6 @@ from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.serving import publication, publish
 from ncf_pipeline.serving.bundles import bundles
 from ncf_pipeline.serving.rollback import rollback
-from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.migrations import ROLES, apply_roles
 from ncf_pipeline.training import report as reports
@@ -48,47 +45,6 @@ BY_HAND = {
 
 # Tables that only functions and triggers write, with the owner's rights.
 BY_FUNCTIONS = {"ml.model_version", "ml.model_event", "ml.gate_decision", "ml.model_manifest", "ml.live_period"}
-
-
-def as_superuser(settings, servers):
-    database = settings.database().rpartition("/")[2]
-    return with_database(settings, f"{servers[0].rpartition('/')[0]}/{database}")
-
-
-def with_database(settings, url):
-    return Settings(**{**settings.model_dump(), "database_url": url})
-
-
-@pytest.fixture
-def granted(settings, servers):
-    """The owner's settings and a superuser's, in a database with the roles."""
-    root = as_superuser(settings, servers)
-    assert apply_roles(root) == list(ROLES)
-    return settings, root
-
-
-@pytest.fixture
-def member(granted):
-    """Makes the settings of a login that is a member of one role, by the role's name."""
-    settings, root = granted
-    made = []
-
-    def login(role):
-        name = f"worker_{uuid.uuid4().hex[:12]}"
-        with transaction(root) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                sql.SQL("create role {} login password 'test' in role {}").format(
-                    sql.Identifier(name), sql.Identifier(f"ncf_{role}")
-                )
-            )
-        made.append(name)
-        at = settings.database().rpartition("@")[2]
-        return with_database(settings, f"postgresql://{name}:test@{at}")
-
-    yield login
-    with transaction(root) as connection, connection.cursor() as cursor:
-        for name in made:
-            cursor.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(name)))
 
 
 def let_through(settings):
@@ -186,6 +142,7 @@ publishing ops.incident: insert, select, update
 publishing ops.incident_run: insert, select, update
 publishing ops.watch: insert, select, update
 publishing raw.batch: select
+publishing raw.quarantined_line: select (batch_id, state)
 publishing retail.bundle: delete, insert, select
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select

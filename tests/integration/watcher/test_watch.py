@@ -102,9 +102,9 @@ def airflow():
 
 
 @pytest.fixture
-def watched(settings, webhook, airflow):
-    """Settings, and what a watcher says that has looked for longer than any limit."""
-    told = settings.model_copy(
+def watched(member, webhook, airflow):
+    """What a watcher says that has looked for longer than any limit, under compose's role; and its settings."""
+    told = member("publishing").model_copy(
         update={
             "alerts": SecretStr(webhook.url),
             "airflow_url": "http://airflow.example",
