@@ -199,6 +199,13 @@ def test_only_the_gpu_workers_train_and_they_share_no_volume():
     assert (found["gpu-worker"]["profiles"], found["gpu-worker-nvidia"]["profiles"]) == (["cpu"], ["nvidia"])
 
 
+def test_where_ingest_moves_the_files_of_the_inbox_outlives_a_container():
+    worker = services()["worker"]
+    inbox = Path(worker["environment"]["NCF_INBOX"])
+    kept = {volume.rpartition(":")[2] for volume in worker["volumes"]}
+    assert {str(inbox), str(inbox.parent / "processed"), str(inbox.parent / "rejected")} <= kept
+
+
 def test_every_secret_of_the_compose_file_is_generated(tmp_path):
     subprocess.run(["python3", DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}

@@ -57,7 +57,7 @@ BECOMES = {
     "create-user": ["airflow", "users", "create", "--username", "secret recommender-watcher/user", "--role", "Viewer"],
     "log-groomer": ["bash", "/clean-logs"],
 }
-WRITABLE = re.compile(r"(emptyDir|a claim|persistentVolumeClaim)( \S+)?")
+WRITABLE = re.compile(r"(emptyDir|a claim|persistentVolumeClaim)( [^\s,]+)*")
 
 
 def facts(name, container):
@@ -288,6 +288,11 @@ def test_a_container_may_do_little_and_has_a_limit(name, container):
     for variable in ("NCF_INBOX", "NCF_CHECKPOINTS"):
         if variable in found.get("environment", {}):
             assert found["environment"][variable] in writable
+    # Where ingest moves the inbox's files.
+    if "NCF_INBOX" in found.get("environment", {}):
+        inbox = Path(found["environment"]["NCF_INBOX"])
+        for folder in (inbox, inbox.parent / "processed", inbox.parent / "rejected"):
+            assert folders[str(folder)] == f"persistentVolumeClaim recommender-inbox {folder.name}"
 
 
 def test_a_training_keeps_its_checkpoints_and_its_time_to_end():
