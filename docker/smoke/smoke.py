@@ -57,35 +57,30 @@ def measured(what: str) -> Iterator[None]:
     print(f"{what:<44}{time.monotonic() - started:7.0f} s", flush=True)
 
 
-def wait_until(done: Callable[[], bool], what: str) -> None:
+def wait_until(done: Callable[[], bool], what: Callable[[], str]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > deadline:
             compose("logs", "--tail", "40")
-            sys.exit(f"{what} after {PATIENCE} s")
+            sys.exit(f"{what()} after {PATIENCE} s")
         time.sleep(2)
 
 
+def inspect(part: str, what: str) -> str:
+    container = compose("ps", "--quiet", part, output=True).strip()
+    command = ["docker", "inspect", "--format", what, container]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def unhealthy() -> list[str]:
-    unhealthy_parts = []
-    for part in PARTS:
-        container = compose("ps", "--quiet", part, output=True).strip()
-        state = subprocess.run(
-            ["docker", "inspect", "--format", "{{.State.Health.Status}}", container],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if state.stdout.strip() != "healthy":
-            unhealthy_parts.append(part)
-    return unhealthy_parts
+    return [part for part in PARTS if inspect(part, "{{.State.Health.Status}}") != "healthy"]
 
 
 def run(api: AirflowApi, dag_id: str, conf: dict[str, int]) -> dict[str, str | None]:
     """Starts a manual run and waits for its end; returns the machine of each task that succeeded."""
     api.unpause(dag_id)
     run_id = api.trigger(dag_id, conf)
-    wait_until(lambda: api.run_state(dag_id, run_id) in ("success", "failed"), f"{dag_id} still runs")
+    wait_until(lambda: api.run_state(dag_id, run_id) in ("success", "failed"), lambda: f"{dag_id} still runs")
     tasks = api.tasks(dag_id, run_id)
     failed = [f"{task.task_id}: {api.error_of(task)}" for task in tasks if task.state == "failed"]
     if failed or api.run_state(dag_id, run_id) != "success":
@@ -102,6 +97,9 @@ def check_confinement() -> None:
         assert "Read-only file system" in seen[0], (part, seen)
         assert [line.split()[1] for line in seen[1:4]] == ["0" * 16, "0" * 16, "1"], (part, seen)
         assert sorted(seen[4:]) == sorted(services[part]["secrets"]), (part, seen)
+        memory, processes = map(int, inspect(part, "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}").split())
+        assert memory > 0, part
+        assert 0 < processes <= 512, (part, processes)
     # Whoever takes over the worker that trains can neither choose what serves nor read Airflow's passwords.
     ask = (
         "import os, psycopg2\n"
@@ -118,19 +116,21 @@ def check_confinement() -> None:
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ncf-smoke-"))
-    inbox = folder / "inbox"
+    inbox, processed = folder / "inbox", folder / "processed"
     inbox.mkdir()
+    processed.mkdir()
     port = free_port()
     os.environ |= {
         "NCF_SECRETS": str(folder / "secrets"),
         "NCF_INBOX_FOLDER": str(inbox),
+        "NCF_PROCESSED_FOLDER": str(processed),
         "AIRFLOW_PORT": str(port),
         "COMPOSE_PROFILES": "cpu",
     }
     subprocess.run([sys.executable, DOCKER / "make_secrets.py", folder / "secrets"], check=True)
     shop = synthetic.write_workbook(inbox / "invoices.xlsx", customers=250, products=200, days=200, seed=1)
     customer = str(int(shop["CustomerID"].mode()[0]))
-    for path in (inbox, *inbox.iterdir()):
+    for path in (inbox, processed, *inbox.iterdir()):
         path.chmod(0o777)  # the worker's user moves the files
     try:
         if "--no-build" not in sys.argv:
@@ -146,7 +146,7 @@ def main() -> None:
             print(f"image {image:<38}{int(size.stdout) / 1e6:7.0f} MB", flush=True)
         with measured("up, until all parts are healthy"):
             compose("up", "--detach")
-            wait_until(lambda: not unhealthy(), f"not healthy: {unhealthy()}")
+            wait_until(lambda: not unhealthy(), lambda: f"not healthy: {unhealthy()}")
         check_confinement()
         password = (folder / "secrets" / "airflow_admin_password").read_text()
         with AirflowApi(f"http://127.0.0.1:{port}", username="admin", password=password) as api:
@@ -156,6 +156,10 @@ def main() -> None:
             with measured("retrain_recommender"):
                 retrained = run(api, "retrain_recommender", {"seed": 3})
         print(f"machines: {json.dumps({**ingested, **retrained})}")
+        assert [file.name for file in processed.iterdir()] == ["invoices.xlsx"]
+        # Each of its looks goes to the end: it may read what it needs.
+        watched = compose("logs", "watcher", output=True)
+        assert "failed" not in watched, watched[-2000:]
         assert {task for task, machine in retrained.items() if machine == "gpu-worker"} == TRAINING
         assert {*ingested.values(), *retrained.values()} == {"worker", "gpu-worker"}
         recommend = ["ncf-pipeline", "recommend", customer, "--json"]
