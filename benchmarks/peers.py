@@ -4,7 +4,7 @@
 
 Cuts are every fourth of those of `recipes.py`, so none is among the workbook's cuts for the final look. Each setting is
 one change of the defaults in `ncf_pipeline/model/peers/`, or two that go together. Results are kept as those of
-`recipes.py` are. The best setting by the sum of both precisions becomes the default.
+`recipes.py` are. The best setting by the sum of both precisions is in bold; it should become the default.
 """
 
 import argparse

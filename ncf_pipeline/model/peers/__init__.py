@@ -2,8 +2,7 @@
 
 Each is a `baselines.Baseline`: it makes lists from what was known at an instant. Collaborative peers rank the whole
 catalogue, bought products included, for `for_you`, and the products new to the customer for `discover`. Peers need the
-`peers` extra. Their keyword arguments are settings, whose defaults are the best of a grid on the development cuts:
-`make bench-peers`.
+`peers` extra. Their keyword arguments are settings, and `make bench-peers` tries others.
 """
 
 from ncf_pipeline.evaluation.baselines import Baseline

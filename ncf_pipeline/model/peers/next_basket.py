@@ -1,7 +1,7 @@
 """Next-basket recommenders: what a customer bought, counted with decay, alone or with that of similar customers.
 
 Li et al. 2021, "A Next Basket Recommendation Reality Check", finds that such counts beat the neural models of their
-time. Defaults are the best of a grid on the development cuts: `make bench-peers`.
+time. `make bench-peers` tries other settings than the defaults.
 """
 
 from collections.abc import Sequence
