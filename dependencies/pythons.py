@@ -1,7 +1,8 @@
 """Tries Pythons of this machine: installs from the locks, starts servers, and takes a small shop from file to lists.
 
 By default the oldest and the newest supported one, `--all` for each; `.ci/run` and `make try-pythons` call it. It says
-which Pythons it passed over, and why. `--installed .venv` takes that environment for its Python, and installs nothing.
+which Pythons it passed over, and why: what the network or the disk prevents is no failure, and a package that has no
+file for a Python is one. `--installed .venv` takes that environment for its Python, and installs nothing.
 """
 
 import argparse
@@ -19,6 +20,7 @@ PROJECT = Path(__file__).parents[1]
 SUPPORTED = [(3, minor) for minor in range(11, 15)]
 LOCKS = ("requirements.lock", "requirements-local.lock")
 PATIENCE = 420  # seconds for an installation: torch's libraries may be gigabytes, and nobody waits for a slow network
+OF_THE_MACHINE = ("Retry(total=0", "Read timed out", "Connection broken", "No space left on device")  # what pip says
 ABOUT = "import ensurepip, json, sys, venv; print(json.dumps([*sys.version_info[:3], sys.base_prefix]))"
 SHOP = """
 import sys
@@ -98,7 +100,7 @@ def tried(python: str, installed: Path | None) -> str:
         How long each step took.
 
     Raises:
-        CannotTryError: there is no torch for it here.
+        CannotTryError: this machine cannot install it.
         subprocess.CalledProcessError: a step failed.
     """
     took = []
@@ -138,18 +140,19 @@ def install(python: str, environment: Path, run: Run) -> None:
     """Makes an environment as `make install` does, without the development tools.
 
     Raises:
-        CannotTryError: there is no torch for it here, or the network is too slow.
-        subprocess.CalledProcessError: a step failed.
+        CannotTryError: the network, the disk or the settings of this machine prevent it.
+        subprocess.CalledProcessError: a step failed, such as for a package that has no file for this Python.
     """
     end = time.monotonic() + PATIENCE
-    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip"]
+    add = [*pip, "install", "--quiet"]
     torch = ("--requirement", PROJECT / "requirements-torch.lock")
     locks = [part for lock in LOCKS for part in ("--requirement", PROJECT / lock)]
     steps = {
-        "torch": [*pip, "--no-deps", *torch],
-        "the locks": [*pip, "--no-deps", "--require-hashes", *locks],
-        "torch's libraries": [*pip, *torch],
-        "the project": [*pip, "--no-deps", PROJECT],
+        "torch": [*add, "--no-deps", *torch],
+        "the locks": [*add, "--no-deps", "--require-hashes", *locks],
+        "torch's libraries": [*add, *torch],
+        "the project": [*add, "--no-deps", PROJECT],
     }
     run("venv", python, "-m", "venv", environment)
     for what, command in steps.items():
@@ -158,9 +161,12 @@ def install(python: str, environment: Path, run: Run) -> None:
         except subprocess.TimeoutExpired as error:
             raise CannotTryError(f"it was not installed within {PATIENCE} s: {what} took too long") from error
         except subprocess.CalledProcessError as error:
-            if "torch" not in what:
-                raise
-            raise CannotTryError(f"pip installs no {what} here: {error.stderr.strip().splitlines()[-1:]}") from error
+            for line in error.stderr.splitlines():
+                if any(sign in line for sign in OF_THE_MACHINE):
+                    raise CannotTryError(f"pip could not install {what}: {line.strip()}") from error
+            if "no-index=" in run("settings", *pip, "config", "list"):
+                raise CannotTryError(f"pip may use no index here, and found no files of {what}") from error
+            raise
 
 
 if __name__ == "__main__":
