@@ -30,11 +30,12 @@ $(VENV)/.installed: pyproject.toml requirements-torch.lock $(LOCKS)
 			"remove $(VENV) if it is there, and name another, such as make PYTHON=python3.13 $(or $(MAKECMDGOALS),install)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first, by itself; then what is locked by hashes, which names everything: an older pip takes an extra of a
-	# locked library for one without a hash. Last the libraries that this build of torch names, if any.
+	# locked library for one without a hash. Then the libraries that this build of torch names, if any. Last the project,
+	# built by tools of the lock: pip would fetch others, of any version, without a hash.
 	$(INSTALL) --no-deps --requirement requirements-torch.lock
 	$(INSTALL) --no-deps --require-hashes $(LOCKS:%=--requirement %)
 	$(INSTALL) --requirement requirements-torch.lock
-	$(INSTALL) --no-deps --editable .
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: install  ## the main job, end to end, on embedded servers

@@ -17,7 +17,6 @@ from resolve import blocks, pin
 
 PYTHON = "3.11"  # of docker/Dockerfile
 RELEASES = [f"{PYTHON}.{patch}" for patch in range(32)]
-BUILDS_THE_PACKAGE = "hatchling"  # which pip wants beside the package itself
 
 
 def for_image(text: str) -> str:
@@ -63,7 +62,6 @@ def main(folder: Path) -> None:
         download(folder, "--no-deps", "--require-hashes", "--requirement", str(lock))
         # The libraries that this build of torch names, if any.
         download(folder, "--find-links", str(folder), "--constraint", str(pins), "--requirement", str(TORCH), *index)
-    download(folder, BUILDS_THE_PACKAGE)
 
 
 if __name__ == "__main__":
