@@ -71,7 +71,7 @@ kubernetes-table: install  ## render Airflow's Helm chart (CHART=airflow-1.22.0.
 	$(BIN)/python docker/kubernetes/render.py $(CHART)
 
 try-pythons: install  ## a small shop from file to lists on the oldest and the newest Python of this machine; ALL=1 for each
-	$(BIN)/python dependencies/pythons.py --installed $(VENV) $(if $(ALL),--all)
+	$(BIN)/python dependencies/pythons.py --installed $(VENV) $(if $(ALL),--all --patience 1800)
 
 fuzz: install  ## a minute of random and damaged files for the readers; SECONDS=3600 for longer
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/fuzz_readers.py --seconds $(SECONDS)

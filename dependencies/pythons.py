@@ -19,7 +19,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 SUPPORTED = [(3, minor) for minor in range(11, 15)]
 LOCKS = ("requirements.lock", "requirements-local.lock")
-PATIENCE = 420  # seconds for an installation: torch's libraries may be gigabytes, and nobody waits for a slow network
+PATIENCE = 420  # seconds for an installation: torch's libraries may be gigabytes, and CI waits for no slow network
 OF_THE_MACHINE = ("Retry(total=0", "Read timed out", "Connection broken", "No space left on device")  # what pip says
 ABOUT = "import ensurepip, json, sys, venv; print(json.dumps([*sys.version_info[:3], sys.base_prefix]))"
 SHOP = """
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="each supported version, not only oldest and newest")
     parser.add_argument("--installed", type=Path, help="an environment in which everything is installed")
+    parser.add_argument("--patience", type=int, default=PATIENCE, metavar="SECONDS", help="for an installation")
     parser.add_argument("programs", nargs="*", help="Pythons; by default those of the path and of pyenv")
     arguments = parser.parse_args()
     found = interpreters(arguments.programs or known())
@@ -60,7 +61,8 @@ def main() -> None:
     for version in chosen:
         name = f"Python {version[0]}.{version[1]}"
         try:
-            print(f"{name}   passed: {tried(found[version], arguments.installed if version in own else None)}")
+            steps = tried(found[version], arguments.installed if version in own else None, arguments.patience)
+            print(f"{name}   passed: {steps}")
         except CannotTryError as error:
             print(f"{name}   skipped: {error}")
         except subprocess.CalledProcessError as error:
@@ -89,12 +91,13 @@ def interpreters(programs: Sequence[str]) -> dict[tuple[int, int], str]:
     return found
 
 
-def tried(python: str, installed: Path | None) -> str:
+def tried(python: str, installed: Path | None, patience: int) -> str:
     """Takes a shop from a file to a customer's list.
 
     Args:
         python: the program.
         installed: an environment that has everything; None to make one.
+        patience: the seconds that making one may take.
 
     Returns:
         How long each step took.
@@ -118,7 +121,7 @@ def tried(python: str, installed: Path | None) -> str:
             return done.stdout
 
         if installed is None:
-            install(python, folder / "venv", run)
+            install(python, folder / "venv", run, patience=patience)
         else:
             took.append(f"installed in {installed}")
         bin_ = (PROJECT / installed if installed else folder / "venv") / "bin"
@@ -136,14 +139,14 @@ def tried(python: str, installed: Path | None) -> str:
     return ", ".join(took)
 
 
-def install(python: str, environment: Path, run: Run) -> None:
+def install(python: str, environment: Path, run: Run, *, patience: int) -> None:
     """Makes an environment as `make install` does, without the development tools.
 
     Raises:
         CannotTryError: the network, the disk or the settings of this machine prevent it.
         subprocess.CalledProcessError: a step failed, such as for a package that has no file for this Python.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip"]
     add = [*pip, "install", "--quiet"]
     torch = ("--requirement", PROJECT / "requirements-torch.lock")
@@ -159,7 +162,7 @@ def install(python: str, environment: Path, run: Run) -> None:
         try:
             run(what, *command, timeout=max(end - time.monotonic(), 1))
         except subprocess.TimeoutExpired as error:
-            raise CannotTryError(f"it was not installed within {PATIENCE} s: {what} took too long") from error
+            raise CannotTryError(f"it was not installed within {patience} s: {what} took too long") from error
         except subprocess.CalledProcessError as error:
             for line in error.stderr.splitlines():
                 if any(sign in line for sign in OF_THE_MACHINE):

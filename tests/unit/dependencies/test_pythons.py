@@ -20,7 +20,7 @@ def installing(step, stderr, settings=""):
             raise subprocess.CalledProcessError(1, command, "", stderr)
         return settings
 
-    install("python3.13", Path("environment"), run)
+    install("python3.13", Path("environment"), run, patience=60)
 
 
 @pytest.mark.parametrize("step", ["torch", "the locks", "torch's libraries", "the project"])
