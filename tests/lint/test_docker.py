@@ -207,9 +207,9 @@ def test_where_ingest_moves_the_files_of_the_inbox_outlives_a_container():
 
 
 def test_every_secret_of_the_compose_file_is_generated(tmp_path):
-    subprocess.run(["python3", DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
+    subprocess.run([sys.executable, DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
     assert set(yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"]) == set(made)
     assert all(len(text) >= 20 for text in made.values())
-    subprocess.run(["python3", DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
+    subprocess.run([sys.executable, DOCKER / "make_secrets.py", tmp_path / "secrets"], check=True)
     assert {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()} == made

@@ -82,6 +82,7 @@ def started(tmp_path):
             "print(json.dumps([sys.argv, dict(os.environ)]))\n"
         )
         program.chmod(0o755)
+    (programs / "python3").symlink_to(sys.executable)
     bash = shutil.which("bash")
     (programs / "bash").write_text(
         f'#!/bin/sh\n[ "$1" = /clean-logs ] && exec {programs}/python "$@"\nexec {bash} "$@"\n'
