@@ -654,18 +654,10 @@ def about(options: Options) -> str:
 
 def prepare(folder: Path, workbook: Path) -> None:
     """Ingests a workbook into a Postgres of its own, and writes the snapshot's interactions to `shop.parquet`."""
-    from ncf_pipeline.ingest.stages import ingest
-    from ncf_pipeline.local.services import serving
-    from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
-    from ncf_pipeline.settings import Settings
+    from ingested import ingested
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as home,
-        serving(Settings(home=Path(home), approval=False)) as settings,
-    ):
-        ingest(settings, [str(workbook)])
-        interactions = read_snapshot(settings, take_snapshot(settings)).interactions
+    interactions = ingested(workbook)
     interactions.to_parquet(folder / "shop.parquet", index=False, compression="zstd")
     print(f"{folder / 'shop.parquet'} has {len(interactions):,} lines.")
 

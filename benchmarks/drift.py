@@ -10,7 +10,6 @@ planted. In a shop of the real world something may have been wrong: read the wee
 """
 
 import argparse
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,13 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ingested import ingested
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, findings, mix, shift
-from ncf_pipeline.local.services import serving
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
 
 WEEK = timedelta(days=7)
@@ -111,12 +108,7 @@ def of_data(data: Path) -> pd.DataFrame:
         return frame.assign(
             **{Interactions.CUSTOMER_ID: customers.astype("Int64").astype("str") if is_number else customers}
         )
-    with (
-        tempfile.TemporaryDirectory(prefix="ncf-drift-") as home,
-        serving(Settings(home=Path(home) / "home")) as settings,
-    ):
-        ingest(settings, [str(path) for path in sorted(data.glob("*.csv*"))])
-        return read_snapshot(settings, take_snapshot(settings)).interactions
+    return ingested(*sorted(data.glob("*.csv*")))
 
 
 def found(interactions: pd.DataFrame, start: datetime, thresholds: DriftThresholds, *, age: timedelta) -> list[str]:

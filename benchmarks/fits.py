@@ -20,7 +20,7 @@ from ncf_pipeline.model.batches import Batches
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.features.copurchase import Weights
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
-from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
+from ncf_pipeline.model.features.queries import Chunk, instants, instants_since, queries_at
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.features.taste import Taste
@@ -28,6 +28,7 @@ from ncf_pipeline.model.fitting import Fit, warm_start
 from ncf_pipeline.model.lists.network_scorer import score_contexts
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF
 from ncf_pipeline.model.peers import PEERS
+from ncf_pipeline.model.peers.ranking import Row, best_candidates
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import new_network
 
@@ -130,8 +131,8 @@ def full_instants(first: datetime, cut: datetime, recipe: Recipe) -> int:
     >>> full_instants(datetime(2010, 12, 1), datetime(2011, 4, 11), Recipe())
     5
     """
-    days = (cut - HORIZON - first).total_seconds() / 86_400 - recipe.min_history_days
-    return max(0, min(recipe.max_instants, int(days // recipe.step_days) + 1))
+    past = instants_since(microseconds(first), microseconds(cut), recipe)
+    return sum(instant.horizon_days == recipe.horizon_days for instant in past)
 
 
 def train(shop: Shop, cut: datetime, variant: Variant) -> PurchaseNCF:
@@ -166,18 +167,12 @@ def rows_at(shop: Shop, cut: datetime, variant: Variant) -> tuple[Any, Any]:
 
 def recommend(shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF) -> pd.DataFrame:
     """The lists of all customers who bought something in the horizon, ranked as they are served."""
-    events, rows = shop.events, []
+    rows: list[Row] = []
     customers, products = rows_at(shop, cut, variant)
     for chunk in without(shop.queries(microseconds(cut), HORIZON.days, variant.recipe), variant.without):
-        contexts = chunk.contexts
-        scores = score_contexts(network, contexts, chunk.history, customers, products)
-        for place_, customer in enumerate(contexts.customer):
-            part = slice(contexts.start[place_], contexts.start[place_ + 1])
-            product, new = contexts.product[part], ~contexts.seen[part]
-            for name, head, among in ((FOR_YOU, FOR_YOU_HEAD, np.ones_like(new)), (DISCOVER, DISCOVER_HEAD, new)):
-                best = np.lexsort((product[among], -scores[part, head][among]))[:TOP_N]
-                codes = [str(events.products[index]) for index in product[among][best]]
-                rows.append(("customer", events.customers[customer], name, codes))
+        scores = score_contexts(network, chunk.contexts, chunk.history, customers, products)
+        by_list = {FOR_YOU: scores[:, FOR_YOU_HEAD], DISCOVER: scores[:, DISCOVER_HEAD]}
+        rows += best_candidates(shop.events, chunk.contexts, by_list, TOP_N)
     return pd.DataFrame(rows, columns=list(Lists.ALL))
 
 

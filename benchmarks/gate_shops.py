@@ -48,6 +48,7 @@ from gate_shops_page import (
     Study,
     write_page,
 )
+from ingested import ingested, kept
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
@@ -66,8 +67,6 @@ from ncf_pipeline.evaluation.scores import (
     score,
 )
 from ncf_pipeline.evaluation.splits import interactions_as_of
-from ncf_pipeline.ingest.stages import ingest
-from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.state import ShopState
@@ -79,7 +78,7 @@ from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
 from ncf_pipeline.registry.artifacts import MANIFEST, load_model, save_model
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.decision import training_facts
 
@@ -156,25 +155,6 @@ REAL = {
         + [datetime(2011, 4, 16) + number * HOLDOUT for number in range(3)]
     )
 }
-
-
-def ingested(workbook: Path) -> pd.DataFrame:
-    """The interactions of a workbook after ingest, as a snapshot of everything holds them."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ncf-shops-") as home,
-        serving(Settings(home=Path(home), approval=False)) as settings,
-    ):
-        ingest(settings, [str(workbook)])
-        return read_snapshot(settings, take_snapshot(settings)).interactions
-
-
-def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Reads a table of interactions, or makes and keeps it."""
-    if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        make().to_parquet(temporary)
-        temporary.replace(path)
-    return pd.read_parquet(path).astype({Interactions.CUSTOMER_ID: "str"})
 
 
 def synthetic_shop(name: str, work: Path) -> Shop:

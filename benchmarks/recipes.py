@@ -31,7 +31,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,17 +44,14 @@ import numpy as np  # isort: skip
 import numpy.typing as npt
 import pandas as pd
 import torch
+from ingested import ingested, kept, read
 from planted import planted_shop
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.evaluation.bootstrap import RESAMPLES, Interval, expanded_tail
 from ncf_pipeline.evaluation.scores import QUESTIONS
-from ncf_pipeline.ingest.stages import ingest
-from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.model.recipe import Recipe
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
-from ncf_pipeline.settings import Settings
 
 TREE = Path(__file__).parents[1]
 UNTIL = datetime(2011, 8, 1)
@@ -73,7 +69,7 @@ PACKAGE = "ncf_pipeline"
 OF_THE_MODEL = (
     "benchmarks/fits.py", f"{PACKAGE}/model/*.py", f"{PACKAGE}/model/features/*.py",
     f"{PACKAGE}/model/lists/network_scorer.py", f"{PACKAGE}/evaluation/scores.py", f"{PACKAGE}/evaluation/metrics.py",
-    f"{PACKAGE}/evaluation/splits.py",
+    f"{PACKAGE}/evaluation/splits.py", f"{PACKAGE}/model/peers/ranking.py",
 )  # fmt: skip
 OF_PEERS = (f"{PACKAGE}/model/peers/*.py", f"{PACKAGE}/evaluation/baselines.py")
 """Sources that results depend on."""
@@ -355,26 +351,6 @@ def verdict(interval: Interval) -> str:
 # --- The command
 
 
-def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Reads a table of interactions, or makes and keeps it."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        make().to_parquet(temporary)
-        temporary.replace(path)
-    return pd.read_parquet(path).astype({Interactions.CUSTOMER_ID: "str"})
-
-
-def ingested(source: Path) -> pd.DataFrame:
-    """The interactions of a workbook or a folder after ingest, as a snapshot of everything holds them."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ncf-recipes-") as home,
-        serving(Settings(home=Path(home), approval=False)) as settings,
-    ):
-        ingest(settings, [str(source)])
-        return read_snapshot(settings, take_snapshot(settings)).interactions
-
-
 def tree_of(work: Path, revision: str | None) -> Path:
     """The source of a revision: unpacked once, by commit.
 
@@ -482,7 +458,7 @@ def parser(description: str | None = __doc__) -> argparse.ArgumentParser:
 
 def fit_part(options: argparse.Namespace) -> None:
     """What a process does that `fit_in_processes` starts."""
-    interactions = pd.read_parquet(options.fit).astype({Interactions.CUSTOMER_ID: "str"})
+    interactions = read(options.fit)
     part, parts = options.part
     cuts = cuts_of(interactions, options.until)[:: options.every]
     sides = {Path(folder): side_of(text) for folder, text in options.side}

@@ -52,9 +52,12 @@ def instants(events: Events, until: int, recipe: Recipe) -> list[Instant]:
         until: microseconds; the cutoff.
         recipe: `horizon_days`, `short_horizon_days`, `step_days`, `min_history_days`, `max_instants`.
     """
-    if len(events) == 0:
-        return []
-    first = int(events.time[0]) + recipe.min_history_days * DAY
+    return instants_since(int(events.time[0]), until, recipe) if len(events) else []
+
+
+def instants_since(begin: int, until: int, recipe: Recipe) -> list[Instant]:
+    """The same, of a shop whose first event is at `begin`, in microseconds."""
+    first = begin + recipe.min_history_days * DAY
     newest = until - recipe.horizon_days * DAY
     step = recipe.step_days * DAY
     past = [Instant(at, recipe.horizon_days) for at in range(newest, newest - recipe.max_instants * step, -step)]

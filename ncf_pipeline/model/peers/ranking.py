@@ -1,17 +1,20 @@
 """Makes lists from tables of scores, in the same way for every peer."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
-from ncf_pipeline.model.features.events import IntArray, encode, microseconds
+from ncf_pipeline.model.features.contexts import Contexts
+from ncf_pipeline.model.features.events import Events, IntArray, encode, microseconds
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import Float32
 from ncf_pipeline.model.recipe import Recipe
@@ -21,6 +24,9 @@ CHUNK_CUSTOMERS = 512
 
 Scorer = Callable[[IntArray], Float32]
 """Takes the customer_index (B,) of customers, returns their scores (B, P) of all products."""
+
+Row = tuple[str, str, str, list[str]]
+"""Values of `columns.Lists.ALL`."""
 
 
 def library(name: str) -> ModuleType:
@@ -85,3 +91,26 @@ def ranked_lists(
     ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
     unknown = [customer for customer, known in zip(customers, is_known, strict=True) if not known]
     return pd.concat([ranked, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
+
+
+def best_candidates(
+    events: Events, contexts: Contexts, scores: Mapping[str, npt.NDArray[np.floating[Any]]], top_n: int
+) -> Iterator[Row]:
+    """Makes `for_you` of all candidates and `discover` of those new to the customer, ties by stock code.
+
+    Args:
+        events: of the shop.
+        contexts: of B customers, with R candidates.
+        scores: (R,) for each of the two lists; higher is better.
+        top_n: length of a list.
+
+    Yields:
+        A row for each customer and list.
+    """
+    for place, customer in enumerate(contexts.customer):
+        part = slice(contexts.start[place], contexts.start[place + 1])
+        product, new = contexts.product[part], ~contexts.seen[part]
+        for name, among in ((FOR_YOU, np.ones_like(new)), (DISCOVER, new)):
+            order = np.lexsort((product[among], -scores[name][part][among]))[:top_n]
+            codes = [str(events.products[index]) for index in product[among][order]]
+            yield "customer", events.customers[customer], name, codes

@@ -14,7 +14,7 @@ from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import Mask
-from ncf_pipeline.model.peers.ranking import SEED, library, state_at
+from ncf_pipeline.model.peers.ranking import SEED, Row, best_candidates, library, state_at
 
 ROUNDS = 200
 SHARED = {
@@ -109,17 +109,11 @@ def _by_trees(
     rankers = {name: _trained(chunks, parameters, rounds, new_only=name == DISCOVER) for name in (FOR_YOU, DISCOVER)}
     wanted = in_order(customers)
     chosen = np.intersect1d(state.known_customers, state.events.index_of(wanted))
-    rows = []
+    rows: list[Row] = []
     for contexts in ContextMaker(state).contexts(chosen):
         features = contexts.features.astype(np.float32)
         scores = {name: np.asarray(ranker.predict(features)) for name, ranker in rankers.items()}
-        for place, customer in enumerate(contexts.customer):
-            part = slice(contexts.start[place], contexts.start[place + 1])
-            product, seen = contexts.product[part], contexts.seen[part]
-            for name, among in ((FOR_YOU, np.ones_like(seen)), (DISCOVER, ~seen)):
-                order = np.lexsort((product[among], -scores[name][part][among]))[:top_n]
-                codes = [str(state.events.products[index]) for index in product[among][order]]
-                rows.append(("customer", state.events.customers[customer], name, codes))
+        rows += best_candidates(state.events, contexts, scores, top_n)
     ranked = pd.DataFrame(rows, columns=list(Lists.ALL))
     known = set(state.events.customers[chosen])
     unknown = [customer for customer in wanted if customer not in known]
