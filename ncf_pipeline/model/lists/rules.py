@@ -4,17 +4,15 @@ Candidates come best first, more than a list needs: if a product may not be show
 that hides a product is stronger than a pin, and a pin is stronger than the model.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
+from ncf_pipeline.model.families import family_of
 from ncf_pipeline.model.features.state import Mask
-
-_VARIANT = re.compile(r"([0-9]+)[A-Z]+")
 
 
 @dataclass(frozen=True)
@@ -154,14 +152,3 @@ class Rules:
     @cached_property
     def _pinned(self) -> dict[tuple[str, str | None], list[Pin]]:
         return {}
-
-
-@lru_cache(maxsize=200_000)
-def family_of(stock_code: str) -> str:
-    """The family of a product's variants: the number of a stock code without the letters after it.
-
-    >>> family_of("85123A"), family_of("85123"), family_of("DCGS0003")
-    ('85123', '85123', 'DCGS0003')
-    """
-    variant = _VARIANT.fullmatch(stock_code)
-    return variant[1] if variant else stock_code

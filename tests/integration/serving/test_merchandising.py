@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ncf_pipeline.model.lists.rules import Pin, family_of
+from ncf_pipeline.model.families import family_of
+from ncf_pipeline.model.lists.rules import Pin
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving import publish
 from ncf_pipeline.serving.merchandising import newest_prices, read_rule_tables, rules_for

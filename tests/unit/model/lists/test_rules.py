@@ -8,7 +8,7 @@ from shop_with_tastes import CUTOFF
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
 from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
-from ncf_pipeline.model.lists.rules import Pin, Rules, family_of
+from ncf_pipeline.model.lists.rules import Pin, Rules
 
 
 def arranged(rules, candidates, count=3, country="France", never=()):
@@ -46,13 +46,6 @@ def test_a_list_leaves_out_pins_of_products_that_are_never_pinned_in_it():
 def test_a_list_is_short_only_if_no_candidate_is_left():
     assert arranged(Rules(max_per_family=1), ["1A", "1B"]) == ["1A"]
     assert arranged(Rules(only_in={"1A": frozenset({"EIRE"})}), ["1A"], country=None) == []
-
-
-@pytest.mark.parametrize(
-    ("code", "family"), [("85123A", "85123"), ("79323LP", "79323"), ("22423", "22423"), ("DCGS0003", "DCGS0003")]
-)
-def test_a_family_is_the_number_before_the_letters(code, family):
-    assert family_of(code) == family
 
 
 RULES = Rules(
