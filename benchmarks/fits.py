@@ -7,10 +7,12 @@ every cut, seed and variant whose features are the same.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import ncf_pipeline.model  # isort: skip # noqa: F401 - before torch: it sets how torch's threads wait
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -26,6 +28,8 @@ from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, warm_start
 from ncf_pipeline.model.lists.network_scorer import score_contexts
+from ncf_pipeline.model.lists.value import ExpectedSpend
+from ncf_pipeline.model.lists.variety import LOOK_AHEAD, Reranking, Variety
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF
 from ncf_pipeline.model.peers import PEERS
 from ncf_pipeline.model.peers.ranking import Row, best_candidates
@@ -59,6 +63,8 @@ class Variant:
         still: parts of the network that are zero and are not trained.
         ids: whether customers and products have embeddings of their own.
         newest_only: whether it is trained on one past instant only.
+        value: how much the logarithm of the expected spend counts beside the score: 1 orders by expected revenue.
+        family: most products of a family among the first `K`; 0 for any number.
     """
 
     name: str = ""
@@ -68,6 +74,13 @@ class Variant:
     still: tuple[str, ...] = ()
     ids: bool = True
     newest_only: bool = False
+    value: float = 0.0
+    family: int = 0
+
+    @property
+    def trained(self) -> "Variant":
+        """The variant without what changes only the order of its lists."""
+        return replace(self, name="", value=0.0, family=0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ class Shop:
         self._queries: dict[tuple[int, int, Recipe], list[Chunk]] = {}
         self._truth: dict[datetime, Holdout] = {}
         self._start: tuple[tuple[int, Recipe], Weights] | None = None
+        self._networks: dict[tuple[datetime, Variant], PurchaseNCF] = {}
 
     def queries(self, at: int, days: int, recipe: Recipe) -> list[Chunk]:
         """The queries of an instant. They are kept: those of one cut's past are another cut's holdout."""
@@ -102,7 +116,8 @@ class Shop:
         return self._queries[key]
 
     def let_go(self) -> None:
-        """Forgets the queries that no other cut has."""
+        """Forgets the queries and networks that no other cut has."""
+        self._networks = {}
         self._queries = {key: chunks for key, chunks in self._queries.items() if key[1] == HORIZON.days}
 
     def truth(self, cut: datetime) -> Holdout:
@@ -110,6 +125,13 @@ class Shop:
         if cut not in self._truth:
             self._truth[cut] = of_known(truth_of(self.interactions, cut, cut + HORIZON))
         return self._truth[cut]
+
+    def network(self, cut: datetime, variant: Variant) -> PurchaseNCF:
+        """The network of a variant that is trained at a cut: once for all that differ in the order of lists alone."""
+        key = cut, variant.trained
+        if key not in self._networks:
+            self._networks[key] = train(self, cut, variant)
+        return self._networks[key]
 
     def start(self, until: int, recipe: Recipe) -> Weights:
         """The co-purchase weights that embeddings start from; those of the last cut are kept."""
@@ -169,10 +191,19 @@ def recommend(shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF)
     """The lists of all customers who bought something in the horizon, ranked as they are served."""
     rows: list[Row] = []
     customers, products = rows_at(shop, cut, variant)
+    spend = ExpectedSpend(ShopState(shop.events, microseconds(cut), variant.recipe)) if variant.value else None
+    depth = TOP_N + LOOK_AHEAD if variant.family else TOP_N
     for chunk in without(shop.queries(microseconds(cut), HORIZON.days, variant.recipe), variant.without):
-        scores = score_contexts(network, chunk.contexts, chunk.history, customers, products)
+        contexts = chunk.contexts
+        scores: npt.NDArray[np.floating[Any]] = score_contexts(network, contexts, chunk.history, customers, products)
+        if spend is not None:
+            owner = np.repeat(contexts.customer, np.diff(contexts.start))
+            scores = scores + variant.value * spend.log_of(owner, contexts.product)[:, None]
         by_list = {FOR_YOU: scores[:, FOR_YOU_HEAD], DISCOVER: scores[:, DISCOVER_HEAD]}
-        rows += best_candidates(shop.events, chunk.contexts, by_list, TOP_N)
+        rows += best_candidates(shop.events, contexts, by_list, depth)
+    if variant.family:
+        limits = Reranking(Variety(family=variant.family, places=K), shop.events.products.tolist())
+        rows = [(*row[:3], list(islice(limits.ranked(row[3]), TOP_N))) for row in rows]
     return pd.DataFrame(rows, columns=list(Lists.ALL))
 
 
@@ -202,7 +233,7 @@ def score_at(shop: Shop, cut: datetime, side: Variant | Peer) -> dict[str, pd.Da
     if isinstance(side, Peer):
         lists = PEERS[side.name](shop.interactions, cut, TOP_N, truth.known_customers, **side.settings)
     else:
-        lists = recommend(shop, cut, side, train(shop, cut, side))
+        lists = recommend(shop, cut, side, shop.network(cut, side))
     return {question: score_by_customer(lists, truth, question=question, k=K) for question in QUESTIONS}
 
 

@@ -6,7 +6,8 @@
 
 A side is a revision of git, settings, or both; without a revision it is the working tree. Settings are fields of the
 recipe (`hidden=256,128`, `seed=3` for seeds from 3 on), `epochs=2`, `without=words,rate` (features that are zero),
-`still=mlp`, `ids=no`, or `peer=NAME` with the settings of that peer. Each revision is trained by its own
+`still=mlp`, `ids=no`, `value=1` (lists by expected revenue), `family=2` (at most so many variants of one product among
+the first five), or `peer=NAME` with the settings of that peer. Each revision is trained by its own
 `benchmarks/fits.py`: a model of another form changes that file too.
 
 Cuts are all Mondays with at least five past instants of the whole horizon, before `--until`. Its default keeps the
@@ -68,8 +69,9 @@ MEASURES = {
 PACKAGE = "ncf_pipeline"
 OF_THE_MODEL = (
     "benchmarks/fits.py", f"{PACKAGE}/model/*.py", f"{PACKAGE}/model/features/*.py",
-    f"{PACKAGE}/model/lists/network_scorer.py", f"{PACKAGE}/evaluation/scores.py", f"{PACKAGE}/evaluation/metrics.py",
-    f"{PACKAGE}/evaluation/splits.py", f"{PACKAGE}/model/peers/ranking.py",
+    f"{PACKAGE}/model/lists/network_scorer.py", f"{PACKAGE}/model/lists/value.py", f"{PACKAGE}/model/lists/variety.py",
+    f"{PACKAGE}/evaluation/scores.py", f"{PACKAGE}/evaluation/metrics.py", f"{PACKAGE}/evaluation/splits.py",
+    f"{PACKAGE}/model/peers/ranking.py",
 )  # fmt: skip
 OF_PEERS = (f"{PACKAGE}/model/peers/*.py", f"{PACKAGE}/evaluation/baselines.py")
 """Sources that results depend on."""
@@ -113,6 +115,8 @@ class Side:
             without=tuple(filter(None, settings.pop("without", "").split(","))),
             still=tuple(filter(None, settings.pop("still", "").split(","))),
             ids=settings.pop("ids", "yes") != "no",
+            value=float(settings.pop("value", 0)),
+            family=int(settings.pop("family", 0)),
         )
         recipe = with_settings(Recipe(), settings)
         return replace(variant, recipe=replace(recipe, seed=recipe.seed + seed))

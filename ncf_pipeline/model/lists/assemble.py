@@ -1,7 +1,9 @@
 """Top-N lists of customers and of products. The same inputs make the same lists; ties by stock code."""
 
+import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -31,7 +33,10 @@ from ncf_pipeline.model.lists.certainty import Certainty
 from ncf_pipeline.model.lists.network_scorer import NetworkScorer
 from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons
 from ncf_pipeline.model.lists.rules import Rules
-from ncf_pipeline.model.lists.scoring import Scorer
+from ncf_pipeline.model.lists.scoring import Candidates, ScoreArray, Scorer
+from ncf_pipeline.model.lists.style import PLAIN, Order, Style
+from ncf_pipeline.model.lists.value import ExpectedSpend, log_chance
+from ncf_pipeline.model.lists.variety import LOOK_AHEAD, VARIED_LISTS, Reranking, ShownBefore
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 
@@ -41,6 +46,9 @@ FAMILY_MEMBERS = 4
 """Candidates for a product's list, over its length, if a rule limits the products of a family."""
 
 Row = tuple[str, str, str, list[str]]
+
+Earlier = tuple[Iterable[pd.DataFrame], datetime]
+"""What customers were shown last week, in the columns of `columns.Lists`, and the instant that the lists are as of."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -52,7 +60,14 @@ class ListMaker:
     """
 
     def __init__(
-        self, model: TrainedModel | None, interactions: pd.DataFrame, as_of: datetime, rules: Rules | None = None
+        self,
+        model: TrainedModel | None,
+        interactions: pd.DataFrame,
+        as_of: datetime,
+        rules: Rules | None = None,
+        *,
+        style: Style = PLAIN,
+        earlier: Earlier | None = None,
     ) -> None:
         """Computes what the shop knows at `as_of`.
 
@@ -61,6 +76,8 @@ class ListMaker:
             interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
             as_of: first instant excluded.
             rules: of a merchandiser; no rules if None.
+            style: in which order, and with how much variety.
+            earlier: for variety against last week; None if nothing was shown then.
         """
         self.rules = rules or Rules()
         recipe = model.feature_recipe if model is not None else Recipe()
@@ -70,6 +87,22 @@ class ListMaker:
             NetworkScorer(model, self.state) if model is not None else BaselineScorer(self.state, self.reasoning)
         )
         self.certainty = Certainty() if self.scorer.is_certain else None  # of all lists made so far
+        self.style = style
+        self.spend = ExpectedSpend(self.state) if style.order == "value" else None
+        self._reranking = self._shown = None
+        if style.variety.is_on:
+            codes = {str(code) for code in self.state.events.products} | {pin.stock_code for pin in self.rules.pins}
+            self._reranking = Reranking(style.variety, sorted(codes))
+        if style.variety.repeat is not None and earlier is not None:
+            self._shown = ShownBefore(*earlier, self.state, style.variety.places)
+
+    def in_order(self, order: Order) -> "ListMaker":
+        """Returns a maker of the same lists in another order. What both need is computed once."""
+        other = copy.copy(self)
+        other.style = replace(self.style, order=order)
+        other.certainty = Certainty() if self.scorer.is_certain else None
+        other.spend = ExpectedSpend(self.state) if order == "value" else None
+        return other
 
     @property
     def known(self) -> int:
@@ -171,28 +204,49 @@ class ListMaker:
         """The three lists of each of these customers (customer_index)."""
         state, rules = self.state, self.rules
         names = state.events.products
-        depth = None if rules.max_per_family else top_n  # a limit on families may pass over any number of candidates
+        depth: int | None = top_n if self._reranking is None else top_n + LOOK_AHEAD
+        if rules.max_per_family:
+            depth = None  # a limit on families may pass over any number of candidates
         rows: list[Row] = []
         for scored in self.scorer.candidates(customers):
             for place, customer in enumerate(scored.customer):
                 part = slice(scored.start[place], scored.start[place + 1])
                 product, seen, bought = scored.product[part], scored.seen[part], scored.bought[part]
-                next_any, next_new = scored.for_you[part], scored.discover[part]
+                again, of_any, of_new = scored.for_you[part], *self._ordered(customer, product, scored, part)
                 country = _country_of(state, customer)
                 shown = rules.shown(names, country)
                 ever = state.products_seen_by(int(customer))
                 if self.certainty is not None:
-                    self.certainty.add(next_any, top_n)
+                    self.certainty.add(again, top_n)
                 for name, best, fill, never in (
-                    (FOR_YOU, _best(next_any, product, depth, shown[product]), state.ranking, ever[:0]),
-                    (DISCOVER, _best(next_new, product, depth, shown[product] & ~seen), state.ranking, ever),
-                    (BUY_AGAIN, _best(next_any, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
+                    (FOR_YOU, _best(of_any, product, depth, shown[product]), state.ranking, ever[:0]),
+                    (DISCOVER, _best(of_new, product, depth, shown[product] & ~seen), state.ranking, ever),
+                    (BUY_AGAIN, _best(again, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
                 ):
                     left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
                     candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
-                    stock_codes = rules.arranged(candidates, top_n, list_name=name, country=country, never=left_out)
+                    stock_codes = rules.arranged(
+                        candidates,
+                        top_n,
+                        list_name=name,
+                        country=country,
+                        never=left_out,
+                        reranking=self._reranking if name in VARIED_LISTS else None,
+                        again=self._shown.again(int(customer), name) if self._shown is not None else (),
+                    )
                     rows.append(("customer", state.events.customers[customer], name, stock_codes))
         return rows
+
+    def _ordered(
+        self, customer: int, product: IntArray, scored: Candidates, part: slice
+    ) -> tuple[ScoreArray, ScoreArray]:
+        """What orders a customer's candidates in `for_you` and in `discover`, higher is first."""
+        scores = scored.for_you[part], scored.discover[part]
+        if self.spend is None:
+            return scores
+        spend = self.spend.log_of(np.full(len(product), customer), product)
+        certain = self.scorer.is_certain
+        return log_chance(scores[0], is_certain=certain) + spend, log_chance(scores[1], is_certain=certain) + spend
 
 
 def customer_lists(
@@ -202,6 +256,8 @@ def customer_lists(
     top_n: int,
     *,
     customers: Sequence[str] | None = None,
+    style: Style = PLAIN,
+    earlier: Earlier | None = None,
 ) -> pd.DataFrame:
     """Makes `for_you`, `discover` and `buy_again` from what is known at `as_of`.
 
@@ -214,11 +270,15 @@ def customer_lists(
         as_of: first instant excluded.
         top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
         customers: customer ids; every customer with a purchase before `as_of` if None.
+        style: in which order, and with how much variety.
+        earlier: for variety against last week; None if nothing was shown then.
 
     Returns:
         Columns of `columns.Lists`, three rows a customer, ascending by customer id.
     """
-    batches = list(ListMaker(model, interactions, as_of).customers(top_n, chosen=customers))
+    batches = list(
+        ListMaker(model, interactions, as_of, style=style, earlier=earlier).customers(top_n, chosen=customers)
+    )
     return pd.concat(batches, ignore_index=True) if batches else _table([])
 
 

@@ -5,14 +5,16 @@ that hides a product is stronger than a pin, and a pin is stronger than the mode
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
 from ncf_pipeline.model.families import family_of
 from ncf_pipeline.model.features.state import Mask
+from ncf_pipeline.model.lists.variety import Reranking
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Rules:
         list_name: str,
         country: str | None,
         never: Collection[str] = (),
+        reranking: Reranking | None = None,
+        again: Collection[str] = (),
     ) -> list[str]:
         """Makes a list: pins at their places, and the best candidates around them, not too many of a family.
 
@@ -104,6 +108,8 @@ class Rules:
             list_name: of the list, for its pins.
             country: that the list is for; None for no country.
             never: stock codes that are not pinned in this list.
+            reranking: brings variety to the candidates; None leaves them in their order.
+            again: for `reranking`: stock codes that were shown last week.
 
         Returns:
             Stock codes, best first; fewer than `count` if there are not enough candidates.
@@ -115,20 +121,25 @@ class Rules:
         families, places = Counter[str](), list[tuple[int, str]]()
         for pin in pins:
             if len(places) < count and self._has_room(families, pin.stock_code):
-                places.append((pin.position - 1, pin.stock_code))
-        taken = {code for _, code in places}
-        listed: list[str] = []
-        for code in candidates:
-            if len(listed) + len(places) >= count:
-                break
-            if code not in taken and self._has_room(families, code):
-                taken.add(code)
-                listed.append(code)
+                # Of two pins for one place, the second comes later.
+                places.append((max(pin.position - 1, places[-1][0] + 1 if places else 0), pin.stock_code))
+        best = self._eligible(candidates, {code for _, code in places}, families)
+        if reranking is not None:
+            first = [code for place, code in places if place < reranking.variety.places]
+            best = reranking.ranked(best, pinned=first, again=again)
+        listed = list(islice(best, count - len(places)))
         after = -1
         for place, code in places:
-            after = min(max(place, after + 1), len(listed))  # of two pins for one place, the second comes later
+            after = min(max(place, after + 1), len(listed))
             listed.insert(after, code)
         return listed
+
+    def _eligible(self, candidates: Iterable[str], taken: set[str], families: Counter[str]) -> Iterator[str]:
+        """The candidates that the list has room for, each once."""
+        for code in candidates:
+            if code not in taken and self._has_room(families, code):
+                taken.add(code)
+                yield code
 
     def _has_room(self, families: Counter[str], stock_code: str) -> bool:
         """Whether the list may take one more of the product's family; if so, counts it."""

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.state import Mask
 
+ScoreArray = npt.NDArray[np.floating[Any]]
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -28,8 +30,8 @@ class Candidates:
     customer: IntArray
     start: IntArray
     product: IntArray
-    for_you: npt.NDArray[np.floating[Any]]
-    discover: npt.NDArray[np.floating[Any]]
+    for_you: ScoreArray
+    discover: ScoreArray
     bought: Mask
     seen: Mask
 
