@@ -14,9 +14,11 @@ from a prepared folder needs torch, NumPy, SciPy, pandas, pyarrow and safetensor
 
 Features are computed once for each shop and cutoff, by NumPy on the CPU, whatever the device: `features s`. All
 trainings of a step share them. `total s` is what a training takes by itself, features included, until the weights are
-done. The exit code is 1 if a step fails, the mean Precision@5 on the device is not that of the CPU within a seed's
-0.003, or a resumed training has other epochs than one that was not killed. Without a CUDA device, it says so, and the
-code is 0.
+done.
+
+The shop is trained with several seeds on both, because one seed is one sample. The exit code is 1 if a step fails, the
+mean Precision@5 on the device is not that of the CPU within what seeds differ by, or a resumed training has other
+epochs than one that was not killed. Without a CUDA device, it says so, and the code is 0.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import functools
 import gc
 import json
 import logging
+import math
 import os
 import platform
 import signal
@@ -41,7 +44,13 @@ from typing import Any
 from unittest.mock import patch
 
 SEED_NOISE = 0.003
-"""By how much Precision@5 differs between two seeds of one training."""
+"""By how much Precision@5 differs between two seeds of the real shop. Seeds of a smaller shop may differ by more."""
+
+FEWEST_SEEDS = 3
+"""From so many seeds on, a shop's own spread is known."""
+
+STANDARD_ERRORS = 2.0
+"""How many of them two means of seeds may differ by: 1 in 20 such checks of equal trainings fails."""
 
 ON_CPU = ", the CPU's default"
 """Marks the training that others are compared with: in a rehearsal, they are all on the CPU."""
@@ -68,6 +77,7 @@ class Options:
         deadline: `time.time()` at which the check must have ended.
         minutes: time for the whole check.
         folder: what steps leave for each other.
+        seeds: with how many the shop is trained.
     """
 
     device: str
@@ -78,6 +88,7 @@ class Options:
     deadline: float
     minutes: float
     folder: str
+    seeds: int = 1
 
     def left(self) -> float:
         """Seconds until no step may begin."""
@@ -93,6 +104,7 @@ class Row:
         training: backtest or refit, and how.
         device: where it was trained.
         precision: of matrix products.
+        seed: of the training.
         for_you: Precision@5 over the known customers of the holdout; of a backtest.
         discover: the same, of products new to the customer.
         features_s: seconds for the features, on the CPU.
@@ -107,6 +119,7 @@ class Row:
     training: str
     device: str
     precision: str
+    seed: int = 0
     for_you: float | None = None
     discover: float | None = None
     features_s: float | None = None
@@ -117,9 +130,9 @@ class Row:
     host_mb: float | None = None
 
     HEAD = (
-        "| shop | training | device | precision | P@5 for_you | P@5 discover | features s | epochs | s per epoch "
-        "| total s | device MB | host MB |\n"
-        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
+        "| shop | training | device | precision | seed | P@5 for_you | P@5 discover | features s | epochs "
+        "| s per epoch | total s | device MB | host MB |\n"
+        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
     )
 
     def as_markdown(self) -> str:
@@ -221,6 +234,7 @@ class Bench:
             training=what,
             device=placement.device.type,
             precision=placement.policy.precision,
+            seed=self.recipe.seed,
             features_s=features,
             epochs=len(model.history),
             epoch_s=sum(whole) / len(whole),
@@ -289,37 +303,59 @@ def warm_up(device: str) -> None:
 
 
 def measure_shop(options: Options) -> None:
-    """The shop on the device and on the CPU; then each other policy on the device."""
+    """The shop on the device and on the CPU: a backtest and a refit."""
     from safetensors.torch import save_file
-
-    from ncf_pipeline.model.device import POLICIES, Policy, Precision
 
     device = options.device
     warm_up(device)
     bench = Bench(options, "shop")
-    model, row = bench.backtest("backtest", device)
+    model, _ = bench.backtest("backtest", device)
     folder = Path(options.folder)
     save_file(model.state().tensors, folder / "undisturbed.safetensors")
     (folder / "undisturbed.json").write_text(json.dumps([model.epochs, len(model.history)]))
     on_cpu, _ = bench.backtest(f"backtest{ON_CPU}", "cpu")
     bench.refit(device, model.epochs)
     bench.refit("cpu", on_cpu.epochs)
-    default = POLICIES["cuda" if device == "cuda" else "cpu"]
+
+
+def measure_policies(options: Options) -> None:
+    """The shop on the device with each other precision, and with the batches on the host or on the device."""
+    from ncf_pipeline.model.device import POLICIES, Policy, Precision
+
+    warm_up(options.device)
+    bench, cuda = Bench(options, "shop"), options.device == "cuda"
+    default = POLICIES["cuda" if cuda else "cpu"]
     plain = replace(default, compile_from=None)
-    precisions: tuple[Precision, ...] = ("fp32", "tf32", "bf16") if device == "cuda" else ("fp32", "bf16")
-    seconds = row.total_s or 0.0
-    variants: list[tuple[str, Policy]] = [
+    precisions: tuple[Precision, ...] = ("fp32", "tf32", "bf16") if cuda else ("fp32", "bf16")
+    policies: list[tuple[str, Policy]] = [
         *(("backtest", replace(plain, precision=precision)) for precision in precisions),
         ("backtest, batches from the host", replace(plain, resident=False)),
         ("backtest, batches on the device", replace(plain, resident=True)),
     ]
-    for what, policy in variants:
+    seconds = 0.0
+    for what, policy in policies:
         if policy in (default, plain):
             continue
         if options.left() < 2 * seconds:
             send("note", f"Left out, no time: {what} in {policy.precision}.")
             continue
-        bench.backtest(what, device, policy)
+        seconds = bench.backtest(what, options.device, policy)[1].total_s or 0.0
+
+
+def measure_seeds(options: Options) -> None:
+    """The shop on the device and on the CPU with the other seeds, in turn: what time is left for, both have."""
+    warm_up(options.device)
+    bench = Bench(options, "shop")
+    usual, longest = bench.recipe, 0.0
+    for seed in range(1, options.seeds):
+        if options.left() < longest:
+            send("note", f"Left out, no time: seeds from {seed} on.")
+            return
+        started = time.perf_counter()
+        bench.recipe = replace(usual, seed=seed)
+        bench.backtest("backtest", options.device)
+        bench.backtest(f"backtest{ON_CPU}", "cpu")
+        longest = max(longest, time.perf_counter() - started)
 
 
 def measure_compiled(options: Options) -> None:
@@ -432,6 +468,8 @@ STEPS: Mapping[str, Callable[[Options], None]] = {
     "shop": measure_shop,
     "killed": train_and_die,
     "resumed": resume,
+    "seeds": measure_seeds,
+    "policies": measure_policies,
     "compiled": measure_compiled,
     "torchrun": train_together,
     "large": measure_large,
@@ -495,29 +533,56 @@ class Page:
 
 
 def misses(rows: Sequence[Row]) -> list[str]:
-    """Precisions that are not those of the CPU within a seed's noise: a sentence each.
+    """Precisions that are not those of the CPU within what seeds differ by: a sentence each.
 
-    On a device, sums have no fixed order, so that two trainings differ as two seeds do. What is compared is the mean
-    over the trainings that should give the same; those of several processes see other batches, and are on their own.
+    On a device, sums have no fixed order, and dropout has another stream: two trainings differ as two seeds do. What is
+    compared is the mean over seeds, each seed's mean over the trainings that should give the same. Those of several
+    processes see other batches, and are on their own. Both means may differ by `STANDARD_ERRORS` of the difference, by
+    the spread of the shop's own seeds, and by `SEED_NOISE` in any case.
     """
-    alike: dict[tuple[str, bool, str], list[float]] = {}
-    for row in rows:
-        cpu = _of_cpu(rows, row.shop)
-        if cpu is None or row is cpu or (row.shop == "large" and row.epochs != cpu.epochs):
-            continue
-        for question in ("for_you", "discover"):
-            value = getattr(row, question)
-            if value is not None:
-                alike.setdefault((row.shop, "processes" in row.training, question), []).append(value)
     found = []
-    for (shop, together, question), values in alike.items():
-        mean, reference = statistics.fmean(values), getattr(_of_cpu(rows, shop), question)
-        if not abs(mean - reference) <= SEED_NOISE:
-            found.append(
-                f"{shop}{', several processes' if together else ''}: Precision@{K} of {question} is {mean:.4f}, the "
-                f"mean of {len(values)} on the device, but {reference:.4f} on the CPU."
-            )
+    for shop in dict.fromkeys(row.shop for row in rows):
+        on_cpu = _all_of_cpu(rows, shop)
+        others = [row for row in rows if row.shop == shop and row not in on_cpu]
+        if shop == "large":
+            others = [row for row in others if row.epochs in {cpu.epochs for cpu in on_cpu}]
+        for together in (False, True):
+            alike = [row for row in others if ("processes" in row.training) is together]
+            for question in ("for_you", "discover"):
+                device, cpu = _by_seed(alike, question), _by_seed(on_cpu, question)
+                if not device or not cpu:
+                    continue
+                mean, reference = statistics.fmean(device), statistics.fmean(cpu)
+                allowed = _allowed(device, cpu)
+                if not abs(mean - reference) <= allowed:
+                    found.append(
+                        f"{shop}{', several processes' if together else ''}: Precision@{K} of {question} is {mean:.4f} "
+                        f"on the device ({_seeds(device)}), but {reference:.4f} on the CPU ({_seeds(cpu)}). They may "
+                        f"differ by {allowed:.4f}."
+                    )
     return found
+
+
+def _by_seed(rows: Sequence[Row], question: str) -> list[float]:
+    """The mean of each seed."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if (value := getattr(row, question)) is not None:
+            values.setdefault(row.seed, []).append(value)
+    return [statistics.fmean(of_seed) for of_seed in values.values()]
+
+
+def _allowed(device: Sequence[float], cpu: Sequence[float]) -> float:
+    """By how much the means of two groups of seeds may differ, if both are of the same distribution."""
+    spreads = [statistics.variance(side) for side in (device, cpu) if len(side) >= FEWEST_SEEDS]
+    if not spreads:
+        return SEED_NOISE
+    variance = statistics.fmean(spreads) * (1 / len(device) + 1 / len(cpu))
+    return max(SEED_NOISE, STANDARD_ERRORS * math.sqrt(variance))
+
+
+def _seeds(values: Sequence[float]) -> str:
+    return "one seed" if len(values) == 1 else f"{len(values)} seeds"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -525,7 +590,13 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     told = []
     for row in rows:
         cpu = _of_cpu(rows, row.shop)
-        if cpu is None or row is cpu or row.for_you is None or not (row.epoch_s and row.total_s):
+        if (
+            cpu is None
+            or ON_CPU in row.training
+            or row.seed != cpu.seed
+            or row.for_you is None
+            or not (row.epoch_s and row.total_s)
+        ):
             continue
         name = f"{row.shop}, {row.training}, {row.precision}"
         speed = f"an epoch is {_ratio(cpu.epoch_s, row.epoch_s)}"
@@ -548,9 +619,13 @@ def _apart(value: float | None, other: float | None) -> str:
 
 
 def _of_cpu(rows: Sequence[Row], shop: str) -> Row | None:
-    """The backtest of that shop on the CPU: the last one, as in a rehearsal the device is the CPU too."""
-    found = [row for row in rows if row.shop == shop and row.device == "cpu" and ON_CPU in row.training]
-    return found[-1] if found else None
+    """The backtest of that shop on the CPU that others are compared with: the first, of the first seed."""
+    return next(iter(_all_of_cpu(rows, shop)), None)
+
+
+def _all_of_cpu(rows: Sequence[Row], shop: str) -> list[Row]:
+    """The backtests of that shop on the CPU, of each seed. In a rehearsal the device is the CPU too: a mark tells."""
+    return [row for row in rows if row.shop == shop and row.device == "cpu" and ON_CPU in row.training]
 
 
 def run_step(name: str, options: Options, page: Page, processes: int = 1) -> int | None:
@@ -675,9 +750,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a folder that --prepare has written")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses all steps")
     parser.add_argument("--minutes", type=float, default=60, help="time for everything. Default: 60")
-    parser.add_argument("--steps", default="shop,resumed,compiled,torchrun,large", help="Default: %(default)s")
+    parser.add_argument(
+        "--steps", default="shop,resumed,seeds,policies,compiled,torchrun,large", help="Default: %(default)s"
+    )
     parser.add_argument("--shop", type=size, help="made-up shop: customers,products,lines")
     parser.add_argument("--large", type=size, help="shop with the large catalogue: customers,products,lines")
+    parser.add_argument("--seeds", type=int, default=5, help="with how many the shop is trained. Default: 5")
     parser.add_argument("--quick", action="store_true", help="a small network, for a rehearsal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to this file")
     for name in ("--step", "--options"):
@@ -720,6 +798,7 @@ def checked(given: argparse.Namespace, data: Path | None) -> int:
             deadline=time.time() + 60 * given.minutes,
             minutes=given.minutes,
             folder=folder,
+            seeds=given.seeds,
         )
         check(options, given.steps.split(","), page)
     return 1 if page.failures else 0

@@ -17,14 +17,14 @@ PROGRAM = Path(__file__).parents[3] / "benchmarks" / "check_gpu.py"
 def test_a_training_that_was_killed_ends_as_one_that_was_not_and_the_table_has_a_row_for_each(tmp_path):
     make_shop(days=150).to_parquet(tmp_path / "shop.parquet")
     command = [
-        sys.executable, PROGRAM, "--device", "cpu", "--quick", "--data", tmp_path, "--steps", "shop,resumed",
-        "--out", tmp_path / "table.md",
+        sys.executable, PROGRAM, "--device", "cpu", "--quick", "--data", tmp_path, "--seeds", "2",
+        "--steps", "shop,resumed,seeds,policies", "--out", tmp_path / "table.md",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "table.md").read_text() == done.stdout
     assert "the weights are bit by bit those of one that was not killed" in done.stdout
-    assert done.stdout.count("\n| shop | ") == 8  # with the head
+    assert done.stdout.count("\n| shop | ") == 10  # with the head
     assert done.stdout.endswith("- Passed.\n")
 
 
