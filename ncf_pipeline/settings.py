@@ -156,6 +156,19 @@ class Settings(BaseSettings):
         0.7, ge=0, description="refit and backtest must share this much of what two seeds share"
     )
 
+    order: Literal["precision", "value"] = Field(
+        "precision", description="of customers' lists: by the chance of a purchase, or by expected revenue"
+    )
+    variety_family: int | None = Field(
+        None, ge=1, description="most products of one family (85123A, 85123B) in a list's first places"
+    )
+    variety_category: int | None = Field(
+        None, ge=1, description="most products of one category of retail.product_category in a list's first places"
+    )
+    variety_repeat: int | None = Field(
+        None, ge=0, description="most products in a list's first places that these showed last week, without a purchase"
+    )
+    variety_places: int = Field(5, ge=1, le=200, description="how many places are the first")
     reasons: bool = Field(True, description="publish why each product is on a customer's list; needs memory in Redis")
     bundle_min_support: float = Field(
         0.01, gt=0, le=1, description="a bundle must be on this share of invoices; a lower one makes the search slower"

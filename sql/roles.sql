@@ -64,6 +64,7 @@ grant select on retail.invoice, retail.invoice_line, retail.product, retail.excl
 grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
+grant select on retail.product_category to ncf_training, ncf_publishing;
 grant select, insert, delete on retail.bundle to ncf_publishing;
 grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_publishing;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
@@ -83,7 +84,7 @@ grant
 select,
 insert (
     name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, decides, harm_bound, ends_on_harm,
-    starts_at, ends_at, also, started_by
+    starts_at, ends_at, also, list_order, started_by
 ),
 update (state, ended_by, ended_why, ended_at, stopped_at)
 on ml.experiment to ncf_publishing;

@@ -33,7 +33,10 @@ class Flow:
 _SNAPSHOT, _BACKTEST, _MODEL = "{artifacts}/snapshots/%s", "{artifacts}/backtests/v%s", "{artifacts}/models/v%s"
 _INVOICES = ("retail.invoice_line", "retail.product", "retail.excluded_stock_code")
 _PUBLICATION = ("ml.publication", "{artifacts}/publications/p{result:06d}.parquet", "{lists}")
-_RULES = ("retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit")
+_CATEGORIES = "retail.product_category"
+_RULES = (
+    "retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit", _CATEGORIES,
+)  # fmt: skip
 
 FLOWS: Final = {
     "ingest_invoices.land": Flow(("{given}",), ("raw.batch", "raw.landed_line")),
@@ -45,7 +48,7 @@ FLOWS: Final = {
         (_SNAPSHOT % "{given}", "ml.live_period"), ("ml.live_performance", "ml.drift_report")
     ),
     "retrain_recommender.backtest": Flow(
-        (_SNAPSHOT % "{given}",), ("ml.model_version", "ml.evaluation", _BACKTEST % "{result:06d}")
+        (_SNAPSHOT % "{given}", _CATEGORIES), ("ml.model_version", "ml.evaluation", _BACKTEST % "{result:06d}")
     ),
     "retrain_recommender.gate": Flow(("ml.evaluation", _BACKTEST % "{given:06d}"), ("ml.gate_decision",)),
     "retrain_recommender.refit": Flow((_BACKTEST % "{given:06d}",), ("ml.model_version", _MODEL % "{given:06d}")),

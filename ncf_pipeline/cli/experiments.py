@@ -20,6 +20,13 @@ if TYPE_CHECKING:  # it imports pandas and SciPy, which `--help` need not wait f
     from ncf_pipeline.experiments.records import Experiment
 
 
+class Order(StrEnum):
+    """The orders of lists; `ncf_pipeline.model.lists.style` defines them."""
+
+    PRECISION = "precision"
+    VALUE = "value"
+
+
 class Metric(StrEnum):
     """The measures; `ncf_pipeline.experiments.measures` defines them."""
 
@@ -103,6 +110,9 @@ def start(
     challenger: Annotated[
         str | None, typer.Option(help="Show the share the lists of this version (7 or v7) instead of best sellers.")
     ] = None,
+    order: Annotated[
+        Order | None, typer.Option(help="Show the share the champion's lists in this order instead of best sellers.")
+    ] = None,
     weeks: Annotated[
         int | None, typer.Option(min=2, max=MOST_WEEKS, help="Ends after so many weeks. Default: no end.")
     ] = None,
@@ -125,6 +135,8 @@ def start(
 
     if decides is Decides.ONCE and weeks is None:
         raise typer.BadParameter("with --decides once, set --weeks: it says when the one look is.")
+    if order is not None and challenger is not None:
+        raise typer.BadParameter("--order and --challenger are two questions: ask one after the other.")
     first, *also = _asked(metric)
     expected = _text("--hypothesis", hypothesis)
     with serving(load_settings()) as settings:
@@ -132,7 +144,7 @@ def start(
         design = Design(
             name=_checked_name(name),
             hypothesis=expected,
-            kind="holdout" if challenger is None else "challenger",
+            kind="challenger" if challenger is not None else "holdout" if order is None else "order",
             share=share,
             salt=experiment_registry.new_salt(),
             starts_at=now,
@@ -144,6 +156,7 @@ def start(
             harm_bound=harm_bound,
             ends_on_harm=ends_on_harm,
             challenger=None if challenger is None else version_number(challenger),
+            list_order=None if order is None else order.value,
             ends_at=None if weeks is None else now + timedelta(weeks=weeks),
         )
         entry = stages.start(settings, design, by=user())

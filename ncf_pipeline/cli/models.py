@@ -132,6 +132,9 @@ def evaluate(
     seed: Seed = None,
     cohorts: Annotated[bool, typer.Option("--cohorts", help="Also show groups of customers.")] = False,
     peers: Annotated[bool, typer.Option(help="Also train other models: kNN, EASE, iALS, BPR, LambdaRank, NCF.")] = True,
+    variety: Annotated[
+        bool, typer.Option("--variety", help="Also show what limits on variety and the order by value would cost.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train the recipe as a backtest, and compare it with baselines and other models.
@@ -141,17 +144,22 @@ def evaluate(
     storefront shows them. "P@K known" leaves these customers out.
     The other models take two or three minutes more.
     A wide terminal shows more metrics, and --json shows all of them.
+    With --variety, the last tables have a line for each of several values of
+    NCF_VARIETY_FAMILY, NCF_VARIETY_CATEGORY and NCF_VARIETY_REPEAT, each alone,
+    and for NCF_ORDER=value. They are over known customers.
     """
     from ncf_pipeline.training.evaluate import evaluate as evaluate_stage
 
     with serving(load_settings(**_given(holdout_days=holdout_days, seed=seed))) as settings:
         log_to_terminal(quiet=as_json)
-        result = evaluate_stage(settings, cutoff, peers=peers)
+        result = evaluate_stage(settings, cutoff, peers=peers, variety=variety)
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
         return
     title = f"Holdout {result.holdout_start:%Y-%m-%d} to {result.cutoff:%Y-%m-%d}, 95% intervals over customers"
     Console().print(tables.evaluation_table(result.scores, title=title, cohorts=cohorts, intervals=True))
+    for table in tables.price_tables(result.prices):
+        Console().print(table)
 
 
 @models_app.callback(invoke_without_command=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ncf_pipeline.model.lists.bundles import Bundle
     from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
     from ncf_pipeline.registry.versions import ModelVersion, StoredDecision
+    from ncf_pipeline.training.style_price import Price
 
 _WINDOWS = 12
 """How many windows of live performance a table shows: the last ones."""
@@ -57,6 +58,22 @@ def landed_lines(lines: Sequence["LandedLine"]) -> RenderableType:
     if any(line.left_out for line in lines):
         table.add_row("left out", *(Text(line.left_out or "") for line in lines))
     return table
+
+
+def price_tables(prices: Sequence["Price"]) -> Iterable[RenderableType]:
+    """Makes a table for each question of what limits on variety and the order by value cost."""
+    from ncf_pipeline.training.style_price import HEADINGS
+
+    for question, group in groupby(prices, key=lambda price: price.question):
+        rows = list(group)
+        title = f"{question}: price of variety and of the order by value, {rows[0].customers:,} known customers"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("setting", overflow="fold")
+        for heading in HEADINGS:
+            table.add_column(heading.format(k=rows[0].k), justify="right")
+        for price in rows:
+            table.add_row(price.setting, *price.cells())
+        yield table
 
 
 def evaluation_table(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ncf_pipeline.evaluation.comparison import compare, smallest_held_loss, standard_error
 from ncf_pipeline.evaluation.gate import Thresholds, decide, judged
-from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INCUMBENT, QUESTIONS, Scores
+from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INCUMBENT, PLAIN, QUESTIONS, Scores
 from ncf_pipeline.evaluation.simulation import WELL_TRAINED
 
 CHANGES = (0.05, 0.0, -0.05, -0.10, -0.20)
@@ -175,7 +175,7 @@ def _rival(scores: Sequence[Scores]) -> str:
         return INCUMBENT
     for question in QUESTIONS:
         of = judged([score for score in scores if score.question == question])
-        baselines = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT)]
+        baselines = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT, PLAIN)]
         if baselines:
             return max(baselines, key=lambda score: score.precision_at_k).recommender
     return INCUMBENT
@@ -189,7 +189,7 @@ def _with_incumbent(scores: Sequence[Scores]) -> list[Scores]:
     for question in QUESTIONS:
         own = {score.cohort: score for score in scores if score.question == question and score.recommender == CANDIDATE}
         of = judged([score for score in scores if score.question == question])
-        rivals = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT)]
+        rivals = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT, PLAIN)]
         if not rivals:
             continue
         nearest = max(rivals, key=lambda score: score.precision_at_k).recommender

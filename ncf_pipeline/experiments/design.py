@@ -7,8 +7,9 @@ from typing import Generic, Literal, TypeVar
 
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE
 from ncf_pipeline.experiments.sequential import ALPHA
+from ncf_pipeline.model.lists.style import Order
 
-Kind = Literal["holdout", "challenger"]
+Kind = Literal["holdout", "challenger", "order"]
 Decides = Literal["weekly", "once"]
 
 T = TypeVar("T")
@@ -39,7 +40,8 @@ class Design:
         name: unique; part of the report's path.
         hypothesis: a sentence.
         kind: `holdout`: the share sees best sellers, all others see personal lists. `challenger`: the share sees the
-            lists of another version, all others see the champion's.
+            lists of another version, all others see the champion's. `order`: the share sees the champion's lists in
+            another order than all others.
         share: of the customers, 0 to 1.
         salt: of the hash that assigns customers.
         starts_at: first instant that counts, on the shop's clock.
@@ -49,7 +51,8 @@ class Design:
         decides: `weekly`: any weekly look may decide, by an always-valid interval. `once`: one look at the end does.
         harm_bound: how much worse off the share may be: 0.1 for ten percent.
         ends_on_harm: whether the experiment ends by itself when the share is surely worse off than that.
-        challenger: the version whose lists the share sees; None for a holdout.
+        challenger: the version whose lists the share sees; None for another kind.
+        list_order: the order that the share sees; None for another kind.
         ends_at: first instant that no longer counts, on the shop's clock; None for no end.
         also: other measures that are asked, each with a decision of its own.
     """
@@ -67,6 +70,7 @@ class Design:
     harm_bound: float = 0.1
     ends_on_harm: bool = True
     challenger: int | None = None
+    list_order: Order | None = None
     ends_at: datetime | None = None
     also: tuple[str, ...] = ()
 
@@ -89,7 +93,7 @@ class Design:
     @property
     def share_is_treated(self) -> bool:
         """Whether the share is the treated group. In a holdout the share is the control group."""
-        return self.kind == "challenger"
+        return self.kind != "holdout"
 
     @property
     def groups(self) -> Groups[str]:
@@ -101,7 +105,7 @@ class Design:
     @property
     def seen_by_share(self) -> str:
         """What the share sees, in words."""
-        return share_sees(self.kind, self.challenger)
+        return share_sees(self.kind, self.challenger, self.list_order)
 
     @property
     def seen_by_others(self) -> str:
@@ -109,10 +113,14 @@ class Design:
         return self.groups.control if self.share_is_treated else self.groups.treated
 
 
-def share_sees(kind: Kind, challenger: int | None) -> str:
+def share_sees(kind: Kind, challenger: int | None, list_order: Order | None = None) -> str:
     """What the share of an experiment sees, in words.
 
     >>> share_sees("challenger", 7)
     "v7's lists"
+    >>> share_sees("order", None, "value")
+    'lists in the order of expected revenue'
     """
+    if kind == "order":
+        return f"lists in the order of {'expected revenue' if list_order == 'value' else 'the chance of a purchase'}"
     return "best sellers" if kind == "holdout" else f"v{challenger}'s lists"

@@ -94,8 +94,13 @@ def start(settings: Settings, design: Design, *, by: str) -> Experiment:
         by: the person who starts it.
 
     Raises:
-        InputError: another experiment runs, the name was used before, or the challenger cannot serve.
+        InputError: another experiment runs, the name was used before, the challenger cannot serve, or the order is
+            the one that all lists have.
     """
+    if design.list_order == settings.order:
+        raise InputError(
+            f"All lists have the order {design.list_order} (NCF_ORDER). Choose the other one for the share."
+        )
     if design.challenger is not None:
         version = registry.model_version(settings, design.challenger)
         serving = registry.champion(settings)

@@ -1,4 +1,4 @@
-"""The rules that a merchandiser keeps in Postgres, read once for each publication."""
+"""The rules that a merchandiser keeps in Postgres, and the style of lists, read once for each publication."""
 
 import logging
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import pandas as pd
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.evaluation.splits import interactions_as_of
 from ncf_pipeline.model.lists.rules import Pin, Rules
+from ncf_pipeline.model.lists.style import Style
+from ncf_pipeline.model.lists.variety import Variety
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction
 
@@ -90,6 +92,41 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
         pins=tuple(pin for pin in tables.pins if pin.stock_code not in unknown),
         max_per_family=tables.max_per_family,
     )
+
+
+def categories_of(settings: Settings) -> dict[str, str]:
+    """The shop's category of each product that has one, by stock code in canonical spelling.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    return {row.stock_code: row.category for row in read_rows(settings, "product_categories")}
+
+
+def style_of(settings: Settings) -> Style:
+    """The style of lists: `NCF_ORDER`, and `NCF_VARIETY_*` with the categories of `retail.product_category`.
+
+    A limit on categories of a shop that has none is a warning: it has no effect.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    categories: dict[str, str] = {}
+    if settings.variety_category is not None:
+        categories = categories_of(settings)
+        if not categories:
+            logger.warning(
+                "NCF_VARIETY_CATEGORY has no effect: no product has a category. Insert the shop's categories into "
+                "retail.product_category, or unset NCF_VARIETY_CATEGORY."
+            )
+    variety = Variety(
+        family=settings.variety_family,
+        category=settings.variety_category if categories else None,
+        repeat=settings.variety_repeat,
+        places=settings.variety_places,
+        categories=categories,
+    )
+    return Style(settings.order, variety)
 
 
 def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:

@@ -7,7 +7,7 @@ that file in batches. So memory never holds all lists, however many customers th
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -30,9 +30,11 @@ from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
 from ncf_pipeline.experiments.records import Experiment
-from ncf_pipeline.model.lists.assemble import ListMaker
+from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.lists.rules import Rules
+from ncf_pipeline.model.lists.style import Style
+from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.quality import suites as quality
@@ -44,7 +46,7 @@ from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapsh
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.catching_up import record_what_serves
-from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for
+from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
@@ -176,13 +178,14 @@ class _Basis:
 
     today: date
     rules: Rules
+    style: Style
     experiment: Experiment | None
 
 
 def _basis_now(settings: Settings, model_version: ModelVersion, snapshot: Snapshot) -> _Basis:
     today = datetime.now(UTC).date()
     rules = rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
-    return _Basis(today, rules, _experiment(settings, model_version))
+    return _Basis(today, rules, style_of(settings), _experiment(settings, model_version))
 
 
 def _make_lists(
@@ -228,12 +231,18 @@ def _keep_lists(
 ) -> tuple[Publication, Collection[str]]:
     """Makes all lists and keeps them under a new number; also returns who gets best sellers as a control group."""
     challenger = _challenger(settings, basis.experiment)
-    maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules)
-    others = (
-        ListMaker(_model_of(settings, challenger), snapshot.interactions, snapshot.cutoff, basis.rules)
-        if challenger is not None
-        else None
-    )
+
+    def maker_of(scored_by: TrainedModel | None) -> ListMaker:
+        earlier = _shown_last_week(settings, snapshot.cutoff) if basis.style.variety.repeat is not None else None
+        return ListMaker(
+            scored_by, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style, earlier=earlier
+        )
+
+    maker, others = maker_of(model), None
+    if challenger is not None:
+        others = maker_of(_model_of(settings, challenger))
+    elif basis.experiment is not None and basis.experiment.design.list_order is not None:
+        others = maker.in_order(basis.experiment.design.list_order)
     share = _share(basis.experiment, maker)
     opened = _open(
         settings,
@@ -246,6 +255,30 @@ def _keep_lists(
     certainty = maker.certainty.counts.tolist() if maker.certainty is not None else None
     live_periods.record_certainty(settings, opened.number, certainty)
     return opened, share if others is None else ()
+
+
+def _shown_last_week(settings: Settings, as_of: datetime) -> Earlier | None:
+    """The lists that customers were shown a week before an instant; None if there were none.
+
+    They were live, and are the newest that are a week old by the shop's clock. So after a kill, the next try compares
+    with the same ones. If their file is gone, nothing counts as shown: that must not keep newer lists from going live.
+    """
+    least, most = SHOWN_BEFORE
+    old = [entry for entry in registry.publications(settings) if as_of - most <= entry.as_of <= as_of - least]
+    shown = max(old, key=lambda entry: (entry.as_of, entry.number), default=None)
+    if shown is None:
+        logger.info("No lists of last week were live, so nothing was shown then (NCF_VARIETY_REPEAT).")
+        return None
+    name = publication.name_of(shown.number)
+    try:
+        with open_file(shown.url) as file:
+            pq.ParquetFile(file)
+    except store_errors() as error:
+        logger.warning("The lists of %s, which were shown last week, cannot be read, so none counts: %s", name, error)
+        return None
+    logger.info("What was shown last week are the lists of %s, as of %s.", name, shown.as_of)
+    columns = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES)
+    return _kept(shown.url, columns), shown.as_of
 
 
 def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> int:
@@ -368,15 +401,15 @@ def _open(
     return opened
 
 
-def _kept(url: str) -> Iterator[pd.DataFrame]:
-    """The lists of a publication, `ROWS_AT_ONCE` rows at a time.
+def _kept(url: str, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """The lists of a publication, `ROWS_AT_ONCE` rows at a time; all columns if None are named.
 
     Raises:
         ArtifactError: the lists are no longer kept, or damaged.
     """
     try:
         with open_file(url) as file:
-            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=columns and list(columns)):
                 yield batch.to_pandas()
     except store_errors() as error:
         raise store_error(f"{url} cannot be read", error, "Choose another version, or retrain.") from error

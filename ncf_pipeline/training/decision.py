@@ -24,6 +24,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training import model_card
+from ncf_pipeline.training.style_price import STYLE, StyleFacts, notes
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,10 @@ def gate(settings: Settings, version: int) -> GateDecision:
     )
     not_compared_because = manifest.get(NOT_COMPARED)
     recent = manifest.get(BEST_RECENT) or {}
-    notes = (*recent.get("skipped", {}).values(), *([not_compared_because] if not_compared_because else []))
-    decision = replace(decision, reasons=(*decision.reasons, *notes))
+    style = manifest.get(STYLE)
+    said = notes(StyleFacts.from_dict(style) if style is not None else None, scores)
+    said += [*recent.get("skipped", {}).values(), *([not_compared_because] if not_compared_because else [])]
+    decision = replace(decision, reasons=(*decision.reasons, *said))
     registry.record_decision(
         settings,
         version,

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +13,10 @@ from ncf_pipeline.evaluation.scores import Scores, score
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.serving.merchandising import categories_of, style_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.training.retrain import depth_of, train_and_recommend, truth_for
+from ncf_pipeline.training.style_price import Price, prices
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +30,14 @@ class Evaluation:
         cutoff: end of the holdout, excluded.
         holdout_start: its first instant.
         scores: for each question, cohort and recommender.
+        prices: of limits on variety and of the order by value, if they were asked for.
     """
 
     snapshot_id: str
     cutoff: datetime
     holdout_start: datetime
     scores: tuple[Scores, ...]
+    prices: tuple[Price, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -42,16 +46,20 @@ class Evaluation:
             "cutoff": self.cutoff.isoformat(),
             "holdout_start": self.holdout_start.isoformat(),
             "evaluation": [scores.as_dict() for scores in self.scores],
+            "variety": [asdict(price) for price in self.prices],
         }
 
 
-def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool = True) -> Evaluation:
+def evaluate(
+    settings: Settings, cutoff: datetime | None = None, *, peers: bool = True, variety: bool = False
+) -> Evaluation:
     """Trains the recipe as a backtest, and scores it beside the baselines and the peers.
 
     Args:
         settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
         cutoff: end of the holdout, excluded; None for just after the newest invoice line.
         peers: also train and score other models.
+        variety: also price limits on variety and the order by value.
 
     Raises:
         InputError: there are no purchases before the cutoff.
@@ -63,10 +71,24 @@ def evaluate(settings: Settings, cutoff: datetime | None = None, *, peers: bool 
     # The peers come first, so that a missing library is reported before minutes of training.
     depth = depth_of(settings)
     of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else {}
-    _, lists = train_and_recommend(snapshot, Recipe(seed=settings.seed), truth, depth=depth, device=settings.device)
+    style = style_of(settings)
+    model, lists = train_and_recommend(
+        snapshot, Recipe(seed=settings.seed), truth, depth=depth, device=settings.device, style=style
+    )
     fallbacks = fallback_lists(snapshot.interactions, truth.start, depth)
     scores = score(lists | of_peers, truth, k=settings.k, fallbacks=fallbacks)
-    return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores))
+    priced: list[Price] = []
+    if variety:
+        priced = prices(
+            model,
+            snapshot.interactions,
+            truth,
+            as_set=style,
+            categories=categories_of(settings),
+            depth=depth,
+            k=settings.k,
+        )
+    return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores), tuple(priced))
 
 
 def peer_lists(

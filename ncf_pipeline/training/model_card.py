@@ -10,6 +10,7 @@ from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.registry.versions import NCF, RecentRetrain, StoredDecision, recommenders_in_words
 from ncf_pipeline.training import figures
 from ncf_pipeline.training.refit_check import RefitAgreement
+from ncf_pipeline.training.style_price import StyleFacts, card_section
 
 
 def render(
@@ -21,6 +22,7 @@ def render(
     decision: StoredDecision | None,
     warning: str | None = None,
     agreement: RefitAgreement | None = None,
+    style: StyleFacts | None = None,
 ) -> str:
     """Writes the card of a model.
 
@@ -32,6 +34,7 @@ def render(
         decision: the gate's; None before it has decided.
         warning: shown above how the model was trained.
         agreement: of a refit with the evaluated model.
+        style: of the served lists; None if they are plain.
     """
     parts = [
         f"# Model v{version}",
@@ -55,6 +58,7 @@ def render(
         "",
         *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
         "",
+        *card_section(style, scores),
         *_gate(decision),
         "",
         "## Training",

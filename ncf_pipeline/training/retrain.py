@@ -26,6 +26,7 @@ from ncf_pipeline.evaluation.scores import (
     INCUMBENT,
     KNOWN,
     NDCG_DEPTH,
+    PLAIN,
     VERSION_0,
     Holdout,
     Scores,
@@ -34,8 +35,9 @@ from ncf_pipeline.evaluation.scores import (
 )
 from ncf_pipeline.live.performance import live_performance
 from ncf_pipeline.model.device import place
-from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.lists.style import PLAIN as PLAIN_STYLE
+from ncf_pipeline.model.lists.style import Style
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.model.training import Checkpoints
@@ -45,6 +47,7 @@ from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.serving.merchandising import style_of
 from ncf_pipeline.serving.publish import MAX_TRIES, publish_lists
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import provenance
@@ -65,6 +68,7 @@ from ncf_pipeline.training.decision import (
 from ncf_pipeline.training.distributed import train
 from ncf_pipeline.training.earlier_versions import best_recent, load_incumbent
 from ncf_pipeline.training.refit_check import REFIT, RefitAgreement, of_two_seeds, shared_by
+from ncf_pipeline.training.style_price import STYLE, StyleFacts, facts_of, lists_in_style
 
 __all__ = [
     "backtest",
@@ -239,7 +243,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     truth = truth_for(data, holdout_start)
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, holdout_start, recipe)
-    depth = depth_of(settings)
+    depth, style = depth_of(settings), style_of(settings)
     candidate, lists = train_and_recommend(
         data,
         recipe,
@@ -248,10 +252,11 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         device=settings.device,
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
+        style=style,
     )
 
     def recommend(model: TrainedModel) -> pd.DataFrame:
-        return recommend_holdout(model, data.interactions, truth, depth)
+        return recommend_holdout(model, data.interactions, truth, depth, style)
 
     entry = registry.model_version(settings, version)
     incumbent, model, alone_because = load_incumbent(settings, entry)
@@ -273,15 +278,23 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     fallbacks = fallback_lists(data.interactions, truth.start, depth)
     scores = others.of_interest(score(lists, truth, k=settings.k, fallbacks=fallbacks))
     facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines)
+    in_style = facts_of(style, candidate, data.interactions, truth, lists, depth=depth, k=settings.k)
     registry.record_evaluation(settings, version, scores)
     _save(
         KnownManifests(settings, version, is_backtest=True),
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
         lineage=_lineage(settings.device, data, version, holdout_start, scores, facts)
-        | {NOT_COMPARED: alone_because, BEST_RECENT: others.as_dict()},
+        | {NOT_COMPARED: alone_because, BEST_RECENT: others.as_dict()}
+        | ({STYLE: in_style.as_dict()} if in_style is not None else {}),
         card=model_card.render(
-            version=version, snapshot=data, model=candidate, scores=scores, decision=None, warning=missing
+            version=version,
+            snapshot=data,
+            model=candidate,
+            scores=scores,
+            decision=None,
+            warning=missing,
+            style=in_style,
         ),
         figures=model_card.drawn(candidate, scores, registry.recent_retrains(settings, version)),
     )
@@ -309,10 +322,12 @@ def refit(settings: Settings, version: int) -> bool:
         return True
     entry = registry.model_version(settings, version)
     data = read_snapshot(settings, entry.snapshot_id)
-    evaluated = artifacts.load_model(
+    url, known = (
         artifacts.version_url(settings.artifacts, version, backtest=True),
-        known=KnownManifests(settings, version, is_backtest=True),
+        KnownManifests(settings, version, is_backtest=True),
     )
+    evaluated = artifacts.load_model(url, known=known)
+    in_style = artifacts.read_manifest(url, known=known).get(STYLE)
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, data.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
@@ -366,6 +381,7 @@ def refit(settings: Settings, version: int) -> bool:
             decision=registry.gate_decision(settings, version),
             warning=missing,
             agreement=agreement,
+            style=StyleFacts.from_dict(in_style) if in_style is not None else None,
         ),
         figures=model_card.drawn(model, scores, registry.recent_retrains(settings, version)),
     )
@@ -454,6 +470,7 @@ def train_and_recommend(
     device: str,
     checkpoints: Checkpoints | None = None,
     budget_seconds: float | None = None,
+    style: Style = PLAIN_STYLE,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
     """Trains a candidate on the purchases before the holdout, and recommends with it, the baselines and version 0.
 
@@ -465,6 +482,8 @@ def train_and_recommend(
         device: `auto`, `cpu` or `cuda`.
         checkpoints: where training continues from if it was killed.
         budget_seconds: seconds of training after which no other epoch begins; None for no limit.
+        style: of the candidate's lists and of version 0's, because these are served so. The baselines have none. If it
+            is not plain, the candidate's plain lists are there as well.
 
     Returns:
         The candidate, and the lists by the recommender's name, in the columns of `columns.Lists`.
@@ -481,10 +500,12 @@ def train_and_recommend(
         checkpoints=checkpoints,
         budget_seconds=budget_seconds,
     )
-    lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth)}
+    lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth, style)}
+    if not style.is_plain:
+        lists[PLAIN] = recommend_holdout(candidate, snapshot.interactions, truth, depth)
     for name, baseline in BASELINES.items():
         lists[name] = baseline(snapshot.interactions, truth.start, depth, truth.known_customers)
-    lists[VERSION_0] = version_0_lists(snapshot.interactions, truth.start, depth, truth.known_customers)
+    lists[VERSION_0] = recommend_holdout(None, snapshot.interactions, truth, depth, style)
     return candidate, lists
 
 
@@ -496,19 +517,26 @@ def depth_of(settings: Settings) -> int:
     return min(settings.top_n, max(settings.k, NDCG_DEPTH))
 
 
-def recommend_holdout(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, depth: int) -> pd.DataFrame:
+def recommend_holdout(
+    model: TrainedModel | None,
+    interactions: pd.DataFrame,
+    truth: Holdout,
+    depth: int,
+    style: Style = PLAIN_STYLE,
+) -> pd.DataFrame:
     """Recommends to the holdout's known customers as the model would have at the holdout's start.
 
     Args:
-        model: trained on purchases before the holdout.
+        model: trained on purchases before the holdout; None for version 0.
         interactions: columns of `columns.Interactions`.
         truth: the holdout.
         depth: length of a list.
+        style: in which order, and with how much variety.
 
     Returns:
         Lists in the columns of `columns.Lists`.
     """
-    return customer_lists(model, interactions, truth.start, depth, customers=list(truth.known_customers))
+    return lists_in_style(model, interactions, truth, depth, style)
 
 
 def _checkpoints(

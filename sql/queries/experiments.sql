@@ -13,6 +13,7 @@ select
     harm_bound,
     ends_on_harm,
     challenger,
+    list_order,
     ends_at,
     also,
     state,

@@ -4,6 +4,7 @@ select
     experiment.hypothesis,
     experiment.kind,
     experiment.challenger,
+    experiment.list_order,
     experiment.share,
     experiment.starts_at,
     experiment.state,

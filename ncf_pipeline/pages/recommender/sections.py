@@ -147,7 +147,7 @@ def batches(settings: Settings) -> Mapping[str, Any]:
 def experiments(settings: Settings) -> Mapping[str, Any]:
     """The last experiments, each with the sentence of its newest report."""
     rows = read_rows(settings, "recent_experiments", count=MOST)
-    return {"rows": [Trial(row, share_sees(row.kind, row.challenger)) for row in rows]}
+    return {"rows": [Trial(row, share_sees(row.kind, row.challenger, row.list_order)) for row in rows]}
 
 
 SECTIONS = (

@@ -28,6 +28,7 @@ from ncf_pipeline.serving import publish
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.serving.watch import check_groups
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storefront import Storefront
 
@@ -295,6 +296,37 @@ def test_the_share_reads_the_challengers_lists_and_its_model_is_kept(settings, s
     shop.sell(START, 1)
     look = experiments.look(settings)
     assert look.ends == f"v{challenger} has become the champion, so everybody sees its lists."
+
+
+def test_the_share_reads_the_champions_lists_by_expected_revenue(settings, shop):
+    """Two orders side by side: each customer reads what they would read if their order were everybody's."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("update retail.invoice_line set unit_price = 50 * unit_price where right(stock_code, 1) = '7'")
+    by_value = settings.model_copy(update={"order": "value"})
+    refresh(by_value)
+    valued = read(settings)
+    refresh(settings)
+    plain = read(settings)
+    assert valued != plain
+
+    design = Design("orders", "Lists by expected revenue sell more.", "order", 0.2, "salt", START, list_order="value")
+    with pytest.raises(InputError, match="All lists have the order value"):
+        experiments.start(by_value, design, by="test")
+    assert experiments.start(settings, design, by="test").design == design
+    refresh(settings)
+    inside = share(design)
+    for (audience, key), lists in read(settings).items():
+        if audience == "customer":
+            assert lists == (valued if key in inside else plain)[audience, key]
+    assert check_groups(settings).groups.treated.share_right == 1.0
+    shop.sell(START, 1)
+    look = experiments.look(settings)
+    assert look.ends is None
+    assert look.results.measures is not None
+    assert design.groups.treated == "lists in the order of expected revenue"
+    experiments.stop(settings, None, by="test", why="enough")
+    refresh(settings)
+    assert live_periods.live_periods(settings)[-1].experiment is None
 
 
 def test_lists_are_made_again_if_the_experiment_ends_meanwhile(settings, shop, monkeypatch):

@@ -40,6 +40,7 @@ BY_HAND = {
     "retail.product_country",
     "retail.pinned_product",
     "retail.list_limit",
+    "retail.product_category",
 }
 
 
@@ -125,7 +126,7 @@ publishing ml.checked_list: delete, insert, select, truncate, update
 publishing ml.checked_product: delete, insert, select, truncate, update
 publishing ml.evaluation: select
 publishing ml.experiment: insert (name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, \
-decides, harm_bound, ends_on_harm, starts_at, ends_at, started_by, also), select, \
+decides, harm_bound, ends_on_harm, starts_at, ends_at, started_by, also, list_order), select, \
 update (state, ended_by, ended_why, ended_at, stopped_at)
 publishing ml.experiment_report: insert (experiment, until, figures, sentence), select, \
 update (figures, sentence, looked_at)
@@ -151,6 +152,7 @@ publishing retail.invoice_line: select
 publishing retail.list_limit: select
 publishing retail.pinned_product: select
 publishing retail.product: select
+publishing retail.product_category: select
 publishing retail.product_country: select
 publishing retail.purchase_or_return: select
 publishing retail.unlisted_product: select
@@ -173,6 +175,7 @@ training retail.excluded_stock_code: select
 training retail.invoice: select
 training retail.invoice_line: select
 training retail.product: select
+training retail.product_category: select
 training retail.purchase_or_return: select
 """
 """What each role may do, as it was reviewed. The reading role may select from everything."""

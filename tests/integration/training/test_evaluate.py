@@ -17,7 +17,7 @@ pytestmark = pytest.mark.trains
 def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registered(settings, tmp_path):
     synthetic.write_workbook(tmp_path / "shop.xlsx", customers=100, products=80, days=180, seed=1)
     ingest(settings, [str(tmp_path / "shop.xlsx")])
-    result = evaluate(settings)
+    result = evaluate(settings, variety=True)
     everyone = [scores for scores in result.as_dict()["evaluation"] if scores["cohort"] == "everyone"]
     assert [Scores(**scores) for scores in result.as_dict()["evaluation"]] == list(result.scores)
     for question in ("for_you", "discover"):
@@ -40,3 +40,26 @@ def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registe
     plain = next(score for score in everyone if score["recommender"] == "plain_ncf")
     assert plain["ahead_low"] > 0
     assert registry.model_versions(settings) == []
+    assert_prices_add_up(
+        result, {score.question: score for score in alone.values() if score.recommender == "candidate"}
+    )
+
+
+def assert_prices_add_up(result, candidate):
+    """Of limits on variety and of the order by value, beside the same lists without any."""
+    limits = [f"NCF_VARIETY_FAMILY={most}" for most in (1, 2, 3)]
+    limits += [f"NCF_VARIETY_REPEAT={most}" for most in (0, 1, 2, 3)]
+    for question in ("for_you", "discover"):
+        prices = {price["setting"]: price for price in result.as_dict()["variety"] if price["question"] == question}
+        assert list(prices) == ["none", *limits, "NCF_ORDER=value"]
+        none = prices.pop("none")
+        assert none["difference"] is None
+        assert none["precision_at_k"] == pytest.approx(candidate[question].precision_at_k)
+        assert none["customers"] == candidate[question].customers
+        for price in prices.values():
+            assert price["difference"] == pytest.approx(price["precision_at_k"] - none["precision_at_k"])
+            assert price["difference_low"] <= price["difference"] <= price["difference_high"]
+            assert 1 <= price["families"] <= 5
+        kept = [prices[f"NCF_VARIETY_REPEAT={most}"]["kept"] for most in (0, 1, 2, 3)]
+        assert kept == sorted(kept)
+        assert kept[0] < kept[3] <= none["kept"]
