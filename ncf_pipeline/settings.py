@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     order: Literal["precision", "value"] = Field(
         "precision", description="of customers' lists: by the chance of a purchase, or by expected revenue"
     )
+    value_weight: float = Field(
+        0.5, ge=0, le=1, description="how much the spend counts in the order by value: 0 not at all, 1 in full"
+    )
     variety_family: int | None = Field(
         None, ge=1, description="most products of one family (85123A, 85123B) in a list's first places"
     )

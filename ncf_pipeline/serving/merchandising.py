@@ -104,7 +104,7 @@ def categories_of(settings: Settings) -> dict[str, str]:
 
 
 def style_of(settings: Settings) -> Style:
-    """The style of lists: `NCF_ORDER`, and `NCF_VARIETY_*` with the categories of `retail.product_category`.
+    """The style of lists, by `NCF_ORDER`, `NCF_VALUE_WEIGHT`, `NCF_VARIETY_*` and `retail.product_category`.
 
     A limit on categories of a shop that has none is a warning: it has no effect.
 
@@ -126,7 +126,7 @@ def style_of(settings: Settings) -> Style:
         places=settings.variety_places,
         categories=categories,
     )
-    return Style(settings.order, variety)
+    return Style(settings.order, variety, settings.value_weight)
 
 
 def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:

@@ -272,8 +272,10 @@ def prices(
     lists = {NO_SETTING: _cut(deep, depth)}
     for setting, variety in _limits(k, categories):
         lists[setting] = _varied(deep, variety, before, truth, maker, depth)
-    by_value = maker.in_order("value")
-    lists["NCF_ORDER=value"] = pd.concat(by_value.customers(depth, chosen=customers), ignore_index=True)
+    for weight in (0.25, 0.5, 1.0):
+        by_value = maker.in_order("value", weight)
+        setting = f"NCF_ORDER=value NCF_VALUE_WEIGHT={weight:g}"
+        lists[setting] = pd.concat(by_value.customers(depth, chosen=customers), ignore_index=True)
     if not as_set.is_plain:
         lists["as set"] = lists_in_style(model, interactions, truth, depth, as_set)
     named = {CANDIDATE if name == NO_SETTING else name: made for name, made in lists.items()}

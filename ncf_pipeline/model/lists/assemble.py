@@ -96,10 +96,16 @@ class ListMaker:
         if style.variety.repeat is not None and earlier is not None:
             self._shown = ShownBefore(*earlier, self.state, style.variety.places)
 
-    def in_order(self, order: Order) -> "ListMaker":
-        """Returns a maker of the same lists in another order. What both need is computed once."""
+    def in_order(self, order: Order, spend_weight: float | None = None) -> "ListMaker":
+        """Returns a maker of the same lists in another order. What both need is computed once.
+
+        Args:
+            order: of the other lists.
+            spend_weight: as in `Style`; the same as here if None.
+        """
         other = copy.copy(self)
-        other.style = replace(self.style, order=order)
+        weight = self.style.spend_weight if spend_weight is None else spend_weight
+        other.style = replace(self.style, order=order, spend_weight=weight)
         other.certainty = Certainty() if self.scorer.is_certain else None
         other.spend = ExpectedSpend(self.state) if order == "value" else None
         return other
@@ -244,7 +250,7 @@ class ListMaker:
         scores = scored.for_you[part], scored.discover[part]
         if self.spend is None:
             return scores
-        spend = self.spend.log_of(np.full(len(product), customer), product)
+        spend = self.style.spend_weight * self.spend.log_of(np.full(len(product), customer), product)
         certain = self.scorer.is_certain
         return log_chance(scores[0], is_certain=certain) + spend, log_chance(scores[1], is_certain=certain) + spend
 

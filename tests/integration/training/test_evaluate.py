@@ -51,7 +51,8 @@ def assert_prices_add_up(result, candidate):
     limits += [f"NCF_VARIETY_REPEAT={most}" for most in (0, 1, 2, 3)]
     for question in ("for_you", "discover"):
         prices = {price["setting"]: price for price in result.as_dict()["variety"] if price["question"] == question}
-        assert list(prices) == ["none", *limits, "NCF_ORDER=value"]
+        by_value = [f"NCF_ORDER=value NCF_VALUE_WEIGHT={weight}" for weight in (0.25, 0.5, 1)]
+        assert list(prices) == ["none", *limits, *by_value]
         none = prices.pop("none")
         assert none["difference"] is None
         assert none["precision_at_k"] == pytest.approx(candidate[question].precision_at_k)

@@ -90,16 +90,24 @@ def dear(shop):
     return shop.assign(**{Interactions.UNIT_PRICE: np.where(costs, 100.0, 1.0)})
 
 
+def test_the_more_the_spend_counts_the_dearer_the_lists(model, dear):
+    plain = ListMaker(model, dear, CUTOFF)
+    shares = [dear_share(first_of(plain.in_order("value", weight), FOR_YOU)) for weight in (0, 0.25, 0.5, 1)]
+    assert shares == sorted(shares)
+    assert shares[3] > shares[0] + 0.2
+    assert first_of(plain.in_order("value", 0), FOR_YOU) == first_of(plain, FOR_YOU)
+
+
+def dear_share(lists):
+    return np.mean([int(code[1:]) % 3 == 0 for codes in lists.values() for code in codes[:5]])
+
+
 @pytest.mark.parametrize("name", [FOR_YOU, DISCOVER])
 def test_dear_products_come_first_and_lists_stay_full(recommender, dear, name):
     plain = ListMaker(recommender, dear, CUTOFF)
     by_value = first_of(plain.in_order("value"), name)
     lists = first_of(plain, name)
-
-    def share(of):
-        return np.mean([int(code[1:]) % 3 == 0 for codes in of.values() for code in codes[:5]])
-
-    assert share(by_value) > share(lists) + 0.2
+    assert dear_share(by_value) > dear_share(lists) + 0.2
     assert {key: len(codes) for key, codes in by_value.items()} == {key: len(codes) for key, codes in lists.items()}
     assert by_value == first_of(ListMaker(recommender, dear, CUTOFF, style=Style("value")), name)
 
