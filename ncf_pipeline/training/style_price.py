@@ -320,7 +320,7 @@ def _cut(deep: pd.DataFrame, depth: int) -> pd.DataFrame:
 
 def _price(of: Scores, varied: HowVaried) -> Price:
     lead = (of.ahead, of.ahead_high, of.ahead_low)  # of the lists without a setting over these
-    less, low, high = (None if value is None else -value for value in lead)
+    less, low, high = (None if value is None else 0.0 - value for value in lead)
     return Price(
         setting=NO_SETTING if of.recommender == CANDIDATE else of.recommender,
         question=of.question,
