@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ncf_pipeline.errors import OutdatedModelError
+from ncf_pipeline.model.chances import Chances
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.network import PurchaseNCF
 from ncf_pipeline.model.recipe import Recipe
@@ -20,7 +21,7 @@ class ModelState:
 
     Attributes:
         tensors: of the network, by name.
-        config: JSON-able: `recipe`, `cutoff`, `features`, `epochs`, `history`, `lines`.
+        config: JSON-able: `recipe`, `cutoff`, `features`, `epochs`, `history`, `lines`, `chances`.
         vocabularies: `customers` and `products`, in the order of the embeddings' rows from 1 on.
     """
 
@@ -91,6 +92,8 @@ class TrainedModel:
         epochs: number of epochs that the weights were trained.
         history: one report for each epoch.
         lines: number of interactions before the cutoff; None if a version of this package before this field trained it.
+        chances: what turns scores into chances; None if they were not fitted, or if an earlier version of the package
+            fitted them on other facts.
     """
 
     recipe: Recipe
@@ -101,6 +104,7 @@ class TrainedModel:
     epochs: int
     history: list[EpochReport] = field(default_factory=list)
     lines: int | None = None
+    chances: Chances | None = None
 
     @property
     def feature_recipe(self) -> Recipe:
@@ -124,6 +128,7 @@ class TrainedModel:
                 "epochs": self.epochs,
                 "history": [asdict(report) for report in self.history],
                 "lines": self.lines,
+                "chances": self.chances.as_dict() if self.chances is not None else None,
             },
             vocabularies={"customers": list(self.customers), "products": list(self.products)},
         )
@@ -167,6 +172,7 @@ class TrainedModel:
             epochs=int(config["epochs"]),
             history=[EpochReport(**report) for report in config["history"]],
             lines=config.get("lines"),
+            chances=Chances.from_dict(config["chances"]) if config.get("chances") else None,
         )
 
 

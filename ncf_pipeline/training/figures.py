@@ -12,13 +12,15 @@ from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INC
 from ncf_pipeline.evaluation.summary import label
 from ncf_pipeline.model.trained import FIT, SELECT, EpochReport
 from ncf_pipeline.registry.versions import RecentRetrain
+from ncf_pipeline.training.chances import ChancesTest
 
-LOSS, PRECISION, RETRAINS = "loss.svg", "precision.svg", "retrains.svg"
+LOSS, PRECISION, RETRAINS, CHANCES = "loss.svg", "precision.svg", "retrains.svg", "chances.svg"
 
 CAPTIONS = {
     LOSS: "Loss by epoch",
     PRECISION: "Precision@K of candidate, incumbent and baselines, with 95% intervals; hollow: known customers alone",
     RETRAINS: "Precision@K of the last twelve retrains, each on its own holdout, beside the best baseline",
+    CHANCES: "Chances of a purchase of `for_you`, and how many were bought, with 95% intervals over customers",
 }
 
 _COLOURS = {CANDIDATE: BLUE, INCUMBENT: ORANGE, BEST_RECENT: ORANGE}
@@ -110,3 +112,29 @@ def _trend(axes: Axes, shown: Sequence[RecentRetrain]) -> None:
     if shown:
         axes.set_ylabel(f"Precision@{shown[-1].k}")
         axes.legend(frameon=False, fontsize=7, loc="lower left")
+
+
+def chances_and_outcomes(test: ChancesTest | None) -> bytes:
+    """Plots chances beside what was bought, a mark for each tenth of the pairs: a reliability curve.
+
+    Args:
+        test: of the backtest; an empty plot if None.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        shown = [] if test is None else [(test.candidate, "candidate", BLUE), (test.incumbent, "incumbent", ORANGE)]
+        highest = 0.01
+        for found, words, colour in shown:
+            if found is None:
+                continue
+            chance, bought = [each.predicted for each in found.bins], [each.observed for each in found.bins]
+            below = [each.observed - each.low for each in found.bins]
+            above = [each.high - each.observed for each in found.bins]
+            axes.errorbar(chance, bought, [below, above], fmt="o-", color=colour, capsize=2, label=words)
+            highest = max(highest, *chance, *(each.high for each in found.bins))
+        axes.plot([0, highest], [0, highest], "--", color=GREY, label="as often as it says")
+        axes.set_xlabel("chance")
+        axes.set_ylabel("share that was bought")
+        axes.legend(frameon=False)
+        return svg(figure)

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 
+from ncf_pipeline.evaluation.reliability import Reliability
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.model.trained import EpochReport, TrainedModel
 from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.registry.versions import NCF, RecentRetrain, StoredDecision, recommenders_in_words
 from ncf_pipeline.training import figures
+from ncf_pipeline.training.chances import ChancesTest
 from ncf_pipeline.training.refit_check import RefitAgreement
 from ncf_pipeline.training.style_price import StyleFacts, card_section
 
@@ -23,6 +25,7 @@ def render(
     warning: str | None = None,
     agreement: RefitAgreement | None = None,
     style: StyleFacts | None = None,
+    chances: ChancesTest | None = None,
 ) -> str:
     """Writes the card of a model.
 
@@ -35,6 +38,7 @@ def render(
         warning: shown above how the model was trained.
         agreement: of a refit with the evaluated model.
         style: of the served lists; None if they are plain.
+        chances: the test of the backtest's chances; None if an earlier version of the package made the backtest.
     """
     parts = [
         f"# Model v{version}",
@@ -59,6 +63,7 @@ def render(
         *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
         "",
         *card_section(style, scores),
+        *_chances(chances),
         *_gate(decision),
         "",
         "## Training",
@@ -77,18 +82,25 @@ def render(
     return "\n".join(parts)
 
 
-def drawn(model: TrainedModel, scores: Sequence[Scores], retrains: Sequence[RecentRetrain]) -> dict[str, bytes]:
+def drawn(
+    model: TrainedModel,
+    scores: Sequence[Scores],
+    retrains: Sequence[RecentRetrain],
+    chances: ChancesTest | None = None,
+) -> dict[str, bytes]:
     """Draws the card's plots.
 
     Args:
         model: as for `render`.
         scores: as for `render`.
         retrains: from `registry.recent_retrains`.
+        chances: as for `render`.
 
     Returns:
         SVG by file name.
     """
     return {
+        figures.CHANCES: figures.chances_and_outcomes(chances),
         figures.LOSS: figures.loss_by_epoch(model.history),
         figures.PRECISION: figures.precision_of_all(scores),
         figures.RETRAINS: figures.precision_of_retrains(retrains),
@@ -132,6 +144,47 @@ def _table(scores: Sequence[Scores]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _chances(test: ChancesTest | None) -> list[str]:
+    """The section about chances: the whole table of the candidate, and a line on what was served before it."""
+    if test is None or test.candidate is None:
+        return ["## Chances", "", "Not tested: there was nothing to test them on.", "", _image(figures.CHANCES), ""]
+    of = test.candidate
+    lines = [
+        "## Chances",
+        "",
+        f"The chance that a customer buys a product of `for_you` within {test.days} days (`for_you_chances`), beside "
+        f"what was bought, over {of.customers:,} known customers, whether or not they bought anything. Each customer's "
+        "chances come from a map that was fitted on other customers, in the same weeks.",
+        "",
+        _line(("pairs", "mean chance", "bought", "95% interval over customers")),
+        "| --- " * 4 + "|",
+        *(
+            _line(
+                (
+                    f"{each.pairs:,}",
+                    f"{each.predicted:.1%}",
+                    f"{each.observed:.1%}",
+                    f"{each.low:.1%} to {each.high:.1%}",
+                )
+            )
+            for each in of.bins
+        ),
+        "",
+        f"- {_brier('The candidate', of)}",
+    ]
+    if test.incumbent is not None:
+        whose = "The incumbent, with its map from earlier weeks, as it was served"
+        lines.append(f"- {_brier(whose, test.incumbent)}")
+    return [*lines, "", _image(figures.CHANCES), ""]
+
+
+def _brier(whose: str, of: Reliability) -> str:
+    return (
+        f"{whose}: Brier score {of.brier:.4f}, skill {of.skill:+.1%} against {of.climatology:.4f} of one chance for "
+        f"all, the share that was bought. Mean chance {of.predicted:.1%}, bought {of.observed:.1%}."
+    )
 
 
 def _gate(decision: StoredDecision | None) -> list[str]:

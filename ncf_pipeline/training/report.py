@@ -117,13 +117,18 @@ def figures(settings: Settings, version: int) -> list[tuple[str, bytes]]:
     """Reads the plots of a version's model card.
 
     Returns:
-        A caption and SVG for each; none if the artifact is gone.
+        A caption and SVG for each that the card has; none if the artifact is gone.
     """
     entry = registry.model_version(settings, version)
     url = entry.url or artifacts.version_url(settings.artifacts, version, backtest=True)
     try:
         known = KnownManifests(settings, version, is_backtest=entry.url is None)
-        return [(caption, artifacts.read_file(url, name, known=known)) for name, caption in drawn.CAPTIONS.items()]
+        there = artifacts.read_manifest(url, known=known)["sha256"]  # an earlier version drew fewer
+        return [
+            (caption, artifacts.read_file(url, name, known=known))
+            for name, caption in drawn.CAPTIONS.items()
+            if name in there
+        ]
     except ArtifactError:
         return []
 

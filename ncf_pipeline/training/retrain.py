@@ -54,6 +54,7 @@ from ncf_pipeline.storage import provenance
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.training import model_card
 from ncf_pipeline.training.approval import Answer, Ask
+from ncf_pipeline.training.chances import CHANCES, ChancesTest, as_served, with_chances
 from ncf_pipeline.training.checkpoints import CheckpointFile, checkpoint_key
 from ncf_pipeline.training.decision import (
     NOT_COMPARED,
@@ -254,6 +255,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         budget_seconds=60 * settings.train_budget_minutes,
         style=style,
     )
+    candidate, tested = with_chances(candidate, data.interactions, truth, top_n=settings.top_n)
 
     def recommend(model: TrainedModel) -> pd.DataFrame:
         return recommend_holdout(model, data.interactions, truth, depth, style)
@@ -263,6 +265,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     incumbent_lines = None
     if model is not None:
         lists[INCUMBENT], incumbent_lines = recommend(model), model.lines
+        served = as_served(model, data.interactions, truth, top_n=settings.top_n)
+        tested = replace(tested, incumbent=served)
         del model
     others = best_recent(
         settings,
@@ -285,7 +289,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         candidate,
         artifacts.version_url(settings.artifacts, version, backtest=True),
         lineage=_lineage(settings.device, data, version, holdout_start, scores, facts)
-        | {NOT_COMPARED: alone_because, BEST_RECENT: others.as_dict()}
+        | {NOT_COMPARED: alone_because, BEST_RECENT: others.as_dict(), CHANCES: tested.as_dict()}
         | ({STYLE: in_style.as_dict()} if in_style is not None else {}),
         card=model_card.render(
             version=version,
@@ -295,8 +299,9 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
             decision=None,
             warning=missing,
             style=in_style,
+            chances=tested,
         ),
-        figures=model_card.drawn(candidate, scores, registry.recent_retrains(settings, version)),
+        figures=model_card.drawn(candidate, scores, registry.recent_retrains(settings, version), tested),
     )
     checkpoints.clear()
     for line in _in_lines(scores):
@@ -322,12 +327,11 @@ def refit(settings: Settings, version: int) -> bool:
         return True
     entry = registry.model_version(settings, version)
     data = read_snapshot(settings, entry.snapshot_id)
-    url, known = (
-        artifacts.version_url(settings.artifacts, version, backtest=True),
-        KnownManifests(settings, version, is_backtest=True),
-    )
-    evaluated = artifacts.load_model(url, known=known)
-    in_style = artifacts.read_manifest(url, known=known).get(STYLE)
+    backtest_url = artifacts.version_url(settings.artifacts, version, backtest=True)
+    known = KnownManifests(settings, version, is_backtest=True)
+    evaluated = artifacts.load_model(backtest_url, known=known)
+    of_backtest = artifacts.read_manifest(backtest_url, known=known)
+    in_style, tested = of_backtest.get(STYLE), ChancesTest.from_dict(of_backtest.get(CHANCES))
     missing = missing_gpu(settings)
     checkpoints = _checkpoints(settings, data, data.cutoff, evaluated.recipe, evaluated.epochs)
     model = train(
@@ -340,6 +344,7 @@ def refit(settings: Settings, version: int) -> bool:
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
     )
+    model = replace(model, chances=evaluated.chances)
     scores = registry.evaluation(settings, version)
     facts = training_facts(model, data.interactions, incumbent_lines=None)
     bounds, k = thresholds(settings), int(entry.config["k"])
@@ -372,7 +377,7 @@ def refit(settings: Settings, version: int) -> bool:
         model,
         url,
         lineage=_lineage(settings.device, data, version, entry.holdout_start, scores, facts)
-        | {REFIT: agreement.as_dict()},
+        | {REFIT: agreement.as_dict(), CHANCES: tested.as_dict() if tested is not None else None},
         card=model_card.render(
             version=version,
             snapshot=data,
@@ -382,8 +387,9 @@ def refit(settings: Settings, version: int) -> bool:
             warning=missing,
             agreement=agreement,
             style=StyleFacts.from_dict(in_style) if in_style is not None else None,
+            chances=tested,
         ),
-        figures=model_card.drawn(model, scores, registry.recent_retrains(settings, version)),
+        figures=model_card.drawn(model, scores, registry.recent_retrains(settings, version), tested),
     )
     checkpoints.clear()
     checkpoints_of_second.clear()

@@ -13,7 +13,8 @@ from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.training import report as reports
 from ncf_pipeline.training import retrain
-from ncf_pipeline.training.figures import CAPTIONS, precision_of_retrains
+from ncf_pipeline.training.chances import ChancesTest
+from ncf_pipeline.training.figures import CAPTIONS, CHANCES, precision_of_retrains
 
 pytestmark = [
     pytest.mark.trains,
@@ -112,6 +113,52 @@ def test_the_last_retrains_are_oldest_first_beside_the_best_baseline(shop, hones
     assert rows[-2].best_baseline == max(baselines)
     assert len(registry.recent_retrains(shop, version, count=1)) == 2
     assert precision_of_retrains(rows) == precision_of_retrains(rows)
+
+
+def test_the_card_shows_how_true_the_chances_are_on_customers_that_they_were_not_fitted_on(shop, honest):
+    version, model = honest
+    url, card = card_of(shop, version, backtest=True)
+    stored = artifacts.read_manifest(url)["chances"]
+    tested = ChancesTest.from_dict(stored)
+    section = card[card.index("## Chances") : card.index("## Gate")]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "%" in line and "mean" not in line]
+    assert len(rows) == len(tested.candidate.bins) == 10
+    assert f"Brier score {tested.candidate.brier:.4f}, skill {tested.candidate.skill:+.1%}" in section
+    assert tested.days == shop.holdout_days
+    assert tested.candidate.observed < 0.6 * tested.candidate.bins[-1].observed
+    # The same weeks, other customers: only chance is left to tell them apart.
+    assert tested.candidate.predicted == pytest.approx(tested.candidate.observed, rel=0.1)
+    assert sum(each.low <= each.predicted <= each.high for each in tested.candidate.bins) >= 7
+    assert tested.candidate.skill > 0.02
+    # As served before: the champion's map is of the weeks before the holdout.
+    assert tested.incumbent is not None
+    assert tested.incumbent.skill > 0
+    assert "The incumbent, with its map from earlier weeks" in section
+    assert model.chances is None  # as `train` returns it; the stored one has them
+    assert artifacts.load_model(url).chances.customers > tested.candidate.customers * 0.7
+
+
+def test_the_model_that_serves_has_the_chances_of_its_backtest(shop):
+    serving = registry.champion(shop).version
+    urls = [artifacts.version_url(shop.artifacts, serving, backtest=backtest) for backtest in (True, False)]
+    backtest, refit = (artifacts.load_model(url) for url in urls)
+    assert refit.chances == backtest.chances
+    assert refit.chances.days == shop.holdout_days
+    assert refit.cutoff > backtest.cutoff
+    _, card = card_of(shop, serving, backtest=False)
+    assert "- The candidate: Brier score" in card
+    assert "The incumbent, with its map" not in card  # there was none
+
+
+def test_a_version_from_before_the_chances_keeps_its_figures(shop, honest, monkeypatch):
+    manifest = artifacts.read_manifest
+
+    def without(url, **options):
+        found = manifest(url, **options)
+        return found | {"sha256": {name: each for name, each in found["sha256"].items() if name != CHANCES}}
+
+    monkeypatch.setattr(artifacts, "read_manifest", without)
+    assert len(reports.figures(shop, honest[0])) == len(CAPTIONS) - 1
 
 
 def test_a_card_that_is_damaged_is_not_shown(shop, honest):

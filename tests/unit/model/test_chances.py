@@ -9,22 +9,22 @@ from shop_with_tastes import CUTOFF, START, frame, make_shop
 
 from ncf_pipeline.evaluation.reliability import reliability
 from ncf_pipeline.evaluation.scores import truth_of
-from ncf_pipeline.model.features.events import encode, microseconds
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.lists.assemble import ListMaker
-from ncf_pipeline.model.lists.chances import (
+from ncf_pipeline.model.chances import (
     FACTS,
     PIECES,
     SHARE,
     Chances,
     Pairs,
-    best_pairs,
     facts_of_customers,
     fit_chances,
     log_shares,
     out_of_fold,
     sampled,
 )
+from ncf_pipeline.model.features.events import encode, microseconds
+from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.lists.assemble import ListMaker
+from ncf_pipeline.model.lists.holdout_pairs import best_pairs
 from ncf_pipeline.model.recipe import Recipe
 
 DAYS = timedelta(days=28)
