@@ -74,6 +74,10 @@ class Lists:
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
     # Optional: a JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
     REASONS: Final = "reasons"
+    # Optional, of `for_you`: a JSON array, for each stock code the chance of a purchase, or null: [0.31,null,0.08]
+    CHANCES: Final = "chances"
+    # Optional, of `buy_again`: a JSON array, for each stock code a day, or null: ["2011-12-20",null]
+    DUE: Final = "due"
     # Optional, of customers: `share` if the list was made for the share of the experiment that ran; missing otherwise.
     GROUP: Final = "group"
 
@@ -115,6 +119,24 @@ def reasons_of(list_name: str) -> str:
     'for_you_reasons'
     """
     return f"{list_name}_reasons"
+
+
+def chances_of(list_name: str) -> str:
+    """The name of the hash field that holds a list's chances.
+
+    >>> chances_of("for_you")
+    'for_you_chances'
+    """
+    return f"{list_name}_chances"
+
+
+def due_of(list_name: str) -> str:
+    """The name of the hash field that holds the days by which a list's products are due.
+
+    >>> due_of("buy_again")
+    'buy_again_due'
+    """
+    return f"{list_name}_due"
 
 
 EVERYWHERE: Final = "*"

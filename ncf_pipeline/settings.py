@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     )
     variety_places: int = Field(5, ge=1, le=200, description="how many places are the first")
     reasons: bool = Field(True, description="publish why each product is on a customer's list; needs memory in Redis")
+    chances: bool = Field(
+        False, description="publish the chance that a customer buys each product of for_you; needs memory in Redis"
+    )
+    due: bool = Field(
+        False, description="publish by which day each product of buy_again is probably bought; needs memory in Redis"
+    )
     bundle_min_support: float = Field(
         0.01, gt=0, le=1, description="a bundle must be on this share of invoices; a lower one makes the search slower"
     )

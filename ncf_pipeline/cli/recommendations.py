@@ -114,7 +114,9 @@ def lists(as_json: Json = False) -> None:
 
 def _storefront(settings: Settings) -> Storefront:
     try:
-        return Storefront(settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=5)
+        return Storefront(
+            settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, chances=True, timeout=5
+        )
     except ValueError as error:
         raise SettingsError(f"NCF_REDIS_URL: {error}.") from error
 
@@ -140,7 +142,13 @@ def _descriptions(settings: Settings, answer: Recommendation) -> dict[str, str]:
 
 def _print_json(settings: Settings, answer: Recommendation, **asked: str | int) -> None:
     described = _descriptions(settings, answer)
-    products = [{"stock_code": code, "description": described.get(code)} for code in answer.stock_codes]
+    products: list[dict[str, object]] = [
+        {"stock_code": code, "description": described.get(code)} for code in answer.stock_codes
+    ]
+    for product, chance in zip(products, answer.chances, strict=False):  # none if the shop publishes none
+        product["chance"] = chance
+    for product, day in zip(products, answer.due, strict=False):
+        product["due"] = day.isoformat() if day is not None else None
     shown = {**asked, "publication": answer.publication, "source": answer.source, "products": products}
     typer.echo(json.dumps(shown, ensure_ascii=False))
 
@@ -157,6 +165,13 @@ def _print_table(settings: Settings, answer: Recommendation, title: str, country
     table.add_column("", justify="right")
     table.add_column("stock code")
     table.add_column("description")
+    beside: list[str] = []
+    if answer.chances:
+        table.add_column("chance", justify="right")
+        beside = ["" if chance is None else f"{chance:.1%}" for chance in answer.chances]
+    elif answer.due:
+        table.add_column("due")
+        beside = ["" if day is None else day.isoformat() for day in answer.due]
     for place, code in enumerate(answer.stock_codes, start=1):
-        table.add_row(str(place), Text(code), Text(described.get(code, "")))
+        table.add_row(str(place), Text(code), Text(described.get(code, "")), *beside[place - 1 : place])
     console.print(table)

@@ -132,6 +132,7 @@ def open_storefront(settings: Settings, timeout: float = 5) -> Storefront:
         settings.list_store(),
         prefix=settings.key_prefix,
         cluster=settings.redis_cluster,
+        chances=settings.chances or settings.due,
         raise_errors=True,
         timeout=timeout,
     )
@@ -189,4 +190,4 @@ def _read(presence: Presence, settings: Settings) -> tuple[int, int]:
                     shop.for_visitor(country=key)
                 read += 1
         met = shop.statistics
-    return read, met.broken_lists + met.broken_reasons + met.broken_meta
+    return read, met.broken_lists + met.broken_reasons + met.broken_chances + met.broken_meta

@@ -66,6 +66,8 @@ _SCHEMA = pa.schema(
         (Lists.LIST_NAME, pa.string()),
         (Lists.STOCK_CODES, pa.list_(pa.string())),
         (Lists.REASONS, pa.string()),
+        (Lists.CHANCES, pa.string()),
+        (Lists.DUE, pa.string()),
         (Lists.GROUP, pa.string()),
     ]
 )
@@ -246,7 +248,7 @@ def _keep_lists(
     share = _share(basis.experiment, maker)
     opened = _open(
         settings,
-        _all_lists(maker, others, share, snapshot, top_n, with_reasons=settings.reasons),
+        _all_lists(maker, others, share, snapshot, top_n, settings),
         version=model_version.version,
         as_of=snapshot.cutoff,
         experiment=basis.experiment.number if basis.experiment is not None else None,
@@ -347,8 +349,7 @@ def _all_lists(
     share: Mapping[str, str | None],
     snapshot: Snapshot,
     top_n: int,
-    *,
-    with_reasons: bool,
+    settings: Settings,
 ) -> Iterator[pd.DataFrame]:
     """All lists of a publication. Customers in the share get lists of `others`, or best sellers if that is None."""
     fallbacks = fallback_lists(snapshot.interactions, snapshot.cutoff, top_n, maker.rules)
@@ -356,9 +357,13 @@ def _all_lists(
     for its_maker, customers in ((maker, mine), (others, list(share))):
         if its_maker is None:
             continue
-        for lists in its_maker.customers(top_n, chosen=customers):
+        for lists in its_maker.customers(top_n, chosen=customers, with_chances=settings.chances):
             made = lists.assign(**{Lists.GROUP: SHARE if its_maker is others else None})
-            yield made.assign(**{Lists.REASONS: its_maker.reasons(lists)}) if with_reasons else made
+            if settings.reasons:
+                made[Lists.REASONS] = its_maker.reasons(lists)
+            if settings.due:
+                made[Lists.DUE] = its_maker.due(lists)
+            yield made
     if others is None:
         for lists in best_sellers(share, fallbacks):
             yield lists.assign(**{Lists.GROUP: SHARE})
@@ -384,7 +389,7 @@ def _open(
     counts = Counter[str]()
     with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
         for frame in lists:
-            whole = frame.assign(**{name: None for name in (Lists.REASONS, Lists.GROUP) if name not in frame})
+            whole = frame.assign(**{name: None for name in _SCHEMA.names if name not in frame})
             writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
             # Each customer and each product has exactly one of these lists.
             counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])

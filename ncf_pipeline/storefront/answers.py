@@ -1,8 +1,10 @@
 """Answers to a storefront: a list, where it comes from, and why each product is on it."""
 
 import json
+import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from datetime import date
+from typing import Any, Literal, cast
 
 CustomerList = Literal["for_you", "discover", "buy_again"]
 ProductList = Literal["bought_together", "similar"]
@@ -41,12 +43,19 @@ class Recommendation:
         publication: e.g. `p000042`; None if nothing is published, or Redis did not answer.
         reasons: one for each stock code of a customer's own list; empty for other lists, and if the shop publishes
             none.
+        chances: for each stock code of a customer's own `for_you`, the chance that they buy it within four weeks; None
+            for a product that the model did not score. Empty for other lists, if the client was not asked to read
+            them, and if the shop publishes none.
+        due: for each stock code of a customer's `buy_again`, the day by whose end half of such customers have bought it
+            again; None if there is no such day. Empty for other lists, and likewise.
     """
 
     stock_codes: tuple[str, ...]
     source: Source
     publication: str | None
     reasons: tuple[Reason, ...] = ()
+    chances: tuple[float | None, ...] = ()
+    due: tuple[date | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Statistics:
         broken_lists: what should be a list is no JSON array of stock codes, or its key is of another type. It counts as
             missing.
         broken_reasons: reasons that are not one for each product. The list is shown without reasons.
+        broken_chances: chances or days that are not one for each product. The list is shown without them.
         broken_pointers: `ncf:current` names no publication. The one that was live before stays live for this client.
         broken_meta: the live publication's meta, or a field of it, cannot be read.
         unusable_ids: the page asked for something that cannot be an id, such as None or NaN.
@@ -65,6 +75,7 @@ class Statistics:
 
     broken_lists: int = 0
     broken_reasons: int = 0
+    broken_chances: int = 0
     broken_pointers: int = 0
     broken_meta: int = 0
     unusable_ids: int = 0
@@ -130,3 +141,48 @@ def reasons_in(text: object, count: int) -> tuple[Reason, ...] | None:
 
 def _are_text(reasons: list[Reason]) -> bool:
     return all(is_text(f"{reason.code}{reason.evidence}") for reason in reasons)
+
+
+def chances_in(text: object, count: int) -> tuple[float | None, ...] | None:
+    """The chances in a value of Redis; None if it is damaged.
+
+    Args:
+        text: as in Redis, e.g. `[0.31,null]`.
+        count: stock codes in the list.
+
+    >>> chances_in("[0.31,null]", 2), chances_in("[1.5,0]", 2), chances_in("[0.3]", 2)
+    ((0.31, None), None, None)
+    """
+    values = _values_in(text, count)
+    if values is None or not all(value is None or _is_chance(value) for value in values):
+        return None
+    return tuple(None if value is None else float(value) for value in values)
+
+
+def days_in(text: object, count: int) -> tuple[date | None, ...] | None:
+    """The days in a value of Redis; None if it is damaged.
+
+    Args:
+        text: as in Redis, e.g. `["2011-12-20",null]`.
+        count: stock codes in the list.
+
+    >>> days_in('["2011-12-20",null]', 2), days_in('["soon"]', 1)
+    ((datetime.date(2011, 12, 20), None), None)
+    """
+    values = _values_in(text, count)
+    try:
+        return None if values is None else tuple(None if day is None else date.fromisoformat(day) for day in values)
+    except (TypeError, ValueError):
+        return None
+
+
+def _values_in(text: object, count: int) -> list[Any] | None:
+    try:
+        values = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return values if type(values) is list and len(values) == count else None
+
+
+def _is_chance(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]

@@ -42,6 +42,7 @@ class Storefront(Reader):
         prefix: of every key.
         cluster: whether the URL is that of a node of a Redis Cluster, which names the other nodes.
         reasons: whether to read reasons too; without them, half as many bytes are read.
+        chances: whether to read the chances of `for_you` and the days of `buy_again` too, if the shop publishes them.
         raise_errors: whether to raise `redis.RedisError` (for a cluster also `redis.exceptions.RedisClusterException`)
             instead of answering `unavailable`. A broken value never raises: see `statistics`.
         timeout: seconds that a page may wait for the connection, and for each reply.
@@ -57,10 +58,11 @@ class Storefront(Reader):
         prefix: str = "ncf",
         cluster: bool = False,
         reasons: bool = True,
+        chances: bool = False,
         raise_errors: bool = False,
         timeout: float = 0.5,
     ) -> None:
-        super().__init__(prefix, reasons=reasons, raise_errors=raise_errors)
+        super().__init__(prefix, reasons=reasons, chances=chances, raise_errors=raise_errors)
         _check_url(url, cluster=cluster)
         kind: Any = redis.RedisCluster if cluster else redis.Redis
         self._open = partial(
@@ -202,10 +204,11 @@ class AsyncStorefront(Reader):
         prefix: str = "ncf",
         cluster: bool = False,
         reasons: bool = True,
+        chances: bool = False,
         raise_errors: bool = False,
         timeout: float = 0.5,
     ) -> None:
-        super().__init__(prefix, reasons=reasons, raise_errors=raise_errors)
+        super().__init__(prefix, reasons=reasons, chances=chances, raise_errors=raise_errors)
         _check_url(url, cluster=cluster)
         kind: Any = redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis
         self._redis: redis.asyncio.Redis = kind.from_url(

@@ -9,10 +9,29 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ncf_pipeline.columns import BUY_AGAIN, EVERYWHERE, FOR_YOU, LISTS_OF, Audience, reasons_of
-from ncf_pipeline.storefront.answers import Recommendation, Source, Statistics, is_text, reasons_in, stock_codes_of
+from ncf_pipeline.columns import (
+    BUY_AGAIN,
+    EVERYWHERE,
+    FOR_YOU,
+    LISTS_OF,
+    Audience,
+    chances_of,
+    due_of,
+    reasons_of,
+)
+from ncf_pipeline.storefront.answers import (
+    Recommendation,
+    Source,
+    Statistics,
+    chances_in,
+    days_in,
+    is_text,
+    reasons_in,
+    stock_codes_of,
+)
 
 HOLD_SECONDS = 1.0
 """The number of the live publication is held this long, and after a failure Redis is not asked for this long."""
@@ -25,6 +44,10 @@ Fallback = dict[str, tuple[str, ...]]  # stock codes by list
 
 _OF_FALLBACK = LISTS_OF["fallback"]
 _PUBLICATION = re.compile(r"p[0-9]{1,18}")
+
+
+_CHANCES = {FOR_YOU: chances_of(FOR_YOU), BUY_AGAIN: due_of(BUY_AGAIN)}
+"""By list, the field with its chances, or with the days by which its products are due."""
 
 
 class Broken:
@@ -140,10 +163,11 @@ class Held:
 class Reader:
     """The part that the sync and the async client share."""
 
-    def __init__(self, prefix: str, *, reasons: bool, raise_errors: bool) -> None:
+    def __init__(self, prefix: str, *, reasons: bool, chances: bool, raise_errors: bool) -> None:
         self._prefix = prefix
         self._pointer = f"{prefix}:current"
         self._reasons = reasons
+        self._chances = chances
         self._raise_errors = raise_errors
         self._held: Held | None = None
         self._left_alone_until = 0.0
@@ -186,7 +210,7 @@ class Reader:
 
     def _commands(self, question: Question, held: Held) -> list[Command]:
         """The commands of one round trip: the fallbacks that are not held yet, then the own lists."""
-        names, source, key, fallback, country = question
+        names, _, key, fallback, country = question
         commands: list[Command] = []
         if fallback is not None:
             known = held.fallbacks
@@ -195,14 +219,22 @@ class Reader:
             if EVERYWHERE not in known and country != EVERYWHERE:
                 commands.append(("HMGET", f"{held.start}fallback:{EVERYWHERE}", *_OF_FALLBACK))
         if key is not None:
-            if self._reasons and source == "customer":
-                commands.append(("HMGET", held.start + key, *names, *map(reasons_of, names)))
+            if (beside := self._beside(question)) is not None:
+                commands.append(("HMGET", held.start + key, *names, *beside))
             elif len(names) == 1:
                 # A single value is parsed faster than a list of one.
                 commands.append(("HGET", held.start + key, names[0]))
             else:
                 commands.append(("HMGET", held.start + key, *names))
         return commands
+
+    def _beside(self, question: Question) -> list[str] | None:
+        """The fields that are read beside a customer's lists; None if there are none."""
+        names = question.names
+        if question.source != "customer" or not (self._reasons or self._chances):
+            return None
+        reasons = [*map(reasons_of, names)] if self._reasons else []
+        return reasons + [_CHANCES[name] for name in names if name in _CHANCES] if self._chances else reasons
 
     def _answers(
         self, question: Question, held: Held, commands: Sequence[Command], replies: Sequence[Any]
@@ -218,11 +250,19 @@ class Reader:
             return [_fallback(question, held)] * len(question.names)
         if commands[-1][0] == "HGET":
             return [self._own(question, question.names[0], own, None, held.name) or _fallback(question, held)]
-        why = own[len(question.names) :] or (None,) * len(own)
-        return [
+        number = len(question.names)
+        why = own[number : 2 * number] if self._reasons and question.source == "customer" else (None,) * number
+        answers = [
             self._own(question, name, text, because, held.name) or _fallback(question, held)
             for name, text, because in zip(question.names, own, why, strict=False)
         ]
+        if self._chances and question.source == "customer":
+            texts = iter(own[2 * number if self._reasons else number :])
+            answers = [
+                self._with_chances(name, answer, next(texts)) if name in _CHANCES else answer
+                for name, answer in zip(question.names, answers, strict=True)
+            ]
+        return answers
 
     def _hold_fallbacks(self, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> None:
         start = f"{held.start}fallback:"
@@ -254,6 +294,22 @@ class Reader:
         if reasons is None:
             self._count("broken_reasons")
         return Recommendation(stock_codes, question.source, publication, reasons or ())
+
+    def _with_chances(self, name: str, answer: Recommendation, text: str | None) -> Recommendation:
+        """An own list with its chances or days; a fallback as it is."""
+        if text is None or answer.source != "customer":
+            return answer
+        count = len(answer.stock_codes)
+        if name == FOR_YOU:
+            chances = chances_in(text, count)
+            if chances is not None:
+                return replace(answer, chances=chances)
+        else:
+            due = days_in(text, count)
+            if due is not None:
+                return replace(answer, due=due)
+        self._count("broken_chances")
+        return answer
 
     def _meta(self, reply: Any) -> Mapping[str, str]:
         """The fields of a meta that can be read."""

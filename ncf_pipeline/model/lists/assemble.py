@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -30,6 +31,8 @@ from ncf_pipeline.model.features.events import IntArray, encode, microseconds, r
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.lists.baseline_scorer import BaselineScorer
 from ncf_pipeline.model.lists.certainty import Certainty
+from ncf_pipeline.model.lists.due import Rhythm
+from ncf_pipeline.model.lists.listed_chances import ListedChances
 from ncf_pipeline.model.lists.network_scorer import NetworkScorer
 from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons
 from ncf_pipeline.model.lists.rules import Rules
@@ -87,6 +90,8 @@ class ListMaker:
             NetworkScorer(model, self.state) if model is not None else BaselineScorer(self.state, self.reasoning)
         )
         self.certainty = Certainty() if self.scorer.is_certain else None  # of all lists made so far
+        fitted = model.chances if model is not None else None
+        self._chances = ListedChances(fitted, self.state) if fitted is not None else None
         self.style = style
         self.spend = ExpectedSpend(self.state) if style.order == "value" else None
         self._reranking = self._shown = None
@@ -127,6 +132,7 @@ class ListMaker:
         chosen: Sequence[str] | None = None,
         shard: tuple[int, int] = (0, 1),
         batch_customers: int = BATCH_CUSTOMERS,
+        with_chances: bool = False,
     ) -> Iterator[pd.DataFrame]:
         """Makes `for_you`, `discover` and `buy_again`, a batch of customers at a time.
 
@@ -138,6 +144,8 @@ class ListMaker:
             chosen: customer ids; every customer with a purchase before `as_of` if None.
             shard: (i, n) for part i, from 0, of n equal parts of the customers, in order of their ids.
             batch_customers: customers in a batch.
+            with_chances: whether to add the column `columns.Lists.CHANCES`. It is missing for lists other than
+                `for_you`, and for all lists of version 0 and of a model without chances.
 
         Yields:
             Columns of `columns.Lists`, three rows a customer, ascending by customer id.
@@ -149,7 +157,9 @@ class ListMaker:
         customers = customers[len(customers) * place // shards : len(customers) * (place + 1) // shards]
         for begin in range(0, len(customers), batch_customers):
             part = customers[begin : begin + batch_customers]
-            yield _table(self._rows_of_customers(part, top_n))
+            chances: list[str | None] = []
+            made = _table(self._rows_of_customers(part, top_n, chances if with_chances else None))
+            yield made.assign(**{Lists.CHANCES: pd.Series(chances, dtype="str")}) if with_chances else made
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
         """Tells why each product is on its list.
@@ -177,6 +187,29 @@ class ListMaker:
                 _encode([(PINNED,) if code in pinned and why[0] == weak else why for code, why in reasons_here])
             )
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
+
+    def due(self, lists: pd.DataFrame) -> pd.Series:
+        """Tells by which day half of such customers have bought each product of `buy_again` once more: see `due`.
+
+        Args:
+            lists: as `customers` yields them.
+
+        Returns:
+            The column `columns.Lists.DUE` for these rows; missing for other lists.
+        """
+        wanted = (lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == BUY_AGAIN)
+        stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
+        events = self.state.events
+        customer = np.repeat(events.index_of(lists.loc[wanted, Lists.KEY].tolist()), stock_codes.map(len))
+        product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
+        days = iter(self.rhythm.due_on(customer, product))
+        texts = [_encode([next(days) for _ in codes]) for codes in stock_codes]
+        return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
+
+    @cached_property
+    def rhythm(self) -> Rhythm:
+        """What the shop's customers teach about when they buy again."""
+        return Rhythm(self.state.events, self.state.at)
 
     def products(self, top_n: int) -> pd.DataFrame:
         """Makes `bought_together` and `similar` of every product bought before the instant.
@@ -206,8 +239,8 @@ class ListMaker:
                 rows.append(("product", code, name, stock_codes))
         return _table(rows)
 
-    def _rows_of_customers(self, customers: IntArray, top_n: int) -> list[Row]:
-        """The three lists of each of these customers (customer_index)."""
+    def _rows_of_customers(self, customers: IntArray, top_n: int, chances: list[str | None] | None) -> list[Row]:
+        """The three lists of each of these customers (customer_index); adds the chances of each list to `chances`."""
         state, rules = self.state, self.rules
         names = state.events.products
         depth: int | None = top_n if self._reranking is None else top_n + LOOK_AHEAD
@@ -241,6 +274,11 @@ class ListMaker:
                         again=self._shown.again(int(customer), name) if self._shown is not None else (),
                     )
                     rows.append(("customer", state.events.customers[customer], name, stock_codes))
+                    if chances is not None:
+                        text = None
+                        if self._chances is not None and name == FOR_YOU:
+                            text = _encode(self._chances.of(int(customer), stock_codes, product, again))
+                        chances.append(text)
         return rows
 
     def _ordered(

@@ -104,7 +104,20 @@ class Rhythm:
             last = row[known]
             group, gap = self._groups(last, np.full(len(last), self.today), days.customer[last])
             until[known] = np.ceil(self.medians[group] * gap)
+            # A median in gaps of others may be longer than anybody was watched.
+            until[until > self.today - days.day.min()] = np.nan
         return until
+
+    def due_on(self, customer: IntArray, product: IntArray) -> list[str | None]:
+        """The day by whose end half of such customers have bought again, as ISO 8601 text; None if there is none.
+
+        Args:
+            customer: (n,) customer_index.
+            product: (n,) product_index.
+        """
+        until = self.days_until_due(customer, product)
+        day = np.datetime64(self.today, "D") + np.nan_to_num(until).astype(np.int64)
+        return [str(each) if known else None for each, known in zip(day, np.isfinite(until), strict=True)]
 
     def _last_rows(self, customer: IntArray, product: IntArray) -> IntArray:
         """(n,) the row of `days` with the pair's last day; -1 if there is none."""

@@ -19,7 +19,17 @@ import numpy as np
 import pandas as pd
 import redis
 
-from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, REASONED_LISTS, Lists, reasons_of
+from ncf_pipeline.columns import (
+    BUY_AGAIN,
+    EVERYWHERE,
+    FOR_YOU,
+    LISTS_OF,
+    REASONED_LISTS,
+    Lists,
+    chances_of,
+    due_of,
+    reasons_of,
+)
 from ncf_pipeline.errors import InputError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication.store import Store
 
@@ -29,6 +39,13 @@ COMPARED_CHUNKS = 50
 
 LOOKED_FOR_CHUNKS = 20
 """Chunks whose keys must exist before a publication is live again: a random sample, or all if there are no more."""
+
+_BESIDE = {
+    Lists.REASONS: {name: reasons_of(name) for name in REASONED_LISTS},
+    Lists.CHANCES: {FOR_YOU: chances_of(FOR_YOU)},
+    Lists.DUE: {BUY_AGAIN: due_of(BUY_AGAIN)},
+}
+"""Optional columns: by list, the field that stands beside it in the hash of a customer."""
 
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
@@ -59,8 +76,8 @@ def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: C
     Args:
         store: where to write.
         name: of the publication.
-        lists: frames with the columns of `columns.Lists`, with or without reasons; the rows of one key are next to each
-            other.
+        lists: frames with the columns of `columns.Lists`, with or without the optional ones; the rows of one key are
+            next to each other.
         before_each: called before each chunk is written; it raises to stop.
 
     Returns:
@@ -218,8 +235,8 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
     fields: Fields = {}
     for frame in lists:
         columns = (frame[name] for name in Lists.ALL)
-        all_reasons = frame[Lists.REASONS] if Lists.REASONS in frame else repeat(None, len(frame))
-        for audience, key, list_name, stock_codes, reasons in zip(*columns, all_reasons, strict=True):
+        beside = (frame[name] if name in frame else repeat(None, len(frame)) for name in _BESIDE)
+        for audience, key, list_name, stock_codes, *texts in zip(*columns, *beside, strict=True):
             if current != (audience, key):
                 if current is not None:
                     yield f"{current[0]}:{current[1]}", fields
@@ -230,8 +247,9 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
                 fields[list_name] = _encode(list(stock_codes))
             except TypeError as error:
                 raise InputError(f"{audience} {key}: {list_name} is not a list of stock codes.") from error
-            if isinstance(reasons, str) and list_name in REASONED_LISTS:
-                fields[reasons_of(list_name)] = reasons
+            for names, text in zip(_BESIDE.values(), texts, strict=True):
+                if isinstance(text, str) and audience == "customer" and list_name in names:
+                    fields[names[list_name]] = text
     if current is not None:
         yield f"{current[0]}:{current[1]}", fields
 

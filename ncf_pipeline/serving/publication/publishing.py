@@ -127,7 +127,7 @@ def publish(
 
 def _refuse_without_room(settings: Settings, store: Store, meta: Mapping[str, Any]) -> None:
     """Refuses to begin what would fill the memory, and perhaps push out what is live."""
-    seen = room.look(store, settings.keep_publications, meta, with_reasons=settings.reasons)
+    seen = room.look(store, settings.keep_publications, meta, without=room.left_out(settings))
     for line in seen.unseen:
         logger.info("Before publishing, this could not be seen: %s.", line)
     if seen.evicts:
@@ -208,7 +208,7 @@ def memory(settings: Settings) -> room.Room:
         ListStoreError: Redis cannot be reached, or refused.
     """
     with connected(settings, "its memory is not known") as store:
-        return room.look(store, settings.keep_publications, with_reasons=settings.reasons)
+        return room.look(store, settings.keep_publications, without=room.left_out(settings))
 
 
 def present_keys(settings: Settings, groups_of: GroupsOf) -> Presence | None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import redis
 
-from ncf_pipeline.columns import REASONED_LISTS, reasons_of
+from ncf_pipeline.columns import BUY_AGAIN, FOR_YOU, REASONED_LISTS, chances_of, due_of, reasons_of
 from ncf_pipeline.serving.publication import contents
 from ncf_pipeline.serving.publication.store import Store, live_name, states, whole_since
+from ncf_pipeline.settings import Settings
 
 NO_EVICTION = "noeviction"
 
@@ -26,8 +27,6 @@ ENTRY_BYTES = 64
 
 UNASKED_BYTES = 120
 """What a key takes beside its fields' texts, where `MEMORY USAGE` may not be asked."""
-
-_REASONS = {reasons_of(name).encode() for name in REASONED_LISTS}
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,24 @@ class Room:
         return None
 
 
-def look(store: Store, keep: int, meta: Mapping[str, Any] | None = None, *, with_reasons: bool = True) -> Room:
+def left_out(settings: Settings) -> frozenset[bytes]:
+    """The fields of customers that the next publication does not have."""
+    reasons = () if settings.reasons else map(reasons_of, REASONED_LISTS)
+    chances = () if settings.chances else (chances_of(FOR_YOU),)
+    due = () if settings.due else (due_of(BUY_AGAIN),)
+    return frozenset(name.encode() for name in (*reasons, *chances, *due))
+
+
+def look(
+    store: Store, keep: int, meta: Mapping[str, Any] | None = None, *, without: frozenset[bytes] = frozenset()
+) -> Room:
     """Asks every server for its memory, and the live publication for its size.
 
     Args:
         store: to ask.
         keep: publications that stay; older ones are removed before the next is written.
         meta: of the next publication, if it is known: its customers, products and the length of its lists.
-        with_reasons: whether the next publication has reasons.
+        without: fields that the next publication does not have, from `left_out`.
 
     Raises:
         redis.RedisError: Redis does not answer.
@@ -112,7 +121,7 @@ def look(store: Store, keep: int, meta: Mapping[str, Any] | None = None, *, with
     unseen: list[str] = []
     servers = tuple(_server(store, name, node, unseen) for name, node in _nodes(store))
     live = live_name(store)
-    sample = _sample(store, live, unseen, with_reasons=with_reasons) if live is not None else None
+    sample = _sample(store, live, unseen, without) if live is not None else None
     if live is None or sample is None:
         return Room(servers, None, keep, tuple(unseen))
     held = sum(whole_since(state) is not None for state in states(store).values())
@@ -164,7 +173,7 @@ class _Sample:
     kept_texts: float
 
 
-def _sample(store: Store, live: str, unseen: list[str], *, with_reasons: bool) -> _Sample | None:
+def _sample(store: Store, live: str, unseen: list[str], without: frozenset[bytes]) -> _Sample | None:
     """Asks for a sample of keys; None if there are none left to ask for."""
     numbers = contents.chunk_numbers(store, live)
     if not numbers:
@@ -183,7 +192,7 @@ def _sample(store: Store, live: str, unseen: list[str], *, with_reasons: bool) -
     hashes = [fields for fields in pipeline.execute(raise_on_error=False) if isinstance(fields, dict) and fields]
     if not hashes:
         return None
-    lengths = [(name not in _REASONS or with_reasons, len(text)) for of in hashes for name, text in of.items()]
+    lengths = [(name not in without, len(text)) for of in hashes for name, text in of.items()]
     texts = sum(length for _, length in lengths) / len(hashes)
     return _Sample(
         keys=(len(numbers) - 1) * contents.KEYS_AT_ONCE + len(chunks[numbers[-1]]),
