@@ -5,6 +5,7 @@ import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import fits
 import numpy as np
 import pandas as pd
 import pytest
@@ -243,3 +244,29 @@ def test_a_result_is_whole_or_not_there(tmp_path):
     recipes.write(tmp_path / "folder/result.json", {"for_you": {"customer_id": ["a"]}})
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["result.json"]
     assert json.loads((tmp_path / "folder/result.json").read_text())["for_you"]["customer_id"] == ["a"]
+
+
+def test_what_changes_only_the_order_of_lists_is_trained_once_and_seen(purchases, tmp_path, monkeypatch):
+    """Every product costs the same, and then those with an even number cost a hundred times as much."""
+    trained = []
+    monkeypatch.setattr(fits, "train", lambda *given, train=fits.train: trained.append(given[2]) or train(*given))
+    texts = ("", " value=1", " family=1")
+    sides = {tmp_path / f"side{text}": recipes.side_of(SMALL + text) for text in texts}
+
+    def results(costs):
+        # Products of one number are variants of each other: 0A to 0E, 1A to 1E, ...
+        codes = purchases[Interactions.STOCK_CODE].str[1:].astype(int)
+        variants = [f"{code // 5}{'ABCDE'[code % 5]}" for code in codes]
+        priced = {Interactions.STOCK_CODE: variants, Interactions.UNIT_PRICE: costs(codes)}
+        shop = Shop(purchases.assign(**priced), CUTS[-1] + HORIZON)
+        for folder in sides:
+            recipes.path_of(folder, CUTS[0], 0).unlink(missing_ok=True)
+        recipes.fit_missing(shop, CUTS[:1], (0,), sides)
+        return [recipes.results(folder, side, CUTS[:1], (0,)) for folder, side in sides.items()]
+
+    same, by_value, varied = results(lambda codes: 1.5 + 0.0 * codes)
+    assert len(trained) == 1
+    assert by_value == same
+    assert varied != same
+    same, by_value, _ = results(lambda codes: np.where(codes % 2 == 0, 100.0, 1.0))
+    assert by_value != same
