@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -97,6 +97,9 @@ bench-recipe: install  ## whether recipe NEW is better than BASE: 16 cuts, 3 see
 
 bench-peers: install  ## a small grid of settings for each peer, on the development cuts; DATA=the workbook or SHOP=synthetic
 	$(BIN)/python benchmarks/peers.py $(if $(filter synthetic,$(SHOP)),--synthetic,--data "$(DATA)")
+
+bench-chances: install  ## whether chances and due days come true, month by month; DATA=the workbook or SHOP=synthetic
+	$(BIN)/python benchmarks/chances.py $(if $(filter synthetic,$(SHOP)),--synthetic,--data "$(DATA)")
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py

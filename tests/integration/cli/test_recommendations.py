@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from published import META, make_lists
 from typer.testing import CliRunner
 
 from ncf_pipeline.cli import app
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ListStoreError
+from ncf_pipeline.serving import publication
 from ncf_pipeline.storage.database import transaction
 
 NAMES = {"A1": "RED MUG", "É:1": "[bold] CANDLE"}
@@ -52,6 +55,20 @@ def test_json_for_programs(run, publish):
     assert json.loads(run("similar", "85123a", "--json"))["products"] == [
         {"stock_code": "A1", "description": "RED MUG"}
     ]
+
+
+def test_chances_and_due_days_are_shown_if_the_shop_publishes_them(run, settings):
+    lists = make_lists("A1")
+    lists[Lists.CHANCES] = ["[0.3127,null]" if name == "for_you" else None for name in lists[Lists.LIST_NAME]]
+    lists[Lists.DUE] = ['["2011-12-20",null]' if name == "buy_again" else None for name in lists[Lists.LIST_NAME]]
+    publication.publish(settings, [lists], meta=META)
+    assert "31.3%" in run("recommend", "14646")
+    assert "2011-12-20" in run("recommend", "14646", "--list", "buy_again")
+    products = json.loads(run("recommend", "14646", "--json"))["products"]
+    assert [product["chance"] for product in products] == [0.3127, None]
+    products = json.loads(run("recommend", "14646", "--list", "buy_again", "--json"))["products"]
+    assert [product["due"] for product in products] == ["2011-12-20", None]
+    assert "chance" not in json.loads(run("recommend", "1", "--json"))["products"][0]
 
 
 def test_an_unknown_customer_gets_best_sellers_and_the_output_says_so(run, publish):
