@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.model.features.events import IntArray
+from ncf_pipeline.model.features.habits import SEGMENTS, Habits
 from ncf_pipeline.model.features.state import Mask, ShopState, rank_in_group
 from ncf_pipeline.model.features.tables import (
     CROSS,
@@ -24,6 +25,7 @@ from ncf_pipeline.model.features.tables import (
     feature_rows,
     filled_table,
     first_and_last_sale,
+    group_table,
     never_bought,
     pair_table,
     product_table,
@@ -65,9 +67,13 @@ class ContextMaker:
 
     def __init__(self, state: ShopState) -> None:
         self.state, self.taste = state, Taste(state)
-        self.pair_table, self.never_bought = pair_table(state), never_bought(state)
-        self.product_table, self.customer_table = product_table(state), customer_table(state)
+        habits = Habits(state)
+        self.pair_table, self.never_bought = pair_table(state, habits), never_bought(state)
+        self.product_table, self.customer_table = product_table(state, habits), customer_table(state, habits)
         self.country_table, self.country_row = country_table(state)
+        self.segment = habits.segment
+        self.segment_table, self.segment_row = group_table(state, habits.segment, SEGMENTS)
+        self.families = habits.families()
         self.log_price = self.product_table[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)
         self.first_sold, _ = first_and_last_sale(state)
@@ -104,6 +110,8 @@ class ContextMaker:
             ("price_gap", self.log_price[product] - self.usual_price[who]),
             ("new_since_visit", self.first_sold[product] > state.last_visit[who]),
             ("country_share", self.country_table[self.country_row[state.country[who]], product]),
+            ("segment_share", self.segment_table[self.segment_row[self.segment[who]], product]),
+            *self.families.columns(who, product, np.where(seen, pairs.times[pair], 0.0)),
         )
         features = feature_rows(
             {

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import DAY, IntArray
+from ncf_pipeline.model.features.habits import HABITS, Habits
 from ncf_pipeline.model.features.state import ShopState, rank_in_group
 
 Float32 = npt.NDArray[np.float32]
@@ -35,6 +36,7 @@ PAIR = (
     "gap_ratio",
     "pieces",
     "bought_before",
+    *HABITS,
 )
 PRODUCT = (
     "rebuy_share",
@@ -47,6 +49,13 @@ PRODUCT = (
     "product_age",
     "days_since_sold",
     "guest_share",
+    "usual_gap",
+    "rebuy_28",
+    "returned_share",
+    "pieces_per_line",
+    "sales_14_trend",
+    "first_time_share",
+    "price_trend",
 )
 CUSTOMER = (
     "invoices",
@@ -56,6 +65,13 @@ CUSTOMER = (
     "tenure",
     "days_per_invoice",
     "basket_size",
+    "visit_due",
+    "last_gap",
+    "last_basket_size",
+    "last_new_share",
+    "customer_pieces",
+    "spend",
+    "usual_popularity",
 )
 TASTE = (
     "copurchase",
@@ -69,7 +85,16 @@ TASTE = (
     "followed_all",
     "words",
 )
-CROSS = ("copurchase_relative", "price_gap", "new_since_visit", "country_share")
+CROSS = (
+    "copurchase_relative",
+    "price_gap",
+    "new_since_visit",
+    "country_share",
+    "segment_share",
+    "family_times",
+    "days_since_family",
+    "family_size",
+)
 FEATURES = PAIR + PRODUCT + CUSTOMER + TASTE + CROSS
 """Names of the F columns of `Contexts.features`, in order. A model stores them and fits only these features."""
 
@@ -133,9 +158,10 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Float32]) -> npt.NDArray[np.fl
     return np.concatenate(list(blocks.values()), axis=1, dtype=np.float16, casting="same_kind")
 
 
-def pair_table(state: ShopState) -> Float32:
+def pair_table(state: ShopState, habits: Habits) -> Float32:
     """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought."""
-    table = filled_table(PAIR, len(state.pairs.product), _pair_columns(state))
+    columns = chain(_pair_columns(state), habits.pair_columns())
+    table = filled_table(PAIR, len(state.pairs.product), columns)
     returned = state.pairs.times == 0
     table[returned] = never_bought(state)[state.owner[returned]]
     return table
@@ -177,11 +203,12 @@ def never_bought(state: ShopState) -> Float32:
     table[:, PAIR.index("days_since_first_bought")] = np.log1p(YEAR)
     table[:, PAIR.index("invoices_since_bought")] = np.log1p(state.invoices)
     table[:, PAIR.index("rank_in_history")] = 1.0
-    table[:, PAIR.index("gap_ratio")] = np.log(4.0)
+    for name in ("gap_ratio", "due", "due_product", "stock_due"):
+        table[:, PAIR.index(name)] = np.log(4.0)
     return table
 
 
-def product_table(state: ShopState) -> Float32:
+def product_table(state: ShopState, habits: Habits) -> Float32:
     """(P, len(PRODUCT)): all products. Sales count invoices, those of guests included."""
     events, alive, (_, products) = state.events, state.alive, state.shape
     product, age = events.product[alive], (state.at - events.time[alive]) / DAY
@@ -212,6 +239,7 @@ def product_table(state: ShopState) -> Float32:
             ("product_age", np.log1p((state.at - first) / DAY)),
             ("days_since_sold", np.log1p(np.minimum((state.at - last) / DAY, YEAR))),
             ("guest_share", guests / total),
+            *habits.product_columns(),
         ),
     )
 
@@ -224,7 +252,7 @@ def first_and_last_sale(state: ShopState) -> tuple[IntArray, IntArray]:
     return first, last
 
 
-def customer_table(state: ShopState) -> Float32:
+def customer_table(state: ShopState, habits: Habits) -> Float32:
     """(C, len(CUSTOMER)): all customers."""
     pairs, invoices, customers = state.pairs, np.maximum(state.invoices, 1), state.shape[0]
     distinct = np.bincount(state.owner[pairs.times > 0], minlength=customers)
@@ -241,21 +269,27 @@ def customer_table(state: ShopState) -> Float32:
             ("tenure", np.log1p(tenure)),
             ("days_per_invoice", np.log1p(tenure / invoices)),
             ("basket_size", np.log1p(lines / invoices)),
+            *habits.customer_columns(),
         ),
     )
 
 
 def country_table(state: ShopState) -> tuple[Float32, IntArray]:
-    """What a country buys more often than the whole shop.
+    """What a country buys more often than the whole shop: see `group_table`."""
+    return group_table(state, state.country, len(state.events.countries))
 
-    The value is log(share of the country's active customers who bought the product lately / the same share of all
-    customers). If `chunk_mb` has no room for a row of every country, those with the most active customers get one. The
-    other countries share the last row, of zeros: they count as the whole shop.
+
+def group_table(state: ShopState, country: IntArray, countries: int) -> tuple[Float32, IntArray]:
+    """What a group of customers buys more often than the whole shop.
+
+    The value is log(share of the group's active customers who bought the product lately / the same share of all
+    customers). If `chunk_mb` has no room for a row of every group, those with the most active customers get one. The
+    other groups share the last row, of zeros: they count as the whole shop.
 
     Returns:
-        (rows, P) the values, and (countries,) the row of each country.
+        (rows, P) the values, and (countries,) the row of each group.
     """
-    country, countries, customers = state.country, len(state.events.countries), state.shape[0]
+    customers = state.shape[0]
     active = np.bincount(country[np.diff(state.recent.indptr) > 0], minlength=countries)
     largest = np.argsort(-active, kind="stable")[: state.recipe.rows_at_once(state.shape[1])]
     row_of = np.full(countries, len(largest), np.int64)
