@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.habits import SEGMENTS, Habits
+from ncf_pipeline.model.features.families import Families
+from ncf_pipeline.model.features.habits import SEGMENTS, purchases_of, segments
 from ncf_pipeline.model.features.state import Mask, ShopState, rank_in_group
 from ncf_pipeline.model.features.tables import (
     CROSS,
@@ -20,7 +21,6 @@ from ncf_pipeline.model.features.tables import (
     PRODUCT,
     TASTE,
     Float32,
-    country_table,
     customer_table,
     feature_rows,
     filled_table,
@@ -67,13 +67,13 @@ class ContextMaker:
 
     def __init__(self, state: ShopState) -> None:
         self.state, self.taste = state, Taste(state)
-        habits = Habits(state)
-        self.pair_table, self.never_bought = pair_table(state, habits), never_bought(state)
-        self.product_table, self.customer_table = product_table(state, habits), customer_table(state, habits)
-        self.country_table, self.country_row = country_table(state)
-        self.segment = habits.segment
-        self.segment_table, self.segment_row = group_table(state, habits.segment, SEGMENTS)
-        self.families = habits.families()
+        purchases = purchases_of(state)
+        self.pair_table, self.never_bought = pair_table(state, purchases), never_bought(state)
+        self.product_table, self.customer_table = product_table(state, purchases), customer_table(state)
+        self.country_table, self.country_row = group_table(state, state.country, len(state.events.countries))
+        self.segment = segments(state)
+        self.segment_table, self.segment_row = group_table(state, self.segment, SEGMENTS)
+        self.families = Families(state)
         self.log_price = self.product_table[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)
         self.first_sold, _ = first_and_last_sale(state)
@@ -101,8 +101,8 @@ class ContextMaker:
         seen = pair >= 0
         of_pairs = self.never_bought[who]  # (R, len(PAIR))
         of_pairs[seen] = self.pair_table[pair[seen]]
-        bought = np.zeros(len(pair), np.bool_)
-        bought[seen] = pairs.times[pair[seen]] > 0
+        times = np.zeros(len(pair))
+        times[seen] = pairs.times[pair[seen]]
         copurchase = tastes["copurchase"]
         highest = np.maximum(copurchase.max(axis=1, initial=0), 1e-6)  # (B,)
         cross = (
@@ -111,7 +111,7 @@ class ContextMaker:
             ("new_since_visit", self.first_sold[product] > state.last_visit[who]),
             ("country_share", self.country_table[self.country_row[state.country[who]], product]),
             ("segment_share", self.segment_table[self.segment_row[self.segment[who]], product]),
-            *self.families.columns(who, product, np.where(seen, pairs.times[pair], 0.0)),
+            *self.families.columns(customers, owner, product, times),
         )
         features = feature_rows(
             {
@@ -129,7 +129,7 @@ class ContextMaker:
             start=np.searchsorted(owner, np.arange(len(customers) + 1)),
             product=product.astype(np.int64),
             features=features,
-            bought=bought,
+            bought=times > 0,
             seen=seen,
         )
 

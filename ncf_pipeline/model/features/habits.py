@@ -1,267 +1,262 @@
-"""How regularly customers and products come back: rhythms, streaks, quantities, prices and families of products. Pure.
+"""How regularly customers come back, and to which products: gaps, streaks, quantities, prices. Pure.
 
-A pair is a customer and a product that the customer bought. Rates of few purchases are shrunk towards those of the
-product or of the whole shop, because one purchase says little.
+Whether a purchase is due depends on the time since the last one and on the gap to be expected. One purchase says little
+about a customer's gap, so it is shrunk towards the product's, and that towards the shop's (Bhagat et al. 2018, "Buy It
+Again: Modeling Repeat Purchase Recommendations"). Shares of a customer's last invoices are those of UP-CF@r (Faggioli
+et al. 2020, "Recency Aware Collaborative Filtering for Next Basket Recommendation").
+
+A pair is a customer and a product that the customer bought. Returned purchases do not count, except where it says so.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
-from ncf_pipeline.model.features.state import ShopState
-
-HABITS = (
-    "due",
-    "due_product",
-    "stock_due",
-    "gap_spread",
-    "in_last_3",
-    "in_last_5",
-    "streak",
-    "times_28",
-    "times_91",
-    "last_quantity",
-    "last_quantity_relative",
-    "price_change",
-)
-"""Names of a pair's columns."""
+from ncf_pipeline.model.features.state import YEAR, Column, Mask, ShopState
 
 SEGMENTS = 9
-"""Segments of customers: three sizes of an invoice, by three numbers of invoices."""
-
-YEAR = 365.0
-
-Column = tuple[str, npt.NDArray[Any]]
-
-
-class Habits:
-    """Columns of features for pairs, products and customers at an instant.
-
-    Args:
-        state: of the shop at the instant.
-    """
-
-    def __init__(self, state: ShopState) -> None:
-        self.state = state
-        events = state.events
-        # The purchases of known customers, pair by pair, in order of time.
-        rows = np.flatnonzero(state.alive & (events.customer >= 0))
-        code = events.customer[rows] * state.shape[1] + events.product[rows]
-        order = np.argsort(code, kind="stable")
-        self.rows, code = rows[order], code[order]
-        known = state.owner * state.shape[1] + state.pairs.product
-        self.pair = np.searchsorted(known, code)
-        self.count = len(known)
-        self.is_last = np.ones(len(code), np.bool_)
-        self.is_last[:-1] = code[1:] != code[:-1]
-        self.age = (state.at - events.time[self.rows]) / DAY
-        # Days until the next purchase of the same pair; of the last one, until the instant.
-        self.until_next = self.age.copy()
-        self.until_next[:-1] -= np.where(self.is_last[:-1], 0.0, self.age[1:])
-
-    @cached_property
-    def usual_gap(self) -> FloatArray:
-        """(P,) days between two purchases of a product by the same customer, shrunk towards the whole shop's."""
-        product = self.state.events.product[self.rows]
-        inner = ~self.is_last
-        overall = self.until_next[inner].sum() / inner.sum() if inner.any() else YEAR / 4
-        products = self.state.shape[1]
-        days = np.bincount(product[inner], self.until_next[inner], minlength=products)
-        gap: FloatArray = (days + 5 * overall) / (np.bincount(product[inner], minlength=products) + 5)
-        return gap
-
-    def pair_columns(self) -> Iterator[Column]:
-        """(N,) for each name of `HABITS`, for the rows of `state.pairs`."""
-        state, pairs, events = self.state, self.state.pairs, self.state.events
-        pair, last, rows = self.pair, self.is_last, self.rows
-        gaps = np.maximum(pairs.times - 1, 0)
-        between = (pairs.last - pairs.first) / DAY
-        since = np.where(pairs.times > 0, (state.at - pairs.last) / DAY, YEAR)
-        usual = self.usual_gap[pairs.product]
-        expected = (between + 2 * usual) / (gaps + 2)
-        quantity, price = np.ones(self.count), np.ones(self.count)
-        quantity[pair[last]] = np.maximum(events.quantity[rows[last]], 1)
-        price[pair[last]] = events.price[rows[last]]
-        now = np.ones(state.shape[1])
-        now[events.product[state.alive]] = events.price[state.alive]
-        mean = np.maximum(pairs.pieces, 1) / np.maximum(pairs.times, 1)
-        # A customer who bought twice the usual quantity comes back later.
-        lasts = expected * np.clip(quantity / mean, 0.25, 4)
-        squares = np.bincount(pair[~last], np.square(self.until_next[~last]), minlength=self.count)
-        spread = np.sqrt(np.maximum(squares / np.maximum(gaps, 1) - np.square(between / np.maximum(gaps, 1)), 0))
-        invoices = state.invoices[state.owner]
-        from_end = invoices[pair] - 1 - state.ordinal_of_invoice[events.invoice[rows]]  # 0: the last invoice
-        place = pairs.times[pair] - 1 - (np.arange(len(pair)) - np.searchsorted(pair, pair))  # 0: the last purchase
-        yield "due", np.log((since + 3) / (expected + 3)).clip(-4, 4)
-        yield "due_product", np.log((since + 3) / (usual + 3)).clip(-4, 4)
-        yield "stock_due", np.log((since + 3) / (lasts + 3)).clip(-4, 4)
-        yield "gap_spread", np.where(gaps > 1, spread / (expected + 3), 1.0).clip(0, 4)
-        for count in (3, 5):
-            inside = np.bincount(pair[from_end < count], minlength=self.count)
-            yield f"in_last_{count}", inside / np.clip(invoices, 1, count)
-        yield "streak", np.log1p(np.bincount(pair[from_end == place], minlength=self.count))
-        for days in (28, 91):
-            yield f"times_{days}", np.log1p(np.bincount(pair[self.age <= days], minlength=self.count))
-        yield "last_quantity", np.log1p(quantity)
-        yield "last_quantity_relative", np.log(quantity / mean).clip(-4, 4)
-        yield "price_change", np.log((now[pairs.product] + 0.1) / (np.maximum(price, 0) + 0.1)).clip(-4, 4)
-
-    def product_columns(self) -> Iterator[Column]:
-        """(P,) for each column of a product's habits."""
-        state, events, products = self.state, self.state.events, self.state.shape[1]
-        product, age = events.product[self.rows], self.age
-        old = age >= 28  # the 28 days after it are over
-        again = old & ~self.is_last & (self.until_next <= 28)
-        rate = again.sum() / max(old.sum(), 1)
-        alive = np.flatnonzero(state.alive)
-        before = events.time < state.at
-        ever = np.bincount(events.product[before], minlength=products)
-        sold = np.bincount(events.product[alive], minlength=products)
-        overall = 1 - sold.sum() / max(ever.sum(), 1)
-        of, since = events.product[alive], (state.at - events.time[alive]) / DAY
-        recent = since <= 28
-        pieces = np.bincount(of, events.quantity[alive], minlength=products)
-        sales = {days: np.bincount(of[since <= days], minlength=products) for days in (14, 28)}
-        is_first = np.ones(len(product), np.bool_)
-        is_first[1:] = self.is_last[:-1]
-        buyers = np.bincount(product[age <= 28], minlength=products)
-        first = np.bincount(product[(age <= 28) & is_first], minlength=products)
-        paid = [
-            np.bincount(of[part], events.price[alive][part], minlength=products)
-            / np.maximum(np.bincount(of[part], minlength=products), 1)
-            for part in (recent, ~recent)
-        ]
-        both = (np.bincount(of[recent], minlength=products) > 0) & (np.bincount(of[~recent], minlength=products) > 0)
-        yield "usual_gap", np.log1p(self.usual_gap)
-        yield (
-            "rebuy_28",
-            np.sqrt(
-                (np.bincount(product[again], minlength=products) + 10 * rate)
-                / (np.bincount(product[old], minlength=products) + 10)
-            ),
-        )
-        yield "returned_share", np.sqrt((ever - sold + 20 * overall) / (ever + 20))
-        yield "pieces_per_line", np.log1p(pieces / np.maximum(sold, 1))
-        yield "sales_14_trend", np.log((sales[14] / 2 + 0.5) / (sales[28] / 4 + 0.5))
-        yield "first_time_share", (first + 5) / (buyers + 10)
-        yield "price_trend", np.where(both, np.log((paid[0] + 0.1) / (paid[1] + 0.1)), 0.0).clip(-4, 4)
-
-    @cached_property
-    def _visits(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-        """The invoices of known customers in order of time: their numbers, owners, times (all (V,)), and (E',) rows."""
-        events = self.state.events
-        rows = np.flatnonzero(self.state.alive & (events.customer >= 0))
-        invoice, first = np.unique(events.invoice[rows], return_index=True)
-        return invoice, events.customer[rows[first]], events.time[rows[first]], rows
-
-    def customer_columns(self) -> Iterator[Column]:
-        """(C,) for each column of a customer's habits."""
-        state, events, customers = self.state, self.state.events, self.state.shape[0]
-        invoice, owner, time, rows = self._visits
-        order = np.argsort(owner, kind="stable")
-        same = np.diff(owner[order]) == 0
-        gap = np.diff(time[order])[same] / DAY
-        of = owner[order][1:][same]
-        mean = (np.bincount(of, gap, minlength=customers) + 60.0) / (np.bincount(of, minlength=customers) + 1)
-        since = (state.at - state.last_visit) / DAY
-        last_gap = np.full(customers, YEAR)
-        last_gap[of] = gap  # in order of time: the last one stays
-        size = np.bincount(np.searchsorted(invoice, events.invoice[rows]), minlength=len(invoice))
-        last_size = np.zeros(customers)
-        last_size[owner] = size
-        pairs, lines = state.pairs, np.maximum(np.bincount(events.customer[rows], minlength=customers), 1)
-        newest = (pairs.times > 0) & (pairs.invoices_since_last == 0)
-        in_last = np.bincount(state.owner[newest], minlength=customers)
-        new = np.bincount(state.owner[newest & (pairs.times == 1)], minlength=customers)
-        pieces = np.bincount(events.customer[rows], events.quantity[rows], minlength=customers)
-        value = np.maximum(events.quantity[rows] * events.price[rows], 0)
-        spent = np.bincount(events.customer[rows], value, minlength=customers)
-        sold = np.log1p(np.bincount(events.product[state.alive], minlength=state.shape[1]))
-        popular = np.bincount(events.customer[rows], sold[events.product[rows]], minlength=customers) / lines
-        yield "visit_due", np.log((since + 3) / (mean + 3)).clip(-4, 4)
-        yield "last_gap", np.log1p(last_gap)
-        yield "last_basket_size", np.log1p(last_size)
-        yield "last_new_share", new / np.maximum(in_last, 1)
-        yield "customer_pieces", np.log1p(np.maximum(pieces, 0) / lines)
-        yield "spend", np.log1p(spent / np.maximum(state.invoices, 1))
-        yield "usual_popularity", popular
-
-    @cached_property
-    def segment(self) -> IntArray:
-        """(C,) 0 to SEGMENTS - 1: the third of a customer's mean invoice size, and of the number of invoices."""
-        state, known = self.state, self.state.known_customers
-        lines = np.bincount(state.owner, state.pairs.times, minlength=state.shape[0])
-        segment = np.zeros(state.shape[0], np.int64)
-        for values in (lines / np.maximum(state.invoices, 1), state.invoices):
-            bounds = np.quantile(values[known], [1 / 3, 2 / 3]) if len(known) else np.zeros(2)
-            segment = 3 * segment + np.searchsorted(bounds, values)
-        return segment
-
-    def families(self) -> "Families":
-        """The families of the shop's products."""
-        return Families.of(self.state)
+"""Segments of customers: thirds by the size of their invoices, times thirds by how many they have."""
 
 
 @dataclass(frozen=True)
-class Families:
-    """Products whose codes differ in their last letters only (85123A, 85123B), and who bought which family when.
+class Purchases:
+    """The K purchases of known customers before an instant, pair by pair, each in order of time.
 
     Attributes:
-        family: (P,) number of each product's family.
-        size: (P,) how many known products are in it.
-        code: (M,) customer * families + family, ascending, of those that a customer bought.
-        times: (M,) purchases.
-        last: (M,) days since the last one.
+        row: (K,) row of the events.
+        pair: (K,) row of `state.pairs`.
+        number: (K,) place among the purchases of its pair, from 0.
+        is_last: (K,) whether it is the pair's last one.
+        age: (K,) days before the instant.
+        until_next: (K,) days until the pair's next purchase; from the last one, until the instant.
+        usual_gap: (P,) days between two purchases of a product by the same customer. Five gaps of the whole shop are
+            added to each product's own.
     """
 
-    family: IntArray
-    size: IntArray
-    code: IntArray
-    times: FloatArray
-    last: FloatArray
+    row: IntArray
+    pair: IntArray
+    number: IntArray
+    is_last: Mask
+    age: FloatArray
+    until_next: FloatArray
+    usual_gap: FloatArray
 
-    @classmethod
-    def of(cls, state: ShopState) -> "Families":
-        """Finds them by the codes of the products."""
-        stems = [re.sub(r"(?<=\d)[A-Za-z]{1,2}$", "", str(code)) for code in state.events.products]
-        _, family = np.unique(stems, return_inverse=True) if stems else ([], np.zeros(0, np.int64))
-        family = family.astype(np.int64)
-        families = int(family.max(initial=-1)) + 1
-        size = np.bincount(family[state.known_products], minlength=families)
-        pairs = state.pairs
-        kept = pairs.times > 0
-        code, place = np.unique(state.owner[kept] * families + family[pairs.product[kept]], return_inverse=True)
-        last = np.zeros(len(code))
-        np.maximum.at(last, place, pairs.last[kept].astype(np.float64))
-        return cls(
-            family=family,
-            size=size[family],
-            code=code,
-            times=np.bincount(place, pairs.times[kept], minlength=len(code)),
-            last=(state.at - last) / DAY,
-        )
 
-    def columns(self, customer: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
-        """(R,) columns for pairs.
+def purchases_of(state: ShopState) -> Purchases:
+    """The purchases before the state's instant, and each product's usual gap."""
+    events, products = state.events, state.shape[1]
+    row = np.flatnonzero(state.alive & (events.customer >= 0))
+    code = events.customer[row] * products + events.product[row]
+    order = np.argsort(code, kind="stable")
+    row, code = row[order], code[order]
+    is_first = np.ones(len(row), np.bool_)
+    is_first[1:] = code[1:] != code[:-1]
+    is_last = np.ones(len(row), np.bool_)
+    is_last[:-1] = is_first[1:]
+    begin = np.flatnonzero(is_first)
+    pair_bought = np.cumsum(is_first) - 1  # the place among pairs that are not returned in full
+    age = (state.at - events.time[row]) / DAY
+    until_next = age.copy()
+    until_next[:-1] -= np.where(is_last[:-1], 0.0, age[1:])
+    product = events.product[row[~is_last]]
+    gap = until_next[~is_last]
+    overall = gap.sum() / len(gap) if len(gap) else YEAR / 4
+    gaps = np.bincount(product, minlength=products)
+    return Purchases(
+        row=row,
+        pair=np.flatnonzero(state.pairs.times > 0)[pair_bought],
+        number=np.arange(len(row)) - begin[pair_bought],
+        is_last=is_last,
+        age=age,
+        until_next=until_next,
+        usual_gap=(np.bincount(product, gap, minlength=products) + 5 * overall) / (gaps + 5),
+    )
 
-        Args:
-            customer: (R,) customer_index.
-            product: (R,) product_index.
-            own: (R,) how often the customer bought the product itself.
-        """
-        families = int(self.family.max(initial=-1)) + 1
-        wanted = customer * families + self.family[product]
-        place = np.minimum(np.searchsorted(self.code, wanted), max(len(self.code) - 1, 0))
-        known = self.code[place] == wanted if len(self.code) else np.zeros(len(wanted), np.bool_)
-        times, last = np.zeros(len(wanted)), np.full(len(wanted), YEAR)
-        times[known], last[known] = self.times[place[known]], np.minimum(self.last[place[known]], YEAR)
-        others = np.maximum(times - own, 0)
-        yield "family_times", np.log1p(others)
-        yield "days_since_family", np.log1p(np.where(known, last, YEAR))
-        yield "family_size", np.log1p(self.size[product] - 1.0)
+
+def pair_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
+    """(N,) for each row of `state.pairs`. Pairs that are returned in full have values without a meaning.
+
+    - `due`: log(days since the last purchase / expected gap), both plus three days. The expected gap is the mean of the
+      customer's own and of two usual gaps of the product. Above 0 the purchase is due.
+    - `due_by_product`: the same, with the product's usual gap.
+    - `due_by_quantity`: the same; after twice the customer's mean quantity, the expected gap is twice as long.
+    - `gap_spread`: standard deviation of the customer's gaps over the expected gap; 1 if there are not two gaps.
+    """
+    pairs, count = state.pairs, len(state.pairs.product)
+    gaps = np.maximum(pairs.times - 1, 0)
+    between = (pairs.last - pairs.first) / DAY
+    since = np.where(pairs.times > 0, (state.at - pairs.last) / DAY, YEAR)
+    usual = purchases.usual_gap[pairs.product]
+    expected = (between + 2 * usual) / (gaps + 2)
+    quantity, relative = _last_quantity(state, purchases)
+    inner = ~purchases.is_last
+    squares = np.bincount(purchases.pair[inner], np.square(purchases.until_next[inner]), minlength=count)
+    mean = between / np.maximum(gaps, 1)
+    spread = np.sqrt(np.maximum(squares / np.maximum(gaps, 1) - np.square(mean), 0))
+    yield "due", _against(since, expected)
+    yield "due_by_product", _against(since, usual)
+    yield "due_by_quantity", _against(since, expected * np.clip(relative, 0.25, 4))
+    yield "gap_spread", np.where(gaps > 1, spread / (expected + 3), 1.0).clip(0, 4)
+    yield from _last_invoices(state, purchases)
+    yield "last_quantity", np.log1p(quantity)
+    yield "last_quantity_relative", np.log(relative).clip(-4, 4)
+    yield "price_change", _price_change(state, purchases)
+
+
+def _against(days: FloatArray, expected: FloatArray) -> FloatArray:
+    """log((days + 3) / (expected + 3)): with three days more, short gaps differ little."""
+    ratio: FloatArray = np.log((days + 3) / (expected + 3)).clip(-4, 4)
+    return ratio
+
+
+def _last_quantity(state: ShopState, purchases: Purchases) -> tuple[FloatArray, FloatArray]:
+    """(N,) each: pieces on the pair's last invoice, and these over the pair's mean."""
+    last = purchases.is_last
+    quantity = np.ones(len(state.pairs.product))
+    quantity[purchases.pair[last]] = np.maximum(state.events.quantity[purchases.row[last]], 1)
+    mean = np.maximum(state.pairs.pieces, 1) / np.maximum(state.pairs.times, 1)
+    return quantity, quantity / mean
+
+
+def _last_invoices(state: ShopState, purchases: Purchases) -> Iterator[Column]:
+    """(N,) each: how a pair's purchases lie among the customer's last invoices, and in the last weeks.
+
+    - `in_last_3`, `in_last_5`: share of the customer's last invoices that have the product.
+    - `streak`: log(1 + invoices with the product, without one in between, up to the last one).
+    - `times_28`, `times_91`: log(1 + purchases within so many days).
+    """
+    pair, count = purchases.pair, len(state.pairs.product)
+    invoices = state.invoices[state.owner]
+    # 0 is the customer's last invoice, and the pair's last purchase.
+    invoice_from_end = invoices[pair] - 1 - state.ordinal_of_invoice[state.events.invoice[purchases.row]]
+    purchase_from_end = state.pairs.times[pair] - 1 - purchases.number
+    for size in (3, 5):
+        inside = np.bincount(pair[invoice_from_end < size], minlength=count)
+        yield f"in_last_{size}", inside / np.clip(invoices, 1, size)
+    yield "streak", np.log1p(np.bincount(pair[invoice_from_end == purchase_from_end], minlength=count))
+    for days in (28, 91):
+        yield f"times_{days}", np.log1p(np.bincount(pair[purchases.age <= days], minlength=count))
+
+
+def _price_change(state: ShopState, purchases: Purchases) -> FloatArray:
+    """(N,) log(price of the product's last sale / price that the customer last paid)."""
+    last = purchases.is_last
+    paid = np.ones(len(state.pairs.product))
+    paid[purchases.pair[last]] = state.events.price[purchases.row[last]]
+    change: FloatArray = np.log((last_price(state)[state.pairs.product] + 0.1) / (paid + 0.1))
+    return change.clip(-4, 4)
+
+
+def last_price(state: ShopState) -> FloatArray:
+    """(P,) price of each product's last sale, in the shop's currency; 1 for a product that was never sold."""
+    price = np.ones(state.shape[1])
+    price[state.events.product[state.alive]] = state.events.price[state.alive]  # in order of time: the last one stays
+    return price
+
+
+def product_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
+    """(P,) each.
+
+    - `usual_gap`: log(1 + days), see `Purchases`.
+    - `rebuy_28`: square root of the share of purchases that the same customer repeats within 28 days, of those that are
+      older; ten of the whole shop are added.
+    - `first_time_share`: share of first purchases among those of known customers within 28 days; ten are added, half
+      of them first ones.
+    """
+    products, (product, age) = state.shape[1], (state.events.product[purchases.row], purchases.age)
+    over = age >= 28  # the 28 days after it are over
+    again = over & ~purchases.is_last & (purchases.until_next <= 28)
+    rate = again.sum() / max(over.sum(), 1)
+    repeated = np.bincount(product[again], minlength=products) + 10 * rate
+    recent = age <= 28
+    first = np.bincount(product[recent & (purchases.number == 0)], minlength=products)
+    yield "usual_gap", np.log1p(purchases.usual_gap)
+    yield "rebuy_28", np.sqrt(repeated / (np.bincount(product[over], minlength=products) + 10))
+    yield "first_time_share", (first + 5) / (np.bincount(product[recent], minlength=products) + 10)
+    yield from _product_lines(state)
+
+
+def _product_lines(state: ShopState) -> Iterator[Column]:
+    """(P,) each, from all invoices, those of guests included.
+
+    - `returned_share`: square root of the share of purchases that were returned; twenty of the whole shop are added.
+    - `pieces_per_line`: log(1 + mean pieces of a purchase).
+    - `price_trend`: log(mean price within 28 days / mean price before); 0 without a purchase in both.
+    """
+    events, products, alive = state.events, state.shape[1], np.flatnonzero(state.alive)
+    product, price, recent = events.product[alive], events.price[alive], (state.at - events.time[alive]) / DAY <= 28
+    ever = np.bincount(events.product[events.time < state.at], minlength=products)
+    sold = np.bincount(product, minlength=products)
+    returned = 1 - sold.sum() / max(ever.sum(), 1)
+    pieces = np.bincount(product, events.quantity[alive], minlength=products)
+    count, mean = [], []
+    for part in (recent, ~recent):
+        count.append(np.bincount(product[part], minlength=products))
+        mean.append(np.bincount(product[part], price[part], minlength=products) / np.maximum(count[-1], 1))
+    both = (count[0] > 0) & (count[1] > 0)
+    yield "returned_share", np.sqrt((ever - sold + 20 * returned) / (ever + 20))
+    yield "pieces_per_line", np.log1p(pieces / np.maximum(sold, 1))
+    yield "price_trend", np.where(both, np.log((mean[0] + 0.1) / (mean[1] + 0.1)), 0.0).clip(-4, 4)
+
+
+def customer_habits(state: ShopState) -> Iterator[Column]:
+    """(C,) each.
+
+    - `visit_due`: log(days since the last invoice / mean gap between invoices), both plus three days. One gap of 60
+      days is added to the customer's own. Above 0 a visit is due.
+    - `last_gap`: log(1 + days between the last two invoices); of one invoice, those of a year.
+    - `last_basket_size`: log(1 + products on the last invoice).
+    - `last_new_share`: share of these that the customer had not bought before.
+    """
+    visits, customers = state.visits, state.shape[0]
+    order = np.argsort(visits.customer, kind="stable")
+    customer, time = visits.customer[order], visits.time[order]
+    next_one = customer[1:] == customer[:-1]
+    returning, gap = customer[1:][next_one], np.diff(time)[next_one] / DAY
+    mean = (np.bincount(returning, gap, minlength=customers) + 60.0) / (np.bincount(returning, minlength=customers) + 1)
+    last_gap = np.full(customers, YEAR)
+    last_gap[returning] = gap  # in order of time: the last one stays
+    pairs = state.pairs
+    in_last = (pairs.times > 0) & (pairs.invoices_since_last == 0)
+    size = np.bincount(state.owner[in_last], minlength=customers)
+    new = np.bincount(state.owner[in_last & (pairs.times == 1)], minlength=customers)
+    yield "visit_due", _against((state.at - state.last_visit) / DAY, mean)
+    yield "last_gap", np.log1p(last_gap)
+    yield "last_basket_size", np.log1p(size)
+    yield "last_new_share", new / np.maximum(size, 1)
+    yield from _customer_lines(state)
+
+
+def _customer_lines(state: ShopState) -> Iterator[Column]:
+    """(C,) each.
+
+    - `customer_pieces`: log(1 + mean pieces of a purchase).
+    - `spend`: log(1 + mean value of an invoice), in the shop's currency.
+    - `usual_popularity`: mean of log(1 + invoices with the product) over the customer's purchases.
+    """
+    events, customers = state.events, state.shape[0]
+    rows = np.flatnonzero(state.alive & (events.customer >= 0))
+    customer, product, quantity = events.customer[rows], events.product[rows], events.quantity[rows]
+    lines = np.maximum(np.bincount(customer, minlength=customers), 1)
+    pieces = np.bincount(customer, quantity, minlength=customers)
+    spent = np.bincount(customer, quantity * events.price[rows], minlength=customers)
+    sold = np.log1p(np.bincount(events.product[state.alive], minlength=state.shape[1]))
+    yield "customer_pieces", np.log1p(pieces / lines)
+    yield "spend", np.log1p(spent / np.maximum(state.invoices, 1))
+    yield "usual_popularity", np.bincount(customer, sold[product], minlength=customers) / lines
+
+
+def segments(state: ShopState) -> IntArray:
+    """(C,) each customer's segment, 0 to SEGMENTS - 1: 3 * third by mean invoice size + third by number of invoices.
+
+    The bounds are those of the known customers; equal customers are in the same third.
+    """
+    known = state.known_customers
+    lines = np.bincount(state.owner, state.pairs.times, minlength=state.shape[0])
+    segment = np.zeros(state.shape[0], np.int64)
+    for values in (lines / np.maximum(state.invoices, 1), state.invoices):
+        bounds = np.quantile(values[known], [1 / 3, 2 / 3]) if len(known) else np.zeros(2)
+        segment = 3 * segment + np.searchsorted(bounds, values)
+    return segment

@@ -16,6 +16,27 @@ Mask = npt.NDArray[np.bool_]
 HALF_LIVES = (30.0, 90.0)
 """Days: in the two columns of decayed counts, a purchase of that age counts half."""
 
+YEAR = 365.0
+"""Days: what never happened counts as so long ago."""
+
+Column = tuple[str, npt.NDArray[Any]]
+"""A feature's name and its values, one for each row of a table."""
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The V invoices of known customers at an instant, in order of time. Without invoices that are returned in full.
+
+    Attributes:
+        invoice: (V,) number of the invoice, as in the events.
+        customer: (V,) customer_index.
+        time: (V,) microseconds.
+    """
+
+    invoice: IntArray
+    customer: IntArray
+    time: IntArray
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -76,7 +97,8 @@ class ShopState:
         events = self.events
         rows = np.flatnonzero(self.alive & (events.customer >= 0))
         invoice, first = np.unique(events.invoice[rows], return_index=True)  # in order of time
-        owner, when = events.customer[rows[first]], events.time[rows[first]]
+        self.visits = Visits(invoice, events.customer[rows[first]], events.time[rows[first]])
+        owner, when = self.visits.customer, self.visits.time
         customers = self.shape[0]
         self.invoices = np.bincount(owner, minlength=customers).astype(float)
         self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int64)

@@ -7,15 +7,14 @@ Counts and days are log(1 + x) and rates are square roots, so that all features 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import DAY, IntArray
-from ncf_pipeline.model.features.habits import HABITS, Habits
-from ncf_pipeline.model.features.state import ShopState, rank_in_group
+from ncf_pipeline.model.features.habits import Purchases, customer_habits, last_price, pair_habits, product_habits
+from ncf_pipeline.model.features.state import YEAR, Column, ShopState, rank_in_group
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,7 +35,18 @@ PAIR = (
     "gap_ratio",
     "pieces",
     "bought_before",
-    *HABITS,
+    "due",
+    "due_by_product",
+    "due_by_quantity",
+    "gap_spread",
+    "in_last_3",
+    "in_last_5",
+    "streak",
+    "times_28",
+    "times_91",
+    "last_quantity",
+    "last_quantity_relative",
+    "price_change",
 )
 PRODUCT = (
     "rebuy_share",
@@ -98,12 +108,6 @@ CROSS = (
 FEATURES = PAIR + PRODUCT + CUSTOMER + TASTE + CROSS
 """Names of the F columns of `Contexts.features`, in order. A model stores them and fits only these features."""
 
-YEAR = 365.0
-"""Days: what never happened counts as so long ago."""
-
-Column = tuple[str, npt.NDArray[Any]]
-"""A feature's name and its values, one for each row."""
-
 
 def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> Float32:
     """A table whose columns are filled by name, each exactly once.
@@ -158,9 +162,9 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Float32]) -> npt.NDArray[np.fl
     return np.concatenate(list(blocks.values()), axis=1, dtype=np.float16, casting="same_kind")
 
 
-def pair_table(state: ShopState, habits: Habits) -> Float32:
+def pair_table(state: ShopState, purchases: Purchases) -> Float32:
     """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought."""
-    columns = chain(_pair_columns(state), habits.pair_columns())
+    columns = chain(_pair_columns(state), pair_habits(state, purchases))
     table = filled_table(PAIR, len(state.pairs.product), columns)
     returned = state.pairs.times == 0
     table[returned] = never_bought(state)[state.owner[returned]]
@@ -203,20 +207,18 @@ def never_bought(state: ShopState) -> Float32:
     table[:, PAIR.index("days_since_first_bought")] = np.log1p(YEAR)
     table[:, PAIR.index("invoices_since_bought")] = np.log1p(state.invoices)
     table[:, PAIR.index("rank_in_history")] = 1.0
-    for name in ("gap_ratio", "due", "due_product", "stock_due"):
+    for name in ("gap_ratio", "due", "due_by_product", "due_by_quantity"):
         table[:, PAIR.index(name)] = np.log(4.0)
     return table
 
 
-def product_table(state: ShopState, habits: Habits) -> Float32:
+def product_table(state: ShopState, purchases: Purchases) -> Float32:
     """(P, len(PRODUCT)): all products. Sales count invoices, those of guests included."""
     events, alive, (_, products) = state.events, state.alive, state.shape
     product, age = events.product[alive], (state.at - events.time[alive]) / DAY
-    sales = {days: np.bincount(product[age <= days], minlength=products) for days in (7, 28, 90)}
+    sales = {days: np.bincount(product[age <= days], minlength=products) for days in (7, 14, 28, 90)}
     total = np.maximum(np.bincount(product, minlength=products), 1)
     _, last = first_and_last_sale(state)
-    price = np.ones(products)
-    price[product] = events.price[alive]  # in order of time: the last one stays
     bought, times = state.pairs.product, state.pairs.times
     buyers = np.bincount(bought[times > 0], minlength=products)
     again = np.bincount(bought[times > 1], minlength=products)
@@ -235,11 +237,12 @@ def product_table(state: ShopState, habits: Habits) -> Float32:
             ("sales_28", np.log1p(sales[28])),
             ("sales_90", np.log1p(sales[90])),
             ("trend", np.log((sales[28] / 4 + 0.5) / (sales[90] * 7 / 90 + 0.5))),
-            ("log_price", np.log1p(price)),
+            ("sales_14_trend", np.log((sales[14] / 2 + 0.5) / (sales[28] / 4 + 0.5))),
+            ("log_price", np.log1p(last_price(state))),
             ("product_age", np.log1p((state.at - first) / DAY)),
             ("days_since_sold", np.log1p(np.minimum((state.at - last) / DAY, YEAR))),
             ("guest_share", guests / total),
-            *habits.product_columns(),
+            *product_habits(state, purchases),
         ),
     )
 
@@ -252,7 +255,7 @@ def first_and_last_sale(state: ShopState) -> tuple[IntArray, IntArray]:
     return first, last
 
 
-def customer_table(state: ShopState, habits: Habits) -> Float32:
+def customer_table(state: ShopState) -> Float32:
     """(C, len(CUSTOMER)): all customers."""
     pairs, invoices, customers = state.pairs, np.maximum(state.invoices, 1), state.shape[0]
     distinct = np.bincount(state.owner[pairs.times > 0], minlength=customers)
@@ -269,37 +272,37 @@ def customer_table(state: ShopState, habits: Habits) -> Float32:
             ("tenure", np.log1p(tenure)),
             ("days_per_invoice", np.log1p(tenure / invoices)),
             ("basket_size", np.log1p(lines / invoices)),
-            *habits.customer_columns(),
+            *customer_habits(state),
         ),
     )
 
 
-def country_table(state: ShopState) -> tuple[Float32, IntArray]:
-    """What a country buys more often than the whole shop: see `group_table`."""
-    return group_table(state, state.country, len(state.events.countries))
-
-
-def group_table(state: ShopState, country: IntArray, countries: int) -> tuple[Float32, IntArray]:
-    """What a group of customers buys more often than the whole shop.
+def group_table(state: ShopState, group: IntArray, groups: int) -> tuple[Float32, IntArray]:
+    """What a group of customers, such as a country, buys more often than the whole shop.
 
     The value is log(share of the group's active customers who bought the product lately / the same share of all
     customers). If `chunk_mb` has no room for a row of every group, those with the most active customers get one. The
     other groups share the last row, of zeros: they count as the whole shop.
 
+    Args:
+        state: of the shop at the instant.
+        group: (C,) number of each customer's group, from 0.
+        groups: how many there are.
+
     Returns:
-        (rows, P) the values, and (countries,) the row of each group.
+        (rows, P) the values, and (groups,) the row of each group.
     """
     customers = state.shape[0]
-    active = np.bincount(country[np.diff(state.recent.indptr) > 0], minlength=countries)
+    active = np.bincount(group[np.diff(state.recent.indptr) > 0], minlength=groups)
     largest = np.argsort(-active, kind="stable")[: state.recipe.rows_at_once(state.shape[1])]
-    row_of = np.full(countries, len(largest), np.int64)
+    row_of = np.full(groups, len(largest), np.int64)
     row_of[largest] = np.arange(len(largest))
     member = sp.csr_array(
-        (np.ones(customers, np.float32), (row_of[country], np.arange(customers))), shape=(len(largest) + 1, customers)
+        (np.ones(customers, np.float32), (row_of[group], np.arange(customers))), shape=(len(largest) + 1, customers)
     )
     buyers = (member @ state.recent).toarray()  # (rows, P)
     overall = buyers.sum(axis=0) / max(active.sum(), 1)
-    # A country with few customers is mostly like the whole shop: 20 customers of the whole shop are added to its own.
+    # A group with few customers is mostly like the whole shop: 20 customers of the whole shop are added to its own.
     share = (buyers[:-1] + 20 * overall) / (active[largest, None] + 20)
     relative = np.zeros(buyers.shape, np.float32)
     relative[:-1] = np.log((share + 1e-3) / (overall + 1e-3))

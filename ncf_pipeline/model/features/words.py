@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.copurchase import strongest
+from ncf_pipeline.model.features.families import family_of
 from ncf_pipeline.model.features.state import ShopState, unit_rows
 
 MIN_ALIKE = 0.3
@@ -19,7 +20,6 @@ MAX_PRODUCTS = 1000
 """A word that more products have is ignored: it says little about any two of them, and their pairs take long."""
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
 
 
 def word_table(state: ShopState) -> sp.csr_array:
@@ -52,14 +52,13 @@ def word_table(state: ShopState) -> sp.csr_array:
 
 
 def words_of(description: str, stock_code: str) -> set[str]:
-    """The words of a description, in lower case, and the family of the stock code: without the letters at its end.
+    """The words of a description, in lower case, and the family of the stock code.
 
     >>> sorted(words_of("RED RETROSPOT CUP 2", "21931R"))
     ['#21931', 'cup', 'red', 'retrospot']
     """
     words = {word.casefold() for word in _WORD.findall(description)}
-    family = _FAMILY.fullmatch(stock_code)
-    return words | {f"#{family[1] if family else stock_code}"}
+    return words | {f"#{family_of(stock_code)}"}
 
 
 def alike(table: sp.csr_array, count: int, *, block: int = 1024) -> sp.csr_array:

@@ -8,6 +8,7 @@ from ncf_pipeline.model.features import contexts as contexts_module
 from ncf_pipeline.model.features import tables as tables_module
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.events import encode, microseconds
+from ncf_pipeline.model.features.habits import purchases_of
 from ncf_pipeline.model.features.state import ShopState, rank_in_group
 from ncf_pipeline.model.features.tables import (
     CROSS,
@@ -155,8 +156,9 @@ def test_every_feature_is_finite(shop):
     state = ShopState(encode(shop, START + timedelta(days=60)), microseconds(START + timedelta(days=60)), Recipe())
     for contexts in ContextMaker(state).contexts(state.known_customers):
         assert np.isfinite(contexts.features).all()
-    assert np.isfinite(product_table(state)).all()
-    assert product_table(state).shape[1] == len(PRODUCT)
+    products = product_table(state, purchases_of(state))
+    assert np.isfinite(products).all()
+    assert products.shape[1] == len(PRODUCT)
     assert customer_table(state).shape[1] == len(CUSTOMER)
 
 
@@ -221,15 +223,16 @@ def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
         feature_rows(dict(reversed(blocks.items())))
     with pytest.raises(ValueError, match="not in the order of FEATURES"):
         feature_rows({names: block for names, block in blocks.items() if names != PRODUCT})
-    with pytest.raises(ValueError, match="15 columns for 16 names"):
+    with pytest.raises(ValueError, match="27 columns for 28 names"):
         feature_rows(blocks | {PAIR: blocks[PAIR][:, 1:]})
 
 
 def test_no_table_of_features_has_an_empty_place(shop):
     at = START + timedelta(days=60)
     state = ShopState(encode(shop, at), microseconds(at), Recipe())
-    assert pair_table(state).shape == (len(state.pairs.product), len(PAIR))
-    assert np.isfinite(pair_table(state)).all()
+    table = pair_table(state, purchases_of(state))
+    assert table.shape == (len(state.pairs.product), len(PAIR))
+    assert np.isfinite(table).all()
 
 
 def test_every_element_has_a_rank_in_its_group():

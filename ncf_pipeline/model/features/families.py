@@ -1,0 +1,83 @@
+"""Products of one family, such as the colours 85123A and 85123B, and who bought of which family when. Pure.
+
+Who has the red one may replace it by the blue one, or want both. Words find such products for a customer
+(`features.words`); the features here say when the customer last bought of the family, and how often.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
+from ncf_pipeline.model.features.state import YEAR, Column, ShopState
+
+_FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
+
+
+def family_of(stock_code: str) -> str:
+    """The family of a stock code: the code without the letters at its end, if they come after a digit.
+
+    A code that does not end so is a family of its own: one of digits or of letters alone, or with a dash before the
+    letters.
+
+    >>> [family_of(code) for code in ("85123A", "85123b", "M4XL", "85123", "POST", "A-1", "1-RED")]
+    ['85123', '85123', 'M4', '85123', 'POST', 'A-1', '1-RED']
+    """
+    family = _FAMILY.fullmatch(stock_code)
+    return family[1] if family else stock_code
+
+
+class Families:
+    """The G families of a shop's products at an instant, and M times that a customer bought of a family.
+
+    Args:
+        state: of the shop at the instant.
+
+    Attributes:
+        family: (P,) number of each product's family, from 0.
+        size: (P,) how many products that were sold before the instant are in it.
+    """
+
+    def __init__(self, state: ShopState) -> None:
+        numbers: dict[str, int] = {}
+        stems = [family_of(str(code)) for code in state.events.products]
+        self.family: IntArray = np.array([numbers.setdefault(stem, len(numbers)) for stem in stems], np.int64)
+        families = len(numbers)
+        self.size = np.bincount(self.family[state.known_products], minlength=families)[self.family]
+        kept = state.pairs.times > 0
+        code = state.owner[kept] * families + self.family[state.pairs.product[kept]]
+        code, place = np.unique(code, return_inverse=True)
+        customer, family = np.divmod(code, max(families, 1))
+        last = np.zeros(len(code), np.int64)
+        np.maximum.at(last, place, state.pairs.last[kept])
+        # The first place of both is for families that the customer never bought.
+        self._times = np.append(0.0, np.bincount(place, state.pairs.times[kept], minlength=len(code)))
+        self._days = np.append(YEAR, np.minimum((state.at - last) / DAY, YEAR))
+        self._place = sp.csr_array(
+            (
+                np.arange(1, len(code) + 1, dtype=np.int32),
+                family,
+                np.searchsorted(customer, np.arange(state.shape[0] + 1)),
+            ),
+            shape=(state.shape[0], families),
+        )
+
+    def columns(self, customers: IntArray, owner: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
+        """(R,) each, for candidates of B customers.
+
+        - `family_times`: log(1 + purchases of other products of the family).
+        - `days_since_family`: log(1 + days since the customer last bought of the family, the product included).
+        - `family_size`: log(1 + other products of the family).
+
+        Args:
+            customers: (B,) customer_index.
+            owner: (R,) the place of each candidate's customer in `customers`.
+            product: (R,) product_index.
+            own: (R,) purchases of the product itself, without returned ones.
+        """
+        place = self._place[customers].toarray()[owner, self.family[product]]
+        yield "family_times", np.log1p(np.maximum(self._times[place] - own, 0))
+        yield "days_since_family", np.log1p(self._days[place])
+        yield "family_size", np.log1p(np.maximum(self.size[product] - 1.0, 0))
