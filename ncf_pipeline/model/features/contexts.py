@@ -70,9 +70,10 @@ class ContextMaker:
         purchases = purchases_of(state)
         self.pair_table, self.never_bought = pair_table(state, purchases), never_bought(state)
         self.product_table, self.customer_table = product_table(state, purchases), customer_table(state)
-        self.country_table, self.country_row = group_table(state, state.country, len(state.events.countries))
+        rows = state.recipe.rows_at_once(state.shape[1])
+        self.country_table, self.country_row = group_table(state, state.country, len(state.events.countries), rows)
         self.segment = segments(state)
-        self.segment_table, self.segment_row = group_table(state, self.segment, SEGMENTS)
+        self.segment_table, self.segment_row = group_table(state, self.segment, SEGMENTS, SEGMENTS)
         self.families = Families(state)
         self.log_price = self.product_table[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)

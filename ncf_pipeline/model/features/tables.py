@@ -277,30 +277,31 @@ def customer_table(state: ShopState) -> Float32:
     )
 
 
-def group_table(state: ShopState, group: IntArray, groups: int) -> tuple[Float32, IntArray]:
+def group_table(state: ShopState, group: IntArray, groups: int, rows: int) -> tuple[Float32, IntArray]:
     """What a group of customers, such as a country, buys more often than the whole shop.
 
     The value is log(share of the group's active customers who bought the product lately / the same share of all
-    customers). If `chunk_mb` has no room for a row of every group, those with the most active customers get one. The
-    other groups share the last row, of zeros: they count as the whole shop.
+    customers). If there are more groups than rows, those with the most active customers get one. The other groups share
+    the last row, of zeros: they count as the whole shop.
 
     Args:
         state: of the shop at the instant.
         group: (C,) number of each customer's group, from 0.
         groups: how many there are.
+        rows: most groups with a row of their own.
 
     Returns:
-        (rows, P) the values, and (groups,) the row of each group.
+        (rows + 1, P) or fewer rows, the values; and (groups,) the row of each group.
     """
     customers = state.shape[0]
     active = np.bincount(group[np.diff(state.recent.indptr) > 0], minlength=groups)
-    largest = np.argsort(-active, kind="stable")[: state.recipe.rows_at_once(state.shape[1])]
+    largest = np.argsort(-active, kind="stable")[:rows]
     row_of = np.full(groups, len(largest), np.int64)
     row_of[largest] = np.arange(len(largest))
     member = sp.csr_array(
         (np.ones(customers, np.float32), (row_of[group], np.arange(customers))), shape=(len(largest) + 1, customers)
     )
-    buyers = (member @ state.recent).toarray()  # (rows, P)
+    buyers = (member @ state.recent).toarray()  # (rows + 1, P)
     overall = buyers.sum(axis=0) / max(active.sum(), 1)
     # A group with few customers is mostly like the whole shop: 20 customers of the whole shop are added to its own.
     share = (buyers[:-1] + 20 * overall) / (active[largest, None] + 20)
