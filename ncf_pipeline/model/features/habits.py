@@ -112,11 +112,11 @@ def _against(days: FloatArray, expected: FloatArray) -> FloatArray:
 
 
 def _last_quantity(state: ShopState, purchases: Purchases) -> tuple[FloatArray, FloatArray]:
-    """(N,) each: pieces on the pair's last invoice, and these over the pair's mean."""
-    last = purchases.is_last
-    quantity = np.ones(len(state.pairs.product))
-    quantity[purchases.pair[last]] = np.maximum(state.events.quantity[purchases.row[last]], 1)
-    mean = np.maximum(state.pairs.pieces, 1) / np.maximum(state.pairs.times, 1)
+    """(N,) each: pieces on the pair's last invoice, which may be fractions, and these over the pair's mean."""
+    last, pairs = purchases.is_last, state.pairs
+    quantity = np.ones(len(pairs.product))
+    quantity[purchases.pair[last]] = state.events.quantity[purchases.row[last]]
+    mean = np.where(pairs.times > 0, pairs.pieces, 1.0) / np.maximum(pairs.times, 1)
     return quantity, quantity / mean
 
 
