@@ -13,6 +13,9 @@ import scipy.sparse as sp
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.state import YEAR, Column, ShopState
 
+MAX_FAMILY = 50
+"""Products with one stem that are more than this are no family. Their codes are made otherwise: S1MUG, S1LAMP, ..."""
+
 _FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
 
 
@@ -30,7 +33,10 @@ def family_of(stock_code: str) -> str:
 
 
 class Families:
-    """The G families of a shop's products at an instant, and M times that a customer bought of a family.
+    """The G families of a shop's products at an instant, and who bought of them.
+
+    Where codes have no letters at their end, each product is a family of its own. Then these features say only what
+    those of the pair say.
 
     Args:
         state: of the shop at the instant.
@@ -43,13 +49,17 @@ class Families:
     def __init__(self, state: ShopState) -> None:
         numbers: dict[str, int] = {}
         stems = [family_of(str(code)) for code in state.events.products]
-        self.family: IntArray = np.array([numbers.setdefault(stem, len(numbers)) for stem in stems], np.int64)
-        families = len(numbers)
-        self.size = np.bincount(self.family[state.known_products], minlength=families)[self.family]
+        family = np.array([numbers.setdefault(stem, len(numbers)) for stem in stems], np.int64)
+        size = np.bincount(family[state.known_products], minlength=len(numbers))[family]
+        alone = size > MAX_FAMILY
+        family[alone] = len(numbers) + np.arange(alone.sum())
+        families = len(numbers) + int(alone.sum())
+        self.family: IntArray = family
+        self.size: IntArray = np.where(alone, 1, size)
         kept = state.pairs.times > 0
-        code = state.owner[kept] * families + self.family[state.pairs.product[kept]]
+        code = state.owner[kept] * families + family[state.pairs.product[kept]]
         code, place = np.unique(code, return_inverse=True)
-        customer, family = np.divmod(code, max(families, 1))
+        customer, bought = np.divmod(code, max(families, 1))
         last = np.zeros(len(code), np.int64)
         np.maximum.at(last, place, state.pairs.last[kept])
         # The first place of both is for families that the customer never bought.
@@ -58,7 +68,7 @@ class Families:
         self._place = sp.csr_array(
             (
                 np.arange(1, len(code) + 1, dtype=np.int32),
-                family,
+                bought,
                 np.searchsorted(customer, np.arange(state.shape[0] + 1)),
             ),
             shape=(state.shape[0], families),
