@@ -68,14 +68,18 @@ class ContextMaker:
     def __init__(self, state: ShopState) -> None:
         self.state, self.taste = state, Taste(state)
         purchases = purchases_of(state)
-        self.pair_table, self.never_bought = pair_table(state, purchases), never_bought(state)
-        self.product_table, self.customer_table = product_table(state, purchases), customer_table(state)
+        of_products = product_table(state, purchases)
+        # Half as wide, because each is read for every candidate, and features are float16 in the end.
+        self.pair_table = pair_table(state, purchases).astype(np.float16)
+        self.never_bought = never_bought(state).astype(np.float16)
+        self.product_table = of_products.astype(np.float16)
+        self.customer_table = customer_table(state).astype(np.float16)
         rows = state.recipe.rows_at_once(state.shape[1])
         self.country_table, self.country_row = group_table(state, state.country, len(state.events.countries), rows)
         self.segment = segments(state)
         self.segment_table, self.segment_row = group_table(state, self.segment, SEGMENTS, SEGMENTS)
         self.families = Families(state)
-        self.log_price = self.product_table[:, PRODUCT.index("log_price")]
+        self.log_price = of_products[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)
         self.first_sold, _ = first_and_last_sale(state)
 

@@ -17,6 +17,7 @@ from ncf_pipeline.model.features.habits import Purchases, customer_habits, last_
 from ncf_pipeline.model.features.state import YEAR, Column, ShopState, rank_in_group
 
 Float32 = npt.NDArray[np.float32]
+Float16 = npt.NDArray[np.float16]
 
 PAIR = (
     "times_bought",
@@ -141,7 +142,7 @@ def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> 
     return table
 
 
-def feature_rows(blocks: Mapping[tuple[str, ...], Float32]) -> npt.NDArray[np.float16]:
+def feature_rows(blocks: Mapping[tuple[str, ...], Float16 | Float32]) -> Float16:
     """The features of R candidates, from the columns of each group of features.
 
     Args:
