@@ -21,7 +21,7 @@ from ncf_pipeline.training.retrain import train_and_recommend, truth_for
 pytestmark = pytest.mark.trains
 
 END = CUTOFF + timedelta(days=28)
-PLANTED, LATE = "PLANTED", "999999"
+PLANTED, LAUNCHED, LATE = "P0F", "P0E", "999999"
 
 
 def snapshot_of(interactions):
@@ -37,10 +37,26 @@ def planted(shop):
     rows = [
         (customer, PLANTED, f"X{customer}-{day}", 150 + day) for customer in [*regulars, LATE] for day in (0, 1, 9, 20)
     ]
+    # Ten days before the cutoff, one more product of a family is launched.
+    rows += [(customer, LAUNCHED, f"L{customer}", 140) for customer in regulars[:5]]
     known = shop["purchased_at"] < CUTOFF
     shop.loc[~known, "description"] = "only in the holdout"
     returned = shop["returned_at"].where(~(known & (shop.index % 5 == 0)), pd.Timestamp(CUTOFF + timedelta(hours=1)))
-    return with_moves(pd.concat([shop.assign(returned_at=returned), frame(rows)], ignore_index=True))
+    shop = with_families(with_numbers(shop.assign(returned_at=returned)))
+    return with_moves(pd.concat([shop, frame(rows)], ignore_index=True))
+
+
+def with_numbers(interactions):
+    """Quantities and prices that differ from line to line, so that features of quantities and prices say much."""
+    line = np.arange(len(interactions))
+    return interactions.assign(quantity=1.0 + line * 7 % 12, unit_price=1.0 + line * 5 % 9 / 4)
+
+
+def with_families(interactions):
+    """Codes in families of four: P0A, P0B, P0C, P0D, P1A, ..."""
+    number = interactions["stock_code"].str[1:].astype(int)
+    letter = number.mod(4).map(dict(enumerate("ABCD")))
+    return interactions.assign(stock_code="P" + number.floordiv(4).astype(str) + letter)
 
 
 def with_moves(interactions):
