@@ -21,12 +21,24 @@ TIME = (
     "invoices_since_bought", "in_last_invoice", "share_of_most_bought", "rank_in_history", "days_since_first_bought",
     "gap_ratio", "sales_7", "sales_28", "sales_90", "trend", "product_age", "days_since_sold", "days_since_invoice",
     "tenure", "days_per_invoice", "copurchase_decayed", "copurchase_last", "basket_last", "basket_decayed",
-    "neighbours_recent", "new_since_visit",
+    "neighbours_recent", "new_since_visit", "due", "due_by_product", "due_by_quantity", "gap_spread", "in_last_3",
+    "in_last_5", "streak", "times_28", "times_91", "last_quantity", "last_quantity_relative", "price_change",
+    "usual_gap", "rebuy_28", "sales_14_trend", "first_time_share", "price_trend", "visit_due", "last_gap",
+    "last_basket_size", "last_new_share", "days_since_family",
 )  # fmt: skip
 COPURCHASE = (
     "copurchase", "copurchase_decayed", "copurchase_last", "basket_last", "basket_decayed", "copurchase_relative",
 )  # fmt: skip
-
+RHYTHM = (
+    "days_since_bought", "invoices_since_bought", "in_last_invoice", "gap_ratio", "due", "due_by_product",
+    "due_by_quantity", "gap_spread", "in_last_3", "in_last_5", "streak", "usual_gap", "rebuy_28", "visit_due",
+    "last_gap",
+)  # fmt: skip
+SPENDING = (
+    "log_price", "price_gap", "pieces", "last_quantity", "last_quantity_relative", "price_change", "pieces_per_line",
+    "price_trend", "customer_pieces", "spend",
+)  # fmt: skip
+FAMILIES = ("family_times", "days_since_family", "family_size")
 
 NO_SHORT = Recipe(short_horizon_days=0)
 
@@ -36,6 +48,10 @@ VARIANTS = (
     Variant("without the instant two weeks before the cutoff", NO_SHORT),
     Variant("one past instant instead of up to twelve", NO_SHORT, newest_only=True),
     Variant("without time: decay, recency, trends", without=TIME),
+    Variant("without rhythm: gaps, streaks, the last invoices", without=RHYTHM),
+    Variant("without quantities and prices", without=SPENDING),
+    Variant("without families of products", without=FAMILIES),
+    Variant("without countries and segments", without=("country_share", "segment_share")),
     Variant("without words of descriptions", without=("words",)),
     Variant("without similar customers", without=("neighbours", "neighbours_recent")),
     Variant("without what followed such histories", without=("followed_new", "followed_all")),
