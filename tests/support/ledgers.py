@@ -44,7 +44,7 @@ def interactions_of(lines):
 def random_lines(seed, *, customers=12, days=200):
     """Lines of customers with a rhythm, of guests, with returns, families, ties and fractions."""
     random = np.random.default_rng(seed)
-    codes = ["10001A", "10001B", "10001C", "10002", "10003a", "10003B", "WOOL", "X-1", "X-2", "10004"]
+    codes = ["10001A", "10001B", "10001C", "10002", "10003A", "10003B", "WOOL", "X-1", "X-2", "10004"]
     lines, invoice = [], 0
     for number in range(customers):
         favourites = random.choice(codes, 3, replace=False)
@@ -238,7 +238,7 @@ def clip(value, low, high):
 
 
 def stem(code):
-    short = code.rstrip("ABCabc")
+    short = code.rstrip("ABC")
     return short if short[-1:].isdigit() else code
 
 

@@ -4,62 +4,41 @@ Who has the red one may replace it by the blue one, or want both. Words find suc
 (`features.words`); the features here say when the customer last bought of the family, and how often.
 """
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
 
+from ncf_pipeline.model.families import families_of
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.state import YEAR, Column, ShopState
-
-MAX_FAMILY = 50
-"""Products with one stem that are more than this are no family. Their codes are made otherwise: S1MUG, S1LAMP, ..."""
-
-_FAMILY = re.compile(r"(.*\d)[^\W\d_]+")
-
-
-def family_of(stock_code: str) -> str:
-    """The family of a stock code: the code without the letters at its end, if they come after a digit.
-
-    A code that does not end so is a family of its own: one of digits or of letters alone, or with a dash before the
-    letters.
-
-    >>> [family_of(code) for code in ("85123A", "85123b", "M4XL", "85123", "POST", "A-1", "1-RED")]
-    ['85123', '85123', 'M4', '85123', 'POST', 'A-1', '1-RED']
-    """
-    family = _FAMILY.fullmatch(stock_code)
-    return family[1] if family else stock_code
 
 
 class Families:
     """The G families of a shop's products at an instant, and who bought of them.
 
-    Where codes have no letters at their end, each product is a family of its own. Then these features say only what
-    those of the pair say.
+    Where codes are not a number with letters after it, each product is a family of its own. Then these features say
+    only what those of the pair say.
 
     Args:
         state: of the shop at the instant.
 
     Attributes:
-        family: (P,) number of each product's family, from 0.
+        family: (P,) number of each product's family, from 0. Products that were not sold before the instant share one.
         size: (P,) how many products that were sold before the instant are in it.
     """
 
     def __init__(self, state: ShopState) -> None:
-        numbers: dict[str, int] = {}
-        stems = [family_of(str(code)) for code in state.events.products]
-        family = np.array([numbers.setdefault(stem, len(numbers)) for stem in stems], np.int64)
-        size = np.bincount(family[state.known_products], minlength=len(numbers))[family]
-        alone = size > MAX_FAMILY
-        family[alone] = len(numbers) + np.arange(alone.sum())
-        families = len(numbers) + int(alone.sum())
-        self.family: IntArray = family
-        self.size: IntArray = np.where(alone, 1, size)
+        known = np.flatnonzero(state.known_products)  # what is sold later says nothing yet
+        of_known = families_of(state.events.products[known].tolist())
+        families = int(of_known.max(initial=-1)) + 2  # the last one is of all that is sold later
+        self.family: IntArray = np.full(state.shape[1], families - 1)
+        self.family[known] = of_known
+        self.size: IntArray = np.bincount(of_known, minlength=families)[self.family]
         kept = state.pairs.times > 0
-        code = state.owner[kept] * families + family[state.pairs.product[kept]]
+        code = state.owner[kept] * families + self.family[state.pairs.product[kept]]
         code, place = np.unique(code, return_inverse=True)
-        customer, bought = np.divmod(code, max(families, 1))
+        customer, bought = np.divmod(code, families)
         last = np.zeros(len(code), np.int64)
         np.maximum.at(last, place, state.pairs.last[kept])
         # The first place of both is for families that the customer never bought.

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import scipy.sparse as sp
 
+from ncf_pipeline.model.families import family_of
 from ncf_pipeline.model.features.copurchase import strongest
-from ncf_pipeline.model.features.families import family_of
 from ncf_pipeline.model.features.state import ShopState, unit_rows
 
 MIN_ALIKE = 0.3

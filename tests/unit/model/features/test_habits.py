@@ -5,14 +5,12 @@ import pytest
 from ledgers import DAY_OF_LEDGER, LEDGER, Account, interactions_of, random_lines
 from shop_with_tastes import START
 
-from ncf_pipeline.model.features import families as families_module
+from ncf_pipeline.model import families as families_module
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.events import encode, microseconds
-from ncf_pipeline.model.features.families import family_of
 from ncf_pipeline.model.features.habits import SEGMENTS, segments
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import CUSTOMER, FEATURES, PAIR, PRODUCT
-from ncf_pipeline.model.features.words import words_of
 from ncf_pipeline.model.recipe import Recipe
 
 ALL = Recipe(popular_candidates=1000)
@@ -169,28 +167,6 @@ def test_segments_are_thirds_by_size_of_invoices_and_by_their_number():
     assert max(known.values()) < SEGMENTS
 
 
-@pytest.mark.parametrize(
-    ("code", "family"),
-    [
-        ("85123A", "85123"),
-        ("85123b", "85123"),
-        ("15056BL", "15056"),
-        ("85123", "85123"),
-        ("4006381333931", "4006381333931"),
-        ("sku", "sku"),
-        ("A-1", "A-1"),
-        ("1234-RED", "1234-RED"),
-        ("TEE-01XL", "TEE-01"),
-        ("Tasse2ü", "Tasse2"),
-        ("12 A", "12 A"),
-        ("", ""),
-    ],
-)
-def test_a_family_is_the_code_without_letters_after_its_last_digit(code, family):
-    assert family_of(code) == family
-    assert f"#{family}" in words_of("", code)
-
-
 @pytest.mark.parametrize("make", [lambda n: f"{n:05d}", lambda n: "ABCDEFGHIJ"[n // 10] + "abcdefghij"[n % 10]])
 def test_codes_without_letters_after_digits_make_no_families(make):
     lines = [(1, make(number), str(number), number, 1, 1.0, None) for number in range(60)]
@@ -200,16 +176,16 @@ def test_codes_without_letters_after_digits_make_no_families(make):
 
 
 def test_a_stem_of_very_many_products_is_no_family(monkeypatch):
-    monkeypatch.setattr(families_module, "MAX_FAMILY", 3)
-    lines = [(1, f"S1{letter}", letter, number, 1, 1.0, None) for number, letter in enumerate("ABCD")]
-    lines += [(1, f"S2{letter}", f"2{letter}", number, 1, 1.0, None) for number, letter in enumerate("ABC")]
+    monkeypatch.setattr(families_module, "MOST_VARIANTS", 3)
+    lines = [(1, f"1{letter}", letter, number, 1, 1.0, None) for number, letter in enumerate("ABCD")]
+    lines += [(1, f"2{letter}", f"2{letter}", number, 1, 1.0, None) for number, letter in enumerate("ABC")]
     values = features_of(state_of(lines, 10))
-    assert [values[1, f"S1{letter}"]["family_size"] for letter in "ABCD"] == [0] * 4
-    assert [values[1, f"S1{letter}"]["family_times"] for letter in "ABCD"] == [0] * 4
-    assert values[1, "S1A"]["days_since_family"] == pytest.approx(np.log1p(10), rel=1e-3)
-    assert [values[1, f"S2{letter}"]["family_size"] for letter in "ABC"] == pytest.approx([np.log1p(2)] * 3, rel=1e-3)
+    assert [values[1, f"1{letter}"]["family_size"] for letter in "ABCD"] == [0] * 4
+    assert [values[1, f"1{letter}"]["family_times"] for letter in "ABCD"] == [0] * 4
+    assert values[1, "1A"]["days_since_family"] == pytest.approx(np.log1p(10), rel=1e-3)
+    assert [values[1, f"2{letter}"]["family_size"] for letter in "ABC"] == pytest.approx([np.log1p(2)] * 3, rel=1e-3)
     # On the third day the fourth product was not sold yet.
-    assert features_of(state_of(lines, 3))[1, "S1A"]["family_size"] == pytest.approx(np.log1p(2), rel=1e-3)
+    assert features_of(state_of(lines, 3))[1, "1A"]["family_size"] == pytest.approx(np.log1p(2), rel=1e-3)
 
 
 ODD = {
