@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-
-from ncf_pipeline.model.features.events import IntArray
+import numpy.typing as npt
 
 MOST_VARIANTS = 30
 """A family has at most so many products, one for each letter and some more. If more share a number, the number says
@@ -28,7 +27,7 @@ def family_of(stock_code: str) -> str:
     return variant[1] if variant else stock_code
 
 
-def families_of(stock_codes: Sequence[str]) -> IntArray:
+def families_of(stock_codes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Numbers the families of a shop's products.
 
     Args:
@@ -41,10 +40,9 @@ def families_of(stock_codes: Sequence[str]) -> IntArray:
     >>> families_of(["22423", "85123A", "85123B", "ABC"]).tolist()
     [0, 1, 1, 2]
     """
-    names = [family_of(str(code)) for code in stock_codes]
-    if not names:
-        return np.zeros(0, np.int64)
-    _, family, size = np.unique(names, return_inverse=True, return_counts=True)
-    alone = size[family] > MOST_VARIANTS
-    family[alone] = len(size) + np.arange(len(names))[alone]
-    return np.unique(family, return_inverse=True)[1].astype(np.int64)
+    places: dict[str, int] = {}  # not np.unique: an array of text drops the NULs at its end
+    family = np.array([places.setdefault(family_of(str(code)), len(places)) for code in stock_codes], np.int64)
+    alone = np.bincount(family, minlength=1)[family] > MOST_VARIANTS
+    family[alone] = len(places) + np.arange(len(family))[alone]
+    numbers: npt.NDArray[np.int64] = np.unique(family, return_inverse=True)[1].astype(np.int64)
+    return numbers

@@ -3,7 +3,7 @@
 from string import ascii_uppercase
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ncf_pipeline.model.families import MOST_VARIANTS, families_of, family_of
@@ -41,6 +41,7 @@ def test_a_number_that_too_many_products_share_makes_no_family():
     assert len(set(families_of([*many, "2A", "2B"]).tolist())) == len(many) + 1
 
 
+@example(["", "\x00", "1A", "1B\x00"])
 @given(st.lists(st.text(max_size=8), unique=True, max_size=80))
 def test_any_text_has_a_family_and_none_is_giant(codes):
     numbers = families_of(codes).tolist()
