@@ -1,6 +1,5 @@
 """Makes lists from tables of scores, in the same way for every peer."""
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import ModuleType
@@ -11,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
-from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
+from ncf_pipeline.model import libraries
 from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import Events, IntArray, encode, microseconds
 from ncf_pipeline.model.features.state import ShopState
@@ -30,20 +29,8 @@ Row = tuple[str, str, str, list[str]]
 
 
 def library(name: str) -> ModuleType:
-    """Imports a library of the `peers` extra.
-
-    Raises:
-        ModuleNotFoundError: it is not installed.
-        SettingsError: it needs a missing system library, as LightGBM needs OpenMP.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise  # the command says which extra brings it
-    except (ImportError, OSError) as error:
-        raise SettingsError(
-            f"{name} cannot be imported: {error}. Install what it misses, or evaluate without peers: --no-peers."
-        ) from error
+    """Imports a library that a peer needs; errors are those of `libraries.library`."""
+    return libraries.library(name, without="evaluate without peers: --no-peers")
 
 
 def state_at(interactions: pd.DataFrame, as_of: datetime) -> ShopState:

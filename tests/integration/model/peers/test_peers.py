@@ -243,7 +243,7 @@ def test_a_missing_system_library_is_an_error_of_one_line(monkeypatch):
     def refuse(name):
         raise OSError("libgomp.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("ncf_pipeline.model.peers.ranking.importlib.import_module", refuse)
+    monkeypatch.setattr("ncf_pipeline.model.libraries.importlib.import_module", refuse)
     with pytest.raises(SettingsError, match=r"libgomp.so.1: cannot open"):
         PEERS["ials"](TASTES, AS_OF, 2, ["1"])
 
