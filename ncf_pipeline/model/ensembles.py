@@ -1,0 +1,198 @@
+"""Reads an ensemble of trees from LightGBM's text, and scores candidates with it.
+
+LightGBM itself ends the process if a text is cut or edited, and needs more than twice the processor's time: it walks
+down each tree for each candidate. Here, a tree is a set of bits, one for each leaf. Each comparison that fails takes
+away the leaves on its left, and the first leaf that remains is the candidate's (Lucchese et al. 2015, "QuickScorer: A
+Fast Algorithm to Rank Documents with Additive Ensembles of Regression Trees"). Features are float16, so what a value
+takes away is looked up.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf_pipeline.model.features.events import FloatArray
+
+MAX_LEAVES = 64
+"""Of a tree: one bit each."""
+
+ROWS_AT_ONCE = 512
+"""Candidates that are scored at once: few enough for their bits to stay in the processor's cache."""
+
+Bits = npt.NDArray[np.unsignedinteger[Any]]
+
+_FLOAT16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
+_VALUES = np.where(np.isnan(_FLOAT16), 0.0, _FLOAT16)
+"""Each float16 by its bits; what is no number counts as 0, as in LightGBM."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A binary tree; node 0 is the root, and child -1 - l is leaf l.
+
+    Attributes:
+        feature: (N,) of each node's comparison.
+        threshold: (N,) a value up to the threshold goes left, another one right.
+        children: (N, 2) left and right.
+        values: (N + 1,) of the leaves.
+    """
+
+    feature: npt.NDArray[np.int64]
+    threshold: FloatArray
+    children: npt.NDArray[np.int64]
+    values: FloatArray
+
+    def leaves(self) -> tuple[list[int], list[int]]:
+        """Returns the leaves from left to right, and of each node the bits of the leaves on its left.
+
+        Raises:
+            ValueError: nodes and leaves are not one tree.
+        """
+        order: list[int] = []
+        first, middle = [-1] * len(self.feature), [-1] * len(self.feature)
+        path = [(0 if len(self.feature) else -1, 0)]  # a node, and how many of its children are behind us
+        while path:
+            node, done = path.pop()
+            if node < 0:
+                order.append(-1 - node)
+                continue
+            if done == 0:
+                if first[node] >= 0:
+                    raise ValueError(f"node {node} has two parents")
+                first[node] = len(order)
+            elif done == 1:
+                middle[node] = len(order)
+            if done < 2:
+                path += [(node, done + 1), (int(self.children[node, done]), 0)]
+        if sorted(order) != list(range(len(self.values))) or min(first, default=0) < 0:
+            raise ValueError("its nodes and leaves are not one tree")
+        return order, [(1 << end) - (1 << begin) for begin, end in zip(first, middle, strict=True)]
+
+
+class Ensemble:
+    """T trees whose values are summed.
+
+    Args:
+        trees: with up to `MAX_LEAVES` leaves each.
+        features: F, the number of features.
+
+    Raises:
+        ValueError: a tree is not one, or has too many leaves.
+    """
+
+    def __init__(self, trees: Sequence[Tree], features: int) -> None:
+        most = max((len(tree.values) for tree in trees), default=1)
+        if most > MAX_LEAVES:
+            raise ValueError(f"a tree has {most} leaves; at most {MAX_LEAVES} can be read")
+        kind: Any = np.uint32 if most <= 32 else np.uint64
+        self.values = np.zeros((len(trees), most))
+        nodes: list[list[tuple[float, int, int]]] = [[] for _ in range(features)]
+        for number, tree in enumerate(trees):
+            try:
+                order, on_the_left = tree.leaves()
+            except ValueError as error:
+                raise ValueError(f"tree {number}: {error}") from error
+            self.values[number, : len(order)] = tree.values[order]
+            comparisons = zip(tree.feature.tolist(), tree.threshold.tolist(), on_the_left, strict=True)
+            for feature, threshold, bits in comparisons:
+                nodes[feature].append((threshold, number, bits))
+        # For each feature that is asked for: how many of its thresholds each float16 passes, and for each such number
+        # the leaves that remain of each tree (T,).
+        self.lookups: list[tuple[int, npt.NDArray[np.uint16], Bits]] = []
+        for feature, of_feature in enumerate(nodes):
+            if not of_feature:
+                continue
+            thresholds = np.unique([threshold for threshold, _, _ in of_feature])
+            left = np.full((len(thresholds) + 1, len(trees)), np.iinfo(kind).max, kind)
+            for threshold, number, bits in of_feature:
+                left[int(np.searchsorted(thresholds, threshold)) + 1 :, number] &= kind(~bits & int(np.iinfo(kind).max))
+            passed = np.searchsorted(thresholds, _VALUES, side="left")
+            self.lookups.append((feature, passed.astype(np.uint16), left))
+        self.kind = kind
+
+    def scores(self, features: npt.NDArray[np.float16]) -> FloatArray:
+        """Sums the values of the trees.
+
+        Args:
+            features: (R, F).
+
+        Returns:
+            (R,).
+        """
+        scores = np.empty(len(features))
+        trees = len(self.values)
+        flat, offset = self.values.ravel(), np.arange(trees) * self.values.shape[1]
+        for begin in range(0, len(features), ROWS_AT_ONCE):
+            part = np.ascontiguousarray(features[begin : begin + ROWS_AT_ONCE], np.float16).view(np.uint16)
+            left = np.full((len(part), trees), np.iinfo(self.kind).max, self.kind)
+            kept = np.empty_like(left)
+            for feature, passed, table in self.lookups:
+                np.take(table, passed[part[:, feature]], axis=0, out=kept, mode="clip")
+                left &= kept
+            lowest = left & (~left + self.kind(1))
+            leaf = np.bitwise_count(lowest - self.kind(1))
+            scores[begin : begin + len(part)] = flat[leaf + offset].sum(axis=1)
+        return scores
+
+    @staticmethod
+    def of_text(text: str, features: Sequence[str]) -> "Ensemble":
+        """Reads an ensemble for one class, without categories and without missing values.
+
+        Args:
+            text: as LightGBM writes it.
+            features: names of the columns that it must have been trained on.
+
+        Raises:
+            ValueError: the text is not whole, or is of something else.
+        """
+        head, *parts = text.split("\nTree=")
+        facts = _facts(head)
+        if facts.get("tree") != "" or facts.get("num_class") != "1" or "\nend of trees\n" not in text:
+            raise ValueError("the text is not LightGBM's, or not whole")
+        if facts.get("feature_names", "").split() != list(features):
+            raise ValueError("they are of other features")
+        if len(parts) != len(facts.get("tree_sizes", "").split()):
+            raise ValueError(f"the text has {len(parts)} trees, and says that it has others")
+        trees = []
+        for number, part in enumerate(parts):
+            try:
+                trees.append(_tree(part, number, len(features)))
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"tree {number}: {error}") from error
+        return Ensemble(trees, len(features))
+
+
+def _facts(lines: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition("=") for line in lines.splitlines())}
+
+
+def _tree(text: str, number: int, features: int) -> Tree:
+    name, _, lines = text.partition("\n\n")[0].partition("\n")
+    if name != str(number):
+        raise ValueError(f"it is called {name!r}")
+    facts = _facts(lines)
+    leaves = int(facts["num_leaves"])
+    nodes = leaves - 1
+    if nodes < 0 or int(facts["num_cat"]) != 0 or int(facts["is_linear"]) != 0:
+        raise ValueError("it has no leaf, or categories, or is linear")
+
+    def numbers(name: str, count: int, kind: Any) -> npt.NDArray[Any]:
+        words = facts[name].split() if count else []
+        if len(words) != count or not all(re.fullmatch(r"[-+.0-9a-z]+", word) for word in words):
+            raise ValueError(f"{name} has not {count} numbers")
+        return np.array([float(word) for word in words]).astype(kind)
+
+    feature, kinds = numbers("split_feature", nodes, np.int64), numbers("decision_type", nodes, np.int64)
+    threshold, values = numbers("threshold", nodes, np.float64), numbers("leaf_value", leaves, np.float64)
+    children = np.stack([numbers(f"{side}_child", nodes, np.int64) for side in ("left", "right")], axis=1)
+    if not np.isfinite(values).all() or np.isnan(threshold).any():
+        raise ValueError("a number is not finite")
+    if (kinds & ~2).any():
+        raise ValueError("a comparison is of categories or of missing values")
+    if ((feature < 0) | (feature >= features)).any() or ((children < -leaves) | (children >= nodes)).any():
+        raise ValueError("it names a feature, a node or a leaf that is not there")
+    return Tree(feature, threshold, children, values)
