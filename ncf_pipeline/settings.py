@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     top_n: int = Field(10, ge=1, le=200, description="length of a served list")
     holdout_days: int = Field(28, ge=1, le=365, description="days that a backtest is evaluated on")
     seed: int = Field(0, ge=0, description="random seed of training")
+    trees: bool = Field(True, description="train gradient-boosted trees beside the network; false: the network alone")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     train_budget_minutes: float = Field(
         240, gt=0, description="minutes after which training begins no further epoch; the gate then holds the version"

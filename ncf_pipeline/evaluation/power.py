@@ -14,13 +14,25 @@ import numpy.typing as npt
 
 from ncf_pipeline.evaluation.comparison import compare, smallest_held_loss, standard_error
 from ncf_pipeline.evaluation.gate import Thresholds, decide, judged
-from ncf_pipeline.evaluation.scores import BEST_RECENT, CANDIDATE, EVERYONE, INCUMBENT, PLAIN, QUESTIONS, Scores
+from ncf_pipeline.evaluation.scores import (
+    BEST_RECENT,
+    CANDIDATE,
+    EVERYONE,
+    INCUMBENT,
+    NETWORK_ALONE,
+    PLAIN,
+    QUESTIONS,
+    Scores,
+)
 from ncf_pipeline.evaluation.simulation import WELL_TRAINED
 
 CHANGES = (0.05, 0.0, -0.05, -0.10, -0.20)
 """Relative changes of Precision@K that are simulated: better, equal, worse."""
 
 REPEATS = 250
+
+NO_RIVALS = (CANDIDATE, BEST_RECENT, NETWORK_ALONE, PLAIN)
+"""What an evaluation has beside the incumbent and the baselines."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,7 @@ def _rival(scores: Sequence[Scores]) -> str:
         return INCUMBENT
     for question in QUESTIONS:
         of = judged([score for score in scores if score.question == question])
-        baselines = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT, PLAIN)]
+        baselines = [score for score in of.values() if score.recommender not in NO_RIVALS]
         if baselines:
             return max(baselines, key=lambda score: score.precision_at_k).recommender
     return INCUMBENT
@@ -189,7 +201,7 @@ def _with_incumbent(scores: Sequence[Scores]) -> list[Scores]:
     for question in QUESTIONS:
         own = {score.cohort: score for score in scores if score.question == question and score.recommender == CANDIDATE}
         of = judged([score for score in scores if score.question == question])
-        rivals = [score for score in of.values() if score.recommender not in (CANDIDATE, BEST_RECENT, PLAIN)]
+        rivals = [score for score in of.values() if score.recommender not in NO_RIVALS]
         if not rivals:
             continue
         nearest = max(rivals, key=lambda score: score.precision_at_k).recommender

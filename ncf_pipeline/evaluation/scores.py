@@ -28,6 +28,8 @@ PLAIN = "plain"
 """The candidate without an order by value and without variety, if the shop has set one: what that costs."""
 BEST_RECENT = "best_recent"
 """The best version of the last weeks, for each question in which that is not the incumbent."""
+NETWORK_ALONE = "network_alone"
+"""The candidate without the trees beside its network."""
 EVERYONE = "everyone"
 KNOWN = "known customers"
 """The cohort of customers who had bought something before the holdout, so that a recommender has lists for them."""
@@ -68,7 +70,7 @@ class Scores:
     """The scores of one recommender on one question, over the customers of one cohort.
 
     Attributes:
-        recommender: `candidate`, `incumbent`, `best_recent`, or the name of a baseline or peer.
+        recommender: `candidate`, `network_alone`, `incumbent`, `best_recent`, or the name of a baseline or peer.
         question: `for_you` or `discover`.
         cohort: `everyone`: what all shoppers saw, newcomers their fallback; or the name of another cohort.
         k: depth of everything but NDCG and MAP.

@@ -9,7 +9,7 @@ Read in this order:
    and features, and `queries.py` adds the answers: what was bought next.
 3. `network.py`: GMF + MLP over embeddings and features, and the loss.
 4. `training.py`: `train`, from interactions to a model. `batches.py` makes its batches, `fitting.py` has the loop of
-   one epoch, `device.py` chooses CPU or CUDA.
+   one epoch, `device.py` chooses CPU or CUDA. `boosting.py` has the second voice, trees beside the network.
 5. `trained.py`: the model that `train` returns, and its exact round trip through tensors and JSON.
 6. `lists/`: top-N lists from a model.
 7. `ids.py`: a test for the gate, whether a model's ids belong to its embeddings.

@@ -30,6 +30,14 @@ class Recipe:
         dropout: on embeddings; also the chance that a customer's or a product's own embedding is hidden, so that the
             row for unknown ids is trained.
         discover_weight: weight of the loss among products new to the customer, added to the loss among all.
+        trees_weight: how much the trees count beside the network in `for_you`: see `boosting`; 0 for the network alone.
+        discover_trees_weight: the same in `discover`.
+        trees_rounds: trees of each question.
+        trees_learning_rate: how much each tree adds.
+        trees_leaves: most leaves of a tree.
+        trees_min_candidates: fewest candidates in a leaf.
+        trees_negative_share: share of the never bought candidates that trees learn from; they count as much more.
+        trees_candidates: about how many candidates trees learn from at most; of a larger shop, fewer queries.
         popular_candidates: best sellers of the last `horizon_days` that are candidates for every customer.
         taste_candidates: further candidates by each taste score (co-purchases, similar customers, followers).
         max_history_candidates: most candidates from a customer's own products, bought last first.
@@ -66,6 +74,14 @@ class Recipe:
     hidden: tuple[int, ...] = (128, 64)
     dropout: float = 0.5
     discover_weight: float = 0.5
+    trees_weight: float = 0.5
+    discover_trees_weight: float = 0.5
+    trees_rounds: int = 150
+    trees_learning_rate: float = 0.06
+    trees_leaves: int = 31
+    trees_min_candidates: int = 300
+    trees_negative_share: float = 0.2
+    trees_candidates: int = 2_000_000
     popular_candidates: int = 200
     taste_candidates: int = 60
     max_history_candidates: int = 400

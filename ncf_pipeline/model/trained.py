@@ -1,14 +1,20 @@
-"""A trained model, and its exact round trip through tensors and JSON. No pickle."""
+"""A trained model, and its exact round trip through tensors and JSON. No pickle.
+
+Trees are LightGBM's text. Its bytes are tensors like any other, so what holds for weights, such as digests, pruning
+and erasure, holds for them.
+"""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ncf_pipeline.errors import OutdatedModelError
+from ncf_pipeline.model.boosting import Trees
 from ncf_pipeline.model.chances import Chances
 from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.network import PurchaseNCF
@@ -20,7 +26,7 @@ class ModelState:
     """A whole model, in parts that safetensors and JSON can hold.
 
     Attributes:
-        tensors: of the network, by name.
+        tensors: of the network, by name; and of the trees, the bytes of their text, as `trees.QUESTION`.
         config: JSON-able: `recipe`, `cutoff`, `features`, `epochs`, `history`, `lines`, `chances`.
         vocabularies: `customers` and `products`, in the order of the embeddings' rows from 1 on.
     """
@@ -46,6 +52,7 @@ class ModelState:
 
 
 _CUSTOMER_ROWS = "customer.weight"
+_TREES = "trees."
 
 SELECT, FIT = "select", "fit"
 
@@ -81,7 +88,7 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network, how it was trained, and the ids behind its embeddings.
+    """A network, the trees beside it, how both were trained, and the ids behind the embeddings.
 
     Attributes:
         recipe: every hyper-parameter.
@@ -94,6 +101,7 @@ class TrainedModel:
         lines: number of interactions before the cutoff; None if a version of this package before this field trained it.
         chances: what turns scores into chances; None if they were not fitted, or if an earlier version of the package
             fitted them on other facts.
+        trees: the second voice in every score; None for the network alone.
     """
 
     recipe: Recipe
@@ -105,6 +113,7 @@ class TrainedModel:
     history: list[EpochReport] = field(default_factory=list)
     lines: int | None = None
     chances: Chances | None = None
+    trees: Trees | None = None
 
     @property
     def feature_recipe(self) -> Recipe:
@@ -119,8 +128,10 @@ class TrainedModel:
 
     def state(self) -> ModelState:
         """Returns the parts to store; `from_state` makes the same model of them, bit by bit."""
+        texts = self.trees.texts if self.trees is not None else {}
         return ModelState(
-            tensors={name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()},
+            tensors={name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+            | {f"{_TREES}{question}": _as_tensor(text) for question, text in texts.items()},
             config={
                 "recipe": asdict(self.recipe) | {"hidden": list(self.recipe.hidden)},
                 "cutoff": self.cutoff.isoformat(),
@@ -143,24 +154,36 @@ class TrainedModel:
             return self
         return TrainedModel.from_state(self.state().without_customers(gone))
 
+    def network_alone(self) -> "TrainedModel":
+        """Returns the model without its trees; without chances too, which belong to the scores of both voices."""
+        return replace(self, trees=None, chances=None)
+
     @classmethod
     def from_state(cls, state: ModelState) -> "TrainedModel":
         """Makes the model of a state.
 
         Raises:
             OutdatedModelError: the model was trained with other features.
-            ValueError: a tensor is missing, or the shapes do not fit together.
+            ValueError: a tensor is missing, the shapes do not fit together, or the trees cannot be read.
         """
         config = state.config
         if list(config["features"]) != list(FEATURES):
             raise OutdatedModelError("it was trained with other features than this version computes")
         known = {item.name for item in fields(Recipe)}
         values = {name: value for name, value in config["recipe"].items() if name in known}
+        # A model from before there were trees: if it is trained again, it gets none either.
+        values = {"trees_weight": 0.0, "discover_trees_weight": 0.0} | values
         recipe = Recipe(**(values | {"hidden": tuple(values["hidden"])}))
         customers, products = list(state.vocabularies["customers"]), list(state.vocabularies["products"])
         network = new_network(len(customers), len(products), recipe)
+        weights = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(_TREES)}
+        texts = {
+            name.removeprefix(_TREES): _as_text(tensor)
+            for name, tensor in state.tensors.items()
+            if name.startswith(_TREES)
+        }
         try:
-            network.load_state_dict(state.tensors)
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from error
         return cls(
@@ -173,7 +196,16 @@ class TrainedModel:
             history=[EpochReport(**report) for report in config["history"]],
             lines=config.get("lines"),
             chances=Chances.from_dict(config["chances"]) if config.get("chances") else None,
+            trees=Trees(texts) if texts else None,
         )
+
+
+def _as_tensor(text: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
+
+
+def _as_text(tensor: Tensor) -> str:
+    return tensor.numpy().tobytes().decode()
 
 
 def new_network(customers: int, products: int, recipe: Recipe) -> PurchaseNCF:

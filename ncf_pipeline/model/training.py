@@ -2,7 +2,7 @@
 
 An inner holdout, the last horizon before the cutoff, chooses the number of epochs: a first network is trained without
 it. Then the model is trained from the start on everything, for that many epochs. It includes the last horizon, because
-the latest purchases say most about the next ones.
+the latest purchases say most about the next ones. The trees beside the network come last, from the same queries.
 """
 
 import time
@@ -19,6 +19,7 @@ import torch
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import TrainingError
 from ncf_pipeline.model.batches import Batches, Resident
+from ncf_pipeline.model.boosting import has_trees, import_lightgbm, train_trees
 from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
@@ -83,15 +84,19 @@ def train(
         policy: the device's options; the defaults of `device.POLICIES` if None.
 
     Returns:
-        The model. On the CPU, the same interactions, recipe and number of threads give the same weights.
+        The model. On the CPU, the same interactions, recipe and number of threads give the same weights and trees. If
+        several processes train together, the model of the first one alone has trees.
 
     Raises:
         TrainingError: there is too little to learn from, the loss is not finite, or the device is not available.
+        SettingsError: the recipe has trees, and LightGBM cannot be imported.
         ValueError: `epochs` is below 1: a network without an epoch is not a model.
     """
     if epochs is not None and epochs < 1:
         raise ValueError(f"epochs is {epochs}: train for at least 1")
     placement = place(device, policy)
+    if has_trees(recipe):
+        import_lightgbm()  # what is missing is told before minutes of training
     events = encode(interactions, cutoff)
     until = microseconds(cutoff)
     chunks = all_queries(events, until, recipe)
@@ -133,6 +138,8 @@ def train(
             EpochReport(stage=FIT, epoch=fit.epoch, of=epochs, loss=loss, for_you=None, discover=None, seconds=seconds),
             fit,
         )
+    # A checkpoint knows nothing of trees: after a kill, they are trained again, and become the same.
+    trees = train_trees(chunks, until, recipe) if placement.rank == 0 else None
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
@@ -142,6 +149,7 @@ def train(
         epochs=fit.epoch,
         history=run.history,
         lines=int((interactions[Interactions.PURCHASED_AT] < cutoff).sum()),
+        trees=trees,
     )
 
 

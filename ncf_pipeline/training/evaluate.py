@@ -11,11 +11,10 @@ import pandas as pd
 
 from ncf_pipeline.evaluation.scores import Scores, score
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
-from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving.merchandising import categories_of, style_of
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.training.retrain import depth_of, train_and_recommend, truth_for
+from ncf_pipeline.training.retrain import depth_of, recipe_of, train_and_recommend, truth_for
 from ncf_pipeline.training.style_price import Price, prices
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def evaluate(
     """Trains the recipe as a backtest, and scores it beside the baselines and the peers.
 
     Args:
-        settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
+        settings: `holdout_days`, `k`, `top_n`, `seed`, `trees` and `device` are used.
         cutoff: end of the holdout, excluded; None for just after the newest invoice line.
         peers: also train and score other models.
         variety: also price limits on variety and the order by value.
@@ -73,7 +72,7 @@ def evaluate(
     of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else {}
     style = style_of(settings)
     model, lists = train_and_recommend(
-        snapshot, Recipe(seed=settings.seed), truth, depth=depth, device=settings.device, style=style
+        snapshot, recipe_of(settings), truth, depth=depth, device=settings.device, style=style
     )
     fallbacks = fallback_lists(snapshot.interactions, truth.start, depth)
     scores = score(lists | of_peers, truth, k=settings.k, fallbacks=fallbacks)

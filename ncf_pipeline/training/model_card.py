@@ -44,7 +44,7 @@ def render(
         f"# Model v{version}",
         "",
         "Recommends what a customer of this shop will buy next, from what customers bought before. "
-        "Neural collaborative filtering (He et al. 2017) with purchase context.",
+        f"Neural collaborative filtering (He et al. 2017) with purchase context{_second_voice(model)}.",
         "",
         "## Trained on",
         f"- Snapshot {snapshot.snapshot_id}, SHA-256 `{snapshot.sha256}`",
@@ -58,7 +58,7 @@ def render(
         "",
         "Each recommender ranks the whole catalogue. A customer who was not known before the holdout is scored by the "
         "fallback list that a storefront shows them, with every recommender alike: see the column `P@K known` for the "
-        "others alone.",
+        "others alone." + (" `network alone` is this model without its trees." if model.trees is not None else ""),
         "",
         *(_image(name) for name in (figures.PRECISION, figures.RETRAINS)),
         "",
@@ -121,6 +121,12 @@ def epoch_line(report: EpochReport) -> str:
     if report.for_you is None:
         return line
     return f"{line}, inner holdout Precision@5 {report.for_you:.4f} for_you, {report.discover:.4f} discover"
+
+
+def _second_voice(model: TrainedModel) -> str:
+    if model.trees is None:
+        return ""
+    return ", and beside it gradient-boosted trees (LightGBM, Ke et al. 2017) over the same features"
 
 
 def _table(scores: Sequence[Scores]) -> list[str]:

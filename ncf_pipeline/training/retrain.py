@@ -26,6 +26,7 @@ from ncf_pipeline.evaluation.scores import (
     INCUMBENT,
     KNOWN,
     NDCG_DEPTH,
+    NETWORK_ALONE,
     PLAIN,
     VERSION_0,
     Holdout,
@@ -210,7 +211,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     has served is repeated, nothing is trained: the version stays as it is.
 
     Args:
-        settings: `holdout_days`, `k`, `top_n`, `seed` and `device` are used.
+        settings: `holdout_days`, `k`, `top_n`, `seed`, `trees` and `device` are used.
         snapshot_id: of the snapshot to train on.
         run_key: identifies the run, so that another try continues the same version.
         requested_by: a person, or what triggered the run; stored with the version.
@@ -224,7 +225,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     """
     data = read_snapshot(settings, snapshot_id)
     holdout_start = data.cutoff - timedelta(days=settings.holdout_days)
-    recipe = Recipe(seed=settings.seed)
+    recipe = recipe_of(settings)
     version = registry.open_version(
         settings,
         run_key=run_key,
@@ -467,6 +468,12 @@ def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:
     return truth
 
 
+def recipe_of(settings: Settings) -> Recipe:
+    """The recipe of a retrain: the defaults, with the seed, and without trees if `trees` is off."""
+    recipe = Recipe(seed=settings.seed)
+    return recipe if settings.trees else replace(recipe, trees_weight=0.0, discover_trees_weight=0.0)
+
+
 def train_and_recommend(
     snapshot: Snapshot,
     recipe: Recipe,
@@ -479,6 +486,8 @@ def train_and_recommend(
     style: Style = PLAIN_STYLE,
 ) -> tuple[TrainedModel, dict[str, pd.DataFrame]]:
     """Trains a candidate on the purchases before the holdout, and recommends with it, the baselines and version 0.
+
+    If it has trees, also with its network alone: what they are worth in this shop is seen in every evaluation.
 
     Args:
         snapshot: to train on.
@@ -507,6 +516,9 @@ def train_and_recommend(
         budget_seconds=budget_seconds,
     )
     lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth, style)}
+    if candidate.trees is not None:
+        network = candidate.network_alone()
+        lists[NETWORK_ALONE] = recommend_holdout(network, snapshot.interactions, truth, depth, style)
     if not style.is_plain:
         lists[PLAIN] = recommend_holdout(candidate, snapshot.interactions, truth, depth)
     for name, baseline in BASELINES.items():

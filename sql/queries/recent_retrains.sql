@@ -22,7 +22,7 @@ best as (
     inner join recent on evaluation.version = recent.version
     where
         evaluation.cohort = 'everyone'
-        and evaluation.recommender not in ('candidate', 'incumbent', 'best_recent', 'plain')
+        and evaluation.recommender not in ('candidate', 'incumbent', 'best_recent', 'network_alone', 'plain')
     order by
         evaluation.version asc,
         evaluation.question asc,

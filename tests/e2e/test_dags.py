@@ -123,7 +123,7 @@ def test_only_training_uses_the_gpu_queue_and_pool(dags):
 
 def test_the_form_of_a_retrain_has_its_params_with_bounds(dags):
     params = dags["retrain_recommender"].params
-    assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed", "approval"]
+    assert list(params) == ["cutoff", "holdout_days", "k", "top_n", "seed", "trees", "approval"]
     for name in params:
         assert params.get_param(name).schema["title"]
         assert params.get_param(name).description

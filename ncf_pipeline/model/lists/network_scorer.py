@@ -1,6 +1,7 @@
-"""Scores by a trained network, over the candidates and features of `model.features.contexts`. Pure."""
+"""Scores by a trained model, over the candidates and features of `model.features.contexts`. Pure."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import torch
 
 from ncf_pipeline.columns import TASTE
 from ncf_pipeline.model.batches import prefetched
+from ncf_pipeline.model.boosting import with_trees
 from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
 from ncf_pipeline.model.features.events import IntArray, rows_of
 from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
@@ -43,7 +45,11 @@ class NetworkScorer:
             self._contexts = ContextMaker(self.state)
         for contexts in prefetched(self._contexts.contexts(customers)):
             history = unit_rows(self.state.decayed[contexts.customer])
-            scores = score_contexts(self.model.network, contexts, history, self._customer_rows, self._product_rows)
+            scores: npt.NDArray[np.floating[Any]] = score_contexts(
+                self.model.network, contexts, history, self._customer_rows, self._product_rows
+            )
+            if self.model.trees is not None:
+                scores = with_trees(scores, self.model.trees, contexts, self.model.recipe)
             yield Candidates(
                 customer=contexts.customer,
                 start=contexts.start,
@@ -63,7 +69,7 @@ class NetworkScorer:
 def score_contexts(
     network: PurchaseNCF, contexts: Contexts, history: sp.csr_array, customer_rows: IntArray, product_rows: IntArray
 ) -> npt.NDArray[np.float32]:
-    """Scores all candidates of some customers, a few customers at a time.
+    """Scores all candidates of some customers by a network, a few customers at a time.
 
     Args:
         network: in evaluation mode, on the CPU.

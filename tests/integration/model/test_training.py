@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -7,13 +8,15 @@ import pytest
 import torch
 from shop_with_tastes import CUTOFF, START, frame
 
-from ncf_pipeline.errors import TrainingError
+from ncf_pipeline.errors import SettingsError, TrainingError
+from ncf_pipeline.model.boosting import has_trees
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
 from ncf_pipeline.model.features.queries import instants, queries_at
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.model.training import train
+from ncf_pipeline.registry import artifacts
 
 pytestmark = pytest.mark.trains
 
@@ -104,6 +107,42 @@ def test_a_state_restores_the_same_model(shop, model):
     assert (again.customers, again.products) == (model.customers, model.products)
     assert same_weights(model, again)
     assert customer_lists(again, shop, CUTOFF, 5).equals(customer_lists(model, shop, CUTOFF, 5))
+
+
+def test_a_model_has_trees_and_its_network_is_that_of_a_model_without_them(shop, recipe, model):
+    """With NCF_TREES=false, weights and lists are those of the network alone, bit by bit."""
+    alone = train(shop, CUTOFF, replace(recipe, trees_weight=0.0, discover_trees_weight=0.0), device="cpu")
+    assert sorted(model.trees.texts) == ["discover", "for_you"]
+    assert alone.trees is None
+    assert same_weights(alone, model.network_alone())
+    lists = customer_lists(alone, shop, CUTOFF, 5)
+    assert lists.equals(customer_lists(model.network_alone(), shop, CUTOFF, 5))
+    assert not lists.equals(customer_lists(model, shop, CUTOFF, 5))
+
+
+def test_a_stored_model_recommends_as_before_and_an_older_one_has_no_trees(shop, model, tmp_path):
+    lists = customer_lists(model, shop, CUTOFF, 5)
+    artifacts.save_model(model, tmp_path.as_uri(), lineage={}, card="")
+    back = artifacts.load_model(tmp_path.as_uri())
+    assert back.trees.texts == model.trees.texts
+    assert customer_lists(back, shop, CUTOFF, 5).equals(lists)
+    without = back.without_customers([model.customers[0]])
+    assert without.trees.texts == model.trees.texts
+
+    older = model.network_alone().state()
+    older.config["recipe"] = {name: each for name, each in older.config["recipe"].items() if "trees" not in name}
+    read = TrainedModel.from_state(older)
+    assert read.trees is None
+    assert not has_trees(read.recipe)  # nor has its refit
+    assert customer_lists(read, shop, CUTOFF, 5).equals(customer_lists(model.network_alone(), shop, CUTOFF, 5))
+
+
+def test_without_lightgbm_nothing_is_trained_and_one_line_says_what_to_do(shop, recipe, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    seen = []
+    with pytest.raises(SettingsError, match=r"lightgbm is not installed.* NCF_TREES=false"):
+        train(shop, CUTOFF, recipe, device="cpu", on_epoch=seen.append)
+    assert seen == []
 
 
 def test_a_state_of_other_shapes_is_refused(model):

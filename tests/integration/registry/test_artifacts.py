@@ -3,10 +3,13 @@ import json
 from dataclasses import replace
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 
-from ncf_pipeline.errors import ArtifactError, OutdatedModelError
+from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
+from ncf_pipeline.model.boosting import Trees
+from ncf_pipeline.model.features.tables import FEATURES
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel, new_network
 from ncf_pipeline.registry import artifacts
@@ -30,6 +33,17 @@ def fixed(day):
     from datetime import datetime
 
     return datetime.fromisoformat(day)
+
+
+@pytest.fixture
+def with_trees(model):
+    """The model with a tree for one question, which LightGBM has learned from noise."""
+    lightgbm = pytest.importorskip("lightgbm")
+    random = np.random.default_rng(0)
+    noise = random.random((400, len(FEATURES)))
+    dataset = lightgbm.Dataset(noise, noise[:, 0] > 0.5, feature_name=list(FEATURES))
+    text = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, dataset, 2).model_to_string()
+    return replace(model, trees=Trees({"for_you": text}))
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -70,6 +84,27 @@ def test_a_model_comes_back_as_it_was(model, url):
     )
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(back.network.state_dict()[name], tensor)
+
+
+def test_trees_are_among_the_tensors_and_outlive_an_erasure(with_trees, url):
+    artifacts.save_model(with_trees, url, lineage={}, card="# Card")
+    assert set(artifacts.read_manifest(url)["sha256"]) == {"model.safetensors", "vocabularies.json", "model_card.md"}
+    assert artifacts.load_model(url).trees.texts == with_trees.trees.texts
+    assert artifacts.erase_customer(url, "ann@example.com", {"erasure": 1})
+    assert artifacts.load_model(url).trees.texts == with_trees.trees.texts
+
+
+@pytest.mark.parametrize(
+    ("found", "written"), [("end of trees", "end of it"), ("num_leaves=", "num_leaves=9"), ("Tree=1", "Tree=\0")]
+)
+def test_trees_that_cannot_be_read_are_damage_even_if_their_digest_is_right(with_trees, url, found, written):
+    text = with_trees.trees.texts["for_you"]
+    assert found in text
+    with_trees.trees.texts["for_you"] = text.replace(found, written)
+    artifacts.save_model(with_trees, url, lineage={}, card="")
+    with pytest.raises(DamagedModelError, match=r"the trees for for_you cannot be read: .* Retrain, or roll") as raised:
+        artifacts.load_model(url)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_whose_customers_are_numbers_is_read_as_text_and_erased(model, url):

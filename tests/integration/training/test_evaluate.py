@@ -22,7 +22,7 @@ def test_every_recommender_is_compared_with_the_candidate_and_nothing_is_registe
     assert [Scores(**scores) for scores in result.as_dict()["evaluation"]] == list(result.scores)
     for question in ("for_you", "discover"):
         of = {score["recommender"]: score for score in everyone if score["question"] == question}
-        assert list(of) == ["candidate", *BASELINES, "version_0", *PEERS]
+        assert list(of) == ["candidate", "network_alone", *BASELINES, "version_0", *PEERS]
         candidate = of.pop("candidate")
         for name, score in of.items():
             assert score["ahead"] == pytest.approx(candidate["precision_at_k"] - score["precision_at_k"]), name

@@ -108,7 +108,7 @@ def test_the_last_retrains_are_oldest_first_beside_the_best_baseline(shop, hones
         score.precision_at_k
         for score in registry.evaluation(shop, version)
         if (score.question, score.cohort) == ("for_you", "everyone")
-        and score.recommender not in ("candidate", "incumbent")
+        and score.recommender not in ("candidate", "network_alone", "incumbent")
     ]
     assert rows[-2].best_baseline == max(baselines)
     assert len(registry.recent_retrains(shop, version, count=1)) == 2

@@ -89,6 +89,19 @@ def test_without_an_incumbent_the_next_decision_is_simulated_against_the_candida
     assert far_worse.both < 0.3
 
 
+def test_the_candidate_s_own_network_is_nothing_that_could_serve_instead():
+    (shop,) = evaluations(400, REAL, worse={}, agreement=0.8, repeats=1)
+    first = [score for score in shop if score.recommender != "incumbent"]
+    of_network = [
+        replace(score, recommender="network_alone", ahead=0.001, ahead_low=0.0, ahead_high=0.002)
+        for score in first
+        if score.recommender == "candidate"
+    ]
+    assert power_of([*first, *of_network], THRESHOLDS, repeats=5) == power_of(first, THRESHOLDS, repeats=5)
+    alone, beside = (decide(rows, WELL_TRAINED, THRESHOLDS) for rows in (first, [*first, *of_network]))
+    assert (alone.promote, alone.reasons) == (beside.promote, beside.reasons)
+
+
 def test_an_evaluation_without_a_comparison_cannot_be_simulated():
     (shop,) = evaluations(60, REAL, worse={}, agreement=0.6, repeats=1)
     with pytest.raises(ValueError, match="nothing was compared"):

@@ -63,7 +63,7 @@ def test_queries_on_the_device_train_the_same_model(shop, recipe, model, monkeyp
 
 
 def test_bfloat16_trains_on_the_cpu_too_with_weights_in_float32(shop, recipe, model):
-    trained = train(shop, CUTOFF, recipe, device="cpu", epochs=1, policy=Policy("bf16")).state().tensors
+    trained = train(shop, CUTOFF, recipe, device="cpu", epochs=1, policy=Policy("bf16")).network_alone().state().tensors
     assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
     assert all(tensor.isfinite().all() for tensor in trained.values())
     assert any(not torch.equal(trained[name], tensor) for name, tensor in model.state().tensors.items())
