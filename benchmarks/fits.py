@@ -19,6 +19,7 @@ import torch
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions, Lists
 from ncf_pipeline.evaluation.scores import KNOWN, QUESTIONS, Holdout, score_by_customer, truth_of
 from ncf_pipeline.model.batches import Batches
+from ncf_pipeline.model.boosting import Trees, train_trees, with_trees
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.features.copurchase import Weights
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
@@ -46,7 +47,9 @@ HORIZON = timedelta(days=Recipe().horizon_days)
 OF_TRAINING_ALONE = (
     "seed", "max_epochs", "min_steps", "batch_customers", "learning_rate", "warmup_steps", "weight_decay",
     "average_decay", "negative_share", "embedding_dim", "embedding_scale", "hidden", "dropout", "discover_weight",
-    "recency_days", "step_days", "min_history_days", "max_instants", "short_horizon_days",
+    "recency_days", "step_days", "min_history_days", "max_instants", "short_horizon_days", "trees_weight",
+    "discover_trees_weight", "trees_rounds", "trees_learning_rate", "trees_leaves", "trees_min_candidates",
+    "trees_negative_share", "trees_candidates",
 )  # fmt: skip
 """Fields of the recipe that change neither candidates nor features."""
 
@@ -60,7 +63,7 @@ class Variant:
         recipe: every hyper-parameter.
         epochs: passes over the queries.
         without: features that are zero.
-        still: parts of the network that are zero and are not trained.
+        still: parts of the network that are zero and are not trained; trees stay as they are.
         ids: whether customers and products have embeddings of their own.
         newest_only: whether it is trained on one past instant only.
         value: how much the logarithm of the expected spend counts beside the score: 1 orders by expected revenue.
@@ -107,6 +110,7 @@ class Shop:
         self._truth: dict[datetime, Holdout] = {}
         self._start: tuple[tuple[int, Recipe], Weights] | None = None
         self._networks: dict[tuple[datetime, Variant], PurchaseNCF] = {}
+        self._trees: dict[tuple[datetime, Variant], Trees | None] = {}
 
     def queries(self, at: int, days: int, recipe: Recipe) -> list[Chunk]:
         """The queries of an instant. They are kept: those of one cut's past are another cut's holdout."""
@@ -117,7 +121,7 @@ class Shop:
 
     def let_go(self) -> None:
         """Forgets the queries and networks that no other cut has."""
-        self._networks = {}
+        self._networks, self._trees = {}, {}
         self._queries = {key: chunks for key, chunks in self._queries.items() if key[1] == HORIZON.days}
 
     def truth(self, cut: datetime) -> Holdout:
@@ -127,11 +131,24 @@ class Shop:
         return self._truth[cut]
 
     def network(self, cut: datetime, variant: Variant) -> PurchaseNCF:
-        """The network of a variant that is trained at a cut: once for all that differ in the order of lists alone."""
-        key = cut, variant.trained
+        """The network of a variant that is trained at a cut: once for all that differ in trees or order of lists."""
+        key = cut, replace(variant.trained, recipe=without_trees(variant.recipe))
         if key not in self._networks:
             self._networks[key] = train(self, cut, variant)
         return self._networks[key]
+
+    def trees(self, cut: datetime, variant: Variant) -> Trees | None:
+        """The trees beside it, if its recipe has some: once for all that differ in their weight or order of lists."""
+        recipe = variant.recipe
+        recipe = replace(
+            recipe,
+            trees_weight=float(recipe.trees_weight > 0),
+            discover_trees_weight=float(recipe.discover_trees_weight > 0),
+        )
+        key = cut, replace(variant.trained, recipe=recipe)
+        if key not in self._trees:
+            self._trees[key] = train_trees(past_of(self, cut, variant), microseconds(cut), recipe)
+        return self._trees[key]
 
     def start(self, until: int, recipe: Recipe) -> Weights:
         """The co-purchase weights that embeddings start from; those of the last cut are kept."""
@@ -157,15 +174,27 @@ def full_instants(first: datetime, cut: datetime, recipe: Recipe) -> int:
     return sum(instant.horizon_days == recipe.horizon_days for instant in past)
 
 
-def train(shop: Shop, cut: datetime, variant: Variant) -> PurchaseNCF:
-    """Trains a variant on what was known at a cut."""
+def without_trees(recipe: Recipe) -> Recipe:
+    """The recipe of the network alone, with defaults for what changes only trees."""
+    default = Recipe()
+    of_trees = {each.name: getattr(default, each.name) for each in fields(Recipe) if each.name.startswith("trees_")}
+    return replace(recipe, **of_trees | {"trees_weight": 0.0, "discover_trees_weight": 0.0})
+
+
+def past_of(shop: Shop, cut: datetime, variant: Variant) -> list[Chunk]:
+    """The queries that a variant is trained on at a cut."""
     recipe, until = variant.recipe, microseconds(cut)
     past = instants(shop.events, until, recipe)
     if variant.newest_only:
         past = [instant for instant in past if instant.at == until - recipe.horizon_days * DAY]
-    chunks = [chunk for at, days in past for chunk in shop.queries(at, days, recipe)]
+    return without((chunk for at, days in past for chunk in shop.queries(at, days, recipe)), variant.without)
+
+
+def train(shop: Shop, cut: datetime, variant: Variant) -> PurchaseNCF:
+    """Trains the network of a variant on what was known at a cut."""
+    recipe, until = variant.recipe, microseconds(cut)
     customers, products = rows_at(shop, cut, variant)
-    batches = Batches(without(chunks, variant.without), customers, products, place("cpu"))
+    batches = Batches(past_of(shop, cut, variant), customers, products, place("cpu"))
     torch.manual_seed(recipe.seed)
     network = new_network(len(customers), len(products), recipe)
     warm_start(network, shop.start(until, recipe), recipe)
@@ -187,7 +216,9 @@ def rows_at(shop: Shop, cut: datetime, variant: Variant) -> tuple[Any, Any]:
     return of_customers, of_products
 
 
-def recommend(shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF) -> pd.DataFrame:
+def recommend(
+    shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF, trees: Trees | None = None
+) -> pd.DataFrame:
     """The lists of all customers who bought something in the horizon, ranked as they are served."""
     rows: list[Row] = []
     customers, products = rows_at(shop, cut, variant)
@@ -196,6 +227,8 @@ def recommend(shop: Shop, cut: datetime, variant: Variant, network: PurchaseNCF)
     for chunk in without(shop.queries(microseconds(cut), HORIZON.days, variant.recipe), variant.without):
         contexts = chunk.contexts
         scores: npt.NDArray[np.floating[Any]] = score_contexts(network, contexts, chunk.history, customers, products)
+        if trees is not None:
+            scores = with_trees(scores, trees, contexts, variant.recipe)
         if spend is not None:
             owner = np.repeat(contexts.customer, np.diff(contexts.start))
             scores = scores + variant.value * spend.log_of(owner, contexts.product)[:, None]
@@ -233,7 +266,7 @@ def score_at(shop: Shop, cut: datetime, side: Variant | Peer) -> dict[str, pd.Da
     if isinstance(side, Peer):
         lists = PEERS[side.name](shop.interactions, cut, TOP_N, truth.known_customers, **side.settings)
     else:
-        lists = recommend(shop, cut, side, shop.network(cut, side))
+        lists = recommend(shop, cut, side, shop.network(cut, side), shop.trees(cut, side))
     return {question: score_by_customer(lists, truth, question=question, k=K) for question in QUESTIONS}
 
 

@@ -131,6 +131,7 @@ def sabotaged(sabotage: str | None) -> Iterator[None]:
                 for parameter in model.network.parameters():
                     parameter.zero_()
                 model.network.linear.weight[:, FEATURES.index("buyer_share")] = 1
+            model = model.network_alone()
         return replace(model, recipe=replace(model.recipe, seed=mark))
 
     with patch.object(retrain, "train", train), patch.object(ListMaker, "shuffled_country", country, create=True):

@@ -336,7 +336,7 @@ def the_same_for_everyone(model: TrainedModel) -> TrainedModel:
         for parameter in network.parameters():
             parameter.zero_()
         network.linear.weight[:, FEATURES.index("buyer_share")] = 1
-    return replace(model, network=network)
+    return replace(model, network=network, trees=None)
 
 
 def with_fewer_hits(lists: pd.DataFrame, truth: Holdout, share: float) -> pd.DataFrame:

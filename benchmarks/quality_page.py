@@ -15,6 +15,7 @@ TARGETS: dict[str, dict[str, float]] = {
 
 NAMES = {
     "candidate": "**this model**",
+    "network_alone": "its network alone",
     "best_sellers": "best sellers",
     "recent_best_sellers": "recent best sellers",
     "personal_frequency": "personal frequency",
