@@ -94,7 +94,7 @@ def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(p
     candidate, lists = backtest(planted, truth, recipe)
     assert PLANTED not in candidate.products
     assert LATE not in candidate.customers
-    assert lists.keys() == {"candidate", *BASELINES, "version_0"}
+    assert lists.keys() == {"candidate", "network_alone", *BASELINES, "version_0"}
     assert candidate.network.product.num_embeddings == 1 + len(candidate.products)
     lists["products"] = product_lists(candidate, planted, CUTOFF, 40)
     lists["fallbacks"] = fallback_lists(planted, CUTOFF, 40)
