@@ -4,7 +4,7 @@
 
 Cuts are every fourth of those of `recipes.py`, so none is among the workbook's cuts for the final look. Each setting is
 one change of the defaults in `ncf_pipeline/model/peers/`, or two that go together. Results are kept as those of
-`recipes.py` are. The best setting by the sum of both precisions is in bold; it should become the default.
+`recipes.py` are. The best setting by the sum of both precisions is in bold: if it is not the default, it should be.
 """
 
 import argparse
@@ -19,16 +19,20 @@ from ncf_pipeline.evaluation.scores import QUESTIONS
 EVERY = 4
 
 GRID: dict[str, tuple[str, ...]] = {
-    "item_knn": ("", "neighbours=20", "neighbours=400"),
+    "item_knn": ("", "neighbours=5", "neighbours=10", "neighbours=100", "neighbours=400"),
     "ease": ("", "ridge=100", "ridge=1000", "ridge=3000"),
-    "ials": ("", "alpha=1", "alpha=20", "factors=32", "factors=128", "regularization=1"),
-    "decayed_frequency": ("", "half_life_days=45", "half_life_days=90", "half_life_days=365"),
+    "ials": (
+        "", "alpha=0.3", "alpha=5", "alpha=20", "factors=32", "factors=64", "factors=256", "regularization=0.1",
+    ),
+    "decayed_frequency": ("", "half_life_days=45", "half_life_days=180", "half_life_days=365"),
     "tifu_knn": (
-        "", "neighbours=100", "neighbours=900", "own=0.5", "own=0.9", "groups=3", "within=1 between=1",
+        "", "neighbours=100", "neighbours=900", "discover_neighbours=15", "discover_neighbours=60",
+        "discover_neighbours=300", "own=0.2", "own=0.5", "own=0.7", "groups=3", "groups=7", "within=1 between=1",
         "within=0.95 between=0.8",
     ),
     "up_cf": (
-        "", "recent=5", "recent=100", "locality=1", "locality=5", "locality=20", "asymmetry=0.25", "asymmetry=0.75",
+        "", "recent=5", "recent=10", "recent=100", "locality=10", "locality=40", "discover_locality=1",
+        "discover_locality=3", "discover_locality=10", "asymmetry=0.25", "asymmetry=0.75",
     ),
     "boosted_classifier": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),
     "lambdarank": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),

@@ -1,4 +1,4 @@
-"""Matrix factorisation by the library `implicit`: iALS and BPR, 64 factors each."""
+"""Matrix factorisation by the library `implicit`: iALS and BPR."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import Float32
 from ncf_pipeline.model.peers.ranking import SEED, library, ranked_lists, state_at
 
-FACTORS = 64
+BPR_FACTORS = 64
 
 
 def ials(
@@ -22,9 +22,9 @@ def ials(
     top_n: int,
     customers: Sequence[str],
     *,
-    factors: int = FACTORS,
-    alpha: float = 5.0,
-    regularization: float = 0.1,
+    factors: int = 128,
+    alpha: float = 1.0,
+    regularization: float = 1.0,
 ) -> pd.DataFrame:
     """iALS: weighted factorisation of who bought what.
 
@@ -50,7 +50,7 @@ def bpr(interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequ
     """
     state = state_at(interactions, as_of)
     model = library("implicit.bpr").BayesianPersonalizedRanking(
-        factors=FACTORS, learning_rate=0.05, regularization=0.01, iterations=200, random_state=SEED, num_threads=1
+        factors=BPR_FACTORS, learning_rate=0.05, regularization=0.01, iterations=200, random_state=SEED, num_threads=1
     )
     return _by_factors(model, state, interactions, as_of, top_n, customers)
 

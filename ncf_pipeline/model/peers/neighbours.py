@@ -13,7 +13,7 @@ from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.tables import Float32
 from ncf_pipeline.model.peers.ranking import library, ranked_lists, state_at
 
-NEIGHBOURS = 100
+NEIGHBOURS = 20
 RIDGE = 300.0
 
 

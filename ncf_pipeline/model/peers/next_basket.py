@@ -1,11 +1,12 @@
 """Next-basket recommenders: what a customer bought, counted with decay, alone or with that of similar customers.
 
 Li et al. 2021, "A Next Basket Recommendation Reality Check", finds that such counts beat the neural models of their
-time. `make bench-peers` tries other settings than the defaults.
+time. The defaults are the best that `make bench-peers` found, for each question.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from ncf_pipeline.model.peers.ranking import ranked_lists, state_at
 
 
 def decayed_frequency(
-    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str], *, half_life_days: float = 180.0
+    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str], *, half_life_days: float = 90.0
 ) -> pd.DataFrame:
     """What the customer bought most often, where a purchase counts half after each `half_life_days`.
 
@@ -43,15 +44,16 @@ def tifu_knn(
     customers: Sequence[str],
     *,
     neighbours: int = 300,
-    groups: int = 7,
+    discover_neighbours: int = 30,
+    groups: int = 15,
     within: float = 0.9,
     between: float = 0.7,
-    own: float = 0.7,
+    own: float = 0.3,
 ) -> pd.DataFrame:
     """TIFU-KNN: decayed frequencies of the customer, and the mean of those of the nearest customers.
 
     Hu et al. 2020, "Modeling Personalized Item Frequency Information for Next-basket Recommendation", sections 4.2 to
-    4.4. The authors' settings for the TaFeng data: 300 neighbours, 7 groups, 0.9 within, 0.7 between, own share 0.7.
+    4.4. The authors have 7 groups and an own share of 0.7 for the TaFeng data.
 
     Args:
         interactions: columns of `columns.Interactions`.
@@ -59,6 +61,7 @@ def tifu_knn(
         top_n: length of a list.
         customers: ids of the customers who get lists.
         neighbours: k, nearest customers by Euclidean distance.
+        discover_neighbours: k for `discover`.
         groups: m, into which a customer's invoices are divided, by time.
         within: r_b, decay from an invoice to the one before it in its group.
         between: r_g, decay from a group to the one before it.
@@ -80,9 +83,9 @@ def tifu_knn(
     known = state.known_customers
     pool = vectors[known]  # (n, P)
     norms = np.asarray(pool.multiply(pool).sum(axis=1)).ravel()
-    count = min(neighbours, len(known) - 1)
 
-    def scores(index: IntArray) -> Float32:
+    def scores(index: IntArray, neighbours: int) -> Float32:
+        count = min(neighbours, len(known) - 1)
         mine = vectors[index]
         distance = norms - 2 * (mine @ pool.T).toarray()  # less the customer's own norm, which orders nothing
         distance[index[:, None] == known] = np.inf
@@ -93,7 +96,8 @@ def tifu_knn(
         scored: Float32 = table.astype(np.float32)
         return scored
 
-    return ranked_lists(state, scores, interactions, as_of, top_n, customers)
+    for_you, discover = (partial(scores, neighbours=count) for count in (neighbours, discover_neighbours))
+    return ranked_lists(state, for_you, interactions, as_of, top_n, customers, discover_scores=discover)
 
 
 def up_cf(
@@ -104,7 +108,8 @@ def up_cf(
     *,
     recent: int = 20,
     asymmetry: float = 0.5,
-    locality: float = 10.0,
+    locality: float = 20.0,
+    discover_locality: float = 5.0,
 ) -> pd.DataFrame:
     """UP-CF@r: how often similar customers, and this one above all, bought a product on their last r invoices.
 
@@ -118,6 +123,7 @@ def up_cf(
         recent: r, last invoices of each customer that count.
         asymmetry: alpha of the asymmetric cosine |A ∩ B| / (|A|^alpha |B|^(1 - alpha)).
         locality: q, the power of the cosine; the higher, the less distant customers count.
+        discover_locality: q for `discover`.
 
     Returns:
         Columns of `columns.Lists`.
@@ -131,14 +137,15 @@ def up_cf(
     pool = state.bought[state.known_customers]
     size = np.maximum(np.asarray(pool.sum(axis=1)).ravel(), 1.0)
 
-    def scores(index: IntArray) -> Float32:
+    def scores(index: IntArray, locality: float) -> Float32:
         mine = state.bought[index]
         of_mine = np.maximum(np.asarray(mine.sum(axis=1)).ravel(), 1.0)
         cosine = (mine @ pool.T).toarray() / (of_mine[:, None] ** asymmetry * size ** (1 - asymmetry))
         table: Float32 = (popularity.T @ (cosine**locality).T).T.astype(np.float32)
         return table
 
-    return ranked_lists(state, scores, interactions, as_of, top_n, customers)
+    for_you, discover = (partial(scores, locality=power) for power in (locality, discover_locality))
+    return ranked_lists(state, for_you, interactions, as_of, top_n, customers, discover_scores=discover)
 
 
 def _rows(state: ShopState) -> IntArray:

@@ -45,6 +45,8 @@ def ranked_lists(
     as_of: datetime,
     top_n: int,
     customers: Sequence[str],
+    *,
+    discover_scores: Scorer | None = None,
 ) -> pd.DataFrame:
     """Makes `for_you` and `discover` by score, ties by recent best sellers; unknown customers get best sellers.
 
@@ -55,6 +57,7 @@ def ranked_lists(
         as_of: first instant excluded.
         top_n: length of a list.
         customers: ids of the customers who get lists.
+        discover_scores: for `discover`, if it is ranked otherwise.
 
     Returns:
         Columns of `columns.Lists`.
@@ -69,9 +72,10 @@ def ranked_lists(
     for begin in range(0, len(index), CHUNK_CUSTOMERS):
         chunk = index[begin : begin + CHUNK_CUSTOMERS]
         table = np.where(state.known_products, scores(chunk), -np.inf)
-        for customer, row in zip(chunk, table, strict=True):
-            order = np.lexsort((place, -row))[: len(state.ranking)]
-            new = order[~np.isin(order, state.products_seen_by(int(customer)))]
+        other = np.where(state.known_products, discover_scores(chunk), -np.inf) if discover_scores else table
+        for customer, row, other_row in zip(chunk, table, other, strict=True):
+            order, other_order = (np.lexsort((place, -each))[: len(state.ranking)] for each in (row, other_row))
+            new = other_order[~np.isin(other_order, state.products_seen_by(int(customer)))]
             for name, codes in ((FOR_YOU, order), (DISCOVER, new)):
                 stock_codes = [str(events.products[product]) for product in codes[:top_n]]
                 rows.append(("customer", events.customers[customer], name, stock_codes))
