@@ -157,9 +157,19 @@ def test_a_peer_tells_two_tastes_apart(shop, name):
     assert own > 0.9
 
 
-@pytest.mark.parametrize("name", ["decayed_frequency", "tifu_knn", "up_cf", "boosted_classifier", "lambdarank"])
-def test_a_peer_finds_a_planted_habit(habits, name):
-    for_you = lists_of(PEERS[name](habits, january(113), 1, [str(number) for number in range(100, 140)]), "for_you")
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("decayed_frequency", {}),
+        ("tifu_knn", {"own": 0.7}),  # by default, what the customer bought counts less than what others did
+        ("up_cf", {}),
+        ("boosted_classifier", {}),
+        ("lambdarank", {}),
+    ],
+)
+def test_a_peer_finds_a_planted_habit(habits, name, settings):
+    customers = [str(number) for number in range(100, 140)]
+    for_you = lists_of(PEERS[name](habits, january(113), 1, customers, **settings), "for_you")
     found = [codes == [f"HABIT{(int(customer) - 100) % 20:02d}"] for customer, codes in for_you.items()]
     assert np.mean(found) > 0.9
 
@@ -181,7 +191,7 @@ def test_tifu_knn_divides_invoices_into_groups_from_the_newest_on():
 
 def test_tifu_knn_learns_from_the_nearest_customer_alone():
     ledger = interactions((1, "a", 1), (2, "a", 1), (2, "b", 1, None, "i1"), (3, "c", 1), (3, "d", 1), (4, "d", 1))
-    made = tifu_knn(ledger, AS_OF, 1, ["1", "4"], neighbours=1)
+    made = tifu_knn(ledger, AS_OF, 1, ["1", "4"], discover_neighbours=1)
     assert lists_of(made, "discover") == {"1": ["b"], "4": ["c"]}
 
 
