@@ -61,7 +61,7 @@ VARIANTS = (
     Variant("without the MLP: GMF and linear part", still=("mlp",)),
     Variant("without embeddings: features alone", still=("gmf",), ids=False),
     Variant("without the loss of discover", Recipe(discover_weight=0.0)),
-    Variant("without trees: the network alone", Recipe(trees_weight=0.0, discover_trees_weight=0.0)),
+    Variant("without trees: the network alone", Recipe().network_alone()),
 )
 PLAIN = {
     "plain NeuMF with negatives, ids alone (He et al. 2017)": Peer("neumf"),

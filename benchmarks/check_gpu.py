@@ -176,14 +176,12 @@ def read_shop(options: Options, name: str) -> tuple[Any, datetime]:
 def recipe_of(options: Options) -> Any:
     from ncf_pipeline.model.recipe import Recipe
 
-    # Trees are trained on the CPU, whatever the device.
-    if not options.quick:
-        return Recipe(trees_weight=0.0, discover_trees_weight=0.0)
-    return Recipe(
-        trees_weight=0.0, discover_trees_weight=0.0,
+    small = Recipe(
         max_epochs=2, min_steps=4, max_instants=3, embedding_dim=8, hidden=(16, 8), popular_candidates=20,
         taste_candidates=5, similar_customers=20, copurchase_neighbours=20,
     )  # fmt: skip
+    # Trees are trained on the CPU, whatever the device.
+    return (small if options.quick else Recipe()).network_alone()
 
 
 class Bench:

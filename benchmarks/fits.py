@@ -178,7 +178,7 @@ def without_trees(recipe: Recipe) -> Recipe:
     """The recipe of the network alone, with defaults for what changes only trees."""
     default = Recipe()
     of_trees = {each.name: getattr(default, each.name) for each in fields(Recipe) if each.name.startswith("trees_")}
-    return replace(recipe, **of_trees | {"trees_weight": 0.0, "discover_trees_weight": 0.0})
+    return replace(recipe, **of_trees).network_alone()
 
 
 def past_of(shop: Shop, cut: datetime, variant: Variant) -> list[Chunk]:

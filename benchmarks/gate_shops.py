@@ -27,7 +27,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
-from ncf_pipeline.training import retrain  # before torch: it sets how torch's threads wait
+from ncf_pipeline.training import retrain, style_price  # before torch: it sets how torch's threads wait
 
 import numpy as np  # isort: skip
 import pandas as pd
@@ -237,12 +237,12 @@ def study(shop: Shop, trainings: Trainings, folder: Path) -> None:
             refused[name] = str(error)
     with same_contexts():
         lists = {
-            name: retrain.recommend_holdout(model, interactions, truth, DEPTH)
+            name: style_price.recommend_holdout(model, interactions, truth, DEPTH)
             for name, model in models.items()
             if name != REFIT
         }
     if FORGETS in models:
-        lists[STALE] = retrain.recommend_holdout(models[FORGETS], older, truth, DEPTH)
+        lists[STALE] = style_price.recommend_holdout(models[FORGETS], older, truth, DEPTH)
     lists[WORSE] = with_fewer_hits(lists[HONEST], truth, 0.15)
     for name, baseline in BASELINES.items():
         lists[name] = baseline(interactions, start, DEPTH, truth.known_customers)

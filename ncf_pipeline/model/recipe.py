@@ -1,6 +1,6 @@
 """Every hyper-parameter in one place. Saved with the weights, so that the same model can be trained again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ class Recipe:
     follower_ridge: float = 1.0
     follower_pool: int = 4000
     chunk_mb: int = 16
+
+    def network_alone(self) -> "Recipe":
+        """The same without trees beside the network."""
+        return replace(self, trees_weight=0.0, discover_trees_weight=0.0)
 
     def rows_at_once(self, columns: int) -> int:
         """Rows of a dense float32 table with this many columns that fit into `chunk_mb`; at least 1.

@@ -70,7 +70,7 @@ from ncf_pipeline.training.decision import (
 from ncf_pipeline.training.distributed import train
 from ncf_pipeline.training.earlier_versions import best_recent, load_incumbent
 from ncf_pipeline.training.refit_check import REFIT, RefitAgreement, of_two_seeds, shared_by
-from ncf_pipeline.training.style_price import STYLE, StyleFacts, facts_of, lists_in_style
+from ncf_pipeline.training.style_price import STYLE, StyleFacts, facts_of, recommend_holdout
 
 __all__ = [
     "backtest",
@@ -471,7 +471,7 @@ def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:
 def recipe_of(settings: Settings) -> Recipe:
     """The recipe of a retrain: the defaults, with the seed, and without trees if `trees` is off."""
     recipe = Recipe(seed=settings.seed)
-    return recipe if settings.trees else replace(recipe, trees_weight=0.0, discover_trees_weight=0.0)
+    return recipe if settings.trees else recipe.network_alone()
 
 
 def train_and_recommend(
@@ -533,28 +533,6 @@ def depth_of(settings: Settings) -> int:
     If `k` is above `top_n`, the places from `top_n` on are empty, as they are in the shop, and Precision@k counts them.
     """
     return min(settings.top_n, max(settings.k, NDCG_DEPTH))
-
-
-def recommend_holdout(
-    model: TrainedModel | None,
-    interactions: pd.DataFrame,
-    truth: Holdout,
-    depth: int,
-    style: Style = PLAIN_STYLE,
-) -> pd.DataFrame:
-    """Recommends to the holdout's known customers as the model would have at the holdout's start.
-
-    Args:
-        model: trained on purchases before the holdout; None for version 0.
-        interactions: columns of `columns.Interactions`.
-        truth: the holdout.
-        depth: length of a list.
-        style: in which order, and with how much variety.
-
-    Returns:
-        Lists in the columns of `columns.Lists`.
-    """
-    return lists_in_style(model, interactions, truth, depth, style)
 
 
 def _checkpoints(

@@ -129,8 +129,8 @@ def week_before(
     )
 
 
-def lists_in_style(
-    model: TrainedModel | None, interactions: pd.DataFrame, truth: Holdout, depth: int, style: Style
+def recommend_holdout(
+    model: TrainedModel | None, interactions: pd.DataFrame, truth: Holdout, depth: int, style: Style = PLAIN_STYLE
 ) -> pd.DataFrame:
     """Recommends to the holdout's known customers as the shop would have shown it at the holdout's start.
 
@@ -277,7 +277,7 @@ def prices(
         setting = f"NCF_ORDER=value NCF_VALUE_WEIGHT={weight:g}"
         lists[setting] = pd.concat(by_value.customers(depth, chosen=customers), ignore_index=True)
     if not as_set.is_plain:
-        lists["as set"] = lists_in_style(model, interactions, truth, depth, as_set)
+        lists["as set"] = recommend_holdout(model, interactions, truth, depth, as_set)
     named = {CANDIDATE if name == NO_SETTING else name: made for name, made in lists.items()}
     fallbacks = fallback_lists(interactions, truth.start, depth)
     scores = [each for each in score(named, truth, k=k, fallbacks=fallbacks) if each.cohort == KNOWN]
