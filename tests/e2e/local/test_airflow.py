@@ -49,27 +49,28 @@ ZERO = "536365,71053,LANTERN,0,2021-03-01 08:26:00,3.39,17850,France"
 
 
 @pytest.fixture(scope="module")
-def squatter():
-    """A socket that takes Airflow's port after it was chosen, seconds before Airflow listens on it."""
-    with socket.socket() as taken:
-        yield taken
+def taken_ports():
+    """The port that was taken after it was chosen for Airflow, seconds before Airflow listens on it."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def running(home, squatter, on_call):
-    """Settings of a home in which everything runs, despite the squatter. The deadline of a retrain is a second."""
+def running(home, taken_ports, on_call):
+    """Settings of a home in which everything runs, though its first port is taken. A retrain's deadline is a second."""
     started = start_airflow.start_component
+    squatter = socket.socket()
 
-    def start_and_take_the_port(name, environment, **options):
-        process = started(name, environment, **options)
-        if name == "api-server" and squatter.getsockname()[1] == 0:
-            squatter.bind(("127.0.0.1", int(environment["AIRFLOW__API__PORT"])))
-            squatter.listen()
-        return process
+    def take_the_port_and_start(name, environment, **options):
+        if name == "api-server" and not taken_ports:
+            taken_ports.append(int(environment["AIRFLOW__API__PORT"]))
+            with suppress(OSError):  # another test's server has taken it already
+                squatter.bind(("127.0.0.1", taken_ports[0]))
+                squatter.listen()
+        return started(name, environment, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start_airflow, "start_component", start_and_take_the_port)
-        return up(Settings(home=home, alerts=SecretStr(on_call.url), retrain_deadline_hours=1 / 3600))
+    with squatter, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start_airflow, "start_component", take_the_port_and_start)
+        yield up(Settings(home=home, alerts=SecretStr(on_call.url), retrain_deadline_hours=1 / 3600))
 
 
 def as_asked(running):
@@ -97,9 +98,8 @@ def test_everything_runs_and_status_says_so(running):
     assert state.airflow_url.startswith("http://127.0.0.1:")
 
 
-def test_airflow_moves_if_its_port_is_taken_while_it_starts(running, squatter):
-    taken = squatter.getsockname()[1]
-    assert taken != 0
+def test_airflow_moves_if_its_port_is_taken_while_it_starts(running, taken_ports):
+    (taken,) = taken_ports
     assert not status(running).airflow_url.endswith(f":{taken}")
 
 
