@@ -78,6 +78,12 @@ class Erased:
 
     __hash__ = None  # type: ignore[assignment]  # it changes with each erasure
 
+    @property
+    def sha256(self) -> str:
+        """A hash that is another one after each erasure, so that a later process can tell whether there was one."""
+        marks = [(who, mark.until.isoformat(), mark.without_country) for who, mark in sorted(self._marks.items())]
+        return hashlib.sha256(repr(marks).encode()).hexdigest()
+
     def among(self, customers: Iterable[str]) -> dict[str, Mark]:
         """The erased ones among some customers, with their marks.
 

@@ -180,6 +180,17 @@ class Settings(BaseSettings):
     due: bool = Field(
         False, description="publish by which day each product of buy_again is probably bought; needs memory in Redis"
     )
+    scoring_shards: int | None = Field(
+        None, ge=1, le=1000, description="parts of the customers that are scored apart; default: one for each 50,000"
+    )
+    scoring_at_once: int = Field(
+        2, ge=1, description="shards that a run of Airflow scores at the same time; each needs memory of its own"
+    )
+    scoring_queue: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Airflow's queue of the tasks that score; default: its usual one",
+    )
     bundle_min_support: float = Field(
         0.01, gt=0, le=1, description="a bundle must be on this share of invoices; a lower one makes the search slower"
     )

@@ -82,6 +82,11 @@ on ml.publication to ncf_publishing;
 grant select on ml.live_period to ncf_publishing;
 grant
 select,
+insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url),
+update (state, publication, basis, ended_at)
+on ml.draft to ncf_publishing;
+grant
+select,
 insert (
     name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, decides, harm_bound, ends_on_harm,
     starts_at, ends_at, also, list_order, started_by

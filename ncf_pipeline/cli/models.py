@@ -69,7 +69,8 @@ def retrain(
     """Train a candidate, evaluate it, and serve it if the gate lets it through.
 
     The stages and their order are those of the DAG `retrain_recommender`:
-    snapshot, live performance, backtest, gate, refit, register, publish.
+    snapshot, live performance, backtest, gate, refit, register, prepare, score,
+    publish.
 
     If NCF_APPROVAL is on, a person must approve a version that passed the gate.
     At a terminal, the command shows the gate's reasons and asks.
@@ -219,7 +220,7 @@ def rollback(
 
 
 def prune(as_json: Json = False) -> None:
-    """Remove models, snapshots and lists that are no longer needed from the artifact store."""
+    """Remove models, snapshots, lists and unfinished parts that nobody needs from the artifact store."""
     from ncf_pipeline.serving.prune import prune as prune_stage
 
     with serving(load_settings()) as settings:

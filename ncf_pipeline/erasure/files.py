@@ -28,6 +28,7 @@ from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
 from ncf_pipeline.registry.stores import ArtifactStore
+from ncf_pipeline.serving.drafts import FOLDER as DRAFTS
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
@@ -96,6 +97,8 @@ def erase(
             artifacts.erase_customer(model, customer_id, lineage, known=_known_manifests(settings, model))
         elif folder == "publications" and url.endswith(".parquet"):
             _erase_from_lists(settings, url, customer_id)
+        elif folder == DRAFTS and names_the_customer(url, customer_id):
+            remove_file(url)  # whoever publishes sees that somebody was erased, and makes all lists again
         elif folder == "snapshots" and not store.is_configured and names_the_customer(url, customer_id):
             remove_file(url)  # the record names another file, which was written without the customer
         elif url.endswith(".html") and names_the_customer(url, customer_id):

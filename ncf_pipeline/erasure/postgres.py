@@ -33,6 +33,8 @@ _NO_CUSTOMER = frozenset(
         "mapping",
         "mapping_sha256",
         "yaml",
+        "basis",
+        "erased_sha256",
     }
 )
 """Columns of codes, hashes, product names or text about groups: what they hold is never a customer's id."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
-_LAYOUT = re.compile(r"(.+)/(?:snapshots/[^/]+|(?:models|backtests)/v\d+|publications/p\d+\.parquet)")
+_LAYOUT = re.compile(r"(.+)/(?:snapshots/[^/]+|(?:models|backtests)/v\d+|publications/p\d+\.parquet|drafts)")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from ncf_pipeline.registry.artifacts import TENSORS, VOCABULARIES, files_of, is_
 from ncf_pipeline.registry.snapshots import prune_snapshots, remove_unnamed
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.drafts import FOLDER as DRAFTS
+from ncf_pipeline.serving.drafts import remove_ended
 from ncf_pipeline.serving.rollback import version_before
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.files import UNFINISHED, list_files, remove_file
@@ -47,6 +49,7 @@ class Pruned:
         backtests: the same of versions as they were evaluated.
         snapshots: of interactions and products.
         publications: files of lists.
+        parts: of publications that were being made, and never will be.
         unfinished: files that a killed writer left, or whose place a later try's files took.
     """
 
@@ -54,6 +57,7 @@ class Pruned:
     backtests: int = 0
     snapshots: int = 0
     publications: int = 0
+    parts: int = 0
     unfinished: int = 0
 
 
@@ -110,6 +114,7 @@ def prune(settings: Settings, *, now: datetime | None = None) -> Pruned:
         backtests=_remove_models(settings, "backtests", {entry.version for entry in versions} - running),
         snapshots=len(snapshots),
         publications=_remove_publications(settings),
+        parts=_remove_parts(settings, now),
         unfinished=len(unnamed) + _remove_unfinished(settings, now) + _remove_unnamed(settings, running, now),
     )
 
@@ -166,9 +171,16 @@ def _remove_publications(settings: Settings) -> int:
     return removed
 
 
+def _remove_parts(settings: Settings, now: datetime) -> int:
+    removed = remove_ended(settings, abandoned_before=now - ABANDONED)
+    for url in removed:
+        logger.info("Removed %s.", url)
+    return len(removed)
+
+
 def _remove_unfinished(settings: Settings, now: datetime) -> int:
     removed = 0
-    for folder in ("models", "backtests", "snapshots", "publications", DATA_DOCS, EXPERIMENTS):
+    for folder in ("models", "backtests", "snapshots", "publications", DRAFTS, DATA_DOCS, EXPERIMENTS):
         for name, at in list_files(f"{settings.artifacts}/{folder}").items():
             if re.search(rf"{re.escape(UNFINISHED)}(/|$)", name) and _is_abandoned(at, now):
                 _remove(f"{settings.artifacts}/{folder}/{name}")

@@ -1,76 +1,78 @@
 """From a version and a snapshot to the lists that the storefront reads.
 
-Lists are written to a file in the artifact store a batch of customers at a time. The rules and the list store read
-that file in batches. So memory never holds all lists, however many customers there are.
+`prepare` opens a draft, `serving.scoring` scores its shards, and `publish_parts` joins the parts, checks the lists and
+makes them live. In Airflow, each is a task; `refresh` does the same in one process.
+
+Lists are written to files in the artifact store a batch of customers at a time. The rules and the list store read them
+in batches. So memory never holds all lists, however many customers there are.
 """
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncf_pipeline.columns import FOR_YOU, SIMILAR, Lists
+from ncf_pipeline.columns import FOR_YOU, SIMILAR, Interactions, Lists
 from ncf_pipeline.errors import (
     ArtifactError,
     ChangedMeanwhileError,
     ErasedMeanwhileError,
     InputError,
     ListStoreError,
+    PassingError,
     QualityError,
     SupersededError,
 )
 from ncf_pipeline.experiments import records as experiment_registry
-from ncf_pipeline.experiments.assignment import SHARE, chosen
-from ncf_pipeline.experiments.group_lists import best_sellers
-from ncf_pipeline.experiments.records import Experiment
-from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
-from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.lists.rules import Rules
-from ncf_pipeline.model.lists.style import Style
-from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
-from ncf_pipeline.registry import artifacts, live_periods
+from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.catching_up import record_what_serves
+from ncf_pipeline.serving.drafts import (
+    Basis,
+    Draft,
+    end_draft,
+    name_of,
+    open_draft,
+    outdated,
+    read_draft,
+    shard_of,
+    shards_for,
+)
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
+from ncf_pipeline.serving.scoring import (
+    SCHEMA,
+    Joined,
+    Scoring,
+    batches,
+    experiment_of,
+    kept_lists,
+    model_of,
+    shown_last_week,
+)
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.files import new_file, remove_file
 
 logger = logging.getLogger(__name__)
 
 MAX_TRIES = 5
 """Tries before a publisher gives up, if what its lists depend on changes during each of them."""
-
-ROWS_AT_ONCE = 50_000
-"""Rows of a publication's file in memory while they are checked and written."""
-
-_SCHEMA = pa.schema(
-    [
-        (Lists.AUDIENCE, pa.string()),
-        (Lists.KEY, pa.string()),
-        (Lists.LIST_NAME, pa.string()),
-        (Lists.STOCK_CODES, pa.list_(pa.string())),
-        (Lists.REASONS, pa.string()),
-        (Lists.CHANCES, pa.string()),
-        (Lists.DUE, pa.string()),
-        (Lists.GROUP, pa.string()),
-    ]
-)
 
 
 def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
@@ -99,10 +101,7 @@ def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
                 snapshot = _newest_purchases(settings)
                 if snapshot is None:
                     return None
-                if champion is None or champion.recommender == registry.BASELINES:
-                    champion = registry.serve_version_0(
-                        settings, snapshot_id=snapshot.snapshot_id, cutoff=snapshot.cutoff, actor=requested_by
-                    )
+                champion = _serving(settings, champion, snapshot, requested_by)
                 return publish_lists(settings, champion, snapshot, top_n=settings.top_n, erased=erased)
         except ErasedMeanwhileError as error:
             logger.info("%s The refresh starts again.", error)
@@ -119,6 +118,92 @@ def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
     )
 
 
+def prepare(settings: Settings, *, requested_by: str = "refresh") -> list[str]:
+    """Opens a draft of the champion's lists on the newest purchases.
+
+    Args:
+        settings: of this run.
+        requested_by: as for `refresh`.
+
+    Returns:
+        The URLs of the parts that `serving.scoring.score` makes, one for each shard; none if there are no purchases.
+
+    Raises:
+        ErasedMeanwhileError: a customer was erased while the purchases were read.
+        ArtifactError: the artifact store refused.
+    """
+    champion = registry.champion(settings)
+    with kept_out(settings) as erased:
+        snapshot = _newest_purchases(settings)
+        if snapshot is None:
+            return []
+        champion = _serving(settings, champion, snapshot, requested_by)
+        return draft_of(settings, champion, snapshot, top_n=settings.top_n, erased=erased).parts()
+
+
+def publish_parts(settings: Settings, parts: Sequence[str], *, requested_by: str = "refresh") -> int | None:
+    """Publishes what `prepare` began. If that may no longer be published, refreshes in this process.
+
+    So shoppers get lists, and no task has to be started again, if somebody was erased, another version was made to
+    serve or the rules changed while the shards were scored.
+
+    Args:
+        settings: of this run.
+        parts: from `prepare`; each was scored.
+        requested_by: as for `refresh`.
+
+    Returns:
+        The publication's number; None if there are no purchases any more, so nothing was done.
+
+    Raises:
+        ArtifactError: a part is missing or damaged. The previous lists stay live.
+        SupersededError, ChangedMeanwhileError, QualityError, ListStoreError: see `refresh`.
+    """
+    try:
+        number = publish_draft(settings, parts)
+    except (ErasedMeanwhileError, SupersededError) as error:
+        logger.info("%s The refresh starts again.", error)
+        number = None
+    return number if number is not None else refresh(settings, requested_by=requested_by)
+
+
+def publish_draft(settings: Settings, parts: Sequence[str]) -> int | None:
+    """Publishes a draft whose parts were made.
+
+    Args:
+        settings: of this run.
+        parts: of the draft, all of them.
+
+    Returns:
+        The publication's number; None if the draft may no longer be published, and the log says why.
+
+    Raises:
+        ArtifactError, QualityError, ErasedMeanwhileError, ChangedMeanwhileError, SupersededError, ListStoreError: see
+            `publish_lists`.
+    """
+    draft_id, _ = shard_of(parts[0])
+    with kept_out(settings) as erased:
+        draft = read_draft(settings, draft_id)
+        why = "It was published before, or dropped." if draft is None else outdated(settings, draft, erased)
+        if draft is None or why is not None:
+            logger.info("%s is not published. %s All lists are made again.", name_of(draft_id), why)
+            if draft is not None:
+                _end(settings, draft)
+            return None
+        model_version = registry.model_version(settings, draft.version)
+        snapshot = read_snapshot(settings, draft.snapshot_id)
+        return publish_lists(settings, model_version, snapshot, top_n=draft.top_n, erased=erased, draft=draft)
+
+
+def _serving(settings: Settings, champion: ModelVersion | None, snapshot: Snapshot, requested_by: str) -> ModelVersion:
+    """The version whose lists are published; version 0 moves on to the snapshot."""
+    if champion is None or champion.recommender == registry.BASELINES:
+        return registry.serve_version_0(
+            settings, snapshot_id=snapshot.snapshot_id, cutoff=snapshot.cutoff, actor=requested_by
+        )
+    return champion
+
+
 def _newest_purchases(settings: Settings) -> Snapshot | None:
     """A snapshot of all purchases; None if a shop that has never published anything has none."""
     try:
@@ -131,7 +216,13 @@ def _newest_purchases(settings: Settings) -> Snapshot | None:
 
 
 def publish_lists(
-    settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int, erased: Erased
+    settings: Settings,
+    model_version: ModelVersion,
+    snapshot: Snapshot,
+    *,
+    top_n: int,
+    erased: Erased,
+    draft: Draft | None = None,
 ) -> int:
     """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
@@ -143,13 +234,14 @@ def publish_lists(
         snapshot: the purchases that the lists know; its cutoff is the first instant that they do not know.
         top_n: length of each list.
         erased: the customers who had been erased when the purchases were read.
+        draft: of this version and snapshot, with all its parts; None makes one, and scores its shards one by one.
 
     Returns:
         The publication's number.
 
     Raises:
         ErasedMeanwhileError: somebody was erased since. The previous lists stay live.
-        ArtifactError: the model is missing or damaged. Nothing was published.
+        ArtifactError: the model or a part is missing or damaged. Nothing was published.
         QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
             list store, the previous lists stay live, and the registry keeps the publication as refused, with the
             reason.
@@ -158,61 +250,89 @@ def publish_lists(
         SupersededError: the version does not serve, or no longer. The previous lists stay live.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    model = _model_of(settings, model_version)
-    opened = _make_lists(settings, model_version, model, snapshot, top_n=top_n, erased=erased)
-    lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, _kept(opened.url)))
-    with _names_nobody_erased(settings, erased, opened):
-        return _make_live(settings, opened, lists, model_version, top_n=top_n)
+    opened, made = _make_lists(settings, model_version, snapshot, top_n=top_n, erased=erased, draft=draft)
+    lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, kept_lists(opened.url)))
+    with _dropped_on_error(settings, made, is_retried=made is draft), _names_nobody_erased(settings, erased, opened):
+        number = _make_live(settings, opened, lists, model_version, top_n=top_n)
+    _end(settings, made, publication=number)
+    return number
 
 
-def _model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | None:
-    """What `ListMaker` scores with: the version's model; None for version 0."""
-    if model_version.recommender == registry.BASELINES:
-        return None
-    if model_version.url is None:
-        raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
-    return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
+def draft_of(
+    settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int, erased: Erased
+) -> Draft:
+    """Opens a draft of a version's lists, with what they depend on as it is now.
+
+    Args:
+        settings: of this run.
+        model_version: whose model scores, or version 0.
+        snapshot: the purchases that the lists know.
+        top_n: length of each list.
+        erased: the customers who had been erased when the purchases were read.
+    """
+    style = style_of(settings)
+    basis = Basis(
+        today=(today := datetime.now(UTC).date()),
+        rules=_rules(settings, snapshot, today),
+        style=style,
+        experiment=_experiment(settings, model_version),
+        shown=shown_last_week(settings, snapshot.cutoff) if style.variety.repeat is not None else None,
+        reasons=settings.reasons,
+        chances=settings.chances,
+        due=settings.due,
+    )
+    draft = open_draft(
+        settings,
+        version=model_version.version,
+        snapshot_id=snapshot.snapshot_id,
+        as_of=snapshot.cutoff,
+        top_n=top_n,
+        shards=shards_for(settings, snapshot.interactions[Interactions.CUSTOMER_ID].nunique()),
+        basis=basis,
+        erased=erased,
+    )
+    logger.info("%s: lists of %s as of %s.", draft.name, model_version.title, draft.as_of)
+    return draft
 
 
-@dataclass(frozen=True)
-class _Basis:
-    """What lists depend on besides the model and the snapshot. People may change it while lists are made."""
-
-    today: date
-    rules: Rules
-    style: Style
-    experiment: Experiment | None
-
-
-def _basis_now(settings: Settings, model_version: ModelVersion, snapshot: Snapshot) -> _Basis:
-    today = datetime.now(UTC).date()
-    rules = rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
-    return _Basis(today, rules, style_of(settings), _experiment(settings, model_version))
+def _rules(settings: Settings, snapshot: Snapshot, today: date) -> Rules:
+    return rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
 
 
 def _make_lists(
     settings: Settings,
     model_version: ModelVersion,
-    model: TrainedModel | None,
     snapshot: Snapshot,
     *,
     top_n: int,
     erased: Erased,
-) -> Publication:
+    draft: Draft | None = None,
+) -> tuple[Publication, Draft]:
     """Lists that are kept and have passed every rule; made again if what they depend on changed meanwhile."""
+    model: TrainedModel | None = None
+    given = draft
     for _ in range(MAX_TRIES):
-        basis = _basis_now(settings, model_version, snapshot)
-        opened, control = _keep_lists(settings, model_version, model, snapshot, basis, top_n=top_n, erased=erased)
-        try:
-            _check(settings, opened, snapshot, top_n=top_n, today=basis.today, control=control)
-        except QualityError:
-            if _basis_now(settings, model_version, snapshot).rules == basis.rules:
-                raise
-            changed = "a merchandiser changed the rules"
-        else:
-            if _experiment(settings, model_version) == basis.experiment:
-                return opened
-            changed = "an experiment began or ended"
+        if draft is None:
+            model = model if model is not None else model_of(settings, model_version)
+            draft = draft_of(settings, model_version, snapshot, top_n=top_n, erased=erased)
+            with _dropped_on_error(settings, draft):
+                scoring = Scoring(settings, draft, snapshot=snapshot, model=model)
+                for shard in range(draft.shards):
+                    scoring.write(shard, erased)
+        with _dropped_on_error(settings, draft, is_retried=draft is given):
+            opened, control = _keep_lists(settings, draft, erased=erased)
+            try:
+                _check(settings, opened, snapshot, top_n=top_n, today=draft.basis.today, control=control)
+            except QualityError:
+                if _rules(settings, snapshot, datetime.now(UTC).date()) == draft.basis.rules:
+                    raise
+                changed = "a merchandiser changed the rules"
+            else:
+                if _experiment(settings, model_version) == draft.basis.experiment:
+                    return opened, draft
+                changed = "an experiment began or ended"
+        _end(settings, draft)
+        draft = None
         logger.info("While these lists were made, %s. They are made again.", changed)
     raise ChangedMeanwhileError(
         f"The lists of {model_version.name} were not published: during each of {MAX_TRIES} tries their rules or the "
@@ -221,66 +341,39 @@ def _make_lists(
     )
 
 
-def _keep_lists(
-    settings: Settings,
-    model_version: ModelVersion,
-    model: TrainedModel | None,
-    snapshot: Snapshot,
-    basis: _Basis,
-    *,
-    top_n: int,
-    erased: Erased,
-) -> tuple[Publication, Collection[str]]:
-    """Makes all lists and keeps them under a new number; also returns who gets best sellers as a control group."""
-    challenger = _challenger(settings, basis.experiment)
-
-    def maker_of(scored_by: TrainedModel | None) -> ListMaker:
-        earlier = _shown_last_week(settings, snapshot.cutoff) if basis.style.variety.repeat is not None else None
-        return ListMaker(
-            scored_by, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style, earlier=earlier
-        )
-
-    maker, others = maker_of(model), None
-    if challenger is not None:
-        others = maker_of(_model_of(settings, challenger))
-    elif basis.experiment is not None and basis.experiment.design.list_order is not None:
-        others = maker.in_order(basis.experiment.design.list_order)
-    share = _share(basis.experiment, maker)
+def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Publication, Collection[str]]:
+    """Joins a draft's parts under a new number; also returns who gets best sellers as a control group."""
+    joined = Joined(draft, experiment_of(settings, draft))
     opened = _open(
         settings,
-        _all_lists(maker, others, share, snapshot, top_n, settings),
-        version=model_version.version,
-        as_of=snapshot.cutoff,
-        experiment=basis.experiment.number if basis.experiment is not None else None,
+        joined.tables(),
+        version=draft.version,
+        as_of=draft.as_of,
+        experiment=draft.basis.experiment,
         erased=erased,
     )
-    certainty = maker.certainty.counts.tolist() if maker.certainty is not None else None
-    live_periods.record_certainty(settings, opened.number, certainty)
-    return opened, share if others is None else ()
+    live_periods.record_certainty(settings, opened.number, joined.certainty)
+    return opened, joined.control
 
 
-def _shown_last_week(settings: Settings, as_of: datetime) -> Earlier | None:
-    """The lists that customers were shown a week before an instant; None if there were none.
-
-    They were live, and are the newest that are a week old by the shop's clock. So after a kill, the next try compares
-    with the same ones. If their file is gone, nothing counts as shown: that must not keep newer lists from going live.
-    """
-    least, most = SHOWN_BEFORE
-    old = [entry for entry in registry.publications(settings) if as_of - most <= entry.as_of <= as_of - least]
-    shown = max(old, key=lambda entry: (entry.as_of, entry.number), default=None)
-    if shown is None:
-        logger.info("No lists of last week were live, so nothing was shown then (NCF_VARIETY_REPEAT).")
-        return None
-    name = publication.name_of(shown.number)
+@contextmanager
+def _dropped_on_error(settings: Settings, draft: Draft, *, is_retried: bool = False) -> Iterator[None]:
+    """Drops a draft on an error; with `is_retried`, not if that may pass: the next try publishes the same parts."""
     try:
-        with open_file(shown.url) as file:
-            pq.ParquetFile(file)
-    except store_errors() as error:
-        logger.warning("The lists of %s, which were shown last week, cannot be read, so none counts: %s", name, error)
-        return None
-    logger.info("What was shown last week are the lists of %s, as of %s.", name, shown.as_of)
-    columns = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES)
-    return _kept(shown.url, columns), shown.as_of
+        yield
+    except Exception as error:
+        passes = isinstance(error, PassingError) and not isinstance(error, ErasedMeanwhileError)
+        if not (is_retried and passes):
+            _end(settings, draft)
+        raise
+
+
+def _end(settings: Settings, draft: Draft, *, publication: int | None = None) -> None:
+    """Ends a draft. If its parts cannot be removed, `prune` does that later."""
+    try:
+        end_draft(settings, draft, publication=publication)
+    except (ArtifactError, PassingError) as error:
+        logger.warning("%s was not tidied up, and will be by `ncf-pipeline prune`: %s", draft.name, error)
 
 
 def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> int:
@@ -302,10 +395,10 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
         ArtifactError: its lists are no longer kept.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in _kept(earlier.url)), default=0)
+    longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in kept_lists(earlier.url)), default=0)
     opened = _open(
         settings,
-        _kept(earlier.url),
+        (_whole(batch) for batch in batches(earlier.url)),
         version=earlier.version,
         as_of=earlier.as_of,
         experiment=earlier.experiment,
@@ -313,89 +406,59 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
     )
     live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
     model_version = registry.model_version(settings, earlier.version)
-    lists = _unless_erased(settings, erased, _kept(opened.url))
+    lists = _unless_erased(settings, erased, kept_lists(opened.url))
     with _names_nobody_erased(settings, erased, opened):
         return _make_live(settings, opened, lists, model_version, top_n=longest)
 
 
-def _experiment(settings: Settings, model_version: ModelVersion) -> Experiment | None:
+def _experiment(settings: Settings, model_version: ModelVersion) -> int | None:
     """The experiment whose groups a version's lists are made for; None if the version is the challenger itself."""
     running = experiment_registry.running(settings)
-    return None if running is not None and running.design.challenger == model_version.version else running
-
-
-def _challenger(settings: Settings, running: Experiment | None) -> ModelVersion | None:
-    """The version whose lists an experiment's share sees; None if it sees best sellers."""
-    if running is None or running.design.challenger is None:
+    if running is None or running.design.challenger == model_version.version:
         return None
-    entry = registry.model_version(settings, running.design.challenger)
-    if not entry.is_servable:
-        raise ArtifactError(f"{entry.name} has no model any more. Stop the experiment {running.design.name}.")
-    return entry
+    return running.number
 
 
-def _share(running: Experiment | None, maker: ListMaker) -> dict[str, str | None]:
-    """The known customers in an experiment's share, with their countries."""
-    if running is None:
-        return {}
-    countries = maker.countries()
-    inside = chosen(running.design.salt, running.design.share, countries)
-    return {customer: country for (customer, country), is_in in zip(countries.items(), inside, strict=True) if is_in}
-
-
-def _all_lists(
-    maker: ListMaker,
-    others: ListMaker | None,
-    share: Mapping[str, str | None],
-    snapshot: Snapshot,
-    top_n: int,
-    settings: Settings,
-) -> Iterator[pd.DataFrame]:
-    """All lists of a publication. Customers in the share get lists of `others`, or best sellers if that is None."""
-    fallbacks = fallback_lists(snapshot.interactions, snapshot.cutoff, top_n, maker.rules)
-    mine = [customer for customer in maker.countries() if customer not in share] if share else None
-    for its_maker, customers in ((maker, mine), (others, list(share))):
-        if its_maker is None:
-            continue
-        for lists in its_maker.customers(top_n, chosen=customers, with_chances=settings.chances):
-            made = lists.assign(**{Lists.GROUP: SHARE if its_maker is others else None})
-            if settings.reasons:
-                made[Lists.REASONS] = its_maker.reasons(lists)
-            if settings.due:
-                made[Lists.DUE] = its_maker.due(lists)
-            yield made
-    if others is None:
-        for lists in best_sellers(share, fallbacks):
-            yield lists.assign(**{Lists.GROUP: SHARE})
-    yield maker.products(top_n)
-    yield fallbacks
+def _whole(batch: pa.RecordBatch) -> pa.Table:
+    """Lists in the columns of this version's files; columns that an earlier version did not write are empty."""
+    rows = len(batch)
+    columns = [
+        batch[name] if name in batch.schema.names else pa.nulls(rows, SCHEMA.field(name).type) for name in SCHEMA.names
+    ]
+    return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def _open(
     settings: Settings,
-    lists: Iterable[pd.DataFrame],
+    tables: Iterable[pa.Table],
     *,
     version: int,
     as_of: datetime,
     experiment: int | None,
     erased: Erased,
 ) -> Publication:
-    """Writes lists to the artifact store as they are made, under a new number, and opens it in the registry.
+    """Writes lists to the artifact store, table by table, under a new number, and opens it in the registry.
 
     If a customer was erased meanwhile, the file does not stay. A later erasure finds it.
     """
     number = registry.next_publication_number(settings, live=publication.newest_number(settings))
     url = f"{settings.artifacts}/publications/p{number:06d}.parquet"
     counts = Counter[str]()
-    with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, _SCHEMA) as writer:
-        for frame in lists:
-            whole = frame.assign(**{name: None for name in _SCHEMA.names if name not in frame})
-            writer.write_table(pa.Table.from_pandas(whole, _SCHEMA, preserve_index=False))
-            # Each customer and each product has exactly one of these lists.
-            counts.update(frame.loc[frame[Lists.LIST_NAME].isin([FOR_YOU, SIMILAR]), Lists.AUDIENCE])
     try:
-        with transaction(settings) as connection:
-            refuse_if_erased_since(connection, settings, erased)
+        with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+            for table in tables:
+                writer.write_table(table)
+                # Each customer and each product has exactly one of these lists.
+                first = table.filter(pc.field(Lists.LIST_NAME).isin([FOR_YOU, SIMILAR]))
+                counts.update(first[Lists.AUDIENCE].to_pylist())
+    except ArtifactError as error:
+        try:  # an erasure removes what is not finished, and parts that name the customer
+            _refuse_if_erased_since(settings, erased)
+        except ErasedMeanwhileError as meanwhile:
+            raise meanwhile from error
+        raise
+    try:
+        _refuse_if_erased_since(settings, erased)
     except ErasedMeanwhileError:
         remove_file(url)
         raise
@@ -406,18 +469,9 @@ def _open(
     return opened
 
 
-def _kept(url: str, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-    """The lists of a publication, `ROWS_AT_ONCE` rows at a time; all columns if None are named.
-
-    Raises:
-        ArtifactError: the lists are no longer kept, or damaged.
-    """
-    try:
-        with open_file(url) as file:
-            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=columns and list(columns)):
-                yield batch.to_pandas()
-    except store_errors() as error:
-        raise store_error(f"{url} cannot be read", error, "Choose another version, or retrain.") from error
+def _refuse_if_erased_since(settings: Settings, erased: Erased) -> None:
+    with transaction(settings) as connection:
+        refuse_if_erased_since(connection, settings, erased)
 
 
 def _check(
@@ -425,7 +479,7 @@ def _check(
 ) -> None:
     name = publication.name_of(opened.number)
     verdict = check_lists(
-        settings, _kept(opened.url), snapshot.interactions, opened.as_of, top_n=top_n, today=today, control=control
+        settings, kept_lists(opened.url), snapshot.interactions, opened.as_of, top_n=top_n, today=today, control=control
     )
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
@@ -445,11 +499,20 @@ def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFra
     Raises:
         SupersededError: another version serves, or none.
     """
+    refuse_unless_champion(settings, version)
+    yield from lists
+
+
+def refuse_unless_champion(settings: Settings, version: int) -> None:
+    """Lets only the lists of the version that serves be made and published.
+
+    Raises:
+        SupersededError: another version serves, or none.
+    """
     champion = registry.champion(settings)
     if champion is None or champion.version != version:
         now = "no version serves" if champion is None else f"{champion.title} serves"
         raise SupersededError(f"The lists of v{version} were not published: {now} now.")
-    yield from lists
 
 
 def _unless_erased(settings: Settings, erased: Erased, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

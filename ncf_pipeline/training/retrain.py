@@ -1,4 +1,6 @@
-"""The stages of a retrain, and `run`, their order: snapshot → backtest → gate → refit → register → publish.
+"""The stages of a retrain, and `run`, their order.
+
+Snapshot → backtest → gate → refit → register → prepare → score → publish.
 
 Beside them, `live_performance` measures the lists that are live. The tasks of the DAG `retrain_recommender` are these
 stages, one to one. A test compares their order with that of `run`.
@@ -48,8 +50,16 @@ from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving.merchandising import style_of
-from ncf_pipeline.serving.publish import MAX_TRIES, publish_lists
+from ncf_pipeline.serving.publish import (
+    MAX_TRIES,
+    draft_of,
+    publish_draft,
+    publish_lists,
+    refuse_unless_champion,
+)
+from ncf_pipeline.serving.scoring import score_shards
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import provenance
 from ncf_pipeline.storage.database import transaction
@@ -79,11 +89,13 @@ __all__ = [
     "live_performance",
     "log_decision",
     "not_compared",
+    "prepare",
     "publish",
     "refit",
     "register",
     "reject",
     "run",
+    "score_shards",
     "snapshot",
 ]
 
@@ -177,7 +189,9 @@ def _serve(settings: Settings, version: int, reasons: Sequence[str], ask: Ask | 
         return Outcome(version, None)
     if not register(settings, version, answer):
         return Outcome(version, None)
-    return Outcome(version, publish(settings, version))
+    parts = prepare(settings, version)
+    score_shards(settings, parts)
+    return Outcome(version, publish(settings, version, parts))
 
 
 def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: datetime | None = None) -> str:
@@ -432,8 +446,34 @@ def reject(settings: Settings, version: int, answer: Answer) -> None:
     registry.hold(settings, version, [str(answer)], actor=answer.by)
 
 
-def publish(settings: Settings, version: int) -> int:
-    """Publishes the version's lists: as of its cutoff, or as of now if later lists have been live.
+def prepare(settings: Settings, version: int) -> list[str]:
+    """Opens a draft of the version's lists: as of its cutoff, or as of now if later lists have been live.
+
+    Returns:
+        The URLs of the parts that `score_shards` makes, one for each shard.
+
+    Raises:
+        InputError: there is no such version.
+        SupersededError: another version serves by now, such as after a rollback. What serves stays live.
+        ArtifactError: the snapshot is missing or damaged.
+    """
+    entry = registry.model_version(settings, version)
+    refuse_unless_champion(settings, version)
+    with kept_out(settings) as erased:
+        data = _purchases(settings, entry)
+        return draft_of(settings, entry, data, top_n=_top_n(entry), erased=erased).parts()
+
+
+def publish(settings: Settings, version: int, parts: Sequence[str] = ()) -> int:
+    """Publishes the version's lists, from the parts of `prepare`.
+
+    If these may no longer be published, because somebody was erased, later lists have been live or the rules changed,
+    all lists are made again here: as of the version's cutoff, or as of now if later lists have been live.
+
+    Args:
+        settings: of the shop.
+        version: the champion.
+        parts: from `prepare`; each was scored. None: all lists are made here.
 
     Returns:
         The publication's number.
@@ -444,13 +484,32 @@ def publish(settings: Settings, version: int) -> int:
         ChangedMeanwhileError, ArtifactError, QualityError, ListStoreError: see `serving.publish.publish_lists`.
     """
     entry = registry.model_version(settings, version)
+    if parts:
+        try:
+            number = publish_draft(settings, parts)
+        except ErasedMeanwhileError as error:
+            logger.info("%s All lists are made again.", error)
+            number = None
+        if number is not None:
+            return number
+        refuse_unless_champion(settings, version)
     with kept_out(settings) as erased:
-        data = read_snapshot(settings, entry.snapshot_id)
-        newest = max((earlier.as_of for earlier in registry.publications(settings)), default=data.cutoff)
-        if newest > data.cutoff:
-            logger.info("Lists as of %s have been live, so v%d scores the newest purchases.", newest, version)
-            data = read_snapshot(settings, take_snapshot(settings, None))
-        return publish_lists(settings, entry, data, top_n=int(entry.config["top_n"]), erased=erased)
+        data = _purchases(settings, entry)
+        return publish_lists(settings, entry, data, top_n=_top_n(entry), erased=erased)
+
+
+def _purchases(settings: Settings, entry: ModelVersion) -> Snapshot:
+    """The version's own snapshot; the newest purchases if later lists have been live."""
+    data = read_snapshot(settings, entry.snapshot_id)
+    newest = max((earlier.as_of for earlier in registry.publications(settings)), default=data.cutoff)
+    if newest <= data.cutoff:
+        return data
+    logger.info("Lists as of %s have been live, so %s scores the newest purchases.", newest, entry.name)
+    return read_snapshot(settings, take_snapshot(settings, None))
+
+
+def _top_n(entry: ModelVersion) -> int:
+    return int(entry.config["top_n"])
 
 
 def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:

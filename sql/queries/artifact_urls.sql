@@ -14,3 +14,9 @@ select
     url,
     pruned_at is null as is_kept
 from ml.publication
+union all
+select
+    url,
+    false as is_kept
+from ml.draft
+where state = 'open'

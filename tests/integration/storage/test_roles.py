@@ -124,6 +124,8 @@ ingest retail.product_country: select
 ingest retail.unlisted_product: select
 publishing ml.checked_list: delete, insert, select, truncate, update
 publishing ml.checked_product: delete, insert, select, truncate, update
+publishing ml.draft: insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url), select, \
+update (basis, state, publication, ended_at)
 publishing ml.evaluation: select
 publishing ml.experiment: insert (name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, \
 decides, harm_bound, ends_on_harm, starts_at, ends_at, started_by, also, list_order), select, \

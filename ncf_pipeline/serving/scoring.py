@@ -1,0 +1,363 @@
+"""Scores the shards of a draft: each becomes a part, a Parquet file beside those of the other shards.
+
+Lists are written a batch of customers at a time, so the memory of a shard does not grow with the number of customers
+beyond what all shards share: the interactions and what the shop knows.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.errors import ArtifactError, ErasedMeanwhileError
+from ncf_pipeline.experiments import records as experiment_registry
+from ncf_pipeline.experiments.assignment import SHARE, chosen
+from ncf_pipeline.experiments.group_lists import best_sellers
+from ncf_pipeline.experiments.records import Experiment
+from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
+from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
+from ncf_pipeline.model.trained import TrainedModel
+from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
+from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.manifests import KnownManifests
+from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
+from ncf_pipeline.registry.versions import ModelVersion, Publication
+from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.drafts import Draft, name_of, outdated, read_draft, shard_of
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 50_000
+"""Rows of a file of lists in memory while they are read."""
+
+SCHEMA = pa.schema(
+    [
+        (Lists.AUDIENCE, pa.string()),
+        (Lists.KEY, pa.string()),
+        (Lists.LIST_NAME, pa.string()),
+        (Lists.STOCK_CODES, pa.list_(pa.string())),
+        (Lists.REASONS, pa.string()),
+        (Lists.CHANCES, pa.string()),
+        (Lists.DUE, pa.string()),
+        (Lists.GROUP, pa.string()),
+    ]
+)
+"""Of a file of lists: a part, or a publication."""
+
+OWN, OF_SHARE, OF_NO_CUSTOMER = range(3)
+"""The sections of a publication, in their order: customers' lists, those of an experiment's share, all others."""
+
+_SECTIONS, _CERTAINTY = b"sections", b"certainty"
+
+
+def score_shards(settings: Settings, parts: Sequence[str]) -> bool:
+    """Scores shards of one draft, one after the other. A second try makes the same parts, in the first one's place.
+
+    Args:
+        settings: of this run.
+        parts: URLs, from `Draft.parts`: all, or some if others score the rest.
+
+    Returns:
+        Whether the parts were made. If not, the draft may no longer be published, and the log says why: whoever
+        publishes starts again.
+
+    Raises:
+        ErasedMeanwhileError: a customer was erased while a shard was scored. There is no part.
+        ArtifactError: the model or the snapshot is missing or damaged, or the artifact store refused.
+    """
+    draft_id, _ = shard_of(parts[0])
+    with kept_out(settings) as erased:
+        draft = read_draft(settings, draft_id)
+        why = "It was published before, or dropped." if draft is None else outdated(settings, draft, erased)
+        if draft is None or why is not None:
+            logger.info("%s is not scored any more. %s Whoever publishes starts again.", name_of(draft_id), why)
+            return False
+        scoring = Scoring(settings, draft)
+        for part in parts:
+            scoring.write(shard_of(part)[1], erased)
+    return True
+
+
+class Scoring:
+    """What the shards of a draft share, made once in a process.
+
+    Args:
+        settings: whose registry.
+        draft: that is scored.
+        snapshot: of the draft, if it has been read.
+        model: of the draft's version, if it has been loaded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        draft: Draft,
+        *,
+        snapshot: Snapshot | None = None,
+        model: TrainedModel | None = None,
+    ) -> None:
+        self._settings = settings
+        self._draft = draft
+        self._snapshot = snapshot if snapshot is not None else read_snapshot(settings, draft.snapshot_id)
+        version = registry.model_version(settings, draft.version)
+        self._model = model if model is not None else model_of(settings, version)
+        self._experiment = experiment_of(settings, draft)
+
+    def write(self, shard: int, erased: Erased) -> None:
+        """Makes a shard's lists, and writes its part.
+
+        Args:
+            shard: from 0.
+            erased: the customers who had been erased when the purchases were read.
+
+        Raises:
+            ErasedMeanwhileError: somebody was erased since. There is no part. A later erasure finds it.
+            ArtifactError: the artifact store refused.
+        """
+        url, sections = self._draft.part(shard), []
+        self._start_counting()
+        with (
+            new_file(url, advice="The previous lists stay live.") as file,
+            pq.ParquetWriter(file, SCHEMA) as writer,
+        ):
+            for section, frame in self._lists(shard):
+                if len(frame):
+                    writer.write_table(as_table(frame), row_group_size=len(frame))
+                    sections.append(section)
+            certainty = self._maker.certainty
+            counts = certainty.counts.tolist() if certainty is not None else None
+            writer.add_key_value_metadata({_SECTIONS: json.dumps(sections), _CERTAINTY: json.dumps(counts)})
+        try:
+            with transaction(self._settings) as connection:
+                refuse_if_erased_since(connection, self._settings, erased)
+        except ErasedMeanwhileError:
+            remove_file(url)
+            raise
+        logger.info("%s: scored shard %d of %d.", self._draft.name, shard + 1, self._draft.shards)
+
+    def _lists(self, shard: int) -> Iterator[tuple[int, pd.DataFrame]]:
+        """A shard's lists, each frame with its section. What belongs to no customer is made with the first shard."""
+        draft, basis, share = self._draft, self._draft.basis, self._share
+        of_shard = (shard, draft.shards)
+        mine = [customer for customer in self._maker.countries() if customer not in share] if share else None
+        for section, maker, customers in ((OWN, self._maker, mine), (OF_SHARE, self._others, list(share))):
+            if maker is None:
+                continue
+            for lists in maker.customers(draft.top_n, chosen=customers, shard=of_shard, with_chances=basis.chances):
+                made = lists.assign(**{Lists.GROUP: SHARE if section == OF_SHARE else None})
+                if basis.reasons:
+                    made[Lists.REASONS] = maker.reasons(lists)
+                if basis.due:
+                    made[Lists.DUE] = maker.due(lists)
+                yield section, made
+        if is_control(self._experiment):
+            inside = list(share.items())
+            begin, end = (len(inside) * place // draft.shards for place in (shard, shard + 1))
+            for lists in best_sellers(dict(inside[begin:end]), self._fallbacks):
+                yield OF_SHARE, lists.assign(**{Lists.GROUP: SHARE})
+        if shard == 0:
+            yield OF_NO_CUSTOMER, self._maker.products(draft.top_n)
+            yield OF_NO_CUSTOMER, self._fallbacks
+
+    def _start_counting(self) -> None:
+        """The certainty that a part holds is that of its own customers."""
+        if self._maker.certainty is not None:
+            self._maker.certainty.counts = np.zeros_like(self._maker.certainty.counts)
+
+    @cached_property
+    def _maker(self) -> ListMaker:
+        return self._maker_of(self._model)
+
+    @cached_property
+    def _others(self) -> ListMaker | None:
+        """Who makes the lists of the experiment's share; None if there is no share, or it gets best sellers."""
+        design = self._experiment.design if self._experiment is not None else None
+        if design is None:
+            return None
+        if design.challenger is not None:
+            return self._maker_of(model_of(self._settings, _servable(self._settings, design.challenger, design.name)))
+        return self._maker.in_order(design.list_order) if design.list_order is not None else None
+
+    def _maker_of(self, model: TrainedModel | None) -> ListMaker:
+        interactions, basis = self._snapshot.interactions, self._draft.basis
+        earlier = _lists_of(self._settings, basis.shown) if basis.shown is not None else None
+        return ListMaker(model, interactions, self._draft.as_of, basis.rules, style=basis.style, earlier=earlier)
+
+    @cached_property
+    def _share(self) -> dict[str, str | None]:
+        """The known customers in the experiment's share, with their countries."""
+        if self._experiment is None:
+            return {}
+        countries = self._maker.countries()
+        inside = chosen(self._experiment.design.salt, self._experiment.design.share, countries)
+        return {
+            customer: country for (customer, country), is_in in zip(countries.items(), inside, strict=True) if is_in
+        }
+
+    @cached_property
+    def _fallbacks(self) -> pd.DataFrame:
+        draft = self._draft
+        return fallback_lists(self._snapshot.interactions, draft.as_of, draft.top_n, draft.basis.rules)
+
+
+@dataclass
+class Joined:
+    """The parts of a draft as one publication.
+
+    Attributes:
+        certainty: how certain the model was, summed over the shards; None if it was not counted. Complete when
+            `tables` has ended.
+        control: the customers with best sellers in place of lists of their own; complete when `tables` has ended.
+    """
+
+    draft: Draft
+    experiment: Experiment | None
+    certainty: list[int] | None = None
+    control: frozenset[str] = frozenset()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All lists, a batch at a time, in the order of one process: each customer is in one shard.
+
+        Raises:
+            ArtifactError: a part is missing or damaged.
+        """
+        counts: list[list[int] | None] = []
+        control = set[str]()
+        for section in (OWN, OF_SHARE, OF_NO_CUSTOMER):
+            if section == OF_SHARE and self.experiment is None:
+                continue
+            for shard, part in enumerate(self.draft.parts()):
+                try:
+                    with open_file(part) as file:
+                        stored = pq.ParquetFile(file)
+                        written = stored.metadata.metadata or {}
+                        if section == OWN:
+                            counts.append(json.loads(written[_CERTAINTY]))
+                        for group, its_section in enumerate(json.loads(written[_SECTIONS])):
+                            if its_section != section:
+                                continue
+                            table = stored.read_row_group(group)
+                            if section == OF_SHARE and is_control(self.experiment):
+                                control.update(table[Lists.KEY].to_pylist())
+                            yield table
+                except KeyError as error:
+                    raise ArtifactError(f"{part} was not written by `score_shards`. Start the run again.") from error
+                except store_errors() as error:
+                    place = f"Shard {shard + 1} of {self.draft.shards} of {self.draft.name}, {part},"
+                    advice = "Do all workers use the same artifact store? Run it again."
+                    raise store_error(f"{place} cannot be read", error, advice) from error
+        summed = [sum(of_bin) for of_bin in zip(*(each for each in counts if each is not None), strict=True)]
+        self.certainty = summed if None not in counts else None
+        self.control = frozenset(control)
+
+
+def as_table(frame: pd.DataFrame) -> pa.Table:
+    """Lists in the columns of a file; columns that the frame lacks are empty."""
+    whole = frame.assign(**{name: None for name in SCHEMA.names if name not in frame})
+    return pa.Table.from_pandas(whole, SCHEMA, preserve_index=False)
+
+
+def kept_lists(url: str, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+    """The lists of a file, `ROWS_AT_ONCE` rows at a time; all columns if None are named.
+
+    Raises:
+        ArtifactError: the lists are no longer kept, or damaged.
+    """
+    for batch in batches(url, columns):
+        yield batch.to_pandas()
+
+
+def batches(url: str, columns: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as batches of Arrow.
+
+    Raises:
+        ArtifactError: the lists are no longer kept, or damaged.
+    """
+    try:
+        with open_file(url) as file:
+            names = list(columns) if columns is not None else None
+            yield from pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=names)
+    except store_errors() as error:
+        raise store_error(f"{url} cannot be read", error, "Choose another version, or retrain.") from error
+
+
+def model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | None:
+    """What `ListMaker` scores with: the version's model; None for version 0.
+
+    Raises:
+        ArtifactError: the model is missing or damaged.
+    """
+    if model_version.recommender == registry.BASELINES:
+        return None
+    if model_version.url is None:
+        raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
+    return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
+
+
+def experiment_of(settings: Settings, draft: Draft) -> Experiment | None:
+    """The experiment for whose groups a draft's lists are made."""
+    number = draft.basis.experiment
+    if number is None:
+        return None
+    return next(entry for entry in experiment_registry.experiments(settings) if entry.number == number)
+
+
+def is_control(experiment: Experiment | None) -> bool:
+    """Whether an experiment's share gets best sellers in place of lists of its own."""
+    return experiment is not None and experiment.design.kind == "holdout"
+
+
+def _servable(settings: Settings, challenger: int, experiment: str) -> ModelVersion:
+    entry = registry.model_version(settings, challenger)
+    if not entry.is_servable:
+        raise ArtifactError(f"{entry.name} has no model any more. Stop the experiment {experiment}.")
+    return entry
+
+
+def shown_last_week(settings: Settings, as_of: datetime) -> int | None:
+    """The number of the publication that customers were shown a week before an instant; None if there was none.
+
+    It was live, and is the newest that is a week old by the shop's clock. So after a kill, the next try compares
+    with the same one. If its file is gone, nothing counts as shown: that must not keep newer lists from going live.
+    """
+    least, most = SHOWN_BEFORE
+    old = [entry for entry in registry.publications(settings) if as_of - most <= entry.as_of <= as_of - least]
+    shown = max(old, key=lambda entry: (entry.as_of, entry.number), default=None)
+    if shown is None:
+        logger.info("No lists of last week were live, so nothing was shown then (NCF_VARIETY_REPEAT).")
+        return None
+    name = publication.name_of(shown.number)
+    try:
+        with open_file(shown.url) as file:
+            pq.ParquetFile(file)
+    except store_errors() as error:
+        logger.warning("The lists of %s, which were shown last week, cannot be read, so none counts: %s", name, error)
+        return None
+    logger.info("What was shown last week are the lists of %s, as of %s.", name, shown.as_of)
+    return shown.number
+
+
+def _lists_of(settings: Settings, number: int) -> Earlier:
+    """The customers' lists of a publication, and the instant that they are as of.
+
+    Raises:
+        ArtifactError: they are gone since the draft was opened.
+    """
+    entry: Publication | None = next((each for each in registry.publications(settings) if each.number == number), None)
+    if entry is None:
+        raise ArtifactError(f"{publication.name_of(number)} is not in the registry any more. Start again.")
+    columns = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES)
+    return kept_lists(entry.url, columns), entry.as_of
