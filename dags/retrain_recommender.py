@@ -1,5 +1,7 @@
-"""Retrain, and serve the result only if the gate lets it through: snapshot, backtest, gate, refit, register, publish.
+"""Retrain, and serve the result only if the gate lets it through.
 
+The order is snapshot, backtest, gate, refit, register, prepare, score, publish. `score` is mapped over shards of the
+customers, as in `refresh_lists`.
 Beside it, `live_performance` measures the lists that were live since the last retrain, and alerts on-call of drift.
 The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
 
@@ -7,7 +9,7 @@ The tasks are the stages of `ncf_pipeline.training.retrain.run`, in its order.
 | --- | --- | --- |
 | `publish` green | promoted | see the new model's lists |
 | `held` green, `publish` skipped | not promoted; the log of `held` says why, and what serves | keep what serves |
-| `held` and `publish` skipped | promoted, but a rollback came before `publish` | see the version of the rollback |
+| `held` and `publish` skipped | promoted, but a rollback came before it was live | see the version of the rollback |
 | a red task | something broke; on-call was alerted | keep what serves |
 
 What serves is the champion: the last model that was promoted, or version 0, the baselines, before there is one.
@@ -24,6 +26,7 @@ from ncf_pipeline.airflow.links import add_model_page
 from ncf_pipeline.airflow.questions import REASON, Approval
 from ncf_pipeline.airflow.schedules import retrain_deadline, timetable
 from ncf_pipeline.airflow.settings import requested_by, task_settings
+from ncf_pipeline.airflow.shards import score
 from ncf_pipeline.settings import Settings
 
 DEFAULTS = Settings()
@@ -148,18 +151,31 @@ def retrain_recommender() -> None:
         from ncf_pipeline.airflow.questions import as_answer
         from ncf_pipeline.training import retrain
 
-        return "publish" if retrain.register(task_settings(), version, as_answer(answer)) else "held"
+        return "prepare" if retrain.register(task_settings(), version, as_answer(answer)) else "held"
 
     @task
-    def publish(version: int) -> int:
-        """Writes all lists under a new number, checks them, and makes them live; returns the number."""
+    def prepare(version: int) -> list[str]:
+        """Opens a draft of the version's lists; returns the URLs of the parts to make, one for each shard."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from ncf_pipeline.errors import SupersededError
         from ncf_pipeline.training import retrain
 
         try:
-            return retrain.publish(task_settings(), version)
+            return retrain.prepare(task_settings(), version)
+        except SupersededError as error:
+            raise AirflowSkipException(str(error)) from error
+
+    @task
+    def publish(version: int, parts: Any) -> int:
+        """Joins the parts under a new number, checks all lists, and makes them live; returns the number."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from ncf_pipeline.errors import SupersededError
+        from ncf_pipeline.training import retrain
+
+        try:
+            return retrain.publish(task_settings(), version, list(parts))
         except SupersededError as error:
             raise AirflowSkipException(str(error)) from error
 
@@ -192,14 +208,15 @@ def retrain_recommender() -> None:
     )
     answer: Any = approved.output
     refitted, registered = refit(version), register(version, answer)
-    published, end = publish(version), held(version)
+    prepared: Any = prepare(version)
+    published, end = publish(version, score.expand(part=prepared)), held(version)
     gated = gate(version)
-    add_model_page(gated, refitted, registered, published, end)
+    add_model_page(gated, refitted, registered, prepared, published, end)
     gated >> [refitted, end]
     refitted >> [approved, end]
     # A no skips `register`, the only task after `approve`, and so leads to `held`.
     approved >> registered
-    registered >> [published, end]
+    registered >> [prepared, end]
 
 
 retrain_recommender()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # a DAG file must not import their libraries
 
 logger = logging.getLogger(__name__)
 
+SCORE = "score"
+"""The mapped task of the DAGs that publish: one for each shard of the customers."""
+
 _P = ParamSpec("_P")
 
 
@@ -83,8 +86,14 @@ def recovered(context: "Context") -> None:
     from ncf_pipeline.airflow import metrics
     from ncf_pipeline.alerts import recover_after
 
-    metrics.succeeded(context["task_instance"])
-    for title in recover_after(_settings(), _name(context["task_instance"])):
+    instance = context["task_instance"]
+    metrics.succeeded(instance)
+    if getattr(instance, "map_index", -1) >= 0:
+        return  # others of the mapped task may have failed: what follows it ends the incident
+    ended = [_name(instance)]
+    if SCORE in getattr(getattr(instance, "task", None), "upstream_task_ids", ()):
+        ended.append(f"{instance.dag_id}.{SCORE}")
+    for title in (title for task in ended for title in recover_after(_settings(), task)):
         logger.info("OVER %s", title)
 
 

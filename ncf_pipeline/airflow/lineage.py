@@ -33,6 +33,7 @@ class Flow:
 _SNAPSHOT, _BACKTEST, _MODEL = "{artifacts}/snapshots/%s", "{artifacts}/backtests/v%s", "{artifacts}/models/v%s"
 _INVOICES = ("retail.invoice_line", "retail.product", "retail.excluded_stock_code")
 _PUBLICATION = ("ml.publication", "{artifacts}/publications/p{result:06d}.parquet", "{lists}")
+_DRAFTS = "{artifacts}/drafts"
 _CATEGORIES = "retail.product_category"
 _RULES = (
     "retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit", _CATEGORIES,
@@ -53,8 +54,12 @@ FLOWS: Final = {
     "retrain_recommender.gate": Flow(("ml.evaluation", _BACKTEST % "{given:06d}"), ("ml.gate_decision",)),
     "retrain_recommender.refit": Flow((_BACKTEST % "{given:06d}",), ("ml.model_version", _MODEL % "{given:06d}")),
     "retrain_recommender.register": Flow(("ml.gate_decision",), ("ml.model_version", "ml.model_event")),
-    "retrain_recommender.publish": Flow((_MODEL % "{given:06d}", *_RULES), _PUBLICATION),
-    "refresh_lists.refresh": Flow((*_INVOICES, *_RULES), _PUBLICATION),
+    "retrain_recommender.prepare": Flow((_MODEL % "{given:06d}", *_RULES), ("ml.draft",)),
+    "retrain_recommender.score": Flow(("ml.draft",), (_DRAFTS,)),
+    "retrain_recommender.publish": Flow((_MODEL % "{given:06d}", "ml.draft", _DRAFTS), _PUBLICATION),
+    "refresh_lists.prepare": Flow((*_INVOICES, *_RULES), ("ml.draft", "ml.snapshot")),
+    "refresh_lists.score": Flow(("ml.draft",), (_DRAFTS,)),
+    "refresh_lists.publish": Flow(("ml.draft", _DRAFTS), _PUBLICATION),
     "find_bundles.find": Flow(_INVOICES, ("retail.bundle",)),
 }
 """By DAG and task. Tasks that are not listed have no lineage."""

@@ -27,6 +27,7 @@ class TaskState:
         seconds: that its last try took.
         ended_at: when its last try ended, as ISO 8601.
         machine: the host name of the worker that ran its last try.
+        map_index: which of a mapped task it is, from 0; -1 if it is not mapped.
     """
 
     dag_id: str
@@ -37,6 +38,7 @@ class TaskState:
     seconds: float | None
     ended_at: str | None
     machine: str | None
+    map_index: int = -1
 
     @property
     def finished(self) -> bool:
@@ -141,6 +143,7 @@ class AirflowApi:
                 seconds=task["duration"],
                 ended_at=task["end_date"],
                 machine=task["hostname"] or None,
+                map_index=int(task["map_index"]),
             )
             for task in instances
         ]
@@ -148,7 +151,7 @@ class AirflowApi:
     def error_of(self, task: TaskState) -> str:
         """Returns the error of a task's last try, in one line, from its log."""
         path = f"/api/v2/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
-        log = self._ask("GET", f"{path}?full_content=true", missing=True) or {}
+        log = self._ask("GET", f"{path}?full_content=true&map_index={task.map_index}", missing=True) or {}
         content = log.get("content") or []
         events = [event for event in content if isinstance(event, dict)]
         for event in reversed(events):

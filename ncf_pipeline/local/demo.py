@@ -99,7 +99,7 @@ def run_main_job(
 def _follow(
     settings: Settings, api: AirflowApi, dag_id: str, run_id: str, watcher: Watcher, measured: Measured
 ) -> list[TaskState]:
-    reported: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int, int]] = set()
     measure_at = 0.0
     while True:
         _check_servers(settings)
@@ -110,15 +110,15 @@ def _follow(
         state = api.run_state(dag_id, run_id)  # before the tasks, so that none is missed at the end
         tasks = api.tasks(dag_id, run_id)
         for task in sorted(tasks, key=lambda task: task.ended_at or ""):
-            if (task.task_id, task.try_number) in reported:
+            if (task.task_id, task.map_index, task.try_number) in reported:
                 continue
             if task.state == "failed":
                 raise RunError(f"{dag_id}.{task.task_id} failed: {api.error_of(task)} (log: {_log(settings, task)})")
             if task.state in ("success", "skipped"):
-                reported.add((task.task_id, task.try_number))
+                reported.add((task.task_id, task.map_index, task.try_number))
                 watcher.task_ended(task)
             elif task.state == "up_for_retry":
-                reported.add((task.task_id, task.try_number))
+                reported.add((task.task_id, task.map_index, task.try_number))
                 watcher.task_tries_again(task, api.error_of(task))
         watcher.run_moved(dag_id, tasks)
         if state == "success":
@@ -136,7 +136,10 @@ def _check_servers(settings: Settings) -> None:
 
 def _log(settings: Settings, task: TaskState) -> Path:
     folder = settings.home.resolve() / "airflow" / "logs" / f"dag_id={task.dag_id}" / f"run_id={task.run_id}"
-    return folder / f"task_id={task.task_id}" / f"attempt={task.try_number}.log"
+    folder /= f"task_id={task.task_id}"
+    if task.map_index >= 0:
+        folder /= f"map_index={task.map_index}"
+    return folder / f"attempt={task.try_number}.log"
 
 
 def _wait(done: Callable[[], bool], *, patience: float) -> None:

@@ -149,10 +149,16 @@ def tasks_of(api: AirflowApi, run: Run) -> tuple[TaskNow, ...]:
             state=task["state"],
             queued_at=_instant_or_none(task["queued_when"]),
             ended_at=_instant_or_none(task["end_date"]),
-            log=f"/dags/{_quoted(run.dag_id)}/runs/{_quoted(run.run_id)}/tasks/{_quoted(task['task_id'])}",
+            log=f"/dags/{_quoted(run.dag_id)}/runs/{_quoted(run.run_id)}/tasks/{_of_mapped(task)}",
         )
         for task in found
     )
+
+
+def _of_mapped(task: dict[str, Any]) -> str:
+    """A task's name in an address of Airflow's UI; of a mapped one, with its number."""
+    number = task.get("map_index", -1)
+    return _quoted(task["task_id"]) + (f"/mapped/{number}" if number >= 0 else "")
 
 
 def run_now(api: AirflowApi, run: Run) -> RunNow | None:

@@ -19,10 +19,12 @@ EXPECTED = {
         "refit",
         "approve",
         "register",
+        "prepare",
+        "score",
         "publish",
         "held",
     ],
-    "refresh_lists": ["refresh"],
+    "refresh_lists": ["prepare", "score", "publish"],
     "rollback_model": ["choose", "roll_back"],
     "find_bundles": ["find"],
     "prune_artifacts": ["prune"],
@@ -55,9 +57,14 @@ def test_every_task_is_retried_and_alerts(dags, dag_id):
     for task in dags[dag_id].tasks:
         assert task.retries == 2
         assert task.retry_exponential_backoff
-        assert alert in task.on_failure_callback
-        assert recovered in task.on_success_callback
+        assert alert in as_list(task.on_failure_callback)
+        assert recovered in as_list(task.on_success_callback)
         assert task.doc or task.python_callable.__doc__
+
+
+def as_list(callbacks):
+    """The callbacks of a task: of a mapped one, as they were given."""
+    return callbacks if isinstance(callbacks, list | tuple) else [callbacks]
 
 
 @pytest.mark.parametrize("dag_id", ["ingest_invoices", "retrain_recommender"])
@@ -86,8 +93,19 @@ def test_publishing_is_reached_only_through_the_gate_and_the_refit(dags):
     assert tasks["approve"].upstream_task_ids == {"refit", "backtest"}
     assert tasks["approve"].downstream_task_ids == {"register"}  # the only task that a rejection skips
     assert tasks["register"].upstream_task_ids == {"approve", "backtest"}
-    assert tasks["register"].downstream_task_ids == {"publish", "held"}
-    assert tasks["publish"].upstream_task_ids == {"register", "backtest"}
+    assert tasks["register"].downstream_task_ids == {"prepare", "held"}
+    assert tasks["prepare"].upstream_task_ids == {"register", "backtest"}
+    assert tasks["score"].upstream_task_ids == {"prepare"}
+    assert tasks["publish"].upstream_task_ids == {"score", "backtest"}
+
+
+@pytest.mark.parametrize("dag_id", ["refresh_lists", "retrain_recommender"])
+def test_scoring_is_mapped_over_shards_and_two_of_a_run_work_at_once(dags, dag_id):
+    tasks = dags[dag_id].task_dict
+    assert tasks["score"].is_mapped
+    assert not tasks["prepare"].is_mapped
+    assert not tasks["publish"].is_mapped
+    assert tasks["score"].max_active_tis_per_dagrun == 2
 
 
 def test_the_tasks_of_a_retrain_are_the_stages_of_run_in_its_order(dags, monkeypatch):
@@ -102,9 +120,16 @@ def test_the_tasks_of_a_retrain_are_the_stages_of_run_in_its_order(dags, monkeyp
     def stage(name, result):
         return lambda *_, **__: order.append(name) or result
 
-    passed = {"backtest": 7, "gate": SimpleNamespace(promote=True, reasons=()), "refit": True, "register": True}
-    for name in ("snapshot", "live_performance", "backtest", "gate", "refit", "register", "publish"):
+    passed = {
+        "backtest": 7,
+        "prepare": ["a part"],
+        "gate": SimpleNamespace(promote=True, reasons=()),
+        "refit": True,
+        "register": True,
+    }
+    for name in ("snapshot", "live_performance", "backtest", "gate", "refit", "register", "prepare", "publish"):
         monkeypatch.setattr(retrain, name, stage(name, passed.get(name)))
+    monkeypatch.setattr(retrain, "score_shards", stage("score", True))
     retrain.run(Settings(), run_key="", requested_by="", ask=stage("approve", Answer(True, "anna")))
 
     tasks = dags["retrain_recommender"].task_dict
@@ -153,7 +178,7 @@ def test_tasks_with_a_version_link_to_its_page(dags):
 
     tasks = dags["retrain_recommender"].tasks
     linked = [task for task in tasks if any(link.name == "Model" for link in task.operator_extra_links)]
-    assert {task.task_id for task in linked} == {"gate", "refit", "register", "publish", "held"}
+    assert {task.task_id for task in linked} == {"gate", "refit", "register", "prepare", "publish", "held"}
 
     class Rendered:
         op_args = (7, "approved by somebody")

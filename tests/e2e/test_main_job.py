@@ -7,9 +7,13 @@ import redis
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.storage.files import list_files
 from ncf_pipeline.storefront import Storefront
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(600)]
+
+
+REFRESH = ("prepare", "score", "publish")
 
 
 def states(run):
@@ -32,7 +36,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     assert not list(settings.inbox_path.iterdir())
 
     # Before the first model, version 0 serves.
-    assert states(dags["refresh_lists"].test()) == {"refresh": "success"}
+    assert states(dags["refresh_lists"].test()) == dict.fromkeys(REFRESH, "success")
     assert registry.champion(settings).version == 0
     with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as shop:
         assert shop.meta()["model_version"] == "v0"
@@ -41,7 +45,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     retrained = dags["retrain_recommender"].test(run_conf={"seed": 3})
     assert states(retrained) == {
         **dict.fromkeys(
-            ("snapshot", "live_performance", "backtest", "gate", "refit", "approve", "register", "publish"), "success"
+            ("snapshot", "live_performance", "backtest", "gate", "refit", "approve", "register", *REFRESH), "success"
         ),
         "held": "skipped",
     }
@@ -61,7 +65,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     assert len({tuple(codes) for codes in lists.values()}) > len(lists) / 2
 
     refreshed = dags["refresh_lists"].test()
-    assert states(refreshed) == {"refresh": "success"}
+    assert states(refreshed) == dict.fromkeys(REFRESH, "success")
     assert store.get(f"{prefix}:current") > live
 
     # Loading the same workbook again changes nothing, and the run says so.
@@ -75,7 +79,7 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
     settings = connections
     settings.inbox_path.mkdir(parents=True, exist_ok=True)
     synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)
-    assert states(dags["refresh_lists"].test()) == {"refresh": "skipped"}  # there are no purchases yet
+    assert states(dags["refresh_lists"].test()) == dict.fromkeys(REFRESH, "skipped")  # there are no purchases yet
     dags["ingest_invoices"].test()
     dags["refresh_lists"].test()
     monkeypatch.setenv("NCF_GATE_MIN_COVERAGE_RATIO", "99")
@@ -84,7 +88,7 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
 
     assert states(held) == {
         **dict.fromkeys(("snapshot", "live_performance", "backtest", "gate", "held"), "success"),
-        **dict.fromkeys(("refit", "approve", "register", "publish"), "skipped"),
+        **dict.fromkeys(("refit", "approve", "register", *REFRESH), "skipped"),
     }
     assert str(held.state) == "success"
     version = registry.model_versions(settings)[0]
@@ -95,6 +99,32 @@ def test_a_held_run_ends_green_and_shoppers_keep_their_lists(dags, connections, 
     live = store.get(f"{settings.key_prefix}:current")
     assert store.hget(f"{settings.key_prefix}:{live}:meta", "model_version") == "v0"
     assert registry.champion(settings).version == 0
+
+
+def test_a_refresh_in_three_shards_publishes_the_same_lists_and_leaves_no_part(dags, connections, store, monkeypatch):
+    settings = connections
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    synthetic.write_workbook(settings.inbox_path / "invoices.xlsx", customers=120, products=120, days=120, seed=2)
+    dags["ingest_invoices"].test()
+
+    def lists():
+        start = f"{settings.key_prefix}:{store.get(f'{settings.key_prefix}:current')}:"
+        keys = [key for key in store.scan_iter(f"{start}*") if key.split(":")[2] in ("customer", "product", "fallback")]
+        return {key.removeprefix(start): store.hgetall(key) for key in keys}
+
+    dags["refresh_lists"].test()
+    whole = lists()
+    monkeypatch.setenv("NCF_SCORING_SHARDS", "3")
+    run = dags["refresh_lists"].test()
+    instances = [(task.task_id, task.map_index, str(task.state)) for task in run.get_task_instances()]
+    assert sorted(instances) == [
+        ("prepare", -1, "success"),
+        ("publish", -1, "success"),
+        *(("score", shard, "success") for shard in range(3)),
+    ]
+    assert lists() == whole
+    assert len(whole) > 240
+    assert list_files(f"{settings.artifacts}/drafts") == {}
 
 
 def test_with_an_empty_inbox_nothing_runs_and_nothing_fails(dags, connections):

@@ -101,6 +101,28 @@ def test_a_late_retrain_and_a_stopped_run_are_alerts(on_call, webhook):
     assert alerts.recover_after(on_call, "retrain_recommender.publish") == [late["title"].removeprefix("[warn] ")]
 
 
+def test_a_shard_that_failed_is_over_when_the_lists_are_published_and_not_when_another_shard_is_scored(
+    on_call, webhook
+):
+    from ncf_pipeline.airflow.alerts import alert, recovered
+
+    def instance(task_id, map_index=-1):
+        upstream = {"score"} if task_id == "publish" else set()
+        return SimpleNamespace(
+            dag_id="refresh_lists", task_id=task_id, map_index=map_index, try_number=3, start_date=None, end_date=None,
+            duration=1.0, log_url="http://airflow/log", task=SimpleNamespace(upstream_task_ids=upstream),
+        )  # fmt: skip
+
+    run = {"run_id": "asset__1", "dag_run": SimpleNamespace(run_type="asset_triggered"), "dag": None}
+    for shard in (0, 2):
+        alert({"task_instance": instance("score", shard), "exception": RuntimeError("No memory."), **run})
+    assert titles(webhook) == ["[warn] refresh_lists.score failed: No memory."]
+    recovered({"task_instance": instance("score", 1)})
+    assert len(webhook.got) == 1
+    recovered({"task_instance": instance("publish")})
+    assert titles(webhook)[1:] == ["[over] refresh_lists.score failed: No memory."]
+
+
 def test_the_retrain_has_a_deadline_whose_callback_a_worker_can_import(deadlines):
     (deadline,) = deadlines["retrain_recommender"]
     module, _, name = deadline.callback.path.rpartition(".")

@@ -3,6 +3,7 @@
 `test_rendered_chart.py` tests what the chart makes of the values.
 """
 
+import re
 from pathlib import Path
 
 import kubernetes_validate
@@ -85,3 +86,26 @@ def test_the_values_contain_no_secret(file):
     secret += ("NCF_DATABASE", "NCF_REDIS", "ADMIN_", "WATCHER_", "AIRFLOW__CORE__FERNET", "AWS_ENDPOINT")
     for variable in variables(yaml.safe_load((KUBERNETES / file).read_text())):
         assert ("valueFrom" in variable) == variable["name"].startswith(secret), variable["name"]
+
+
+def test_the_values_of_pods_for_scoring_are_right_when_they_are_uncommented():
+    """What a commented line holds is YAML; all other comments are sentences."""
+    text = (KUBERNETES / "values.yaml").read_text()
+    begin, commented = re.compile(r" *# - name: (NCF_SCORING_QUEUE|scoring)$"), False
+    lines = []
+    for line in text.splitlines():
+        commented = bool(begin.match(line)) or (commented and line.lstrip().startswith("# "))
+        lines.append(line.replace("# ", "", 1) if commented else line)
+    changed = yaml.safe_load("\n".join(lines))
+    env = {variable["name"]: variable["value"] for variable in changed["env"]}
+    (scoring,) = [worker for worker in changed["workers"]["celery"]["sets"] if worker["name"] == "scoring"]
+    assert scoring["queue"] == env["NCF_SCORING_QUEUE"]
+    assert scoring["replicas"] == int(env["NCF_SCORING_AT_ONCE"])
+    assert scoring["resources"]["limits"]["memory"]
+    given = {variable["name"] for variable in scoring["env"]}
+    assert given >= {"NCF_DATABASE_URL", "AIRFLOW_CONN_RETAIL_DB", "AWS_ACCESS_KEY_ID", "NCF_ERASURE_KEY"}
+    assert not given & {"NCF_REDIS_URL", "AIRFLOW_CONN_LIST_STORE", "NCF_INBOX"}
+    unchanged = values()
+    changed["env"] = [variable for variable in changed["env"] if not variable["name"].startswith("NCF_SCORING")]
+    changed["workers"]["celery"]["sets"].remove(scoring)
+    assert changed == unchanged
