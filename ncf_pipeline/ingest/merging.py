@@ -1,7 +1,7 @@
 """Merges good lines into `retail.invoice_line`, by invoice."""
 
 from ncf_pipeline.ingest.batches import drop_landed_lines
-from ncf_pipeline.storage.database import Connection, refresh_statistics
+from ncf_pipeline.storage.database import Connection, refresh_statistics, rehearsed
 from ncf_pipeline.storage.resources import query
 
 NAMED_INVOICES = 10
@@ -18,4 +18,6 @@ def merge_good_lines(connection: Connection, batch_id: int) -> None:
         cursor.execute("lock table retail.invoice in share row exclusive mode")
         refresh_statistics(connection, "raw.quarantined_line")
         cursor.execute(query("merge_batch"), {"batch_id": batch_id, "named": NAMED_INVOICES})
+        if rehearsed() is None:  # others would wait for its lock
+            cursor.execute("select retail.summarise_new_lines()")
     drop_landed_lines(connection, batch_id)

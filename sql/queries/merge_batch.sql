@@ -35,26 +35,41 @@ where
 
 analyze skipped_line;
 
--- A view: to copy all lines once more would take longer than to read them again.
-create or replace temporary view good_line as
+-- Views: to copy all lines once more would take longer than to read them again.
+create or replace temporary view batch_line as
 select
-    landed_line.line_number,
-    landed_line.file_number,
-    landed_line.sheet_number,
-    landed_line.invoice_no,
-    landed_line.stock_code,
-    landed_line.description,
-    landed_line.invoice_date,
-    landed_line.customer_id,
-    landed_line.country,
-    landed_line.corrects,
-    trim_scale(landed_line.quantity) as quantity,
-    trim_scale(landed_line.unit_price) as unit_price
+    line_number,
+    file_number,
+    sheet_number,
+    invoice_no,
+    stock_code,
+    description,
+    invoice_date,
+    customer_id,
+    country,
+    corrects,
+    trim_scale(quantity) as quantity,
+    trim_scale(unit_price) as unit_price
 from raw.landed_line
-left join skipped_line on landed_line.line_number = skipped_line.line_number
-where
-    landed_line.batch_id = %(batch_id)s
-    and skipped_line.line_number is null;
+where batch_id = %(batch_id)s;
+
+-- Mostly, no line is skipped. Then a join would take a third of the time of sorting the lines, and it would keep
+-- Postgres from reading them in several processes.
+do $$
+begin
+    if exists (select from skipped_line) then
+        create or replace temporary view good_line as
+        select batch_line.*
+        from batch_line
+        left join skipped_line on batch_line.line_number = skipped_line.line_number
+        where skipped_line.line_number is null;
+    else
+        create or replace temporary view good_line as
+        select *
+        from batch_line;
+    end if;
+end
+$$;
 
 -- The invoices that were taken back as a whole: in the last of the batch's files that names them, every line says so.
 -- Lines that are only left out are as if they were not in the file.
@@ -312,51 +327,80 @@ where
     broken.replaces_invoice
     and good_line.invoice_no = broken.invoice_no;
 
+create temporary table joined_invoice on commit drop as
+select invoice_no
+from part_invoice
+where invoice_no not in (select invoice_no from taken_back_invoice)
+union
+select invoice_no
+from good_line
+where
+    (select count(*) from raw.landed_line where batch_id = %(batch_id)s and corrects is not null) > 0
+    and invoice_no not in (select invoice_no from taken_back_invoice)
+    and invoice_no not in (select invoice_no from superseded_invoice)
+group by invoice_no
+having count(corrects) = count(*);
+
+analyze joined_invoice;
+
+-- Mostly, nothing is repeated and nothing joins what is stored.
+do $$
+begin
+    if exists (select from repeated_line) then
+        create or replace temporary view kept_line as
+        select good_line.*
+        from good_line
+        left join repeated_line on good_line.line_number = repeated_line.line_number
+        where repeated_line.line_number is null;
+    else
+        create or replace temporary view kept_line as
+        select *
+        from good_line;
+    end if;
+    if exists (select from joined_invoice) then
+        create or replace temporary view line_of_invoice as
+        select
+            true as is_read,
+            invoice_no,
+            stock_code,
+            description,
+            quantity,
+            invoice_date,
+            unit_price,
+            customer_id,
+            country
+        from kept_line
+        union all
+        select
+            false as is_read,
+            invoice_line.invoice_no,
+            invoice_line.stock_code,
+            invoice_line.description,
+            invoice_line.quantity,
+            invoice_line.invoice_date,
+            invoice_line.unit_price,
+            invoice_line.customer_id,
+            invoice_line.country
+        from retail.invoice_line
+        inner join joined_invoice on invoice_line.invoice_no = joined_invoice.invoice_no;
+    else
+        create or replace temporary view line_of_invoice as
+        select
+            true as is_read,
+            invoice_no,
+            stock_code,
+            description,
+            quantity,
+            invoice_date,
+            unit_price,
+            customer_id,
+            country
+        from kept_line;
+    end if;
+end
+$$;
+
 create temporary table staged_line on commit drop as
-with joined_invoice as (
-    select invoice_no
-    from part_invoice
-    where invoice_no not in (select invoice_no from taken_back_invoice)
-    union
-    select invoice_no
-    from good_line
-    where
-        (select count(*) from raw.landed_line where batch_id = %(batch_id)s and corrects is not null) > 0
-        and invoice_no not in (select invoice_no from taken_back_invoice)
-        and invoice_no not in (select invoice_no from superseded_invoice)
-    group by invoice_no
-    having count(corrects) = count(*)
-),
-
-together as (
-    select
-        true as is_read,
-        good_line.invoice_no,
-        good_line.stock_code,
-        good_line.description,
-        good_line.quantity,
-        good_line.invoice_date,
-        good_line.unit_price,
-        good_line.customer_id,
-        good_line.country
-    from good_line
-    left join repeated_line on good_line.line_number = repeated_line.line_number
-    where repeated_line.line_number is null
-    union all
-    select
-        false as is_read,
-        invoice_line.invoice_no,
-        invoice_line.stock_code,
-        invoice_line.description,
-        invoice_line.quantity,
-        invoice_line.invoice_date,
-        invoice_line.unit_price,
-        invoice_line.customer_id,
-        invoice_line.country
-    from retail.invoice_line
-    inner join joined_invoice on invoice_line.invoice_no = joined_invoice.invoice_no
-)
-
 select
     is_read,
     invoice_no,
@@ -380,7 +424,7 @@ select
     unit_price,
     customer_id,
     country
-from together;
+from line_of_invoice;
 
 analyze staged_line (invoice_no);
 
@@ -415,6 +459,23 @@ left join retail.invoice on hashed.invoice_no = invoice.invoice_no;
 
 analyze staged_invoice;
 
+-- Of a first load, every invoice is new: a join of all its lines would not fit into memory.
+do $$
+begin
+    if exists (select from staged_invoice where not is_changed) then
+        create or replace temporary view changed_line as
+        select staged_line.*
+        from staged_line
+        inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
+        where staged_invoice.is_changed;
+    else
+        create or replace temporary view changed_line as
+        select *
+        from staged_line;
+    end if;
+end
+$$;
+
 -- 5. The lines of changed invoices replace the earlier ones, and those of invoices that were taken back go.
 create temporary table changed_invoice on commit drop as
 select invoice_no
@@ -423,6 +484,9 @@ where is_changed
 union all
 select invoice_no
 from taken_back_invoice;
+
+-- Without, the planner would read all of a large shop's lines instead of looking a few invoices up.
+analyze changed_invoice;
 
 create temporary table replaced_line on commit drop as
 with gone as (
@@ -511,19 +575,17 @@ insert into retail.invoice_line (
     batch_id
 )
 select
-    staged_line.invoice_no,
-    staged_line.line_number,
-    staged_line.stock_code,
-    staged_line.description,
-    staged_line.quantity,
-    staged_line.invoice_date,
-    staged_line.unit_price,
-    staged_line.customer_id,
-    staged_line.country,
+    invoice_no,
+    line_number,
+    stock_code,
+    description,
+    quantity,
+    invoice_date,
+    unit_price,
+    customer_id,
+    country,
     %(batch_id)s as batch_id
-from staged_line
-inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
-where staged_invoice.is_changed;
+from changed_line;
 
 insert into retail.invoice (invoice_no, lines, sha256, batch_id)
 select
@@ -543,8 +605,8 @@ delete from retail.invoice
 using taken_back_invoice
 where invoice.invoice_no = taken_back_invoice.invoice_no;
 
--- 6. The newest good description of each product. Notes such as "damaged" or "?" are on lines without a price. If the
--- line of a description is gone, all lines are searched for the newest one; otherwise the new lines are enough.
+-- 6. The newest good description of each product. Notes such as "damaged" or "?" are on lines without a price. The new
+-- lines are enough, unless the line of a description is gone and none of them is as new.
 create temporary table undescribed_product on commit drop as
 with undescribed as (
     delete from retail.product
@@ -553,51 +615,95 @@ with undescribed as (
         product.stock_code = replaced_line.stock_code
         and product.description = replaced_line.description
         and product.described_at = replaced_line.invoice_date
-    returning product.stock_code
+    returning
+        product.stock_code,
+        product.description,
+        product.described_at
 )
 
-select distinct stock_code
+select distinct
+    stock_code,
+    description,
+    described_at
 from undescribed;
 
-with described as (
-    select
-        retail.canonical_stock_code(staged_line.stock_code) as stock_code,
-        staged_line.description,
-        max(staged_line.invoice_date) as invoice_date
-    from staged_line
-    inner join staged_invoice on staged_line.invoice_no = staged_invoice.invoice_no
-    where
-        staged_invoice.is_changed
-        and staged_line.description is not null
-        and staged_line.quantity > 0
-        and staged_line.unit_price > 0
-    group by
-        staged_line.stock_code,
-        staged_line.description
-    union all
-    select
-        retail.canonical_stock_code(invoice_line.stock_code) as stock_code,
-        invoice_line.description,
-        invoice_line.invoice_date
-    from retail.invoice_line
-    where
-        -- keeps the planner from reading all lines if no description is missing
-        (select count(*) from undescribed_product) > 0
-        and retail.canonical_stock_code(invoice_line.stock_code) in (select stock_code from undescribed_product)
-        and invoice_line.description is not null
-        and invoice_line.quantity > 0
-        and invoice_line.unit_price > 0
-)
+create temporary table description_found on commit drop as
+select
+    retail.canonical_stock_code(stock_code) as stock_code,
+    description,
+    max(invoice_date) as described_at
+from changed_line
+where
+    description is not null
+    and quantity > 0
+    and unit_price > 0
+group by
+    changed_line.stock_code,
+    description;
+
+delete from undescribed_product
+using description_found
+where
+    undescribed_product.stock_code = description_found.stock_code
+    and (
+        undescribed_product.described_at < description_found.described_at
+        or (
+            undescribed_product.described_at = description_found.described_at
+            and undescribed_product.description collate "C" >= description_found.description collate "C"
+        )
+    );
+
+-- First among the lines of the 90 days before, which an index finds. All lines are searched for the rest.
+insert into description_found (stock_code, description, described_at)
+select
+    retail.canonical_stock_code(stock_code) as stock_code,
+    description,
+    max(invoice_date) as described_at
+from retail.invoice_line
+where
+    -- keeps the planner from reading lines if no description is missing
+    (select count(*) from undescribed_product) > 0
+    and invoice_date >= (select min(described_at) - interval '90 days' from undescribed_product)
+    and invoice_date <= (select max(described_at) from undescribed_product)
+    and retail.canonical_stock_code(stock_code) in (select gone.stock_code from undescribed_product as gone)
+    and description is not null
+    and quantity > 0
+    and unit_price > 0
+group by
+    invoice_line.stock_code,
+    description;
+
+delete from undescribed_product
+using description_found
+where
+    undescribed_product.stock_code = description_found.stock_code
+    and description_found.described_at >= undescribed_product.described_at - interval '90 days';
+
+insert into description_found (stock_code, description, described_at)
+select
+    retail.canonical_stock_code(stock_code) as stock_code,
+    description,
+    max(invoice_date) as described_at
+from retail.invoice_line
+where
+    (select count(*) from undescribed_product) > 0
+    and retail.canonical_stock_code(stock_code) in (select gone.stock_code from undescribed_product as gone)
+    and description is not null
+    and quantity > 0
+    and unit_price > 0
+group by
+    invoice_line.stock_code,
+    description;
 
 insert into retail.product (stock_code, description, described_at)
 select distinct on (stock_code)
     stock_code,
     description,
-    invoice_date
-from described
+    described_at
+from description_found
 order by
     stock_code asc,
-    invoice_date desc,
+    described_at desc,
     description collate "C" asc
 on conflict (stock_code) do update
     set

@@ -20,11 +20,19 @@ with half_named_invoice as materialized (
     where
         batch_id = %(batch_id)s
         and left_out is null
-        and invoice_no is not null
+        -- many a file has no guests, and then no line has to be grouped
+        and invoice_no in (
+            select nameless.invoice_no
+            from raw.landed_line as nameless
+            where
+                nameless.batch_id = %(batch_id)s
+                and nameless.left_out is null
+                and nameless.customer_id is null
+        )
     group by invoice_no
     having
-        count(*) > count(customer_id)
-        and (count(customer_id) > 0 or bool_or('customer_id' = any(unreadable)))
+        count(customer_id) > 0
+        or bool_or('customer_id' = any(unreadable))
 ),
 
 judged as (

@@ -1,46 +1,61 @@
 -- The shop's own rules that no product of the shop matches: probably misspelled, or of a product that is gone.
-with product as materialized (
-    select distinct retail.canonical_stock_code(stock_code) as stock_code
-    from retail.invoice_line
-    where
-        -- most shops have no such rules, so that no line has to be read
-        exists (select from retail.excluded_stock_code where not is_shipped)
-        or exists (select from retail.unlisted_product)
-        or exists (select from retail.product_country)
+with rule as (
+    select
+        'retail.excluded_stock_code' as place,
+        pattern,
+        true as is_pattern
+    from retail.excluded_stock_code
+    where not is_shipped
     union
-    select stock_code
-    from retail.product
-),
-
-named as (
     select
         'retail.unlisted_product' as place,
-        stock_code
+        stock_code as pattern,
+        false as is_pattern
     from retail.unlisted_product
     union
     select
         'retail.product_country' as place,
-        stock_code
+        stock_code as pattern,
+        false as is_pattern
     from retail.product_country
+),
+
+-- most rules match a product with a description
+open_rule as materialized (
+    select *
+    from rule
+    where not exists (
+        select
+        from retail.product
+        where
+            case
+                when rule.is_pattern then retail.code_matches(product.stock_code, rule.pattern)
+                else product.stock_code = retail.canonical_stock_code(rule.pattern)
+            end
+    )
+),
+
+-- mostly there is no other rule, and then no line has to be read
+sold_code as materialized (
+    select distinct retail.canonical_stock_code(stock_code) as stock_code
+    from retail.invoice_line
+    where exists (select from open_rule)
 )
 
 select
-    'retail.excluded_stock_code' as place,
-    pattern
-from retail.excluded_stock_code
-where
-    not is_shipped
-    and not exists (
-        select
-        from product
-        where retail.code_matches(product.stock_code, excluded_stock_code.pattern)
-    )
-union all
-select
     place,
-    stock_code as pattern
-from named
-where retail.canonical_stock_code(stock_code) not in (select product.stock_code from product)
+    pattern
+from open_rule
+where
+    not exists (
+        select
+        from sold_code
+        where
+            case
+                when open_rule.is_pattern then retail.code_matches(sold_code.stock_code, open_rule.pattern)
+                else sold_code.stock_code = retail.canonical_stock_code(open_rule.pattern)
+            end
+    )
 order by
     place asc,
     pattern asc

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ncf_pipeline.errors import InputError, QualityError
+from ncf_pipeline.errors import DatabaseError, InputError, QualityError
 from ncf_pipeline.ingest import landing, merging
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.storage.database import transaction
@@ -187,6 +187,47 @@ def test_a_product_keeps_its_newest_good_description_in_any_order_of_files(setti
     assert described(settings) == {"15056BL": "NEW"}
     ingest.ingest(settings, [str(write(tmp_path, "c.csv", line("2", "OTHER", date="2011-12-01 08:00:00")))])
     assert described(settings) == {"15056BL": "OLD", "OTHER": "HOLDER"}
+
+
+@pytest.mark.parametrize(
+    ("dates", "newest"),
+    [
+        # a line of the same invoice, an earlier one of another, one from long ago
+        ({"2": "2011-12-01 08:00:00", "3": "2011-10-01 08:00:00"}, "2 AGAIN"),
+        ({"2": "2011-10-01 08:00:00", "3": "2011-11-30 08:00:00"}, "3"),
+        ({"2": "2009-10-01 08:00:00", "3": "2010-10-01 08:00:00"}, "3"),
+        ({"2": "2010-10-02 08:00:00", "3": "2010-10-01 08:00:00"}, "2 AGAIN"),
+    ],
+)
+def test_a_description_whose_line_is_gone_is_found_among_all_lines_however_old(settings, tmp_path, dates, newest):
+    def as_of(number, text):
+        return line(number, "15056BL", text=text, date=dates[number])
+
+    first = [line("2", "15056BL", text="GONE", date="2011-12-01 08:00:00"), as_of("3", "3")]
+    older = line("4", "15056bl", text="4", date="2008-01-01 08:00:00")
+    ingest.ingest(settings, [str(write(tmp_path, "a.csv", *first, older, line("5", "OTHER")))])
+    assert described(settings) == {"15056BL": "GONE", "OTHER": "HOLDER"}
+    ingest.ingest(settings, [str(write(tmp_path, "b.csv", as_of("2", "2 AGAIN")))])
+    assert described(settings) == {"15056BL": newest, "OTHER": "HOLDER"}
+
+
+@pytest.mark.parametrize(("again", "newest"), [("A", "A"), ("Z", "B")])
+def test_of_two_descriptions_at_the_same_instant_the_first_in_the_alphabet_is_kept(settings, tmp_path, again, newest):
+    first = [line("2", "15056BL", text="A"), line("3", "15056BL", text="B")]
+    ingest.ingest(settings, [str(write(tmp_path, "a.csv", *first))])
+    again = line("2", "15056BL", text=again, quantity=7)
+    ingest.ingest(settings, [str(write(tmp_path, "b.csv", again))])
+    assert described(settings) == {"15056BL": newest}
+
+
+def test_the_record_of_a_batch_whose_invoices_are_stored_cannot_be_deleted(settings, tmp_path):
+    batch_id = ingest.ingest(settings, [str(write(tmp_path, "a.csv", line()))]).batch_id
+    with pytest.raises(DatabaseError, match=f"batch {batch_id} has brought invoices that are stored"):
+        rows(settings, f"delete from raw.batch where batch_id = {batch_id} returning 1")
+    assert rows(settings, "select lines_merged from raw.batch") == [(1,)]
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("delete from retail.invoice_line; delete from retail.invoice")
+        cursor.execute("delete from raw.batch")
 
 
 def test_a_file_with_mostly_broken_lines_is_rejected_as_a_whole_with_the_reason_beside_it(settings):

@@ -198,6 +198,7 @@ CALLED_BY = {
     "ml.record_model_event": set(),
     "ml.refuse_if_served": set(),
     "ml.renew_version_0": {"publishing"},
+    "retail.summarise_new_lines": {"ingest"},
 }
 """Who may call the functions that run with the owner's rights."""
 
