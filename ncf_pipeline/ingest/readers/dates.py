@@ -19,6 +19,12 @@ _SLASHED = (
 _SERIAL = r"^\d{4,5}(?:\.\d+)?$"
 """A spreadsheet's date without its format: days since its epoch."""
 
+_QUICK = {
+    r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{1,9}$": "%Y-%m-%d %H:%M:%S%.f",
+    r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}$": "%Y-%m-%d %H:%M",
+}
+"""Spellings that are `_ISO`, and need not be taken apart, which takes five times as long. Parquet's times are such."""
+
 
 def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None = None) -> pl.Series:
     """Dates and times from text, to the millisecond.
@@ -33,6 +39,12 @@ def as_instants(text: pl.Series, order: DateOrder | None, *, epoch: date | None 
     """
     usual = _in_range(text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us"))
     rare = text.is_not_null() & usual.is_null()
+    for spelling, form in _QUICK.items():
+        if rare.any():
+            spelled = text.set(~(rare & text.str.contains(spelling)), None)
+            instants = spelled.str.to_datetime(form, strict=False, time_unit="us")
+            usual = usual.zip_with(instants.is_null(), _in_range(instants.dt.round("1ms")))
+            rare = text.is_not_null() & usual.is_null()
     if not rare.any():
         return usual.alias(InvoiceLines.INVOICE_DATE)
     text_of_row = pl.col("text").str

@@ -188,6 +188,12 @@ def test_a_code_is_kept_as_it_is_where_its_column_is_no_column_of_numbers():
         ("2010-12-01 08:26:00", None, datetime(2010, 12, 1, 8, 26)),
         ("2010-12-01 08:26", None, datetime(2010, 12, 1, 8, 26)),
         ("2010-12-01T08:26:00.123456", None, datetime(2010, 12, 1, 8, 26, 0, 123000)),
+        ("2010-12-01 08:26:00.000000", None, datetime(2010, 12, 1, 8, 26)),
+        ("2010-12-01 08:25:59.9999995", None, datetime(2010, 12, 1, 8, 26)),
+        ("2010-12-01 08:26:00.1234567891", None, None),
+        ("2010-02-30 08:26:00.5", None, None),
+        ("2010-12-01 24:00:00.0", None, None),
+        ("0011-12-01 08:26:00.5", None, None),
         ("2010/12/1", None, datetime(2010, 12, 1)),
         ("25/12/2010 08:26", "day first", datetime(2010, 12, 25, 8, 26)),
         ("12/25/2010 8:26", "month first", datetime(2010, 12, 25, 8, 26)),
@@ -207,6 +213,13 @@ def test_a_code_is_kept_as_it_is_where_its_column_is_no_column_of_numbers():
 )
 def test_a_date_is_read(written, order, instant):
     assert as_instants(pl.Series([written]), order).to_list() == [instant]
+
+
+def test_dates_of_all_spellings_in_one_column_are_each_read():
+    written = ["2010-12-01 08:26:00.5", None, "2010-12-01 08:26:00", "1.12.2010 8:26", "2010-12-01 8:26:00.25", "x"]
+    at = datetime(2010, 12, 1, 8, 26)
+    read = as_instants(pl.Series(written), None).to_list()
+    assert read == [at.replace(microsecond=500000), None, at, at, at.replace(microsecond=250000), None]
 
 
 def test_a_spreadsheets_count_of_days_is_a_date_only_in_a_spreadsheet():
