@@ -230,6 +230,16 @@ def test_the_record_of_a_batch_whose_invoices_are_stored_cannot_be_deleted(setti
         cursor.execute("delete from raw.batch")
 
 
+def test_the_index_on_dates_knows_all_lines_as_soon_as_a_batch_is_merged(settings, tmp_path):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.invoice_line select i, 1, 'A', 'A', 1, '2010-12-01', 1, null, null, 1 "
+            "from generate_series(1, 20000) as i"  # two ranges of blocks
+        )
+    ingest.ingest(settings, [str(write(tmp_path, "a.csv", line()))])
+    assert rows(settings, "select brin_summarize_new_values('retail.invoice_line_by_date')") == [(0,)]
+
+
 def test_a_file_with_mostly_broken_lines_is_rejected_as_a_whole_with_the_reason_beside_it(settings):
     write(settings.inbox_path, "shifted.csv", *(line(quantity="x") for _ in range(1500)))
     with pytest.raises(QualityError, match=r"shifted\.csv: Most lines can be read"):
