@@ -32,8 +32,9 @@ from ncf_pipeline.model.lists.network_scorer import score_contexts
 from ncf_pipeline.model.lists.value import ExpectedSpend
 from ncf_pipeline.model.lists.variety import LOOK_AHEAD, Reranking, Variety
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF
-from ncf_pipeline.model.peers import PEERS
+from ncf_pipeline.model.peers import ALONE
 from ncf_pipeline.model.peers.ranking import Row, best_candidates
+from ncf_pipeline.model.peers.stack import BEST, DEPTH, STACK, Members, fused, names_in
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import new_network
 
@@ -52,6 +53,9 @@ OF_TRAINING_ALONE = (
     "trees_negative_share", "trees_candidates",
 )  # fmt: skip
 """Fields of the recipe that change neither candidates nor features."""
+
+BY_TREES = ("boosted_classifier", "lambdarank")
+"""Peers that learn from the model's own queries."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class Shop:
         self._start: tuple[tuple[int, Recipe], Weights] | None = None
         self._networks: dict[tuple[datetime, Variant], PurchaseNCF] = {}
         self._trees: dict[tuple[datetime, Variant], Trees | None] = {}
+        self._members: dict[tuple[datetime, str], pd.DataFrame] = {}
 
     def queries(self, at: int, days: int, recipe: Recipe) -> list[Chunk]:
         """The queries of an instant. They are kept: those of one cut's past are another cut's holdout."""
@@ -120,8 +125,8 @@ class Shop:
         return self._queries[key]
 
     def let_go(self) -> None:
-        """Forgets the queries and networks that no other cut has."""
-        self._networks, self._trees = {}, {}
+        """Forgets the queries, models and lists that no other cut has."""
+        self._networks, self._trees, self._members = {}, {}, {}
         self._queries = {key: chunks for key, chunks in self._queries.items() if key[1] == HORIZON.days}
 
     def truth(self, cut: datetime) -> Holdout:
@@ -149,6 +154,24 @@ class Shop:
         if key not in self._trees:
             self._trees[key] = train_trees(past_of(self, cut, variant), microseconds(cut), recipe)
         return self._trees[key]
+
+    def lists(self, cut: datetime, peer: Peer) -> pd.DataFrame:
+        """The lists of a peer; a stack's members are trained once for all that differ in members or shares."""
+        if peer.name == STACK:
+            stacks = BEST | {question: Members(*members) for question, members in peer.settings.items()}
+            return fused({name: self._member(cut, name) for name in names_in(stacks)}, TOP_N, stacks)
+        return self._of_peer(cut, peer, TOP_N)
+
+    def _member(self, cut: datetime, name: str) -> pd.DataFrame:
+        """The lists of a member of a stack, with its defaults, as long as they count."""
+        if (cut, name) not in self._members:
+            self._members[cut, name] = self._of_peer(cut, Peer(name), DEPTH)
+        return self._members[cut, name]
+
+    def _of_peer(self, cut: datetime, peer: Peer, top_n: int) -> pd.DataFrame:
+        shared = {"queries": self.queries} if peer.name in BY_TREES else {}
+        customers = self.truth(cut).known_customers
+        return ALONE[peer.name](self.interactions, cut, top_n, customers, **peer.settings, **shared)
 
     def start(self, until: int, recipe: Recipe) -> Weights:
         """The co-purchase weights that embeddings start from; those of the last cut are kept."""
@@ -264,7 +287,7 @@ def score_at(shop: Shop, cut: datetime, side: Variant | Peer) -> dict[str, pd.Da
     """Trains at a cut; for each question, a row for each known customer who bought, as `score_by_customer` has it."""
     truth = shop.truth(cut)
     if isinstance(side, Peer):
-        lists = PEERS[side.name](shop.interactions, cut, TOP_N, truth.known_customers, **side.settings)
+        lists = shop.lists(cut, side)
     else:
         lists = recommend(shop, cut, side, shop.network(cut, side), shop.trees(cut, side))
     return {question: score_by_customer(lists, truth, question=question, k=K) for question in QUESTIONS}

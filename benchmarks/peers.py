@@ -18,6 +18,8 @@ from ncf_pipeline.evaluation.scores import QUESTIONS
 
 EVERY = 4
 
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+
 GRID: dict[str, tuple[str, ...]] = {
     "item_knn": ("", "neighbours=5", "neighbours=10", "neighbours=100", "neighbours=400"),
     "ease": ("", "ridge=100", "ridge=1000", "ridge=3000"),
@@ -36,8 +38,15 @@ GRID: dict[str, tuple[str, ...]] = {
     ),
     "boosted_classifier": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),
     "lambdarank": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),
+    "stack": (
+        "",
+        *(f"for_you=boosted_classifier,{second},{share}" for second in ("lambdarank", "up_cf", "tifu_knn")
+          for share in SHARES),
+        *(f"discover=boosted_classifier,{second},{share}" for second in ("lambdarank", "ease", "item_knn", "up_cf")
+          for share in SHARES),
+    ),
 }  # fmt: skip
-"""Settings by peer; "" stands for the defaults."""
+"""Settings by peer; "" stands for the defaults. Those of the stack are its members and the weight of the first one."""
 
 
 def tuned(options: argparse.Namespace, names: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.local.services import serving
 from ncf_pipeline.model.lists.assemble import customer_lists, version_0_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.peers.stack import BEST
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.artifacts import load_model
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
@@ -57,7 +58,7 @@ Result = TypeVar("Result")
 def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) -> Figures:
     """Retrains at the cut, reads the lists from Redis, and scores them beside the baselines and peers."""
     cutoff = datetime.fromisoformat(cut)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     outcome = retrain.run(settings, cutoff, run_key=f"cut {cut}", requested_by="benchmark")
     version, published = outcome.version, outcome.publication is not None
     if registry.model_version(settings, version).url is None:
@@ -71,17 +72,22 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
         model = load_model(url)
         lists = {CANDIDATE: customer_lists(model, interactions, cutoff, TOP_N, customers=truth.known_customers)}
     seconds = time.perf_counter() - started
-    for name, baseline in BASELINES.items():
+    cpu_seconds = {CANDIDATE: time.process_time() - cpu_started}
+    for name, baseline in (BASELINES | {VERSION_0: version_0_lists}).items():
+        cpu_started = time.process_time()
         lists[name] = baseline(interactions, cutoff, TOP_N, truth.known_customers)
-    lists[VERSION_0] = version_0_lists(interactions, cutoff, TOP_N, truth.known_customers)
-    if peers:
-        lists |= peer_lists(interactions, cutoff, TOP_N, truth.known_customers)
+        cpu_seconds[name] = time.process_time() - cpu_started
+    for peer in peer_lists(interactions, cutoff, TOP_N, truth.known_customers) if peers else ():
+        lists[peer.name] = peer.lists
+        cpu_seconds[peer.name] = peer.cpu_seconds
     fallbacks = fallback_lists(interactions, cutoff, TOP_N)
     decision = registry.gate_decision(settings, version)
     assert decision is not None
     return {
         "cut": cut,
         "retrain_seconds": seconds,
+        "known_customers": len(truth.known_customers),
+        "cpu_seconds": cpu_seconds,
         "held": [] if published else list(decision.reasons),
         "scores": [asdict(entry) for entry in score(lists, truth, k=K, fallbacks=fallbacks)],
     }
@@ -156,6 +162,7 @@ def measure(options: argparse.Namespace) -> Figures:
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             "versions": f"ncf-pipeline {__version__}, torch {torch.__version__}",
             "development": options.development,
+            "stacks": BEST,
             "cost": cost_in_its_own_process(everything, Path(home)),
             "cuts": [],
             "ablation": [],

@@ -29,6 +29,7 @@ NAMES = {
     "up_cf": "UP-CF@r",
     "boosted_classifier": "boosted classifier (LightGBM)",
     "lambdarank": "LambdaRank (LightGBM)",
+    "stack": "stack of the best two peers",
     "neumf": "NeuMF, ids alone",
     "plain_ncf": "NCF without negatives",
 }
@@ -44,8 +45,10 @@ compared with what the customer bought in the 28 days from the cut on. The whole
 are sampled. Every customer counts who was known at the cut and bought something after it. `for_you` is scored on all
 purchases, `discover` on those that were new to the customer. Precision@5 always divides by five.
 Intervals are 95%, by bootstrap over customers. "ahead" is this model's lead over the other, paired by customer.
-Baselines and peers are trained and scored on the same purchases and customers. LambdaRank sees this model's own
-candidates and features. The peers' settings are in `ncf_pipeline/model/peers/`, and were not tuned.
+Baselines and peers are trained and scored on the same purchases and customers. The classifier and LambdaRank see this
+model's own candidates and features. The stack joins the lists of two peers: {stacks}.
+What each peer is, and its source, is in `ncf_pipeline/model/peers/`; how they were tuned, and on which earlier cuts, in
+[experiments](experiments-offline.md#peers).
 
 {targets}
 
@@ -58,6 +61,13 @@ candidates and features. The peers' settings are in `ncf_pipeline/model/peers/`,
 
 {ablation}## What it costs
 {cost}
+
+## What each costs
+CPU seconds of training and of the lists of the known customers who bought something in the holdout. This model's are
+those of a whole retrain: a backtest, a training on everything, all lists of all customers and products, checks and
+publication. The others are trained once, with settings that are known. The stack's contain those of its members.
+
+{costs}
 
 ## What the metrics mean
 P@5: share of the five recommended products that were bought. R@5: share of the bought products that are among the five.
@@ -77,11 +87,13 @@ def write_page(figures: Figures, output: Path) -> None:
         versions=figures["versions"],
         minutes=figures["seconds"] / 60,
         plot=plot.name,
+        stacks=stacks_line(figures["stacks"]),
         targets=targets_table(figures["cuts"]),
         cuts="\n\n".join(cut_tables(cut) for cut in figures["cuts"]),
         cohorts=cohort_table(figures["cuts"][-1]),
         ablation=ablation_table(figures),
         cost=cost_lines(figures),
+        costs=costs_table(figures["cuts"]),
     )
     output.write_text(page)
 
@@ -208,6 +220,30 @@ def cost_lines(figures: Figures) -> str:
 - lists of {cost["customers"]:,} customers {cost["customers_seconds"]:.1f} s, of {cost["products"]:,} products {cost["products_seconds"]:.1f} s, {scoring:.1f} s together; at most {cost["products_peak_mb"]:,} MB.
 
 A whole retrain with its checks and its publication took {retrains}."""  # noqa: E501
+
+
+def stacks_line(stacks: Mapping[str, Sequence[Any]]) -> str:
+    """The members of the stack, and their weights."""
+    return ", and ".join(
+        f"in `{question}`, {NAMES[first]} with {share:.0%} and {NAMES[second]} with {1 - share:.0%}"
+        for question, (first, second, share) in stacks.items()
+    )
+
+
+def costs_table(cuts: Sequence[Figures]) -> str:
+    """CPU seconds of each recommender at each cut."""
+    header = ["CPU seconds", *(f"{cut['cut']}, {cut['known_customers']:,} customers" for cut in cuts)]
+    names = [name for name in NAMES if name in cuts[0]["cpu_seconds"]]
+    return table(header, [[NAMES[name], *(seconds(cut["cpu_seconds"][name]) for cut in cuts)] for name in names])
+
+
+def seconds(value: float) -> str:
+    """Two digits, or more where they are whole seconds.
+
+    >>> [seconds(value) for value in (0.234, 4.56, 123.4)]
+    ['0.23', '4.6', '123']
+    """
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def draw(cuts: Sequence[Figures], path: Path) -> None:

@@ -109,7 +109,7 @@ class Side:
         if peer := settings.pop("peer", None):
             if peer not in PEERS:
                 raise ValueError(f"there is no peer {peer}; choose among {', '.join(PEERS)}")
-            return Peer(peer, {name: _number(text) for name, text in settings.items()})
+            return Peer(peer, {name: _value(text) for name, text in settings.items()})
         variant = Variant(
             epochs=int(settings.pop("epochs", Variant.epochs)),
             without=tuple(filter(None, settings.pop("without", "").split(","))),
@@ -143,7 +143,10 @@ def side_of(text: str) -> Side:
     return Side(" ".join(words), revisions[0] if revisions else None, settings)
 
 
-def _number(text: str) -> float | int:
+def _value(text: str) -> Any:
+    """A number; or words and numbers that commas part."""
+    if "," in text:
+        return tuple(part if part.isidentifier() else _value(part) for part in text.split(","))
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 

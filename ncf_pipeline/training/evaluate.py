@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.scores import Scores, score
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
@@ -69,13 +70,13 @@ def evaluate(
     truth = truth_for(snapshot, snapshot.cutoff - timedelta(days=settings.holdout_days))
     # The peers come first, so that a missing library is reported before minutes of training.
     depth = depth_of(settings)
-    of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else {}
+    of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else []
     style = style_of(settings)
     model, lists = train_and_recommend(
         snapshot, recipe_of(settings), truth, depth=depth, device=settings.device, style=style
     )
     fallbacks = fallback_lists(snapshot.interactions, truth.start, depth)
-    scores = score(lists | of_peers, truth, k=settings.k, fallbacks=fallbacks)
+    scores = score(lists | {peer.name: peer.lists for peer in of_peers}, truth, k=settings.k, fallbacks=fallbacks)
     priced: list[Price] = []
     if variety:
         priced = prices(
@@ -90,10 +91,16 @@ def evaluate(
     return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores), tuple(priced))
 
 
-def peer_lists(
-    interactions: pd.DataFrame, as_of: datetime, depth: int, customers: Sequence[str]
-) -> dict[str, pd.DataFrame]:
-    """Trains every peer, and recommends with it.
+class PeerLists(NamedTuple):
+    """The lists of a peer, in the columns of `columns.Lists`, and the CPU seconds of its training and its lists."""
+
+    name: str
+    lists: pd.DataFrame
+    cpu_seconds: float
+
+
+def peer_lists(interactions: pd.DataFrame, as_of: datetime, depth: int, customers: Sequence[str]) -> list[PeerLists]:
+    """Trains every peer, and recommends with it. The stack joins lists that are there already.
 
     Args:
         interactions: columns of `columns.Interactions`.
@@ -102,16 +109,30 @@ def peer_lists(
         customers: customer_ids to recommend to.
 
     Returns:
-        Lists by the peer's name, in the columns of `columns.Lists`.
+        In the order of `PEERS`. The seconds of the stack include those of its members.
 
     Raises:
         ModuleNotFoundError: the library of a peer is not installed.
     """
-    from ncf_pipeline.model.peers import PEERS
+    from ncf_pipeline.model.peers import ALONE
+    from ncf_pipeline.model.peers.stack import BEST, DEPTH, STACK, fused, names_in
 
-    lists = {}
-    for name, peer in PEERS.items():
-        started = time.perf_counter()
-        lists[name] = peer(interactions, as_of, depth, customers)
+    members = names_in(BEST)
+    whole = {}
+    for name, peer in ALONE.items():
+        started, cpu_started = time.perf_counter(), time.process_time()
+        lists = peer(interactions, as_of, max(depth, DEPTH) if name in members else depth, customers)
+        whole[name] = PeerLists(name, lists, time.process_time() - cpu_started)
         logger.info("%s: lists for %d customers in %.0f s", name, len(customers), time.perf_counter() - started)
-    return lists
+    cpu_started = time.process_time()
+    lists = fused({name: whole[name].lists for name in members}, depth)
+    seconds = time.process_time() - cpu_started + sum(whole[name].cpu_seconds for name in members)
+    return [
+        *(each._replace(lists=_first(each.lists, depth)) for each in whole.values()),
+        PeerLists(STACK, lists, seconds),
+    ]
+
+
+def _first(lists: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """The lists, each cut to a length."""
+    return lists.assign(**{Lists.STOCK_CODES: [codes[:depth] for codes in lists[Lists.STOCK_CODES]]})

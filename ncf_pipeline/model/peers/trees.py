@@ -1,12 +1,14 @@
 """Gradient-boosted trees over the model's own candidates and features, by LightGBM: LambdaRank and a classifier."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
@@ -15,6 +17,7 @@ from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import Mask
 from ncf_pipeline.model.peers.ranking import SEED, Row, best_candidates, library, state_at
+from ncf_pipeline.model.recipe import Recipe
 
 ROUNDS = 200
 SHARED = {
@@ -26,11 +29,13 @@ SHARED = {
     "deterministic": True,
     "force_row_wise": True,
     "seed": SEED,
-    "num_threads": 2,
     "verbose": -1,
 }
 RANKING = SHARED | {"objective": "lambdarank", "lambdarank_truncation_level": 15}
 CLASSIFYING = SHARED | {"objective": "binary"}
+
+Queries = Callable[[int, int, Recipe], list[Chunk]]
+"""Takes an instant in microseconds, the days of its horizon and the recipe, as `queries_at` does."""
 
 
 def lambdarank(
@@ -42,6 +47,7 @@ def lambdarank(
     leaves: int = 31,
     in_leaf: int = 300,
     rounds: int = ROUNDS,
+    queries: Queries | None = None,
 ) -> pd.DataFrame:
     """Ranks by LambdaRank.
 
@@ -55,6 +61,7 @@ def lambdarank(
         leaves: most leaves of a tree.
         in_leaf: fewest candidates in a leaf.
         rounds: trees.
+        queries: makes the queries of an instant, where others share them. Default: they are made here.
 
     Returns:
         Columns of `columns.Lists`.
@@ -63,7 +70,7 @@ def lambdarank(
         ModuleNotFoundError: `lightgbm` is not installed.
     """
     parameters = RANKING | {"num_leaves": leaves, "min_data_in_leaf": in_leaf}
-    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds)
+    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds, queries)
 
 
 def boosted_classifier(
@@ -75,6 +82,7 @@ def boosted_classifier(
     leaves: int = 31,
     in_leaf: int = 300,
     rounds: int = ROUNDS,
+    queries: Queries | None = None,
 ) -> pd.DataFrame:
     """Ranks by the probability that a candidate is bought in the horizon: log loss over all candidates alike.
 
@@ -82,7 +90,7 @@ def boosted_classifier(
     those of `lambdarank`.
     """
     parameters = CLASSIFYING | {"num_leaves": leaves, "min_data_in_leaf": in_leaf}
-    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds)
+    return _by_trees(interactions, as_of, top_n, customers, parameters, rounds, queries)
 
 
 def _by_trees(
@@ -92,6 +100,7 @@ def _by_trees(
     customers: Sequence[str],
     parameters: dict[str, Any],
     rounds: int,
+    queries: Queries | None,
 ) -> pd.DataFrame:
     """Two ensembles, for all candidates and for those new to the customer, trained on the model's own past instants.
 
@@ -99,11 +108,9 @@ def _by_trees(
     sellers.
     """
     state = state_at(interactions, as_of)
-    chunks = [
-        chunk
-        for instant in instants(state.events, state.at, state.recipe)
-        for chunk in queries_at(state.events, instant.at, instant.horizon_days, state.recipe)
-    ]
+    made = queries or partial(queries_at, state.events)
+    past = instants(state.events, state.at, state.recipe)
+    chunks = [chunk for at, days in past for chunk in made(at, days, state.recipe)]
     if not chunks:
         return recent_best_sellers(interactions, as_of, top_n, customers)
     rankers = {name: _trained(chunks, parameters, rounds, new_only=name == DISCOVER) for name in (FOR_YOU, DISCOVER)}
@@ -128,7 +135,7 @@ def _trained(chunks: Sequence[Chunk], parameters: dict[str, Any], rounds: int, *
         np.concatenate([part.bought for part in parts]),
         group=np.concatenate([part.sizes for part in parts]),
     )
-    return lightgbm.train(parameters, dataset, rounds)
+    return lightgbm.train(parameters | {"num_threads": torch.get_num_threads()}, dataset, rounds)
 
 
 class _Rows(NamedTuple):

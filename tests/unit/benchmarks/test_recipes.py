@@ -100,6 +100,30 @@ def test_a_peer_is_trained_once_with_its_settings():
     assert side.seeds((0, 1, 2)) == (0,)
 
 
+def test_a_stack_is_given_as_members_and_a_share():
+    side = recipes.side_of("peer=stack for_you=ease,up_cf,0.7").of(0)
+    assert side == Peer("stack", {"for_you": ("ease", "up_cf", 0.7)})
+
+
+@pytest.mark.trains
+def test_members_of_stacks_are_trained_once_for_all_stacks_of_a_cut(shop, monkeypatch):
+    trained = []
+    for name in ("ease", "up_cf", "boosted_classifier"):
+        peer = fits.ALONE[name]
+        monkeypatch.setitem(
+            fits.ALONE, name, lambda *given, name=name, peer=peer, **settings: trained.append(name) or peer(*given)
+        )
+    whole = "for_you=ease,up_cf,{} discover=up_cf,ease,0.7"
+    alone, other = (recipes.side_of(f"peer=stack {whole.format(share)}").of(0) for share in ("1.0", "0.6"))
+    lists = [shop.lists(CUTS[0], side) for side in (alone, other)]
+    assert sorted(trained) == ["ease", "up_cf"]
+    for_you = [made[made["list_name"] == "for_you"].set_index("key")["stock_codes"] for made in lists]
+    assert not for_you[0].equals(for_you[1])
+    ease = shop.lists(CUTS[0], Peer("ease"))
+    expected = ease[ease["list_name"] == "for_you"].set_index("key")["stock_codes"]
+    assert dict(for_you[0].items()) == dict(expected.items())
+
+
 def test_the_difference_is_the_mean_over_cuts_of_the_mean_over_customers_and_seeds():
     base = [[result({"a": 0.2, "b": 0.4})], [result({"a": 0.6})]]
     new = [[result({"a": 0.4, "b": 0.4}), result({"a": 0.4, "b": 0.6})], [result({"a": 0.6})] * 2]
