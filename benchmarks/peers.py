@@ -38,6 +38,7 @@ GRID: dict[str, tuple[str, ...]] = {
     ),
     "boosted_classifier": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),
     "lambdarank": ("", "leaves=15", "leaves=63", "in_leaf=100", "rounds=100", "rounds=400"),
+    "sasrec": ("", "epochs=8", "epochs=20", "length=100", "dropout=0.4"),
     "stack": (
         "",
         *(f"for_you=boosted_classifier,{second},{share}" for second in ("lambdarank", "up_cf", "tifu_knn")

@@ -30,6 +30,7 @@ NAMES = {
     "boosted_classifier": "boosted classifier (LightGBM)",
     "lambdarank": "LambdaRank (LightGBM)",
     "stack": "stack of the best two peers",
+    "sasrec": "SASRec, with repeats",
     "neumf": "NeuMF, ids alone",
     "plain_ncf": "NCF without negatives",
 }

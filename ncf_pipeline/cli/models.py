@@ -133,7 +133,7 @@ def evaluate(
     seed: Seed = None,
     cohorts: Annotated[bool, typer.Option("--cohorts", help="Also show groups of customers.")] = False,
     peers: Annotated[
-        bool, typer.Option(help="Also train other models: kNN, EASE, iALS, BPR, boosted trees, their stack, NCF, ...")
+        bool, typer.Option(help="Also train other models: kNN, EASE, iALS, boosted trees, their stack, SASRec, ...")
     ] = True,
     variety: Annotated[
         bool, typer.Option("--variety", help="Also show what limits on variety and the order by value would cost.")
@@ -145,7 +145,7 @@ def evaluate(
     Shows 95% intervals. Nothing that serves changes.
     A customer who was new in the holdout is scored by the best sellers that a
     storefront shows them. "P@K known" leaves these customers out.
-    The other models take longer than the recipe: boosted trees take minutes.
+    The other models take minutes more, most of all boosted trees.
     A wide terminal shows more metrics, and --json shows all of them.
     With --variety, the last tables have a line for each of several values of
     NCF_VARIETY_FAMILY, NCF_VARIETY_CATEGORY and NCF_VARIETY_REPEAT, each alone,

@@ -12,6 +12,7 @@ from ncf_pipeline.model.peers.factors import bpr, ials
 from ncf_pipeline.model.peers.neighbours import ease, item_knn
 from ncf_pipeline.model.peers.neural import neumf, plain_ncf
 from ncf_pipeline.model.peers.next_basket import decayed_frequency, tifu_knn, up_cf
+from ncf_pipeline.model.peers.sequence import sasrec
 from ncf_pipeline.model.peers.stack import STACK, stack
 from ncf_pipeline.model.peers.trees import boosted_classifier, lambdarank
 
@@ -27,6 +28,7 @@ ALONE: dict[str, Baseline] = {
     "up_cf": up_cf,
     "boosted_classifier": boosted_classifier,
     "lambdarank": lambdarank,
+    "sasrec": sasrec,
     "neumf": neumf,
     "plain_ncf": plain_ncf,
 }

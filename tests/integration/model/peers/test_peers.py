@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ledger import interactions, january
 
 from ncf_pipeline.errors import SettingsError
@@ -19,6 +20,7 @@ from ncf_pipeline.model.peers.neighbours import ease, item_knn
 from ncf_pipeline.model.peers.neural import neumf, plain_ncf
 from ncf_pipeline.model.peers.next_basket import decayed_frequency, tifu_knn, up_cf
 from ncf_pipeline.model.peers.ranking import state_at
+from ncf_pipeline.model.peers.sequence import SASRec, _Histories, sasrec
 from ncf_pipeline.model.recipe import Recipe
 
 pytestmark = pytest.mark.trains
@@ -65,6 +67,8 @@ def many_epochs(monkeypatch):
     """So small a shop needs more epochs."""
     monkeypatch.setattr("ncf_pipeline.model.peers.neural.EPOCHS", 60)
     monkeypatch.setattr("ncf_pipeline.model.peers.neural.BATCH", 64)
+    monkeypatch.setattr("ncf_pipeline.model.peers.sequence.BATCH", 4)
+    monkeypatch.setattr("ncf_pipeline.model.peers.sequence.LEARNING_RATE", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,43 @@ def test_a_peer_finds_a_planted_habit(habits, name, settings):
     for_you = lists_of(PEERS[name](habits, january(113), 1, customers, **settings), "for_you")
     found = [codes == [f"HABIT{(int(customer) - 100) % 20:02d}"] for customer, codes in for_you.items()]
     assert np.mean(found) > 0.9
+
+
+def test_a_sequence_says_what_comes_next_and_it_may_have_been_bought_before():
+    """Everyone buys a, b, c, a, b, c, ... on days of their own: after a comes b, for whoever stopped there."""
+    ledger = interactions(
+        *(
+            (customer, "abc"[(customer + step) % 3], 1 + step, None, f"{customer}-{step}")
+            for customer in range(1, 31)
+            for step in range(9)
+        ),
+    )
+    made = sasrec(ledger, AS_OF, 1, ["1", "2", "3"], epochs=60, dropout=0.0)
+    # Customer 1 ends with (1 + 8) % 3 = a, 2 with b, 3 with c.
+    assert lists_of(made, "for_you") == {"1": ["b"], "2": ["c"], "3": ["a"]}
+
+
+def test_a_sequence_has_the_last_purchases_alone_and_no_order_within_an_invoice():
+    ledger = interactions((1, "a", 1), (1, "b", 2, None, "i2"), (1, "c", 2, None, "i2"), (1, "d", 3), (2, "e", 1))
+    state = state_at(ledger, AS_OF)
+    histories = _Histories(state, 3, np.random.default_rng(0))
+    seen = set()
+    for _ in range(20):
+        histories.shuffle()
+        bought, sizes = histories.of(np.array([0, 1]))
+        assert sizes.tolist() == [3, 1]
+        seen.add("".join(state.events.products[product] for product in bought[0]))
+        assert state.events.products[bought[1, 0]] == "e"
+    assert seen == {"bcd", "cbd"}
+    assert histories.of(np.array([0]), extra=1)[1].tolist() == [4]
+    assert histories.with_two.tolist() == [0]
+
+
+def test_what_pads_a_sequence_changes_nothing():
+    network = SASRec(5, 4, 0.0).eval()
+    alone = network(torch.tensor([[1, 2]]), torch.tensor([2]))
+    padded = network(torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]]), torch.tensor([2, 4]))
+    torch.testing.assert_close(padded[0, :2], alone[0])
 
 
 def test_frequency_decays_by_its_half_life():
