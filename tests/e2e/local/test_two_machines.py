@@ -1,4 +1,4 @@
-"""Two machines on CeleryExecutor: a worker for everything else and one for training, each with its own folders.
+"""Machines on CeleryExecutor: one for training, two for scoring, one for everything else, each with its own folders.
 
 They share a database, a broker, Airflow's API and an object store, and no file. One test after the other, on the same
 servers, in the order in which they stand.
@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
+import psutil
 import psycopg2
 import pytest
 import redis
 from moto.server import ThreadedMotoServer
 
-from ncf_pipeline import synthetic
+from ncf_pipeline import privacy, synthetic
 from ncf_pipeline.local.airflow import COMPONENTS, migrate_metadata, start_component, wait_until_healthy
 from ncf_pipeline.local.airflow_api import AirflowApi
 from ncf_pipeline.local.airflow_environment import (
@@ -34,13 +35,17 @@ from ncf_pipeline.local.processes import is_alive, last_words, spawn, stop_toget
 from ncf_pipeline.local.services import up
 from ncf_pipeline.local.state import read_services
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.files import list_files
 
 pytestmark = [pytest.mark.xdist_group("embedded airflow"), pytest.mark.timeout(900)]
 
 PROJECT = Path(__file__).parents[3]
 WORKER, GPU_WORKER = "worker.shop.example", "gpu-worker.shop.example"
+SCORERS = ("scorer-1.shop.example", "scorer-2.shop.example")
 TRAINING = {"backtest", "refit"}
+SHARDS = 4
 
 
 class Cluster:
@@ -74,9 +79,9 @@ class Cluster:
         # As in compose.yaml, a worker cannot reach Airflow's database, and signs nothing.
         others = ("NCF_INBOX", "AIRFLOW__DATABASE__", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
         shared = {name: value for name, value in self.environment.items() if not name.startswith(others)}
-        inbox = {} if queue == "gpu" else {"NCF_INBOX": self.environment["NCF_INBOX"]}
+        inbox = {} if queue != "default" else {"NCF_INBOX": self.environment["NCF_INBOX"]}
         # A slot stays busy for some seconds after its task, so a run needs two for its tasks.
-        slots = "1" if queue == "gpu" else "2"
+        slots = "2" if queue == "default" else "1"
         options = ["--queues", queue, "--concurrency", slots, "--celery-hostname", f"{queue}@{machine}"]
         options += ["--skip-serve-logs", "--without-mingle", "--without-gossip"]
         self.processes[machine] = spawn(
@@ -86,6 +91,12 @@ class Cluster:
             cwd=home / "airflow",
             env=inherited_environment() | shared | own | inbox,
         )
+
+    def kill_worker(self, machine):
+        """Kills a machine's worker with every task that it runs, as if the machine had lost its power."""
+        worker = psutil.Process(self.processes.pop(machine).pid)
+        for process in [worker, *worker.children(recursive=True)]:
+            process.kill()
 
     def files_of(self, machine):
         home = self.folder / machine
@@ -118,7 +129,7 @@ def object_store():
 
 @pytest.fixture(scope="module")
 def cluster(home, object_store):
-    """Everything except the worker of the queue `gpu`."""
+    """Everything except the workers of the queues `gpu` and `scoring`."""
     settings = up(Settings(home=home, artifacts_url="s3://recommender/shop", inbox_settle_seconds=0), airflow=False)
     at = read_services(home).ports["postgres"]
     server = database_url(at, role=SUPERUSER, password=password(home, "postgres_postgres"), database="postgres")
@@ -133,6 +144,10 @@ def cluster(home, object_store):
         "AIRFLOW__CELERY__BROKER_URL": settings.list_store().removesuffix("/0") + "/1",
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{results_url}",
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "default",
+        # A worker that is lost is noticed sooner than after five minutes.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "NCF_SCORING_QUEUE": "scoring",
+        "NCF_SCORING_SHARDS": f"{SHARDS}",
     }
     (home / "airflow").mkdir()
     migrate_metadata(environment, metadata_url=metadata_url)
@@ -204,13 +219,14 @@ def test_training_waits_for_the_machine_with_the_gpu(cluster):
 
 
 def test_only_training_ran_on_the_machine_with_the_gpu(cluster):
-    cluster.start_worker(GPU_WORKER, "gpu")
+    for machine, queue in ((GPU_WORKER, "gpu"), *((scorer, "scoring") for scorer in SCORERS)):
+        cluster.start_worker(machine, queue)
     tasks = ended(cluster, "retrain_recommender", cluster.run_id)
     ran = machines(tasks)
     assert {task_id for task_id, machine in ran.items() if machine == GPU_WORKER} == TRAINING
     elsewhere = {task_id for task_id, machine in ran.items() if machine == WORKER}
-    assert elsewhere >= {"snapshot", "gate", "register", "publish"}
-    assert set(ran.values()) == {WORKER, GPU_WORKER}
+    assert elsewhere >= {"snapshot", "gate", "register", "prepare", "publish"}
+    assert {task_id for task_id, machine in ran.items() if machine in SCORERS} == {"score"}
 
 
 def test_the_lists_are_in_redis_and_the_files_in_the_object_store(cluster):
@@ -236,3 +252,57 @@ def test_the_machine_with_the_gpu_stores_nothing_that_others_need(cluster):
     with psycopg2.connect(cluster.settings.database()) as connection, connection.cursor() as cursor:
         cursor.execute("select url from ml.snapshot union all select url from ml.model_version")
         assert all(url.startswith("s3://recommender/shop/") for (url,) in cursor.fetchall())
+
+
+def lists(settings):
+    """Every list in Redis of the live publication, by key."""
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
+        prefix = f"{settings.key_prefix}:{store.get(f'{settings.key_prefix}:current')}:"
+        keys = list(store.scan_iter(f"{prefix}*", count=1000))
+        kept = [key for key in keys if key.removeprefix(prefix).startswith(("customer:", "product:", "fallback:"))]
+        return {key.removeprefix(prefix): store.hgetall(key) for key in kept}
+
+
+@pytest.fixture(scope="module")
+def of_one_process(cluster):
+    """The lists that a refresh in this process publishes."""
+    refresh(cluster.settings.model_copy(update={"scoring_shards": 1}))
+    return lists(cluster.settings)
+
+
+def test_two_machines_score_the_lists_of_one_process_to_the_last_byte(cluster, of_one_process):
+    cluster.api.unpause("refresh_lists")
+    before = registry.publications(cluster.settings)[0].number
+    tasks = ended(cluster, "refresh_lists", cluster.api.trigger("refresh_lists"))
+    scored = [task for task in tasks if task.task_id == "score"]
+    assert sorted(task.map_index for task in scored) == list(range(SHARDS))
+    assert {task.machine for task in scored} == set(SCORERS)
+    assert registry.publications(cluster.settings)[0].number > before
+    assert lists(cluster.settings) == of_one_process
+    assert len(of_one_process) > 300
+
+
+def test_a_machine_that_dies_while_it_scores_costs_its_shard_and_no_list(cluster, of_one_process):
+    run_id = cluster.api.trigger("refresh_lists")
+
+    def states(task_id):
+        return [task for task in cluster.api.tasks("refresh_lists", run_id) if task.task_id == task_id]
+
+    wait(cluster, lambda: states("prepare")[0].state == "success", 120)
+    with privacy.alone(cluster.settings):  # which shards wait for, as long as they are needed here
+        wait(
+            cluster, lambda: {task.machine for task in states("score") if task.state == "running"} == set(SCORERS), 120
+        )
+        (lost,) = [task for task in states("score") if task.state == "running" and task.machine == SCORERS[0]]
+        cluster.kill_worker(SCORERS[0])
+    tasks = ended(cluster, "refresh_lists", run_id)
+    tries = {task.map_index: task.try_number for task in tasks if task.task_id == "score"}
+    assert tries == {**dict.fromkeys(range(SHARDS), 1), lost.map_index: 2}
+    assert {task.task_id: task.try_number for task in tasks if task.task_id != "score"} == {"prepare": 1, "publish": 1}
+    assert lists(cluster.settings) == of_one_process
+
+
+def test_no_scorer_stores_anything_that_others_need_and_no_part_is_left(cluster):
+    for scorer in SCORERS:
+        assert [path for path in cluster.files_of(scorer) if path.parts[0] in ("ncf", "tmp")] == []
+    assert list_files(f"{cluster.settings.artifacts}/drafts") == {}
