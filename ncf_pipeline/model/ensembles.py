@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.events import FloatArray
 
 MAX_LEAVES = 64
 """Of a tree: one bit each."""
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 64
 """Candidates that are scored at once: few enough for their bits to stay in the processor's cache."""
+
+DE_BRUIJN = {np.uint32: 0x077CB531, np.uint64: 0x03F79D71B4CB0A89}
+"""Sequences of 32 and 64 bits in which each 5 and 6 bits in a row are another number."""
 
 Bits = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -102,17 +106,22 @@ class Ensemble:
                 nodes[feature].append((threshold, number, bits))
         # For each feature that is asked for: how many of its thresholds each float16 passes, and for each such number
         # the leaves that remain of each tree (T,).
-        self.lookups: list[tuple[int, npt.NDArray[np.uint16], Bits]] = []
-        for feature, of_feature in enumerate(nodes):
-            if not of_feature:
-                continue
-            thresholds = np.unique([threshold for threshold, _, _ in of_feature])
-            left = np.full((len(thresholds) + 1, len(trees)), np.iinfo(kind).max, kind)
-            for threshold, number, bits in of_feature:
-                left[int(np.searchsorted(thresholds, threshold)) + 1 :, number] &= kind(~bits & int(np.iinfo(kind).max))
-            passed = np.searchsorted(thresholds, _VALUES, side="left")
-            self.lookups.append((feature, passed.astype(np.uint16), left))
-        self.kind = kind
+        everything = kind(np.iinfo(kind).max)
+        self.asked = np.array([feature for feature, of_feature in enumerate(nodes) if of_feature], np.int64)
+        passed, tables = [np.zeros((0, 1 << 16), np.uint16)], [np.zeros((0, len(trees)), kind)]
+        for feature in self.asked.tolist():
+            thresholds = np.unique([threshold for threshold, _, _ in nodes[feature]])
+            left = np.full((len(thresholds) + 1, len(trees)), everything, kind)
+            for threshold, number, bits in nodes[feature]:
+                left[int(np.searchsorted(thresholds, threshold)) + 1 :, number] &= kind(~bits & int(everything))
+            tables.append(left)
+            passed.append(np.searchsorted(thresholds, _VALUES, side="left").astype(np.uint16)[None])
+        self.passed, self.tables = np.concatenate(passed), np.concatenate(tables)
+        self.table_start = np.cumsum([0, *map(len, tables[1:])])[:-1]
+        width = np.iinfo(kind).bits
+        self.sequence, self.shift = kind(DE_BRUIJN[kind]), kind(width - width.bit_length() + 1)
+        shifted = [(DE_BRUIJN[kind] << bit & int(everything)) >> int(self.shift) for bit in range(width)]
+        self.bit_of = np.argsort(shifted)
 
     def scores(self, features: npt.NDArray[np.float16]) -> FloatArray:
         """Sums the values of the trees.
@@ -124,18 +133,10 @@ class Ensemble:
             (R,).
         """
         scores = np.empty(len(features))
-        trees = len(self.values)
-        flat, offset = self.values.ravel(), np.arange(trees) * self.values.shape[1]
-        for begin in range(0, len(features), ROWS_AT_ONCE):
-            part = np.ascontiguousarray(features[begin : begin + ROWS_AT_ONCE], np.float16).view(np.uint16)
-            left = np.full((len(part), trees), np.iinfo(self.kind).max, self.kind)
-            kept = np.empty_like(left)
-            for feature, passed, table in self.lookups:
-                np.take(table, passed[part[:, feature]], axis=0, out=kept, mode="clip")
-                left &= kept
-            lowest = left & (~left + self.kind(1))
-            leaf = np.bitwise_count(lowest - self.kind(1))
-            scores[begin : begin + len(part)] = flat[leaf + offset].sum(axis=1)
+        kernels.leaf_sums(
+            np.ascontiguousarray(features, np.float16).view(np.uint16), self.asked, self.passed, self.table_start,
+            self.tables, self.values, self.sequence, self.shift, self.bit_of, ROWS_AT_ONCE, scores,
+        )  # fmt: skip
         return scores
 
     @staticmethod

@@ -95,6 +95,11 @@ class Recipe:
     follower_pool: int = 4000
     chunk_mb: int = 16
 
+    @property
+    def most_candidates(self) -> int:
+        """The most candidates of a customer, about: a product may be chosen for several reasons."""
+        return self.popular_candidates + 4 * self.taste_candidates + self.max_history_candidates
+
     def network_alone(self) -> "Recipe":
         """The same without trees beside the network."""
         return replace(self, trees_weight=0.0, discover_trees_weight=0.0)

@@ -1,5 +1,7 @@
 """Product-to-product weights from who bought what: dense for a small catalogue, sparse for a large one."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from ncf_pipeline.model import kernels
 from ncf_pipeline.model.recipe import Recipe
 
 Weights: TypeAlias = "npt.NDArray[np.float32] | sp.csr_array"
@@ -66,7 +69,6 @@ def cosine_neighbours(
     min_common: float = 1.0,
     min_lift: float = 0.0,
     among: npt.NDArray[np.bool_] | None = None,
-    pairs_at_once: int = 8_000_000,
 ) -> sp.csr_array:
     """Shrunk cosine between products. Memory grows with P x count.
 
@@ -78,39 +80,85 @@ def cosine_neighbours(
         min_common: fewest rows of `bought` that two products must share.
         min_lift: they must share so many times more rows than by chance.
         among: (P,) which products may be a neighbour; all if None.
-        pairs_at_once: most pairs of products in memory before each product's strongest neighbours are selected.
 
     Returns:
         (P, P); row p holds the strongest neighbours of p, the diagonal is 0.
     """
     if bought.shape[1] == 0:  # a shop without any purchase
         return sp.csr_array(np.zeros((0, 0), np.float32))
-    table = bought.astype(np.float32)
-    transposed = table.T.tocsr()
-    buyers = np.maximum(np.asarray(transposed.multiply(transposed).sum(axis=1)).ravel(), 1e-9).astype(np.float32)
+    table = sp.csr_array(bought.astype(np.float32))
+    transposed = sp.csr_array(table.T.tocsr())
+    norm = np.maximum(np.asarray(transposed.multiply(transposed).sum(axis=1)).ravel(), 1e-9).astype(np.float32)
     population = max(float(np.square(_largest_of_rows(table)).sum()), 1.0)
-    blocks = []
-    # A bound on the neighbours of each product: the entries of its rows, and at most all products.
+    return nearest_columns(
+        table,
+        transposed,
+        norm,
+        count,
+        population=population,
+        shrinkage=SHRINKAGE,
+        min_common=min_common,
+        min_lift=min_lift,
+        among=among,
+    )
+
+
+def nearest_columns(
+    table: sp.csr_array,
+    transposed: sp.csr_array,
+    norm: npt.NDArray[np.float32],
+    count: int,
+    *,
+    population: float = 1.0,
+    shrinkage: float = 0.0,
+    min_common: float = 0.0,
+    min_lift: float = 0.0,
+    among: npt.NDArray[np.bool_] | None = None,
+) -> sp.csr_array:
+    """The nearest columns of each column of a table, ties by column.
+
+    With b the sum of products of two columns over the rows, the value is b² / (b + shrinkage) / sqrt(norm norm').
+
+    Args:
+        table: (N, P) float32.
+        transposed: (P, N) the same.
+        norm: (P,) of each column.
+        count: most neighbours of each column.
+        population: b population / (norm norm') is the lift.
+        shrinkage: the higher, the less a small b counts.
+        min_common: smallest b.
+        min_lift: smallest lift.
+        among: (P,) which columns may be a neighbour; all if None.
+
+    Returns:
+        (P, P); row p holds the nearest columns of p, only positive values, the diagonal is 0.
+    """
+    products = table.shape[1]
+    # A bound on the neighbours of each product: the other entries of its rows, and at most all products.
     size = np.diff(table.indptr)  # (N,)
-    entries = np.bincount(table.indices, np.repeat(size, size), minlength=table.shape[1]).astype(np.int64)  # (P,)
-    partners = np.minimum(entries, table.shape[1])
-    partners_before = np.concatenate([[0], np.cumsum(partners)])
-    start = 0
-    while start < table.shape[1]:
-        limit = partners_before[start] + pairs_at_once
-        stop = max(start + 1, int(np.searchsorted(partners_before, limit, side="right")) - 1)
-        common = sp.csr_array(transposed[start:stop] @ table)  # (stop - start, P)
-        row = start + np.repeat(np.arange(common.shape[0]), np.diff(common.indptr))
-        column, both = common.indices, common.data
-        cosine = both * both / (both + SHRINKAGE) / np.sqrt(buyers[row] * buyers[column])
-        lift = both * population / (buyers[row] * buyers[column])
-        kept = (row != column) & (both >= min_common) & (lift >= min_lift)
-        if among is not None:
-            kept &= among[column]
-        common.data = np.where(kept, cosine, 0).astype(np.float32)
-        blocks.append(strongest(common, count))
-        start = stop
-    return sp.csr_array(sp.vstack(blocks, format="csr"))
+    entries = np.bincount(table.indices, np.repeat(size, size), minlength=products).astype(np.int64)  # (P,)
+    out_start = np.concatenate([[0], np.cumsum(np.minimum(np.minimum(entries, products), count))]).astype(np.int64)
+    columns, values = np.empty(out_start[-1], np.int32), np.empty(out_start[-1], np.float32)
+    found = np.zeros(products, np.int64)
+    limits = [np.float32(value) for value in (population, shrinkage, min_common, min_lift)]
+    shown = np.ones(products, np.bool_) if among is None else among
+    sources = [(part.indptr.astype(np.int64), part.indices, part.data) for part in (table, transposed)]
+
+    def search(part: tuple[int, int]) -> None:
+        kernels.nearest(*part, *sources[0], *sources[1], norm, *limits, shown, out_start, columns, values, found)
+
+    # Parts of about the same work, each on a core of its own; the result does not depend on them.
+    threads = torch.get_num_threads()
+    work = np.cumsum(entries)
+    bounds = np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)[1:-1]) if len(work) else np.zeros(0, int)
+    edges = [0, *bounds.tolist(), products]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(search, pairwise(edges)))
+    kept = np.arange(len(columns)) - np.repeat(out_start[:-1], np.diff(out_start)) < np.repeat(
+        found, np.diff(out_start)
+    )
+    start = np.concatenate([[0], np.cumsum(found)])
+    return sp.csr_array((values[kept], columns[kept], start), shape=(products, products))
 
 
 def _largest_of_rows(table: sp.csr_array) -> npt.NDArray[np.float32]:

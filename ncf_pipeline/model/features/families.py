@@ -7,7 +7,6 @@ Who has the red one may replace it by the blue one, or want both. Words find suc
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.sparse as sp
 
 from ncf_pipeline.model.families import families_of
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
@@ -31,42 +30,36 @@ class Families:
     def __init__(self, state: ShopState) -> None:
         known = np.flatnonzero(state.known_products)  # what is sold later says nothing yet
         of_known = families_of(state.events.products[known].tolist())
-        families = int(of_known.max(initial=-1)) + 2  # the last one is of all that is sold later
+        self._families = families = int(of_known.max(initial=-1)) + 2  # the last one is of all that is sold later
         self.family: IntArray = np.full(state.shape[1], families - 1)
         self.family[known] = of_known
         self.size: IntArray = np.bincount(of_known, minlength=families)[self.family]
         kept = state.pairs.times > 0
         code = state.owner[kept] * families + self.family[state.pairs.product[kept]]
         code, place = np.unique(code, return_inverse=True)
-        customer, bought = np.divmod(code, families)
         last = np.zeros(len(code), np.int64)
         np.maximum.at(last, place, state.pairs.last[kept])
-        # The first place of both is for families that the customer never bought.
-        self._times = np.append(0.0, np.bincount(place, state.pairs.times[kept], minlength=len(code)))
-        self._days = np.append(YEAR, np.minimum((state.at - last) / DAY, YEAR))
-        self._place = sp.csr_array(
-            (
-                np.arange(1, len(code) + 1, dtype=np.int32),
-                bought,
-                np.searchsorted(customer, np.arange(state.shape[0] + 1)),
-            ),
-            shape=(state.shape[0], families),
-        )
+        # The last place of each is for families that the customer never bought.
+        self._code = code  # ascending
+        self._times = np.append(np.bincount(place, state.pairs.times[kept], minlength=len(code)), 0.0)
+        self._days = np.append(np.minimum((state.at - last) / DAY, YEAR), YEAR)
 
-    def columns(self, customers: IntArray, owner: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
-        """(R,) each, for candidates of B customers.
+    def columns(self, customer: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
+        """(R,) each, for candidates.
 
         - `family_times`: log(1 + purchases of other products of the family).
         - `days_since_family`: log(1 + days since the customer last bought of the family, the product included).
         - `family_size`: log(1 + other products of the family).
 
         Args:
-            customers: (B,) customer_index.
-            owner: (R,) the place of each candidate's customer in `customers`.
+            customer: (R,) customer_index of each.
             product: (R,) product_index.
             own: (R,) purchases of the product itself, without returned ones.
         """
-        place = self._place[customers].toarray()[owner, self.family[product]]
+        wanted = customer * self._families + self.family[product]
+        place = np.searchsorted(self._code, wanted)
+        met = np.append(self._code, -1)[place] == wanted
+        place = np.where(met, place, len(self._code))
         yield "family_times", np.log1p(np.maximum(self._times[place] - own, 0))
         yield "days_since_family", np.log1p(self._days[place])
         yield "family_size", np.log1p(np.maximum(self.size[product] - 1.0, 0))

@@ -170,7 +170,39 @@ class ShopState:
         """(N,) the customer_index of each pair."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.pairs.start))
 
-    def _history(self, values: FloatArray) -> sp.csr_array:
+    @cached_property
+    def is_bought(self) -> Mask:
+        """(N,) whether the pair is not returned in full."""
+        bought: Mask = self.pairs.times > 0
+        return bought
+
+    @cached_property
+    def rate(self) -> npt.NDArray[np.float32]:
+        """(N,) decayed count over the customer's decayed invoices (half-life 90 days)."""
+        rate = self.pairs.decayed[:, 1] / np.maximum(self.decayed_invoices[self.owner, 1], 1e-9)
+        return np.asarray(rate, np.float32)
+
+    @cached_property
+    def unit_rate(self) -> npt.NDArray[np.float32]:
+        """(N,) `rate`, scaled so that each customer's row has length 1."""
+        squares = np.bincount(self.owner, np.square(self.rate), minlength=self.shape[0])
+        length = np.maximum(np.sqrt(squares), 1e-12).astype(np.float32)
+        return np.asarray(self.rate / length[self.owner], np.float32)
+
+    @cached_property
+    def is_recent(self) -> Mask:
+        """(N,) whether it was bought within the last `horizon_days`."""
+        since = self.at - self.recipe.horizon_days * DAY
+        recent: Mask = self.is_bought & (self.pairs.last >= since)
+        return recent
+
+    @cached_property
+    def in_last_basket(self) -> Mask:
+        """(N,) whether it is on the customer's last invoice."""
+        last: Mask = self.is_bought & (self.pairs.invoices_since_last == 0)
+        return last
+
+    def _history(self, values: npt.NDArray[Any]) -> sp.csr_array:
         """(C, P) with these values of pairs; zeros are left out, and so are returned pairs."""
         pairs = self.pairs
         # A copy, because eliminate_zeros works in place.
@@ -181,24 +213,22 @@ class ShopState:
     @cached_property
     def bought(self) -> sp.csr_array:
         """(C, P) 1 if the customer bought the product."""
-        return self._history((self.pairs.times > 0).astype(float))
+        return self._history(self.is_bought)
 
     @cached_property
     def decayed(self) -> sp.csr_array:
         """(C, P) decayed count over the customer's decayed invoices (half-life 90 days)."""
-        rate = self.pairs.decayed[:, 1] / np.maximum(self.decayed_invoices[self.owner, 1], 1e-9)
-        return self._history(rate)
+        return self._history(self.rate)
 
     @cached_property
     def recent(self) -> sp.csr_array:
         """(C, P) 1 if the customer bought the product within the last `horizon_days`."""
-        since = self.at - self.recipe.horizon_days * DAY
-        return self._history(((self.pairs.times > 0) & (self.pairs.last >= since)).astype(float))
+        return self._history(self.is_recent)
 
     @cached_property
     def last_basket(self) -> sp.csr_array:
         """(C, P) 1 if the product is on the customer's last invoice."""
-        return self._history(((self.pairs.times > 0) & (self.pairs.invoices_since_last == 0)).astype(float))
+        return self._history(self.in_last_basket)
 
     @cached_property
     def baskets(self) -> sp.csr_array:

@@ -1,20 +1,99 @@
-"""Scores of every product for a customer, from the customer's history. Pure.
+"""Which products a customer may like, and how much: candidates with scores, from the customer's history. Pure.
 
 There are four sources: co-purchases (EASE, over customers and over baskets), similar customers (TIFU-KNN, Hu et al.
-2020), followers (what customers with a similar history bought next), and words of descriptions.
+2020), followers (what customers with a similar history bought next), and words of descriptions. A score is computed
+only where a history leads: see `kernels.candidates`.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from
-from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
-from ncf_pipeline.model.features.state import ShopState, unit_rows
+from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights
+from ncf_pipeline.model.features.events import DAY, IntArray
+from ncf_pipeline.model.features.state import Column, Mask, ShopState, rank_in_group, unit_rows
 from ncf_pipeline.model.features.tables import Float32
 from ncf_pipeline.model.features.words import alike, word_table
+
+CANDIDATE_SCORES = 4
+"""Scores whose best products become candidates: see `kernels.candidates`."""
+
+_SCALES = {
+    "copurchase": (kernels.COPURCHASE, 4),
+    "copurchase_decayed": (kernels.COPURCHASE_DECAYED, 10),
+    "copurchase_last": (kernels.COPURCHASE_LAST, 4),
+    "basket_last": (kernels.BASKET_LAST, 4),
+    "basket_decayed": (kernels.BASKET_DECAYED, 10),
+    "followed_new": (kernels.FOLLOWED_NEW, 10),
+    "followed_all": (kernels.FOLLOWED_ALL, 10),
+}
+_LOG_SCALES = {
+    "neighbours": (kernels.NEIGHBOURS, 100),
+    "neighbours_recent": (kernels.NEIGHBOURS_RECENT, 100),
+    "words": (kernels.WORDS, 10),
+}
+"""By feature, its score, and x: x times the score, or log(1 + x times the score), makes the spread of all similar."""
+
+
+@dataclass(frozen=True)
+class TasteCandidates:
+    """The R candidates of B customers, one customer after the other.
+
+    Attributes:
+        owner: (R,) the place of each candidate's customer among those asked for.
+        product: (R,) product_index, ascending within a customer.
+        pair: (R,) row of `state.pairs`; -1 where the customer never bought the product.
+        scores: (R, SOURCES) see `kernels.candidates`.
+        highest: (B,) the customer's highest score by co-purchases, at least 0.
+        start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
+    """
+
+    owner: IntArray
+    product: IntArray
+    pair: IntArray
+    scores: Float32
+    highest: Float32
+    start: IntArray
+
+    def columns(self) -> Iterator[Column]:
+        """The features of `tables.TASTE`, (R,) each."""
+        for name, (source, scale) in _SCALES.items():
+            yield name, scale * self.scores[:, source]
+        for name, (source, scale) in _LOG_SCALES.items():
+            yield name, np.log1p(scale * self.scores[:, source])
+
+    def share_of_highest(self) -> Float32:
+        """(R,) the score by co-purchases over the customer's highest one."""
+        return np.asarray(self.scores[:, kernels.COPURCHASE] / np.maximum(self.highest, 1e-7)[self.owner], np.float32)
+
+
+@dataclass(frozen=True)
+class _Followers:
+    """What followed which history, from n customers at the beginning of past horizons.
+
+    Attributes:
+        before: (P, n) their histories, columns of length 1.
+        inverse: (n, n) of the kernel of these, with the ridge.
+        products: (U,) product_index of all that they bought in the horizon, ascending.
+        place: (P,) the place of each product in `products`, -1 for others.
+        after: (2U, n) what each bought: of products that were new to them, and then of all.
+        mean: (2U,) the means over the n.
+    """
+
+    before: sp.csr_array
+    inverse: torch.Tensor
+    products: IntArray
+    place: IntArray
+    after: sp.csr_array
+    mean: Float32
 
 
 class Taste:
@@ -27,37 +106,67 @@ class Taste:
     def __init__(self, state: ShopState) -> None:
         self.state, self.recipe = state, state.recipe
 
-    @property
-    def columns(self) -> int:
-        """Width of the widest table that `scores` makes with a row for each customer: products, or neighbours."""
-        neighbours = min(self.recipe.neighbour_pool, len(self.state.known_customers))
-        return max(self.state.shape[1], neighbours)
-
-    def scores(self, customers: IntArray) -> dict[str, Float32]:
-        """Scores of every product, scaled to a similar spread.
+    def candidates(self, customers: IntArray, batch: int) -> TasteCandidates:
+        """Current best sellers, the best by taste, and each customer's own products bought last, with scores.
 
         Args:
             customers: (B,) customer_index of each customer.
-
-        Returns:
-            (B, P) for each name in `tables.TASTE`.
+            batch: at least B. Sums over followers are computed for so many customers at once, in any case: so a
+                customer's scores do not depend on who else is asked for.
         """
-        state = self.state
-        decayed = state.decayed[customers]
-        neighbours, neighbours_recent = self._neighbours(customers)
-        followed_new, followed_all = self._followed(customers)
-        return {
-            "copurchase": 4 * scores_from(state.bought[customers], self.by_customers),
-            "copurchase_decayed": 10 * scores_from(decayed, self.by_customers),
-            "copurchase_last": 4 * scores_from(state.last_basket[customers], self.by_customers),
-            "basket_last": 4 * scores_from(state.last_basket[customers], self.by_baskets),
-            "basket_decayed": 10 * scores_from(decayed, self.by_baskets),
-            "neighbours": np.log1p(100 * neighbours),
-            "neighbours_recent": np.log1p(100 * neighbours_recent),
-            "followed_new": 10 * followed_new,
-            "followed_all": 10 * followed_all,
-            "words": np.log1p(10 * scores_from(unit_rows(decayed), self.by_words)),
-        }
+        state, recipe, pairs = self.state, self.recipe, self.state.pairs
+        own_start = np.cumsum([0, *(pairs.start[customers + 1] - pairs.start[customers])])
+        own = self._bought_last(customers)
+        popular = state.ranking[: recipe.popular_candidates]
+        most = len(customers) * (len(popular) + CANDIDATE_SCORES * recipe.taste_candidates) + int(own.sum())
+        product, pair = np.empty(most, np.int64), np.empty(most, np.int64)
+        scores = np.empty((most, kernels.SOURCES), np.float32)
+        highest, end = np.zeros(len(customers), np.float32), np.zeros(len(customers), np.int64)
+        kernels.candidates(
+            customers, pairs.start, pairs.product, state.is_bought, state.rate, state.unit_rate, state.in_last_basket,
+            state.is_recent, own, own_start,
+            self._is_dense, self._copurchases(customers), *self._sparse_weights,
+            *self._pool, recipe.similar_customers,
+            self._followed(customers, batch), self._followers.products, self._followers.place,
+            popular, state.known_products, recipe.taste_candidates,
+            product, pair, scores, highest, end,
+        )  # fmt: skip
+        start = np.concatenate([[0], end])
+        return TasteCandidates(
+            owner=np.repeat(np.arange(len(customers)), np.diff(start)),
+            product=product[: start[-1]],
+            pair=pair[: start[-1]],
+            scores=scores[: start[-1]],
+            highest=highest,
+            start=start,
+        )
+
+    def _bought_last(self, customers: IntArray) -> Mask:
+        """Which of the customers' pairs are candidates: not returned, the `max_history_candidates` bought last."""
+        pairs = self.state.pairs
+        pair, owner = slices(pairs.start[customers], pairs.start[customers + 1])
+        kept = pairs.times[pair] > 0
+        rank = rank_in_group(owner, ~kept, -pairs.last[pair])
+        chosen: Mask = kept & (rank < self.recipe.max_history_candidates)
+        return chosen
+
+    @property
+    def _is_dense(self) -> bool:
+        return isinstance(self.by_customers, np.ndarray)
+
+    @cached_property
+    def _sparse_weights(self) -> tuple[npt.NDArray[Any], ...]:
+        """Start, columns and values of the weights by customers, by baskets and by words; empty for dense ones."""
+        return tuple(chain.from_iterable(map(_parts, (self.by_customers, self.by_baskets, self.by_words))))
+
+    def _copurchases(self, customers: IntArray) -> Float32:
+        """(5, B, P) scores by dense weights, in the order of `tables.TASTE`; (5, 0, 0) if the weights are sparse."""
+        state, by_customers, by_baskets = self.state, self.by_customers, self.by_baskets
+        if not (isinstance(by_customers, np.ndarray) and isinstance(by_baskets, np.ndarray)):
+            return np.zeros((kernels.BASKET_DECAYED + 1, 0, 0), np.float32)
+        bought, decayed, last = (table[customers] for table in (state.bought, state.decayed, state.last_basket))
+        tables = [table @ by_customers for table in (bought, decayed, last)]
+        return np.stack([*tables, *(table @ by_baskets for table in (last, decayed))]).astype(np.float32, copy=False)
 
     @cached_property
     def by_customers(self) -> Weights:
@@ -72,52 +181,23 @@ class Taste:
     @cached_property
     def by_words(self) -> sp.csr_array:
         """(P, P) cosine of descriptions, sparse."""
-        table, recipe = word_table(self.state), self.recipe
-        return alike(table, recipe.copurchase_neighbours, block=recipe.rows_at_once(table.shape[0]))
+        return alike(word_table(self.state), self.recipe.copurchase_neighbours)
 
     @cached_property
-    def _pool(self) -> tuple[sp.csr_array, sp.csr_array, IntArray]:
-        """Possible neighbours, n of them.
-
-        Returns:
-            (P, n) their histories as unit columns, (n, 2P) their decayed rates and recent purchases, and (n,) the
-            customer_index of each.
-        """
+    def _pool(self) -> tuple[npt.NDArray[Any], ...]:
+        """Possible neighbours: (n,) their customer_index, and (P, n) their histories of length 1, by product."""
         state, known = self.state, self.state.known_customers
         newest = known[np.argsort(-state.last_visit[known], kind="stable")]
         pool = np.sort(newest[: self.recipe.neighbour_pool])
-        values = sp.csr_array(sp.hstack([state.decayed[pool], state.recent[pool]], format="csr"))
-        return sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()), values, pool
-
-    def _neighbours(self, customers: IntArray) -> tuple[Float32, Float32]:
-        """Means over similar customers, weighted by squared cosine.
-
-        Returns:
-            (B, P) of their decayed rates, and (B, P) of their recent purchases.
-        """
-        histories, values, pool = self._pool
-        similarity = (unit_rows(self.state.decayed[customers]) @ histories).toarray()  # (B, pool)
-        similarity[customers[:, None] == pool] = 0.0
-        count = min(self.recipe.similar_customers, len(pool))
-        near = np.argpartition(-similarity, count - 1, axis=1)[:, :count]  # (B, count)
-        weight = np.square(np.take_along_axis(similarity, near, axis=1))
-        weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
-        start = np.arange(len(customers) + 1) * count
-        table = sp.csr_array((weight.ravel(), near.ravel(), start), shape=similarity.shape)
-        means: Float32 = (table @ values).toarray()  # (B, 2P)
-        return means[:, : self.state.shape[1]], means[:, self.state.shape[1] :]
+        start, places, values = _parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
+        return pool, start, places, values
 
     @cached_property
-    def _followers(self) -> tuple[sp.csr_array, FloatArray, sp.csr_array, Float32] | None:
-        """What followed which history, from n customers at the beginning of past horizons; None if there are none.
-
-        Returns:
-            (P, n) their histories; (n, n) the Cholesky factor of the kernel of these; (n, 2P) what they bought in the
-            horizon, of products new to them and of all; (2P,) the mean of that.
-        """
+    def _followers(self) -> _Followers:
+        """Of the past horizons; without any, none of n = 0 customers."""
         state, recipe, events = self.state, self.recipe, self.state.events
         products = state.shape[1]
-        histories, followed = [], []
+        histories, followed = [sp.csr_array(np.zeros((0, products), np.float32))], []
         for window in range(1, recipe.follower_windows + 1):
             begin = state.at - window * recipe.horizon_days * DAY
             earlier = ShopState(events, begin, recipe)
@@ -133,40 +213,69 @@ class Taste:
             shape = (len(who), products)
             followed.append(sp.hstack([_shares(row[new], product[new], shape), _shares(row, product, shape)]))
             histories.append(unit_rows(earlier.decayed[who]))
-        if not histories:
-            return None
         before = sp.csr_array(sp.vstack(histories, format="csr"))  # (n, P)
-        after = sp.csr_array(sp.vstack(followed, format="csr"))  # (n, 2P)
+        after = sp.csr_array(
+            sp.vstack([sp.csr_array(np.zeros((0, 2 * products), np.float32)), *followed], format="csr")
+        )
         if before.shape[0] > recipe.follower_pool:
             kept = np.linspace(0, before.shape[0] - 1, recipe.follower_pool).astype(np.int64)
             before, after = before[kept], after[kept]
         kernel = torch.from_numpy((before @ before.T).toarray())  # (n, n)
         kernel.diagonal().add_(recipe.follower_ridge)
-        factor = torch.linalg.cholesky(kernel).numpy()
-        mean = np.asarray(after.sum(axis=0)).ravel() / before.shape[0]
-        return sp.csr_array(before.T.tocsr()), factor, after, mean.astype(np.float32)
+        bought = np.unique(after.indices[after.indices >= products]) - products  # (U,) what is new is among them
+        place = np.full(products, -1, np.int64)
+        place[bought] = np.arange(len(bought))
+        after = sp.csr_array(after.T.tocsr())[np.concatenate([bought, products + bought])]  # (2U, n)
+        return _Followers(
+            before=sp.csr_array(before.T.tocsr()),
+            inverse=torch.cholesky_inverse(torch.linalg.cholesky(kernel)),
+            products=bought.astype(np.int64),
+            place=place,
+            after=after,
+            mean=(np.asarray(after.sum(axis=1)).ravel() / max(before.shape[0], 1)).astype(np.float32),
+        )
 
-    def _followed(self, customers: IntArray) -> tuple[Float32, Float32]:
-        """What followed similar histories, minus what follows any history on average.
+    def _followed(self, customers: IntArray, batch: int) -> Float32:
+        """(2, B, U) what followed similar histories, minus what follows any history on average.
 
         Ridge regression of what customers bought in past horizons on their history before, in its dual form: it has
         weights for customers, so no table is (P, P).
-
-        Returns:
-            (B, P) for products new to the followers, and (B, P) for all.
         """
-        products = self.state.shape[1]
-        if self._followers is None:
-            nothing = np.zeros((len(customers), products), np.float32)
-            return nothing, nothing
-        before, factor, after, mean = self._followers
-        likeness = torch.from_numpy((unit_rows(self.state.decayed[customers]) @ before).toarray())  # (B, n)
-        weight = torch.cholesky_solve(likeness.T, torch.from_numpy(factor)).T.contiguous().numpy()  # (B, n)
-        table: Float32 = (after.T @ weight.T).T - weight.sum(axis=1, keepdims=True) * mean  # (B, 2P)
-        return table[:, :products], table[:, products:]
+        followers = self._followers
+        likeness = torch.zeros((batch, len(followers.inverse)))
+        likeness[: len(customers)] = torch.from_numpy(
+            (unit_rows(self.state.decayed[customers]) @ followers.before).toarray()
+        )
+        weights = (likeness @ followers.inverse).numpy()[: len(customers)]  # (B, n)
+        table = followers.after @ np.ascontiguousarray(weights.T) - followers.mean[:, None] * weights.sum(axis=1)
+        scores: Float32 = np.ascontiguousarray(table.reshape(2, -1, len(customers)).transpose(0, 2, 1))
+        return scores
+
+
+def slices(start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:
+    """All indices of several slices, and the slice of each.
+
+    >>> [part.tolist() for part in slices(np.array([4, 0]), np.array([6, 3]))]
+    [[4, 5, 0, 1, 2], [0, 0, 1, 1, 1]]
+    """
+    length = stop - start
+    slice_of = np.repeat(np.arange(len(start)), length)
+    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return start[slice_of] + offset, slice_of
 
 
 def _shares(row: IntArray, product: IntArray, shape: tuple[int, int]) -> sp.csr_array:
     """A table with 1/sqrt(n) for each of a row's n products, so that a wholesaler's order does not drown others."""
     count = np.bincount(row, minlength=shape[0])
     return sp.csr_array(((1 / np.sqrt(count[row])).astype(np.float32), (row, product)), shape=shape)
+
+
+def _parts(table: Weights) -> tuple[npt.NDArray[Any], ...]:
+    """Start, columns and values of a sparse table, in the types that `kernels` knows; empty for a dense one."""
+    if isinstance(table, np.ndarray):
+        return np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+    return (
+        table.indptr.astype(np.int64, copy=False),
+        table.indices.astype(np.int32, copy=False),
+        table.data.astype(np.float32, copy=False),
+    )

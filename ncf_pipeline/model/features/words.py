@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ncf_pipeline.model.families import family_of
-from ncf_pipeline.model.features.copurchase import strongest
+from ncf_pipeline.model.features.copurchase import nearest_columns
 from ncf_pipeline.model.features.state import ShopState, unit_rows
 
 MIN_ALIKE = 0.3
@@ -61,22 +61,15 @@ def words_of(description: str, stock_code: str) -> set[str]:
     return words | {f"#{family_of(stock_code)}"}
 
 
-def alike(table: sp.csr_array, count: int, *, block: int = 1024) -> sp.csr_array:
+def alike(table: sp.csr_array, count: int) -> sp.csr_array:
     """Cosine of the words of products, for the most similar ones.
 
     Args:
         table: (P, V) from `word_table`.
         count: most neighbours of each product.
-        block: products whose neighbours are computed at a time; bounds the memory.
 
     Returns:
         (P, P) with at most `count` values a row, each at least `MIN_ALIKE`; the diagonal is 0.
     """
-    transposed = table.T.tocsr()
-    blocks = []
-    for start in range(0, table.shape[0], block):
-        cosine = sp.csr_array(table[start : start + block] @ transposed)  # (block, P)
-        row = start + np.repeat(np.arange(cosine.shape[0]), np.diff(cosine.indptr))
-        cosine.data = np.where((row != cosine.indices) & (cosine.data >= MIN_ALIKE), cosine.data, 0)
-        blocks.append(strongest(cosine, count))
-    return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else sp.csr_array(table.shape[:1] * 2)
+    one = np.ones(table.shape[0], np.float32)  # rows have length 1 already
+    return nearest_columns(sp.csr_array(table.T.tocsr()), table, one, count, min_common=MIN_ALIKE)
