@@ -25,7 +25,7 @@ from ncf_pipeline.model.features.copurchase import Weights
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
 from ncf_pipeline.model.features.queries import Chunk, instants, instants_since, queries_at
 from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import FEATURES, FeatureRows
 from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, warm_start
 from ncf_pipeline.model.lists.network_scorer import score_contexts
@@ -270,9 +270,9 @@ def without(chunks: Iterable[Chunk], features: Collection[str]) -> list[Chunk]:
 
 
 def _without(chunk: Chunk, hidden: list[int]) -> Chunk:
-    features = chunk.contexts.features.copy()
+    features = chunk.contexts.features[:]
     features[:, hidden] = 0
-    return replace(chunk, contexts=replace(chunk.contexts, features=features))
+    return replace(chunk, contexts=replace(chunk.contexts, features=FeatureRows((features, None))))
 
 
 def of_known(truth: Holdout) -> Holdout:

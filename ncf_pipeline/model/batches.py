@@ -72,7 +72,7 @@ class Resident:
         self.product = torch.empty(sum(rows), dtype=torch.int64, device=placement.device)
         for chunk in chunks:
             first = self.first_row[id(chunk)]
-            self.features_of(chunk).copy_(torch.from_numpy(chunk.contexts.features))
+            self.features_of(chunk).copy_(torch.from_numpy(chunk.contexts.features[:]))
             self.product[first : first + len(chunk.positive)].copy_(
                 torch.from_numpy(product_rows[chunk.contexts.product])
             )
@@ -85,7 +85,8 @@ class Resident:
     @staticmethod
     def if_it_fits(chunks: Sequence[Chunk], product_rows: IntArray, placement: Placement) -> "Resident | None":
         """Copies the chunks to the device, if its policy and its free memory allow; None if not."""
-        size = sum(chunk.contexts.features.nbytes + chunk.contexts.product.nbytes for chunk in chunks)
+        # Two bytes for each feature, and eight for the product.
+        size = sum(2 * np.prod(chunk.contexts.features.shape) + 8 * len(chunk.contexts.product) for chunk in chunks)
         return Resident(chunks, product_rows, placement) if placement.holds(size / 2**20) else None
 
 
@@ -177,14 +178,14 @@ class Batches:
             total = sum(part.sum(dim=0, dtype=torch.float64) for part in parts) / count
             squares = sum((part.double() - total).square().sum(dim=0) for part in parts) / count
             return torch.as_tensor(total).cpu().numpy(), torch.as_tensor(squares).sqrt().cpu().numpy()
-        mean = np.asarray(sum(chunk.contexts.features.sum(axis=0, dtype=np.float64) for chunk in self.chunks)) / count
-        squares = sum(
-            np.square(chunk.contexts.features.astype(np.float32) - mean.astype(np.float32)).sum(
-                axis=0, dtype=np.float64
-            )
-            for chunk in self.chunks
-        )
-        return mean, np.sqrt(np.asarray(squares) / count)
+        columns = self.chunks[0].contexts.features.shape[1] if self.chunks else 0
+        mean, variance = np.zeros(columns), np.zeros(columns)
+        for chunk in self.chunks:
+            mean += chunk.contexts.features[:].sum(axis=0, dtype=np.float64) / count
+        for chunk in self.chunks:
+            distance = chunk.contexts.features[:].astype(np.float32) - mean.astype(np.float32)
+            variance += np.square(distance).sum(axis=0, dtype=np.float64) / count
+        return mean, np.sqrt(variance)
 
     def _made(
         self,

@@ -28,7 +28,7 @@ from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.queries import Chunk
 from ncf_pipeline.model.features.state import Mask
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import FEATURES, FeatureRows
 from ncf_pipeline.model.libraries import library
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD
 from ncf_pipeline.model.recipe import Recipe
@@ -68,7 +68,8 @@ class Trees:
         Returns:
             By question, the log-odds (R,) that a candidate is bought.
         """
-        return {question: ensemble.scores(contexts.features) for question, ensemble in self._ensembles.items()}
+        features = contexts.features[:]
+        return {question: ensemble.scores(features) for question, ensemble in self._ensembles.items()}
 
 
 def _read(question: str, text: str) -> Ensemble:
@@ -180,7 +181,7 @@ class Examples:
         weight: (N,) of the candidate in the loss.
     """
 
-    features: npt.NDArray[np.float16]
+    features: FeatureRows
     rows: IntArray
     bought: Mask
     weight: FloatArray

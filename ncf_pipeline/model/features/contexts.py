@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.families import Families
@@ -21,6 +20,7 @@ from ncf_pipeline.model.features.tables import (
     PAIR,
     PRODUCT,
     TASTE,
+    FeatureRows,
     customer_table,
     feature_rows,
     filled_table,
@@ -45,7 +45,7 @@ class Contexts:
         customer: (B,) customer_index of the events.
         start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
         product: (R,) product_index of the events, ascending within a customer.
-        features: (R, F) float16, columns as in `features.tables.FEATURES`.
+        features: (R, F), columns as in `features.tables.FEATURES`.
         bought: (R,) whether the customer bought it and has not returned it.
         seen: (R,) whether the customer ever bought it, returned or not.
     """
@@ -53,7 +53,7 @@ class Contexts:
     customer: IntArray
     start: IntArray
     product: IntArray
-    features: npt.NDArray[np.float16]
+    features: FeatureRows
     bought: Mask
     seen: Mask
 
@@ -69,7 +69,7 @@ class ContextMaker:
         self.state, self.taste = state, Taste(state)
         purchases = purchases_of(state)
         of_products = product_table(state, purchases)
-        # Half as wide, because each is read for every candidate, and features are float16 in the end.
+        # Half as wide, because features are float16 in the end.
         self.pair_table = pair_table(state, purchases).astype(np.float16)
         self.never_bought = never_bought(state).astype(np.float16)
         self.product_table = of_products.astype(np.float16)
@@ -100,8 +100,6 @@ class ContextMaker:
         candidates = self.taste.candidates(customers, batch)
         owner, product, pair = candidates.owner, candidates.product, candidates.pair  # (R,) each
         who, seen = customers[owner], candidates.pair >= 0
-        of_pairs = self.never_bought[who]  # (R, len(PAIR))
-        of_pairs[seen] = self.pair_table[pair[seen]]
         times = np.zeros(len(pair))
         times[seen] = state.pairs.times[pair[seen]]
         cross = (
@@ -112,13 +110,18 @@ class ContextMaker:
             ("segment_share", self.segment_table[self.segment_row[self.segment[who]], product]),
             *self.families.columns(who, product, times),
         )
+        bought_before = np.flatnonzero(seen)
+        row_of_pair = len(bought_before) + owner  # a customer's products that were never bought have the same features
+        row_of_pair[bought_before] = np.arange(len(bought_before))
+        of_pairs = np.concatenate([self.pair_table[pair[bought_before]], self.never_bought[customers]])
+        taste = filled_table(TASTE, len(pair), candidates.columns()).astype(np.float16)
         features = feature_rows(
             {
-                PAIR: of_pairs,
-                PRODUCT: self.product_table[product],
-                CUSTOMER: self.customer_table[who],
-                TASTE: filled_table(TASTE, len(pair), candidates.columns()),
-                CROSS: filled_table(CROSS, len(pair), cross),
+                PAIR: (of_pairs, row_of_pair.astype(np.int32)),
+                PRODUCT: (self.product_table, product),
+                CUSTOMER: (self.customer_table[customers], owner.astype(np.int32)),
+                TASTE: (taste, None),
+                CROSS: (filled_table(CROSS, len(pair), cross).astype(np.float16), None),
             }
         )
         return Contexts(

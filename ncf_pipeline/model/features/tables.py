@@ -7,6 +7,7 @@ Counts and days are log(1 + x) and rates are square roots, so that all features 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,11 +143,39 @@ def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> 
     return table
 
 
-def feature_rows(blocks: Mapping[tuple[str, ...], Float16 | Float32]) -> Float16:
+Block = tuple[Float16, IntArray | None]
+"""Some columns of R rows: a table, and the row of it that each one has, or None if the table has R rows itself."""
+
+
+class FeatureRows:
+    """The features of R candidates: what several of them share, such as a product's features, is kept once.
+
+    Args:
+        blocks: columns of the R rows, side by side.
+    """
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = blocks
+        table, row = blocks[0]
+        self.shape = (len(table) if row is None else len(row), sum(table.shape[1] for table, _ in blocks))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | npt.NDArray[Any]) -> Float16:
+        """The features of some rows, as an array (n, F); of one row, as an array (F,)."""
+        parts = [table[rows] if row is None else table[row[rows]] for table, row in self._blocks]
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:].astype(dtype or np.float16, copy=bool(copy))
+
+
+def feature_rows(blocks: Mapping[tuple[str, ...], Block]) -> FeatureRows:
     """The features of R candidates, from the columns of each group of features.
 
     Args:
-        blocks: (R, len(names)) for each group's names: `PAIR`, `PRODUCT`, `CUSTOMER`, `TASTE`, `CROSS`.
+        blocks: len(names) columns for each group's names: `PAIR`, `PRODUCT`, `CUSTOMER`, `TASTE`, `CROSS`.
 
     Returns:
         (R, F), columns as in `FEATURES`.
@@ -157,10 +186,10 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Float16 | Float32]) -> Float16
     names = tuple(chain.from_iterable(blocks))
     if names != FEATURES:
         raise ValueError(f"features are not in the order of FEATURES: {names}")
-    for group, block in blocks.items():
-        if block.shape[1] != len(group):
-            raise ValueError(f"a table has {block.shape[1]} columns for {len(group)} names: {group}")
-    return np.concatenate(list(blocks.values()), axis=1, dtype=np.float16, casting="same_kind")
+    for group, (table, _) in blocks.items():
+        if table.shape[1] != len(group):
+            raise ValueError(f"a table has {table.shape[1]} columns for {len(group)} names: {group}")
+    return FeatureRows(*blocks.values())
 
 
 def pair_table(state: ShopState, purchases: Purchases) -> Float32:

@@ -118,7 +118,7 @@ def _by_trees(
     chosen = np.intersect1d(state.known_customers, state.events.index_of(wanted))
     rows: list[Row] = []
     for contexts in ContextMaker(state).contexts(chosen):
-        features = contexts.features.astype(np.float32)
+        features = contexts.features[:].astype(np.float32)
         scores = {name: np.asarray(ranker.predict(features)) for name, ranker in rankers.items()}
         rows += best_candidates(state.events, contexts, scores, top_n)
     ranked = pd.DataFrame(rows, columns=list(Lists.ALL))

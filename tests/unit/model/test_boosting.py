@@ -160,7 +160,7 @@ def test_trees_come_back_from_their_text_bit_by_bit(trees, chunks):
 
 def test_scores_are_those_that_lightgbm_computes(trees, chunks):
     lightgbm = pytest.importorskip("lightgbm")
-    features = chunks[0].contexts.features
+    features = chunks[0].contexts.features[:]
     for question, scores in trees.scores(chunks[0].contexts).items():
         theirs = lightgbm.Booster(model_str=trees.texts[question]).predict(features.astype(np.float32), raw_score=True)
         assert scores == pytest.approx(theirs, abs=1e-12)

@@ -27,7 +27,7 @@ def features_of(state):
     events, rows = state.events, {}
     for contexts in ContextMaker(state).contexts(state.known_customers):
         owner = np.repeat(contexts.customer, np.diff(contexts.start))
-        for who, product, values in zip(owner, contexts.product, contexts.features.astype(float), strict=True):
+        for who, product, values in zip(owner, contexts.product, contexts.features[:].astype(float), strict=True):
             rows[int(events.customers[who]), str(events.products[product])] = dict(
                 zip(FEATURES, values.tolist(), strict=True)
             )

@@ -49,7 +49,7 @@ def value(state):
     codes = state.events.products[contexts.product]
 
     def look_up(code, name):
-        return float(contexts.features[list(codes).index(code), FEATURES.index(name)])
+        return float(contexts.features[list(codes).index(code)][FEATURES.index(name)])
 
     look_up.codes = list(codes)
     look_up.contexts = contexts
@@ -111,7 +111,7 @@ def test_a_move_changes_no_feature_of_an_instant_before_it(moving_day):
     at = microseconds(START + timedelta(days=100))
     state = ShopState(encode(shop, START + timedelta(days=200)), at, Recipe())
     contexts = next(iter(ContextMaker(state).contexts(np.array([0, 1, 2]))))
-    share = contexts.features[:, FEATURES.index("country_share")].reshape(3, 2)  # (customer, product)
+    share = contexts.features[:][:, FEATURES.index("country_share")].reshape(3, 2)  # (customer, product)
     moves = 50 if moving_day < 100 else 0
     # The share of a country's customers who buy the product; 20 customers of the whole shop are added.
     france, spain = (10 + 100 - moves) / (120 - moves), (10 + moves) / (120 + moves)
@@ -134,7 +134,7 @@ def test_the_future_changes_no_feature(shop):
         state = ShopState(events, microseconds(at), Recipe())
         for contexts in ContextMaker(state).contexts(state.known_customers):
             owner = events.customers[np.repeat(contexts.customer, np.diff(contexts.start))]
-            tables.append((owner.tolist(), events.products[contexts.product].tolist(), contexts.features))
+            tables.append((owner.tolist(), events.products[contexts.product].tolist(), contexts.features[:]))
     (owner, product, features), (owner_later, product_later, features_later) = tables
     assert owner == owner_later
     assert product == product_later
@@ -215,16 +215,20 @@ def test_a_feature_without_values_and_values_without_a_feature_are_refused(state
 
 def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
     blocks = {
-        names: np.full((2, len(names)), number, np.float32)
+        names: (np.full((2, len(names)), number, np.float16), None)
         for number, names in enumerate((PAIR, PRODUCT, CUSTOMER, TASTE, CROSS))
     }
-    assert feature_rows(blocks).shape == (2, len(FEATURES))
+    product = (np.stack([np.full(len(PRODUCT), value, np.float16) for value in (7, 8, 9)]), np.array([2, 0]))
+    rows = feature_rows(blocks | {PRODUCT: product})
+    assert rows.shape == (2, len(FEATURES)) == rows[:].shape
+    assert np.unique(rows[0]).tolist() == [0, 2, 3, 4, 9]
+    assert rows[np.array([1])][0, len(PAIR)] == 7
     with pytest.raises(ValueError, match="not in the order of FEATURES"):
         feature_rows(dict(reversed(blocks.items())))
     with pytest.raises(ValueError, match="not in the order of FEATURES"):
         feature_rows({names: block for names, block in blocks.items() if names != PRODUCT})
     with pytest.raises(ValueError, match="27 columns for 28 names"):
-        feature_rows(blocks | {PAIR: blocks[PAIR][:, 1:]})
+        feature_rows(blocks | {PAIR: (blocks[PAIR][0][:, 1:], None)})
 
 
 def test_no_table_of_features_has_an_empty_place(shop):
