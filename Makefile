@@ -80,9 +80,9 @@ chaos: install  ## kills and faults in every stage, while four readers read, int
 	PYTHONPATH=benchmarks $(BIN)/python -m chaos --seed $(SEED) --write docs/reliability.md \
 		--minutes $(if $(filter file,$(origin MINUTES)),20,$(MINUTES))
 
-bench-ingest: install  ## ingest's time and memory, beside reading, COPY and rules alone; DATA=the workbook or a folder
+bench-ingest: install  ## ingest's time and memory, into docs/ingest.md; DATA=the workbook or a folder: beside what none can do without
 	$(if $(DATA),$(BIN)/python benchmarks/ingest.py files "$(DATA)")
-	$(BIN)/python benchmarks/ingest.py csv --lines 1000000 10000000
+	$(BIN)/python benchmarks/ingest.py page
 
 bench-quarantine: install  ## two batches with 100,000 broken lines each
 	$(BIN)/python benchmarks/ingest.py broken

@@ -3,6 +3,9 @@
     python benchmarks/ingest.py files FILE.xlsx [--rounds 3]
     python benchmarks/ingest.py files FOLDER [--each]        # all as one batch; with --each also one by one
     python benchmarks/ingest.py csv --lines 1000000 10000000
+    python benchmarks/ingest.py parquet --lines 1000000
+    python benchmarks/ingest.py day --stored 100000 10000000  # a day's file into shops of so many lines
+    python benchmarks/ingest.py page                          # csv, parquet and day, into docs/ingest.md
     python benchmarks/ingest.py broken --lines 100000        # two batches with so many broken lines, and more good ones
 
 Each measurement has a database of its own and a new Python process. `files` measures in turns, in the same run: a
@@ -19,24 +22,32 @@ import io
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
+import psycopg2
 
 from ncf_pipeline.settings import Settings
 
 MOST_OF_BASE = 1.4
 """What a whole ingest may take, of reading, `COPY` and the rules alone."""
+
+DAY, DAY_LINES = datetime(2026, 1, 1), 3_000
+"""The day whose file is merged into shops of any size, and its lines: as many as on each day that is stored."""
+
+BY_HAND = "\n## What grows with the shop\n"
+"""The section of docs/ingest.md from which on it is written by hand."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +299,82 @@ def write_csv(path: Path, lines: int) -> None:
             file.write(f"{10000 + invoice % 5000},United Kingdom\n")
 
 
+def write_parquet(path: Path, lines: int) -> None:
+    """The lines of `write_csv`, with numbers and dates of their own types."""
+    import polars as pl
+
+    number = pl.int_range(0, lines)
+    product, invoice = (number * 7919) % 4000, number // 4
+    pl.select(
+        (500000 + invoice).cast(pl.String).alias("InvoiceNo"),
+        (10000 + product).cast(pl.String).alias("StockCode"),
+        pl.format("PRODUCT {}", product).alias("Description"),
+        (1 + number % 12).alias("Quantity"),
+        (pl.lit(datetime(2020, 1, 1)) + pl.duration(seconds=invoice * 8)).alias("InvoiceDate"),
+        pl.lit(2.55).alias("UnitPrice"),
+        (10000 + invoice % 5000).alias("CustomerID"),
+        pl.lit("United Kingdom").alias("Country"),
+    ).write_parquet(path)
+
+
+def write_day(path: Path, price: float, *, all_lines: bool = True) -> None:
+    """A day's lines; without every tenth if not `all_lines`."""
+    with path.open("w") as file:
+        file.write("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n")
+        for number in range(DAY_LINES):
+            if all_lines or number % 10:
+                invoice, product = number // 4, (number * 7919) % 4000
+                when = DAY + timedelta(seconds=invoice * 100)
+                file.write(f"{100000 + invoice},{10000 + product},PRODUCT {product},{1 + number % 12},{when},")
+                file.write(f"{price},{10000 + invoice},United Kingdom\n")
+
+
+STORED = """
+insert into raw.batch (source, sha256, status, lines_read, lines_merged, finished_at)
+values ('made up', '-', 'merged', %(lines)s, %(lines)s, now());
+insert into retail.invoice_line
+select
+    (1000000 + number / 4)::text, (1 + number %% 4)::integer, (10000 + number * 7919 %% 4000)::text,
+    'PRODUCT ' || number * 7919 %% 4000, 1 + number %% 12,
+    %(day)s - interval '1 hour' - (%(lines)s - number) / 4 * interval '115 seconds', 2.55,
+    (10000 + number / 4 * 31 %% greatest(1000, %(lines)s / 10))::text, 'United Kingdom', 1
+from generate_series(0, %(lines)s::bigint - 1) as number;
+insert into retail.invoice
+select invoice_no, 4, retail.invoice_sha256(invoice_no), 1 from retail.invoice_line where line_number = 1;
+insert into retail.product
+select stock_code, min(description), max(invoice_date) from retail.invoice_line group by stock_code;
+select retail.summarise_new_lines();
+"""
+"""A shop that ends before `DAY`: 3,000 lines a day, four to an invoice. The newest line of a product describes it."""
+
+
+def day(stored: int) -> list[Measured]:
+    """Ingests a day's file into a shop of so many lines, then the same with other prices, then without some lines."""
+    from ncf_pipeline.ingest import stages
+    from ncf_pipeline.quality.suites import import_library
+    from ncf_pipeline.storage.database import transaction
+
+    import_library()
+    results = []
+    with shop() as settings, tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder:
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            cursor.execute(STORED, {"lines": stored, "day": DAY})
+        with closing(psycopg2.connect(settings.database())) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute("vacuum (analyze) retail.invoice_line, retail.invoice, retail.product")  # as autovacuum does
+        for what, price, all_lines in (
+            ("a new day", 2.55, True),
+            ("the same invoices, with other prices", 2.56, True),
+            ("the same invoices, without every tenth line", 2.57, False),
+        ):
+            write_day(Path(folder) / "day.csv", price, all_lines=all_lines)
+            with Meter(what) as meter:
+                meter.measured.result = str(stages.ingest(settings, [str(Path(folder) / "day.csv")], meter.stage))
+                meter.end_stage()
+            results.append(meter.measured)
+    return results
+
+
 def write_broken(path: Path, lines: int, batch: int) -> None:
     """So many broken lines of all kinds, and more good ones; the second batch brings the same invoices again."""
     with path.open("w") as file:
@@ -300,6 +387,70 @@ def write_broken(path: Path, lines: int, batch: int) -> None:
             file.write(line.replace("QUANTITY", "6") * 2)
 
 
+def measure_made(kind: str, lines: int, folder: Path) -> tuple[str, Measured]:
+    """Ingests a file of so many made-up lines; returns what it was, and what it took."""
+    file = folder / f"lines.{kind}"
+    (write_csv if kind == "csv" else write_parquet)(file, lines)
+    what = f"{lines:,} lines of {'CSV' if kind == 'csv' else 'Parquet'}, {file.stat().st_size / 1e6:,.0f} MB"
+    (measured,) = in_new_process(whole, what, [[str(file)]])
+    file.unlink()
+    show(measured, lines)
+    return what, measured
+
+
+def write_page(path: Path, made: Sequence[tuple[str, int]], stored: Sequence[int], folder: Path) -> None:
+    """Measures all of docs/ingest.md, and writes it."""
+    steps = ("land", "validate", "quarantine", "merge")
+    text = [
+        "# How long ingest takes",
+        "",
+        "<!-- Written by benchmarks/ingest.py: run `make bench-ingest` instead of editing it, up to "
+        f'"{BY_HAND[4:-1]}". -->',
+        "",
+        f"{date.today()}, {os.cpu_count()} cores, the embedded Postgres. Seconds are wall clock, with the CPU seconds "
+        "of Python and Postgres behind them: if these differ much, other jobs used the cores. The load is that of the "
+        "machine at the end. Memory is that of Python and its children, and of Postgres without shared buffers.",
+        "",
+        "## A first load",
+        "",
+        "| file | land s (CPU) | validate | quarantine | merge | together | lines a second | by CPU | MB | load |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for kind, lines in made:
+        what, measured = measure_made(kind, lines, folder)
+        cells = [f"{measured.steps[step].wall:.1f} ({measured.steps[step].cpu:.1f})" for step in steps]
+        total = measured.total
+        text.append(
+            f"| {what} | {' | '.join(cells)} | {total.wall:.1f} ({total.cpu:.1f}) | {lines / total.wall:,.0f} | "
+            f"{lines / total.cpu:,.0f} | {measured.python_memory / 1e6:,.0f} + {measured.postgres_memory / 1e6:,.0f} | "
+            f"{os.getloadavg()[0]:.1f} |"
+        )
+    text += [
+        "",
+        "`by CPU` is what one core would do alone. Landing has the import of the rules' library beside it, about two "
+        "seconds.",
+        "",
+        "## A day's file",
+        "",
+        f"{DAY_LINES:,} lines, into shops of any size. Postgres has its share of the CPU seconds.",
+        "",
+        "| stored lines | file | land s | validate s | quarantine s | merge s | together s | CPU s | Postgres | load |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for lines in stored:
+        for measured in in_new_process(day, lines):
+            show(measured)
+            cells = [f"{measured.steps[step].wall:.1f}" for step in steps]
+            total = measured.total
+            text.append(
+                f"| {lines:,} | {measured.what} | {' | '.join(cells)} | {total.wall:.1f} | {total.cpu:.1f} | "
+                f"{total.postgres:.1f} | {os.getloadavg()[0]:.1f} |"
+            )
+    _, begins, by_hand = (path.read_text() if path.exists() else "").partition(BY_HAND)
+    path.write_text("\n".join(text) + f"\n{begins}{by_hand}")
+    print(f"Wrote {path}.", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -307,7 +458,14 @@ def main() -> None:
     files.add_argument("path", type=Path)
     files.add_argument("--rounds", type=int, default=3)
     files.add_argument("--each", action="store_true", help="the files of a folder also one by one")
-    commands.add_parser("csv").add_argument("--lines", type=int, nargs="+", default=[1_000_000])
+    for kind in ("csv", "parquet"):
+        commands.add_parser(kind).add_argument("--lines", type=int, nargs="+", default=[1_000_000])
+    commands.add_parser("day").add_argument("--stored", type=int, nargs="+", default=[100_000, 1_000_000])
+    page = commands.add_parser("page")
+    page.add_argument("--csv", type=int, nargs="*", default=[1_000_000, 10_000_000], metavar="LINES")
+    page.add_argument("--parquet", type=int, nargs="*", default=[1_000_000, 10_000_000], metavar="LINES")
+    page.add_argument("--stored", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000], metavar="LINES")
+    page.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "ingest.md")
     commands.add_parser("broken").add_argument("--lines", type=int, default=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as folder:
@@ -317,13 +475,17 @@ def main() -> None:
                 each = [[str(path)] for path in sorted(options.path.iterdir())]
                 took = [measured.total.wall for measured in in_new_process(whole, "one file", each)]
                 print(f"{len(took)} files one by one: {sum(took):.0f} s, at most {max(took):.1f} s for one")
-        elif options.command == "csv":
+        elif options.command in ("csv", "parquet"):
             for lines in options.lines:
-                file = Path(folder) / "lines.csv"
-                write_csv(file, lines)
-                what = f"{lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB"
-                (measured,) = in_new_process(whole, what, [[str(file)]])
-                show(measured, lines)
+                measure_made(options.command, lines, Path(folder))
+        elif options.command == "day":
+            for lines in options.stored:
+                print(f"\n{lines:,} lines are stored")
+                for measured in in_new_process(day, lines):
+                    show(measured)
+        elif options.command == "page":
+            made = [*(("csv", lines) for lines in options.csv), *(("parquet", lines) for lines in options.parquet)]
+            write_page(options.write, made, options.stored, Path(folder))
         else:
             written = [Path(folder) / f"{batch}.csv" for batch in (1, 2)]
             for batch, file in enumerate(written, 1):
