@@ -225,10 +225,13 @@ A whole retrain with its checks and its publication took {retrains}."""  # noqa:
 
 def stacks_line(stacks: Mapping[str, Sequence[Any]]) -> str:
     """The members of the stack, and their weights."""
-    return ", and ".join(
-        f"in `{question}`, {NAMES[first]} with {share:.0%} and {NAMES[second]} with {1 - share:.0%}"
+    of_stack = {
+        question: f"{NAMES[first]} with a weight of {share:.0%} and {NAMES[second]} with {1 - share:.0%}"
         for question, (first, second, share) in stacks.items()
-    )
+    }
+    if len(set(of_stack.values())) == 1:
+        return next(iter(of_stack.values()))
+    return ", and ".join(f"in `{question}`, {members}" for question, members in of_stack.items())
 
 
 def costs_table(cuts: Sequence[Figures]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import pytest
-from quality_page import NAMES, costs_table, seconds, write_page
+from quality_page import NAMES, costs_table, seconds, stacks_line, write_page
 
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.scores import CANDIDATE, NETWORK_ALONE, QUESTIONS, VERSION_0, Scores
@@ -51,9 +51,18 @@ def test_the_page_shows_every_peer_its_scores_and_its_cost(figures, tmp_path):
     page = (tmp_path / "quality.md").read_text()
     for name in RECOMMENDERS:
         assert page.count(f"| {NAMES[name]} |") == 5  # two questions at two cuts, and the costs
-    first, second, share = BEST["for_you"]
-    assert f"in `for_you`, {NAMES[first]} with {share:.0%} and {NAMES[second]} with {1 - share:.0%}" in page
     assert (tmp_path / "quality.svg").exists()
+
+
+def test_the_members_of_the_stack_are_named_once_if_both_questions_have_the_same():
+    both = "EASE with a weight of 60% and UP-CF@r with 40%"
+    stacks = {"for_you": ("ease", "up_cf", 0.6), "discover": ("ease", "up_cf", 0.6)}
+    assert stacks_line(stacks) == both
+    stacks["discover"] = ("up_cf", "ease", 0.5)
+    assert (
+        stacks_line(stacks)
+        == f"in `for_you`, {both}, and in `discover`, UP-CF@r with a weight of 50% and EASE with 50%"
+    )
 
 
 def test_costs_have_a_row_for_each_recommender_and_a_column_for_each_cut(figures):
