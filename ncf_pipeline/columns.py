@@ -78,6 +78,8 @@ class Lists:
     CHANCES: Final = "chances"
     # Optional, of `buy_again`: a JSON array, for each stock code a day, or null: ["2011-12-20",null]
     DUE: Final = "due"
+    # Optional, of customers: datetime64[us]; the lists know the purchases before it. Missing: as the publication.
+    AS_OF: Final = "as_of"
     # Optional, of customers: `share` if the list was made for the share of the experiment that ran; missing otherwise.
     GROUP: Final = "group"
 

@@ -191,6 +191,19 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9_.-]+$",
         description="Airflow's queue of the tasks that score; default: its usual one",
     )
+    refresh: Literal["all", "changed"] = Field(
+        "all", description="whom a refresh scores: everybody, or only customers for whom something changed"
+    )
+    lists_max_age_days: float = Field(
+        7, gt=0, description="with NCF_REFRESH=changed: older lists are made again, on the shop's clock"
+    )
+    refresh_max_difference: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="with NCF_REFRESH=changed: share of the products on the lists that are not made "
+        "again that may differ; a sample proves it, or everybody is scored",
+    )
     bundle_min_support: float = Field(
         0.01, gt=0, le=1, description="a bundle must be on this share of invoices; a lower one makes the search slower"
     )

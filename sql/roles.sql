@@ -78,12 +78,12 @@ to ncf_publishing;
 grant
 select,
 insert (number, version, as_of, url, customers, products, experiment, state, published_at),
-update (state, reason, report, published_at, certainty, pruned_at)
+update (state, reason, report, published_at, certainty, pruned_at, refreshed)
 on ml.publication to ncf_publishing;
 grant select on ml.live_period to ncf_publishing;
 grant
 select,
-insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url),
+insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url, since, refreshed),
 update (state, publication, basis, ended_at)
 on ml.draft to ncf_publishing;
 grant

@@ -534,6 +534,17 @@ def record_list_report(settings: Settings, number: int, report: dict[str, Any]) 
     write(settings, "record_list_report", number=number, report=json.dumps(report))
 
 
+def record_refreshed(settings: Settings, number: int, refreshed: Mapping[str, Any]) -> None:
+    """Stores how many customers were scored for a publication, and why.
+
+    Args:
+        settings: whose registry.
+        number: of the publication.
+        refreshed: JSON-able.
+    """
+    write(settings, "record_refreshed", number=number, refreshed=json.dumps(refreshed))
+
+
 def refuse_publication(settings: Settings, number: int, reason: str) -> None:
     """Records that a publication will never be live.
 

@@ -102,6 +102,9 @@ class Draft:
         after: number of the newest publication when it was opened; 0 if there was none.
         erased_sha256: `Erased.sha256` when the purchases were read.
         url: of the folder of drafts.
+        since: number of the publication from which the lists of customers are taken who are not scored; None if
+            everybody is.
+        refreshed: how many are scored, and why, for `ml.publication`.
     """
 
     draft_id: int
@@ -114,11 +117,18 @@ class Draft:
     after: int
     erased_sha256: str
     url: str
+    since: int | None = None
+    refreshed: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
         """The draft as people and folders name it: d000007."""
         return name_of(self.draft_id)
+
+    @property
+    def chosen(self) -> str:
+        """The URL of the customers who are scored, and of those who no longer have lists, if not everybody is."""
+        return f"{self.url}/{self.name}/chosen.parquet"
 
     def part(self, shard: int) -> str:
         """The URL of a shard's part.
@@ -175,6 +185,8 @@ def open_draft(
     shards: int,
     basis: Basis,
     erased: Erased,
+    since: int | None = None,
+    refreshed: Mapping[str, Any] | None = None,
 ) -> Draft:
     """Opens a draft. It stays open until `end_draft`.
 
@@ -187,6 +199,8 @@ def open_draft(
         shards: number of parts of the customers.
         basis: what the lists depend on besides.
         erased: the customers who had been erased when the purchases were read.
+        since: as of `Draft`.
+        refreshed: as of `Draft`.
     """
     pinned: dict[str, Any] = {
         "version": version,
@@ -197,10 +211,12 @@ def open_draft(
         "after": max((entry.number for entry in registry.publications(settings)), default=0),
         "erased_sha256": erased.sha256,
         "url": f"{settings.artifacts}/{FOLDER}",
+        "since": since,
     }
+    counts = json.dumps(refreshed) if refreshed is not None else None
     with transaction(settings) as connection:
-        (row,) = query_rows(connection, "open_draft", basis=json.dumps(basis.as_dict()), **pinned)
-    return Draft(draft_id=row.draft_id, basis=basis, **pinned)
+        (row,) = query_rows(connection, "open_draft", basis=json.dumps(basis.as_dict()), refreshed=counts, **pinned)
+    return Draft(draft_id=row.draft_id, basis=basis, refreshed=refreshed, **pinned)
 
 
 def read_draft(settings: Settings, draft_id: int) -> Draft | None:
@@ -251,7 +267,7 @@ def end_draft(settings: Settings, draft: Draft, *, publication: int | None) -> N
     """
     state = "dropped" if publication is None else "published"
     write(settings, "end_draft", draft_id=draft.draft_id, state=state, publication=publication)
-    for part in draft.parts():
+    for part in (*draft.parts(), draft.chosen):
         remove_file(part)
 
 
@@ -278,7 +294,7 @@ def remove_ended(settings: Settings, *, abandoned_before: datetime) -> list[str]
             kept.add(name_of(row.draft_id))
     removed = []
     for path in sorted(found):
-        if re.fullmatch(r"d\d+/part-[\d]+-of-\d+\.parquet", path) and path.partition("/")[0] not in kept:
+        if re.fullmatch(r"d\d+/(part-\d+-of-\d+|chosen)\.parquet", path) and path.partition("/")[0] not in kept:
             removed.append(f"{settings.artifacts}/{FOLDER}/{path}")
             remove_file(removed[-1])
     return removed

@@ -43,6 +43,7 @@ from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapsh
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.catching_up import record_what_serves
+from ncf_pipeline.serving.changed import plan_refresh
 from ncf_pipeline.serving.drafts import (
     Basis,
     Draft,
@@ -64,6 +65,8 @@ from ncf_pipeline.serving.scoring import (
     kept_lists,
     model_of,
     shown_last_week,
+    whole,
+    write_chosen,
 )
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
@@ -102,7 +105,14 @@ def refresh(settings: Settings, *, requested_by: str = "refresh") -> int | None:
                 if snapshot is None:
                     return None
                 champion = _serving(settings, champion, snapshot, requested_by)
-                return publish_lists(settings, champion, snapshot, top_n=settings.top_n, erased=erased)
+                return publish_lists(
+                    settings,
+                    champion,
+                    snapshot,
+                    top_n=settings.top_n,
+                    erased=erased,
+                    only_changed=settings.refresh == "changed",
+                )
         except ErasedMeanwhileError as error:
             logger.info("%s The refresh starts again.", error)
             erased_meanwhile = error
@@ -138,7 +148,14 @@ def prepare(settings: Settings, *, requested_by: str = "refresh") -> list[str]:
         if snapshot is None:
             return []
         champion = _serving(settings, champion, snapshot, requested_by)
-        return draft_of(settings, champion, snapshot, top_n=settings.top_n, erased=erased).parts()
+        return draft_of(
+            settings,
+            champion,
+            snapshot,
+            top_n=settings.top_n,
+            erased=erased,
+            only_changed=settings.refresh == "changed",
+        ).parts()
 
 
 def publish_parts(settings: Settings, parts: Sequence[str], *, requested_by: str = "refresh") -> int | None:
@@ -223,6 +240,7 @@ def publish_lists(
     top_n: int,
     erased: Erased,
     draft: Draft | None = None,
+    only_changed: bool = False,
 ) -> int:
     """Computes all lists, keeps them in the artifact store, checks them, and makes them live in the list store.
 
@@ -235,6 +253,7 @@ def publish_lists(
         top_n: length of each list.
         erased: the customers who had been erased when the purchases were read.
         draft: of this version and snapshot, with all its parts; None makes one, and scores its shards one by one.
+        only_changed: if there is no draft, as for `draft_of`.
 
     Returns:
         The publication's number.
@@ -250,7 +269,9 @@ def publish_lists(
         SupersededError: the version does not serve, or no longer. The previous lists stay live.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    opened, made = _make_lists(settings, model_version, snapshot, top_n=top_n, erased=erased, draft=draft)
+    opened, made = _make_lists(
+        settings, model_version, snapshot, top_n=top_n, erased=erased, draft=draft, only_changed=only_changed
+    )
     lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, kept_lists(opened.url)))
     with _dropped_on_error(settings, made, is_retried=made is draft), _names_nobody_erased(settings, erased, opened):
         number = _make_live(settings, opened, lists, model_version, top_n=top_n)
@@ -259,7 +280,14 @@ def publish_lists(
 
 
 def draft_of(
-    settings: Settings, model_version: ModelVersion, snapshot: Snapshot, *, top_n: int, erased: Erased
+    settings: Settings,
+    model_version: ModelVersion,
+    snapshot: Snapshot,
+    *,
+    top_n: int,
+    erased: Erased,
+    only_changed: bool = False,
+    model: TrainedModel | None = None,
 ) -> Draft:
     """Opens a draft of a version's lists, with what they depend on as it is now.
 
@@ -269,6 +297,8 @@ def draft_of(
         snapshot: the purchases that the lists know.
         top_n: length of each list.
         erased: the customers who had been erased when the purchases were read.
+        only_changed: score only customers for whom something changed, if a sample proves that this is enough.
+        model: of the version, if it has been loaded.
     """
     style = style_of(settings)
     basis = Basis(
@@ -281,16 +311,26 @@ def draft_of(
         chances=settings.chances,
         due=settings.due,
     )
+    plan = None
+    if only_changed:
+        plan = plan_refresh(settings, model_version, snapshot, basis, top_n=top_n, model=model)
+        logger.info("%s", plan)
+    scored = plan.scored if plan is not None and plan.since is not None else None
+    customers = len(scored) if scored is not None else snapshot.interactions[Interactions.CUSTOMER_ID].nunique()
     draft = open_draft(
         settings,
         version=model_version.version,
         snapshot_id=snapshot.snapshot_id,
         as_of=snapshot.cutoff,
         top_n=top_n,
-        shards=shards_for(settings, snapshot.interactions[Interactions.CUSTOMER_ID].nunique()),
+        shards=shards_for(settings, customers),
         basis=basis,
         erased=erased,
+        since=plan.since if plan is not None else None,
+        refreshed=plan.as_dict() if plan is not None else None,
     )
+    if scored is not None:
+        write_chosen(draft, scored)
     logger.info("%s: lists of %s as of %s.", draft.name, model_version.title, draft.as_of)
     return draft
 
@@ -307,6 +347,7 @@ def _make_lists(
     top_n: int,
     erased: Erased,
     draft: Draft | None = None,
+    only_changed: bool = False,
 ) -> tuple[Publication, Draft]:
     """Lists that are kept and have passed every rule; made again if what they depend on changed meanwhile."""
     model: TrainedModel | None = None
@@ -314,7 +355,15 @@ def _make_lists(
     for _ in range(MAX_TRIES):
         if draft is None:
             model = model if model is not None else model_of(settings, model_version)
-            draft = draft_of(settings, model_version, snapshot, top_n=top_n, erased=erased)
+            draft = draft_of(
+                settings,
+                model_version,
+                snapshot,
+                top_n=top_n,
+                erased=erased,
+                only_changed=only_changed,
+                model=model,
+            )
             with _dropped_on_error(settings, draft):
                 scoring = Scoring(settings, draft, snapshot=snapshot, model=model)
                 for shard in range(draft.shards):
@@ -343,7 +392,10 @@ def _make_lists(
 
 def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Publication, Collection[str]]:
     """Joins a draft's parts under a new number; also returns who gets best sellers as a control group."""
-    joined = Joined(draft, experiment_of(settings, draft))
+    since = None
+    if draft.since is not None:
+        since = next(entry for entry in registry.publications(settings) if entry.number == draft.since)
+    joined = Joined(draft, experiment_of(settings, draft), since)
     opened = _open(
         settings,
         joined.tables(),
@@ -353,6 +405,8 @@ def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Pu
         erased=erased,
     )
     live_periods.record_certainty(settings, opened.number, joined.certainty)
+    if draft.refreshed is not None:
+        registry.record_refreshed(settings, opened.number, draft.refreshed)
     return opened, joined.control
 
 
@@ -398,7 +452,7 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in kept_lists(earlier.url)), default=0)
     opened = _open(
         settings,
-        (_whole(batch) for batch in batches(earlier.url)),
+        (whole(batch) for batch in batches(earlier.url)),
         version=earlier.version,
         as_of=earlier.as_of,
         experiment=earlier.experiment,
@@ -417,15 +471,6 @@ def _experiment(settings: Settings, model_version: ModelVersion) -> int | None:
     if running is None or running.design.challenger == model_version.version:
         return None
     return running.number
-
-
-def _whole(batch: pa.RecordBatch) -> pa.Table:
-    """Lists in the columns of this version's files; columns that an earlier version did not write are empty."""
-    rows = len(batch)
-    columns = [
-        batch[name] if name in batch.schema.names else pa.nulls(rows, SCHEMA.field(name).type) for name in SCHEMA.names
-    ]
-    return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def _open(

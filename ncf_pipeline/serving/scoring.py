@@ -6,7 +6,7 @@ beyond what all shards share: the interactions and what the shop knows.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Lists
@@ -40,6 +41,9 @@ from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_e
 
 logger = logging.getLogger(__name__)
 
+WHY = "why"
+"""A column of `Draft.chosen`."""
+
 ROWS_AT_ONCE = 50_000
 """Rows of a file of lists in memory while they are read."""
 
@@ -53,12 +57,16 @@ SCHEMA = pa.schema(
         (Lists.CHANCES, pa.string()),
         (Lists.DUE, pa.string()),
         (Lists.GROUP, pa.string()),
+        (Lists.AS_OF, pa.timestamp("us")),
     ]
 )
 """Of a file of lists: a part, or a publication."""
 
 OWN, OF_SHARE, OF_NO_CUSTOMER = range(3)
 """The sections of a publication, in their order: customers' lists, those of an experiment's share, all others."""
+
+GONE = "gone"
+"""Why a customer is in `Draft.chosen` and not scored: there are no purchases any more."""
 
 _SECTIONS, _CERTAINTY = b"sections", b"certainty"
 
@@ -152,12 +160,13 @@ class Scoring:
         """A shard's lists, each frame with its section. What belongs to no customer is made with the first shard."""
         draft, basis, share = self._draft, self._draft.basis, self._share
         of_shard = (shard, draft.shards)
-        mine = [customer for customer in self._maker.countries() if customer not in share] if share else None
+        mine = [customer for customer in self._everybody if customer not in share] if share or draft.since else None
         for section, maker, customers in ((OWN, self._maker, mine), (OF_SHARE, self._others, list(share))):
             if maker is None:
                 continue
             for lists in maker.customers(draft.top_n, chosen=customers, shard=of_shard, with_chances=basis.chances):
                 made = lists.assign(**{Lists.GROUP: SHARE if section == OF_SHARE else None})
+                made[Lists.AS_OF] = pd.Timestamp(draft.as_of)
                 if basis.reasons:
                     made[Lists.REASONS] = maker.reasons(lists)
                 if basis.due:
@@ -167,7 +176,9 @@ class Scoring:
             inside = list(share.items())
             begin, end = (len(inside) * place // draft.shards for place in (shard, shard + 1))
             for lists in best_sellers(dict(inside[begin:end]), self._fallbacks):
-                yield OF_SHARE, lists.assign(**{Lists.GROUP: SHARE})
+                made = lists.assign(**{Lists.GROUP: SHARE})
+                made[Lists.AS_OF] = pd.Timestamp(draft.as_of)
+                yield OF_SHARE, made
         if shard == 0:
             yield OF_NO_CUSTOMER, self._maker.products(draft.top_n)
             yield OF_NO_CUSTOMER, self._fallbacks
@@ -201,11 +212,17 @@ class Scoring:
         """The known customers in the experiment's share, with their countries."""
         if self._experiment is None:
             return {}
-        countries = self._maker.countries()
-        inside = chosen(self._experiment.design.salt, self._experiment.design.share, countries)
-        return {
-            customer: country for (customer, country), is_in in zip(countries.items(), inside, strict=True) if is_in
-        }
+        inside = share_of(self._experiment, self._everybody)
+        return {customer: country for customer, country in self._everybody.items() if customer in inside}
+
+    @cached_property
+    def _everybody(self) -> dict[str, str | None]:
+        """The customers to score, with their countries."""
+        known = self._maker.countries()
+        if self._draft.since is None:
+            return known
+        scored = {customer for customer, why in chosen_of(self._draft) if why != GONE}
+        return {customer: country for customer, country in known.items() if customer in scored}
 
     @cached_property
     def _fallbacks(self) -> pd.DataFrame:
@@ -218,6 +235,9 @@ class Joined:
     """The parts of a draft as one publication.
 
     Attributes:
+        draft: whose parts.
+        experiment: for whose groups the lists are made.
+        since: the publication from which the lists of all others are taken; None if everybody is scored.
         certainty: how certain the model was, summed over the shards; None if it was not counted. Complete when
             `tables` has ended.
         control: the customers with best sellers in place of lists of their own; complete when `tables` has ended.
@@ -225,6 +245,7 @@ class Joined:
 
     draft: Draft
     experiment: Experiment | None
+    since: Publication | None = None
     certainty: list[int] | None = None
     control: frozenset[str] = frozenset()
 
@@ -259,9 +280,83 @@ class Joined:
                     place = f"Shard {shard + 1} of {self.draft.shards} of {self.draft.name}, {part},"
                     advice = "Do all workers use the same artifact store? Run it again."
                     raise store_error(f"{place} cannot be read", error, advice) from error
+            if self.since is not None and section != OF_NO_CUSTOMER:
+                for table in self._taken_over(section):
+                    if section == OF_SHARE and is_control(self.experiment):
+                        control.update(table[Lists.KEY].to_pylist())
+                    yield table
         summed = [sum(of_bin) for of_bin in zip(*(each for each in counts if each is not None), strict=True)]
-        self.certainty = summed if None not in counts else None
+        # Of some customers alone, it could not be compared with that of all.
+        self.certainty = summed if None not in counts and self.since is None else None
         self.control = frozenset(control)
+
+    def _taken_over(self, section: int) -> Iterator[pa.Table]:
+        """The lists of the customers who are not scored, from the publication before, a batch at a time.
+
+        Raises:
+            ArtifactError: that publication is no longer kept, or damaged.
+        """
+        assert self.since is not None
+        scored = pa.array([customer for customer, _ in self._chosen], pa.string())
+        for batch in batches(self.since.url):
+            table = whole(batch)
+            group = pc.is_valid(table[Lists.GROUP])
+            mine = group if section == OF_SHARE else pc.invert(group)
+            theirs = pc.and_(pc.equal(table[Lists.AUDIENCE], "customer"), mine)
+            kept = table.filter(pc.and_(theirs, pc.invert(pc.is_in(table[Lists.KEY], value_set=scored))))
+            if len(kept):
+                place = SCHEMA.names.index(Lists.AS_OF)
+                as_of = pc.fill_null(kept[Lists.AS_OF], pa.scalar(self.since.as_of, pa.timestamp("us")))
+                yield kept.set_column(place, SCHEMA.field(place), as_of)
+
+    @cached_property
+    def _chosen(self) -> list[tuple[str, str]]:
+        return chosen_of(self.draft)
+
+
+def chosen_of(draft: Draft) -> list[tuple[str, str]]:
+    """The customers of `Draft.chosen`, each with why.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    try:
+        with open_file(draft.chosen) as file:
+            table = pq.read_table(file, columns=[Lists.KEY, WHY])
+    except store_errors() as error:
+        advice = "Do all workers use the same artifact store? Run it again."
+        raise store_error(f"{draft.chosen} cannot be read", error, advice) from error
+    return list(zip(table[Lists.KEY].to_pylist(), table[WHY].to_pylist(), strict=True))
+
+
+def write_chosen(draft: Draft, why: Mapping[str, str]) -> None:
+    """Writes `Draft.chosen`: the customers to score, each with why, and those who are `GONE`.
+
+    Raises:
+        ArtifactError: the artifact store refused.
+    """
+    columns = {Lists.AUDIENCE: ["customer"] * len(why), Lists.KEY: list(why), WHY: list(why.values())}
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    with new_file(draft.chosen, advice="The previous lists stay live.") as file:
+        pq.write_table(pa.table(columns, schema), file)
+
+
+def share_of(experiment: Experiment | None, customers: Collection[str]) -> set[str]:
+    """Those of some customers who are in an experiment's share."""
+    if experiment is None:
+        return set()
+    names = list(customers)
+    inside = chosen(experiment.design.salt, experiment.design.share, names)
+    return {customer for customer, is_in in zip(names, inside, strict=True) if is_in}
+
+
+def whole(batch: pa.RecordBatch) -> pa.Table:
+    """Lists in the columns of this version's files; columns that an earlier version did not write are empty."""
+    rows, known = len(batch), batch.schema.names
+    columns = [
+        batch.column(name) if name in known else pa.nulls(rows, SCHEMA.field(name).type) for name in SCHEMA.names
+    ]
+    return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def as_table(frame: pd.DataFrame) -> pa.Table:

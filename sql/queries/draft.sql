@@ -8,6 +8,8 @@ select
     basis,
     after,
     erased_sha256,
+    since,
+    refreshed,
     url,
     state
 from ml.draft

@@ -7,6 +7,8 @@ insert into ml.draft (
     basis,
     after,
     erased_sha256,
+    since,
+    refreshed,
     url
 )
 values (
@@ -18,6 +20,8 @@ values (
     %(basis)s,
     %(after)s,
     %(erased_sha256)s,
+    %(since)s,
+    %(refreshed)s,
     %(url)s
 )
 returning draft_id

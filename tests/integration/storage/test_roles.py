@@ -124,7 +124,8 @@ ingest retail.product_country: select
 ingest retail.unlisted_product: select
 publishing ml.checked_list: delete, insert, select, truncate, update
 publishing ml.checked_product: delete, insert, select, truncate, update
-publishing ml.draft: insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url), select, \
+publishing ml.draft: insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url, since, \
+refreshed), select, \
 update (basis, state, publication, ended_at)
 publishing ml.evaluation: select
 publishing ml.experiment: insert (name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, \
@@ -139,7 +140,7 @@ publishing ml.model_event: select
 publishing ml.model_manifest: select
 publishing ml.model_version: select, update (pruned_at)
 publishing ml.publication: insert (number, version, as_of, url, customers, products, published_at, state, experiment), \
-select, update (published_at, state, reason, report, pruned_at, certainty)
+select, update (published_at, state, reason, report, pruned_at, certainty, refreshed)
 publishing ml.snapshot: insert, select, update (report, used_at, pruned_at)
 publishing ops.incident: insert, select, update
 publishing ops.incident_run: insert, select, update

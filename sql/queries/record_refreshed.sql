@@ -1,0 +1,3 @@
+update ml.publication
+set refreshed = %(refreshed)s
+where number = %(number)s
