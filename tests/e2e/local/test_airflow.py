@@ -59,6 +59,7 @@ def running(home, taken_ports, on_call):
     """Settings of a home in which everything runs, though its first port is taken. A retrain's deadline is a second."""
     started = start_airflow.start_component
     squatter = socket.socket()
+    squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not hold the port
 
     def take_the_port_and_start(name, environment, **options):
         if name == "api-server" and not taken_ports:

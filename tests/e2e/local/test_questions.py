@@ -39,7 +39,8 @@ def api(running):
 
 
 RETRAIN, ROLLBACK = "retrain_recommender", "rollback_model"
-ANSWERED = ["gate", "approve", "register", "publish", "held"]  # the tasks that a new decision of the gate repeats
+# What a new decision of the gate repeats.
+ANSWERED = ["gate", "approve", "register", "prepare", "score", "publish", "held"]
 
 
 def asked(running, api, dag_id, run_id, task_id):

@@ -19,7 +19,7 @@ from ncf_pipeline.experiments.results import Looked
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import take_snapshot
-from ncf_pipeline.serving import exposure, publication, publish
+from ncf_pipeline.serving import exposure, publication, scoring
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.serving.watch import check_groups, watch
@@ -154,7 +154,7 @@ def test_a_rollback_to_lists_that_were_not_made_for_the_groups_dilutes_the_effec
 
 def test_lists_that_were_made_for_the_wrong_group_are_found(settings, running, watched, monkeypatch):
     """A publisher that assigns by another salt: the file and Redis agree, and both are wrong."""
-    monkeypatch.setattr(publish, "chosen", lambda salt, part, customers: chosen("another", part, customers))
+    monkeypatch.setattr(scoring, "chosen", lambda salt, part, customers: chosen("another", part, customers))
     refresh(settings)
     broken, _ = watched()
     assert broken == ("exposure",)
