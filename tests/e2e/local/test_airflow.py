@@ -44,8 +44,9 @@ ALL = {
 }
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
-GOOD = "536365,85123A,HOLDER,6,2021-03-01 08:26:00,2.55,17850,France"
-ZERO = "536365,71053,LANTERN,0,2021-03-01 08:26:00,3.39,17850,France"
+CUSTOMER = "917850123"  # no number of a process, which logs are full of
+GOOD = f"536365,85123A,HOLDER,6,2021-03-01 08:26:00,2.55,{CUSTOMER},France"
+ZERO = f"536365,71053,LANTERN,0,2021-03-01 08:26:00,3.39,{CUSTOMER},France"
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     for refused in (
         httpx.get(f"{url}/recommender/", trust_env=False, timeout=60),
         httpx.get(f"{url}/recommender/runbook", trust_env=False),
-        httpx.post(f"{url}/recommender/customer", data={"number": "17850"}, trust_env=False),
+        httpx.post(f"{url}/recommender/customer", data={"number": CUSTOMER}, trust_env=False),
     ):
         assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
     plugins = api._ask("GET", "/api/v2/plugins")["plugins"]
@@ -205,7 +206,7 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     token = api._client.headers["Authorization"].removeprefix("Bearer ")
     # Only the cookie, as a page of another site would send it.
     forged = {"cookies": {"_token": token}, "headers": {"Sec-Fetch-Site": "cross-site"}, "trust_env": False}
-    assert httpx.post(f"{url}/recommender/customer", data={"number": "17850"}, **forged).status_code == 403
+    assert httpx.post(f"{url}/recommender/customer", data={"number": CUSTOMER}, **forged).status_code == 403
 
     context = browser.new_context(color_scheme="light")
     context.add_cookies([{"name": "_token", "value": token, "url": url}])
@@ -216,17 +217,17 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     # of the line with no quantity
     assert frame.locator("h1").inner_text(timeout=60_000).endswith("1 thing needs attention")
     assert "a day.csv" in frame.locator("#batches ~ .batches").inner_text()
-    frame.get_by_label("Customer id").fill("17850")
+    frame.get_by_label("Customer id").fill(CUSTOMER)
     frame.get_by_role("button", name="Show lists").click()
     frame.get_by_text("France · 1 order").wait_for()
-    assert "17850" not in page.url
+    assert CUSTOMER not in page.url
     frame.get_by_role("link", name="Back to the overview").click()
     frame.get_by_role("link", name="Data Docs").first.click()
     frame.get_by_text("A quantity is not 0.").first.wait_for()
     context.close()
     log = (running.home / "logs" / "airflow-api-server.log").read_text()
     assert "/recommender/customer" in log
-    assert "17850" not in log
+    assert CUSTOMER not in log
 
 
 @pytest.fixture

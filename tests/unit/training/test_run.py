@@ -9,7 +9,8 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.training import retrain
 from ncf_pipeline.training.approval import Answer, person
 
-ORDER = ["snapshot", "live_performance", "backtest", "gate", "refit", "approve", "register", "publish"]
+SERVED = ["prepare", "score_shards", "publish"]
+ORDER = ["snapshot", "live_performance", "backtest", "gate", "refit", "approve", "register", *SERVED]
 YES, NO = Answer(True, person("anna")), Answer(False, person("anna"), "too many umbrellas")
 
 
@@ -23,6 +24,8 @@ def stages(monkeypatch):
         "gate": SimpleNamespace(promote=True, reasons=("it beats best sellers",)),
         "refit": True,
         "register": True,
+        "prepare": ["part 0", "part 1"],
+        "score_shards": None,
         "publish": 3,
         "reject": None,
     }
@@ -58,6 +61,11 @@ def test_a_version_that_passes_everything_is_published(stages):
     assert stages.names() == ORDER
     assert dict(stages.called)["approve"] == (7, ("it beats best sellers",))
     assert dict(stages.called)["register"] == (7, YES)
+    assert [dict(stages.called)[name] for name in SERVED] == [
+        (7,),
+        (["part 0", "part 1"],),
+        (7, ["part 0", "part 1"]),
+    ]
 
 
 def test_nobody_is_asked_unless_somebody_must_be(stages):
