@@ -50,8 +50,8 @@ class Recipe:
         follower_windows: past horizons that teach what customers buy after which history.
         follower_ridge: ridge of that kernel regression; the higher, the less single customers count.
         follower_pool: most customers of those horizons that it learns from.
-        chunk_mb: MiB for one dense table while features and lists are made: (customers, products), (customers,
-            neighbours), (countries, products), (products, products).
+        chunk_mb: MiB for one table while features and lists are made: (candidates of a chunk of customers, features),
+            (countries, products), (products, products).
     """
 
     seed: int = 0

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model import kernels
-from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights
+from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from
 from ncf_pipeline.model.features.events import DAY, IntArray
 from ncf_pipeline.model.features.state import Column, Mask, ShopState, rank_in_group, unit_rows
 from ncf_pipeline.model.features.tables import Float32
@@ -165,8 +165,8 @@ class Taste:
         if not (isinstance(by_customers, np.ndarray) and isinstance(by_baskets, np.ndarray)):
             return np.zeros((kernels.BASKET_DECAYED + 1, 0, 0), np.float32)
         bought, decayed, last = (table[customers] for table in (state.bought, state.decayed, state.last_basket))
-        tables = [table @ by_customers for table in (bought, decayed, last)]
-        return np.stack([*tables, *(table @ by_baskets for table in (last, decayed))]).astype(np.float32, copy=False)
+        of_customers = [scores_from(history, by_customers) for history in (bought, decayed, last)]
+        return np.stack([*of_customers, *(scores_from(history, by_baskets) for history in (last, decayed))])
 
     @cached_property
     def by_customers(self) -> Weights:
