@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from ncf_pipeline.airflow.settings import PREFIX, task_settings
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.settings import load_settings
 
@@ -65,13 +66,14 @@ def data_docs_page(batch_id: Annotated[int, Path(ge=1)]) -> HTMLResponse:
     from ncf_pipeline.ingest import data_docs
 
     try:
-        return HTMLResponse(data_docs.read_page(load_settings(), batch_id), headers=_HEADERS)
+        page = data_docs.read_page(load_settings(), batch_id)
     except StoreUnavailableError:
         raise
     except ArtifactError as error:
         # The error says where the store is. That is for the log.
         logger.warning("%s", error)
         raise HTTPException(404, f"Batch {batch_id} has no page. A page is written when a batch is checked.") from error
+    return HTMLResponse(with_bar(page, "data-docs/", "../../"), headers=_HEADERS)
 
 
 @app.get("/models/v{version}", dependencies=[_SEES_MODELS])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ncf_pipeline.evaluation.summary import compared_with, evaluation_tables
 from ncf_pipeline.html import render_file
+from ncf_pipeline.pages.navigation import navigation
 from ncf_pipeline.registry.versions import BASELINES, VERSION_0_WORDS, recommenders_in_words
 from ncf_pipeline.training.report import RetrainSummary
 
@@ -25,6 +26,7 @@ def page(summary: RetrainSummary, figures: Sequence[tuple[str, bytes]]) -> str:
     return render_file(
         _FOLDER,
         "model.html",
+        navigation=navigation(f"models/{summary.model.name}", "../"),
         model=summary.model,
         decision=decision,
         facts=_facts(summary),

@@ -1,6 +1,7 @@
 """The pages in Airflow's UI: who sees them, and how somebody who is not logged in gets there."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +161,16 @@ def test_answers_in_airflow_are_protected_and_name_no_folder(visit, connections)
     assert visit("admin", {}).get("/recommender/data-docs/invoices/batch-000099.html").json() == {
         "detail": "Batch 99 has no page. A page is written when a batch is checked."
     }
+
+
+def test_the_page_of_a_batch_leads_back_to_the_overview(visit, connections):
+    folder = Path(connections.artifacts.removeprefix("file://")) / "data_docs" / "invoices"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "batch-000001.html").write_text("<html><body><main id='main'>Batch 1</main></body></html>")
+    page = visit("viewer").get("/recommender/data-docs/invoices/batch-000001.html")
+    assert '<a class="brand" href="../../">' in page.text
+    assert '<a href="../../" aria-current="page">Overview</a>' in page.text
+    assert "Batch 1" in page.text
 
 
 def test_from_an_alerts_link_through_the_login_to_the_section_of_the_runbook(airflow, connections, browser):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Path, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from ncf_pipeline import pages as web
@@ -22,6 +22,7 @@ from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.navigation import navigation
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
@@ -39,6 +40,17 @@ _FIGURE_POLICY = policy(style_src="'unsafe-inline'", framed_by="'self'")
 
 CUSTOMERS = "Recommender customers"
 """What a user needs read access to, to look customers up: a view of this name in Airflow's auth manager."""
+
+_NOBODY: dict[str, Any] = {
+    "customer_id": None,
+    "customer": None,
+    "shelves": (),
+    "database_error": None,
+    "wrong": None,
+    "may_look": True,
+    "permission": CUSTOMERS,
+}
+"""What the page of a customer shows before somebody is looked up."""
 
 Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
@@ -153,14 +165,14 @@ def _routes(
         customer_id = spelled(number)
         if not is_possible(customer_id):
             wrong = f"A customer's id has up to {MAX_CUSTOMER} printable characters."
-            nobody: dict[str, Any] = {"customer_id": None, "customer": None, "shelves": [], "database_error": None}
-            return _page(request, "customer", status=422, wrong=wrong, **nobody)
-        return _page(request, "customer", customer_id=customer_id, wrong=None, **_of_customer(settings, customer_id))
+            return _page(request, "customer", status=422, **_NOBODY | {"wrong": wrong})
+        looked_up = {"customer_id": customer_id, **_of_customer(settings, customer_id)}
+        return _page(request, "customer", **_NOBODY | looked_up)
 
     @router.get("/customer")
-    def nobody() -> RedirectResponse:
-        """Leads to the overview: the address of a look-up does not say which customer it was for."""
-        return RedirectResponse("./#customer", status_code=303)
+    def nobody(request: Request, may_look: SeesCustomers) -> HTMLResponse:
+        """The form alone: the address of a look-up does not say which customer it was for."""
+        return _page(request, "customer", **_NOBODY | {"may_look": may_look})
 
     return router
 
@@ -196,8 +208,10 @@ def _of_customer(settings: Settings, customer_id: str) -> dict[str, Any]:
 
 
 def _page(request: Request, name: str, *, status: int = 200, root: str = "", **shown: Any) -> HTMLResponse:
+    path = request.url.path.removeprefix(root_of(request))
+    common = {"root": root, "navigation": navigation(path, root)}
     return _templates.TemplateResponse(
-        request, f"{name}.html", {"root": root, **shown}, status_code=status, headers=headers(_POLICY)
+        request, f"{name}.html", {**common, **shown}, status_code=status, headers=headers(_POLICY)
     )
 
 

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 
 from ncf_pipeline.pages import model_page
+from ncf_pipeline.pages.navigation import ENTRIES
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.training import report as reports
@@ -76,7 +77,9 @@ def test_the_page_shows_decision_reasons_evaluation_and_figures_and_loads_nothin
     assert "beats personal frequency" in page
     assert "<dt>Lists</dt><dd>for_you, discover, buy_again, similar by ncf; bought_together by baskets" in page
     assert page.count("<figure ") == len(CAPTIONS)
-    assert re.findall(r'<a [^>]*href="([^"]*)', page) == ["../"]  # followed when it is clicked, as on all of our pages
+    # Followed when they are clicked, as on all of our pages.
+    links = ["#main", "../", *(f"../{entry.address}" for entry in ENTRIES)]
+    assert re.findall(r'<a [^>]*href="([^"]*)', page) == links
     loaded = re.findall(r'(?:src|href)="([^"]*)', re.sub("<a [^>]*>", "", page))
     assert len(loaded) == len(CAPTIONS)
     assert all(source.startswith("data:image/svg+xml;base64,") for source in loaded)

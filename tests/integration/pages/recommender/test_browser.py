@@ -58,7 +58,8 @@ def test_text_has_contrast_and_the_page_has_what_a_screen_reader_needs(opened, p
         page.goto(opened + path)
         assert faint() == [], path
         assert page.locator("h1").count() == 1
-        assert page.locator("html[lang=en] header, main, footer, nav[aria-label]").count() == 4
+        assert page.locator("html[lang=en] header, main, footer, header nav[aria-label]").count() == 4
+        assert page.locator("nav:not([aria-label])").count() == 0
     page.goto(opened)
     assert page.locator("svg[role=img]:not([aria-label])").count() == 0
     assert page.locator("svg:not([role=img]):not([aria-hidden=true])").count() == 0
