@@ -16,6 +16,7 @@ from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
+    from ncf_pipeline.registry.versions import RecentRetrain
     from ncf_pipeline.training.report import RetrainSummary
 
 Cutoff = Annotated[
@@ -167,17 +168,19 @@ def evaluate(
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List all model versions, newest first."""
+    """List all model versions, newest first, each with its Precision@K beside the best baseline's."""
     if context.invoked_subcommand is not None:
         return
     from ncf_pipeline.registry import versions as registry
 
     with serving(load_settings()) as settings:
         versions = registry.model_versions(settings)
+        answers = registry.recent_retrains(settings, count=len(versions))
+    quality = {row.version: row for row in answers if row.question == "for_you"}
     if as_json:
-        typer.echo(json.dumps([_as_json(vars(model)) for model in versions]))
+        typer.echo(json.dumps([_as_json(vars(model)) | _quality(quality.get(model.version)) for model in versions]))
     elif versions:
-        Console().print(tables.versions_table(versions))
+        Console().print(tables.versions_table(versions, quality))
     else:
         Console().print(
             "There is no version yet. `ncf-pipeline ingest FILE` publishes version 0 (baselines), and "
@@ -250,6 +253,11 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _as_json(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _quality(row: "RecentRetrain | None") -> dict[str, Any]:
+    names = ("k", "precision_at_k", "precision_low", "precision_high", "baseline", "best_baseline")
+    return {name: None if row is None else getattr(row, name) for name in names}
 
 
 def _print_version(summary: "RetrainSummary") -> None:

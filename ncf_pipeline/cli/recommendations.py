@@ -13,6 +13,7 @@ from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.cli.options import Json
 from ncf_pipeline.errors import DatabaseError, ListStoreError, SettingsError
 from ncf_pipeline.local import serving
+from ncf_pipeline.serving.reason_words import in_words, readable
 from ncf_pipeline.settings import Settings, load_settings
 from ncf_pipeline.storefront import Recommendation, Storefront
 
@@ -41,7 +42,7 @@ def recommend(
     country: Annotated[str | None, typer.Option(help="Country whose best sellers an unknown customer gets.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a customer's recommendations, as the storefront reads them from Redis."""
+    """Show a customer's recommendations with their reasons, as the storefront reads them from Redis."""
     from ncf_pipeline.ingest.customer_ids import spelled
 
     with serving(load_settings()) as settings, _storefront(settings) as shop:
@@ -132,8 +133,9 @@ def _checked(answer: Recommendation) -> Recommendation:
 def _descriptions(settings: Settings, answer: Recommendation) -> dict[str, str]:
     from ncf_pipeline.training.report import descriptions
 
+    named = [reason.evidence for reason in answer.reasons if isinstance(reason.evidence, str)]
     try:
-        return descriptions(settings, answer.stock_codes)
+        return descriptions(settings, list(dict.fromkeys([*answer.stock_codes, *named])))
     except DatabaseError as error:
         # The storefront needs no database, so neither does this command.
         Console(stderr=True).print(f"No descriptions: {error}", markup=False)
@@ -145,6 +147,8 @@ def _print_json(settings: Settings, answer: Recommendation, **asked: str | int) 
     products: list[dict[str, object]] = [
         {"stock_code": code, "description": described.get(code)} for code in answer.stock_codes
     ]
+    for product, reason in zip(products, answer.reasons, strict=False):  # none if the shop publishes none
+        product["reason"] = {"code": reason.code, "evidence": reason.evidence}
     for product, chance in zip(products, answer.chances, strict=False):  # none if the shop publishes none
         product["chance"] = chance
     for product, day in zip(products, answer.due, strict=False):
@@ -165,13 +169,18 @@ def _print_table(settings: Settings, answer: Recommendation, title: str, country
     table.add_column("", justify="right")
     table.add_column("stock code")
     table.add_column("description")
-    beside: list[str] = []
+    beside: list[list[str]] = []
     if answer.chances:
         table.add_column("chance", justify="right")
-        beside = ["" if chance is None else f"{chance:.1%}" for chance in answer.chances]
+        beside.append(["" if chance is None else f"{chance:.1%}" for chance in answer.chances])
     elif answer.due:
         table.add_column("due")
-        beside = ["" if day is None else day.isoformat() for day in answer.due]
-    for place, code in enumerate(answer.stock_codes, start=1):
-        table.add_row(str(place), Text(code), Text(described.get(code, "")), *beside[place - 1 : place])
+        beside.append(["" if day is None else day.isoformat() for day in answer.due])
+    if answer.reasons:
+        table.add_column("reason")
+        names = {code: readable(name) for code, name in described.items()}
+        beside.append([in_words(reason, lambda code: names.get(code, code)) or "" for reason in answer.reasons])
+    for place, code in enumerate(answer.stock_codes):
+        more = [Text(column[place]) for column in beside]
+        table.add_row(str(place + 1), Text(code), Text(described.get(code, "")), *more)
     console.print(table)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ncf_pipeline.ingest.summary import BatchSummary
     from ncf_pipeline.model.lists.bundles import Bundle
     from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
-    from ncf_pipeline.registry.versions import ModelVersion, StoredDecision
+    from ncf_pipeline.registry.versions import ModelVersion, RecentRetrain, StoredDecision
     from ncf_pipeline.training.style_price import Price
 
 _WINDOWS = 12
@@ -139,9 +139,19 @@ def decision_lines(decision: "StoredDecision | None", version: int) -> Renderabl
     }
     return Group(
         outcome,
-        *(Text(f"  - {reason}") for reason in decision.reasons),
+        _bullets(decision.reasons),
         *(Text(f"{name}: {value}", style="dim") for name, value in facts.items() if value),
     )
+
+
+def _bullets(lines: Iterable[str]) -> RenderableType:
+    """Lists lines; what wraps begins under the text, not under the dash."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row("  -", Text(line))
+    return table
 
 
 def version_0_lines(model: "ModelVersion") -> RenderableType:
@@ -245,20 +255,36 @@ def bundles_table(bundles: Sequence["Bundle"], descriptions: Mapping[str, str], 
     return table
 
 
-def versions_table(versions: Iterable["ModelVersion"]) -> RenderableType:
-    """Makes a table of model versions, in the order given."""
+def versions_table(versions: Iterable["ModelVersion"], quality: Mapping[int, "RecentRetrain"]) -> RenderableType:
+    """Makes a table of model versions, in the order given. It fits 80 columns.
+
+    Args:
+        versions: to show.
+        quality: by version, the candidate's precision of `for_you` on its holdout, beside the best baseline's.
+    """
+    from ncf_pipeline.evaluation import summary
+
     table = Table(title="Model versions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("version", "state", "cutoff", "snapshot", "created", "promoted"):
-        table.add_column(name)
+    for name in ("version", "state", "cutoff", "snapshot", "promoted"):
+        table.add_column(name, no_wrap=name not in ("version", "state"))
+    depths = sorted({row.k for row in quality.values()})
+    table.add_column(f"P@{depths[-1]}" if depths else "P@K", justify="right", no_wrap=True)
+    table.add_column("lead", justify="right", no_wrap=True)
     for model in versions:
+        row = quality.get(model.version)
+        lead = None if row is None or row.best_baseline is None else row.precision_at_k - row.best_baseline
         table.add_row(
             "v0 (baselines)" if model.version == 0 else model.name,
             Text(_state(model), style="bold green" if model.state == "champion" else ""),
-            f"{model.cutoff:%Y-%m-%d %H:%M}",
+            f"{model.cutoff:%Y-%m-%d}",
             model.snapshot_id,
-            f"{model.created_at:%Y-%m-%d}",
-            f"{model.promoted_at:%Y-%m-%d %H:%M}" if model.promoted_at else "",
+            f"{model.promoted_at:%Y-%m-%d}" if model.promoted_at else "",
+            "" if row is None else summary.number(row.precision_at_k),
+            "" if lead is None else summary.difference(lead),
         )
+    if any(row.best_baseline is not None for row in quality.values()):
+        table.caption = "Precision of for_you on the holdout, and its lead over the best baseline there."
+        table.caption_justify = "left"
     return table
 
 

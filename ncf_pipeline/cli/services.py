@@ -99,13 +99,21 @@ def _status_table(state: "Status") -> Table:
     table.add_row("Airflow", state.airflow_url or "not running")
     if state.airflow_url:
         table.add_row("", f"user {ADMIN}, password in {admin_password_path(state.home)}")
-    table.add_row("live publication", state.live_publication or "none yet")
+    table.add_row("live publication", _publication(state))
     table.add_section()
     for name, server in state.running.items():
         table.add_row(name, f"process {server.pid}, {server.memory_mb} MB, log {server.log}")
     for name in state.died:
         table.add_row(name, Text("died: `ncf-pipeline up` restarts it", style="red"))
     return table
+
+
+def _publication(state: "Status") -> str:
+    if state.live_publication:
+        return state.live_publication
+    if state.list_store_answers is None:
+        return "unknown: the list store does not run"
+    return "none yet" if state.list_store_answers else "unknown: the list store does not answer"
 
 
 def _without_password(url: str | None) -> str:

@@ -1,6 +1,8 @@
 """Lines in quarantine: list them, discard them, release them corrected, or export them for correction in Excel."""
 
+import contextlib
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -303,9 +305,17 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
             line.original.get("line", ""),
         ]
         sheet.append([_cell(sheet, cell) for cell in cells])
+    content = io.BytesIO()  # a save to disk that fails leaves the workbook open, and Python prints a traceback later
+    book.save(content)
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
+    part = path.with_name(f".{path.name}.part")
     try:
-        book.save(path)
+        part.write_bytes(content.getvalue())
+        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error.strerror or error}. May this user write there?") from error
     return len(lines)
 

@@ -40,6 +40,7 @@ class Status:
         ports: of the running servers, by group: `postgres`, `redis`, `airflow`.
         died: names of servers that were started and have died since.
         live_publication: what the storefront reads, such as `p000042`; None without one.
+        list_store_answers: whether Redis could be asked for it; None if the embedded one does not run.
     """
 
     home: Path
@@ -50,6 +51,7 @@ class Status:
     ports: Mapping[str, int]
     died: tuple[str, ...]
     live_publication: str | None
+    list_store_answers: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """What `ncf-pipeline status --json` prints."""
@@ -65,6 +67,7 @@ class Status:
             "ports": dict(self.ports),
             "died": list(self.died),
             "live_publication": self.live_publication,
+            "list_store_answers": self.list_store_answers,
         }
 
 
@@ -82,6 +85,7 @@ def status(settings: Settings) -> Status:
     database = plain(settings.database_url)
     if is_embedded(settings, POSTGRES):
         database = services.database_url if POSTGRES in alive else None
+    publication, answers = _live_publication(store, settings) if store else (None, None)
     return Status(
         home=settings.home.resolve(),
         database_url=database,
@@ -92,11 +96,13 @@ def status(settings: Settings) -> Status:
         },
         ports={group: port for group, port in services.ports.items() if any(n.startswith(group) for n in alive)},
         died=tuple(sorted(set(services.processes) - set(alive))),
-        live_publication=_live_publication(store, settings) if store else None,
+        live_publication=publication,
+        list_store_answers=answers,
     )
 
 
-def _live_publication(url: str, settings: Settings) -> str | None:
-    # None if Redis does not answer: `running` and `died` say more than an error would.
+def _live_publication(url: str, settings: Settings) -> tuple[str | None, bool]:
+    """Returns the live publication, and whether Redis answered."""
     with Storefront(url, prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=5) as shop:
-        return shop.for_visitor().publication
+        seen = shop.for_visitor()
+    return seen.publication, seen.source != "unavailable"

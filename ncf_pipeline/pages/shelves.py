@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ncf_pipeline.pages.purchases import Product
+from ncf_pipeline.serving.reason_words import in_words, readable
 from ncf_pipeline.storefront import Reason, Recommendation
 
 HUES = 12
@@ -85,7 +86,7 @@ def shelf(
     """
     reasons: Iterable[Reason | None] = recommendation.reasons or (None,) * len(recommendation.stock_codes)
     items = tuple(
-        item(code, known, None if reason is None else in_words(reason, known))
+        item(code, known, None if reason is None else in_words(reason, lambda other: item(other, known).name))
         for code, reason in zip(recommendation.stock_codes, reasons, strict=True)
     )
     source = recommendation.source
@@ -103,31 +104,7 @@ def item(stock_code: str, known: Mapping[str, Product], reason: str | None = Non
     product = known.get(stock_code)
     if product is None:
         return Item(stock_code, stock_code, None, reason)
-    return Item(stock_code, _readable(product.description), product.price, reason)
-
-
-def in_words(reason: Reason, known: Mapping[str, Product]) -> str | None:
-    """Returns a reason as a shopper reads it; None if this version does not know its code."""
-    other = item(str(reason.evidence), known).name if isinstance(reason.evidence, str) else ""
-    match reason.code:
-        case "bought":
-            times = int(reason.evidence or 1)
-            return "You bought this before" if times == 1 else f"You bought this {times} times"
-        case "goes_with":
-            return f"Goes with {other}"
-        case "popular_with":
-            return f"Popular with buyers of {other}"
-        case "new":
-            return "New in the shop"
-        case "popular":
-            return "Popular now"
-        case "pinned":
-            return "Chosen by the shop"
-        case "taste":
-            return "Fits what you buy"
-        case "best_seller":
-            return "A best seller"
-    return None
+    return Item(stock_code, readable(product.description), product.price, reason)
 
 
 def codes_of(lists: Iterable[Recommendation]) -> list[str]:
@@ -136,9 +113,3 @@ def codes_of(lists: Iterable[Recommendation]) -> list[str]:
     listed = [code for each in lists for code in each.stock_codes]
     named = [str(reason.evidence) for each in lists for reason in each.reasons if isinstance(reason.evidence, str)]
     return list(dict.fromkeys(listed + named))
-
-
-def _readable(description: str) -> str:
-    """`RED MUG` on an invoice becomes `Red mug` on a page."""
-    text = " ".join(description.split())
-    return text.capitalize() if text.isupper() else text

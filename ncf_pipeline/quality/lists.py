@@ -140,7 +140,7 @@ def _fill(
         cursor.execute(
             "analyze given_list, given_pair, given_customer_country, given_product, given_country, given_control"
         )
-        cursor.execute(query("fill_checked_products"))
+        cursor.execute(query("fill_checked_products"), {"today": today})
         cursor.execute(
             query("fill_checked_lists"),
             {"today": today, **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}},

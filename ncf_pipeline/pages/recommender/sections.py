@@ -113,6 +113,7 @@ def retrains(settings: Settings) -> Mapping[str, Any]:
     return {
         "charts": [_chart_of_retrains(question, answers) for question, answers in _by_question(rows)],
         "rows": rows[::-1],
+        "retrains": len({row.scores.version for row in rows}),
         "newest": newest,
     }
 
@@ -181,7 +182,8 @@ def _outcome(row: RecentRetrain) -> str:
 
 def _chart_of_retrains(question: str, rows: Sequence[Retrain]) -> Chart:
     newest = rows[-1].scores
-    summary = f"The last {len(rows)} candidates. The newest, v{newest.version}, has {number(newest.precision_at_k)}"
+    summary = f"The last {len(rows)} candidates. " if len(rows) > 1 else ""
+    summary += f"The newest, v{newest.version}, has {number(newest.precision_at_k)}"
     if newest.best_baseline is not None:
         summary += f", and the best baseline on its holdout has {number(newest.best_baseline)}"
     baselines, incumbents, candidates = [], [], []
@@ -219,7 +221,8 @@ def _chart_of_windows(question: str, rows: Sequence[Window]) -> Chart:
             instead.append(_value(place, f"{when}, personal frequency", precision.instead, None, None))
     return chart(
         f"{QUESTIONS_IN_WORDS[question]}: live Precision@{newest.k} of {question}",
-        f"The last {len(rows)} windows between two retrains. In the newest the lists have {number(newest.live)}. "
+        (f"The last {len(rows)} windows between two retrains. " if len(rows) > 1 else "")
+        + f"In the newest window the lists have {number(newest.live)}. "
         "The numbers are in the table below.",
         [(f"{row.bought_until:%-d %b}", f"p{row.number}") for row in rows],
         [Series("instead", instead, -5), Series("lists", lists)],

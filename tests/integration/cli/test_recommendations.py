@@ -71,6 +71,22 @@ def test_chances_and_due_days_are_shown_if_the_shop_publishes_them(run, settings
     assert "chance" not in json.loads(run("recommend", "1", "--json"))["products"][0]
 
 
+def test_reasons_are_shown_in_words_and_by_name(run, settings):
+    lists = make_lists("A1")
+    reasons = '[["goes_with","É:1"],["of a later version"]]'
+    lists[Lists.REASONS] = [reasons if name == "for_you" else None for name in lists[Lists.LIST_NAME]]
+    publication.publish(settings, [lists], meta=META)
+    shown = run("recommend", "14646")
+    assert "reason" in shown
+    assert "Goes with [bold] CANDLE" in shown
+    products = json.loads(run("recommend", "14646", "--json"))["products"]
+    assert [product["reason"] for product in products] == [
+        {"code": "goes_with", "evidence": "É:1"},
+        {"code": "of a later version", "evidence": None},
+    ]
+    assert "reason" not in json.loads(run("similar", "85123A", "--json"))["products"][0]
+
+
 def test_an_unknown_customer_gets_best_sellers_and_the_output_says_so(run, publish):
     publish("A1")
     shown = run("recommend", "1", "--country", "Channel Islands")

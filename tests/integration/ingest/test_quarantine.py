@@ -1,5 +1,8 @@
 """Lines in quarantine can be listed, corrected and checked again; none is lost on the way."""
 
+import gc
+import sys
+
 import openpyxl
 import pytest
 
@@ -104,6 +107,20 @@ def test_a_newer_load_of_an_invoice_replaces_its_waiting_lines_too(settings, tmp
     load(settings, tmp_path, line(), line(code="71053", quantity=6), name="b.csv")
     assert states(settings) == [(1, "discarded"), (2, "waiting")]
     assert len(stored(settings)) == 2
+
+
+def test_a_workbook_that_cannot_be_written_is_one_sentence_and_leaves_nothing(settings, tmp_path, monkeypatch):
+    load(settings, tmp_path, line(quantity="six"))
+    later = []
+    monkeypatch.setattr(sys, "unraisablehook", later.append)  # what Python prints when an object is thrown away
+    with pytest.raises(InputError, match=r"there is no folder .*none\. Make it first\."):
+        export_workbook(settings, tmp_path / "none" / "waiting.xlsx")
+    (tmp_path / "waiting.xlsx").mkdir()
+    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+        export_workbook(settings, tmp_path / "waiting.xlsx")
+    gc.collect()
+    assert later == []
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
 
 
 def test_lines_are_corrected_in_a_workbook_and_dropped_back_into_the_inbox(settings, tmp_path):

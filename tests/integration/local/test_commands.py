@@ -44,10 +44,20 @@ def test_from_up_to_down(home):
         client.set("ncf:current", "p000042")
     assert json.loads(run("status", "--json"))["live_publication"] == "p000042"
     assert list(state["running"]) == ["postgres", "redis"]
+    assert state["list_store_answers"] is True
 
     assert json.loads(run("migrate", "--json")) == {"applied": []}
     assert run("down").splitlines() == ["Redis stopped", "Postgres stopped"]
     assert run("down").splitlines() == ["Nothing was running."]
+
+
+def test_a_list_store_that_is_away_is_not_one_without_lists(home, monkeypatch):
+    assert "unknown: the list store does not run" in run("status")
+    monkeypatch.setenv("NCF_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert "unknown: the list store does not answer" in run("status")
+    assert json.loads(run("status", "--json"))["list_store_answers"] is False
+    monkeypatch.delenv("NCF_REDIS_URL")
+    assert "none yet" in run("up", "--no-airflow")
 
 
 def test_output_for_people_has_no_password(home):

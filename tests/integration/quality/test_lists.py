@@ -193,6 +193,25 @@ def test_a_product_bought_later_or_by_another_customer_may_be_in_discover(settin
     assert checked(settings, lists, pd.concat([purchases(), later], ignore_index=True)).worst is None
 
 
+@pytest.mark.parametrize(
+    ("country", "ends_on", "may"),
+    [(None, None, True), ("France", None, True), ("EIRE", None, False), (None, TODAY, False)],
+)
+def test_a_product_that_is_pinned_for_everyone_may_be_everywhere(settings, products, country, ends_on, may):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        for code in PRODUCTS[:TOP_N]:
+            pin = (code.lower(), "for_you", country, TODAY - timedelta(days=9), ends_on)
+            cursor.execute(
+                "insert into retail.pinned_product (stock_code, list_name, country, starts_on, ends_on) "
+                "values (%s, %s, %s, %s, %s)",
+                pin,
+            )
+    failed = {
+        rule.rule_id for rule in checked(settings, put(PRODUCTS[:TOP_N], rows=25)(good_lists()), purchases()).failed
+    }
+    assert ("no_product_is_everywhere" not in failed) is may
+
+
 CONTROL = CUSTOMERS[:20]  # of 30: most have the same list
 BEST = PRODUCTS[50 : 50 + TOP_N]
 

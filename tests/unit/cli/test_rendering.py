@@ -10,7 +10,7 @@ from rich.console import Console
 from ncf_pipeline.cli import rendering as tables
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.registry.live_periods import KnownOf, PublicationPerformance
-from ncf_pipeline.registry.versions import ModelVersion
+from ncf_pipeline.registry.versions import ModelVersion, RecentRetrain, StoredDecision
 
 CANDIDATE = Scores(
     "candidate", "for_you", "everyone", k=5, customers=1547,
@@ -19,6 +19,12 @@ CANDIDATE = Scores(
     map_at_10=0.1834, revenue_at_k=0.1423, novelty=4.25,
 )  # fmt: skip
 BEHIND = replace(CANDIDATE, recommender="personal_frequency", ahead=0.0508, ahead_low=0.0415, ahead_high=0.0596)
+
+
+RETRAINED = RecentRetrain(
+    12, datetime(2011, 12, 9), "for_you", 5, 1547, 0.3338, 0.318, 0.349, "personal_frequency", 0.283, 0.27, 0.3, None,
+    None, None, True, True,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -81,8 +87,23 @@ def test_versions_fit(terminal):
         promoted_at=at + timedelta(minutes=5), parent=None, code=None, retired_at=None, withdrawn_at=None,
         pruned_at=None,
     )  # fmt: skip
-    text = terminal(80, lambda: tables.versions_table([model]))
-    assert "v12 champion 2011-12-09 12:50 s000012 2026-11-23 2026-11-23 21:55" in " ".join(text.split())
+    held = replace(model, version=11, state="retired", withdrawn_at=at)
+    quality = {12: RETRAINED, 11: replace(RETRAINED, version=11, best_baseline=None)}
+    text = terminal(80, lambda: tables.versions_table([model, held], quality))
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "v12 champion 2011-12-09 s000012 2026-11-23 0.3338 +0.0508" in " ".join(text.split())
+    assert "v11 retired, 2011-12-09 s000012 2026-11-23 0.3338 withdrawn" in " ".join(text.split())
+    assert "P@5" in text
+    assert "0.3338" not in terminal(80, lambda: tables.versions_table([model], {}))
+
+
+def test_a_reason_of_the_gate_that_wraps_is_indented(terminal):
+    reason = "for_you: Precision@5 0.2700 does not beat personal frequency (0.2735), -0.0035 [-0.0135, +0.0065]"
+    decision = StoredDecision(False, (reason,), {}, datetime(2026, 11, 23))
+    lines = terminal(60, lambda: tables.decision_lines(decision, 7)).splitlines()
+    assert lines[1].startswith("  - for_you: ")
+    assert lines[2].startswith("    ")
+    assert " ".join(" ".join(lines[1:3]).split()) == f"- {reason}"
 
 
 def test_live_performance_fits_and_nothing_wraps(terminal):

@@ -40,7 +40,8 @@ def test_the_tables_are_those_of_the_evaluation(summary):
     for table in evaluation_tables([CANDIDATE, BEHIND]):
         assert f"<h3>{table.title}</h3>" in page
         for row in table.rows:
-            cells = "".join(f"<td>{cell}</td>" for cell in row.cells)
+            named = zip(table.headings, row.cells, strict=True)
+            cells = "".join(f'<td data-of="{name}">{cell}</td>' for name, cell in named)
             assert f'<th scope="row">{row.recommender}</th>{cells}</tr>' in page
     assert page.count('<tr class="candidate">') == 2  # of everyone, and of a group of customers
 

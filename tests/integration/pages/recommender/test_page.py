@@ -14,6 +14,7 @@ from ncf_pipeline.alerts.kinds import LINES_QUARANTINED, LISTS_OLD
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.pages.recommender.now import now
 from ncf_pipeline.pages.recommender.sections import SECTIONS
+from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.storage import database
 from ncf_pipeline.storage.database import transaction
 
@@ -64,6 +65,15 @@ def test_the_last_twelve_retrains_are_charted_with_intervals_and_held_candidates
     assert "<title>v14 personal frequency: 0.2735 [0.2585, 0.2885]</title>" in for_you
     assert "<title>v14 incumbent: 0.3280 [0.3130, 0.3430]</title>" in for_you
     assert '<a href="models/v14">v14</a>' in shown
+
+
+@pytest.mark.parametrize(("count", "words_"), [(1, "The last retrain. Each"), (2, "The last 2 retrains. Each")])
+def test_one_retrain_is_one(ask, shop, monkeypatch, count, words_):
+    newest = registry.recent_retrains(shop, count=count)
+    monkeypatch.setattr(registry, "recent_retrains", lambda *_, **__: newest)
+    page = ask().get("")
+    assert words_ in part(page, "retrains")
+    assert "last 1 " not in page.text
 
 
 def test_it_shows_how_the_served_lists_performed_and_what_drifted(ask):
