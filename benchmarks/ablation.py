@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from fits import HORIZON, Peer, Shop, Variant, score_at
+from fits import Peer, Shop, Variant, score_at
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
 from ncf_pipeline.model.features.tables import CUSTOMER, TASTE
@@ -69,10 +68,8 @@ PLAIN = {
 }
 
 
-def ablate(interactions: pd.DataFrame, cuts: Sequence[datetime]) -> list[dict[str, Any]]:
-    """Trains all variants at all cuts; returns `name` and the mean `for_you` and `discover` of each."""
-    shop = Shop(interactions, max(cuts) + HORIZON)
-    rows = [ablate_at(shop, cut) for cut in cuts]
+def mean_over_cuts(rows: Sequence[dict[str, tuple[float, float]]]) -> list[dict[str, Any]]:
+    """The mean `for_you` and `discover` of each variant with its `name`, of what `ablate_at` returned at each cut."""
     return [
         {
             "name": name,
