@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     data_docs_url: str | None = Field(
         None, description="the address at which people open the pages of validated batches; default: the artifact store"
     )
+    cache: Path | None = Field(
+        None, description="a local folder for copies of what scoring maps into memory, of a remote artifact store"
+    )
     checkpoints: Path | None = Field(None, description="a local folder; from it, a training that was killed continues")
     inbox: Path | None = Field(None, description="the folder into which the shop drops new invoice files")
     inbox_settle_seconds: float = Field(
@@ -306,6 +309,11 @@ class Settings(BaseSettings):
     def checkpoints_path(self) -> Path:
         """The folder from which a training that was killed continues, on the disk of the machine that trains."""
         return self.checkpoints or self.home / "checkpoints"
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of copies of what scoring maps into memory, on the disk of the machine that scores."""
+        return self.cache or self.home / "cache"
 
     @property
     def artifacts(self) -> str:

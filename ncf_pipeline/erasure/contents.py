@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import IO
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,8 @@ def names_the_customer(url: str, customer_id: str, opened: Callable[[str], IO[by
     """
     if url.endswith(".parquet"):
         return _parquet_names(url, customer_id, opened)
+    if url.endswith(".npy"):
+        return _array_names(url, customer_id, opened)
     if url.endswith(".json"):
         try:
             return names_customer(json.loads(content_of(url, opened)), customer_id)
@@ -74,6 +77,18 @@ def _parquet_names(url: str, customer_id: str, opened: Callable[[str], IO[bytes]
     except (*store_errors(), pa.ArrowException) as error:
         raise store_error(f"{url} cannot be searched", error, "Repair or delete it.") from error
     return False
+
+
+def _array_names(url: str, customer_id: str, opened: Callable[[str], IO[bytes]]) -> bool:
+    """Whether the id is among an array's texts, which are the bytes of a JSON list: see `model.lists.shared`."""
+    try:
+        with opened(url) as file:
+            np.lib.format.read_magic(file)
+            _, _, kind = np.lib.format.read_array_header_1_0(file)
+            texts = json.loads(file.read()) if kind == np.uint8 else ()
+    except store_errors() as error:
+        raise store_error(f"{url} cannot be searched", error, "Delete it.") from error
+    return customer_id in texts
 
 
 def content_of(url: str, opened: Callable[[str], IO[bytes]] = open_file) -> bytes:

@@ -25,6 +25,7 @@ from ncf_pipeline.errors import StoreUnavailableError
 from ncf_pipeline.experiments.sentences import FOLDER
 from ncf_pipeline.ingest.customer_ids import mask
 from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry.arrays import remove_arrays, remove_copies
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import erase_from_snapshots
 from ncf_pipeline.registry.stores import ArtifactStore
@@ -88,6 +89,9 @@ def erase(
     _remove_unfinished(store)
     number = int(lineage["erasure"])
     erase_from_snapshots(settings, store.root, customer_id, number, without_country=without_country)
+    for folder in _shared_by_drafts(store.root):
+        if store.is_configured or _names_in(folder, customer_id):
+            remove_arrays(folder)  # as for parts
     for folder in _without_manifest(store.root):
         if store.is_configured or _names_in(folder, customer_id):
             artifacts.remove_files(folder)
@@ -114,11 +118,12 @@ def erase(
 
 
 def delete_leftovers(settings: Settings) -> None:
-    """Deletes what runs have left on this machine: all checkpoints, and folders of unpacked files of killed ingests.
+    """Deletes what runs have left on this machine: checkpoints, copies of arrays, and unpacked files of killed ingests.
 
-    Checkpoints contain no ids, but a row for each customer of a snapshot that has changed. They only save time. A
-    folder that has not changed for a day is of no run that is alive.
+    Checkpoints and copies contain no ids, but a row for each customer of a snapshot that has changed. They only save
+    time. A folder of unpacked files that has not changed for a day is of no run that is alive.
     """
+    remove_copies(settings.cache_path)
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
         checkpoint.unlink(missing_ok=True)
     for folder in Path(tempfile.gettempdir()).glob("ncf-*"):
@@ -155,6 +160,12 @@ def _without_manifest(root: str) -> list[str]:
         if re.match(r"(models|backtests)/v\d+/", path):
             found.setdefault(posixpath.dirname(path), set()).add(posixpath.basename(path))
     return [f"{root}/{folder}" for folder, names in found.items() if artifacts.MANIFEST not in names]
+
+
+def _shared_by_drafts(root: str) -> list[str]:
+    """The folders of what the shards of a draft share."""
+    found = (re.match(r"d\d+/shared(?=/)", path) for path in list_files(f"{root}/{DRAFTS}"))
+    return sorted({f"{root}/{DRAFTS}/{matched[0]}" for matched in found if matched})
 
 
 def _known_manifests(settings: Settings, url: str) -> KnownManifests | None:

@@ -29,7 +29,7 @@ from safetensors.torch import save as save_tensors
 from ncf_pipeline import __version__
 from ncf_pipeline.errors import ArtifactError, DamagedModelError, OutdatedModelError
 from ncf_pipeline.model.trained import ModelState, TrainedModel
-from ncf_pipeline.registry.manifests import SEAL, KnownManifests
+from ncf_pipeline.registry.manifests import SEAL, KnownManifests, seal_of, sealed
 from ncf_pipeline.storage.files import (
     file_exists,
     filesystem_of,
@@ -268,7 +268,7 @@ def _put_manifest(
         known: where the new one's SHA-256 is kept too.
         is_changed: whether it was made from the one in place, and so counts only if that one does.
     """
-    seal = _seal(manifest)
+    seal = seal_of(manifest)
     if known is not None and not (is_changed and before is None):
         known.expect(seal, replaces=before if is_changed else None)
     _replace(f"{url}/{MANIFEST}", sealed(manifest))
@@ -337,22 +337,11 @@ def _read_manifest(url: str) -> dict[str, Any]:
     manifest = _parsed(url)
     if manifest.get("format") == 1:  # without a seal
         raise OutdatedModelError(f"{url}/{MANIFEST} was written by an earlier version of the package. Retrain.")
-    if manifest.get(SEAL) != _seal(manifest):
+    if manifest.get(SEAL) != seal_of(manifest):
         raise DamagedModelError(f"{url}/{MANIFEST} is damaged: its SHA-256 does not match. Retrain, or roll back.")
     if manifest["format"] != FORMAT:
         raise ArtifactError(f"{url}/{MANIFEST} has format {manifest['format']}, not {FORMAT}: upgrade the package.")
     return manifest
-
-
-def sealed(manifest: dict[str, Any]) -> bytes:
-    """A manifest's file content, with the SHA-256 of everything else in it."""
-    return json.dumps({**manifest, SEAL: _seal(manifest)}, indent=2).encode()
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    # Hash what a reader gets back: JSON has no tuples, and its keys are text.
-    content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != SEAL}))
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _checked(url: str, name: str, manifest: dict[str, Any]) -> bytes:

@@ -9,6 +9,8 @@ A model from before this rule has no SHA-256 in the database. It is loaded if it
 version.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,18 @@ from ncf_pipeline.storage.database import read_rows, write
 
 SEAL = "manifest_sha256"
 """The key of a manifest's own SHA-256."""
+
+
+def sealed(manifest: dict[str, Any]) -> bytes:
+    """A manifest's file content, with the SHA-256 of everything else in it."""
+    return json.dumps({**manifest, SEAL: seal_of(manifest)}, indent=2).encode()
+
+
+def seal_of(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of a manifest's content."""
+    # Hash what a reader gets back: JSON has no tuples, and its keys are text.
+    content = json.loads(json.dumps({name: value for name, value in manifest.items() if name != SEAL}))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving.drafts import Basis
 from ncf_pipeline.serving.publication import name_of
-from ncf_pipeline.serving.scoring import GONE, batches, model_of, share_of, whole
+from ncf_pipeline.serving.scoring import GONE, batches, maker_of, model_of, share_of, whole
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
@@ -68,6 +68,8 @@ class Plan:
         sample: how many of them were scored to see how much would differ.
         difference: mean share of the products on their lists that would be others; None if nobody was compared.
         at_most: what the mean of all of them is below, in 95 of 100 cases.
+        maker: with all that customers share, if the sample was scored.
+        model: of the maker.
     """
 
     since: int | None
@@ -77,6 +79,8 @@ class Plan:
     sample: int = 0
     difference: float | None = None
     at_most: float | None = None
+    maker: ListMaker | None = field(default=None, repr=False, compare=False)
+    model: TrainedModel | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: counts, and no customer."""
@@ -153,7 +157,7 @@ def plan_refresh(
     except ArtifactError as error:
         return Plan(None, f"what {name_of(last.publication.number)} was made from cannot be read ({error})")
     model = model if model is not None else model_of(settings, model_version)
-    maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style)
+    maker = maker_of(settings, model, snapshot, basis)
     known = list(maker.countries())
     now = digests(snapshot.interactions, snapshot.cutoff)
     moved = _moved(settings, last.basis.experiment, basis.experiment, known)
@@ -173,11 +177,11 @@ def plan_refresh(
             why[customer] = AGE
     others = [customer for customer in known if customer not in why]
     if not others:
-        return Plan(None, "something changed for each customer")
-    plan = Plan(last.publication.number, None, why, len(others))
+        return Plan(None, "something changed for each customer", maker=maker, model=model)
+    plan = Plan(last.publication.number, None, why, len(others), maker=maker, model=model)
     # Those of an experiment's share may have lists of another version, or none of their own.
     compared = [customer for customer in others if not theirs[customer].in_share]
-    return _proved(settings, plan, maker, last.publication, compared, top_n)
+    return _proved(settings, plan, last.publication, compared, top_n)
 
 
 def newly_hidden(before: Rules, now: Rules) -> set[str] | None:
@@ -314,12 +318,12 @@ def _moved(settings: Settings, before: int | None, now: int | None, known: Colle
     return set().union(*(share_of(entry, known) for entry in both))
 
 
-def _proved(
-    settings: Settings, plan: Plan, maker: ListMaker, published: Publication, compared: list[str], top_n: int
-) -> Plan:
+def _proved(settings: Settings, plan: Plan, published: Publication, compared: list[str], top_n: int) -> Plan:
     """The plan with what a sample says; one that scores everybody if that is too much."""
-    if len(compared) < 2:
-        return Plan(None, "too few customers are left whose lists could be compared")
+    maker = plan.maker
+    if maker is None or len(compared) < 2:
+        because = "too few customers are left whose lists could be compared"
+        return replace(plan, since=None, because=because, scored={}, taken_over=0)
     random = np.random.default_rng(plan.since)
     sample = random.choice(np.array(compared, dtype=object), min(SAMPLE, len(compared)), replace=False).tolist()
     theirs = {

@@ -21,6 +21,7 @@ from ncf_pipeline.model.lists.style import Style
 from ncf_pipeline.model.lists.variety import Variety
 from ncf_pipeline.privacy import Erased
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.arrays import remove_arrays
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction, write
 from ncf_pipeline.storage.files import list_files, remove_file
@@ -29,7 +30,7 @@ FOLDER = "drafts"
 """The folder of all drafts in the artifact store."""
 
 CUSTOMERS_PER_SHARD = 50_000
-"""Scoring so many takes some two minutes. What a shard computes for itself first takes one in a shop of a million."""
+"""Scoring so many takes some two minutes."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Draft:
     def chosen(self) -> str:
         """The URL of the customers who are scored, and of those who no longer have lists, if not everybody is."""
         return f"{self.url}/{self.name}/chosen.parquet"
+
+    @property
+    def shared(self) -> str:
+        """The URL of the folder of what all customers share, if `prepare` has made it."""
+        return f"{self.url}/{self.name}/shared"
 
     def part(self, shard: int) -> str:
         """The URL of a shard's part.
@@ -269,6 +275,7 @@ def end_draft(settings: Settings, draft: Draft, *, publication: int | None) -> N
     write(settings, "end_draft", draft_id=draft.draft_id, state=state, publication=publication)
     for part in (*draft.parts(), draft.chosen):
         remove_file(part)
+    remove_arrays(draft.shared)
 
 
 def remove_ended(settings: Settings, *, abandoned_before: datetime) -> list[str]:
@@ -279,7 +286,7 @@ def remove_ended(settings: Settings, *, abandoned_before: datetime) -> list[str]
         abandoned_before: a draft that was opened earlier than this instant is dropped; with a zone.
 
     Returns:
-        The URLs of the files that were removed.
+        The URLs of the parts that were removed, and of the folders of what they share.
 
     Raises:
         ArtifactError: the artifact store refused. The next call removes the rest.
@@ -292,9 +299,15 @@ def remove_ended(settings: Settings, *, abandoned_before: datetime) -> list[str]
             write(settings, "end_draft", draft_id=row.draft_id, state="dropped", publication=None)
         else:
             kept.add(name_of(row.draft_id))
-    removed = []
-    for path in sorted(found):
-        if re.fullmatch(r"d\d+/(part-\d+-of-\d+|chosen)\.parquet", path) and path.partition("/")[0] not in kept:
-            removed.append(f"{settings.artifacts}/{FOLDER}/{path}")
-            remove_file(removed[-1])
-    return removed
+    removed = dict.fromkeys(
+        f"{settings.artifacts}/{FOLDER}/{matched[0]}"
+        for path in sorted(found)
+        if (matched := re.match(r"(d\d+)/((part-\d+-of-\d+|chosen)\.parquet$|shared(?=/))", path))
+        and matched[1] not in kept
+    )
+    for url in removed:
+        if url.endswith("/shared"):
+            remove_arrays(url)
+        else:
+            remove_file(url)
+    return list(removed)

@@ -49,7 +49,7 @@ class Pruned:
         backtests: the same of versions as they were evaluated.
         snapshots: of interactions and products.
         publications: files of lists.
-        parts: of publications that were being made, and never will be.
+        parts: of publications that were being made, and never will be; and folders of what their shards share.
         unfinished: files that a killed writer left, or whose place a later try's files took.
     """
 

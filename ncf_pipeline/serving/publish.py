@@ -148,14 +148,23 @@ def prepare(settings: Settings, *, requested_by: str = "refresh") -> list[str]:
         if snapshot is None:
             return []
         champion = _serving(settings, champion, snapshot, requested_by)
-        return draft_of(
-            settings,
-            champion,
-            snapshot,
-            top_n=settings.top_n,
-            erased=erased,
-            only_changed=settings.refresh == "changed",
-        ).parts()
+        only_changed = settings.refresh == "changed"
+        scoring = draft_of(settings, champion, snapshot, top_n=settings.top_n, erased=erased, only_changed=only_changed)
+        return shared_parts(settings, scoring, erased)
+
+
+def shared_parts(settings: Settings, scoring: Scoring, erased: Erased) -> list[str]:
+    """Keeps what the shards of a draft share, unless the only one makes it for itself; returns the parts' URLs.
+
+    Raises:
+        ErasedMeanwhileError: a customer was erased since. The draft is dropped.
+        ArtifactError: the artifact store refused. The draft is dropped.
+    """
+    draft = scoring.draft
+    if draft.shards > 1 or scoring.is_begun:
+        with _dropped_on_error(settings, draft):
+            scoring.keep(erased)
+    return draft.parts()
 
 
 def publish_parts(settings: Settings, parts: Sequence[str], *, requested_by: str = "refresh") -> int | None:
@@ -288,8 +297,8 @@ def draft_of(
     erased: Erased,
     only_changed: bool = False,
     model: TrainedModel | None = None,
-) -> Draft:
-    """Opens a draft of a version's lists, with what they depend on as it is now.
+) -> Scoring:
+    """Opens a draft of a version's lists, with what they depend on as it is now; returns what scores it.
 
     Args:
         settings: of this run.
@@ -332,7 +341,9 @@ def draft_of(
     if scored is not None:
         write_chosen(draft, scored)
     logger.info("%s: lists of %s as of %s.", draft.name, model_version.title, draft.as_of)
-    return draft
+    if plan is not None and plan.maker is not None:
+        return Scoring(settings, draft, snapshot=snapshot, model=plan.model, maker=plan.maker)
+    return Scoring(settings, draft, snapshot=snapshot, model=model)
 
 
 def _rules(settings: Settings, snapshot: Snapshot, today: date) -> Rules:
@@ -355,7 +366,7 @@ def _make_lists(
     for _ in range(MAX_TRIES):
         if draft is None:
             model = model if model is not None else model_of(settings, model_version)
-            draft = draft_of(
+            scoring = draft_of(
                 settings,
                 model_version,
                 snapshot,
@@ -364,8 +375,8 @@ def _make_lists(
                 only_changed=only_changed,
                 model=model,
             )
+            draft = scoring.draft
             with _dropped_on_error(settings, draft):
-                scoring = Scoring(settings, draft, snapshot=snapshot, model=model)
                 for shard in range(draft.shards):
                     scoring.write(shard, erased)
         with _dropped_on_error(settings, draft, is_retried=draft is given):

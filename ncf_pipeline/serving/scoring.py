@@ -1,7 +1,8 @@
 """Scores the shards of a draft: each becomes a part, a Parquet file beside those of the other shards.
 
-Lists are written a batch of customers at a time, so the memory of a shard does not grow with the number of customers
-beyond what all shards share: the interactions and what the shop knows.
+Lists are written a batch of customers at a time. What all customers share, `prepare` makes once (`Scoring.keep`), and
+each shard maps it into memory: so its own memory does not grow with the shop. A shop of one shard makes it where it is
+scored.
 """
 
 import json
@@ -25,16 +26,18 @@ from ncf_pipeline.experiments.group_lists import best_sellers
 from ncf_pipeline.experiments.records import Experiment
 from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
+from ncf_pipeline.model.lists.shared import Parts, put_together
 from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.arrays import are_there, map_arrays, remove_arrays, write_arrays
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
-from ncf_pipeline.serving.drafts import Draft, name_of, outdated, read_draft, shard_of
+from ncf_pipeline.serving.drafts import Basis, Draft, name_of, outdated, read_draft, shard_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
@@ -100,13 +103,17 @@ def score_shards(settings: Settings, parts: Sequence[str]) -> bool:
 
 
 class Scoring:
-    """What the shards of a draft share, made once in a process.
+    """What the shards of a draft share.
+
+    It is made when first needed, or mapped if `keep` has been called for this draft: by this process, or by another on
+    any machine.
 
     Args:
         settings: whose registry.
         draft: that is scored.
         snapshot: of the draft, if it has been read.
         model: of the draft's version, if it has been loaded.
+        maker: of that version's lists, if `maker_of` has made it with the draft's basis.
     """
 
     def __init__(
@@ -116,13 +123,46 @@ class Scoring:
         *,
         snapshot: Snapshot | None = None,
         model: TrainedModel | None = None,
+        maker: ListMaker | None = None,
     ) -> None:
         self._settings = settings
-        self._draft = draft
-        self._snapshot = snapshot if snapshot is not None else read_snapshot(settings, draft.snapshot_id)
-        version = registry.model_version(settings, draft.version)
-        self._model = model if model is not None else model_of(settings, version)
+        self.draft = draft
+        self._version = registry.model_version(settings, draft.version)
         self._experiment = experiment_of(settings, draft)
+        # Cached properties, so that what is not given is read or made only if it is needed.
+        given = {"_snapshot": snapshot, "_model": model, "_maker": maker}
+        vars(self).update({name: value for name, value in given.items() if value is not None})
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether this process has made some of what all customers share."""
+        return "_maker" in vars(self)
+
+    def keep(self, erased: Erased) -> None:
+        """Makes what all customers share, and keeps it beside the parts, for the processes that score the shards.
+
+        Args:
+            erased: the customers who had been erased when the purchases were read.
+
+        Raises:
+            ErasedMeanwhileError: somebody was erased since. Nothing is kept.
+            ArtifactError: the artifact store refused. Nothing is kept.
+        """
+        draft, basis = self.draft, self.draft.basis
+        self._maker.make_shared(with_reasons=basis.reasons, with_due=basis.due)
+        if self._others is not None:  # made only now, as it may take over what has just been made
+            self._others.make_shared(with_reasons=basis.reasons, with_due=basis.due)
+        parts = Parts(self._outside)
+        facts = {"makers": parts.of((self._maker, self._others)), "fallbacks": self._fallbacks.to_dict(orient="list")}
+        write_arrays(draft.shared, parts.arrays, facts, personal=parts.personal)
+        try:
+            with transaction(self._settings) as connection:
+                refuse_if_erased_since(connection, self._settings, erased)
+        except ErasedMeanwhileError:
+            remove_arrays(draft.shared)
+            raise
+        size = sum(array.nbytes for array in parts.arrays.values()) / 2**20
+        logger.info("%s: kept what all customers share, %s MB.", draft.name, f"{size:,.0f}")
 
     def write(self, shard: int, erased: Erased) -> None:
         """Makes a shard's lists, and writes its part.
@@ -135,7 +175,7 @@ class Scoring:
             ErasedMeanwhileError: somebody was erased since. There is no part. A later erasure finds it.
             ArtifactError: the artifact store refused.
         """
-        url, sections = self._draft.part(shard), []
+        url, sections = self.draft.part(shard), []
         self._start_counting()
         with (
             new_file(url, advice="The previous lists stay live.") as file,
@@ -154,11 +194,11 @@ class Scoring:
         except ErasedMeanwhileError:
             remove_file(url)
             raise
-        logger.info("%s: scored shard %d of %d.", self._draft.name, shard + 1, self._draft.shards)
+        logger.info("%s: scored shard %d of %d.", self.draft.name, shard + 1, self.draft.shards)
 
     def _lists(self, shard: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """A shard's lists, each frame with its section. What belongs to no customer is made with the first shard."""
-        draft, basis, share = self._draft, self._draft.basis, self._share
+        draft, basis, share = self.draft, self.draft.basis, self._share
         of_shard = (shard, draft.shards)
         mine = [customer for customer in self._everybody if customer not in share] if share or draft.since else None
         for section, maker, customers in ((OWN, self._maker, mine), (OF_SHARE, self._others, list(share))):
@@ -189,23 +229,61 @@ class Scoring:
             self._maker.certainty.counts = np.zeros_like(self._maker.certainty.counts)
 
     @cached_property
+    def _kept(self) -> "_Kept | None":
+        """What `keep` has kept for this draft, mapped; None if it has not been called."""
+        if not are_there(self.draft.shared):
+            return None
+        facts, arrays = map_arrays(self.draft.shared, self._settings.cache_path)
+        try:
+            maker, others = put_together(facts["makers"], arrays, self._outside)
+            return _Kept(maker, others, pd.DataFrame(facts["fallbacks"], columns=list(Lists.ALL)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{self.draft.shared} was written by another version of the package ({error!r}). Give all workers the "
+                "same version, and start the run again."
+            ) from error
+
+    @property
+    def _outside(self) -> dict[str, object]:
+        """What makers need and what is not kept with them, because it has a place of its own."""
+        models = {"model": self._model, "challenger": self._challenger}
+        chances = {f"chances of {name}": model.chances for name, model in models.items() if model is not None}
+        return {"rules": self.draft.basis.rules, **models, **chances}
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return read_snapshot(self._settings, self.draft.snapshot_id)
+
+    @cached_property
+    def _model(self) -> TrainedModel | None:
+        return model_of(self._settings, self._version)
+
+    @cached_property
+    def _challenger(self) -> TrainedModel | None:
+        """The model of the experiment's share; None if it is that of all others."""
+        design = self._experiment.design if self._experiment is not None else None
+        if design is None or design.challenger is None:
+            return None
+        return model_of(self._settings, _servable(self._settings, design.challenger, design.name))
+
+    @cached_property
     def _maker(self) -> ListMaker:
-        return self._maker_of(self._model)
+        return self._kept.maker if self._kept is not None else self._maker_of(self._model)
 
     @cached_property
     def _others(self) -> ListMaker | None:
         """Who makes the lists of the experiment's share; None if there is no share, or it gets best sellers."""
+        if self._kept is not None:
+            return self._kept.others
         design = self._experiment.design if self._experiment is not None else None
         if design is None:
             return None
         if design.challenger is not None:
-            return self._maker_of(model_of(self._settings, _servable(self._settings, design.challenger, design.name)))
+            return self._maker_of(self._challenger)
         return self._maker.in_order(design.list_order) if design.list_order is not None else None
 
     def _maker_of(self, model: TrainedModel | None) -> ListMaker:
-        interactions, basis = self._snapshot.interactions, self._draft.basis
-        earlier = _lists_of(self._settings, basis.shown) if basis.shown is not None else None
-        return ListMaker(model, interactions, self._draft.as_of, basis.rules, style=basis.style, earlier=earlier)
+        return maker_of(self._settings, model, self._snapshot, self.draft.basis)
 
     @cached_property
     def _share(self) -> dict[str, str | None]:
@@ -219,15 +297,32 @@ class Scoring:
     def _everybody(self) -> dict[str, str | None]:
         """The customers to score, with their countries."""
         known = self._maker.countries()
-        if self._draft.since is None:
+        if self.draft.since is None:
             return known
-        scored = {customer for customer, why in chosen_of(self._draft) if why != GONE}
+        scored = {customer for customer, why in chosen_of(self.draft) if why != GONE}
         return {customer: country for customer, country in known.items() if customer in scored}
 
     @cached_property
     def _fallbacks(self) -> pd.DataFrame:
-        draft = self._draft
+        if self._kept is not None:
+            return self._kept.fallbacks
+        draft = self.draft
         return fallback_lists(self._snapshot.interactions, draft.as_of, draft.top_n, draft.basis.rules)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What all customers of a draft share.
+
+    Attributes:
+        maker: of the version's lists.
+        others: of the lists of an experiment's share; None if there is none, or it gets best sellers.
+        fallbacks: columns of `columns.Lists`.
+    """
+
+    maker: ListMaker
+    others: ListMaker | None
+    fallbacks: pd.DataFrame
 
 
 @dataclass
@@ -400,6 +495,22 @@ def model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | 
     if model_version.url is None:
         raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
     return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
+
+
+def maker_of(settings: Settings, model: TrainedModel | None, snapshot: Snapshot, basis: Basis) -> ListMaker:
+    """Makes the lists of a draft with this basis.
+
+    Args:
+        settings: whose registry.
+        model: that scores; None for version 0.
+        snapshot: the purchases that the lists know.
+        basis: what they depend on besides.
+
+    Raises:
+        ArtifactError: the lists that were shown last week are gone since it was decided that they count.
+    """
+    earlier = _lists_of(settings, basis.shown) if basis.shown is not None else None
+    return ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style, earlier=earlier)
 
 
 def experiment_of(settings: Settings, draft: Draft) -> Experiment | None:

@@ -58,6 +58,7 @@ from ncf_pipeline.serving.publish import (
     publish_draft,
     publish_lists,
     refuse_unless_champion,
+    shared_parts,
 )
 from ncf_pipeline.serving.scoring import score_shards
 from ncf_pipeline.settings import Settings
@@ -461,7 +462,8 @@ def prepare(settings: Settings, version: int) -> list[str]:
     refuse_unless_champion(settings, version)
     with kept_out(settings) as erased:
         data = _purchases(settings, entry)
-        return draft_of(settings, entry, data, top_n=_top_n(entry), erased=erased).parts()
+        scoring = draft_of(settings, entry, data, top_n=_top_n(entry), erased=erased)
+        return shared_parts(settings, scoring, erased)
 
 
 def publish(settings: Settings, version: int, parts: Sequence[str] = ()) -> int:

@@ -115,6 +115,22 @@ class ListMaker:
         other.spend = ExpectedSpend(self.state) if order == "value" else None
         return other
 
+    def make_shared(self, *, with_reasons: bool = True, with_due: bool = False) -> None:
+        """Makes what all customers share, so that nothing is left to make when their lists are made.
+
+        Args:
+            with_reasons: whether `reasons` will be asked for.
+            with_due: whether `due` will be.
+        """
+        self.state.baskets  # noqa: B018 - a cached property, which `products` reads
+        if with_reasons:
+            self.reasoning.make_shared()
+        if with_due:
+            self.rhythm  # noqa: B018
+        for _ in self.customers(1, shard=(0, max(self.known, 1)), with_chances=True):
+            pass  # of one customer: whatever is made once is made with the first
+        self.certainty = Certainty() if self.scorer.is_certain else None
+
     @property
     def known(self) -> int:
         """Number of customers who have lists."""

@@ -55,6 +55,10 @@ class Reasons:
         self._popular: Mask = np.zeros(state.shape[1], np.bool_)
         self._popular[state.ranking[: max(1, len(state.ranking) // POPULAR_SHARE)]] = True
 
+    def make_shared(self) -> None:
+        """Makes the tables that all customers share, and does not wait for the first reason."""
+        self.basket_neighbours, self.buyer_neighbours  # noqa: B018 - cached properties
+
     def of(self, customer: IntArray, product: IntArray, last_resort: str = TASTE) -> list[Reason]:
         """Returns the strongest reason for each product on a customer's list.
 

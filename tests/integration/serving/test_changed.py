@@ -171,7 +171,7 @@ def test_an_erased_customer_is_in_no_file_and_their_neighbours_keep_their_lists(
     buy(shop, "14605", TODAY)
     made = prepare(changed)
     assert score_shards(changed, made)
-    assert erasing.search(shop, "14605")["artifacts: drafts"] == 2  # the part, and who is scored
+    assert erasing.search(shop, "14605")["artifacts: drafts"] == 3  # the part, who is scored, and what the shards share
     forget(shop, "14605", requested_by="test")
     number = publish_parts(changed, made)
     assert "14605" not in set(kept(shop, number)[Lists.KEY])

@@ -9,23 +9,25 @@ import pytest
 from weekly_versions import TODAY, WEEK
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.erasure import files as erasing_files
 from ncf_pipeline.erasure import forget as erasing
 from ncf_pipeline.erasure.forget import forget
-from ncf_pipeline.errors import ArtifactError, ListStoreUnavailableError, SupersededError
+from ncf_pipeline.errors import ArtifactError, ErasedMeanwhileError, ListStoreUnavailableError, SupersededError
 from ncf_pipeline.experiments import records as experiments
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.arrays import write_arrays
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
-from ncf_pipeline.serving import publish
+from ncf_pipeline.serving import publish, scoring
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publish import prepare, publish_parts, refresh
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.serving.scoring import model_of, score_shards
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import list_files, new_file, remove_file
+from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file
 from ncf_pipeline.training import retrain
 
 WHO = "14601"
@@ -48,8 +50,12 @@ def in_redis(settings, store, number):
     return {key.removeprefix(prefix): store.hgetall(key) for key in keys}
 
 
-def parts(settings):
+def files(settings):
     return sorted(list_files(f"{settings.artifacts}/drafts"))
+
+
+def parts(settings):
+    return [name for name in files(settings) if "/shared/" not in name]
 
 
 def draft_states(settings):
@@ -61,6 +67,17 @@ def draft_states(settings):
 def hide(settings, code):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("insert into retail.unlisted_product values (%s, 'out of stock')", (code,))
+
+
+def in_tasks(settings, count, monkeypatch):
+    """Publishes as Airflow's tasks do; those that score read no purchases, and make nothing that all share."""
+    made = prepare(in_shards(settings, count))
+    with monkeypatch.context() as once:
+        once.setattr(scoring, "read_snapshot", None)
+        once.setattr(scoring, "ListMaker", None)
+        for part in made:
+            assert score_shards(settings, [part])
+    return publish_parts(settings, made)
 
 
 def test_lists_in_shards_are_those_of_a_list_maker_to_the_last_byte(shop, serve, store):
@@ -80,7 +97,7 @@ def test_lists_in_shards_are_those_of_a_list_maker_to_the_last_byte(shop, serve,
             assert made[column].fillna("").tolist() == expected[column].fillna("").tolist(), column
         assert live_periods.certainty(shop, number) == maker.certainty.counts.tolist()
         stored[count] = in_redis(shop, store, number)
-        assert parts(shop) == []
+        assert files(shop) == []
     assert stored[1] == stored[3] == stored[64]
     assert {state for state, _ in draft_states(shop)} == {"published"}
 
@@ -88,7 +105,7 @@ def test_lists_in_shards_are_those_of_a_list_maker_to_the_last_byte(shop, serve,
 @pytest.mark.parametrize(
     "more", [{"kind": "holdout"}, {"kind": "challenger", "challenger": 1}, {"kind": "order", "list_order": "value"}]
 )
-def test_an_experiments_share_is_in_shards_too(shop, serve, store, more):
+def test_an_experiments_share_is_in_shards_too(shop, serve, store, more, monkeypatch):
     serve("a", TODAY - WEEK)
     serve("b")
     experiments.start(shop, Design(**{**vars(DESIGN), **more}), by="test")
@@ -96,6 +113,9 @@ def test_an_experiments_share_is_in_shards_too(shop, serve, store, more):
     whole, sharded = (refresh(in_shards(settings, count)) for count in (1, 3))
     pd.testing.assert_frame_equal(kept(shop, whole), kept(shop, sharded))
     assert in_redis(shop, store, whole) == in_redis(shop, store, sharded)
+    mapped = in_tasks(settings, 3, monkeypatch)
+    pd.testing.assert_frame_equal(kept(shop, whole), kept(shop, mapped))
+    assert in_redis(shop, store, whole) == in_redis(shop, store, mapped)
     groups = kept(shop, whole)[Lists.GROUP]
     assert groups.notna().any()
     assert groups.isna().any()
@@ -110,7 +130,100 @@ def test_tasks_may_score_in_any_order_and_twice(shop, serve, store):
         assert score_shards(shop, [part])
     number = publish_parts(shop, made)
     assert in_redis(shop, store, number) == in_redis(shop, store, first)
-    assert parts(shop) == []
+    assert files(shop) == []
+
+
+@pytest.mark.parametrize("model", ["a model", "version 0"])
+def test_what_all_customers_share_is_made_once_and_mapped_by_each_shard(shop, serve, store, monkeypatch, model):
+    if model == "a model":
+        serve("a")
+    settings = shop.model_copy(update={"variety_repeat": 1, "order": "value", "chances": True, "due": True})
+    expected = refresh(settings)
+    number = in_tasks(settings, 3, monkeypatch)
+    pd.testing.assert_frame_equal(kept(shop, number), kept(shop, expected))
+    assert in_redis(shop, store, number) == in_redis(shop, store, expected)
+    assert live_periods.certainty(shop, number) == live_periods.certainty(shop, expected)
+    assert files(shop) == []
+
+
+def test_a_shop_of_one_shard_makes_it_where_it_is_scored(shop, serve):
+    serve("a")
+    assert [name for name in files(shop) if "/shared/" in name] == []
+    made = prepare(shop)
+    assert files(shop) == []
+    assert score_shards(shop, made)
+    publish_parts(shop, made)
+
+
+def test_shards_map_it_from_an_object_store(shop, serve, bucket, monkeypatch):
+    serve("a")
+    expected = kept(shop, refresh(shop))
+    settings = shop.model_copy(update={"artifacts_url": bucket, "cache": shop.home / "copies"})
+    made = prepare(in_shards(settings, 2))
+    with monkeypatch.context() as once:
+        once.setattr(scoring, "read_snapshot", None)
+        for part in made:
+            assert score_shards(settings, [part])
+    (url,) = {part.rpartition("/")[0] for part in made}
+    assert "shared/arrays.json" in list_files(url)
+    assert [path.name for path in settings.cache.iterdir()]
+    number = publish_parts(settings, made)
+    assert list_files(f"{bucket}/drafts") == {}
+    url = next(entry.url for entry in registry.publications(shop) if entry.number == number)
+    with open_file(url) as file:
+        made_again = pq.read_table(file).to_pandas()
+    pd.testing.assert_frame_equal(made_again.drop(columns=Lists.AS_OF), expected.drop(columns=Lists.AS_OF))
+    erasing_files.delete_leftovers(settings)
+    assert list(settings.cache.iterdir()) == []
+
+
+def test_a_prepare_that_is_killed_while_it_writes_leaves_no_manifest_and_prune_removes_the_rest(
+    shop, serve, monkeypatch
+):
+    serve("a")
+    with monkeypatch.context() as killed:
+        killed.setattr(scoring, "write_arrays", _killed_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(in_shards(shop, 2))
+    left = files(shop)
+    assert left
+    assert all("/shared/" in name and name.endswith(".npy") for name in left)
+    folder = left[0].partition("/")[0]
+    # Whoever scores a draft without it makes it for itself.
+    assert score_shards(shop, [f"{shop.artifacts}/drafts/{folder}/part-0001-of-0002.parquet"])
+    assert erasing.search(shop, WHO)["artifacts: drafts"] == 2  # the ids are found without their manifest too
+    prune(shop, now=datetime.now(UTC) + timedelta(days=8))
+    assert files(shop) == []
+
+
+def _killed_half_way(url, arrays, facts, *, personal):
+    write_arrays(url, dict(list(arrays.items())[:5]), facts, personal=())
+    remove_file(f"{url}/arrays.json")
+    raise KeyboardInterrupt
+
+
+def test_a_prepare_that_fails_while_it_writes_drops_its_draft(shop, serve, monkeypatch):
+    serve("a")
+
+    def full(*_, **__):
+        raise ArtifactError("The disk is full.")
+
+    monkeypatch.setattr(scoring, "write_arrays", full)
+    with pytest.raises(ArtifactError, match="The disk is full"):
+        prepare(in_shards(shop, 2))
+    assert draft_states(shop)[-1][0] == "dropped"
+
+
+def test_an_erasure_during_prepare_leaves_nothing_that_all_customers_share(shop, serve, monkeypatch):
+    serve("a")
+
+    def erased_meanwhile(*_):
+        raise ErasedMeanwhileError("A customer was erased meanwhile.")
+
+    monkeypatch.setattr(scoring, "refuse_if_erased_since", erased_meanwhile)
+    with pytest.raises(ErasedMeanwhileError):
+        prepare(in_shards(shop, 2))
+    assert files(shop) == []
 
 
 def test_what_changes_while_shards_are_scored_reaches_all_of_them_or_none(shop, serve):
@@ -123,7 +236,7 @@ def test_what_changes_while_shards_are_scored_reaches_all_of_them_or_none(shop, 
     score_shards(shop, made[1:])
     number = publish_parts(shop, made)
     assert all(best not in codes for codes in kept(shop, number)[Lists.STOCK_CODES])
-    assert parts(shop) == []
+    assert files(shop) == []
 
 
 def test_a_rule_that_changes_no_list_lets_the_draft_be_published(shop, serve, caplog):
@@ -143,9 +256,10 @@ def test_an_erasure_between_the_tasks_leaves_no_part_and_shoppers_get_lists_with
     caplog.set_level(logging.INFO)
     made = prepare(in_shards(shop, 2))
     score_shards(shop, made[:1])
-    assert erasing.search(shop, WHO)["artifacts: drafts"] == 1
+    assert erasing.search(shop, WHO)["artifacts: drafts"] == 2  # a part, and the ids beside what all share
     done = forget(shop, WHO, requested_by="test")
-    assert done.places["artifacts: drafts"] == 1
+    assert done.places["artifacts: drafts"] == 2
+    assert not [name for name in files(shop) if "/shared/" in name]
     assert not score_shards(shop, made[1:])
     number = publish_parts(shop, made)
     assert live()[0] == f"p{number:06d}"
@@ -167,7 +281,7 @@ def test_a_rollback_between_the_tasks_is_not_undone(shop, serve, live):
         retrain.prepare(shop, second)
     publish_parts(shop, refreshed)
     assert live()[1] == "v1"
-    assert parts(shop) == []
+    assert files(shop) == []
 
 
 def test_a_retrain_whose_lists_are_older_than_others_that_were_live_makes_them_again(shop, serve):
@@ -197,7 +311,7 @@ def test_a_retry_of_publish_takes_the_same_parts(shop, serve, monkeypatch):
     assert len(parts(shop)) == 2
     monkeypatch.setattr(publish, "Scoring", None)  # nothing is scored again
     publish_parts(shop, made)
-    assert parts(shop) == []
+    assert files(shop) == []
 
 
 def test_a_part_that_is_gone_is_one_clear_line_and_the_previous_lists_stay(shop, serve, live):
@@ -211,7 +325,7 @@ def test_a_part_that_is_gone_is_one_clear_line_and_the_previous_lists_stay(shop,
     assert str(caught.value).startswith(f"Shard 2 of 2 of d000002, {made[1]}, cannot be read: ")
     assert str(caught.value).endswith("Do all workers use the same artifact store? Run it again.")
     assert live() == seen
-    assert parts(shop) == []
+    assert files(shop) == []
 
 
 def test_a_draft_that_was_published_is_made_again_if_its_task_is_run_again(shop, serve, live):
@@ -233,6 +347,6 @@ def test_prune_removes_the_parts_of_drafts_that_nobody_goes_on_with(shop, serve)
         late.write(b"of a draft that has ended")
     assert prune(shop).parts == 1
     assert len(parts(shop)) == 2
-    assert prune(shop, now=datetime.now(UTC) + timedelta(days=8)).parts == 2
-    assert parts(shop) == []
+    assert prune(shop, now=datetime.now(UTC) + timedelta(days=8)).parts == 3  # with what they share
+    assert files(shop) == []
     assert draft_states(shop)[-1] == ("dropped", None)

@@ -1,0 +1,110 @@
+"""What all customers share, taken apart and put together: lists are the same to the last bit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from shop_with_tastes import CUTOFF, frame, make_shop, model, recipe, recommender, shop  # noqa: F401
+
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.model.chances import FACTS, PIECES, Chances
+from ncf_pipeline.model.lists.assemble import ListMaker
+from ncf_pipeline.model.lists.rules import Pin, Rules
+from ncf_pipeline.model.lists.shared import Parts, put_together
+from ncf_pipeline.model.lists.style import Style
+from ncf_pipeline.model.lists.variety import Variety
+
+RULES = Rules(hidden=frozenset({"P001"}), pins=(Pin("P002", "for_you"),), max_per_family=2)
+STYLE = Style(order="value", variety=Variety(family=1, repeat=1, category=1, categories={"P003": "cups"}))
+CHANCES = Chances(
+    facts=FACTS,
+    knots=tuple(np.linspace(-5, -1, PIECES - 1).tolist()),
+    weights=(0.5,) * (PIECES + len(FACTS) - 1),
+    intercept=-1.0,
+    mean=(0.0,) * (PIECES + len(FACTS) - 1),
+    deviation=(1.0,) * (PIECES + len(FACTS) - 1),
+    low=(-9.0,) * len(FACTS),
+    high=(9.0,) * len(FACTS),
+    customers=1,
+    pairs=1,
+    bought=1,
+    days=28,
+)
+
+
+def outside_of(maker, scored_by):
+    chances = {"chances": scored_by.chances} if scored_by is not None else {}
+    return {"rules": maker.rules, "model": scored_by, **chances}
+
+
+def by_way_of_json(maker, scored_by):
+    parts = Parts(outside_of(maker, scored_by))
+    structure = json.loads(json.dumps(parts.of(maker)))
+    mapped = {name: array.copy(order="K") for name, array in parts.arrays.items()}
+    return put_together(structure, mapped, outside_of(maker, scored_by)), parts
+
+
+def everything(maker):
+    shards = [
+        lists.assign(reasons=maker.reasons(lists), due=maker.due(lists))
+        for shard in range(3)
+        for lists in maker.customers(6, shard=(shard, 3), batch_customers=7, with_chances=True)
+    ]
+    return pd.concat([*shards, maker.products(6)], ignore_index=True)
+
+
+@pytest.mark.parametrize("style", [Style(), STYLE], ids=["plain", "by value, with variety"])
+def test_lists_of_what_was_put_together_are_the_same(shop, recommender, style):  # noqa: F811
+    if recommender is not None:
+        recommender = replace(recommender, chances=CHANCES)
+    first = ListMaker(recommender, shop, CUTOFF)
+    shown = pd.concat(list(first.customers(6)))
+    earlier = ([shown], CUTOFF) if style.variety.is_on else None
+    expected = everything(ListMaker(recommender, shop, CUTOFF, RULES, style=style, earlier=earlier))
+    maker = ListMaker(recommender, shop, CUTOFF, RULES, style=style, earlier=earlier)
+    maker.make_shared(with_due=True)
+    other, parts = by_way_of_json(maker, recommender)
+    pd.testing.assert_frame_equal(everything(other), expected)
+    assert other.countries() == maker.countries()
+    assert other.style == style
+    if maker.certainty is not None:
+        assert other.certainty.counts.sum() == expected[Lists.KEY][expected[Lists.AUDIENCE] == "customer"].nunique()
+    assert len(parts.personal) == 1
+    (who,) = (bytes(parts.arrays[name]) for name in parts.personal)
+    assert json.loads(who) == maker.state.events.customers.tolist()
+
+
+def test_two_makers_keep_once_what_they_share(shop, model):  # noqa: F811
+    maker = ListMaker(model, shop, CUTOFF)
+    maker.make_shared(with_due=True)
+    by_value = maker.in_order("value")
+    by_value.make_shared(with_due=True)
+    alone, both = Parts(outside_of(maker, model)), Parts(outside_of(maker, model))
+    alone.of(maker)
+    structure = both.of((maker, by_value))
+    assert len(both.arrays) - len(alone.arrays) < 10  # those of the spend
+    first, second = put_together(structure, both.arrays, outside_of(maker, model))
+    assert first.state is second.state is not maker.state
+    pd.testing.assert_frame_equal(everything(second), everything(by_value))
+
+
+def test_a_shop_whose_customers_returned_everything_has_nothing_to_share_and_no_lists():
+    rows = frame([(1, "A", "1", 10, 20), (2, "B", "2", 10, 20)])
+    maker = ListMaker(None, rows, CUTOFF)
+    maker.make_shared(with_due=True)
+    other, _ = by_way_of_json(maker, None)
+    assert list(other.customers(5)) == []
+    pd.testing.assert_frame_equal(other.products(5), maker.products(5))
+
+
+def test_what_is_not_known_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"Path.*is not among the classes that are kept"):
+        Parts({}).of({"place": Path("x")})
+
+
+def test_it_names_no_class_that_is_not_among_the_known_ones():
+    with pytest.raises(KeyError, match=r"os\.system"):
+        put_together({"class": "os.system", "number": 0, "attributes": {}}, {}, {})
