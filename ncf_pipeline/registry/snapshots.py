@@ -1,68 +1,46 @@
-"""Snapshots: the interactions before a cutoff, as Parquet files, with a hash of their content."""
+"""Snapshots: the interactions before a cutoff, as files (see `snapshot_files`), with a hash of their content."""
 
-import hashlib
 import posixpath
 import re
-from collections.abc import Collection
-from contextlib import suppress
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import polars as pl
 
-from ncf_pipeline.columns import Interactions, Products
+from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import ArtifactError, DatabaseUnavailableError, InputError
 from ncf_pipeline.privacy import hold_off, known_erased, refuse_if_erased_since
+from ncf_pipeline.registry.snapshot_files import (
+    INTERACTIONS,
+    PRODUCTS,
+    Content,
+    Gathering,
+    bucket_of,
+    bucket_of_lines,
+    content_sha256,
+    customers_of,
+    in_order,
+    is_there,
+    name_of,
+    parts_of,
+    read_part,
+    read_products,
+    remove_content,
+    sha256_of_part,
+    sha256_of_parts,
+    write_content,
+)
 from ncf_pipeline.registry.stores import root_of
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, transaction, write
-from ncf_pipeline.storage.files import (
-    file_exists,
-    filesystem_of,
-    list_files,
-    new_file,
-    open_file,
-    remove_file,
-    store_error,
-    store_errors,
-)
+from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, stream, transaction, write
+from ncf_pipeline.storage.files import filesystem_of, list_files, new_file, store_error, store_errors
 from ncf_pipeline.storage.resources import query
 
-_INTERACTIONS = pl.Schema(
-    {
-        Interactions.CUSTOMER_ID: pl.String(),
-        Interactions.STOCK_CODE: pl.String(),
-        Interactions.INVOICE_NO: pl.String(),
-        Interactions.PURCHASED_AT: pl.Datetime("us"),
-        Interactions.QUANTITY: pl.Float64(),
-        Interactions.UNIT_PRICE: pl.Float64(),
-        Interactions.COUNTRY: pl.String(),
-        Interactions.DESCRIPTION: pl.String(),
-        Interactions.RETURNED_AT: pl.Datetime("us"),
-    }
-)
-_FILES = ("interactions", "products")
-_PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: pl.String()})
-_NUMBERS = {Interactions.CUSTOMER_ID: pl.Int64(), Interactions.QUANTITY: pl.Int64()}
-"""Types of earlier snapshots. If the values still are such numbers, the content has the hash that it had then."""
-
-_NUMBER = r"^(?:0|[1-9][0-9]{0,17})$"
-"""An id that a 64-bit integer holds; 017850 is not 17850."""
-
-_ORDER = [
-    Interactions.PURCHASED_AT,
-    Interactions.INVOICE_NO,
-    Interactions.STOCK_CODE,
-    Interactions.CUSTOMER_ID,
-    Interactions.QUANTITY,
-    Interactions.UNIT_PRICE,
-    Interactions.COUNTRY,
-    Interactions.DESCRIPTION,
-    Interactions.RETURNED_AT,
-]
 _AGAIN = "Erase the customer again, or prune again."
 _FOLDER = re.compile(r"s\d+(-e\d+)?")
 _LOCK = 0x736E6170  # "snap": one transaction at a time changes which snapshots have files
@@ -133,24 +111,39 @@ def take_snapshot(settings: Settings, cutoff: datetime | None = None) -> str:
 
 
 def _take(settings: Settings, cutoff: datetime) -> str:
-    with transaction(settings) as connection:
-        # All queries see the same state of the shop, even if an ingest commits meanwhile.
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        erased = known_erased(connection, settings)
-        interactions, products = _frames(connection, cutoff)
-        batches = _batches(connection, cutoff)
-    if interactions.is_empty():
-        raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
+    with _temporary_folder() as folder:
+        gathering = Gathering(folder)
+        with transaction(settings) as connection:
+            # All queries see the same state of the shop, even if an ingest commits meanwhile.
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            erased = known_erased(connection, settings)
+            stream(connection, query("interactions"), INTERACTIONS, gathering.add, cutoff=cutoff)
+            described = fetch(connection, query("snapshot_products"), PRODUCTS)
+            batches = _batches(connection, cutoff)
+        if not gathering.lines:
+            raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
+        content = gathering.content(described)
+        try:
+            with transaction(settings) as connection:
+                refuse_if_erased_since(connection, settings, erased)
+                return _keep(connection, settings, cutoff, content, batches)
+        except DatabaseUnavailableError:
+            # An erasure that did not wait for the lost connection has not seen these files.
+            with transaction(settings) as connection:
+                hold_off(connection)  # an erasure writes files before it records them
+                remove_unnamed(settings)
+            raise
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder on this machine, where a large shop's lines wait."""
     try:
-        with transaction(settings) as connection:
-            refuse_if_erased_since(connection, settings, erased)
-            return _keep(connection, settings, cutoff, interactions, products, batches)
-    except DatabaseUnavailableError:
-        # An erasure that did not wait for the lost connection has not seen these files.
-        with transaction(settings) as connection:
-            hold_off(connection)  # an erasure writes files before it records them
-            remove_unnamed(settings)
-        raise
+        with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        place = f"The purchases cannot wait in {tempfile.gettempdir()}"
+        raise store_error(place, error, "Make room there, or name another folder in TMPDIR.") from error
 
 
 def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
@@ -169,8 +162,8 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
         if record.pruned_at is not None:
             since = f"{record.pruned_at:%Y-%m-%d}"
             raise ArtifactError(f"{snapshot_id} is no longer kept, since {since}. Take a new snapshot.")
-        interactions, products = _read_files(record.url)
-    if content_sha256(interactions, products) != record.sha256:
+        interactions, products, sha256 = _read(record.url)
+    if sha256 != record.sha256:
         raise ArtifactError(f"{record.url} is damaged: its content has another SHA-256. Take a new snapshot.")
     return Snapshot(
         snapshot_id=snapshot_id,
@@ -202,8 +195,7 @@ def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: 
         _lock(connection)
         pruned = query_rows(connection, "prune_snapshots", keep=numbers, unused_since=unused_since)
         for row in pruned:
-            for name in _FILES:
-                remove_file(f"{row.url}/{name}.parquet")
+            remove_content(row.url)
     return [_name(row.snapshot_id) for row in pruned]
 
 
@@ -226,125 +218,93 @@ def erase_from_snapshots(
         ArtifactError: a snapshot is damaged, or the store refused.
     """
     for snapshot in read_rows(settings, "snapshots"):
-        if root_of(snapshot.url) != root or not _is_there(snapshot.url):
+        if root_of(snapshot.url) != root or not is_there(snapshot.url):
             continue
-        interactions, products = _read_files(snapshot.url)
-        theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
-        if not interactions.select(theirs.any()).item():
-            continue
-        gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
-        # Null on their lines: a `when` without an `otherwise`.
-        interactions = interactions.with_columns(pl.when(~theirs).then(pl.col(name)).alias(name) for name in gone)
-        interactions = _in_order(interactions)
         url = f"{root}/snapshots/{_name(snapshot.snapshot_id)}-e{erasure_id}"
-        _write(url, interactions, products)
+        without = _write_without(url, snapshot.url, customer_id, without_country=without_country)
+        if without is None:
+            continue
+        sha256, customers = without
         write(
             settings,
             "record_erased_snapshot",
             snapshot_id=snapshot.snapshot_id,
-            sha256=content_sha256(interactions, products),
-            customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
+            sha256=sha256,
+            customers=customers,
             url=url,
         )
         if snapshot.url != url:
-            for name in _FILES:
-                remove_file(f"{snapshot.url}/{name}.parquet")
+            remove_content(snapshot.url)
     remove_unnamed(settings)
 
 
-def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
-    """The SHA-256 of the rows' values, whatever their order and their storage format.
-
-    Ids that are all numbers are hashed as numbers, and so are whole quantities: snapshots from when they were stored as
-    numbers keep their hash, and a snapshot that is taken again is recognised.
+def _write_without(url: str, before: str, customer_id: str, *, without_country: bool) -> tuple[str, int] | None:
+    """Writes a snapshot whose purchases of a customer are those of a guest; one part is in memory at a time.
 
     Args:
-        interactions: columns of `columns.Interactions`.
-        products: columns of `columns.Products`.
+        url: of the new files.
+        before: of the old ones; it may be the same.
+        customer_id: of the customer.
+        without_country: whether to remove the country of their purchases too.
+
+    Returns:
+        The SHA-256 of the content, and the number of customers; None if the customer has no purchases in it.
     """
-    digest = hashlib.sha256()
-    for frame in (_in_order(_as_numbers(interactions)), products.sort(Products.STOCK_CODE)):
-        digest.update(f"{frame.height}:{frame.columns}".encode())
-        for column in frame:
-            digest.update(column.is_null().cast(pl.UInt8).to_numpy().data)
-            if column.dtype == pl.String:
-                ends, texts = _texts(column.fill_null(""))
-                digest.update(np.diff(ends).astype("<i8", copy=False).data)
-                digest.update(texts)
-            else:
-                kind = "<f8" if column.dtype == pl.Float64 else "<i8"
-                numbers = column if column.dtype == pl.Float64 else column.cast(pl.Int64)
-                digest.update(numbers.fill_null(0).to_numpy().astype(kind, copy=False).data)
-    return digest.hexdigest()
+    parts, products = parts_of(before), read_products(before)
+    number = len(parts)
+    own = bucket_of(customer_id) % number
+    is_theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
+    theirs = read_part(parts[own]).filter(is_theirs)
+    if theirs.is_empty():
+        return None
+    gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
+    theirs = theirs.with_columns(pl.lit(None, INTERACTIONS[name]).alias(name) for name in gone)
+    part_of_line = bucket_of_lines(theirs) % number  # where a guest's lines belong
+    hashes, customers = [], 0
+    with new_file(f"{url}/products.parquet") as file:
+        products.write_parquet(file)
+    for part, source in enumerate(parts):
+        left = read_part(source).filter(~is_theirs) if part == own else read_part(source)
+        frame = in_order(pl.concat([left, theirs.filter(part_of_line == part)]))
+        with new_file(f"{url}/{name_of(part, number)}") as file:
+            frame.write_parquet(file)
+        hashes.append(content_sha256(frame, products) if number == 1 else sha256_of_part(frame))
+        customers += customers_of(frame)
+    return hashes[0] if number == 1 else sha256_of_parts(hashes, products), customers
 
 
-def _texts(column: pl.Series) -> tuple[npt.NDArray[np.int64], memoryview]:
-    """Where each text of a column without nulls ends, after a first 0, and all texts in UTF-8, one after the other."""
-    texts = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, ends, content = texts.buffers()
-    places = np.frombuffer(ends, np.int64, len(texts) + 1, texts.offset * np.int64().itemsize)
-    return places, memoryview(content or b"")[places[0] : places[-1]]
-
-
-def _in_order(interactions: pl.DataFrame) -> pl.DataFrame:
-    """The interactions by time; at one time, in an order that depends on their values alone."""
-    if interactions.schema[Interactions.CUSTOMER_ID] != pl.String:
-        return interactions.sort(_ORDER)
-    place, length = _ORDER.index(Interactions.CUSTOMER_ID), pl.col(Interactions.CUSTOMER_ID).str.len_chars()
-    return interactions.sort([*_ORDER[:place], length, *_ORDER[place:]])  # see `id_order`
-
-
-def _as_numbers(interactions: pl.DataFrame) -> pl.DataFrame:
-    """The interactions with whole numbers in the columns of `_NUMBERS` that have nothing else."""
-    customer, quantity = pl.col(Interactions.CUSTOMER_ID), pl.col(Interactions.QUANTITY)
-    whole = interactions.select(
-        customer.drop_nulls().unique().str.contains(_NUMBER).all(),
-        ((quantity - quantity.floor() == 0) & (quantity.abs() < 2**53)).all(),
-    ).row(0, named=True)
-    return interactions.cast({name: kind for name, kind in _NUMBERS.items() if whole[name]})
-
-
-def _frames(connection: Connection, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    interactions = _in_order(fetch(connection, query("interactions"), _INTERACTIONS, cutoff=cutoff))
-    described = fetch(connection, query("snapshot_products"), _PRODUCTS)
-    bought = interactions.select(Products.STOCK_CODE).unique()
-    products = bought.join(described, on=Products.STOCK_CODE, how="left").sort(Products.STOCK_CODE)
-    # A product without a good description is still a product: its stock code stands for the description.
-    products = products.with_columns(pl.col(Products.DESCRIPTION).fill_null(pl.col(Products.STOCK_CODE)))
-    return interactions, products
+def _read(url: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
+    """The interactions and the products of a snapshot, and their SHA-256."""
+    products, parts = read_products(url), [read_part(part) for part in parts_of(url)]
+    if len(parts) == 1:
+        return parts[0], products, content_sha256(parts[0], products)
+    sha256 = sha256_of_parts([sha256_of_part(part) for part in parts], products)
+    return in_order(pl.concat(parts)), products, sha256
 
 
 def _batches(connection: Connection, cutoff: datetime) -> list[int]:
     return [row.batch_id for row in query_rows(connection, "snapshot_batches", cutoff=cutoff)]
 
 
-def _keep(
-    connection: Connection,
-    settings: Settings,
-    cutoff: datetime,
-    interactions: pl.DataFrame,
-    products: pl.DataFrame,
-    batches: list[int],
-) -> str:
-    sha256 = content_sha256(interactions, products)
+def _keep(connection: Connection, settings: Settings, cutoff: datetime, content: Content, batches: list[int]) -> str:
     _lock(connection)
-    known = query_rows(connection, "find_snapshot", cutoff=cutoff, sha256=sha256)
+    known = query_rows(connection, "find_snapshot", cutoff=cutoff, sha256=content.sha256)
     if known:
-        if not _is_there(known[0].url):
-            _write(known[0].url, interactions, products)
+        if not is_there(known[0].url):
+            write_content(known[0].url, content)
         return _name(known[0].snapshot_id)
     (following,) = query_rows(connection, "next_snapshot_id")
     url = f"{settings.artifacts}/snapshots/{_name(following.snapshot_id)}"
-    _write(url, interactions, products)
+    write_content(url, content)
     execute(
         connection,
         "insert_snapshot",
         snapshot_id=following.snapshot_id,
         cutoff=cutoff,
-        lines=interactions.height,
-        customers=interactions[Interactions.CUSTOMER_ID].drop_nulls().n_unique(),
-        products=products.height,
-        sha256=sha256,
+        lines=content.lines,
+        customers=content.customers,
+        products=content.products.height,
+        sha256=content.sha256,
         url=url,
         batches=batches,
     )
@@ -358,12 +318,6 @@ def _lock(connection: Connection) -> None:
 
 def _name(number: int) -> str:
     return f"s{number:06d}"
-
-
-def _write(url: str, interactions: pl.DataFrame, products: pl.DataFrame) -> None:
-    for name, frame in (("products", products), ("interactions", interactions)):
-        with new_file(f"{url}/{name}.parquet") as file:
-            frame.write_parquet(file)
 
 
 def remove_unnamed(settings: Settings, *, older_than: datetime | None = None) -> list[str]:
@@ -406,32 +360,6 @@ def remove_unnamed(settings: Settings, *, older_than: datetime | None = None) ->
         except store_errors() as error:
             raise store_error(f"{url}: a snapshot that no record names was not removed", error, _AGAIN) from error
     return removed
-
-
-def _is_there(url: str) -> bool:
-    return all(file_exists(f"{url}/{name}.parquet") for name in _FILES)
-
-
-def _read_files(url: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return _read(f"{url}/interactions.parquet", _INTERACTIONS), _read(f"{url}/products.parquet", _PRODUCTS)
-
-
-def _read(url: str, schema: pl.Schema) -> pl.DataFrame:
-    try:
-        with open_file(url) as file:
-            frame = pl.read_parquet(file.read())
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{url} is missing: the snapshot is incomplete. Take a new one.") from error
-    except pl.exceptions.PolarsError as error:
-        raise ArtifactError(f"{url} is damaged: {error}. Take a new snapshot.") from error
-    except store_errors() as error:
-        raise store_error(f"{url} cannot be read", error, "Take a new snapshot.") from error
-    frame = frame.cast(
-        {name: schema[name] for name, kind in _NUMBERS.items() if name in schema and frame.schema.get(name) == kind}
-    )
-    if frame.schema != schema:
-        raise ArtifactError(f"{url} does not have the columns of a snapshot. Take a new one.")
-    return frame
 
 
 def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:

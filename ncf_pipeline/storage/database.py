@@ -1,7 +1,7 @@
 """Postgres: transactions, rows by name, and psycopg2's errors translated into ours."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ __all__ = [
     "rehearsal",
     "rehearsed",
     "savepoint",
+    "stream",
     "transaction",
     "write",
 ]
@@ -252,7 +253,7 @@ def _record(kind: type[Record], row: Any) -> Record:
 
 
 def fetch(connection: Connection, statement: str, schema: pl.Schema, **parameters: object) -> pl.DataFrame:
-    """Copies the rows of a statement out of Postgres, in their order: made for millions of rows.
+    """Copies the rows of a statement out of Postgres, in their order.
 
     Args:
         connection: of the open transaction.
@@ -263,14 +264,59 @@ def fetch(connection: Connection, statement: str, schema: pl.Schema, **parameter
     Returns:
         A table with the columns of `schema`.
     """
-    content = io.BytesIO()
+    tables = [pl.DataFrame(schema=schema)]
+    stream(connection, statement, schema, tables.append, **parameters)
+    return pl.concat(tables)
+
+
+def stream(
+    connection: Connection,
+    statement: str,
+    schema: pl.Schema,
+    take: Callable[[pl.DataFrame], object],
+    **parameters: object,
+) -> None:
+    """Copies the rows of a statement out of Postgres, in their order, a table at a time: made for millions of rows.
+
+    The memory does not grow with the number of rows, here; the server may need its disk to sort them.
+
+    Args:
+        connection: of the open transaction.
+        statement: SQL text.
+        schema: the columns' names and types, in the statement's order.
+        take: is called with each table, of about `_BYTES_AT_ONCE` of text; with none if there is no row.
+        parameters: the statement's placeholders.
+    """
+    rows = _Rows(schema, take)
     with connection.cursor() as cursor:
         # The server's own settings might write timestamps in another way.
         cursor.execute("set local datestyle to 'ISO'")
         bound = cursor.mogrify(statement, parameters).decode()
-        cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, header, force_quote *)", content)
-    content.seek(0)
-    moments = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
-    text = {**schema, **dict.fromkeys(moments, pl.String())}
-    frame = pl.read_csv(content, schema=text)
-    return frame.with_columns(pl.col(moments).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us"))
+        cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, force_quote *)", rows)
+    rows.flush()
+
+
+_BYTES_AT_ONCE = 1 << 25
+
+
+class _Rows:
+    """Takes in what Postgres copies out: psycopg2 writes one row at a time, as the server sends it."""
+
+    def __init__(self, schema: pl.Schema, take: Callable[[pl.DataFrame], object]) -> None:
+        self._schema, self._take = schema, take
+        self._moments = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
+        self._content = io.BytesIO()
+
+    def write(self, row: bytes) -> None:
+        if self._content.write(row) and self._content.tell() >= _BYTES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._content.tell():
+            return
+        content, self._content = self._content, io.BytesIO()
+        content.seek(0)
+        text = {**self._schema, **dict.fromkeys(self._moments, pl.String())}
+        frame = pl.read_csv(content, schema=text, has_header=False)
+        moments = pl.col(self._moments).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
+        self._take(frame.with_columns(moments))

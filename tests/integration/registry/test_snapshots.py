@@ -10,8 +10,8 @@ from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.errors import ArtifactError, InputError
+from ncf_pipeline.registry.snapshot_files import content_sha256
 from ncf_pipeline.registry.snapshots import (
-    content_sha256,
     erase_from_snapshots,
     newest_cutoff,
     read_snapshot,
