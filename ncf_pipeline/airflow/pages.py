@@ -1,20 +1,28 @@
 """The pages under `/recommender` in Airflow's UI: who may see them, and where to log in."""
 
+import hashlib
 import logging
+import secrets
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.models.dag import DagModel
+from airflow.sdk.configuration import conf
 from fastapi import Depends, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from ncf_pipeline.airflow.settings import PREFIX, task_settings
+from ncf_pipeline.airflow.work import AirflowWork
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
+from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -44,7 +52,31 @@ def log_in(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{root_of(request)}login?{urlencode({'next': asked})}", status_code=303)
 
 
-app = create_app(task_settings, seen_by=[_SEES_MODELS], sees_customers=sees_customers, log_in=log_in)
+def person(user: GetUserDep) -> Person:
+    """Who looks at the page, and what Airflow lets them do with a DAG: start a run, or pause and unpause it."""
+
+    def may(dag_id: str, action: Action) -> bool:
+        entity = DagAccessEntity.RUN if action == "start" else None
+        method: ResourceMethod = "POST" if action == "start" else "PUT"
+        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+        return get_auth_manager().is_authorized_dag(method=method, access_entity=entity, details=details, user=user)
+
+    return Person(user.get_name(), may)
+
+
+def _form_key() -> bytes:
+    """What signs forms. All API servers of an installation have the same secret key."""
+    secret = conf.get("api", "secret_key", fallback="")
+    return hashlib.sha256(f"recommender forms {secret}".encode()).digest() if secret else secrets.token_bytes(32)
+
+
+app = create_app(
+    task_settings,
+    seen_by=[_SEES_MODELS],
+    sees_customers=sees_customers,
+    desk=Desk(AirflowWork(), person, _form_key()),
+    log_in=log_in,
+)
 
 
 @app.get("/login")

@@ -28,7 +28,7 @@ class RecommenderPlugin(AirflowPlugin):
     fastapi_apps = [{"app": _pages, "url_prefix": PREFIX, "name": "Recommender"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
-            "name": "Recommender",
+            "name": "Lists",  # Airflow's navigation cuts longer names
             "href": f"{_PAGE}/",
             "destination": "nav",
             "url_route": "recommender",

@@ -30,7 +30,11 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Run the main job end to end on embedded servers: invoices in, a gated model, lists in Redis."""
+    """Run the main job end to end on embedded servers: invoices in, a gated model, lists in Redis.
+
+    The schedules stay on: when `ncf-pipeline up` starts the servers again, new
+    invoices are loaded, lists are refreshed, and models are trained by themselves.
+    """
     from ncf_pipeline.local.demo import Measured, run_main_job
     from ncf_pipeline.local.demo_data import demo_data
     from ncf_pipeline.local.status import status
@@ -163,6 +167,8 @@ def _print_how_to_look(settings: Settings, console: Console, customer: str | Non
         console.print("What to look at: `ncf-pipeline up` starts the servers again and leaves them running. Then:")
     login = f"user {ADMIN}, password in {admin_password_path(settings.home.resolve())}"
     console.print(Text(f"  Airflow   {state.airflow_url}, {login}"))
+    console.print(Text(f"  pages     {state.pages_url}   (what serves, what runs, how good it is)"))
+    console.print(Text(f"  inbox     {state.inbox}   (drop invoices here)"))
     secret = shlex.quote(str(password_path(settings.home.resolve(), "redis")))
     key = f"{settings.key_prefix}:{state.live_publication}:customer:{customer}"
     port = state.ports.get("redis")

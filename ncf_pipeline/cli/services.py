@@ -34,14 +34,30 @@ def register(app: typer.Typer) -> None:
 
 def up(
     airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Start Airflow too.")] = True,
+    with_demo: Annotated[
+        bool, typer.Option("--demo", help="Then run the demo, and leave the servers and the schedules on.")
+    ] = False,
 ) -> None:
-    """Start Postgres, Redis and Airflow on this machine, and leave them running."""
+    """Start Postgres, Redis and Airflow on this machine, and leave them running.
+
+    In a new home each schedule is off: the page Recommender, whose address is
+    printed, says in three steps what to switch on. With --demo they are on.
+    """
     from ncf_pipeline.local.services import up as start
     from ncf_pipeline.local.status import status as look
 
+    if with_demo and not airflow:
+        raise typer.BadParameter(
+            "the demo needs Airflow, so it cannot be together with --no-airflow", param_hint="--demo"
+        )
     console = _console()
     settings = start(load_settings(), airflow=airflow, say=console.print)
-    console.print(_status_table(look(settings)))
+    if with_demo:
+        demo(None)
+    state = look(settings)
+    console.print(_status_table(state))
+    if state.pages_url and not with_demo:
+        console.print(f"What runs by schedule, and what is off: {state.pages_url}now", markup=False)
 
 
 def down() -> None:
@@ -99,6 +115,8 @@ def _status_table(state: "Status") -> Table:
     table.add_row("Airflow", state.airflow_url or "not running")
     if state.airflow_url:
         table.add_row("", f"user {ADMIN}, password in {admin_password_path(state.home)}")
+        table.add_row("Recommender", state.pages_url or "")
+    table.add_row("inbox", str(state.inbox))
     table.add_row("live publication", _publication(state))
     table.add_section()
     for name, server in state.running.items():

@@ -36,6 +36,8 @@ class Status:
         database_url: of the shop's Postgres, with its password; None if the embedded one does not run.
         redis_url: of the list store, with its password; None if the embedded one does not run.
         airflow_url: of Airflow's UI; None if it does not run.
+        pages_url: of the pages under Recommender; None if Airflow does not run.
+        inbox: the folder into which invoices are dropped.
         running: embedded servers by name, such as `postgres` or `airflow-scheduler`.
         ports: of the running servers, by group: `postgres`, `redis`, `airflow`.
         died: names of servers that were started and have died since.
@@ -47,6 +49,8 @@ class Status:
     database_url: str | None
     redis_url: str | None
     airflow_url: str | None
+    pages_url: str | None
+    inbox: Path
     running: Mapping[str, RunningServer]
     ports: Mapping[str, int]
     died: tuple[str, ...]
@@ -60,6 +64,8 @@ class Status:
             "database_url": self.database_url,
             "redis_url": self.redis_url,
             "airflow_url": self.airflow_url,
+            "pages_url": self.pages_url,
+            "inbox": str(self.inbox),
             "running": {
                 name: {"pid": server.pid, "memory_mb": server.memory_mb, "log": str(server.log)}
                 for name, server in self.running.items()
@@ -85,12 +91,15 @@ def status(settings: Settings) -> Status:
     database = plain(settings.database_url)
     if is_embedded(settings, POSTGRES):
         database = services.database_url if POSTGRES in alive else None
+    airflow = services.airflow_url if f"{AIRFLOW}-api-server" in alive else None
     publication, answers = _live_publication(store, settings) if store else (None, None)
     return Status(
         home=settings.home.resolve(),
         database_url=database,
         redis_url=store,
-        airflow_url=services.airflow_url if f"{AIRFLOW}-api-server" in alive else None,
+        airflow_url=airflow,
+        pages_url=None if airflow is None else f"{airflow}/recommender/",
+        inbox=settings.inbox_path.resolve(),
         running={
             name: RunningServer(process.pid, memory_mb([process]), process.log) for name, process in alive.items()
         },

@@ -20,6 +20,7 @@ _TITLES = {
     403: "You may not do this",
     404: "Not found",
     405: "Not possible here",
+    409: "Not now",
     422: "This address is not valid",
     503: "Away for a moment",
 }

@@ -27,6 +27,7 @@ class Entry:
 
 ENTRIES: Sequence[Entry] = (
     Entry("Overview", "", ("models/", "experiment-", "data-docs/")),
+    Entry("Now", "now"),
     Entry("Customers", "customer"),
     Entry("Runbook", "runbook"),
 )

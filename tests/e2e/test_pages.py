@@ -1,6 +1,8 @@
 """The pages in Airflow's UI: who sees them, and how somebody who is not logged in gets there."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,12 +54,12 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 9
+    assert len(pages) == 12
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
             path = template.format(batch_id=1, version=1, name="spring", figure="effect")
-            asked = stranger.request(method, path, data={"number": "14646"})
+            asked = stranger.request(method, path, data={"number": "14646", "dag": "refresh_lists", "to": "on"})
             assert (asked.status_code, asked.json()) == (401, {"detail": "Not authenticated"}), path
             led = stranger.request(method, path, data={"number": "14646"}, headers=PERSON)
             assert led.status_code == 303, path
@@ -192,3 +194,143 @@ def test_from_an_alerts_link_through_the_login_to_the_section_of_the_runbook(air
         page.get_by_role("link", name="Back to the start").click()
         page.wait_for_url("**/recommender/")
         page.close()
+
+
+@pytest.fixture(scope="module")
+def known(dags):
+    """Airflow knows the DAGs, as after `up`: each is paused."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(DagBag(str(Path(__file__).parents[2] / "dags")), "dags-folder", None)
+
+
+@pytest.fixture
+def press(visit, known):
+    """Presses a button of the page `now` as a person with a role, with the token of the form or another one."""
+    pages = {}
+
+    def send(role, path, headers=None, **fields):
+        client = pages.setdefault(role, visit(role))
+        token = re.search(r'name="token" value="([^"]*)"', client.get("/recommender/now").text)
+        fields = {"token": token[1] if token else ""} | fields
+        return client.post(f"/recommender/{path}", data=fields, headers={"accept": "text/html", **(headers or {})})
+
+    return send
+
+
+def audit():
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return [(log.event, log.dag_id, log.owner) for log in session.scalars(select(Log).order_by(Log.id))]
+
+
+def said(page):
+    return html.unescape(" ".join(re.sub("<[^>]*>", " ", page.text).split()))
+
+
+def test_a_fresh_shop_reads_what_to_switch_on_in_three_steps_and_what_it_means_that_it_is_off(visit, known):
+    page = visit("admin").get("/recommender/now")
+    assert len(re.findall('<li class="next"><strong>', page.text)) == 3
+    assert "ingest_invoices is off: files in the inbox are not loaded." in said(page)
+    assert "measure_uplift off Nobody measures uplift" in said(page)
+    assert "Nothing runs. Nothing is due." in said(page)
+    assert "measure_uplift : Nobody measures uplift" in said(visit("viewer").get("/recommender/"))
+
+
+def test_a_viewer_sees_the_page_and_no_button_and_may_press_none(visit, press):
+    page = visit("viewer").get("/recommender/now")
+    assert (page.status_code, "<form" in page.text) == (200, False)
+    before = audit()
+    for path, fields in (("now-start", {}), ("now-switch", {"to": "on"})):
+        refused = press("viewer", path, dag="refresh_lists", **fields)
+        assert (refused.status_code, "You may not" in refused.text) == (403, True)
+    assert audit() == before
+
+
+def test_one_button_switches_on_what_belongs_together_or_nothing(visit, press):
+    before = len(audit())
+    assert press("admin", "now-switch", dag=["ingest_invoices", "no_such_dag"], to="on").status_code == 404
+    done = press("admin", "now-switch", dag=["ingest_invoices", "refresh_lists"], to="on")
+    page = visit("admin").get(f"/recommender/{done.headers['location']}")
+    assert "ingest_invoices and refresh_lists are switched on." in said(page)
+    assert "refresh_lists on when invoices have changed" in said(page)
+    assert len(re.findall('<li class="(?:next|done)"><strong>', page.text)) == 3
+    assert "Next: ingest_invoices , 20" in said(page)
+    press("admin", "now-switch", dag=["ingest_invoices", "refresh_lists"], to="off")
+    assert [event for event, *_ in audit()[before:]] == ["unpause", "unpause", "pause", "pause"]
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_switched_on_started_once_and_switched_off_each_in_the_audit_log(visit, press, role):
+    before = len(audit())
+    refused = press(role, "now-start", dag="find_bundles")
+    assert (refused.status_code, "started in Airflow" in refused.text) == (422, True)
+    refused = press(role, "now-start", dag="watch_freshness")
+    assert (refused.status_code, "Switch it on first." in refused.text) == (409, True)
+    done = press(role, "now-switch", dag="watch_freshness", to="on")
+    assert (done.status_code, done.headers["location"]) == (303, "now?did=switched-on&dag=watch_freshness")
+    page = visit(role).get("/recommender/now?did=switched-on&dag=watch_freshness")
+    assert "watch_freshness is switched on." in said(page)
+    assert "watch_freshness on" in said(page)
+    assert press(role, "now-start", dag="watch_freshness").status_code == 303
+    page = visit(role).get("/recommender/now")
+    assert re.search(rf"waits since 20\d\d-\d\d-\d\d \d\d:\d\d UTC , by {role}", said(page))
+    again = press(role, "now-start", dag="watch_freshness")
+    assert (again.status_code, "Nothing was started." in again.text) == (409, True)
+    assert press(role, "now-switch", dag="watch_freshness", to="off").status_code == 303
+    assert audit()[before:] == [
+        ("unpause", "watch_freshness", role),
+        ("trigger_dag_run", "watch_freshness", role),
+        ("pause", "watch_freshness", role),
+    ]
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(DagRun).filter(DagRun.dag_id == "watch_freshness").delete()
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "status"),
+    [
+        ({}, {"token": ""}, 403),
+        ({}, {"token": "1795802517.cd7ee29fadeab66af562931e82"}, 403),
+        ({"sec-fetch-site": "cross-site"}, {}, 403),
+        ({"origin": "http://elsewhere.example"}, {}, 403),
+        ({}, {"dag": "no_such_dag"}, 404),
+        ({}, {"to": "sideways"}, 422),
+    ],
+)
+def test_a_form_that_is_not_ours_changes_nothing(press, headers, fields, status):
+    before = audit()
+    refused = press("admin", "now-switch", headers=headers, **{"dag": "refresh_lists", "to": "on"} | fields)
+    assert refused.status_code == status
+    assert "<h1>" in refused.text
+    assert audit() == before
+
+
+def test_the_token_of_somebody_else_is_refused(visit, press):
+    theirs = re.search(r'name="token" value="([^"]*)"', visit("op").get("/recommender/now").text)[1]
+    refused = press("admin", "now-switch", dag="refresh_lists", to="on", token=theirs)
+    assert (refused.status_code, "was not made for you" in refused.text) == (403, True)
+
+
+def test_without_airflows_database_the_page_says_so(visit, known, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    from ncf_pipeline.airflow import work
+
+    def away():
+        raise OperationalError("select", {}, Exception("refused"))
+
+    client = visit("admin")
+    monkeypatch.setattr(work, "create_session", away)
+    page = client.get("/recommender/now")
+    assert page.status_code == 200
+    assert "Airflow cannot say what runs. Airflow's database does not answer" in said(page)
+    assert client.get("/recommender/").status_code == 200

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, Response
@@ -21,11 +20,14 @@ from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.error_pages import protect
+from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
+from ncf_pipeline.pages.recommender import work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
+from ncf_pipeline.pages.recommender.work import Desk
 from ncf_pipeline.pages.shelves import Shelf, codes_of, shelf
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
@@ -72,6 +74,7 @@ def create_app(
     *,
     seen_by: Sequence[Any] = (),
     sees_customers: Callable[..., bool] = lambda: True,
+    desk: Desk | None = None,
     log_in: Callable[[Request], Response] | None = None,
 ) -> FastAPI:
     """Makes the page an application, to be mounted at any path.
@@ -80,34 +83,23 @@ def create_app(
         settings_of: returns the settings of the installation; called for each page.
         seen_by: dependencies that refuse users who may not see the page.
         sees_customers: dependency that says whether the user may look customers up.
+        desk: knows the DAGs, and who may start and switch them; None without Airflow.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
     app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
     # The page's style and script contain nothing about a shop.
     app.mount("/static", web.static_files(_FOLDER))
-    app.include_router(_routes(settings_of, seen_by, sees_customers))
+    app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
+    app.include_router(work.routes(desk, seen_by, _page))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 
 
-def of_this_site(request: Request) -> None:
-    """Refuses a request that another site made a browser send.
-
-    The header Sec-Fetch-Site decides. A browser sends it over HTTPS and to its own machine; without it, the header
-    Origin decides. A program that is not a browser sends neither, and has no cookie that another site could misuse.
-
-    Raises:
-        HTTPException: 403, the request comes from another site.
-    """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is None and origin is not None:
-        site = "same-origin" if urlsplit(origin).netloc == request.headers.get("host") else "cross-site"
-    if site not in (None, "same-origin"):
-        raise HTTPException(403, "This request comes from another site.")
-
-
 def _routes(
-    settings_of: Callable[[], Settings], seen_by: Sequence[Any], sees_customers: Callable[..., bool]
+    settings_of: Callable[[], Settings],
+    seen_by: Sequence[Any],
+    sees_customers: Callable[..., bool],
+    desk: Desk | None,
 ) -> APIRouter:
     """Makes the routes. Every address in a page is relative."""
     SeesCustomers = Annotated[bool, Depends(sees_customers)]  # noqa: N806 - a type
@@ -122,6 +114,7 @@ def _routes(
         top = now(settings, at)
         contents = {} if top.serving is None else {section.name: _read(section, settings) for section in SECTIONS}
         shown: dict[str, Any] = {"now": top, "at": at, "sections": SECTIONS, "contents": contents}
+        shown["paused"] = work.paused(desk)
         return _page(request, "overview", **shown, may_look=may_look, permission=CUSTOMERS)
 
     @router.get("/runbook")

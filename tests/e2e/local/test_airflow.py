@@ -202,7 +202,7 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
         assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
     plugins = api._ask("GET", "/api/v2/plugins")["plugins"]
     (entry,) = [view for plugin in plugins for view in plugin["external_views"]]
-    assert (entry["name"], entry["destination"]) == ("Recommender", "nav")
+    assert (entry["name"], entry["destination"]) == ("Lists", "nav")
     token = api._client.headers["Authorization"].removeprefix("Bearer ")
     # Only the cookie, as a page of another site would send it.
     forged = {"cookies": {"_token": token}, "headers": {"Sec-Fetch-Site": "cross-site"}, "trust_env": False}
@@ -212,8 +212,8 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     context.add_cookies([{"name": "_token", "value": token, "url": url}])
     page = context.new_page()
     page.goto(url)
-    page.get_by_role("link", name="Recommender").click()
-    frame = page.frame_locator("iframe[title=Recommender]")
+    page.get_by_role("link", name="Lists", exact=True).click()
+    frame = page.frame_locator("iframe[title=Lists]")
     # of the line with no quantity
     assert frame.locator("h1").inner_text(timeout=60_000).endswith("1 thing needs attention")
     assert "a day.csv" in frame.locator("#batches ~ .batches").inner_text()
@@ -224,6 +224,9 @@ def test_only_users_see_the_recommender_page_in_the_navigation(running, api, bro
     frame.get_by_role("link", name="Back to the overview").click()
     frame.get_by_role("link", name="Data Docs").first.click()
     frame.get_by_text("A quantity is not 0.").first.wait_for()
+    frame.get_by_role("link", name="Now", exact=True).click()
+    frame.get_by_role("link", name="refresh_lists").first.click()  # leads out of the frame
+    page.wait_for_url("**/dags/refresh_lists**")
     context.close()
     log = (running.home / "logs" / "airflow-api-server.log").read_text()
     assert "/recommender/customer" in log

@@ -32,11 +32,13 @@ def run(*arguments):
 def test_from_up_to_down(home):
     nothing = json.loads(run("status", "--json"))
     assert (nothing["database_url"], nothing["redis_url"], nothing["airflow_url"]) == (None, None, None)
-    assert (nothing["running"], nothing["live_publication"]) == ({}, None)
+    assert (nothing["running"], nothing["live_publication"], nothing["pages_url"]) == ({}, None, None)
+    assert nothing["inbox"] == str(home / "inbox")
 
     shown = run("up", "--no-airflow")
     assert "Postgres runs on 127.0.0.1:" in shown
     assert "Redis runs on 127.0.0.1:" in shown
+    assert str(home / "inbox") in shown
 
     state = json.loads(run("status", "--json"))
     psycopg2.connect(state["database_url"]).close()
@@ -58,6 +60,12 @@ def test_a_list_store_that_is_away_is_not_one_without_lists(home, monkeypatch):
     assert json.loads(run("status", "--json"))["list_store_answers"] is False
     monkeypatch.delenv("NCF_REDIS_URL")
     assert "none yet" in run("up", "--no-airflow")
+
+
+def test_the_demo_needs_airflow(home):
+    done = CliRunner().invoke(app, ["up", "--no-airflow", "--demo"])
+    assert done.exit_code == 2
+    assert not home.exists()
 
 
 def test_output_for_people_has_no_password(home):

@@ -6,5 +6,14 @@ if (window.parent !== window) {
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
   };
   follow();
+  // Airflow's frame lets no link lead out of it, so a click on one is done outside.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[target=_top]");
+    if (!link) return;
+    event.preventDefault();
+    const copy = window.parent.document.createElement("a");
+    copy.href = link.href;
+    copy.click();
+  });
   new MutationObserver(follow).observe(outside, { attributes: true });
 }
