@@ -104,6 +104,9 @@ class Settings(BaseSettings):
         "UTC",
         description="time zone of the dates on invoices, an IANA name: says which lists were live at a purchase",
     )
+    currency: str = Field(
+        "GBP", pattern=r"^[A-Z]{3}$", description="the shop's currency, a code of ISO 4217 such as EUR: pages show it"
+    )
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")

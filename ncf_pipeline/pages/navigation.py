@@ -28,6 +28,7 @@ class Entry:
 ENTRIES: Sequence[Entry] = (
     Entry("Overview", "", ("models/", "experiment-", "data-docs/")),
     Entry("Now", "now"),
+    Entry("Trends", "trends", ("trends-",)),
     Entry("Customers", "customer"),
     Entry("Runbook", "runbook"),
 )

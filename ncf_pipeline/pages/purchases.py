@@ -14,11 +14,12 @@ MOST_PURCHASES = 30
 
 @dataclass(frozen=True)
 class Product:
-    """The description of a product, and the price of one piece when it was last sold."""
+    """The description of a product, and the price of one piece when it was last sold, in the shop's currency."""
 
     stock_code: str
     description: str
     price: float | None
+    currency: str = "GBP"
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def products(settings: Settings, stock_codes: Iterable[str]) -> dict[str, Produc
     Raises:
         DatabaseError: Postgres does not answer.
     """
-    rows = read_records(settings, Product, "shop_products", stock_codes=list(stock_codes))
-    return {product.stock_code: product for product in rows}
+    rows = read_rows(settings, "shop_products", stock_codes=list(stock_codes))
+    return {row.stock_code: Product(row.stock_code, row.description, row.price, settings.currency) for row in rows}
 
 
 def countries(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.serving.reason_words import in_words, readable
 from ncf_pipeline.storefront import Reason, Recommendation
@@ -34,12 +35,19 @@ class Item:
         name: its description; its stock code if it has none.
         price: of one piece; None if it is unknown.
         reason: why it is recommended, in words; None if the list has no reasons.
+        currency: of the price, a code of ISO 4217.
     """
 
     stock_code: str
     name: str
     price: float | None
     reason: str | None = None
+    currency: str = "GBP"
+
+    @property
+    def price_in_words(self) -> str | None:
+        """The price with its currency; None if it is unknown."""
+        return None if self.price is None else money(self.price, self.currency)
 
     @property
     def initials(self) -> str:
@@ -104,7 +112,7 @@ def item(stock_code: str, known: Mapping[str, Product], reason: str | None = Non
     product = known.get(stock_code)
     if product is None:
         return Item(stock_code, stock_code, None, reason)
-    return Item(stock_code, readable(product.description), product.price, reason)
+    return Item(stock_code, readable(product.description), product.price, reason, product.currency)
 
 
 def codes_of(lists: Iterable[Recommendation]) -> list[str]:

@@ -23,7 +23,7 @@ from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import work
+from ncf_pipeline.pages.recommender import trends, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
@@ -91,6 +91,7 @@ def create_app(
     app.mount("/static", web.static_files(_FOLDER))
     app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
     app.include_router(work.routes(desk, seen_by, _page))
+    app.include_router(trends.routes(settings_of, desk, seen_by, _page))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 

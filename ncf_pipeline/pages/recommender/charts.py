@@ -13,7 +13,7 @@ HEIGHT = 190
 TOP = 12
 """Pixels above the axis."""
 
-_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, *(digit * 10**power for power in range(9) for digit in (1, 2, 5)))
 _MOST_TICKS = 6
 
 
@@ -23,7 +23,7 @@ class Value:
 
     Attributes:
         place: index of its label, from 0.
-        mean: the value itself, in [0, 1].
+        mean: the value itself, from 0.
         low: lower end of its interval; None without an interval.
         high: upper end of its interval; None without an interval.
         words: text of its tooltip.
@@ -128,9 +128,19 @@ def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Seq
             (round(x, 2), label, (len(labels) - 1 - place) % every == 0)
             for place, (x, label) in enumerate(zip(across, labels, strict=True))
         ),
-        tuple((_down(step * number, top), f"{step * number:.2f}") for number in range(count + 1)),
+        tuple((_down(step * number, top), _tick(step * number, step)) for number in range(count + 1)),
         tuple(_drawn(each, across, top) for each in series if each.values),
     )
+
+
+def _tick(value: float, step: float) -> str:
+    """Writes a number beside the axis, which has room for five characters."""
+    if step < 1:
+        return f"{value:.2f}"
+    for size, letter in ((1_000_000, "M"), (10_000, "k")):
+        if value >= size:
+            return f"{value / (1000 if letter == 'k' else size):g}{letter}"
+    return f"{value:,.0f}"
 
 
 def _drawn(series: Series, across: Sequence[float], top: float) -> Drawn:

@@ -233,6 +233,12 @@ def test_a_customers_lists_have_names_and_reasons(ask):
     assert page.headers["cache-control"] == "no-store"
 
 
+def test_prices_are_in_the_shops_currency(ask, shop):
+    said = words(sent(ask(shop.model_copy(update={"currency": "EUR"})), WHO))
+    assert "Rabbit night light 23000 €1.25 You bought this 3 times" in said
+    assert "£" not in said
+
+
 def test_no_address_contains_the_customers_id(ask):
     client = ask()
     page = sent(client, WHO)

@@ -1,0 +1,308 @@
+"""The page `trends`: how good, how broad, how old and how clean, over weeks. Each trend is a chart, a table and a CSV.
+
+A trend asks the database once. Each of its points leads to what made it: a version, a run, or a batch.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi.responses import HTMLResponse, Response
+
+from ncf_pipeline.errors import NcfError
+from ncf_pipeline.evaluation.scores import QUESTIONS
+from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart
+from ncf_pipeline.pages.recommender.exposure import exposure
+from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import read_rows
+
+logger = logging.getLogger(__name__)
+
+MOST, DAYS = 26, 42
+"""How many retrains, windows and publications a chart shows, and how many days."""
+
+_LABELS = 13
+_CSV_POLICY = policy()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a trend.
+
+    Attributes:
+        at: its label: a version, a window's end or a day.
+        series: index of its series, from 0.
+        value: the value.
+        low: lower end of its 95% interval; None without an interval.
+        high: upper end.
+        what: where its link leads to, in words; empty without one.
+        link: relative to the pages; None without one.
+        run: id of the run in Airflow that made it; None if it was none.
+    """
+
+    at: str
+    series: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+    what: str = ""
+    link: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One trend, and how it is read.
+
+    Attributes:
+        name: in addresses: `trends-NAME` and `trends-NAME.csv`.
+        title: its heading.
+        means: what its values are, in a sentence.
+        series: names of its series; at most two.
+        read: reads its points, oldest first.
+        words: writes a value.
+    """
+
+    name: str
+    title: str
+    means: str
+    series: tuple[str, ...]
+    read: Callable[[Settings], list[Point]]
+    words: Callable[[float], str]
+
+
+def _precision(settings: Settings) -> list[Point]:
+    return [
+        Point(
+            f"v{row.version}", QUESTIONS.index(row.question), row.precision_at_k, row.precision_low,
+            row.precision_high, f"v{row.version}", f"models/v{row.version}", _run(row.run_key),
+        )
+        for row in read_rows(settings, "trend_candidates", count=MOST)
+    ]  # fmt: skip
+
+
+def _coverage(settings: Settings) -> list[Point]:
+    return [
+        Point(
+            f"v{row.version}", QUESTIONS.index(row.question), row.catalog_coverage, None, None,
+            f"v{row.version}", f"models/v{row.version}", _run(row.run_key),
+        )
+        for row in read_rows(settings, "trend_candidates", count=MOST)
+    ]  # fmt: skip
+
+
+def _live(settings: Settings) -> list[Point]:
+    points = []
+    for row in read_rows(settings, "trend_live", count=MOST):
+        for place, question in enumerate(QUESTIONS):
+            found = row.figures["precision"].get(question) or {}
+            if found.get("live") is not None:
+                points.append(
+                    Point(
+                        f"{row.bought_until:%Y-%m-%d}", place, found["live"], found.get("low"), found.get("high"),
+                        f"p{row.number:06d} of v{row.version}", f"models/v{row.version}",
+                    )
+                )  # fmt: skip
+    return points
+
+
+def _ages(settings: Settings) -> list[Point]:
+    return [
+        Point(
+            f"{row.began_at.astimezone(UTC):%Y-%m-%d %H:%M}", 0, row.hours, None, None,
+            f"p{row.number:06d} of v{row.version}", f"models/v{row.version}",
+        )
+        for row in read_rows(settings, "trend_ages", count=MOST)
+    ]  # fmt: skip
+
+
+def _quarantine(settings: Settings) -> list[Point]:
+    rows = read_rows(settings, "trend_batches", count=DAYS)[::-1]
+    return [
+        Point(f"{row.day:%Y-%m-%d}", 0, row.lines_quarantined / row.lines_read, None, None, *_batch(row.batch_id))
+        for row in rows
+        if row.lines_read
+    ]
+
+
+def _loaded(settings: Settings) -> list[Point]:
+    rows = read_rows(settings, "trend_batches", count=DAYS)[::-1]
+    return [Point(f"{row.day:%Y-%m-%d}", 0, float(row.lines_read), None, None, *_batch(row.batch_id)) for row in rows]
+
+
+def _traded(settings: Settings) -> list[Point]:
+    return [Point(f"{row.day:%Y-%m-%d}", 0, float(row.lines)) for row in read_rows(settings, "trend_days", count=DAYS)]
+
+
+def _run(run_key: str) -> str | None:
+    """A version that a command trained has a key of its own, which is no run of Airflow."""
+    return run_key if "__" in run_key else None
+
+
+def _batch(batch_id: int | None) -> tuple[str, str | None]:
+    if batch_id is None:
+        return "", None
+    return f"batch {batch_id}", f"data-docs/invoices/batch-{batch_id:06d}.html"
+
+
+def _share(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2%}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.1f} h"
+
+
+TRENDS = (
+    Trend("precision", "Precision@K of candidates", "Each candidate on four weeks that it was not trained on.",
+          ("for_you", "discover"), _precision, _share),
+    Trend("live", "Precision@K of live lists", "What customers bought while the lists were live, by the window's end.",
+          ("for_you", "discover"), _live, _share),
+    Trend("coverage", "Coverage of the catalogue", "The share of all products that some customer's list shows.",
+          ("for_you", "discover"), _coverage, _percent),
+    Trend("age", "How old lists became", "Hours that each publication was live, until now for the last one.",
+          ("hours",), _ages, _hours),
+    Trend("quarantine", "Quarantine rate", "The share of the lines read on a day that broke a critical rule.",
+          ("share",), _quarantine, _percent),
+    Trend("loaded", "Lines loaded a day", "Lines that were read, by the day of loading, UTC.",
+          ("lines",), _loaded, _count),
+    Trend("lines", "Lines sold a day", "Invoice lines by the day on the invoice, on the shop's clock.",
+          ("lines",), _traded, _count),
+)  # fmt: skip
+"""In the order of the page."""
+
+_BY_NAME = {trend.name: trend for trend in TRENDS}
+Name = Annotated[str, Path(pattern="^[a-z]+$")]
+
+
+def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequence[Any], show: Show) -> APIRouter:
+    """Makes the routes of the page, of each trend's table, and of its CSV.
+
+    Args:
+        settings_of: returns the settings of the installation.
+        desk: knows where Airflow shows a run; None without Airflow.
+        seen_by: dependencies that refuse users who may not see the pages.
+        show: renders a template.
+    """
+    router = APIRouter(dependencies=list(seen_by))
+
+    @router.get("/trends")
+    def page(request: Request) -> HTMLResponse:
+        """Every trend as a chart, and what the live lists show how often."""
+        settings = settings_of()
+        drawn = [_drawn(trend, settings) for trend in TRENDS]
+        shown, error = None, None
+        try:
+            shown = exposure(settings)
+        except NcfError as failure:
+            logger.warning("%s", failure)
+            error = settings.without_secrets(str(failure))
+        return show(request, "trends", trends=drawn, exposure=shown, exposure_error=error, at=datetime.now(UTC))
+
+    @router.get("/trends-exposure.csv")
+    def exposure_csv() -> Response:
+        """How often the live lists show each product, and to customers of which countries."""
+        shown = exposure(settings_of())
+        if shown is None:
+            raise HTTPException(404, "No lists are live, so nothing is shown.")
+        rows: list[Sequence[Any]] = [("all customers", "", each.stock_code, each.share) for each in shown.products]
+        rows += [("country", place.country, place.top.stock_code, place.top.share) for place in shown.countries]
+        return _csv("exposure", ("shown to", "country", "stock_code", "share of customers"), rows)
+
+    @router.get("/trends-{name}.csv")
+    def as_csv(name: Name) -> Response:
+        """A trend's points as CSV."""
+        trend = _trend(name)
+        head = ("at", "series", "value", "low", "high", "made by", "run")
+        rows = [
+            (each.at, trend.series[each.series], each.value, each.low, each.high, each.what, each.run)
+            for each in trend.read(settings_of())
+        ]
+        return _csv(name, head, rows)
+
+    @router.get("/trends-{name}")
+    def table(request: Request, name: Name) -> HTMLResponse:
+        """A trend's points as a table, each with a link to what made it."""
+        trend = _trend(name)
+        points = trend.read(settings_of())[::-1]
+        run_of = {
+            each.run: desk.orchestrator.address(RETRAIN, each.run) for each in points if each.run and desk is not None
+        }
+        return show(request, "trend", trend=trend, points=points, run_of=run_of)
+
+    return router
+
+
+def _trend(name: str) -> Trend:
+    if name not in _BY_NAME:
+        raise HTTPException(404, f"There is no trend {name}. The page lists them all.")
+    return _BY_NAME[name]
+
+
+def _drawn(trend: Trend, settings: Settings) -> dict[str, Any]:
+    """A trend with its chart. If it cannot be read, it says why, and the others are not affected."""
+    try:
+        points = trend.read(settings)
+    except NcfError as error:
+        logger.warning("%s", error)
+        return {"trend": trend, "chart": None, "error": settings.without_secrets(str(error))}
+    return {"trend": trend, "chart": _chart(trend, points) if points else None, "error": None}
+
+
+def _chart(trend: Trend, points: Sequence[Point]) -> Chart:
+    labels = list(dict.fromkeys(each.at for each in points))
+    places = {label: place for place, label in enumerate(labels)}
+    series = []
+    for index in range(len(trend.series)):
+        values = [
+            Value(places[each.at], each.value, each.low, each.high, "") for each in points if each.series == index
+        ]
+        series.append(Series("second" if index else "lists", values, 0 if len(trend.series) == 1 else 8 * index - 4))
+    newest = [f"{trend.series[each.series]} {trend.words(each.value)}" for each in points if each.at == labels[-1]]
+    summary = (
+        f"{len(labels)} points from {labels[0]} to {labels[-1]}. The newest: {', '.join(newest)}. "
+        f"The lowest is {trend.words(min(each.value for each in points))}, "
+        f"the highest {trend.words(max(each.value for each in points))}."
+    )
+    return chart(trend.title, summary, _thinned(labels), series)
+
+
+def _thinned(labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """Keeps so many labels that they do not overlap, counted from the newest; a phone shows some of these."""
+    every = 1 + (len(labels) - 1) // 4
+    step = next(each for each in range(1, every + 1) if every % each == 0 and len(labels) / each <= _LABELS)
+    return [(_short(label),) if (len(labels) - 1 - place) % step == 0 else () for place, label in enumerate(labels)]
+
+
+def _short(label: str) -> str:
+    """A day without its year: `11-27`."""
+    return label[5:10] if len(label) >= 10 and label[4] == "-" else label
+
+
+def _csv(name: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(head)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    given: Mapping[str, str] = {"Content-Disposition": f'attachment; filename="trends-{name}.csv"'}
+    return Response(file.getvalue(), media_type="text/csv; charset=utf-8", headers={**headers(_CSV_POLICY), **given})
+
+
+def _cell(cell: Any) -> Any:
+    """A spreadsheet must not run a text that begins like a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
