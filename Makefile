@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-serving bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -109,6 +109,9 @@ check-gpu: install  ## training on a CUDA device beside the CPU: quality, time, 
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
 	$(BIN)/python benchmarks/serving.py
+
+bench-baskets: install  ## how often the client suggests the next product of a real basket; DATA=the workbook or day files
+	$(BIN)/python benchmarks/baskets.py --data "$(DATA)"
 
 bench-uplift: install  ## whether uplift is measured rightly: simulated experiments with known truth; DATA=day files or a workbook
 	$(BIN)/python benchmarks/uplift.py $(if $(DATA),--data "$(DATA)")

@@ -105,7 +105,7 @@ def look(settings: Settings, interactions: pd.DataFrame, cut: str, peers: bool) 
 
 def lists_in_redis(settings: Settings, customers: Sequence[str]) -> pd.DataFrame:
     """Reads lists as a storefront does, into the columns of `columns.Lists`."""
-    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as storefront:
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, whole=True, raise_errors=True) as storefront:
         figures = {customer: storefront.lists_of_customer(customer) for customer in customers}
     rows = [
         ("customer", customer, name, list(entry.stock_codes))

@@ -111,6 +111,13 @@ class Settings(BaseSettings):
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
     top_n: int = Field(10, ge=1, le=200, description="length of a served list")
+    spare: int = Field(
+        10,
+        ge=0,
+        le=200,
+        description="products that a list holds beyond NCF_TOP_N, to take the places of hidden ones; "
+        "needs memory in Redis",
+    )
     holdout_days: int = Field(28, ge=1, le=365, description="days that a backtest is evaluated on")
     seed: int = Field(0, ge=0, description="random seed of training")
     trees: bool = Field(True, description="train gradient-boosted trees beside the network; false: the network alone")

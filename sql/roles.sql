@@ -66,6 +66,12 @@ grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
 grant select on retail.product_category to ncf_training, ncf_publishing;
+-- `hide` and `unhide`, and what every publication and watch copies to Redis
+grant
+select,
+insert (stock_code, country, until, why, hidden_by),
+update (shown_at, shown_by)
+on retail.hidden_product to ncf_publishing;
 grant select, insert, delete on retail.bundle to ncf_publishing;
 grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_publishing;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, experiments, forget, gate, invoices, models, services, storefront, watch
+from ncf_pipeline.cli import alerts, experiments, forget, gate, hiding, invoices, models, services, storefront, watch
 from ncf_pipeline.cli import recommendations as lists
 from ncf_pipeline.errors import NcfError
 
@@ -23,6 +23,7 @@ invoices.register(app)
 models.register(app)
 gate.register(app)
 lists.register(app)
+hiding.register(app)
 experiments.register(app)
 forget.register(app)
 storefront.register(app)

@@ -15,6 +15,7 @@ HUES = 12
 _SOURCES = {
     "customer": "made for this customer",
     "product": "made for this product",
+    "basket": "from baskets like this one",
     "country": "best sellers in this country; there is no personal list",
     "everywhere": "best sellers everywhere; there is no personal list",
     "none": "no list",

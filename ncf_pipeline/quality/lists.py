@@ -69,7 +69,9 @@ def check_lists(
     *,
     top_n: int,
     today: date,
+    full: int | None = None,
     control: Collection[str] = (),
+    hidden: Collection[str] = (),
 ) -> Verdict:
     """Checks every rule on all lists of a publication. If two publications are checked at once, the second waits.
 
@@ -80,9 +82,11 @@ def check_lists(
             database may hold newer invoices, which the lists cannot know.
         as_of: the lists know only interactions before this instant.
         top_n: the most products in a list.
+        full: the products of a full list; as `top_n` if None.
         today: the day whose merchandising rules apply.
         control: customers with best sellers in place of lists of their own. Rules on all customers' lists together
             leave theirs out.
+        hidden: products that were hidden when the lists were made. A pin of one of them is not missed.
 
     Returns:
         The broken rules; none is raised as an error.
@@ -95,13 +99,13 @@ def check_lists(
     """
     with _LOCK.held(settings):  # `_refuse_if_lost` proves that it was not lost
         try:
-            filled = _fill(settings, lists, interactions, as_of, today, control)
+            filled = _fill(settings, lists, interactions, as_of, today, control, hidden)
             verdict = quality.check_table(
                 settings.database(),
                 "checked_list",
                 SUITE,
                 index=(Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME),
-                parameters={"top_n": top_n, "full_length": min(top_n, filled.products)},
+                parameters={"top_n": top_n, "full_length": min(full or top_n, filled.products)},
             )
             _refuse_if_lost(settings, filled)
             return verdict
@@ -117,6 +121,7 @@ def _fill(
     as_of: datetime,
     today: date,
     control: Collection[str],
+    hidden: Collection[str],
 ) -> _Filled:
     """Fills `ml.checked_list` and `ml.checked_product`."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
@@ -143,7 +148,11 @@ def _fill(
         cursor.execute(query("fill_checked_products"), {"today": today})
         cursor.execute(
             query("fill_checked_lists"),
-            {"today": today, **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()}},
+            {
+                "today": today,
+                "hidden": sorted(hidden),
+                **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()},
+            },
         )
         cursor.execute("analyze ml.checked_list, ml.checked_product")
         cursor.execute("select pg_current_xact_id()::xid::text")

@@ -200,7 +200,9 @@ def newly_hidden(before: Rules, now: Rules) -> set[str] | None:
         if not now.only_in.get(code, countries | {"and others"}) <= countries:
             return None
     narrower = {code for code, countries in now.only_in.items() if before.only_in.get(code) != countries}
-    return set(now.hidden - before.hidden) | narrower
+    # What comes and goes within days is not worth new lists for everybody when it comes back.
+    at_once = now.at_once.union(*now.at_once_in.values()) - before.at_once
+    return set(now.hidden - before.hidden) | narrower | at_once
 
 
 def digests(interactions: pd.DataFrame, as_of: datetime) -> dict[str, int]:

@@ -46,6 +46,7 @@ class Basis:
         reasons: whether to publish reasons.
         chances: whether to publish chances.
         due: whether to publish due days.
+        spare: products that each list holds beyond those that are shown.
     """
 
     today: date
@@ -56,6 +57,7 @@ class Basis:
     reasons: bool
     chances: bool
     due: bool
+    spare: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,6 +67,8 @@ class Basis:
             "only_in": {code: sorted(countries) for code, countries in sorted(self.rules.only_in.items())},
             "pins": [asdict(pin) for pin in self.rules.pins],
             "max_per_family": self.rules.max_per_family,
+            "at_once": sorted(self.rules.at_once),
+            "at_once_in": {country: sorted(codes) for country, codes in sorted(self.rules.at_once_in.items())},
         }
         style = asdict(self.style) | {"variety": asdict(self.style.variety)}
         return flat | {"today": self.today.isoformat(), "rules": rules, "style": style}
@@ -82,6 +86,9 @@ class Basis:
                     only_in={code: frozenset(countries) for code, countries in rules["only_in"].items()},
                     pins=tuple(Pin(**pin) for pin in rules["pins"]),
                     max_per_family=rules["max_per_family"],
+                    # Drafts from before these existed have none.
+                    at_once=frozenset(rules.get("at_once", ())),
+                    at_once_in={place: frozenset(codes) for place, codes in rules.get("at_once_in", {}).items()},
                 ),
                 "style": Style(**{**style, "variety": Variety(**style["variety"])}),
             }
@@ -97,7 +104,7 @@ class Draft:
         version: whose model scores, or 0.
         snapshot_id: of the purchases that the lists know.
         as_of: cutoff of the snapshot.
-        top_n: length of a list.
+        top_n: length of a list; `shown` of it are shown, and the rest is spare.
         shards: number of parts of the customers.
         basis: what the lists depend on besides.
         after: number of the newest publication when it was opened; 0 if there was none.
@@ -125,6 +132,11 @@ class Draft:
     def name(self) -> str:
         """The draft as people and folders name it: d000007."""
         return name_of(self.draft_id)
+
+    @property
+    def shown(self) -> int:
+        """How many products of a list are shown."""
+        return self.top_n - self.basis.spare
 
     @property
     def chosen(self) -> str:

@@ -133,6 +133,7 @@ def open_storefront(settings: Settings, timeout: float = 5) -> Storefront:
         prefix=settings.key_prefix,
         cluster=settings.redis_cluster,
         chances=settings.chances or settings.due,
+        whole=True,
         raise_errors=True,
         timeout=timeout,
     )

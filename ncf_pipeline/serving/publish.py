@@ -44,6 +44,7 @@ from ncf_pipeline.registry.versions import ModelVersion, Publication, recommende
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.serving.changed import plan_refresh
+from ncf_pipeline.serving.dismissals import dismissed, without_dismissed
 from ncf_pipeline.serving.drafts import (
     Basis,
     Draft,
@@ -55,6 +56,7 @@ from ncf_pipeline.serving.drafts import (
     shard_of,
     shards_for,
 )
+from ncf_pipeline.serving.hiding import copy_to_readers, hidden_now
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
 from ncf_pipeline.serving.scoring import (
     SCHEMA,
@@ -218,7 +220,7 @@ def publish_draft(settings: Settings, parts: Sequence[str]) -> int | None:
             return None
         model_version = registry.model_version(settings, draft.version)
         snapshot = read_snapshot(settings, draft.snapshot_id)
-        return publish_lists(settings, model_version, snapshot, top_n=draft.top_n, erased=erased, draft=draft)
+        return publish_lists(settings, model_version, snapshot, top_n=draft.shown, erased=erased, draft=draft)
 
 
 def _serving(settings: Settings, champion: ModelVersion | None, snapshot: Snapshot, requested_by: str) -> ModelVersion:
@@ -259,7 +261,7 @@ def publish_lists(
         settings: of this run.
         model_version: whose model scores, or version 0.
         snapshot: the purchases that the lists know; its cutoff is the first instant that they do not know.
-        top_n: length of each list.
+        top_n: how many products of a list are shown; each holds `settings.spare` more.
         erased: the customers who had been erased when the purchases were read.
         draft: of this version and snapshot, with all its parts; None makes one, and scores its shards one by one.
         only_changed: if there is no draft, as for `draft_of`.
@@ -283,7 +285,7 @@ def publish_lists(
     )
     lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, kept_lists(opened.url)))
     with _dropped_on_error(settings, made, is_retried=made is draft), _names_nobody_erased(settings, erased, opened):
-        number = _make_live(settings, opened, lists, model_version, top_n=top_n)
+        number = _make_live(settings, opened, lists, model_version, top_n=made.shown)
     _end(settings, made, publication=number)
     return number
 
@@ -304,7 +306,7 @@ def draft_of(
         settings: of this run.
         model_version: whose model scores, or version 0.
         snapshot: the purchases that the lists know.
-        top_n: length of each list.
+        top_n: how many products of a list are shown; each holds `settings.spare` more.
         erased: the customers who had been erased when the purchases were read.
         only_changed: score only customers for whom something changed, if a sample proves that this is enough.
         model: of the version, if it has been loaded.
@@ -319,7 +321,9 @@ def draft_of(
         reasons=settings.reasons,
         chances=settings.chances,
         due=settings.due,
+        spare=settings.spare,
     )
+    top_n += settings.spare
     plan = None
     if only_changed:
         plan = plan_refresh(settings, model_version, snapshot, basis, top_n=top_n, model=model)
@@ -347,7 +351,9 @@ def draft_of(
 
 
 def _rules(settings: Settings, snapshot: Snapshot, today: date) -> Rules:
-    return rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
+    rules = rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
+    now = hidden_now(settings)
+    return replace(rules, at_once=now.everywhere, at_once_in=now.by_country)
 
 
 def _make_lists(
@@ -382,7 +388,7 @@ def _make_lists(
         with _dropped_on_error(settings, draft, is_retried=draft is given):
             opened, control = _keep_lists(settings, draft, erased=erased)
             try:
-                _check(settings, opened, snapshot, top_n=top_n, today=draft.basis.today, control=control)
+                _check(settings, opened, snapshot, draft=draft, control=control)
             except QualityError:
                 if _rules(settings, snapshot, datetime.now(UTC).date()) == draft.basis.rules:
                     raise
@@ -409,7 +415,7 @@ def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Pu
     joined = Joined(draft, experiment_of(settings, draft), since)
     opened = _open(
         settings,
-        joined.tables(),
+        without_dismissed(joined.tables(), dismissed(settings)),
         version=draft.version,
         as_of=draft.as_of,
         experiment=draft.basis.experiment,
@@ -461,6 +467,7 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
         ListStoreError: Redis refused. The previous lists stay live.
     """
     longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in kept_lists(earlier.url)), default=0)
+    shown = min(longest, settings.top_n)  # the rest is spare
     opened = _open(
         settings,
         (whole(batch) for batch in batches(earlier.url)),
@@ -473,7 +480,7 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
     model_version = registry.model_version(settings, earlier.version)
     lists = _unless_erased(settings, erased, kept_lists(opened.url))
     with _names_nobody_erased(settings, erased, opened):
-        return _make_live(settings, opened, lists, model_version, top_n=longest)
+        return _make_live(settings, opened, lists, model_version, top_n=shown)
 
 
 def _experiment(settings: Settings, model_version: ModelVersion) -> int | None:
@@ -531,11 +538,19 @@ def _refuse_if_erased_since(settings: Settings, erased: Erased) -> None:
 
 
 def _check(
-    settings: Settings, opened: Publication, snapshot: Snapshot, *, top_n: int, today: date, control: Collection[str]
+    settings: Settings, opened: Publication, snapshot: Snapshot, *, draft: Draft, control: Collection[str]
 ) -> None:
     name = publication.name_of(opened.number)
     verdict = check_lists(
-        settings, kept_lists(opened.url), snapshot.interactions, opened.as_of, top_n=top_n, today=today, control=control
+        settings,
+        kept_lists(opened.url),
+        snapshot.interactions,
+        opened.as_of,
+        top_n=draft.top_n,
+        full=draft.shown,
+        today=draft.basis.today,
+        control=control,
+        hidden=draft.basis.rules.at_once.union(*draft.basis.rules.at_once_in.values()),
     )
     registry.record_list_report(settings, opened.number, verdict.as_dict())
     quality.log_failures(verdict, name)
@@ -601,6 +616,7 @@ def _make_live(
     settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], model_version: ModelVersion, *, top_n: int
 ) -> int:
     record_what_serves(settings)
+    copy_to_readers(settings)
     live = replace(opened, published_at=datetime.now(UTC))
     publication.publish(
         settings,

@@ -204,7 +204,9 @@ class Scoring:
         for section, maker, customers in ((OWN, self._maker, mine), (OF_SHARE, self._others, list(share))):
             if maker is None:
                 continue
-            for lists in maker.customers(draft.top_n, chosen=customers, shard=of_shard, with_chances=basis.chances):
+            for lists in maker.customers(
+                draft.shown, spare=basis.spare, chosen=customers, shard=of_shard, with_chances=basis.chances
+            ):
                 made = lists.assign(**{Lists.GROUP: SHARE if section == OF_SHARE else None})
                 made[Lists.AS_OF] = pd.Timestamp(draft.as_of)
                 if basis.reasons:

@@ -29,6 +29,7 @@ from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import exposure, health
+from ncf_pipeline.serving.hiding import copy_to_readers
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.faults import may_pass
 
@@ -118,6 +119,7 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=published)}
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
         seen = _look_at_redis(settings, live, now, broken)
+        _hide(settings)
     _look_at_retrains(settings, now, broken)
     _tell(settings, broken, RETRAIN_MISSING)
     _look_at_the_watcher(settings, broken)
@@ -203,6 +205,14 @@ def _look_at_redis(settings: Settings, live: Live, now: datetime, broken: dict[K
     broken |= {kind: Alert(kind, "redis", what, since=now) for kind, what in whats.items() if what is not None}
     _tell(settings, broken, *whats)
     return seen
+
+
+def _hide(settings: Settings) -> None:
+    """Tells readers again what is hidden, in case Redis was away when somebody changed it, or lost its memory."""
+    try:
+        copy_to_readers(settings)
+    except ListStoreError as error:
+        logger.warning("%s", error)
 
 
 def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Alert]) -> None:

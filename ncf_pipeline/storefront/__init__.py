@@ -18,6 +18,7 @@ For a Redis Cluster, use the URL of any node: `Storefront("redis://reader:secret
 from ncf_pipeline.columns import BOUGHT_TOGETHER, BUY_AGAIN, DISCOVER, FOR_YOU, NEW_ARRIVALS, SIMILAR
 from ncf_pipeline.storefront.answers import (
     CustomerList,
+    PageList,
     ProductList,
     Reason,
     ReasonCode,
@@ -37,6 +38,7 @@ __all__ = [
     "SIMILAR",
     "AsyncStorefront",
     "CustomerList",
+    "PageList",
     "ProductList",
     "Reason",
     "ReasonCode",

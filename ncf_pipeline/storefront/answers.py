@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 CustomerList = Literal["for_you", "discover", "buy_again"]
 ProductList = Literal["bought_together", "similar"]
 VisitorList = Literal["for_you", "new_arrivals"]
-Source = Literal["customer", "product", "country", "everywhere", "none", "unavailable"]
+PageList = Literal["for_you", "discover", "buy_again", "bought_together", "similar", "new_arrivals"]
+Source = Literal["customer", "product", "basket", "country", "everywhere", "none", "unavailable"]
 ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "best_seller", "pinned"]
 
 _decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
@@ -37,9 +38,11 @@ class Recommendation:
     """A list, best first, and where it comes from.
 
     Attributes:
-        stock_codes: at most the publication's `top_n`.
-        source: `customer` or `product`: an own list; `country`, `everywhere`: best sellers there; `none`: nothing is
-            published, or the product has no list; `unavailable`: Redis did not answer.
+        stock_codes: at most as many as were asked for, or the publication's `top_n`. What is hidden, or was dismissed
+            by the customer, is not among them.
+        source: `customer` or `product`: an own list; `basket`: what goes with a basket; `country`, `everywhere`: best
+            sellers there; `none`: nothing is published, or the product has no list; `unavailable`: Redis did not
+            answer.
         publication: e.g. `p000042`; None if nothing is published, or Redis did not answer.
         reasons: one for each stock code of a customer's own list; empty for other lists, and if the shop publishes
             none.
@@ -69,6 +72,9 @@ class Statistics:
         broken_chances: chances or days that are not one for each product. The list is shown without them.
         broken_pointers: `ncf:current` names no publication. The one that was live before stays live for this client.
         broken_meta: the live publication's meta, or a field of it, cannot be read.
+        broken_hidden: what is hidden cannot be read: a key is of another type, or this user may not read it. What this
+            client has seen hidden stays hidden.
+        broken_dismissals: what a customer dismissed cannot be read, likewise. It is shown.
         unusable_ids: the page asked for something that cannot be an id, such as None or NaN.
         failures: Redis did not answer, or refused.
     """
@@ -78,6 +84,8 @@ class Statistics:
     broken_chances: int = 0
     broken_pointers: int = 0
     broken_meta: int = 0
+    broken_hidden: int = 0
+    broken_dismissals: int = 0
     unusable_ids: int = 0
     failures: int = 0
 

@@ -1,7 +1,7 @@
 """The sync and the async client: they send commands to Redis, and limit how long a page waits."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
@@ -14,19 +14,18 @@ from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
-from ncf_pipeline.storefront.answers import CustomerList, ProductList, Recommendation, VisitorList
-from ncf_pipeline.storefront.reading import (
-    BROKEN,
-    Broken,
-    Command,
-    Question,
-    Reader,
+from ncf_pipeline.storefront.answers import CustomerList, PageList, ProductList, Recommendation, VisitorList
+from ncf_pipeline.storefront.asking import (
+    Ask,
     all_of_customer,
+    of_basket,
     of_customer,
+    of_page,
     of_product,
     of_visitor,
-    unanswered,
+    view,
 )
+from ncf_pipeline.storefront.reading import BROKEN, Broken, Command, Reader, is_optional, unanswered
 
 _FAULTS = (redis.RedisError, RedisClusterException, OSError, ValueError)
 # Bytes that are no UTF-8 come as half characters, which `answers.is_text` finds: they must not fail a whole reply.
@@ -43,6 +42,7 @@ class Storefront(Reader):
         cluster: whether the URL is that of a node of a Redis Cluster, which names the other nodes.
         reasons: whether to read reasons too; without them, half as many bytes are read.
         chances: whether to read the chances of `for_you` and the days of `buy_again` too, if the shop publishes them.
+        whole: whether to return lists in full as they were published, with what is hidden or dismissed: for checks.
         raise_errors: whether to raise `redis.RedisError` (for a cluster also `redis.exceptions.RedisClusterException`)
             instead of answering `unavailable`. A broken value never raises: see `statistics`.
         timeout: seconds that a page may wait for the connection, and for each reply.
@@ -59,10 +59,11 @@ class Storefront(Reader):
         cluster: bool = False,
         reasons: bool = True,
         chances: bool = False,
+        whole: bool = False,
         raise_errors: bool = False,
         timeout: float = 0.5,
     ) -> None:
-        super().__init__(prefix, reasons=reasons, chances=chances, raise_errors=raise_errors)
+        super().__init__(prefix, reasons=reasons, chances=chances, whole=whole, raise_errors=raise_errors)
         _check_url(url, cluster=cluster)
         kind: Any = redis.RedisCluster if cluster else redis.Redis
         self._open = partial(
@@ -87,7 +88,15 @@ class Storefront(Reader):
         return self._opened
 
     def for_customer(
-        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
+        self,
+        customer_id: int | str,
+        *,
+        list_name: CustomerList = "for_you",
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
     ) -> Recommendation:
         """One list of a customer; if it is missing, the best sellers of their country, else of everywhere.
 
@@ -95,42 +104,196 @@ class Storefront(Reader):
             customer_id: the shop's. A float without a fraction, as tables make of ids, is that number.
             list_name: `for_you`, `discover` or `buy_again`.
             country: of the customer, as written on invoices.
+            count: products to return; None: as many as the publication's `top_n` says.
+            page: from 1; the next page goes on where the one before ends. A publication keeps some pages only.
+            exclude: stock codes that the page shows already. Others take their places.
+            rotate: any text, such as the day: reshuffles the list a little (`reading.rotated`). The same text and
+                customer have the same order. None: best first.
 
         Returns:
             The list; its `source` says where it comes from.
 
         Raises:
-            ValueError: customers have no list of that name.
+            ValueError: customers have no list of that name, or a count or page is below 1.
         """
-        return self._read(of_customer(customer_id, list_name, country))[0]
+        return self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate)))[0]
 
     def lists_of_customer(
-        self, customer_id: int | str, *, country: str | None = None
+        self,
+        customer_id: int | str,
+        *,
+        country: str | None = None,
+        count: int | None = None,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
     ) -> dict[CustomerList, Recommendation]:
-        """All lists of a customer in one round trip, each as `for_customer` returns it."""
-        question = all_of_customer(customer_id, country)
-        return _by_name(question, self._read(question))
+        """All lists of a customer in one round trip, each as `for_customer` returns it.
 
-    def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
+        A product may be on several of them: `for_page` shows each once.
+        """
+        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate))
+        return dict(zip(_names_of(ask), self._read(ask), strict=True))
+
+    def for_visitor(
+        self,
+        *,
+        list_name: VisitorList = "for_you",
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
         """`for_you` (recent best sellers) or `new_arrivals`, for an unknown visitor.
 
         Raises:
-            ValueError: visitors have no list of that name.
+            ValueError: visitors have no list of that name, or a count or page is below 1.
         """
-        return self._read(of_visitor(list_name, country))[0]
+        return self._read(of_visitor(list_name, country, view(count, page, exclude, rotate)))[0]
 
-    def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
+    def for_product(
+        self,
+        stock_code: str,
+        *,
+        list_name: ProductList = "bought_together",
+        country: str | None = None,
+        customer: int | str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
         """Products that complete a basket with this one (`bought_together`), or could replace it (`similar`).
 
+        Args:
+            stock_code: of the product.
+            list_name: `bought_together` or `similar`.
+            country: what is hidden there is left out.
+            customer: what this customer dismissed is left out.
+            count: products to return; None: as many as the publication's `top_n` says.
+            page: from 1.
+            exclude: stock codes that the page shows already.
+            rotate: as for `for_customer`.
+
         Raises:
-            ValueError: products have no list of that name.
+            ValueError: products have no list of that name, or a count or page is below 1.
         """
-        return self._read(of_product(stock_code, list_name))[0]
+        shown = view(count, page, exclude, rotate)
+        return self._read(of_product(stock_code, list_name, country, customer, shown))[0]
+
+    def for_page(
+        self,
+        shelves: Sequence[PageList],
+        *,
+        customer: int | str | None = None,
+        product: str | None = None,
+        country: str | None = None,
+        count: int | None = None,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> dict[PageList, Recommendation]:
+        """All shelves of a page in one round trip. No product is on two of them: the upper shelf keeps it.
+
+        Args:
+            shelves: names of lists, from the top of the page: those of a customer, those of a product, `new_arrivals`.
+            customer: None for an unknown visitor; best sellers then take the place of a customer's list.
+            product: of whose lists `bought_together` and `similar` are.
+            country: of the customer, as written on invoices.
+            count: products of a shelf; None: as many as the publication's `top_n` says.
+            exclude: stock codes that the page shows already.
+            rotate: as for `for_customer`.
+
+        Returns:
+            By the name of the list, in the order of `shelves`.
+
+        Raises:
+            ValueError: there is no list of a name, a name occurs twice, or a product's list is asked for without a
+                product.
+        """
+        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate))
+        return dict(zip(cast("tuple[PageList, ...]", names), self._read(ask), strict=True))
+
+    def for_basket(
+        self,
+        stock_codes: Collection[str],
+        *,
+        customer: int | str | None = None,
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
+        """What goes with the products in a basket, in one round trip; nothing that is in it.
+
+        Each product's `bought_together` votes, the customer's own `for_you` too, and best sellers fill the rest.
+
+        Args:
+            stock_codes: in the basket, in the order in which they were put in. The lists of the last
+                `asking.MOST_IN_BASKET` are read.
+            customer: None for an unknown visitor.
+            country: of the customer, as written on invoices.
+            count: products to return; None: as many as the publication's `top_n` says.
+            page: from 1.
+            exclude: stock codes that the page shows already.
+            rotate: as for `for_customer`.
+
+        Returns:
+            The list; its `source` is `basket` if a product of the basket has a list, else `customer`, or that of the
+            best sellers.
+
+        Raises:
+            ValueError: one text in place of several stock codes, or a count or page is below 1.
+        """
+        return self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate)))[0]
+
+    def dismiss(self, customer_id: int | str, stock_code: str, *, days: float = 90) -> bool:
+        """Shows a customer a product no more: "not for me". All readers heed it within a second.
+
+        The user of Redis needs the permission to write (docs/storefront.md); a reader's is not enough.
+
+        Args:
+            customer_id: the shop's.
+            stock_code: of the product.
+            days: after which lists may show it again, up to 3,650.
+
+        Returns:
+            Whether it is stored: not if one of them can be no id, or if Redis does not answer or refuses.
+
+        Raises:
+            ValueError: the days are not above 0 and up to 3,650.
+        """
+        commands = self._dismissal(customer_id, stock_code, days)
+        if commands is None:
+            return False
+        try:
+            for command in commands:
+                self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except _FAULTS as error:
+            self._refuse(error)
+            return False
+        self._begin_dismissing()
+        return True
+
+    def undismiss(self, customer_id: int | str, stock_code: str) -> bool:
+        """Takes a dismissal back. Lists of later publications show the product again.
+
+        Returns:
+            Whether it was dismissed, and no longer is.
+        """
+        command = self._taken_back(customer_id, stock_code)
+        if command is None:
+            return False
+        try:
+            return bool(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
+        except _FAULTS as error:
+            self._refuse(error)
+            return False
 
     def meta(self) -> Mapping[str, str]:
         """The meta of the live publication; empty if nothing is published, or Redis does not answer."""
         try:
-            held = self._hold(self._ask(("GET", self._pointer)))
+            held = self._hold(self._ask_all(self._state()))
             meta = self._meta(self._ask(("HGETALL", f"{held.start}meta"))) if held else {}
         except _FAULTS as error:
             self._fail(error)
@@ -150,24 +313,24 @@ class Storefront(Reader):
     ) -> None:
         self.close()
 
-    def _read(self, question: Question) -> list[Recommendation]:
+    def _read(self, ask: Ask) -> list[Recommendation]:
         if self._is_left_alone():
-            return unanswered(question, "unavailable")
+            return unanswered(ask, "unavailable")
         try:
-            held = self._live() or self._hold(self._ask(("GET", self._pointer)))
+            held = self._live() or self._hold(self._ask_all(self._state()))
             if held is None:
-                return unanswered(question, "none")
-            commands = self._commands(question, held)
-            answers = self._answers(question, held, commands, self._ask_all(commands))
-            if self._stood_still(question, held, answers):
-                held = self._hold(self._ask(("GET", self._pointer)))
+                return unanswered(ask, "none")
+            commands = self._commands(ask, held)
+            answers = self._answers(ask, held, commands, self._ask_all(commands))
+            if self._stood_still(ask, held, answers):
+                held = self._hold(self._ask_all(self._state()))
                 if held is None:
-                    return unanswered(question, "none")
-                commands = self._commands(question, held)
-                answers = self._answers(question, held, commands, self._ask_all(commands))
+                    return unanswered(ask, "none")
+                commands = self._commands(ask, held)
+                answers = self._answers(ask, held, commands, self._ask_all(commands))
         except _FAULTS as error:
             self._fail(error)
-            return unanswered(question, "unavailable")
+            return unanswered(ask, "unavailable")
         return answers
 
     def _ask(self, command: Command) -> Any:
@@ -175,7 +338,7 @@ class Storefront(Reader):
         try:
             return ask(*command)
         except redis.ResponseError as error:
-            return _broken(error)
+            return _broken(error, command)
 
     def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
@@ -188,7 +351,7 @@ class Storefront(Reader):
         try:
             replies: list[Any] = pipeline.execute()
         except redis.ResponseError as error:
-            if _WRONG_TYPE not in str(error):
+            if _WRONG_TYPE not in str(error) and not isinstance(error, redis.exceptions.NoPermissionError):
                 raise
             return [self._ask(command) for command in commands]  # so that one broken key costs no other one
         return replies
@@ -205,10 +368,11 @@ class AsyncStorefront(Reader):
         cluster: bool = False,
         reasons: bool = True,
         chances: bool = False,
+        whole: bool = False,
         raise_errors: bool = False,
         timeout: float = 0.5,
     ) -> None:
-        super().__init__(prefix, reasons=reasons, chances=chances, raise_errors=raise_errors)
+        super().__init__(prefix, reasons=reasons, chances=chances, whole=whole, raise_errors=raise_errors)
         _check_url(url, cluster=cluster)
         kind: Any = redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis
         self._redis: redis.asyncio.Redis = kind.from_url(
@@ -220,30 +384,119 @@ class AsyncStorefront(Reader):
         )
 
     async def for_customer(
-        self, customer_id: int | str, *, list_name: CustomerList = "for_you", country: str | None = None
+        self,
+        customer_id: int | str,
+        *,
+        list_name: CustomerList = "for_you",
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
     ) -> Recommendation:
         """See `Storefront.for_customer`."""
-        return (await self._read(of_customer(customer_id, list_name, country)))[0]
+        return (await self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate))))[0]
 
     async def lists_of_customer(
-        self, customer_id: int | str, *, country: str | None = None
+        self,
+        customer_id: int | str,
+        *,
+        country: str | None = None,
+        count: int | None = None,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
     ) -> dict[CustomerList, Recommendation]:
         """See `Storefront.lists_of_customer`."""
-        question = all_of_customer(customer_id, country)
-        return _by_name(question, await self._read(question))
+        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate))
+        return dict(zip(_names_of(ask), await self._read(ask), strict=True))
 
-    async def for_visitor(self, *, list_name: VisitorList = "for_you", country: str | None = None) -> Recommendation:
+    async def for_visitor(
+        self,
+        *,
+        list_name: VisitorList = "for_you",
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
         """See `Storefront.for_visitor`."""
-        return (await self._read(of_visitor(list_name, country)))[0]
+        return (await self._read(of_visitor(list_name, country, view(count, page, exclude, rotate))))[0]
 
-    async def for_product(self, stock_code: str, *, list_name: ProductList = "bought_together") -> Recommendation:
+    async def for_product(
+        self,
+        stock_code: str,
+        *,
+        list_name: ProductList = "bought_together",
+        country: str | None = None,
+        customer: int | str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
         """See `Storefront.for_product`."""
-        return (await self._read(of_product(stock_code, list_name)))[0]
+        shown = view(count, page, exclude, rotate)
+        return (await self._read(of_product(stock_code, list_name, country, customer, shown)))[0]
+
+    async def for_page(
+        self,
+        shelves: Sequence[PageList],
+        *,
+        customer: int | str | None = None,
+        product: str | None = None,
+        country: str | None = None,
+        count: int | None = None,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> dict[PageList, Recommendation]:
+        """See `Storefront.for_page`."""
+        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate))
+        return dict(zip(cast("tuple[PageList, ...]", names), await self._read(ask), strict=True))
+
+    async def for_basket(
+        self,
+        stock_codes: Collection[str],
+        *,
+        customer: int | str | None = None,
+        country: str | None = None,
+        count: int | None = None,
+        page: int = 1,
+        exclude: Collection[str] = (),
+        rotate: str | None = None,
+    ) -> Recommendation:
+        """See `Storefront.for_basket`."""
+        return (await self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate))))[0]
+
+    async def dismiss(self, customer_id: int | str, stock_code: str, *, days: float = 90) -> bool:
+        """See `Storefront.dismiss`."""
+        commands = self._dismissal(customer_id, stock_code, days)
+        if commands is None:
+            return False
+        try:
+            for command in commands:
+                await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except _FAULTS as error:
+            self._refuse(error)
+            return False
+        self._begin_dismissing()
+        return True
+
+    async def undismiss(self, customer_id: int | str, stock_code: str) -> bool:
+        """See `Storefront.undismiss`."""
+        command = self._taken_back(customer_id, stock_code)
+        if command is None:
+            return False
+        try:
+            return bool(await self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
+        except _FAULTS as error:
+            self._refuse(error)
+            return False
 
     async def meta(self) -> Mapping[str, str]:
         """See `Storefront.meta`."""
         try:
-            held = self._hold(await self._ask(("GET", self._pointer)))
+            held = self._hold(await self._ask_all(self._state()))
             meta = self._meta(await self._ask(("HGETALL", f"{held.start}meta"))) if held else {}
         except _FAULTS as error:
             self._fail(error)
@@ -262,24 +515,24 @@ class AsyncStorefront(Reader):
     ) -> None:
         await self.close()
 
-    async def _read(self, question: Question) -> list[Recommendation]:
+    async def _read(self, ask: Ask) -> list[Recommendation]:
         if self._is_left_alone():
-            return unanswered(question, "unavailable")
+            return unanswered(ask, "unavailable")
         try:
-            held = self._live() or self._hold(await self._ask(("GET", self._pointer)))
+            held = self._live() or self._hold(await self._ask_all(self._state()))
             if held is None:
-                return unanswered(question, "none")
-            commands = self._commands(question, held)
-            answers = self._answers(question, held, commands, await self._ask_all(commands))
-            if self._stood_still(question, held, answers):
-                held = self._hold(await self._ask(("GET", self._pointer)))
+                return unanswered(ask, "none")
+            commands = self._commands(ask, held)
+            answers = self._answers(ask, held, commands, await self._ask_all(commands))
+            if self._stood_still(ask, held, answers):
+                held = self._hold(await self._ask_all(self._state()))
                 if held is None:
-                    return unanswered(question, "none")
-                commands = self._commands(question, held)
-                answers = self._answers(question, held, commands, await self._ask_all(commands))
+                    return unanswered(ask, "none")
+                commands = self._commands(ask, held)
+                answers = self._answers(ask, held, commands, await self._ask_all(commands))
         except _FAULTS as error:
             self._fail(error)
-            return unanswered(question, "unavailable")
+            return unanswered(ask, "unavailable")
         return answers
 
     async def _ask(self, command: Command) -> Any:
@@ -287,7 +540,7 @@ class AsyncStorefront(Reader):
         try:
             return await ask(*command)
         except redis.ResponseError as error:
-            return _broken(error)
+            return _broken(error, command)
 
     async def _ask_all(self, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
@@ -300,21 +553,26 @@ class AsyncStorefront(Reader):
         try:
             replies: list[Any] = await pipeline.execute()
         except redis.ResponseError as error:
-            if _WRONG_TYPE not in str(error):
+            if _WRONG_TYPE not in str(error) and not isinstance(error, redis.exceptions.NoPermissionError):
                 raise
             return [await self._ask(command) for command in commands]
         return replies
 
 
-def _broken(error: redis.ResponseError) -> Broken:
-    """What stands for the reply if a key is of another type. Any other error concerns all keys, and is raised."""
+def _broken(error: redis.ResponseError, command: Command) -> Broken:
+    """What stands for the reply if a key is of another type, or may not be asked what is hidden.
+
+    Any other error concerns all keys, and is raised.
+    """
     if str(error).startswith(_WRONG_TYPE):
+        return BROKEN
+    if isinstance(error, redis.exceptions.NoPermissionError) and is_optional(command):
         return BROKEN
     raise error
 
 
-def _by_name(question: Question, answers: Sequence[Recommendation]) -> dict[CustomerList, Recommendation]:
-    return dict(zip(cast("tuple[CustomerList, ...]", question.names), answers, strict=True))
+def _names_of(ask: Ask) -> tuple[CustomerList, ...]:
+    return cast("tuple[CustomerList, ...]", ask.questions[0].names)
 
 
 def _check_url(url: str, *, cluster: bool) -> None:

@@ -4,20 +4,20 @@ A page makes many reads, and each costs a few microseconds of this code besides 
 with a list is short; the rare cases are in functions of their own.
 """
 
+import hashlib
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ncf_pipeline.columns import (
     BUY_AGAIN,
     EVERYWHERE,
     FOR_YOU,
     LISTS_OF,
-    Audience,
     chances_of,
     due_of,
     reasons_of,
@@ -32,22 +32,57 @@ from ncf_pipeline.storefront.answers import (
     reasons_in,
     stock_codes_of,
 )
+from ncf_pipeline.storefront.asking import Ask, Question, View, code_of, key_of
 
 HOLD_SECONDS = 1.0
-"""The number of the live publication is held this long, and after a failure Redis is not asked for this long."""
+"""The number of the live publication, and what is hidden, are held this long. After a failure Redis is not asked for
+this long."""
+
+ROTATION_REACH = 5
+"""A rotation moves no product by as many places."""
 
 _STOOD_STILL_SECONDS = 5.0
 """A number held for less than this still has its lists: publishers keep them for ten seconds after they were live."""
 
+MOST_COUNTRIES = 1000
+"""Countries whose hidden products are held: a shop that passes on what a visitor types must not fill the memory."""
+
+_BASKET_EASE = 1
+"""In a basket, the product at place p of a list counts 1 / (p + this), from p = 1."""
+
+_OWN_WEIGHT = 2.0
+"""How much the customer's own list counts beside the list of one product in the basket."""
+
+MOST_DISMISSED = 500
+"""Products that one customer may have dismissed at once; those that come back first fall out."""
+
+MOST_DAYS = 3650
+
+_DISMISS = """
+redis.call('zadd', KEYS[1], ARGV[2], ARGV[1])
+redis.call('zremrangebyscore', KEYS[1], '-inf', ARGV[3])
+redis.call('zremrangebyrank', KEYS[1], 0, -1 - ARGV[4])
+redis.call('expireat', KEYS[1], redis.call('zrange', KEYS[1], -1, -1, 'withscores')[2])
+return 1
+"""
+# One step, so that no key that names a customer is ever without an end.
+
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
+Places = slice | list[int]
+Out = list[Collection[str]]
+"""Sets of stock codes that are not shown; none of them is empty."""
 
 _OF_FALLBACK = LISTS_OF["fallback"]
 _PUBLICATION = re.compile(r"p[0-9]{1,18}")
-
+_NOTHING: frozenset[str] = frozenset()
+_UNKNOWN = 0  # of `Held.shown`
 
 _CHANCES = {FOR_YOU: chances_of(FOR_YOU), BUY_AGAIN: due_of(BUY_AGAIN)}
 """By list, the field with its chances, or with the days by which its products are due."""
+
+_OPTIONAL = ("ZRANGEBYSCORE", "SMEMBERS")
+"""Commands that ask what is hidden or dismissed. A reader without permission for them still gets lists."""
 
 
 class Broken:
@@ -57,117 +92,43 @@ class Broken:
 BROKEN = Broken()
 
 
-class Question(NamedTuple):
-    """The lists that a page asks for, and their fallback."""
-
-    names: tuple[str, ...]  # of the lists
-    source: Source = "none"  # of an own list
-    key: str | None = None  # of the own lists; None for a visitor, and for what cannot be an id
-    fallback: str | None = None  # name of the list, of a country or of everywhere, that replaces a missing one
-    country: str | None = None
-
-
-def of_customer(customer_id: int | str, list_name: str, country: str | None) -> Question:
-    """One list of a customer, else best sellers.
-
-    Args:
-        customer_id: the shop's.
-        list_name: of the list.
-        country: whose best sellers replace a missing list; None: those of everywhere.
-
-    Raises:
-        ValueError: customers have no list of that name.
-    """
-    _check("customer", list_name)
-    return Question((list_name,), "customer", _key("customer", customer_id), FOR_YOU, _country(country))
-
-
-def all_of_customer(customer_id: int | str, country: str | None) -> Question:
-    """All lists of a customer; best sellers in place of each that is missing."""
-    return Question(LISTS_OF["customer"], "customer", _key("customer", customer_id), FOR_YOU, _country(country))
-
-
-def of_visitor(list_name: str, country: str | None) -> Question:
-    """A list for an unknown visitor.
-
-    Raises:
-        ValueError: visitors have no list of that name.
-    """
-    _check("fallback", list_name)
-    return Question((list_name,), fallback=list_name, country=_country(country))
-
-
-def of_product(stock_code: str, list_name: str) -> Question:
-    """A list of a product, without a fallback.
-
-    Raises:
-        ValueError: products have no list of that name.
-    """
-    _check("product", list_name)
-    return Question((list_name,), "product", _key("product", stock_code))
-
-
-def _key(audience: Audience, named: object) -> str | None:
-    """A key without its start; None if no id can be what the page passed.
-
-    >>> _key("customer", 14646), _key("customer", 14646.0), _key("customer", float("nan")), _key("customer", None)
-    ('customer:14646', 'customer:14646', None, None)
-    """
-    if type(named) is not str and type(named) is not int:
-        named = _id_of(named)
-    key = f"{audience}:{named}"
-    return key if named is not None and (key.isascii() or is_text(key)) else None
-
-
-def _id_of(named: object) -> str | None:
-    """An id of another type: of a table, whose numbers may have become floats, or a UUID.
-
-    Args:
-        named: what the page passed.
-
-    Returns:
-        None for what is no id: None, NaN, a number with a fraction, bytes, a list.
-    """
-    if named is None or isinstance(named, bool | bytes | bytearray | list | tuple | dict | set):
-        return None
-    try:
-        number = int(named) if hasattr(named, "__float__") else None  # type: ignore[call-overload]
-        return str(named if number is None else number) if number is None or number == named else None
-    except Exception:  # NaN, infinity, and whatever an object raises that is asked for its text
-        return None
-
-
-def _country(named: object) -> str | None:
-    """A country whose name may be asked for; None for anything else, such as the NaN of a table."""
-    return named if isinstance(named, str) and (named.isascii() or is_text(named)) else None
-
-
-def _check(audience: Audience, list_name: str) -> None:
-    if list_name not in LISTS_OF[audience]:
-        raise ValueError(f"there is no {audience} list {list_name!r}; choose one of {', '.join(LISTS_OF[audience])}")
-
-
 class Held:
-    """The publication that was live at most `HOLD_SECONDS` ago, and its fallbacks, which all readers share."""
+    """What was live and hidden at most `HOLD_SECONDS` ago, and the publication's fallbacks. All readers share it.
 
-    __slots__ = ("fallbacks", "name", "start", "until")
+    Attributes:
+        name: of the publication.
+        start: of its keys.
+        until: the instant up to which it is held.
+        fallbacks: by country. They stay valid, because nothing under a publication's number ever changes.
+        shown: products that a list shows; None: all of them.
+        hidden: stock codes that nobody is shown.
+        hidden_in: by country, those that only its customers are not shown.
+        dismissing: whether any customer ever dismissed a product, so that reading needs to ask for it.
+    """
 
-    def __init__(self, prefix: str, name: str, fallbacks: dict[str, Fallback]) -> None:
+    __slots__ = ("dismissing", "fallbacks", "hidden", "hidden_in", "name", "shown", "start", "until")
+
+    def __init__(self, prefix: str, name: str, before: "Held | None") -> None:
         self.name = name
-        self.start = f"{prefix}:{name}:"  # of its keys
+        self.start = f"{prefix}:{name}:"
         self.until = time.monotonic() + HOLD_SECONDS
-        # By country. They stay valid, because nothing under a publication's number ever changes.
-        self.fallbacks = fallbacks
+        same = before is not None and before.name == name
+        self.fallbacks: dict[str, Fallback] = before.fallbacks if before is not None and same else {}
+        self.shown: int | None = before.shown if before is not None and same else _UNKNOWN
+        self.hidden: Collection[str] = before.hidden if before is not None else _NOTHING
+        self.hidden_in: dict[str, Collection[str]] = {}
+        self.dismissing: bool = before.dismissing if before is not None else False
 
 
 class Reader:
     """The part that the sync and the async client share."""
 
-    def __init__(self, prefix: str, *, reasons: bool, chances: bool, raise_errors: bool) -> None:
+    def __init__(self, prefix: str, *, reasons: bool, chances: bool, whole: bool, raise_errors: bool) -> None:
         self._prefix = prefix
         self._pointer = f"{prefix}:current"
         self._reasons = reasons
         self._chances = chances
+        self._whole = whole
         self._raise_errors = raise_errors
         self._held: Held | None = None
         self._left_alone_until = 0.0
@@ -194,38 +155,82 @@ class Reader:
         self._held = None
         self._left_alone_until = time.monotonic() + HOLD_SECONDS
 
+    def _refuse(self, error: Exception) -> None:
+        """Counts what could not be written. Reading goes on: a user who may not write still may read."""
+        self._count("failures")
+        if self._raise_errors:
+            raise error
+
     def _live(self) -> Held | None:
         """The live publication, unless it was read too long ago."""
         held = self._held
         return held if held is not None and time.monotonic() < held.until else None
 
-    def _hold(self, name: Any) -> Held | None:
-        before = self._held
+    def _state(self) -> list[Command]:
+        """The commands that ask what is live, and what is hidden from everybody."""
+        if self._whole:
+            return [("GET", self._pointer)]
+        return [
+            ("GET", self._pointer),
+            _members(f"{self._prefix}:hidden"),
+            ("SMEMBERS", f"{self._prefix}:sold_out"),
+            ("GET", f"{self._prefix}:dismissing"),
+        ]
+
+    def _hold(self, replies: Sequence[Any]) -> Held | None:
+        name, before = replies[0], self._held
         if name is not None and not (isinstance(name, str) and _PUBLICATION.fullmatch(name)):
             self._count("broken_pointers")
             name = before.name if before is not None else None
-        fallbacks = before.fallbacks if before is not None and before.name == name else {}
-        self._held = Held(self._prefix, name, fallbacks) if name is not None else None
-        return self._held
-
-    def _commands(self, question: Question, held: Held) -> list[Command]:
-        """The commands of one round trip: the fallbacks that are not held yet, then the own lists."""
-        names, _, key, fallback, country = question
-        commands: list[Command] = []
-        if fallback is not None:
-            known = held.fallbacks
-            if country and country not in known:
-                commands.append(("HMGET", f"{held.start}fallback:{country}", *_OF_FALLBACK))
-            if EVERYWHERE not in known and country != EVERYWHERE:
-                commands.append(("HMGET", f"{held.start}fallback:{EVERYWHERE}", *_OF_FALLBACK))
-        if key is not None:
-            if (beside := self._beside(question)) is not None:
-                commands.append(("HMGET", held.start + key, *names, *beside))
-            elif len(names) == 1:
-                # A single value is parsed faster than a list of one.
-                commands.append(("HGET", held.start + key, names[0]))
+        if name is None:
+            self._held = None
+            return None
+        held = Held(self._prefix, name, before)
+        if self._whole:
+            held.shown = None
+        else:
+            _, hidden, sold_out, dismissing = replies
+            if hidden is BROKEN or sold_out is BROKEN:
+                self._count("broken_hidden")
+                # What was hidden stays hidden, rather than come back by an accident.
+                readable = [reply for reply in (hidden, sold_out) if reply is not BROKEN]
+                held.hidden = frozenset(held.hidden).union(*readable)
             else:
-                commands.append(("HMGET", held.start + key, *names))
+                held.hidden = frozenset(hidden).union(sold_out) if hidden or sold_out else _NOTHING
+            held.dismissing = dismissing is not None and dismissing is not BROKEN
+        self._held = held
+        return held
+
+    def _commands(self, ask: Ask, held: Held) -> list[Command]:
+        """The commands of one round trip: what is not held yet, then one for each question that has a key."""
+        questions, _, country, customer, *_ = ask
+        commands: list[Command] = []
+        if not self._whole:
+            if held.shown == _UNKNOWN:
+                commands.append(("HGET", f"{held.start}meta", "top_n"))
+            if country and country not in held.hidden_in:
+                commands.append(_members(f"{self._prefix}:hidden:{country}"))
+            if held.dismissing and customer is not None:
+                commands.append(_members(f"{self._prefix}:dismissed:{customer}"))
+        for question in questions:
+            if question.fallback is not None:
+                known = held.fallbacks
+                if country and country not in known:
+                    commands.append(("HMGET", f"{held.start}fallback:{country}", *_OF_FALLBACK))
+                if EVERYWHERE not in known and country != EVERYWHERE:
+                    commands.append(("HMGET", f"{held.start}fallback:{EVERYWHERE}", *_OF_FALLBACK))
+                break
+        for question in questions:
+            names, key = question.names, question.key
+            if key is not None:
+                beside = self._beside(question) if ask.basket is None else None
+                if beside is not None:
+                    commands.append(("HMGET", held.start + key, *names, *beside))
+                elif len(names) == 1:
+                    # A single value is parsed faster than a list of one.
+                    commands.append(("HGET", held.start + key, names[0]))
+                else:
+                    commands.append(("HMGET", held.start + key, *names))
         return commands
 
     def _beside(self, question: Question) -> list[str] | None:
@@ -237,41 +242,77 @@ class Reader:
         return reasons + [_CHANCES[name] for name in names if name in _CHANCES] if self._chances else reasons
 
     def _answers(
-        self, question: Question, held: Held, commands: Sequence[Command], replies: Sequence[Any]
+        self, ask: Ask, held: Held, commands: Sequence[Command], replies: Sequence[Any]
     ) -> list[Recommendation]:
-        if len(commands) > (question.key is not None):
-            self._hold_fallbacks(held, commands, replies)
-        own = replies[-1] if question.key is not None else None
-        if own is None or own is BROKEN:
-            if own is BROKEN:
-                self._count("broken_lists")
-            elif question.key is None and question.source != "none":
-                self._count("unusable_ids")
-            return [_fallback(question, held)] * len(question.names)
-        if commands[-1][0] == "HGET":
-            return [self._own(question, question.names[0], own, None, held.name) or _fallback(question, held)]
-        number = len(question.names)
-        why = own[number : 2 * number] if self._reasons and question.source == "customer" else (None,) * number
-        answers = [
-            self._own(question, name, text, because, held.name) or _fallback(question, held)
-            for name, text, because in zip(question.names, own, why, strict=False)
-        ]
-        if self._chances and question.source == "customer":
-            texts = iter(own[2 * number if self._reasons else number :])
-            answers = [
-                self._with_chances(name, answer, next(texts)) if name in _CHANCES else answer
-                for name, answer in zip(question.names, answers, strict=True)
-            ]
+        shared = len(commands)
+        for question in ask.questions:
+            shared -= question.key is not None
+        out = self._out(ask, held, commands[:shared], replies)
+        mine = replies[shared:]
+        if ask.basket is None and not ask.shelves:
+            question = ask.questions[0]
+            reply = self._usable(question, mine[0] if mine else None)
+            return [self._answer(ask, question, place, reply, held, out) for place in range(len(question.names))]
+        own = iter(mine)
+        usable = [self._usable(question, next(own) if question.key is not None else None) for question in ask.questions]
+        if ask.basket is not None:
+            return [self._for_basket(ask, usable, held, out)]
+        answers, taken = [], set[str]()
+        for number, place in ask.shelves:
+            answer = self._answer(ask, ask.questions[number], place, usable[number], held, [*out, taken])
+            taken.update(answer.stock_codes)
+            answers.append(answer)
         return answers
 
-    def _hold_fallbacks(self, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> None:
-        start = f"{held.start}fallback:"
-        for (_, key, *_), reply in zip(commands, replies, strict=True):
-            if key.startswith(start):
-                texts = zip(_OF_FALLBACK, reply, strict=True) if reply is not BROKEN else ((FOR_YOU, BROKEN),)
-                lists = {name: codes for name, text in texts if text is not None and (codes := self._list(text))}
-                if lists:  # unknown countries must not fill the memory
-                    held.fallbacks[key.removeprefix(start)] = lists
+    def _out(self, ask: Ask, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> Out:
+        """Takes in what was not held before, and returns what the page does not show."""
+        in_country = held.hidden_in.get(ask.country, _NOTHING) if ask.country else _NOTHING
+        dismissed: Collection[str] = _NOTHING
+        if commands:
+            prefix = self._prefix
+            for (_, key, *_), reply in zip(commands, replies, strict=False):
+                if key.startswith(f"{held.start}fallback:"):
+                    self._hold_fallback(held, key.removeprefix(f"{held.start}fallback:"), reply)
+                elif key.startswith(f"{prefix}:hidden:"):
+                    in_country = self._set(reply, "broken_hidden")
+                    if len(held.hidden_in) < MOST_COUNTRIES:
+                        held.hidden_in[key.removeprefix(f"{prefix}:hidden:")] = in_country
+                elif key.startswith(f"{prefix}:dismissed:"):
+                    dismissed = self._set(reply, "broken_dismissals")
+                else:
+                    number = reply if isinstance(reply, str) and reply.isascii() and reply.isdigit() else "0"
+                    held.shown = int(number) or None
+        return [each for each in (held.hidden, in_country, dismissed, ask.view.exclude) if each]
+
+    def _set(self, reply: Any, what: str) -> Collection[str]:
+        """The stock codes in a reply; none if the key is of another type, which is counted."""
+        if reply is BROKEN:
+            self._count(what)
+            return _NOTHING
+        return frozenset(reply) if reply else _NOTHING
+
+    def _hold_fallback(self, held: Held, country: str, reply: Any) -> None:
+        texts = zip(_OF_FALLBACK, reply, strict=True) if reply is not BROKEN else ((FOR_YOU, BROKEN),)
+        lists = {name: codes for name, text in texts if text is not None and (codes := self._list(text))}
+        if lists:  # unknown countries must not fill the memory
+            held.fallbacks[country] = lists
+
+    def _usable(self, question: Question, reply: Any) -> Any:
+        """A reply with lists; None if there is none, and what is wrong is counted."""
+        if reply is BROKEN:
+            self._count("broken_lists")
+            return None
+        if question.key is None and question.source != "none":
+            self._count("unusable_ids")
+        return reply
+
+    def _answer(self, ask: Ask, question: Question, place: int, reply: Any, held: Held, out: Out) -> Recommendation:
+        """One list: the own one, or what replaces it."""
+        if reply is not None:
+            answer = self._own(ask, question, place, reply, held, out)
+            if answer is not None:
+                return answer
+        return _fallback(ask, question, held, out)
 
     def _list(self, text: Any) -> tuple[str, ...] | None:
         """The stock codes in a value; None if it is broken, which is counted."""
@@ -280,36 +321,98 @@ class Reader:
             self._count("broken_lists")
         return stock_codes
 
-    def _own(
-        self, question: Question, name: str, text: str | None, why: str | None, publication: str
-    ) -> Recommendation | None:
+    def _own(self, ask: Ask, question: Question, place: int, reply: Any, held: Held, out: Out) -> Recommendation | None:
+        name, alone = question.names[place], type(reply) is str
+        text = reply if alone else reply[place]
         if text is None or (stock_codes := self._list(text)) is None:
             return None
+        places = _places(stock_codes, out, ask.view, held.shown, question.key)
         # An empty buy_again is an answer: the customer has nothing to buy again. Other lists have a fallback.
-        if not stock_codes and question.fallback is not None and name != BUY_AGAIN:
+        if places is None and question.fallback is not None and name != BUY_AGAIN:
             return None
-        if why is None:
-            return Recommendation(stock_codes, question.source, publication)
-        reasons = reasons_in(why, len(stock_codes))
-        if reasons is None:
-            self._count("broken_reasons")
-        return Recommendation(stock_codes, question.source, publication, reasons or ())
+        shown = _at(stock_codes, places)
+        if alone or question.source != "customer":
+            return Recommendation(shown, question.source, held.name)
+        after, count = len(question.names), len(stock_codes)
+        reasons: tuple[Any, ...] = ()
+        if self._reasons:
+            if (why := reply[after + place]) is not None:
+                found = reasons_in(why, count)
+                if found is None:
+                    self._count("broken_reasons")
+                reasons = _at(found or (), places if found else None)
+            after += len(question.names)
+        answer = Recommendation(shown, question.source, held.name, reasons)
+        if self._chances and name in _CHANCES:
+            text = reply[after + sum(each in _CHANCES for each in question.names[:place])]
+            return self._with_chances(name, answer, text, count, places)
+        return answer
 
-    def _with_chances(self, name: str, answer: Recommendation, text: str | None) -> Recommendation:
-        """An own list with its chances or days; a fallback as it is."""
-        if text is None or answer.source != "customer":
+    def _with_chances(
+        self, name: str, answer: Recommendation, text: str | None, count: int, places: Places | None
+    ) -> Recommendation:
+        """A list with its chances or days."""
+        if text is None:
             return answer
-        count = len(answer.stock_codes)
         if name == FOR_YOU:
             chances = chances_in(text, count)
             if chances is not None:
-                return replace(answer, chances=chances)
+                return replace(answer, chances=_at(chances, places))
         else:
             due = days_in(text, count)
             if due is not None:
-                return replace(answer, due=due)
+                return replace(answer, due=_at(due, places))
         self._count("broken_chances")
         return answer
+
+    def _for_basket(self, ask: Ask, replies: Sequence[Any], held: Held, out: Out) -> Recommendation:
+        """What goes with a basket: first by the lists of its products and the customer's own, then best sellers."""
+        together = [codes for reply in replies[:-1] if reply is not None and (codes := self._list(reply))]
+        own = self._list(replies[-1]) if replies[-1] is not None else None
+        scores: dict[str, float] = {}
+        for weight, lists in ((1.0, together), (_OWN_WEIGHT, [own] if own else [])):
+            for codes in lists:
+                for place, code in enumerate(codes, 1 + _BASKET_EASE):
+                    scores[code] = scores.get(code, 0.0) + weight / place
+        ranked = sorted(scores, key=lambda code: (-scores[code], code))
+        best = _fallback_of(ask.country, FOR_YOU, held)
+        source: Source = best[0][0] if best else "none"
+        if together or own:
+            source = "basket" if together else "customer"
+        listed = tuple(dict.fromkeys([*ranked, *(code for _, codes in best for code in codes)]))
+        places = _places(listed, out, ask.view, held.shown, ",".join(ask.basket or ()))
+        return Recommendation(_at(listed, places), source, held.name)
+
+    def _dismissal(self, customer_id: object, stock_code: object, days: float) -> list[Command] | None:
+        """The commands that store a dismissal; None if one of the ids can be none.
+
+        Raises:
+            ValueError: it would not last from a moment to ten years.
+        """
+        if not 0 < days <= MOST_DAYS:
+            raise ValueError(f"a product is dismissed for up to {MOST_DAYS} days, not for {days}")
+        key, code = key_of("customer", customer_id), code_of(stock_code)
+        if key is None or code is None:
+            self._count("unusable_ids")
+            return None
+        now = int(time.time())
+        ends = now + max(1, round(days * 86_400))
+        return [
+            ("EVAL", _DISMISS, "1", f"{self._prefix}:dismissed:{key}", code, str(ends), str(now), str(MOST_DISMISSED)),
+            # Readers of a shop that has never had a dismissal need not ask for any.
+            ("SET", f"{self._prefix}:dismissing", "1", "EX", str((MOST_DAYS + 1) * 86_400)),
+        ]
+
+    def _taken_back(self, customer_id: object, stock_code: object) -> Command | None:
+        key, code = key_of("customer", customer_id), code_of(stock_code)
+        if key is None or code is None:
+            self._count("unusable_ids")
+            return None
+        return ("ZREM", f"{self._prefix}:dismissed:{key}", code)
+
+    def _begin_dismissing(self) -> None:
+        if self._held is not None:
+            self._held.dismissing = True
 
     def _meta(self, reply: Any) -> Mapping[str, str]:
         """The fields of a meta that can be read."""
@@ -321,23 +424,87 @@ class Reader:
             self._count("broken_meta")
         return fields
 
-    def _stood_still(self, question: Question, held: Held, answers: Sequence[Recommendation]) -> bool:
+    def _stood_still(self, ask: Ask, held: Held, answers: Sequence[Recommendation]) -> bool:
         """Whether the process was stopped for so long that the held publication may have been removed."""
-        return (
-            any(entry.source != question.source for entry in answers)
-            and time.monotonic() > held.until + _STOOD_STILL_SECONDS
-        )
+        if time.monotonic() <= held.until + _STOOD_STILL_SECONDS:
+            return False
+        own = "basket" if ask.basket is not None else ask.questions[0].source
+        return bool(ask.shelves) or any(entry.source != own for entry in answers)
 
 
-def _fallback(question: Question, held: Held) -> Recommendation:
-    if question.fallback is not None:
-        for key in (question.country, EVERYWHERE):
-            stock_codes = held.fallbacks.get(key, {}).get(question.fallback) if key else None
-            if stock_codes:
-                return Recommendation(stock_codes, "everywhere" if key == EVERYWHERE else "country", held.name)
-    return Recommendation((), "none", held.name)
+def is_optional(command: Command) -> bool:
+    """Whether a page is shown without the reply: it says only what is hidden or dismissed."""
+    return command[0] in _OPTIONAL or command[-1].endswith(":dismissing")
 
 
-def unanswered(question: Question, source: Source) -> list[Recommendation]:
-    """An empty list for each one in a question."""
-    return [Recommendation((), source, None) for _ in question.names]
+def _members(key: str) -> Command:
+    """The command for the members of a sorted set that are still in force: its scores are when they end."""
+    return ("ZRANGEBYSCORE", key, f"({int(time.time())}", "+inf")
+
+
+def _places(stock_codes: tuple[str, ...], out: Out, view: View, shown: int | None, key: str | None) -> Places | None:
+    """Where in a list the products are that a page shows; None if no product of the list may be shown."""
+    count = view.count or shown or len(stock_codes) or 1
+    begin = (view.page - 1) * count
+    if view.rotate is None and all(each.isdisjoint(stock_codes) for each in out):  # type: ignore[attr-defined]
+        return slice(begin, begin + count) if stock_codes else None
+    left = [place for place, code in enumerate(stock_codes) if not any(code in each for each in out)]
+    if not left:
+        return None
+    if view.rotate is not None:
+        left = list(rotated(left, [stock_codes[place] for place in left], f"{view.rotate}:{key}"))
+    return left[begin : begin + count]
+
+
+def rotated(places: Sequence[int], stock_codes: Iterable[str], seed: str) -> Iterator[int]:
+    """Reshuffles a list a little: no product moves by `ROTATION_REACH` places, and a seed has one order.
+
+    The product at place p is sorted by p + 5 u, with u from 0 to 1 by the SHA-256 of seed and stock code.
+
+    Args:
+        places: of the products, best first.
+        stock_codes: at these places.
+        seed: of the order, such as the day and the customer.
+
+    >>> list(rotated(range(8), "ABCDEFGH", "2011-12-09:14646"))
+    [0, 1, 4, 3, 2, 7, 6, 5]
+    """
+    moved = []
+    for rank, (place, code) in enumerate(zip(places, stock_codes, strict=True)):
+        number = int.from_bytes(hashlib.sha256(f"{seed}:{code}".encode()).digest()[:4], "big")
+        moved.append((rank + ROTATION_REACH * number / 2**32, place))
+    return (place for _, place in sorted(moved))
+
+
+def _at(values: tuple[Any, ...], places: Places | None) -> tuple[Any, ...]:
+    if places is None:
+        return ()
+    return values[places] if type(places) is slice else tuple([values[place] for place in places])
+
+
+def _fallback(ask: Ask, question: Question, held: Held, out: Out) -> Recommendation:
+    if question.fallback is None:
+        return Recommendation((), "none", held.name)
+    found = _fallback_of(ask.country, question.fallback, held)
+    for source, stock_codes in found:
+        places = _places(stock_codes, out, ask.view, held.shown, ask.country)
+        if places is not None:
+            return Recommendation(_at(stock_codes, places), source, held.name)
+    return Recommendation((), found[0][0] if found else "none", held.name)
+
+
+def _fallback_of(country: str | None, list_name: str, held: Held) -> list[tuple[Source, tuple[str, ...]]]:
+    """The fallbacks of a list, that of the country first."""
+    found: list[tuple[Source, tuple[str, ...]]] = []
+    for key in (country, EVERYWHERE):
+        stock_codes = held.fallbacks.get(key, {}).get(list_name) if key else None
+        if stock_codes:
+            found.append(("everywhere" if key == EVERYWHERE else "country", stock_codes))
+        if key == EVERYWHERE:
+            break
+    return found
+
+
+def unanswered(ask: Ask, source: Source) -> list[Recommendation]:
+    """An empty list for each one that was asked for."""
+    return [Recommendation((), source, None) for _ in range(ask.answers)]

@@ -192,6 +192,7 @@ plain_pin as (
         )
         and not retail.is_excluded_stock_code(pin_in_force.stock_code)
         and pin_in_force.stock_code not in (select stock_code from unlisted)
+        and not pin_in_force.stock_code = any(%(hidden)s)
         and pin_in_force.stock_code not in (select stock_code from restricted)
         and coalesce(given_product.unit_price >= limits.min_price, true)
 ),

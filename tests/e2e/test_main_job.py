@@ -60,7 +60,7 @@ def test_from_a_workbook_in_the_inbox_to_lists_in_redis(dags, connections, store
     customers = list(store.scan_iter(f"{prefix}:{live}:customer:*"))
     assert len(customers) == int(meta["customers"]) > 200
     lists = {key: json.loads(store.hget(key, "for_you")) for key in customers}
-    assert all(len(codes) == len(set(codes)) == 10 for codes in lists.values())
+    assert all(len(codes) == len(set(codes)) == 20 for codes in lists.values())
     # The failure that the gate exists to prevent: the same list for everyone.
     assert len({tuple(codes) for codes in lists.values()}) > len(lists) / 2
 

@@ -145,6 +145,7 @@ class ListMaker:
         self,
         top_n: int,
         *,
+        spare: int = 0,
         chosen: Sequence[str] | None = None,
         shard: tuple[int, int] = (0, 1),
         batch_customers: int = BATCH_CUSTOMERS,
@@ -157,6 +158,7 @@ class ListMaker:
 
         Args:
             top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
+            spare: products that each list holds beyond that, to take the place of what may not be shown later.
             chosen: customer ids; every customer with a purchase before `as_of` if None.
             shard: (i, n) for part i, from 0, of n equal parts of the customers, in order of their ids.
             batch_customers: customers in a batch.
@@ -174,7 +176,7 @@ class ListMaker:
         for begin in range(0, len(customers), batch_customers):
             part = customers[begin : begin + batch_customers]
             chances: list[str | None] = []
-            made = _table(self._rows_of_customers(part, top_n, chances if with_chances else None))
+            made = _table(self._rows_of_customers(part, top_n, spare, chances if with_chances else None))
             yield made.assign(**{Lists.CHANCES: pd.Series(chances, dtype="str")}) if with_chances else made
 
     def reasons(self, lists: pd.DataFrame) -> pd.Series:
@@ -255,10 +257,13 @@ class ListMaker:
                 rows.append(("product", code, name, stock_codes))
         return _table(rows)
 
-    def _rows_of_customers(self, customers: IntArray, top_n: int, chances: list[str | None] | None) -> list[Row]:
+    def _rows_of_customers(
+        self, customers: IntArray, shown_n: int, spare: int, chances: list[str | None] | None
+    ) -> list[Row]:
         """The three lists of each of these customers (customer_index); adds the chances of each list to `chances`."""
         state, rules = self.state, self.rules
         names = state.events.products
+        top_n = shown_n + spare
         depth: int | None = top_n if self._reranking is None else top_n + LOOK_AHEAD
         if rules.max_per_family:
             depth = None  # a limit on families may pass over any number of candidates
@@ -272,7 +277,7 @@ class ListMaker:
                 shown = rules.shown(names, country)
                 ever = state.products_seen_by(int(customer))
                 if self.certainty is not None:
-                    self.certainty.add(again, top_n)
+                    self.certainty.add(again, shown_n)
                 for name, best, fill, never in (
                     (FOR_YOU, _best(of_any, product, depth, shown[product]), state.ranking, ever[:0]),
                     (DISCOVER, _best(of_new, product, depth, shown[product] & ~seen), state.ranking, ever),

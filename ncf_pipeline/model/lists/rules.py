@@ -43,12 +43,16 @@ class Rules:
         only_in: by stock code, the only countries whose lists show it. Lists for no country do not show it.
         pins: in the order of their position.
         max_per_family: most variants of one product on a list; any number if None.
+        at_once: stock codes that readers take out of all lists at this moment; new lists need not have them.
+        at_once_in: the same by country.
     """
 
     hidden: frozenset[str] = frozenset()
     only_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pins: tuple[Pin, ...] = ()
     max_per_family: int | None = None
+    at_once: frozenset[str] = frozenset()
+    at_once_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def shows(self, stock_code: str, country: str | None) -> bool:
         """Whether a list may show a product.
@@ -60,7 +64,11 @@ class Rules:
         >>> Rules(only_in={"22423": frozenset({"France"})}).shows("22423", None)
         False
         """
-        return stock_code not in self.hidden and (stock_code not in self.only_in or country in self.only_in[stock_code])
+        if stock_code in self.hidden or stock_code in self.at_once:
+            return False
+        if country is not None and stock_code in self.at_once_in.get(country, ()):
+            return False
+        return stock_code not in self.only_in or country in self.only_in[stock_code]
 
     def shown(self, stock_codes: Iterable[str], country: str | None) -> Mask:
         """`shows` of many products. Pass the same stock codes each time: the result is kept for each country.
@@ -154,7 +162,7 @@ class Rules:
     @cached_property
     def _named_countries(self) -> frozenset[str]:
         pins = {pin.country for pin in self.pins if pin.country is not None}
-        return frozenset(pins).union(*self.only_in.values())
+        return frozenset(pins).union(self.at_once_in, *self.only_in.values())
 
     @cached_property
     def _masks(self) -> dict[str | None, Mask]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as InPath
@@ -35,6 +35,9 @@ _POLICY = policy(style_src="'self'", form_action="'self'")
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 """The names under which a browser on this machine opens the shop."""
+
+_LONGEST_CODE, _LONGEST_BASKET, _LONGEST_FORM = 100, 50, 4096
+_NOTHING_BOUGHT = "This customer has bought nothing yet."
 
 _Answer = TypeVar("_Answer")
 
@@ -104,24 +107,74 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
     # An id may contain slashes.
     @app.get("/customers/{customer_id:path}")
     async def customer(
-        request: Request, customer_id: Annotated[str, InPath(min_length=1, max_length=MAX_CUSTOMER)]
+        request: Request,
+        customer_id: Annotated[str, InPath(min_length=1, max_length=MAX_CUSTOMER)],
+        dismissed: Annotated[str, Query(max_length=_LONGEST_CODE)] = "",
     ) -> HTMLResponse:
         """A customer's three lists, and what they bought."""
         if not is_possible(customer_id):
             raise HTTPException(404, "There is no such customer.")
         known = await read(purchases.customer, customer_id)
-        lists = await shop.lists_of_customer(customer_id, country=known.country if known else None)
+        # One round trip, and no product is on two shelves.
+        lists = await shop.for_page(
+            ["for_you", "discover", "buy_again"], customer=customer_id, country=known.country if known else None
+        )
         bought = await read(purchases.purchases, customer_id) or []
-        codes = codes_of(lists.values()) + [each.stock_code for each in bought]
+        codes = codes_of(lists.values()) + [each.stock_code for each in bought] + ([dismissed] if dismissed else [])
         names = await read(purchases.products, codes) or {}
+        above = "The shelves above show it all."
         shelves = [
             shelf("for-you", "For you", lists["for_you"], names),
-            shelf("discover", "Discover", lists["discover"], names),
-            shelf("buy-again", "Buy again", lists["buy_again"], names, empty="This customer has bought nothing yet."),
+            shelf("discover", "Discover", lists["discover"], names, empty=above),
+            shelf("buy-again", "Buy again", lists["buy_again"], names, empty=above if bought else _NOTHING_BOUGHT),
         ]
         history = [(item(each.stock_code, names), each) for each in bought]
         return await page(
-            request, "customer", customer_id=customer_id, customer=known, shelves=shelves, history=history
+            request,
+            "customer",
+            customer_id=customer_id,
+            customer=known,
+            shelves=shelves,
+            history=history,
+            dismissed=item(dismissed, names) if dismissed else None,
+        )
+
+    @app.post("/dismiss")
+    async def dismiss(request: Request) -> RedirectResponse:
+        """Stores that a customer does not want to see a product: "not for me"."""
+        customer_id, code = await _posted(request)
+        if not await shop.dismiss(customer_id, code):
+            raise HTTPException(503, "It was not stored, because Redis does not answer. Try again in a minute.")
+        return RedirectResponse(f"/customers/{quoted(customer_id)}?dismissed={quoted(code)}", status_code=303)
+
+    @app.post("/undismiss")
+    async def undismiss(request: Request) -> RedirectResponse:
+        """Takes that back."""
+        customer_id, code = await _posted(request)
+        await shop.undismiss(customer_id, code)
+        return RedirectResponse(f"/customers/{quoted(customer_id)}", status_code=303)
+
+    @app.get("/basket")
+    async def basket(
+        request: Request,
+        code: Annotated[list[str], Query(max_length=_LONGEST_BASKET)] = [],  # noqa: B006 - FastAPI copies it
+        customer: Annotated[str, Query(max_length=MAX_CUSTOMER)] = "",
+    ) -> HTMLResponse:
+        """A basket, which its address holds, and what goes with it."""
+        codes = list(dict.fromkeys(each.strip().upper()[:_LONGEST_CODE] for each in code if each.strip()))
+        customer_id = _typed(customer)
+        known = await read(purchases.customer, customer_id) if customer_id else None
+        found = await shop.for_basket(codes, customer=customer_id or None, country=known.country if known else None)
+        names = await read(purchases.products, [*codes, *codes_of([found])]) or {}
+        title = "Goes with your basket" if codes else "To begin with"
+        return await page(
+            request,
+            "basket",
+            customer_id=customer_id,
+            items=[item(each, names) for each in codes],
+            without={each: _address([other for other in codes if other != each], customer_id) for each in codes},
+            with_code={each: _address([*codes, each], customer_id) for each in found.stock_codes},
+            shelves=[shelf("goes-with", title, found, names)],
         )
 
     @app.get("/products/{stock_code}")
@@ -161,6 +214,29 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     protect(app, policy=_POLICY, show=failed)
     return app
+
+
+async def _posted(request: Request) -> tuple[str, str]:
+    """The customer and the stock code of a form of this shop; another site's form is refused."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "This form is not of this shop.")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413, "This form is too long.")
+    fields = dict(parse_qsl(body.decode(errors="replace")))
+    customer_id, code = _typed(fields.get("customer", "")), fields.get("stock_code", "").strip().upper()
+    if not customer_id or not 0 < len(code) <= _LONGEST_CODE:
+        raise HTTPException(422, "The form names no customer, or no product.")
+    return customer_id, code
+
+
+def _address(codes: Sequence[str], customer_id: str) -> str:
+    """The address of a basket."""
+    asked = [("code", code) for code in codes] + ([("customer", customer_id)] if customer_id else [])
+    return f"/basket?{urlencode(asked)}" if asked else "/basket"
 
 
 def _typed(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Erases one customer from every publication in Redis, live or not, and finds keys that still name them."""
+"""Erases one customer from every publication in Redis, live or not, with what they dismissed; finds keys of theirs."""
 
 from typing import Any
 
@@ -11,10 +11,11 @@ _AT_ONCE = 10_000
 
 
 def erase_customer(settings: Settings, customer_id: str) -> int:
-    """Removes a customer's lists from all publications. It may be stopped at any point and called again.
+    """Removes a customer's lists from all publications, and what they dismissed.
 
-    No publisher should run meanwhile (see `ncf_pipeline.privacy.alone`); one that has lost its lock is called off. Call
-    it after the erasure is recorded: see `ncf_pipeline.privacy`.
+    It may be stopped at any point and called again. No publisher should run meanwhile (see
+    `ncf_pipeline.privacy.alone`); one that has lost its lock is called off. Call it after the erasure is recorded: see
+    `ncf_pipeline.privacy`.
 
     Returns:
         How many publications had lists of this customer.
@@ -27,6 +28,7 @@ def erase_customer(settings: Settings, customer_id: str) -> int:
         call_off(store, "a customer is erased")
         names = set(states(store)) | ({live} if (live := live_name(store)) else set())
         erased = 0
+        store.client.unlink(store.key("dismissed", suffix))
         for name in sorted(names):
             # The index first: a rollback looks for the keys that it lists, and must not miss this one.
             counted = contents.remove_from_index(store, name, suffix)

@@ -237,7 +237,7 @@ def test_the_lists_are_in_redis_and_the_files_in_the_object_store(cluster):
         live = store.get("ncf:current")
         customers = list(store.scan_iter(f"ncf:{live}:customer:*"))
         assert len(customers) > 100
-        assert len(json.loads(store.hget(customers[0], "for_you"))) == 10
+        assert len(json.loads(store.hget(customers[0], "for_you"))) == 20
     (kept,) = [entry.url for entry in registry.publications(settings)]
     assert kept.startswith("s3://recommender/shop/publications/")
 

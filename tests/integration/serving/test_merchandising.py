@@ -62,8 +62,8 @@ def test_each_rule_reaches_redis_by_a_refresh(settings, version, published, capl
     caplog.set_level(logging.INFO)
     retrain.publish(settings, version)
     before = published()
-    assert {len(of_key["for_you"]) for (audience, _), of_key in before.items() if audience == "customer"} == {10}
-    assert {len(of_key["for_you"]) for (audience, _), of_key in before.items() if audience == "fallback"} == {10}
+    assert {len(of_key["for_you"]) for (audience, _), of_key in before.items() if audience == "customer"} == {20}
+    assert {len(of_key["for_you"]) for (audience, _), of_key in before.items() if audience == "fallback"} == {20}
     popular = before["fallback", "*"]["for_you"]
     unlisted, abroad, excluded, cheap = popular[:4]
     execute(
@@ -90,7 +90,7 @@ def test_each_rule_reaches_redis_by_a_refresh(settings, version, published, capl
     for (audience, key), of_key in after.items():
         if audience == "customer" or key == "France":
             assert of_key["for_you"][1] == "NOVEL1"
-            assert len(of_key["for_you"]) == 10
+            assert len(of_key["for_you"]) == 20
     assert "NOVEL1" not in after["fallback", "*"]["for_you"]
     assert any("TYPO1" in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     with Storefront(settings.list_store(), prefix=settings.key_prefix, timeout=5) as shop:

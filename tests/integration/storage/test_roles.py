@@ -150,6 +150,8 @@ publishing raw.quarantined_line: select (batch_id, state)
 publishing retail.bundle: delete, insert, select
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select
+publishing retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, \
+update (shown_at, shown_by)
 publishing retail.invoice: select
 publishing retail.invoice_line: select
 publishing retail.list_limit: select

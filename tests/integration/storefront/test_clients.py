@@ -210,7 +210,7 @@ def test_importing_it_imports_nothing_heavy():
         "sorted(name for name in sys.modules if name.startswith('ncf_pipeline.')))"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    ours = ["columns", "storefront", *(f"storefront.{name}" for name in ("answers", "clients", "reading"))]
+    ours = ["columns", "storefront", *(f"storefront.{name}" for name in ("answers", "asking", "clients", "reading"))]
     assert out.strip() == f"[] {[f'ncf_pipeline.{name}' for name in ours]}"
 
 
@@ -236,7 +236,7 @@ def test_a_reader_needs_only_permission_to_get(settings, store, publish):
     rights = (
         f"%R~{settings.key_prefix}:*" if store.info("server")["redis_version"] >= "7" else f"~{settings.key_prefix}:*"
     )
-    store.execute_command("ACL", "SETUSER", "reader", "on", ">secret", rights, "+get", "+hmget", "+hgetall")
+    store.execute_command("ACL", "SETUSER", "reader", "on", ">secret", rights, "+get", "+hget", "+hmget", "+hgetall")
     url = settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
     try:
         shop = Both(url, prefix=settings.key_prefix, raise_errors=True)

@@ -18,9 +18,9 @@ from ncf_pipeline.serving import publication
 TEXT = (Path(__file__).parents[3] / "docs" / "storefront.md").read_text()
 URL = "redis://reader:secret@127.0.0.1:6379/0"
 
-REASONS = {"for_you": '[["new"],["bought",3],["popular"]]', "discover": '[["goes_with","22423"]]'}
+REASONS = {"for_you": '[["new"],["bought",3],["popular"],["taste"]]', "discover": '[["goes_with","22423"]]'}
 LISTS = [
-    ("customer", "14646", "for_you", ["23084", "22423", "20725"]),
+    ("customer", "14646", "for_you", ["23084", "22423", "20725", "22086"]),
     ("customer", "14646", "discover", ["23843"]),
     ("customer", "14646", "buy_again", ["22423"]),
     ("product", "85123A", "bought_together", ["21733"]),
@@ -43,16 +43,22 @@ def published(settings, store):
     lists[Lists.REASONS] = [REASONS.get(name) if audience == "customer" else None for audience, _, name, _ in LISTS]
     meta = {"model_version": "v7", "cutoff": "2011-12-09T12:51:00", "top_n": 3}
     publication.publish(shop, [lists], number=42, meta=meta)
+    store.zadd("ncf:hidden", {"20725": float("inf"), "over": 1})
     for line in re.findall(r"ACL SETUSER .*", TEXT):
         store.execute_command(*line.split())
+    with redis.Redis.from_url(settings.list_store().replace("default:test@", "stock:secret@")) as stock:
+        stock.sadd("ncf:sold_out", "21733")
     yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
-    store.execute_command("ACL", "DELUSER", "reader", "writer")
+    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser")
+    store.delete("ncf:hidden", "ncf:sold_out", "ncf:dismissing")
 
 
 @pytest.mark.parametrize("example", blocks("python"))
 def test_a_python_example_runs(published, example):
-    assert URL in example
-    subprocess.run([sys.executable, "-c", example.replace(URL, published)], check=True, timeout=60)
+    for user in ("reader", "dismisser"):
+        example = example.replace(URL.replace("reader", user), published.replace("reader", user))
+    assert published.rpartition("@")[2] in example
+    subprocess.run([sys.executable, "-c", example], check=True, timeout=60)
 
 
 def test_the_redis_cli_examples_print_what_is_shown(published):
@@ -81,7 +87,7 @@ def test_the_php_example_finds_the_list(published):
     port = redis.connection.parse_url(published)["port"]
     program = example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode($stockCodes);"
     ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(ran.stdout) == ["23084", "22423", "20725"]
+    assert json.loads(ran.stdout) == ["23084", "22423", "22086"]
 
 
 def test_the_node_example_finds_lists(published, tmp_path):
@@ -97,7 +103,7 @@ def test_the_node_example_finds_lists(published, tmp_path):
     # The process ends when the connection does.
     (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
     ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
-    assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "20725", "22423"]
+    assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "22086", "22423"]
 
 
 def test_every_setting_that_is_named_is_one(settings):

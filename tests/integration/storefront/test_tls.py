@@ -19,7 +19,7 @@ from ncf_pipeline.storefront import AsyncStorefront, Storefront
 USERS = """
 user default off
 user writer on >secret ~ncf:* +@read +@write +@connection +@scripting +time +info
-user reader on >secret %R~ncf:* +get +hget +hmget +hgetall
+user reader on >secret %R~ncf:* +get +hget +hmget +hgetall +zrangebyscore +smembers
 """
 
 
