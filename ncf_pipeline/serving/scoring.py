@@ -249,8 +249,10 @@ class Scoring:
     def _outside(self) -> dict[str, object]:
         """What makers need and what is not kept with them, because it has a place of its own."""
         models = {"model": self._model, "challenger": self._challenger}
-        chances = {f"chances of {name}": model.chances for name, model in models.items() if model is not None}
-        return {"rules": self.draft.basis.rules, **models, **chances}
+        there = {name: model for name, model in models.items() if model is not None}
+        networks = {f"network of {name}": model.network for name, model in there.items()}
+        chances = {f"chances of {name}": model.chances for name, model in there.items()}
+        return {"rules": self.draft.basis.rules, **models, **networks, **chances}
 
     @cached_property
     def _snapshot(self) -> Snapshot:

@@ -1,15 +1,14 @@
 """What all customers of a shop share, taken apart into arrays and JSON, and put together again. No pickle. Pure.
 
-Objects of the classes of `_MODULES` are their attributes, so whatever a table needs is kept with it, and an object, or
-an array, that several attributes name is kept once. Sparse tables and tensors are their arrays; an array of texts is
-the bytes of a JSON list. Nothing is kept in another form, and no array is changed or copied when it is put together: so
-lists made from it are the same to the last bit.
+Objects of classes of `ncf_pipeline.model` are their attributes, so whatever a table needs is kept with it, and what
+several attributes name is kept once. Sparse tables and tensors are their arrays; an array of texts is the bytes of a
+JSON list. Nothing is kept in another form, and no array is changed or copied when it is put together: so lists made
+from it are the same to the last bit.
 """
 
-import inspect
+import importlib
 import json
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,51 +16,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from ncf_pipeline.model import recipe
-from ncf_pipeline.model.features import contexts, events, families, habits, state, taste
-from ncf_pipeline.model.lists import (
-    assemble,
-    baseline_scorer,
-    certainty,
-    due,
-    listed_chances,
-    network_scorer,
-    reasons,
-    style,
-    value,
-    variety,
-)
+from ncf_pipeline.model.features import events, state
+from ncf_pipeline.model.lists import value
 
 Array = npt.NDArray[Any]
 Structure = dict[str, Any]
 """JSON-able."""
 
-_MODULES: tuple[ModuleType, ...] = (
-    assemble,
-    baseline_scorer,
-    certainty,
-    contexts,
-    due,
-    events,
-    families,
-    habits,
-    listed_chances,
-    network_scorer,
-    reasons,
-    recipe,
-    state,
-    style,
-    taste,
-    value,
-    variety,
-)
-_CLASSES: dict[str, type] = {
-    f"{module.__name__.removeprefix('ncf_pipeline.model.')}.{name}": kind
-    for module in _MODULES
-    for name, kind in inspect.getmembers(module, inspect.isclass)
-    if kind.__module__ == module.__name__
-}
-_NAMES = {kind: name for name, kind in _CLASSES.items()}
+_PACKAGE = "ncf_pipeline.model."
 
 _LEFT_OUT: dict[type, frozenset[str]] = {
     events.Events: frozenset(
@@ -97,7 +59,7 @@ class Parts:
         """What is left of an object beside `arrays`: JSON-able.
 
         Raises:
-            TypeError: the object, or one that it needs, is of a class that is not known here.
+            TypeError: the object, or one that it needs, is of a class of another package.
         """
         if given is None or type(given) in (bool, int, float, str):
             return given
@@ -107,7 +69,7 @@ class Parts:
             return {"again": self._seen[id(given)][1]["number"]}
         if isinstance(given, np.generic):
             return {"scalar": given.item(), "dtype": given.dtype.str}
-        if isinstance(given, tuple | list):
+        if type(given) in (tuple, list) and isinstance(given, tuple | list):
             return {type(given).__name__: [self.of(each) for each in given]}
         if isinstance(given, dict):
             return {"dict": [[self.of(key), self.of(value)] for key, value in given.items()]}
@@ -127,12 +89,13 @@ class Parts:
             return {"sparse": parts, "shape": [int(size) for size in given.shape]}
         if isinstance(given, torch.Tensor):
             return {"tensor": self.of(given.numpy())}
-        name = _NAMES.get(type(given))
-        if name is None:
-            raise TypeError(f"{type(given)} is not among the classes that are kept: add its module to shared.py.")
+        kind = type(given)
+        if not kind.__module__.startswith(_PACKAGE):
+            raise TypeError(f"{kind} is not of this package: it cannot be kept as arrays.")
         left_out = _LEFT_OUT.get(type(given), frozenset())
         attributes = {key: self.of(value) for key, value in vars(given).items() if key not in left_out}
-        return {"class": name, "attributes": attributes}
+        module = kind.__module__.removeprefix(_PACKAGE)
+        return {"class": [module, kind.__name__], "attributes": attributes}
 
     def _texts(self, given: Array, number: int) -> Structure:
         name = self._kept(str(number), np.frombuffer(json.dumps(given.tolist()).encode(), np.uint8))
@@ -159,6 +122,21 @@ def put_together(structure: Any, arrays: Mapping[str, Array], outside: Mapping[s
     return _Whole(arrays, outside).of(structure)
 
 
+def _class_of(module: str, name: str) -> type:
+    """A class of the package; nothing that a module only imports, and nothing of another package.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    try:
+        kind = getattr(importlib.import_module(f"{_PACKAGE}{module}"), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no class {module}.{name}") from error
+    if not isinstance(kind, type) or kind.__module__ != f"{_PACKAGE}{module}":
+        raise ValueError(f"{module}.{name} is no class of this package")
+    return kind
+
+
 class _Whole:
     def __init__(self, arrays: Mapping[str, Array], outside: Mapping[str, object]) -> None:
         self._arrays, self._outside = arrays, outside
@@ -180,7 +158,7 @@ class _Whole:
         if "list" in structure:
             return [self.of(each) for each in structure["list"]]
         if "class" in structure:
-            made: Any = object.__new__(_CLASSES[structure["class"]])
+            made: Any = object.__new__(_class_of(*structure["class"]))
             self._made[structure["number"]] = made  # before its attributes, which may name it
             vars(made).update({key: self.of(value) for key, value in structure["attributes"].items()})
             return made

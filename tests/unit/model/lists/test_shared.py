@@ -36,8 +36,8 @@ CHANCES = Chances(
 
 
 def outside_of(maker, scored_by):
-    chances = {"chances": scored_by.chances} if scored_by is not None else {}
-    return {"rules": maker.rules, "model": scored_by, **chances}
+    parts = {"chances": scored_by.chances, "network": scored_by.network} if scored_by is not None else {}
+    return {"rules": maker.rules, "model": scored_by, **parts}
 
 
 def by_way_of_json(maker, scored_by):
@@ -100,11 +100,15 @@ def test_a_shop_whose_customers_returned_everything_has_nothing_to_share_and_no_
     pd.testing.assert_frame_equal(other.products(5), maker.products(5))
 
 
-def test_what_is_not_known_is_refused_by_name():
-    with pytest.raises(TypeError, match=r"Path.*is not among the classes that are kept"):
+def test_what_is_of_another_package_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"Path'> is not of this package"):
         Parts({}).of({"place": Path("x")})
 
 
-def test_it_names_no_class_that_is_not_among_the_known_ones():
-    with pytest.raises(KeyError, match=r"os\.system"):
-        put_together({"class": "os.system", "number": 0, "attributes": {}}, {}, {})
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("lists.assemble", "Style"), ("lists.assemble", "json"), ("..settings", "Settings"), ("nothing", "Nothing")],
+)
+def test_it_makes_nothing_but_objects_of_classes_of_the_package(module, name):
+    with pytest.raises(ValueError, match=name):
+        put_together({"class": [module, name], "number": 0, "attributes": {}}, {}, {})
