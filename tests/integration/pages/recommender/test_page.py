@@ -101,6 +101,8 @@ def test_an_experiment_has_one_sentence_that_leads_to_its_report(ask, shop):
         assert result.words in said
     assert f"{newest.results.measures[0].ratio.value:+.1%}" in said
     assert "All 2 reports" in said
+    regions = re.findall(r'role="region" aria-label="([^"]*)"', page.text)
+    assert not set(regions) & set(re.findall(r"<h2[^>]*>([^<]*)<", page.text))  # a screen reader tells them apart
     for figure in re.findall(r'<img src="([^"]*)"', page.text):
         image = ask().get(figure)
         assert image.headers["content-type"] == "image/svg+xml"
