@@ -12,6 +12,8 @@ first lists. The tasks are skipped only while the shop has no purchases.
 
 If somebody was erased, another version was made to serve or rules changed meanwhile, `publish` makes all lists again by
 itself: its log says why. A shop has one shard for each 50,000 customers (`NCF_SCORING_SHARDS`).
+
+`prepare` also tells on-call of a merchandiser's rule that matches nothing, such as one with a mistyped country.
 """
 
 from datetime import timedelta
@@ -43,11 +45,13 @@ def refresh_lists() -> None:
         """Opens a draft of the champion's lists; returns the URLs of the parts to make, one for each shard."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from ncf_pipeline.airflow.rules import tell_of_idle_rules
         from ncf_pipeline.serving import publish as stages
 
         parts = stages.prepare(task_settings(), requested_by="refresh_lists")
         if not parts:
             raise AirflowSkipException("There are no purchases yet: ingest_invoices loads them.")
+        tell_of_idle_rules(task_settings())
         return parts
 
     @task

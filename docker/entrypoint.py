@@ -39,7 +39,7 @@ LOGINS = {
     "shop_worker": ("ncf_ingest", "ncf_training", "ncf_publishing"),
     "gpu_worker": ("ncf_training",),
     "watcher": ("ncf_publishing",),
-    "pages": ("ncf_reading",),
+    "pages": ("ncf_reading", "ncf_merchandising"),
 }
 
 _METADATA = ("airflow_db_password", "fernet_key")

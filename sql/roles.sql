@@ -10,7 +10,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_reading'] loop
+    foreach name in array array['ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_merchandising', 'ncf_reading'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
         end if;
@@ -20,10 +20,14 @@ begin
 end
 $$;
 
-revoke all on all tables in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
-revoke all on all sequences in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
-revoke all on all functions in schema raw, retail, ml, ops from ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
-grant usage on schema raw, retail, ml, ops to ncf_ingest, ncf_training, ncf_publishing, ncf_reading;
+revoke all on all tables in schema raw, retail, ml, ops
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+revoke all on all sequences in schema raw, retail, ml, ops
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+revoke all on all functions in schema raw, retail, ml, ops
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+grant usage on schema raw, retail, ml, ops
+to ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
 
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
 grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
@@ -108,6 +112,17 @@ on ml.experiment_report to ncf_publishing;
 grant select, insert on ml.exposure_check to ncf_publishing;
 grant usage, update on sequence ml.publication_number to ncf_publishing;
 grant select, insert, update, delete, truncate on ml.checked_list, ml.checked_product to ncf_publishing;
+
+-- Merchandising: the page Rules, and `rules`. It writes the rules of lists and nothing else; who changed them, the
+-- database records. Of sales it sees which products are sold where, and neither customers nor invoices.
+grant select, insert, update, delete on retail.unlisted_product, retail.product_country, retail.pinned_product
+to ncf_merchandising;
+grant select, update (max_per_family, min_price) on retail.list_limit to ncf_merchandising;
+grant select on retail.rule_change, retail.changed_rule, retail.product, retail.excluded_stock_code
+to ncf_merchandising;
+grant select (stock_code, description, quantity, invoice_date, unit_price, country)
+on retail.invoice_line to ncf_merchandising;
+grant execute on function retail.undo_rule_change to ncf_merchandising;
 
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;

@@ -23,6 +23,7 @@ from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.pages.recommender.work import Action, Desk, Person
+from ncf_pipeline.pages.recommender.rules import RULES, Access
 from ncf_pipeline.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,30 @@ def sees_customers(user: GetUserDep) -> bool:
     return tells_views_apart or manager.is_authorized_connection(method="GET", user=user)
 
 
+def changes_rules(user: GetUserDep) -> bool:
+    """Whether a user may change a merchandiser's rules.
+
+    An auth manager grants it by name, as edit access to the view `Recommender rules`.
+    """
+    manager = get_auth_manager()
+    if not manager.is_authorized_custom_view(method="PUT", resource_name=RULES, user=user):
+        return False
+    # The simple auth manager allows every view to everybody. There, only who may edit connections may: Op and Admin.
+    tells_views_apart = not isinstance(manager, SimpleAuthManager)
+    return tells_views_apart or manager.is_authorized_connection(method="PUT", user=user)
+
+
+def name_of(user: GetUserDep) -> str:
+    """The name of a user, as changes are recorded with it."""
+    return user.get_name()
+
+
+def _form_key() -> bytes:
+    """What signs forms. All API servers of an installation have the same secret key."""
+    secret = conf.get("api", "secret_key", fallback="")
+    return hashlib.sha256(f"recommender forms {secret}".encode()).digest() if secret else secrets.token_bytes(32)
+
+
 def log_in(request: Request) -> RedirectResponse:
     """Sends a person to the login, and from there back to what they asked for."""
     asked = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
@@ -64,17 +89,12 @@ def person(user: GetUserDep) -> Person:
     return Person(user.get_name(), may)
 
 
-def _form_key() -> bytes:
-    """What signs forms. All API servers of an installation have the same secret key."""
-    secret = conf.get("api", "secret_key", fallback="")
-    return hashlib.sha256(f"recommender forms {secret}".encode()).digest() if secret else secrets.token_bytes(32)
-
-
 app = create_app(
     task_settings,
     seen_by=[_SEES_MODELS],
     sees_customers=sees_customers,
     desk=Desk(AirflowWork(), person, _form_key()),
+    changes_rules=Access(changes_rules, name_of, _form_key()),
     log_in=log_in,
 )
 

@@ -327,6 +327,14 @@ LISTS_LOSE = Kind(
     did="Nothing. Ending the experiment would show these lists to the remaining customers too.",
     look="ncf-pipeline experiment report",
 )
+RULE_IDLE = Kind(
+    name="rule_idle",
+    title="A rule matches nothing",
+    severity=Severity.WARN,
+    shoppers="perhaps affected: a product is shown that should not be, or is shown nowhere.",
+    did="The lists follow the rules as they are written.",
+    look="ncf-pipeline rules check",
+)
 ATTENTION = Kind(
     name="attention",
     title="Something needs a look",

@@ -8,7 +8,19 @@ import typer
 from rich.console import Console
 
 from ncf_pipeline import __version__
-from ncf_pipeline.cli import alerts, experiments, forget, gate, hiding, invoices, models, services, storefront, watch
+from ncf_pipeline.cli import (
+    alerts,
+    experiments,
+    forget,
+    gate,
+    hiding,
+    invoices,
+    models,
+    rules,
+    services,
+    storefront,
+    watch,
+)
 from ncf_pipeline.cli import recommendations as lists
 from ncf_pipeline.errors import NcfError
 
@@ -24,6 +36,7 @@ models.register(app)
 gate.register(app)
 lists.register(app)
 hiding.register(app)
+rules.register(app)
 experiments.register(app)
 forget.register(app)
 storefront.register(app)

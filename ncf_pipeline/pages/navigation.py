@@ -30,6 +30,7 @@ ENTRIES: Sequence[Entry] = (
     Entry("Now", "now"),
     Entry("Trends", "trends", ("trends-",)),
     Entry("Customers", "customer"),
+    Entry("Rules", "rules", ("rules-",)),
     Entry("Runbook", "runbook"),
 )
 """In the order of the navigation."""

@@ -58,6 +58,7 @@ from ncf_pipeline.serving.drafts import (
 )
 from ncf_pipeline.serving.hiding import copy_to_readers, hidden_now
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
+from ncf_pipeline.serving.rules import checks
 from ncf_pipeline.serving.scoring import (
     SCHEMA,
     Joined,
@@ -311,6 +312,7 @@ def draft_of(
         only_changed: score only customers for whom something changed, if a sample proves that this is enough.
         model: of the version, if it has been loaded.
     """
+    checks.warn(settings)
     style = style_of(settings)
     basis = Basis(
         today=(today := datetime.now(UTC).date()),

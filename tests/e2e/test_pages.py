@@ -108,6 +108,76 @@ def test_an_auth_manager_that_tells_views_apart_grants_it_by_name(visit, monkeyp
     assert not pages.sees_customers("analyst")
 
 
+@pytest.mark.parametrize(("role", "may_change"), [("viewer", False), ("user", False), ("op", True), ("admin", True)])
+def test_only_op_and_admin_change_rules_and_the_record_names_them(visit, connections, role, may_change):
+    from ncf_pipeline.serving.rules import changes
+    from ncf_pipeline.storage.database import transaction
+
+    with transaction(connections) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', 'HOLDER', now())")
+    client = visit(role)
+    page = client.get("/recommender/rules", params={"product": "85123A"})
+    assert page.status_code == 200
+    assert ('action="rules-save"' in page.text) is may_change
+    form = {"token": page.text.partition('name="token" value="')[2].partition('"')[0], "rule": "hidden"}
+    saved = client.post("/recommender/rules-save", data=form | {"stock_code": "85123A", "seen": "0"})
+    assert saved.status_code == (303 if may_change else 403)
+    assert [change.actor for change in changes.history(connections)] == ([role] if may_change else [])
+    if may_change:
+        assert saved.headers["location"].startswith("rules?product=85123A&saved=")
+        of_another = visit("admin" if role == "op" else "op")
+        stolen = of_another.post("/recommender/rules-save", data=form | {"stock_code": "85123A"})
+        assert stolen.status_code == 403
+        assert "was not made for you" in stolen.text
+    else:
+        assert "the permission to edit Recommender rules" in saved.text
+
+
+def test_an_auth_manager_that_tells_views_apart_grants_the_change_of_rules_by_name(visit, monkeypatch):
+    from ncf_pipeline.airflow import pages
+
+    class ByName:
+        """As FAB's."""
+
+        def is_authorized_custom_view(self, *, method, resource_name, user):
+            return (user, method, resource_name) == ("merchandiser", "PUT", "Recommender rules")
+
+    monkeypatch.setattr(pages, "get_auth_manager", ByName)
+    assert pages.changes_rules("merchandiser")
+    assert not pages.changes_rules("on-call")
+
+
+def test_hide_a_product_in_airflow_in_a_browser_with_redis_away(airflow, connections, browser, monkeypatch):
+    from web_server import serving
+
+    from ncf_pipeline.serving.rules import changes
+    from ncf_pipeline.serving.rules.values import Rule
+    from ncf_pipeline.storage.database import transaction
+
+    monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", "redis://127.0.0.1:1/0")
+    with transaction(connections) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', 'WHITE HOLDER', now())")
+    with serving(airflow) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/recommender/rules")
+        page.wait_for_url("**/auth/login?*")
+        page.fill("input[name=username]", "op")
+        page.fill("input[name=password]", "op")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/recommender/rules")
+        page.fill("#find", "holder white")
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="White holder").click()
+        page.get_by_text("Leave it out").first.click()
+        page.get_by_role("button", name="Leave it out").click()
+        page.wait_for_url("**/recommender/rules?product=85123A&saved=*")
+        assert "Saved as change" in page.inner_text("[role=status]")
+        assert changes.rules(connections) == [Rule("hidden", "85123A")]
+        page.get_by_role("link", name="Overview").click()
+        page.wait_for_url("**/recommender/")
+        page.close()
+
+
 @pytest.mark.parametrize(
     "path", ["/recommender/models/v7", "/recommender/runbook?from=a%20mail", "/recommender/customer"]
 )

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -23,8 +24,9 @@ from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import trends, work
+from ncf_pipeline.pages.recommender import rules, trends, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
+from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
 from ncf_pipeline.pages.recommender.work import Desk
@@ -75,6 +77,7 @@ def create_app(
     seen_by: Sequence[Any] = (),
     sees_customers: Callable[..., bool] = lambda: True,
     desk: Desk | None = None,
+    changes_rules: Access | None = None,
     log_in: Callable[[Request], Response] | None = None,
 ) -> FastAPI:
     """Makes the page an application, to be mounted at any path.
@@ -84,6 +87,7 @@ def create_app(
         seen_by: dependencies that refuse users who may not see the page.
         sees_customers: dependency that says whether the user may look customers up.
         desk: knows the DAGs, and who may start and switch them; None without Airflow.
+        changes_rules: who may change rules; everybody if None.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
     app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
@@ -92,6 +96,8 @@ def create_app(
     app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
     app.include_router(work.routes(desk, seen_by, _page))
     app.include_router(trends.routes(settings_of, desk, seen_by, _page))
+    access = changes_rules or Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
+    app.include_router(rules.routes(settings_of, seen_by, access, _page))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 

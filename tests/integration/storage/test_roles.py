@@ -20,6 +20,8 @@ from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.serving import publication, publish
 from ncf_pipeline.serving.bundles import bundles
 from ncf_pipeline.serving.rollback import rollback
+from ncf_pipeline.serving.rules import changes, checks
+from ncf_pipeline.serving.rules.values import Limits, Rule
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.migrations import ROLES, apply_roles
 from ncf_pipeline.training import report as reports
@@ -36,16 +38,21 @@ SCORES = Scores("candidate", "for_you", "everyone", 5, 9, 0.3, 0.2, 0.4, None, N
 BY_HAND = {
     "retail.erasure",
     "retail.excluded_stock_code",
-    "retail.unlisted_product",
-    "retail.product_country",
-    "retail.pinned_product",
     "retail.list_limit",
     "retail.product_category",
 }
 
 
 # Tables that only functions and triggers write, with the owner's rights.
-BY_FUNCTIONS = {"ml.model_version", "ml.model_event", "ml.gate_decision", "ml.model_manifest", "ml.live_period"}
+BY_FUNCTIONS = {
+    "ml.model_version",
+    "ml.model_event",
+    "ml.gate_decision",
+    "ml.model_manifest",
+    "ml.live_period",
+    "retail.rule_change",
+    "retail.changed_rule",
+}
 
 
 def let_through(settings):
@@ -105,6 +112,31 @@ def test_mappings_are_saved_and_used_by_ingest_and_read_by_reading(member, tmp_p
         mappings.save(reading, text, saved_by="carl")
 
 
+def test_merchandising_changes_rules_and_sees_no_customer(member, settings):
+    desk = member("merchandising")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', 'HOLDER', now())")
+        cursor.execute(
+            "insert into retail.invoice_line values "
+            "('1', 1, '85123A', 'HOLDER', 1, '2011-12-01', 2.55, '14600', 'France', 1)"
+        )
+    put = (Rule("hidden", "85123A"), Rule("pinned", "85123A", ("France",), "for_you", 1, datetime.now().date()))
+    made = changes.apply(desk, changes.Change(put=put, limits=Limits(2, 0.5)), actor="anna", reason="because")
+    assert len(checks.findings(desk)) == 1  # the pin is of a product that is hidden
+    changes.undo(desk, made, actor="anna")
+    assert changes.rules(desk) == []
+    assert [(change.actor, change.undoes) for change in changes.history(desk)] == [("anna", made), ("anna", None)]
+    for statement in (
+        "select customer_id from retail.invoice_line",
+        "update retail.rule_change set actor = 'ben'",
+        "delete from retail.changed_rule",
+        "insert into retail.product values ('1', 'x', now())",
+        "select * from ml.publication",
+    ):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction(desk) as connection:
+            connection.cursor().execute(statement)
+
+
 STATED = """
 ingest ops.incident: insert, select, update
 ingest ops.incident_run: insert, select, update
@@ -122,6 +154,15 @@ ingest retail.invoice_line: delete, insert, select, update
 ingest retail.product: delete, insert, select, update
 ingest retail.product_country: select
 ingest retail.unlisted_product: select
+merchandising retail.changed_rule: select
+merchandising retail.excluded_stock_code: select
+merchandising retail.invoice_line: select (stock_code, description, quantity, invoice_date, unit_price, country)
+merchandising retail.list_limit: select, update (max_per_family, min_price)
+merchandising retail.pinned_product: delete, insert, select, update
+merchandising retail.product: select
+merchandising retail.product_country: delete, insert, select, update
+merchandising retail.rule_change: select
+merchandising retail.unlisted_product: delete, insert, select, update
 publishing ml.checked_list: delete, insert, select, truncate, update
 publishing ml.checked_product: delete, insert, select, truncate, update
 publishing ml.draft: insert (version, snapshot_id, as_of, top_n, shards, basis, after, erased_sha256, url, since, \
@@ -201,6 +242,7 @@ CALLED_BY = {
     "ml.record_model_event": set(),
     "ml.refuse_if_served": set(),
     "ml.renew_version_0": {"publishing"},
+    "retail.record_rule_change": set(),
     "retail.summarise_new_lines": {"ingest"},
 }
 """Who may call the functions that run with the owner's rights."""

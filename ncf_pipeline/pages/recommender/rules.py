@@ -1,0 +1,379 @@
+"""The page of a merchandiser's rules: what lists leave out, show in some countries only, and have on top."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Protocol
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
+from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
+from ncf_pipeline.pages.purchases import Product
+from ncf_pipeline.pages.shelves import Item, item
+from ncf_pipeline.serving.rules import changes, files
+from ncf_pipeline.serving.rules.changes import Change
+from ncf_pipeline.serving.rules.checks import findings_among
+from ncf_pipeline.serving.rules.values import (
+    LEAVES_OUT,
+    ONLY_IN,
+    PINNED,
+    PINNED_LISTS,
+    Rule,
+    canonical,
+    known,
+    parsed,
+    parsed_limits,
+    reason_of,
+)
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage.database import read_rows
+
+logger = logging.getLogger(__name__)
+
+RULES = "Recommender rules"
+"""What a user needs edit access to, to change rules: a view of this name in Airflow's auth manager."""
+
+SHOWN, FOUND, PAST = 40, 20, 10
+"""Most rules on a page, products that a search finds, and changes."""
+
+_TOLD = 20
+_FIELDS = (*files.COLUMNS, "reason", "how", "max_per_family", "min_price")
+_MANY_WORDS = 8
+
+
+class Show(Protocol):
+    """Renders a template as an answer."""
+
+    def __call__(self, request: Request, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
+        """Renders `templates/NAME.html` with what it shows."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may change rules, and how they prove it.
+
+    Attributes:
+        may_change: dependency that says whether the user may.
+        who: dependency that returns the user's name, for the record.
+        key: signs the tokens of forms; shared by all processes that answer.
+    """
+
+    may_change: Callable[..., bool]
+    who: Callable[..., str]
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A rule as the page shows it.
+
+    Attributes:
+        rule: what it says.
+        item: its product.
+        state: `over`, `later`, or empty if it is in force.
+    """
+
+    rule: Rule
+    item: Item
+    state: str
+
+
+def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: Access, show: Show) -> APIRouter:
+    """Makes the routes of the page.
+
+    Args:
+        settings_of: returns the settings of the installation.
+        seen_by: dependencies that refuse users who may not see the page.
+        access: who may change rules.
+        show: renders a template.
+    """
+    MayChange = Annotated[bool, Depends(access.may_change)]  # noqa: N806 - a type
+    Who = Annotated[str, Depends(access.who)]  # noqa: N806
+
+    def sender(may_change: MayChange, who: Who, token: Annotated[str, Form()] = "") -> str:
+        """Returns who sends a form; refuses whoever may not."""
+        if not may_change:
+            raise HTTPException(403, f"You may not change rules. It needs the permission to edit {RULES}.")
+        check_token(access.key, who, token)
+        return who
+
+    Sender = Annotated[str, Depends(sender)]  # noqa: N806
+    router = APIRouter(dependencies=list(seen_by))
+    changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
+
+    def page(request: Request, may_change: bool, who: str, *, status: int = 200, **asked: Any) -> HTMLResponse:
+        settings = settings_of()
+        try:
+            shown = _contents(settings, **asked)
+        except DatabaseError as error:
+            logger.warning("%s", error)
+            away = {"database_error": settings.without_secrets(str(error)), "may_change": may_change}
+            return show(request, "rules", status=503, **away)
+        common = {"may_change": may_change, "permission": RULES, "token": form_token(access.key, who)}
+        return show(request, "rules", status=status, database_error=None, **common, **shown)
+
+    def answer(request: Request, who: str, act: Callable[[Settings], int | None], **asked: Any) -> Response:
+        """Does what a form asks for. A mistake leads back to the form, with what was entered."""
+        product = asked.get("product") or ""
+        try:
+            made = act(settings_of())
+        except ChangedMeanwhileError as error:
+            return page(request, True, who, status=409, wrong=str(error).splitlines(), **asked)
+        except InputError as error:
+            asked["unmatched"] = isinstance(error, UnmatchedError)
+            return page(request, True, who, status=422, wrong=str(error).splitlines(), **asked)
+        told = {"product": product, "saved": 0 if made is None else made}
+        return RedirectResponse(f"rules?{urlencode({name: text for name, text in told.items() if text != ''})}", 303)
+
+    @router.get("/rules")
+    def rules_page(
+        request: Request,
+        may_change: MayChange,
+        who: Who,
+        find: Annotated[str, Query(max_length=200)] = "",
+        product: Annotated[str, Query(max_length=200)] = "",
+        after: Annotated[str, Query(max_length=200)] = "",
+        before: Annotated[int | None, Query(ge=1, lt=2**62)] = None,
+        saved: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+    ) -> HTMLResponse:
+        """The rules, the forms to change them, and who changed them."""
+        asked: dict[str, Any] = {"find": find, "product": product, "after": after, "before": before, "saved": saved}
+        return page(request, may_change, who, **asked)
+
+    @router.get("/rules.csv")
+    def download() -> Response:
+        """Every rule that is not over, as a file for a spreadsheet."""
+        today = _today()
+        # The mark at the beginning tells Excel that it is UTF-8.
+        content = "\ufeff" + files.written(changes.rules(settings_of()), today=today)
+        name = f"rules-{today}.csv"
+        return Response(
+            content,
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    @changing.post("/rules-save")
+    def save(
+        request: Request,
+        who: Sender,
+        rule: Annotated[str, Form()] = "",
+        stock_code: Annotated[str, Form()] = "",
+        countries: Annotated[list[str] | None, Form()] = None,
+        list_name: Annotated[str, Form(alias="list")] = "",
+        position: Annotated[str, Form()] = "",
+        begins: Annotated[str, Form(alias="from")] = "",
+        until: Annotated[str, Form()] = "",
+        note: Annotated[str, Form()] = "",
+        reason: Annotated[str, Form()] = "",
+        seen: Annotated[int, Form()] = 0,
+        anyway: Annotated[bool, Form()] = False,
+    ) -> Response:
+        """Saves a rule about one product; a pin for several countries is one for each."""
+        entered: dict[str, Any] = {
+            "rule": rule,
+            "stock_code": stock_code,
+            "countries": countries or [],
+            "list": list_name,
+            "position": position,
+            "from": begins,
+            "until": until,
+            "note": note,
+            "reason": reason,
+        }
+
+        def act(settings: Settings) -> int | None:
+            change = Change(put=_parsed(settings, entered, anyway=anyway))
+            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+
+        return answer(request, who, act, product=canonical(stock_code), entered=entered)
+
+    @changing.post("/rules-remove")
+    def remove(
+        request: Request,
+        who: Sender,
+        rule: Annotated[str, Form()],
+        product: Annotated[str, Form()] = "",
+        reason: Annotated[str, Form()] = "",
+        seen: Annotated[int, Form()] = 0,
+    ) -> Response:
+        """Removes a rule."""
+
+        def act(settings: Settings) -> int | None:
+            change = Change(remove=(rule,))
+            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+
+        return answer(request, who, act, product=product)
+
+    @changing.post("/rules-limits")
+    def limit(
+        request: Request,
+        who: Sender,
+        max_per_family: Annotated[str, Form()] = "",
+        min_price: Annotated[str, Form()] = "",
+        reason: Annotated[str, Form()] = "",
+        seen: Annotated[int, Form()] = 0,
+    ) -> Response:
+        """Sets the limits on all lists."""
+        entered = {"max_per_family": max_per_family, "min_price": min_price, "reason": reason, "rule": "limits"}
+
+        def act(settings: Settings) -> int | None:
+            change = Change(limits=parsed_limits(entered))
+            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+
+        return answer(request, who, act, entered=entered)
+
+    @changing.post("/rules-undo")
+    def undo(
+        request: Request,
+        who: Sender,
+        change: Annotated[int, Form(ge=1, lt=2**62)],
+        product: Annotated[str, Form()] = "",
+    ) -> Response:
+        """Undoes a change."""
+        return answer(request, who, lambda settings: changes.undo(settings, change, actor=who), product=product)
+
+    @changing.post("/rules-upload")
+    def upload(
+        request: Request,
+        who: Sender,
+        file: UploadFile,
+        how: Annotated[str, Form()] = "add",
+        reason: Annotated[str, Form()] = "",
+        seen: Annotated[int, Form()] = 0,
+        anyway: Annotated[bool, Form()] = False,
+    ) -> Response:
+        """Saves the rules of a file, all or none."""
+
+        def act(settings: Settings) -> int | None:
+            content = file.file.read(files.MOST_BYTES + 1)
+            put = tuple(files.read(settings, content, today=_today(), anyway=anyway))
+            change = Change(put=put, replaces_all=how == "replace")
+            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+
+        return answer(request, who, act, entered={"rule": "file", "reason": reason, "how": how})
+
+    router.include_router(changing)
+    return router
+
+
+def _parsed(settings: Settings, entered: Mapping[str, Any], *, anyway: bool) -> tuple[Rule, ...]:
+    """The rules that a form asks for."""
+    today, countries = _today(), list(entered["countries"])
+    if entered["rule"] == PINNED and len(countries) > 1:
+        put = tuple(parsed({**entered, "countries": [each]}, today=today) for each in countries)
+    else:
+        put = (parsed(entered, today=today),)
+    if not anyway:
+        shop = known(settings, {rule.stock_code for rule in put})
+        doubts = dict.fromkeys(doubt for rule in put for doubt in shop.doubts(rule))
+        if doubts:
+            raise UnmatchedError("\n".join(doubts))
+    return put
+
+
+class UnmatchedError(InputError):
+    """A rule would match nothing; whoever wants it all the same can say so."""
+
+
+def _contents(
+    settings: Settings,
+    *,
+    find: str = "",
+    product: str = "",
+    after: str = "",
+    before: int | None = None,
+    saved: int | None = None,
+    wrong: Sequence[str] = (),
+    unmatched: bool = False,
+    entered: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything that the page shows."""
+    today, code = _today(), canonical(product)
+    rules = changes.rules(settings)
+    open_rules = [rule for rule in rules if not rule.is_over(today)]
+    shop = known(settings, {rule.stock_code for rule in open_rules} | ({code} if code else set()))
+    found = _search(settings, find) if find.strip() else []
+    if len(found) == 1 and not code and found[0].stock_code == canonical(find):
+        code = found[0].stock_code
+    later = [rule for rule in rules if rule.stock_code > after]
+    listed = _whole_products(later)
+    named = _items(settings, {rule.stock_code for rule in listed} | {code})
+    findings = findings_among(open_rules, shop)
+    return {
+        "today": today,
+        "find": find,
+        "found": found,
+        "code": code,
+        "item": named.get(code),
+        "is_known": code not in shop.unknown_products,
+        "of_product": [_shown(rule, named, today) for rule in rules if rule.stock_code == code],
+        "rules": [_shown(rule, named, today) for rule in listed],
+        "count": len(rules),
+        "after": after,
+        "next_after": listed[-1].stock_code if len(later) > len(listed) else None,
+        "findings": findings[:_TOLD],
+        "more_findings": max(0, len(findings) - _TOLD),
+        "countries": shop.countries,
+        "limits": changes.limits(settings),
+        "history": changes.history(settings, before=before, stock_code=code or None, most=PAST),
+        "past": PAST,
+        "seen": changes.newest_change(settings),
+        "saved": saved,
+        "about_saved": _about(settings, saved),
+        "wrong": wrong,
+        "unmatched": unmatched,
+        "entered": {**dict.fromkeys(_FIELDS, ""), "countries": [], **(entered or {})},
+        "kinds": tuple(LEAVES_OUT),
+        "lists": PINNED_LISTS,
+        "only_in": ONLY_IN,
+        "pinned": PINNED,
+    }
+
+
+def _about(settings: Settings, saved: int | None) -> changes.PastChange | None:
+    """The change that was just made; None if there is none."""
+    if not saved:
+        return None
+    newest = changes.history(settings, before=saved + 1, most=1)
+    return newest[0] if newest and newest[0].change_id == saved else None
+
+
+def _whole_products(rules: Sequence[Rule]) -> list[Rule]:
+    """The first rules, without parting those of one product."""
+    if len(rules) <= SHOWN:
+        return list(rules)
+    last = rules[SHOWN - 1].stock_code
+    return [rule for rule in rules if rule.stock_code <= last]
+
+
+def _shown(rule: Rule, named: Mapping[str, Item], today: date) -> Shown:
+    state = "over" if rule.is_over(today) else "later" if rule.begins_later(today) else ""
+    return Shown(rule, named.get(rule.stock_code) or _item(rule.stock_code, None), state)
+
+
+def _items(settings: Settings, stock_codes: set[str]) -> dict[str, Item]:
+    codes = sorted(stock_codes - {""})
+    described = {row.stock_code: row.description for row in read_rows(settings, "descriptions", stock_codes=codes)}
+    return {code: _item(code, described.get(code)) for code in codes}
+
+
+def _item(stock_code: str, description: str | None) -> Item:
+    return item(stock_code, {} if description is None else {stock_code: Product(stock_code, description, None)})
+
+
+def _search(settings: Settings, text: str) -> list[Item]:
+    """Products by code, or by words of their name."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\x00", "")
+    words = [f"%{word}%" for word in escaped.split()[:_MANY_WORDS]]
+    code = canonical(text.replace("\x00", ""))
+    rows = read_rows(settings, "find_products", code=code, words=words, most=FOUND)
+    return [_item(row.stock_code, row.description) for row in rows]
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

@@ -1,0 +1,19 @@
+insert into retail.pinned_product (stock_code, list_name, country, position, starts_on, ends_on, note)
+select
+    stock_code,
+    list_name,
+    country,
+    position,
+    starts_on,
+    ends_on,
+    note
+from
+    unnest(
+        %(stock_codes)s::text[],
+        %(list_names)s::text[],
+        %(countries)s::text[],
+        %(positions)s::integer[],
+        %(starts_on)s::date[],
+        %(ends_on)s::date[],
+        %(notes)s::text[]
+    ) as given (stock_code, list_name, country, position, starts_on, ends_on, note)

@@ -1,0 +1,1 @@
+select retail.undo_rule_change(%(change_id)s)

@@ -1,0 +1,310 @@
+"""The page of rules: found, changed, undone, by file; refused without permission, or with a stale form."""
+
+import html
+import re
+from datetime import date, timedelta
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from ncf_pipeline.pages.forms import form_token
+from ncf_pipeline.pages.recommender.app import create_app
+from ncf_pipeline.pages.recommender.rules import Access
+from ncf_pipeline.serving.rules import changes
+from ncf_pipeline.serving.rules.changes import Change
+from ncf_pipeline.serving.rules.values import Limits, Rule
+from ncf_pipeline.storage.database import transaction
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("recommender page")]
+
+KEY = b"a key of the test"
+TODAY = date.today()
+FRIDAY = TODAY + timedelta(days=7)
+LONG = "حقيبة يد مزخرفة " + "VERYLONGNAMEWITHOUTSPACES" * 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def products(history):
+    """Adds a product with a long name, partly from right to left, to the shop with a history."""
+    with transaction(history) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', %s, now())", (LONG,))
+
+
+@pytest.fixture
+def shop(history):
+    """The shop with a history, without rules, and without changes when the test ends."""
+    yield history
+    with transaction(history) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "truncate retail.unlisted_product, retail.product_country, retail.pinned_product;"
+            "update retail.list_limit set max_per_family = null, min_price = null;"
+            "truncate retail.changed_rule, retail.rule_change"
+        )
+
+
+@pytest.fixture
+def site():
+    """Makes the page an application in which `anna` may change rules, or may not."""
+
+    def of(settings, may_change=True):
+        app = FastAPI()
+        access = Access(lambda: may_change, lambda: "anna", KEY)
+        app.mount("/recommender", create_app(lambda: settings, changes_rules=access))
+        return app
+
+    return of
+
+
+@pytest.fixture
+def ask(site, shop):
+    """Sends requests to the page."""
+
+    def of(settings=shop, **access):
+        client = TestClient(site(settings, **access), base_url="http://shop.example/recommender/")
+        client.headers["accept"] = "text/html"
+        return client
+
+    return of
+
+
+def words(response):
+    """The text that a person reads."""
+    shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
+    return html.unescape(" ".join(shown.split()))
+
+
+def form(**fields):
+    return {"token": form_token(KEY, "anna"), "seen": "999", **fields}
+
+
+def test_a_product_is_found_by_code_and_by_words_of_its_name(ask):
+    client = ask()
+    by_words = client.get("rules", params={"find": "light rabbit"})
+    assert re.findall(r'href="rules\?product=(\w+)#product"', by_words.text) == ["23000"]
+    assert "Rabbit night light" in words(by_words)
+    by_beginning = client.get("rules", params={"find": "2300"})
+    assert len(re.findall(r'class="card"', by_beginning.text)) == 4
+    assert "<script>alert" not in by_beginning.text
+    exactly = client.get("rules", params={"find": " 85123a "})
+    assert "It has no rule of its own." in words(exactly)
+    nothing = client.get("rules", params={"find": "100% wool_\x00"})
+    assert "No product has this code" in words(nothing)
+
+
+def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop):
+    client = ask()
+    saved = client.post(
+        "rules-save", data=form(rule="out of stock", stock_code="85123a", until=str(FRIDAY), reason="Ship")
+    )
+    assert saved.url.path.endswith("/rules")
+    assert "Saved as change" in words(saved)
+    client.post("rules-save", data=form(rule="only in", stock_code="23000", countries=["Netherlands"]))
+    client.post(
+        "rules-save", data=form(rule="pinned", stock_code="23001", list="discover", position="2", countries=[""])
+    )
+    client.post("rules-limits", data=form(max_per_family="2", min_price="0.50"))
+    assert set(changes.rules(shop)) == {
+        Rule("out of stock", "85123A", ends_on=FRIDAY),
+        Rule("only in", "23000", ("Netherlands",)),
+        Rule("pinned", "23001", (), "discover", 2, TODAY),
+    }
+    assert changes.limits(shop) == Limits(2, 0.5)
+    first = changes.history(shop)[-1]
+    assert (first.actor, first.reason) == ("anna", "Ship")
+    page = words(client.get("rules"))
+    assert "3 rules" in page
+    assert "“ Ship ”" in page
+    again = client.post("rules-save", data=form(rule="only in", stock_code="23000", countries=["Netherlands"]))
+    assert "It was so already" in words(again)
+
+
+def test_a_rule_is_removed_and_each_change_undone(ask, shop):
+    client = ask()
+    changes.apply(shop, Change(put=(Rule("hidden", "85123A"),)), actor="ben", reason=None)
+    removed = client.post("rules-remove", data=form(rule="out 85123A"))
+    assert changes.rules(shop) == []
+    number = changes.newest_change(shop)
+    assert f"Undo change {number}" in words(removed)
+    client.post("rules-undo", data=form(change=str(number)))
+    assert changes.rules(shop) == [Rule("hidden", "85123A")]
+    twice = client.post("rules-undo", data=form(change=str(number)))
+    assert (twice.status_code, "is undone already" in words(twice)) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"rule": "hidden", "until": "2020-01-01"}, "The rule would have no effect."),
+        ({"rule": "only in"}, "countries: name at least one country."),
+        ({"rule": "pinned", "position": "-1"}, "position: '-1' is not a whole number from 1 to 100."),
+        ({"rule": "everything"}, "rule: 'everything' is not one of"),
+        ({"rule": "hidden", "reason": "x" * 501}, "reason: write up to 500"),
+    ],
+)
+def test_a_bad_value_is_a_sentence_and_what_was_entered_stays(ask, shop, fields, sentence):
+    page = ask().post("rules-save", data=form(stock_code="23000", note="keep me", **fields))
+    assert page.status_code == 422
+    assert sentence in words(page)
+    assert changes.history(shop) == []
+    if fields["rule"] == "hidden":
+        assert 'value="keep me"' in page.text
+
+
+def test_what_matches_nothing_is_said_before_it_is_saved_and_may_be_saved_all_the_same(ask, shop):
+    client = ask()
+    wrong = form(rule="only in", stock_code="23000", countries=["Netherland"])
+    refused = client.post("rules-save", data=wrong)
+    assert refused.status_code == 422
+    assert "Nobody orders from Netherland. Did you mean Netherlands?" in words(refused)
+    assert 'name="anyway"' in refused.text
+    saved = client.post("rules-save", data={**wrong, "anyway": "true"})
+    assert "1 rule does not do what it says" in words(saved)
+    assert "So no list would show 23000 anywhere." in words(saved)
+
+
+def test_a_file_is_saved_whole_or_not_at_all(ask, shop):
+    client = ask()
+    changes.apply(shop, Change(put=(Rule("hidden", "23003"),)), actor="ben", reason=None)
+    bad = b"rule,stock_code,until\nhidden,85123A,\nhidden,99999,\nhidden,23000,tomorrow\n"
+    refused = client.post("rules-upload", data=form(how="replace"), files={"file": ("rules.csv", bad)})
+    assert refused.status_code == 422
+    assert "2 rows are wrong, so nothing was changed." in words(refused)
+    assert "Row 3: The shop never sold 99999" in words(refused)
+    assert "Row 4: until: 'tomorrow' is not a day" in words(refused)
+    assert changes.rules(shop) == [Rule("hidden", "23003")]
+    good = b"rule;stock_code;until\r\nhidden;85123A;\r\nout of stock;23000;\r\n"
+    assert client.post("rules-upload", data=form(how="replace"), files={"file": ("rules.csv", good)}).status_code == 200
+    assert changes.rules(shop) == [Rule("out of stock", "23000"), Rule("hidden", "85123A")]
+    file = client.get("rules.csv")
+    assert file.headers["content-disposition"] == f'attachment; filename="rules-{TODAY}.csv"'
+    assert "out of stock,23000" in file.text
+    assert "It was so already" in words(client.post("rules-upload", data=form(), files={"file": ("x", file.content)}))
+
+
+def test_without_permission_nothing_can_be_changed_and_the_page_says_so(ask, shop):
+    client = ask(may_change=False)
+    page = client.get("rules", params={"product": "85123A"})
+    assert "You may look, and not change anything." in words(page)
+    assert "rules-save" not in page.text
+    for address in ("rules-save", "rules-remove", "rules-limits", "rules-undo"):
+        refused = client.post(address, data=form(rule="hidden", stock_code="85123A", change="1"))
+        assert refused.status_code == 403
+        assert "the permission to edit Recommender rules" in words(refused)
+    refused = client.post("rules-upload", data=form(), files={"file": ("x.csv", b"")})
+    assert refused.status_code == 403
+    assert changes.history(shop) == []
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"),
+    [
+        ("", "was not made for you"),
+        (form_token(KEY, "ben"), "was not made for you"),
+        (form_token(b"another key", "anna"), "was not made for you"),
+        (form_token(KEY, "anna", at=1_000_000_000), "open for more than 12 hours"),
+        ("²." + "0" * 64, "was not made for you"),
+    ],
+)
+def test_a_form_of_somebody_else_or_of_yesterday_changes_nothing(ask, shop, token, sentence):
+    refused = ask().post("rules-save", data=form(rule="hidden", stock_code="85123A") | {"token": token})
+    assert refused.status_code == 403
+    assert sentence in words(refused)
+    assert changes.history(shop) == []
+
+
+def test_a_form_that_another_site_sends_changes_nothing(ask, shop):
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+        refused = ask().post("rules-save", data=form(rule="hidden", stock_code="85123A"), headers=headers)
+        assert refused.status_code == 403
+    assert changes.history(shop) == []
+
+
+def test_a_form_that_does_not_know_the_newest_change_of_the_product_is_stale(ask, shop):
+    changes.apply(shop, Change(put=(Rule("hidden", "85123A"),)), actor="ben", reason=None)
+    stale = ask().post("rules-save", data=form(rule="discontinued", stock_code="85123A") | {"seen": "0"})
+    assert stale.status_code == 409
+    assert "ben changed this too" in words(stale)
+    assert changes.rules(shop) == [Rule("hidden", "85123A")]
+
+
+def test_without_redis_rules_work_and_without_postgres_the_page_says_what_is_missing(ask, shop):
+    nowhere = "postgresql://somebody:secret@127.0.0.1:1/shop"
+    without_redis = shop.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    saved = ask(without_redis).post("rules-save", data=form(rule="hidden", stock_code="85123A"))
+    assert "Saved as change" in words(saved)
+    client = ask(shop.model_copy(update={"database_url": SecretStr(nowhere)}))
+    for answer in (client.get("rules"), client.post("rules-limits", data=form())):
+        assert answer.status_code == 503
+        assert "secret" not in answer.text
+    assert "Postgres does not answer, so rules can be neither shown nor changed." in words(client.get("rules"))
+
+
+def test_many_rules_are_shown_a_part_at_a_time_and_the_page_stays_light(ask, shop):
+    put = tuple(Rule("hidden", f"{number}", note="n" * 100) for number in range(10_000, 10_130))
+    changes.apply(shop, Change(put=put), actor="ben", reason="many")
+    client, seen, address = ask(), [], "rules"
+    while address:
+        page = client.get(address)
+        assert len(page.content) < 60_000
+        seen += re.findall(r'name="rule" value="out (\w+)"', page.text)
+        following = re.search(r'href="(rules\?after=\w+)#in-force">Next', page.text)
+        address = following[1] if following else None
+    assert seen == [rule.stock_code for rule in put]
+
+
+@pytest.fixture
+def opened(shop, site, serve, page):
+    """The address of the page, with rules of each kind, in a browser."""
+    put = (
+        Rule("out of stock", "85123A", ends_on=FRIDAY, note="comes with the ship " * 5),
+        Rule("only in", "23000", ("Netherlands", "United Kingdom")),
+        Rule("only in", "23003", ("Atlantis",)),
+        Rule("pinned", "23001", (), "discover", 2, TODAY),
+    )
+    changes.apply(shop, Change(put=put, limits=Limits(2, None)), actor="ben", reason="a begin")
+    return serve(site(shop))
+
+
+def test_hide_a_product_until_friday_by_keyboard_and_undo_it(opened, shop, page, tab_to):
+    page.goto(f"{opened}rules")
+    tab_to("Product, by code or name")
+    page.keyboard.type("spaceboy")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rules?find=spaceboy*")
+    tab_to("Spaceboy lunch box")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rules?product=23001*")
+    tab_to("Leave it out")
+    page.keyboard.press("Enter")
+    tab_to("It is")
+    page.keyboard.type("discontinued")
+    page.locator("#out-until").fill(str(FRIDAY))
+    tab_to("Why")
+    page.keyboard.type("sold out")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rules?product=23001&saved=*")
+    assert Rule("discontinued", "23001", ends_on=FRIDAY) in changes.rules(shop)
+    page.get_by_role("button", name="Undo").first.click()
+    page.wait_for_load_state()
+    assert Rule("discontinued", "23001", ends_on=FRIDAY) not in changes.rules(shop)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_has_contrast_and_never_scrolls_sideways(opened, page, faint, scheme):
+    page.emulate_media(color_scheme=scheme)
+    for path in ("rules", "rules?find=light", "rules?product=85123A", "rules?product=99999"):
+        page.goto(opened + path)
+        page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
+        assert faint() == [], path
+        assert page.locator("h1").count() == 1
+        assert page.evaluate(UNLABELLED) == [], path
+        for width in (390, 320):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
+UNLABELLED = """() => [...document.querySelectorAll('input:not([type=hidden]), select')]
+  .filter(e => !e.labels.length).map(e => e.outerHTML)"""

@@ -1,0 +1,269 @@
+"""Rules are changed, recorded and undone: by the page, by a file, by a command and by SQL."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from ncf_pipeline.errors import ChangedMeanwhileError, InputError
+from ncf_pipeline.serving.merchandising import read_rule_tables
+from ncf_pipeline.serving.rules import changes, checks, files
+from ncf_pipeline.serving.rules.changes import Change
+from ncf_pipeline.serving.rules.values import Limits, Rule, parsed
+from ncf_pipeline.storage.database import rehearsal, transaction
+
+TODAY = date.today()
+SOON = TODAY + timedelta(days=7)
+
+
+@pytest.fixture
+def shop(settings):
+    """A shop that sells two products in two countries, and describes a third."""
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into retail.invoice_line values
+            ('1', 1, '85123A', 'HOLDER', 1, '2011-12-01', 2.55, '14600', 'United Kingdom', 1),
+            ('2', 1, '22423', 'CAKESTAND', 1, '2011-12-02', 12.75, '14601', 'EIRE', 1);
+            insert into retail.product values
+            ('85123A', 'HOLDER', '2011-12-01'), ('22423', 'CAKESTAND', '2011-12-02'), ('24001', 'LAMP', now());
+            """
+        )
+    return settings
+
+
+def apply(settings, *rules, **change):
+    return changes.apply(settings, Change(put=rules, **change), actor="anna", reason="because")
+
+
+def sql(settings, statement):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_each_kind_of_rule_is_stored_as_the_publisher_reads_it(shop):
+    put = (
+        Rule("hidden", "85123A"),
+        Rule("only in", "22423", ("EIRE",)),
+        Rule("pinned", "24001", ("EIRE",), "discover", 2, TODAY, SOON, "new"),
+        Rule("pinned", "24001", (), "for_you", 1, TODAY),
+    )
+    assert apply(shop, *put, limits=Limits(2, 0.5)) == 1
+    tables = read_rule_tables(shop, TODAY)
+    assert tables.unlisted == {"85123A"}
+    assert tables.only_in == {"22423": {"EIRE"}}
+    assert [(pin.stock_code, pin.list_name, pin.country, pin.position) for pin in tables.pins] == [
+        ("24001", "for_you", None, 1),
+        ("24001", "discover", "EIRE", 2),
+    ]
+    assert (tables.max_per_family, tables.min_price) == (2, 0.5)
+    assert set(changes.rules(shop)) == set(put)
+    assert changes.limits(shop) == Limits(2, 0.5)
+
+
+def test_what_is_so_already_is_no_change(shop):
+    rules = (
+        Rule("hidden", "85123A"),
+        Rule("only in", "22423", ("EIRE",)),
+        Rule("pinned", "24001", (), "for_you", 1, TODAY),
+    )
+    assert apply(shop, *rules) == 1
+    assert apply(shop, *rules, limits=Limits()) is None
+    assert len(changes.history(shop)) == 1
+
+
+def test_a_rule_takes_the_place_of_the_one_that_the_product_has_in_any_spelling(shop):
+    sql(shop, "insert into retail.unlisted_product values (' 85123a', 'out of stock')")
+    sql(shop, "insert into retail.product_country values ('22423', 'EIRE'), ('22423', 'France')")
+    apply(
+        shop,
+        Rule("discontinued", "85123A", ends_on=SOON, note="gone"),
+        Rule("only in", "22423", ("EIRE", "United Kingdom")),
+    )
+    assert changes.rules(shop) == [
+        Rule("only in", "22423", ("EIRE", "United Kingdom")),
+        Rule("discontinued", "85123A", ends_on=SOON, note="gone"),
+    ]
+
+
+def test_who_changed_what_and_why_is_recorded_also_of_sql(shop):
+    apply(shop, Rule("hidden", "85123A"), limits=Limits(2, None))
+    sql(shop, "insert into retail.pinned_product (stock_code) values ('22423')")
+    sql(shop, "truncate retail.pinned_product")
+    truncated, by_sql, by_anna = changes.history(shop)
+    assert (by_anna.actor, by_anna.reason, by_anna.changed_rows) == ("anna", "because", 2)
+    assert by_anna.words == ("+ 85123A hidden", "Limits: variants in a list 2, lowest price no limit")
+    assert (by_sql.actor != "anna", by_sql.reason) == (True, None)
+    assert truncated.words == (f"− 22423 pinned to place 1 of for_you for everyone from {TODAY}",)
+    assert [each.change_id for each in changes.history(shop, stock_code="85123A")] == [by_anna.change_id]
+    assert [each.change_id for each in changes.history(shop, before=truncated.change_id, most=1)] == [by_sql.change_id]
+
+
+def test_every_change_can_be_undone_and_the_undoing_too(shop):
+    before = (Rule("hidden", "85123A", note="old"), Rule("pinned", "22423", (), "for_you", 3, TODAY))
+    apply(shop, *before)
+    pin = next(rule for rule in changes.rules(shop) if rule.kind == "pinned")
+    second = apply(shop, Rule("out of stock", "85123A", ends_on=SOON), remove=(pin.key,), limits=Limits(1, 0.25))
+    assert set(changes.rules(shop)) == {Rule("out of stock", "85123A", ends_on=SOON)}
+    undoing = changes.undo(shop, second, actor="ben")
+    assert set(changes.rules(shop)) == set(before)
+    assert changes.limits(shop) == Limits()
+    assert changes.history(shop)[0].undoes == second
+    assert changes.history(shop)[1].undone_by == undoing
+    with pytest.raises(InputError, match=f"undone already, by change {undoing}"):
+        changes.undo(shop, second, actor="ben")
+    changes.undo(shop, undoing, actor="ben")
+    assert set(changes.rules(shop)) == {Rule("out of stock", "85123A", ends_on=SOON)}
+    assert changes.limits(shop) == Limits(1, 0.25)
+
+
+def test_what_was_changed_again_since_is_not_undone(shop):
+    first = apply(shop, Rule("hidden", "85123A"))
+    apply(shop, Rule("out of stock", "85123A"))
+    with pytest.raises(InputError, match="changed again since"):
+        changes.undo(shop, first, actor="anna")
+    assert changes.rules(shop) == [Rule("out of stock", "85123A")]
+    with pytest.raises(InputError, match="no change 99"):
+        changes.undo(shop, 99, actor="anna")
+
+
+def test_whoever_has_not_seen_the_newest_change_of_the_product_saves_nothing(shop):
+    seen = changes.newest_change(shop)
+    apply(shop, Rule("hidden", "85123A"))
+    other = Change(put=(Rule("hidden", "22423"),))
+    assert changes.apply(shop, other, actor="ben", reason=None, seen=seen) is not None
+    mine = Change(put=(Rule("discontinued", "85123A"),))
+    with pytest.raises(ChangedMeanwhileError, match="anna changed this too"):
+        changes.apply(shop, mine, actor="ben", reason=None, seen=seen)
+    everything = Change(put=(), replaces_all=True)
+    with pytest.raises(ChangedMeanwhileError):
+        changes.apply(shop, everything, actor="ben", reason=None, seen=seen)
+    assert set(changes.rules(shop)) == {Rule("hidden", "85123A"), Rule("hidden", "22423")}
+
+
+def test_a_rule_that_somebody_removed_meanwhile_is_named(shop):
+    with pytest.raises(InputError, match="no rule 'out 85123A' any more"):
+        changes.apply(shop, Change(remove=("out 85123A",)), actor="anna", reason=None)
+
+
+def test_a_rehearsal_leaves_no_rule_and_no_change(shop):
+    with rehearsal(shop):
+        assert apply(shop, Rule("hidden", "85123A")) is not None
+        assert read_rule_tables(shop, TODAY).unlisted == {"85123A"}
+    assert (changes.rules(shop), changes.history(shop)) == ([], [])
+
+
+def test_a_change_survives_json(shop):
+    change = Change(
+        (Rule("pinned", "22423", ("EIRE",), "discover", 2, TODAY, SOON, "x"), Rule("hidden", "85123A")),
+        ("out 24001",),
+        Limits(2, 0.5),
+        True,
+    )
+    assert Change.from_dict(change.as_dict()) == change
+
+
+def test_rules_that_match_nothing_are_found(shop):
+    sql(
+        shop,
+        """
+        insert into retail.unlisted_product (stock_code, why) values ('85123B', 'excluded'), ('22423', 'discontinued');
+        insert into retail.unlisted_product values ('ZZZ', 'excluded', '2020-01-01');
+        insert into retail.product_country values ('85123A', 'Untied Kingdom'), ('24001', 'EIRE'), ('24001', 'Mars');
+        insert into retail.pinned_product (stock_code, country) values ('22423', null), ('24001', 'United Kingdom');
+        insert into retail.excluded_stock_code values ('SAMPLE*', 'samples');
+        """,
+    )
+    assert [str(finding) for finding in checks.findings(shop)] == [
+        f"22423 pinned to place 1 of for_you for everyone from {TODAY}: "
+        "It is never shown, because 22423 is discontinued.",
+        "24001 only in EIRE, Mars: Nobody orders from Mars.",
+        f"24001 pinned to place 1 of for_you in United Kingdom from {TODAY}: "
+        "It is never shown: 24001 is only shown in other countries.",
+        "85123A only in Untied Kingdom: Nobody orders from Untied Kingdom. Did you mean United Kingdom? "
+        "So no list would show 85123A anywhere.",
+        "85123B hidden: The shop never sold 85123B, and has no description of it. Did you mean 85123A?",
+        "SAMPLE* in retail.excluded_stock_code: No product of the shop matches it. Correct or delete that row.",
+    ]
+
+
+def test_a_file_goes_there_and_back(shop):
+    put = (
+        Rule("hidden", "85123A", note="=1+1"),
+        Rule("only in", "22423", ("EIRE", "United Kingdom")),
+        Rule("pinned", "24001", ("EIRE",), "discover", 2, TODAY, SOON, 'a, "b" – نور'),
+    )
+    apply(shop, *put)
+    sql(shop, "insert into retail.unlisted_product values ('22423', 'excluded', '2020-01-01')")
+    text = files.written(changes.rules(shop), today=TODAY)
+    assert "'=1+1" in text
+    assert files.read(shop, text.encode(), today=TODAY) == sorted(put, key=lambda rule: rule.stock_code)
+    rows = files.read(shop, text.replace(",", ";").replace('"a; ""b""', '"a, ""b""').encode("utf-8-sig"), today=TODAY)
+    change = Change(tuple(rows), replaces_all=True)
+    assert changes.apply(shop, change, actor="anna", reason=None) is not None  # what is over is removed
+    assert set(changes.rules(shop)) == set(put)
+    assert changes.apply(shop, change, actor="anna", reason=None) is None
+
+
+def test_each_wrong_row_of_a_file_has_a_line_and_nothing_is_read(shop):
+    content = (
+        "Rule,Stock_code,countries,until\n"
+        "hidden,85123a,,\n"
+        "hiden,85123A,,\n"
+        "\n"
+        "discontinued,85123A,,soon\n"
+        "only in,22423,Ireland | Frence,\n"
+        "only in,22424,EIRE,\n"
+        "out of stock,85123A,,\n"
+    )
+    with pytest.raises(InputError) as error:
+        files.read(shop, content.encode(), today=TODAY)
+    assert str(error.value).splitlines() == [
+        "5 rows are wrong, so nothing was changed.",
+        "Row 3: rule: 'hiden' is not one of hidden, out of stock, discontinued, only in, pinned.",
+        "Row 5: until: 'soon' is not a day: write it as 2026-12-24.",
+        "Row 6: Nobody orders from Frence. Nobody orders from Ireland. So no list would show 22423 anywhere.",
+        "Row 7: The shop never sold 22424, and has no description of it. Did you mean 22423?",
+        "Row 8: 85123A: row 2 has the same rule, or one that says otherwise.",
+    ]
+    assert len(files.read(shop, b"rule\tstock_code\thidden"[:-7] + b"\nhidden\t99999\n", today=TODAY, anyway=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "lacks rule, stock_code"),
+        (b"rule,stock_code,colour\n", "has 'colour'"),
+        (b"rule,stock_code,rule\n", "one twice"),
+        (b"rule,stock_code\nhidden,1,2\n", "Row 2 has 3 cells, and the first row 2"),
+        (b"PK\x03\x04\x00\x00", "is no text"),
+        (b"rule,stock_code\nhidden,\xff\n", "not UTF-8"),
+    ],
+)
+def test_what_is_no_such_file_is_said(shop, content, words):
+    with pytest.raises(InputError, match=words):
+        files.read(shop, content, today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"rule": ""}, "rule: nothing is not one of"),
+        ({"rule": "hidden"}, "stock_code: write the code"),
+        ({"rule": "hidden", "stock_code": "1\x00"}, "stock_code: write the code"),
+        ({"rule": "hidden", "stock_code": "1", "countries": ["EIRE"]}, "is for every country"),
+        ({"rule": "hidden", "stock_code": "1", "until": "2020-01-01"}, "is not after today"),
+        ({"rule": "hidden", "stock_code": "1", "position": "1"}, "position: only a pin has a position"),
+        ({"rule": "only in", "stock_code": "1"}, "name at least one country"),
+        ({"rule": "only in", "stock_code": "1", "countries": ["EIRE"], "note": "x"}, "note: 'only in' has none"),
+        ({"rule": "pinned", "stock_code": "1", "list": "buy_again"}, "'buy_again' is not one of for_you"),
+        ({"rule": "pinned", "stock_code": "1", "position": "0"}, "'0' is not a whole number from 1 to 100"),
+        ({"rule": "pinned", "stock_code": "1", "position": "²"}, "is not a whole number"),
+        ({"rule": "pinned", "stock_code": "1", "from": "2999-01-02", "until": "2999-01-02"}, "not after the first day"),
+        ({"rule": "pinned", "stock_code": "1", "countries": ["EIRE", "France"]}, "for one country"),
+        ({"rule": "pinned", "stock_code": "1", "until": "31/12/2999"}, "'31/12/2999' is not a day"),
+        ({"rule": "hidden", "stock_code": "1", "note": "x" * 501}, "note: write up to 500"),
+    ],
+)
+def test_a_mistake_is_a_sentence(written, words):
+    with pytest.raises(InputError, match=words):
+        parsed(written, today=TODAY)
