@@ -123,6 +123,14 @@ to ncf_merchandising;
 grant select (stock_code, description, quantity, invoice_date, unit_price, country)
 on retail.invoice_line to ncf_merchandising;
 grant execute on function retail.undo_rule_change to ncf_merchandising;
+-- It asks to see what a change would do. Publishing computes that, and decides nothing.
+grant
+select,
+insert (change, asked_by, reason, seen),
+update (state, error, ended_at, saved_as),
+delete
+on retail.rule_preview to ncf_merchandising;
+grant select, update (state, result, error, ended_at) on retail.rule_preview to ncf_publishing;
 
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;

@@ -16,14 +16,15 @@ from airflow.sdk.configuration import conf
 from fastapi import Depends, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from ncf_pipeline.airflow.runs import start_run
 from ncf_pipeline.airflow.settings import PREFIX, task_settings
 from ncf_pipeline.airflow.work import AirflowWork
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
-from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.pages.recommender.rules import RULES, Access
+from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ app = create_app(
     seen_by=[_SEES_MODELS],
     sees_customers=sees_customers,
     desk=Desk(AirflowWork(), person, _form_key()),
-    changes_rules=Access(changes_rules, name_of, _form_key()),
+    changes_rules=Access(changes_rules, name_of, _form_key(), start_run),
     log_in=log_in,
 )
 

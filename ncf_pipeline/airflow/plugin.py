@@ -14,8 +14,9 @@ from ncf_pipeline.airflow.settings import PREFIX
 
 async def _pages(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
     from ncf_pipeline.airflow.pages import app
+    from ncf_pipeline.airflow.runs import AIRFLOW
 
-    await app(scope, receive, send)
+    await app({**scope, AIRFLOW: scope.get("app")}, receive, send)
 
 
 _PAGE = PREFIX.lstrip("/")  # relative, because Airflow's UI may be served under a path of its own

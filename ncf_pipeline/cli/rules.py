@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,12 +13,17 @@ from rich.text import Text
 
 from ncf_pipeline.cli.options import Json, user
 from ncf_pipeline.local import serving
-from ncf_pipeline.settings import load_settings
+from ncf_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # the command line starts without their libraries
+    from ncf_pipeline.serving.rules.changes import Change
+    from ncf_pipeline.serving.rules.previews import Result
 
 Code = Annotated[str, typer.Argument(help="The product's stock code, e.g. 85123A.", metavar="CODE")]
 Until = Annotated[str, typer.Option(help="The first day without the rule, as 2026-12-24. Default: no end.")]
 Note = Annotated[str, typer.Option(help="A note that stays with the rule.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Say what it would do to the lists, and save nothing.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Save it although it matches nothing yet.")]
 
 rules_app = typer.Typer(
@@ -42,9 +47,7 @@ def list_(
     from ncf_pipeline.serving.rules.values import canonical
 
     with serving(load_settings(), list_store=False) as settings:
-        rules = [
-            rule for rule in changes.rules(settings) if product in (None, rule.stock_code, canonical(product or ""))
-        ]
+        rules = [rule for rule in changes.rules(settings) if product is None or rule.stock_code == canonical(product)]
         limits = changes.limits(settings)
     if as_json:
         typer.echo(
@@ -109,10 +112,12 @@ def hide(
     note: Note = "",
     reason: Reason = "",
     anyway: Anyway = False,
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Leave a product out of every list."""
-    _put({"rule": why, "stock_code": code, "until": until, "note": note}, reason, anyway=anyway, as_json=as_json)
+    written: dict[str, str | Sequence[str]] = {"rule": why, "stock_code": code, "until": until, "note": note}
+    _put(written, reason, anyway=anyway, preview=preview, as_json=as_json)
 
 
 @rules_app.command("only-in")
@@ -121,10 +126,12 @@ def only_in(
     countries: Annotated[list[str], typer.Argument(help="Countries, as invoices write them.", metavar="COUNTRY...")],
     reason: Reason = "",
     anyway: Anyway = False,
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Show a product only in lists for these countries."""
-    _put({"rule": "only in", "stock_code": code, "countries": countries}, reason, anyway=anyway, as_json=as_json)
+    written: dict[str, str | Sequence[str]] = {"rule": "only in", "stock_code": code, "countries": countries}
+    _put(written, reason, anyway=anyway, preview=preview, as_json=as_json)
 
 
 @rules_app.command()
@@ -140,6 +147,7 @@ def pin(
     note: Note = "",
     reason: Reason = "",
     anyway: Anyway = False,
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Put a product at a place of every list of a name."""
@@ -153,7 +161,7 @@ def pin(
         "until": until,
         "note": note,
     }
-    _put(written, reason, anyway=anyway, as_json=as_json)
+    _put(written, reason, anyway=anyway, preview=preview, as_json=as_json)
 
 
 @rules_app.command()
@@ -177,6 +185,7 @@ def limit(
     variants: Annotated[str, typer.Option(help="Most variants of one product in a list; none: no limit.")] = "",
     price: Annotated[str, typer.Option(help="Lowest price of one piece, as 0.50; none: no limit.")] = "",
     reason: Reason = "",
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Set the limits of every list. What is not given stays."""
@@ -195,7 +204,7 @@ def limit(
             new = replace(new, max_per_family=wanted.max_per_family)
         if price:
             new = replace(new, min_price=wanted.min_price)
-        made = changes.apply(settings, changes.Change(limits=new), actor=user(), reason=reason_of(reason))
+        made = _made(settings, changes.Change(limits=new), reason_of(reason), preview=preview)
     _tell(made, as_json=as_json)
 
 
@@ -205,6 +214,7 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Remove the rules that are not in the file.")] = False,
     reason: Reason = "",
     anyway: Anyway = False,
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Save the rules of a CSV file: all of them, or none if a row is wrong."""
@@ -219,7 +229,7 @@ def import_(
     with serving(load_settings(), list_store=False) as settings:
         put = tuple(files.read(settings, content, today=_today(), anyway=anyway))
         change = changes.Change(put=put, replaces_all=replace)
-        made = changes.apply(settings, change, actor=user(), reason=reason_of(reason))
+        made = _made(settings, change, reason_of(reason), preview=preview)
     _tell(made, as_json=as_json)
 
 
@@ -292,8 +302,8 @@ def undo(
     _tell(made, as_json=as_json)
 
 
-def _put(written: dict[str, str | Sequence[str]], reason: str, *, anyway: bool, as_json: bool) -> None:
-    """Saves one rule; refuses one that would match nothing."""
+def _put(written: dict[str, str | Sequence[str]], reason: str, *, anyway: bool, preview: bool, as_json: bool) -> None:
+    """Saves one rule, or says what it would do; refuses one that would match nothing."""
     from ncf_pipeline.errors import InputError
     from ncf_pipeline.serving.rules import changes
     from ncf_pipeline.serving.rules.values import known, parsed, reason_of
@@ -303,12 +313,25 @@ def _put(written: dict[str, str | Sequence[str]], reason: str, *, anyway: bool, 
         doubts = [] if anyway else known(settings, [rule.stock_code]).doubts(rule)
         if doubts:
             raise InputError(f"{' '.join(doubts)} Nothing is saved. --anyway saves it all the same.")
-        made = changes.apply(settings, changes.Change(put=(rule,)), actor=user(), reason=reason_of(reason))
+        made = _made(settings, changes.Change(put=(rule,)), reason_of(reason), preview=preview)
     _tell(made, as_json=as_json)
 
 
-def _tell(made: int | None, *, as_json: bool) -> None:
-    if as_json:
+def _made(settings: Settings, change: "Change", reason: str | None, *, preview: bool) -> "int | Result | None":
+    """Makes a change, or says what it would do; None if everything is so already."""
+    from ncf_pipeline.serving.rules import changes, previews
+
+    if preview:
+        return previews.compute(settings, change)
+    return changes.apply(settings, change, actor=user(), reason=reason)
+
+
+def _tell(made: "int | Result | None", *, as_json: bool) -> None:
+    if made is not None and not isinstance(made, int):
+        typer.echo(json.dumps(made.as_dict(), ensure_ascii=False) if as_json else "\n".join(made.sentences()))
+        if not as_json:
+            typer.echo("Nothing was saved.")
+    elif as_json:
         typer.echo(json.dumps({"change": made}))
     elif made is None:
         typer.echo("It was so already. Nothing was changed.")

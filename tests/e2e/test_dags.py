@@ -27,6 +27,7 @@ EXPECTED = {
     "refresh_lists": ["prepare", "score", "publish"],
     "rollback_model": ["choose", "roll_back"],
     "find_bundles": ["find"],
+    "preview_rules": ["compute"],
     "prune_artifacts": ["prune"],
     "forget_customer": ["forget"],
     "watch_freshness": ["look"],

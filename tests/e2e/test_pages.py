@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
+DAGS = Path(__file__).parents[2] / "dags"
 PERSON = {"accept": "text/html,*/*;q=0.8"}
 ROLES = ("viewer", "user", "op", "admin")
 
@@ -54,11 +55,11 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 16
+    assert len(pages) == 26
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
-            path = template.format(batch_id=1, version=1, name="spring", figure="effect")
+            path = template.format(batch_id=1, version=1, name="spring", figure="effect", preview_id=1)
             asked = stranger.request(method, path, data={"number": "14646", "dag": "refresh_lists", "to": "on"})
             assert (asked.status_code, asked.json()) == (401, {"detail": "Not authenticated"}), path
             led = stranger.request(method, path, data={"number": "14646"}, headers=PERSON)
@@ -176,6 +177,34 @@ def test_hide_a_product_in_airflow_in_a_browser_with_redis_away(airflow, connect
         page.get_by_role("link", name="Overview").click()
         page.wait_for_url("**/recommender/")
         page.close()
+
+
+def test_see_first_what_a_rule_changes_starts_a_run_with_the_users_own_rights(visit, dags, connections):
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    from ncf_pipeline.serving.rules import changes, previews
+    from ncf_pipeline.storage.database import transaction
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(DagBag(str(DAGS), bundle_name="dags-folder"), "dags-folder", None)
+    with transaction(connections) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', 'HOLDER', now())")
+    client = visit("op")
+    page = client.get("/recommender/rules", params={"product": "85123A"})
+    form = {"token": page.text.partition('name="token" value="')[2].partition('"')[0], "rule": "hidden"}
+    asked = client.post("/recommender/rules-save", data=form | {"stock_code": "85123A", "then": "preview"})
+    assert asked.status_code == 303, asked.text
+    (preview,) = previews.open_previews(connections)
+    assert asked.headers["location"].startswith(f"rules-preview-{preview.preview_id}")
+    with create_session() as session:
+        runs = session.query(DagRun).filter(DagRun.dag_id == "preview_rules")
+        run = runs.order_by(DagRun.id.desc()).first()
+        assert (run.conf, run.triggering_user_name) == ({"preview": preview.preview_id}, "op")
+    assert client.get(f"/recommender/rules-preview-{preview.preview_id}").status_code == 200
+    assert changes.rules(connections) == []
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,7 @@ class ListMaker:
         self._chances = ListedChances(fitted, self.state) if fitted is not None else None
         self.style = style
         self.spend = ExpectedSpend(self.state) if style.order == "value" else None
-        self._reranking = self._shown = None
-        if style.variety.is_on:
-            codes = {str(code) for code in self.state.events.products} | {pin.stock_code for pin in self.rules.pins}
-            self._reranking = Reranking(style.variety, sorted(codes))
+        self._reranking, self._shown = _reranking(style, self.rules, self.state), None
         if style.variety.repeat is not None and earlier is not None:
             self._shown = ShownBefore(*earlier, self.state, style.variety.places)
 
@@ -130,6 +127,18 @@ class ListMaker:
         for _ in self.customers(1, shard=(0, max(self.known, 1)), with_chances=True):
             pass  # of one customer: whatever is made once is made with the first
         self.certainty = Certainty() if self.scorer.is_certain else None
+
+    def with_rules(self, rules: Rules) -> "ListMaker":
+        """Returns a maker of lists with other rules. What both need is computed once.
+
+        Args:
+            rules: of the other lists.
+        """
+        other = copy.copy(self)
+        other.rules = rules
+        other.certainty = Certainty() if self.scorer.is_certain else None
+        other._reranking = _reranking(self.style, rules, self.state)  # noqa: SLF001 - of its own class
+        return other
 
     @property
     def known(self) -> int:
@@ -379,6 +388,14 @@ def product_lists(model: TrainedModel | None, interactions: pd.DataFrame, as_of:
         See `ListMaker.products`.
     """
     return ListMaker(model, interactions, as_of).products(top_n)
+
+
+def _reranking(style: Style, rules: Rules, state: ShopState) -> Reranking | None:
+    """What brings variety to lists that may show any product of the shop, and those that are pinned."""
+    if not style.variety.is_on:
+        return None
+    codes = {str(code) for code in state.events.products} | {pin.stock_code for pin in rules.pins}
+    return Reranking(style.variety, sorted(codes))
 
 
 def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:

@@ -1,22 +1,24 @@
 """The page of a merchandiser's rules: what lists leave out, show in some countries only, and have on top."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Protocol
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
 from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.pages.shelves import Item, item
-from ncf_pipeline.serving.rules import changes, files
+from ncf_pipeline.serving.rules import changes, files, previews
 from ncf_pipeline.serving.rules.changes import Change
 from ncf_pipeline.serving.rules.checks import findings_among
+from ncf_pipeline.serving.rules.previews import Preview
 from ncf_pipeline.serving.rules.values import (
     LEAVES_OUT,
     ONLY_IN,
@@ -43,6 +45,28 @@ SHOWN, FOUND, PAST = 40, 20, 10
 _TOLD = 20
 _FIELDS = (*files.COLUMNS, "reason", "how", "max_per_family", "min_price")
 _MANY_WORDS = 8
+_SECONDS = 300
+_REFRESH = {
+    "started": "refresh_lists is running: shoppers see it when that run ends.",
+    "paused": "refresh_lists is switched off in Airflow. Switch it on, so that its run can begin.",
+    "refused": "You may not start refresh_lists. Shoppers see it with the next refresh.",
+}
+"""What became of the refresh that somebody asked for."""
+
+
+class _Countries:
+    """The countries of a shop, found out once in five minutes: the question reads every line of its invoices."""
+
+    def __init__(self) -> None:
+        self._found: tuple[str, ...] = ()
+        self._until = 0.0
+
+    def of(self, settings: Settings) -> tuple[str, ...]:
+        """The countries in which somebody ordered, in alphabetical order."""
+        if time.monotonic() > self._until:
+            self._found = known(settings, ()).countries
+            self._until = time.monotonic() + _SECONDS
+        return self._found
 
 
 class Show(Protocol):
@@ -60,11 +84,14 @@ class Access:
         may_change: dependency that says whether the user may.
         who: dependency that returns the user's name, for the record.
         key: signs the tokens of forms; shared by all processes that answer.
+        start: starts a run of a DAG with the user's own rights, and says whether it can begin at once; None where there
+            is no Airflow.
     """
 
     may_change: Callable[..., bool]
     who: Callable[..., str]
     key: bytes
+    start: Callable[[Request, str, dict[str, Any]], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +131,12 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
     Sender = Annotated[str, Depends(sender)]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
+    countries_of = _Countries()
 
     def page(request: Request, may_change: bool, who: str, *, status: int = 200, **asked: Any) -> HTMLResponse:
         settings = settings_of()
         try:
-            shown = _contents(settings, **asked)
+            shown = _contents(settings, countries_of.of(settings), **asked)
         except DatabaseError as error:
             logger.warning("%s", error)
             away = {"database_error": settings.without_secrets(str(error)), "may_change": may_change}
@@ -116,18 +144,35 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         common = {"may_change": may_change, "permission": RULES, "token": form_token(access.key, who)}
         return show(request, "rules", status=status, database_error=None, **common, **shown)
 
-    def answer(request: Request, who: str, act: Callable[[Settings], int | None], **asked: Any) -> Response:
-        """Does what a form asks for. A mistake leads back to the form, with what was entered."""
+    def answer(request: Request, who: str, act: Callable[[Settings], int | str | None], **asked: Any) -> Response:
+        """Does what a form asks for: a change, or an address to go on with. A mistake leads back to the form."""
         product = asked.get("product") or ""
         try:
             made = act(settings_of())
+            if isinstance(made, str):
+                return RedirectResponse(made, 303)
         except ChangedMeanwhileError as error:
             return page(request, True, who, status=409, wrong=str(error).splitlines(), **asked)
         except InputError as error:
             asked["unmatched"] = isinstance(error, UnmatchedError)
             return page(request, True, who, status=422, wrong=str(error).splitlines(), **asked)
-        told = {"product": product, "saved": 0 if made is None else made}
+        told: dict[str, Any] = {"product": product, "saved": 0 if made is None else made}
         return RedirectResponse(f"rules?{urlencode({name: text for name, text in told.items() if text != ''})}", 303)
+
+    def changed(
+        request: Request, who: str, settings: Settings, change: Change, reason: str, seen: int, then: str
+    ) -> int | str | None:
+        """Makes a change, or asks first what it would do; then returns the address of that preview."""
+        why = reason_of(reason)
+        if then != "preview":
+            return changes.apply(settings, change, actor=who, reason=why, seen=seen)
+        asked = previews.ask(settings, change, asked_by=who, reason=why, seen=seen)
+        try:
+            begins = access.start is None or access.start(request, "preview_rules", {"preview": asked})
+        except HTTPException:
+            previews.drop(settings, asked)  # nobody would ever compute it
+            raise
+        return f"rules-preview-{asked}" if begins else f"rules-preview-{asked}?paused=true"
 
     @router.get("/rules")
     def rules_page(
@@ -172,6 +217,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         reason: Annotated[str, Form()] = "",
         seen: Annotated[int, Form()] = 0,
         anyway: Annotated[bool, Form()] = False,
+        then: Annotated[str, Form()] = "",
     ) -> Response:
         """Saves a rule about one product; a pin for several countries is one for each."""
         entered: dict[str, Any] = {
@@ -186,9 +232,9 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
             "reason": reason,
         }
 
-        def act(settings: Settings) -> int | None:
+        def act(settings: Settings) -> int | str | None:
             change = Change(put=_parsed(settings, entered, anyway=anyway))
-            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+            return changed(request, who, settings, change, reason, seen, then)
 
         return answer(request, who, act, product=canonical(stock_code), entered=entered)
 
@@ -217,13 +263,14 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         min_price: Annotated[str, Form()] = "",
         reason: Annotated[str, Form()] = "",
         seen: Annotated[int, Form()] = 0,
+        then: Annotated[str, Form()] = "",
     ) -> Response:
         """Sets the limits on all lists."""
         entered = {"max_per_family": max_per_family, "min_price": min_price, "reason": reason, "rule": "limits"}
 
-        def act(settings: Settings) -> int | None:
+        def act(settings: Settings) -> int | str | None:
             change = Change(limits=parsed_limits(entered))
-            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+            return changed(request, who, settings, change, reason, seen, then)
 
         return answer(request, who, act, entered=entered)
 
@@ -246,19 +293,92 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         reason: Annotated[str, Form()] = "",
         seen: Annotated[int, Form()] = 0,
         anyway: Annotated[bool, Form()] = False,
+        then: Annotated[str, Form()] = "",
     ) -> Response:
         """Saves the rules of a file, all or none."""
 
-        def act(settings: Settings) -> int | None:
+        def act(settings: Settings) -> int | str | None:
             content = file.file.read(files.MOST_BYTES + 1)
             put = tuple(files.read(settings, content, today=_today(), anyway=anyway))
             change = Change(put=put, replaces_all=how == "replace")
-            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+            return changed(request, who, settings, change, reason, seen, then)
 
         return answer(request, who, act, entered={"rule": "file", "reason": reason, "how": how})
 
+    def preview_page(
+        request: Request, preview_id: int, may_change: bool, who: str, *, status: int = 200, **told: Any
+    ) -> HTMLResponse:
+        settings = settings_of()
+        try:
+            asked = previews.preview(settings, preview_id)
+        except InputError as error:
+            raise HTTPException(404, str(error)) from error
+        shown = {"token": form_token(access.key, who), "may_change": may_change, "today": _today()}
+        about = {"wrong": None, "paused": False, "published": None, **told}
+        return show(request, "rule_preview", status=status, **shown, **about, **_of_preview(settings, asked))
+
+    @router.get("/rules-preview-{preview_id}")
+    def preview(
+        request: Request,
+        may_change: MayChange,
+        who: Who,
+        preview_id: Annotated[int, Path(ge=1, lt=2**62)],
+        paused: bool = False,
+        refresh: Annotated[str, Query(max_length=20)] = "",
+    ) -> HTMLResponse:
+        """What a change of rules would do, with the buttons to decide."""
+        published = _REFRESH.get(refresh)
+        return preview_page(request, preview_id, may_change, who, paused=paused, published=published)
+
+    @changing.post("/rules-publish")
+    def publish(
+        request: Request,
+        who: Sender,
+        preview: Annotated[int, Form(ge=1, lt=2**62)],
+        then: Annotated[str, Form()] = "",
+    ) -> Response:
+        """Makes the change of a preview, and refreshes the lists if asked to."""
+        try:
+            previews.save(settings_of(), preview, actor=who)
+        except (ChangedMeanwhileError, InputError) as error:
+            status = 409 if isinstance(error, ChangedMeanwhileError) else 422
+            return preview_page(request, preview, True, who, status=status, wrong=str(error))
+        refresh = ""
+        if then == "refresh" and access.start is not None:
+            try:
+                refresh = "started" if access.start(request, "refresh_lists", {}) else "paused"
+            except HTTPException as error:
+                # The change is saved. Whoever may not start a refresh has to be told that, and not that it failed.
+                logger.warning("Preview %d is saved, and no refresh was started: %s", preview, error.detail)
+                refresh = "refused"
+        return RedirectResponse(f"rules-preview-{preview}{f'?refresh={refresh}' if refresh else ''}", 303)
+
+    @changing.post("/rules-drop")
+    def drop(request: Request, who: Sender, preview: Annotated[int, Form(ge=1, lt=2**62)]) -> Response:
+        """Throws a preview away."""
+        try:
+            previews.drop(settings_of(), preview)
+        except InputError as error:
+            return preview_page(request, preview, True, who, status=422, wrong=str(error))
+        return RedirectResponse(f"rules-preview-{preview}", 303)
+
     router.include_router(changing)
     return router
+
+
+def _of_preview(settings: Settings, asked: Preview) -> dict[str, Any]:
+    """What the page of a preview shows."""
+    result = asked.result
+    codes = {code for each in result.examples for code in (*each.before, *each.after)} if result else set()
+    codes |= {str(each.whose) for each in result.examples if each.audience == "product"} if result else set()
+    stored = {rule.key: str(rule) for rule in changes.rules(settings)} if asked.change.remove else {}
+    return {
+        "preview": asked,
+        "change": asked.change,
+        "removed": [stored.get(key, key) for key in asked.change.remove],
+        "result": result,
+        "names": _items(settings, codes),
+    }
 
 
 def _parsed(settings: Settings, entered: Mapping[str, Any], *, anyway: bool) -> tuple[Rule, ...]:
@@ -282,6 +402,7 @@ class UnmatchedError(InputError):
 
 def _contents(
     settings: Settings,
+    countries: Sequence[str],
     *,
     find: str = "",
     product: str = "",
@@ -296,7 +417,7 @@ def _contents(
     today, code = _today(), canonical(product)
     rules = changes.rules(settings)
     open_rules = [rule for rule in rules if not rule.is_over(today)]
-    shop = known(settings, {rule.stock_code for rule in open_rules} | ({code} if code else set()))
+    shop = known(settings, {rule.stock_code for rule in open_rules} | ({code} if code else set()), countries)
     found = _search(settings, find) if find.strip() else []
     if len(found) == 1 and not code and found[0].stock_code == canonical(find):
         code = found[0].stock_code
@@ -318,10 +439,11 @@ def _contents(
         "next_after": listed[-1].stock_code if len(later) > len(listed) else None,
         "findings": findings[:_TOLD],
         "more_findings": max(0, len(findings) - _TOLD),
-        "countries": shop.countries,
+        "countries": countries,
         "limits": changes.limits(settings),
         "history": changes.history(settings, before=before, stock_code=code or None, most=PAST),
         "past": PAST,
+        "previews": [] if code else previews.open_previews(settings),
         "seen": changes.newest_change(settings),
         "saved": saved,
         "about_saved": _about(settings, saved),

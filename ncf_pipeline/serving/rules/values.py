@@ -149,8 +149,13 @@ class Known:
         return doubts
 
 
-def known(settings: Settings, stock_codes: Iterable[str]) -> Known:
+def known(settings: Settings, stock_codes: Iterable[str], countries: Sequence[str] | None = None) -> Known:
     """Asks what the shop knows of some products, and in which countries it sells.
+
+    Args:
+        settings: of the shop.
+        stock_codes: of the products, in canonical spelling.
+        countries: in which it sells, if that is known; to find it out reads every line of its invoices.
 
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
@@ -162,7 +167,9 @@ def known(settings: Settings, stock_codes: Iterable[str]) -> Known:
         similar = [row.stock_code for row in read_rows(settings, "similar_codes", begins=code[: max(1, len(code) - 2)])]
         if (meant := closest(code, similar)) is not None:
             close[code] = meant
-    return Known(frozenset(unknown), tuple(row.country for row in read_rows(settings, "shop_countries")), close)
+    if countries is None:
+        countries = [row.country for row in read_rows(settings, "shop_countries")]
+    return Known(frozenset(unknown), tuple(countries), close)
 
 
 def closest(word: str, words: Collection[str]) -> str | None:

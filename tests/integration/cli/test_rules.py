@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ncf_pipeline.cli import app
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.serving.rules import changes
+from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.values import Limits, Rule
 from ncf_pipeline.storage.database import transaction
 
@@ -92,6 +92,18 @@ def test_a_bad_value_is_one_sentence(run):
         run("import", "/nowhere/rules.csv")
     with pytest.raises(InputError, match="cannot be written: No such file"):
         run("export", "/nowhere/rules.csv")
+
+
+def test_a_preview_saves_nothing_and_says_what_is_missing(run, settings, monkeypatch):
+    with pytest.raises(InputError, match="There are no lists to compare with"):
+        run("hide", "85123A", "--preview")
+    result = previews.Result("p000001", "v0", TODAY, 10, 40, 40, 7, 9, 2, 3, 0, None, None, ())
+    monkeypatch.setattr(previews, "compute", lambda *_: result)
+    said = run("pin", "85123A", "--preview")
+    assert said.splitlines()[0] == "7 of 40 customers would have other lists."
+    assert said.splitlines()[-1] == "Nothing was saved."
+    assert json.loads(run("limit", "--variants", "2", "--preview", "--json"))["customers_changed"] == 7
+    assert changes.history(settings) == []
 
 
 def test_rules_go_to_a_file_and_back(run, settings, tmp_path):

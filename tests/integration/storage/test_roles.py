@@ -162,6 +162,8 @@ merchandising retail.pinned_product: delete, insert, select, update
 merchandising retail.product: select
 merchandising retail.product_country: delete, insert, select, update
 merchandising retail.rule_change: select
+merchandising retail.rule_preview: delete, insert (change, asked_by, reason, seen), select, \
+update (state, error, ended_at, saved_as)
 merchandising retail.unlisted_product: delete, insert, select, update
 publishing ml.checked_list: delete, insert, select, truncate, update
 publishing ml.checked_product: delete, insert, select, truncate, update
@@ -201,6 +203,7 @@ publishing retail.product: select
 publishing retail.product_category: select
 publishing retail.product_country: select
 publishing retail.purchase_or_return: select
+publishing retail.rule_preview: select, update (state, result, error, ended_at)
 publishing retail.unlisted_product: select
 training ml.drift_report: insert, select, update
 training ml.evaluation: delete, insert, select

@@ -5,15 +5,17 @@ import re
 from datetime import date, timedelta
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from ncf_pipeline.errors import InputError
 from ncf_pipeline.pages.forms import form_token
 from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.pages.recommender.rules import Access
-from ncf_pipeline.serving.rules import changes
+from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.changes import Change
+from ncf_pipeline.serving.rules.previews import Example, Result
 from ncf_pipeline.serving.rules.values import Limits, Rule
 from ncf_pipeline.storage.database import transaction
 
@@ -40,7 +42,7 @@ def shop(history):
         cursor.execute(
             "truncate retail.unlisted_product, retail.product_country, retail.pinned_product;"
             "update retail.list_limit set max_per_family = null, min_price = null;"
-            "truncate retail.changed_rule, retail.rule_change"
+            "truncate retail.changed_rule, retail.rule_change, retail.rule_preview"
         )
 
 
@@ -308,3 +310,148 @@ def test_it_has_contrast_and_never_scrolls_sideways(opened, page, faint, scheme)
 
 UNLABELLED = """() => [...document.querySelectorAll('input:not([type=hidden]), select')]
   .filter(e => !e.labels.length).map(e => e.outerHTML)"""
+
+
+RESULT = Result(
+    "p000014", "v14", TODAY, 10, 20_000, 1_000, 278, 90, 85, 3, 1, 2.0, 1.99,
+    (
+        Example("Netherlands", "customer", "for_you", ("23000", "23001"), ("85123A", "23000")),
+        Example("23002", "product", "similar", ("23000",), ("23003",)),
+        Example("*", "fallback", "for_you", ("23000", "23001"), ("23001",)),
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def starts():
+    """The runs that the page started."""
+    return []
+
+
+@pytest.fixture
+def desk(site, shop, starts):
+    """Sends requests to a page that can start runs; `refuses` names a DAG that the user may not start."""
+
+    def of(refuses=None, paused=False):
+        def start(_, dag_id, conf):
+            if dag_id == refuses:
+                raise HTTPException(403, f"You may not start {dag_id}.")
+            starts.append((dag_id, conf))
+            return not paused
+
+        app = FastAPI()
+        access = Access(lambda: True, lambda: "anna", KEY, start)
+        app.mount("/recommender", create_app(lambda: shop, changes_rules=access))
+        client = TestClient(app, base_url="http://shop.example/recommender/")
+        client.headers["accept"] = "text/html"
+        return client
+
+    return of
+
+
+def previewed(shop, client, monkeypatch, result=RESULT, **fields):
+    """The number of a preview that was asked for with the form, and computed."""
+    entered = {"rule": "hidden", "stock_code": "23001", "reason": "why not", **fields}
+    page = client.post("rules-save", data=form(then="preview", **entered))
+    number = int(page.url.path.rpartition("-")[2])
+    if result is not None:
+        monkeypatch.setattr(previews, "compute", lambda *_: result)
+        previews.make(shop, number)
+    return number
+
+
+def test_a_preview_is_computed_by_a_run_and_shown_when_it_is_ready(desk, shop, starts, monkeypatch):
+    client = desk()
+    number = previewed(shop, client, monkeypatch, result=None)
+    assert starts == [("preview_rules", {"preview": number})]
+    assert changes.history(shop) == []
+    waiting = client.get(f"rules-preview-{number}")
+    assert "It waits for a worker of Airflow." in words(waiting)
+    assert 'src="static/again.js"' in waiting.text
+    assert f"Preview {number}" in words(client.get("rules"))
+    monkeypatch.setattr(previews, "compute", lambda *_: RESULT)
+    previews.make(shop, number)
+    ready = client.get(f"rules-preview-{number}")
+    said = words(ready)
+    assert (
+        "Of a sample of 1,000 customers, 278 would have other lists (27.8%); of all 20,000, that is about 5,560."
+        in said
+    )
+    assert "85 of 90 products would have other lists." in said
+    assert "0.50% of the expected purchases from for_you would be lost, by the chances of each product." in said
+    assert "A customer in Netherlands : for_you" in said
+    assert "Spaceboy lunch box 23001 goes" in said
+    assert "again.js" not in ready.text
+    assert len(ready.content) < 60_000
+
+
+def test_a_preview_is_saved_and_the_lists_are_refreshed(desk, shop, starts, monkeypatch):
+    client = desk()
+    number = previewed(shop, client, monkeypatch)
+    saved = client.post("rules-publish", data=form(preview=str(number), then="refresh"))
+    assert changes.rules(shop) == [Rule("hidden", "23001")]
+    assert (changes.history(shop)[0].actor, changes.history(shop)[0].reason) == ("anna", "why not")
+    assert starts[-1] == ("refresh_lists", {})
+    assert "refresh_lists is running" in words(saved)
+    twice = client.post("rules-publish", data=form(preview=str(number)))
+    assert (twice.status_code, "already" in words(twice)) == (422, True)
+
+
+def test_a_preview_is_saved_although_its_user_may_not_refresh(desk, shop, monkeypatch):
+    client = desk(refuses="refresh_lists")
+    number = previewed(shop, client, monkeypatch)
+    saved = client.post("rules-publish", data=form(preview=str(number), then="refresh"))
+    assert "You may not start refresh_lists." in words(saved)
+    assert changes.rules(shop) == [Rule("hidden", "23001")]
+
+
+def test_a_preview_that_is_thrown_away_or_overtaken_changes_nothing(desk, shop, monkeypatch):
+    client = desk()
+    thrown, overtaken = (previewed(shop, client, monkeypatch, seen="0") for _ in range(2))
+    assert "Thrown away. No rule was changed." in words(client.post("rules-drop", data=form(preview=str(thrown))))
+    changes.apply(shop, Change(put=(Rule("out of stock", "23001"),)), actor="ben", reason=None)
+    refused = client.post("rules-publish", data=form(preview=str(overtaken)))
+    assert (refused.status_code, "ben changed this too" in words(refused)) == (409, True)
+    assert changes.rules(shop) == [Rule("out of stock", "23001")]
+
+
+def test_whoever_may_not_start_the_run_is_told_and_a_dag_that_is_off_is_named(desk, shop, monkeypatch):
+    fields = form(rule="hidden", stock_code="23001", then="preview")
+    refused = desk(refuses="preview_rules").post("rules-save", data=fields)
+    assert (refused.status_code, "You may not start preview_rules." in words(refused)) == (403, True)
+    assert previews.open_previews(shop) == []
+    off = desk(paused=True).post("rules-limits", data=form(max_per_family="2", then="preview"))
+    assert "The DAG preview_rules is switched off in Airflow." in words(off)
+
+
+def test_a_preview_that_failed_says_why(desk, shop, monkeypatch):
+    client = desk()
+    number = previewed(shop, client, monkeypatch, result=None)
+    with pytest.raises(InputError):
+        previews.make(shop, number)  # this shop's lists were made from nothing that is kept
+    assert "It could not be computed. There are no lists to compare with" in words(
+        client.get(f"rules-preview-{number}")
+    )
+    assert client.get("rules-preview-999").status_code == 404
+
+
+@pytest.mark.parametrize("may_change", [True, False])
+def test_only_who_may_change_rules_decides(ask, shop, may_change):
+    number = previews.ask(shop, Change(put=(Rule("hidden", "23001"),)), asked_by="ben", reason=None, seen=0)
+    client = ask(may_change=may_change)
+    assert ('action="rules-publish"' in client.get(f"rules-preview-{number}").text) is may_change
+    for address in ("rules-publish", "rules-drop"):
+        refused = client.post(address, data=form(preview=str(number)) | {"token": "stale"})
+        assert refused.status_code == 403
+    assert previews.preview(shop, number).is_open
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_preview_has_contrast_and_never_scrolls_sideways(shop, desk, serve, site, page, faint, scheme, monkeypatch):
+    number = previewed(shop, desk(), monkeypatch)
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{serve(site(shop))}rules-preview-{number}")
+    assert faint() == []
+    for width in (1280, 390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
