@@ -85,8 +85,10 @@ def test_lists_in_shards_are_those_of_a_list_maker_to_the_last_byte(shop, serve,
     entry = registry.model_version(shop, version)
     frozen = read_snapshot(shop, take_snapshot(shop, None))
     maker = ListMaker(model_of(shop, entry), frozen.interactions, frozen.cutoff)
-    customers = [lists.assign(**{Lists.REASONS: maker.reasons(lists)}) for lists in maker.customers(10)]
-    others = [maker.products(10), fallback_lists(frozen.interactions, frozen.cutoff, 10)]
+    made = maker.customers(10, spare=shop.spare)
+    customers = [lists.assign(**{Lists.REASONS: maker.reasons(lists)}) for lists in made]
+    length = 10 + shop.spare
+    others = [maker.products(length), fallback_lists(frozen.interactions, frozen.cutoff, length)]
     expected = pd.concat([*customers, *others], ignore_index=True)
     stored = {}
     for count in (1, 3, 64):  # of which some have no customer
