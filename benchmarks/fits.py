@@ -28,10 +28,10 @@ from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.tables import FEATURES, FeatureRows
 from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, warm_start
-from ncf_pipeline.model.lists.network_scorer import score_contexts
 from ncf_pipeline.model.lists.value import ExpectedSpend
 from ncf_pipeline.model.lists.variety import LOOK_AHEAD, Reranking, Variety
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, PurchaseNCF
+from ncf_pipeline.model.network_scores import NetworkScores
 from ncf_pipeline.model.peers import ALONE
 from ncf_pipeline.model.peers.ranking import Row, best_candidates
 from ncf_pipeline.model.peers.stack import BEST, DEPTH, STACK, Members, fused, names_in
@@ -244,12 +244,12 @@ def recommend(
 ) -> pd.DataFrame:
     """The lists of all customers who bought something in the horizon, ranked as they are served."""
     rows: list[Row] = []
-    customers, products = rows_at(shop, cut, variant)
+    scorer = NetworkScores(network, *rows_at(shop, cut, variant))
     spend = ExpectedSpend(ShopState(shop.events, microseconds(cut), variant.recipe)) if variant.value else None
     depth = TOP_N + LOOK_AHEAD if variant.family else TOP_N
     for chunk in without(shop.queries(microseconds(cut), HORIZON.days, variant.recipe), variant.without):
         contexts = chunk.contexts
-        scores: npt.NDArray[np.floating[Any]] = score_contexts(network, contexts, chunk.history, customers, products)
+        scores: npt.NDArray[np.floating[Any]] = scorer.of(contexts, chunk.history)
         if trees is not None:
             scores = with_trees(scores, trees, contexts, variant.recipe)
         if spend is not None:
@@ -272,7 +272,7 @@ def without(chunks: Iterable[Chunk], features: Collection[str]) -> list[Chunk]:
 def _without(chunk: Chunk, hidden: list[int]) -> Chunk:
     features = chunk.contexts.features[:]
     features[:, hidden] = 0
-    return replace(chunk, contexts=replace(chunk.contexts, features=FeatureRows((features, None))))
+    return replace(chunk, contexts=replace(chunk.contexts, features=FeatureRows.of(features)))
 
 
 def of_known(truth: Holdout) -> Holdout:

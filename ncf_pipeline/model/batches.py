@@ -1,7 +1,8 @@
 """Queries as batches of tensors. Each pass samples other negatives."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from ncf_pipeline.model.features.state import Mask
 from ncf_pipeline.model.network import Answers, Batch
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 TOGETHER = 16
 """Batches that are made and sent at once if the queries live on the device: one copy instead of many small ones."""
@@ -307,6 +309,33 @@ def prefetched(items: Iterator[Item]) -> Iterator[Item]:
         while (item := coming.result()) is not None:
             coming = thread.submit(next, items, None)
             yield item
+
+
+def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Applies a function to each item, in as many threads as torch has, and yields the results in order.
+
+    The calling thread does the first item alone, so what all items share is made once, and by all of torch's threads.
+    In the others, torch has a single thread each. At most one result for each thread waits to be used.
+
+    Args:
+        function: safe to be called by several threads once it was called.
+        items: any number.
+    """
+    if not items:
+        return
+    yield function(items[0])
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            waiting: deque[Future[Result]] = deque()
+            for item in items[1:]:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            torch.set_num_threads(threads)  # threads that start later take the last number that was set anywhere
 
 
 def _part(start: npt.NDArray[np.integer], row: int) -> slice:

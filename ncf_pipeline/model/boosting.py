@@ -68,8 +68,7 @@ class Trees:
         Returns:
             By question, the log-odds (R,) that a candidate is bought.
         """
-        features = contexts.features[:]
-        return {question: ensemble.scores(features) for question, ensemble in self._ensembles.items()}
+        return {question: ensemble.scores(contexts.features) for question, ensemble in self._ensembles.items()}
 
 
 def _read(question: str, text: str) -> Ensemble:

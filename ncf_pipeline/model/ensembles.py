@@ -4,7 +4,8 @@ LightGBM itself ends the process if a text is cut or edited, and needs more than
 down each tree for each candidate. Here, a tree is a set of bits, one for each leaf. Each comparison that fails takes
 away the leaves on its left, and the first leaf that remains is the candidate's (Lucchese et al. 2015, "QuickScorer: A
 Fast Algorithm to Rank Documents with Additive Ensembles of Regression Trees"). Features are float16, so what a value
-takes away is looked up.
+takes away is looked up. What the features of a product, or of a customer, take away is the same for all candidates that
+have them: it is computed once for each row of `FeatureRows.blocks`.
 """
 
 import re
@@ -16,16 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.model import kernels
-from ncf_pipeline.model.features.events import FloatArray
+from ncf_pipeline.model.features.events import FloatArray, IntArray
+from ncf_pipeline.model.features.tables import Block, FeatureRows
 
 MAX_LEAVES = 64
 """Of a tree: one bit each."""
 
-ROWS_AT_ONCE = 64
-"""Candidates that are scored at once: few enough for their bits to stay in the processor's cache."""
-
-DE_BRUIJN = {np.uint32: 0x077CB531, np.uint64: 0x03F79D71B4CB0A89}
-"""Sequences of 32 and 64 bits in which each 5 and 6 bits in a row are another number."""
+TREES_AT_ONCE = 16
+"""The number of trees is filled up to a multiple of this, so that loops over them have no rest."""
 
 Bits = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -93,7 +92,8 @@ class Ensemble:
         if most > MAX_LEAVES:
             raise ValueError(f"a tree has {most} leaves; at most {MAX_LEAVES} can be read")
         kind: Any = np.uint32 if most <= 32 else np.uint64
-        self.values = np.zeros((len(trees), most))
+        self.values = np.zeros((-(-len(trees) // TREES_AT_ONCE) * TREES_AT_ONCE, most))  # further trees add nothing
+        self._kept: tuple[npt.NDArray[np.float16], Bits] | None = None
         nodes: list[list[tuple[float, int, int]]] = [[] for _ in range(features)]
         for number, tree in enumerate(trees):
             try:
@@ -108,22 +108,18 @@ class Ensemble:
         # the leaves that remain of each tree (T,).
         everything = kind(np.iinfo(kind).max)
         self.asked = np.array([feature for feature, of_feature in enumerate(nodes) if of_feature], np.int64)
-        passed, tables = [np.zeros((0, 1 << 16), np.uint16)], [np.zeros((0, len(trees)), kind)]
+        passed, tables = [np.zeros((0, 1 << 16), np.uint16)], [np.zeros((0, len(self.values)), kind)]
         for feature in self.asked.tolist():
             thresholds = np.unique([threshold for threshold, _, _ in nodes[feature]])
-            left = np.full((len(thresholds) + 1, len(trees)), everything, kind)
+            left = np.full((len(thresholds) + 1, len(self.values)), everything, kind)
             for threshold, number, bits in nodes[feature]:
                 left[int(np.searchsorted(thresholds, threshold)) + 1 :, number] &= kind(~bits & int(everything))
             tables.append(left)
             passed.append(np.searchsorted(thresholds, _VALUES, side="left").astype(np.uint16)[None])
         self.passed, self.tables = np.concatenate(passed), np.concatenate(tables)
         self.table_start = np.cumsum([0, *map(len, tables[1:])])[:-1]
-        width = np.iinfo(kind).bits
-        self.sequence, self.shift = kind(DE_BRUIJN[kind]), kind(width - width.bit_length() + 1)
-        shifted = [(DE_BRUIJN[kind] << bit & int(everything)) >> int(self.shift) for bit in range(width)]
-        self.bit_of = np.argsort(shifted)
 
-    def scores(self, features: npt.NDArray[np.float16]) -> FloatArray:
+    def scores(self, features: FeatureRows) -> FloatArray:
         """Sums the values of the trees.
 
         Args:
@@ -132,12 +128,46 @@ class Ensemble:
         Returns:
             (R,).
         """
+        shared, rows, own = [], [], []
+        first = 0
+        for block in features.blocks:
+            width = block.table.shape[1]
+            if block.row is None:
+                own.append((first, block.table))
+            else:
+                shared.append(self._left_of(block, first))
+                rows.append(block.row)
+            first += width
+        if not shared:  # all leaves, for every candidate
+            shared.append(np.full((1, len(self.values)), np.iinfo(self.tables.dtype).max, self.tables.dtype))
+            rows.append(np.zeros(len(features), np.int32))
+        columns = np.concatenate([first + np.arange(table.shape[1]) for first, table in own] or [np.zeros(0, np.int64)])
+        table = np.concatenate([table for _, table in own], axis=1) if own else np.zeros((len(features), 0), np.float16)
+        numbers, feature_of = self._asked_of(columns)
+        rest = -len(numbers) % kernels.FEATURES_AT_ONCE  # to ask twice for the same changes nothing
+        numbers, feature_of = (np.append(part, np.repeat(part[:1], rest)) for part in (numbers, feature_of))
         scores = np.empty(len(features))
         kernels.leaf_sums(
-            np.ascontiguousarray(features, np.float16).view(np.uint16), self.asked, self.passed, self.table_start,
-            self.tables, self.values, self.sequence, self.shift, self.bit_of, ROWS_AT_ONCE, scores,
+            tuple(shared), np.stack(rows).astype(np.int32), _bits(table), numbers, feature_of,
+            self.passed, self.table_start, self.tables, self.values, scores,
         )  # fmt: skip
         return scores
+
+    def _left_of(self, block: Block, first: int) -> Bits:
+        """(rows of the block's table, T) the leaves that they leave; `first` is the number of its first feature."""
+        if self._kept is not None and self._kept[0] is block.table:
+            return self._kept[1]
+        left = np.empty((len(block.table), len(self.values)), self.tables.dtype)
+        numbers, feature_of = self._asked_of(first + np.arange(block.table.shape[1]))
+        kernels.leaves_left(_bits(block.table), numbers, feature_of, self.passed, self.table_start, self.tables, left)
+        if block.of_products:
+            self._kept = block.table, left
+        return left
+
+    def _asked_of(self, columns: IntArray) -> tuple[IntArray, IntArray]:
+        """Which of some features are asked for: their places in `asked`, and in `columns`."""
+        _, numbers, places = np.intersect1d(self.asked, columns, return_indices=True)
+        return numbers, places
 
     @staticmethod
     def of_text(text: str, features: Sequence[str]) -> "Ensemble":
@@ -165,6 +195,10 @@ class Ensemble:
             except (KeyError, ValueError) as error:
                 raise ValueError(f"tree {number}: {error}") from error
         return Ensemble(trees, len(features))
+
+
+def _bits(table: npt.NDArray[np.float16]) -> npt.NDArray[np.uint16]:
+    return np.ascontiguousarray(table, np.float16).view(np.uint16)
 
 
 def _facts(lines: str) -> dict[str, str]:

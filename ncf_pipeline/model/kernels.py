@@ -11,11 +11,27 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 COPURCHASE, COPURCHASE_DECAYED, COPURCHASE_LAST, BASKET_LAST, BASKET_DECAYED = range(5)
 NEIGHBOURS, NEIGHBOURS_RECENT, FOLLOWED_NEW, FOLLOWED_ALL, WORDS = range(5, 10)
 SOURCES = 10
 """Columns of taste, in the order of `tables.TASTE`."""
+
+MET_BY_CUSTOMERS, MET_BY_NEIGHBOURS, MET = range(SOURCES, SOURCES + 3)
+LINE = 16
+"""A customer's totals of a product: those of the sources, whether any was added to, and up to a line of the processor's
+cache, so that a product costs one access."""
+
+PRODUCTS_AT_ONCE = 16
+"""Products whose scores are turned from rows into columns at once: see `followed_new`."""
+
+COLUMNS_AT_ONCE = 64
+"""Columns that are compared with the worst of the best at once: see `nearest_of_rows`."""
+
+ROWS_AT_ONCE, FEATURES_AT_ONCE = 4, 4
+"""Candidates whose leaves are summed side by side, and features whose bits are combined at once: see `leaf_sums`."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,6 +41,85 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:
         made = numba.njit(nogil=True, error_model="numpy")(function)
     return made
+
+
+def _count_trailing_zeros(typing, bits):  # noqa: ARG001 - numba's form
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 - numba's form
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
+
+    return bits(bits), generate
+
+
+_lowest_bit: Callable[..., Any] = intrinsic(_count_trailing_zeros)
+"""The place of the lowest bit of a number that is not 0: one instruction of the processor."""
+
+
+@compiled
+def follower_weights(
+    customers, pair_start, product_of, bought, unit, start, follower, value, ready, ready_place, inverse, chosen, out
+):  # fmt: skip
+    """How much each follower counts for some customers: see `taste.Taste`.
+
+    Args:
+        customers: (B,) customer_index.
+        pair_start, product_of, bought, unit: as in `candidates`.
+        start, follower, value: (P, n) the followers' histories, by product.
+        ready: (Q, n) of some products, their followers' weighted rows of `inverse`, summed; and
+        ready_place: (P,) the row of each product in it, -1 for others.
+        inverse: (n, n).
+        chosen: (B,) whose weights are asked for.
+        out: (B, n); the rows of others stay as they are.
+    """
+    for owner in range(len(customers)):
+        if not chosen[owner]:
+            continue
+        total = out[owner]
+        total[:] = np.float32(0)
+        for pair in range(pair_start[customers[owner]], pair_start[customers[owner] + 1]):
+            if not bought[pair]:
+                continue
+            product, share = product_of[pair], unit[pair]
+            if ready_place[product] >= 0:
+                of_product = ready[ready_place[product]]
+                for place in range(len(total)):
+                    total[place] += share * of_product[place]
+                continue
+            for entry in range(start[product], start[product + 1]):
+                of_follower, weight = inverse[follower[entry]], share * value[entry]
+                for place in range(len(total)):
+                    total[place] += weight * of_follower[place]
+
+
+@compiled
+def followed_new(start, column, value, mean, weights, out):
+    """Scores by followers, for a chunk of customers: their purchases, weighted, less the mean follower's.
+
+    Args:
+        start, column, value: (U, n) what followers bought.
+        mean: (U,) its mean over the followers.
+        weights: (n, B) how much each follower counts.
+        out: (B, U).
+    """
+    followers, customers = weights.shape
+    totals, zero = np.zeros(customers, np.float32), np.float32(0)
+    for follower in range(followers):
+        for owner in range(customers):
+            totals[owner] += weights[follower, owner]
+    sums = np.empty((PRODUCTS_AT_ONCE, customers), np.float32)
+    for begin in range(0, len(mean), PRODUCTS_AT_ONCE):
+        end = min(begin + PRODUCTS_AT_ONCE, len(mean))
+        for place in range(begin, end):
+            of_product = sums[place - begin]
+            of_product[:] = zero
+            for entry in range(start[place], start[place + 1]):
+                of_follower, share = weights[column[entry]], value[entry]
+                for owner in range(customers):
+                    of_product[owner] += share * of_follower[owner]
+            for owner in range(customers):
+                of_product[owner] -= mean[place] * totals[owner]
+        for owner in range(customers):
+            for place in range(begin, end):
+                out[owner, place] = sums[place - begin, owner]
 
 
 @compiled
@@ -55,19 +150,34 @@ def _offer(values, indices, size, value, index):
         return size + 1
     if limit == 0 or not _is_worse(values[0], indices[0], value, index):
         return size
+    _sift(values, indices, limit, value, index)
+    return size
+
+
+@compiled
+def _sift(values, indices, size, value, index):
+    """Puts an entry in the place of the root of a heap with so many entries, and makes it a heap again."""
     place = 0
     while True:
         child = 2 * place + 1
-        if child >= limit:
+        if child >= size:
             break
-        if child + 1 < limit and _is_worse(values[child + 1], indices[child + 1], values[child], indices[child]):
+        if child + 1 < size and _is_worse(values[child + 1], indices[child + 1], values[child], indices[child]):
             child += 1
         if not _is_worse(values[child], indices[child], value, index):
             break
         values[place], indices[place] = values[child], indices[child]
         place = child
     values[place], indices[place] = value, index
-    return size
+
+
+@compiled
+def _largest_first(values, indices, size):
+    """Sorts a heap of so many entries: the worst goes to the end, one after the other."""
+    for end in range(size - 1, 0, -1):
+        value, index = values[end], indices[end]
+        values[end], indices[end] = values[0], indices[0]
+        _sift(values, indices, end, value, index)
 
 
 @compiled
@@ -128,58 +238,56 @@ def nearest(
 
 
 @compiled
-def _add_row(owner, start, columns, values, row, weights, met, touched, total, count):
+def _lines(count):
+    """(count, LINE) zeros, each row a line of the processor's cache."""
+    memory = np.zeros((count + 1) * LINE, np.float32)
+    begin = (-memory.ctypes.data // memory.itemsize) % LINE
+    return memory[begin : begin + count * LINE].reshape((count, LINE))
+
+
+@compiled
+def _add_row(start, columns, values, row, first, weights, flag, touched, count, total):
     """Adds a row of a sparse table to a customer's totals, once for each weight; returns how many columns are met.
 
+    There is no branch: whether a column is new cannot be predicted, and to wait for it would take longest.
+
     Args:
-        owner: the customer's number; a column's totals belong to the last one who met it.
         start, columns, values: the table (N, P).
         row: of the table.
-        weights: a tuple of W numbers, so that the compiler knows how many there are.
-        met, touched: (P,) who met each column last, and the columns that the customer met.
-        total: (P, W) to add to.
-        count: how many columns the customer met before.
+        first, weights: the place of the first weight's total, and a tuple of weights, so that the compiler knows how
+            many there are.
+        flag: the place that says whether a column was met.
+        touched: the columns that the customer met, each once; its first `count` places are taken.
+        total: (P, LINE) to add to.
     """
     for entry in range(start[row], start[row + 1]):
         column, value = columns[entry], values[entry]
-        if met[column] != owner:
-            met[column] = owner
-            touched[count] = column
-            count += 1
-            for place in range(len(weights)):
-                total[column, place] = weights[place] * value
-        else:
-            for place in range(len(weights)):
-                total[column, place] += weights[place] * value
+        for place in range(len(weights)):
+            total[column, first + place] += weights[place] * value
+        touched[count] = column
+        count += total[column, flag] == 0
+        total[column, flag] = 1
     return count
 
 
 @compiled
 def _similar(
-    customer, owner, pairs, product_of, bought, unit, pool, pool_start, pool_place, pool_value,
-    met, touched, likeness, near_values, near,
+    customer, pairs, product_of, bought, unit, pool, pool_start, pool_place, pool_value,
+    touched, likeness, near_values, near,
 ):  # fmt: skip
     """Finds the most similar customers, and weights them by squared cosine; returns how many there are."""
     known = 0
     for pair in range(pairs[0], pairs[1]):
         if bought[pair]:
             known = _add_row(
-                owner,
-                pool_start,
-                pool_place,
-                pool_value,
-                product_of[pair],
-                (unit[pair],),
-                met,
-                touched,
-                likeness,
-                known,
+                pool_start, pool_place, pool_value, product_of[pair], 0, (unit[pair],), 1, touched, known, likeness
             )
     size = 0
     for number in range(known):
         place = touched[number]
         if pool[place] != customer and likeness[place, 0] > 0:
             size = _offer(near_values, near, size, likeness[place, 0], place)
+        likeness[place, 0] = likeness[place, 1] = np.float32(0)
     total = np.float32(1e-9)
     for number in range(size):
         near_values[number] *= near_values[number]
@@ -208,6 +316,8 @@ def _best_met(owner, touched, count, total, column, chosen, best_values, best):
     for place in range(count):
         product = touched[place]
         value = total[product, column]
+        if found == len(best) and value < best_values[0]:
+            continue
         if value > 0 and chosen[product] != owner:
             found = _offer(best_values, best, found, value, product)
     return found
@@ -215,9 +325,11 @@ def _best_met(owner, touched, count, total, column, chosen, best_values, best):
 
 @compiled
 def _best_of_row(owner, row, products, chosen, best_values, best):
-    """Finds the best products that are not chosen yet, in a dense row; returns how many there are."""
+    """Finds the best products that are not chosen yet, in a dense row of ascending ones; returns how many there are."""
     found = 0
     for place in range(len(row)):
+        if found == len(best) and row[place] <= best_values[0]:
+            continue  # products are ascending, so one that is as good as the worst comes after it
         if row[place] > 0 and chosen[products[place]] != owner:
             found = _offer(best_values, best, found, row[place], products[place])
     return found
@@ -225,12 +337,12 @@ def _best_of_row(owner, row, products, chosen, best_values, best):
 
 @compiled
 def candidates(
-    customers, pair_start, product_of, bought, rate, unit, last, recent, own, own_start,
+    customers, pair_start, product_of, bought, rate, unit, last, own, own_start,
     is_dense, copurchase, customers_start, customers_columns, customers_values,
     baskets_start, baskets_columns, baskets_values,
     words_start, words_columns, words_values,
-    pool, pool_start, pool_place, pool_value, similar_customers,
-    followed, followed_products, followed_place,
+    pool, pool_start, pool_place, pool_value, theirs_start, theirs, theirs_rate, theirs_recent, similar_customers,
+    followed, followed_products, followed_place, after_start, after_column, after_value, after_mean, follower_weights,
     popular, known_products, each,
     out_product, out_pair, out_taste, out_highest, out_end,
 ):  # fmt: skip
@@ -244,7 +356,7 @@ def candidates(
         pair_start, product_of: (C + 1,) and (N,) the pairs of each customer: see `state.Pairs`.
         bought: (N,) whether the pair is not returned in full; only such pairs count.
         rate, unit: (N,) decayed rate, and the same over the length of the customer's row.
-        last, recent: (N,) whether it is on the last invoice, and whether it was bought lately.
+        last: (N,) whether it is on the last invoice.
         own, own_start: whether each of the customers' pairs is a candidate; those of customer b from own_start[b] on.
         is_dense: whether co-purchase weights are dense. Then their scores are in `copurchase`, and the sparse weights
             are empty.
@@ -253,11 +365,16 @@ def candidates(
         baskets_start, baskets_columns, baskets_values: (P, P) weights by baskets.
         words_start, words_columns, words_values: (P, P) likeness of words.
         pool: (n,) customer_index of possible neighbours.
-        pool_start, pool_place, pool_value: (P, n) their histories, product by product.
+        pool_start, pool_place, pool_value: (P, n) their histories of length 1, product by product.
+        theirs_start, theirs, theirs_rate, theirs_recent: (n + 1,) and (M,) the histories, neighbour by neighbour: the
+            products that each bought, their rate, and 1 for those that were bought lately.
         similar_customers: most neighbours.
-        followed: (2, B, U) scores by followers: of products new to them, and of all.
+        followed: (B, U) scores by followers, of products new to them: see `followed_new`.
         followed_products: (U,) product_index of each; and
         followed_place: (P,) the place of each product among them, -1 for others.
+        after_start, after_column, after_value: (U, n) what followers bought in all,
+        after_mean: (U,) its mean; and
+        follower_weights: (B, n) how much each follower counts.
         popular: (k,) product_index.
         known_products: (P,) which products may be candidates.
         each: how many of each score.
@@ -268,15 +385,11 @@ def candidates(
     """
     products, zero = len(known_products), np.float32(0)
     every = np.arange(products)
-    width = 0 if is_dense else products
-    by_customers, met_customers = np.empty((width, 3), np.float32), np.full(width, -1, np.int32)
-    by_baskets, met_baskets = np.empty((width, 2), np.float32), np.full(width, -1, np.int32)
-    by_neighbours, met_neighbours = np.empty((products, 2), np.float32), np.full(products, -1, np.int32)
-    by_words, met_words = np.empty((products, 1), np.float32), np.full(products, -1, np.int32)
-    touched_customers, touched_baskets = np.empty(width, np.int32), np.empty(width, np.int32)
-    touched_neighbours, touched_words = np.empty(products, np.int32), np.empty(products, np.int32)
-    likeness, met_likeness = np.empty((len(pool), 1), np.float32), np.full(len(pool), -1, np.int32)
-    touched_likeness = np.empty(len(pool), np.int32)
+    total = _lines(products)
+    # The products that a customer met, each once: by customers, by neighbours, and by baskets or words.
+    by_customers, by_neighbours = np.empty(products + 1, np.int32), np.empty(products + 1, np.int32)
+    by_any = np.empty(products + 1, np.int32)
+    likeness, touched = np.zeros((len(pool), 2), np.float32), np.empty(len(pool) + 1, np.int32)
     near_values, near = np.empty(similar_customers, np.float32), np.empty(similar_customers, np.int32)
     best_values, best = np.empty(each, np.float32), np.empty(each, np.int32)
     chosen, mine, pair_of = (
@@ -289,10 +402,10 @@ def candidates(
         customer = customers[owner]
         pairs = (pair_start[customer], pair_start[customer + 1])
         near_them = _similar(
-            customer, owner, pairs, product_of, bought, unit, pool, pool_start, pool_place, pool_value,
-            met_likeness, touched_likeness, likeness, near_values, near,
+            customer, pairs, product_of, bought, unit, pool, pool_start, pool_place, pool_value,
+            touched, likeness, near_values, near,
         )  # fmt: skip
-        of_customers = of_baskets = of_neighbours = of_words = 0
+        of_customers = of_neighbours = met = 0
         for pair in range(pairs[0], pairs[1]):
             if not bought[pair]:
                 continue
@@ -300,38 +413,32 @@ def candidates(
             if not is_dense:
                 share, in_last = rate[pair], np.float32(last[pair])
                 of_customers = _add_row(
-                    owner, customers_start, customers_columns, customers_values, product,
-                    (np.float32(1), share, in_last), met_customers, touched_customers, by_customers, of_customers,
+                    customers_start, customers_columns, customers_values, product, COPURCHASE,
+                    (np.float32(1), share, in_last), MET_BY_CUSTOMERS, by_customers, of_customers, total,
                 )  # fmt: skip
-                of_baskets = _add_row(
-                    owner, baskets_start, baskets_columns, baskets_values, product, (in_last, share),
-                    met_baskets, touched_baskets, by_baskets, of_baskets,
+                met = _add_row(
+                    baskets_start, baskets_columns, baskets_values, product, BASKET_LAST, (in_last, share),
+                    MET, by_any, met, total,
                 )  # fmt: skip
-            of_words = _add_row(
-                owner, words_start, words_columns, words_values, product, (unit[pair],),
-                met_words, touched_words, by_words, of_words,
-            )  # fmt: skip
+            met = _add_row(
+                words_start, words_columns, words_values, product, WORDS, (unit[pair],), MET, by_any, met, total
+            )
         for number in range(near_them):
-            other, weight = pool[near[number]], near_values[number]
-            for pair in range(pair_start[other], pair_start[other + 1]):
-                if not bought[pair]:
-                    continue
-                product = product_of[pair]
-                if met_neighbours[product] != owner:
-                    met_neighbours[product] = owner
-                    by_neighbours[product, 0] = by_neighbours[product, 1] = zero
-                    touched_neighbours[of_neighbours] = product
-                    of_neighbours += 1
-                by_neighbours[product, 0] += weight * rate[pair]
-                if recent[pair]:
-                    by_neighbours[product, 1] += weight
+            weight = near_values[number]
+            for entry in range(theirs_start[near[number]], theirs_start[near[number] + 1]):
+                product = theirs[entry]
+                total[product, NEIGHBOURS] += weight * theirs_rate[entry]
+                total[product, NEIGHBOURS_RECENT] += weight * theirs_recent[entry]
+                by_neighbours[of_neighbours] = product
+                of_neighbours += total[product, MET_BY_NEIGHBOURS] == 0
+                total[product, MET_BY_NEIGHBOURS] = 1
         highest = zero
         if is_dense:
             for product in range(products):
                 highest = max(highest, copurchase[COPURCHASE, owner, product])
         else:
             for place in range(of_customers):
-                highest = max(highest, by_customers[touched_customers[place], 0])
+                highest = max(highest, total[by_customers[place], COPURCHASE])
         out_highest[owner] = highest
         size = 0
         for place in range(len(popular)):
@@ -342,13 +449,11 @@ def candidates(
             if is_dense:
                 found = _best_of_row(owner, copurchase[source, owner], every, chosen, best_values, best)
             else:
-                found = _best_met(
-                    owner, touched_customers, of_customers, by_customers, source, chosen, best_values, best
-                )
+                found = _best_met(owner, by_customers, of_customers, total, source, chosen, best_values, best)
             size = _choose(owner, best, found, chosen, known_products, mine, size)
-        found = _best_met(owner, touched_neighbours, of_neighbours, by_neighbours, 1, chosen, best_values, best)
+        found = _best_met(owner, by_neighbours, of_neighbours, total, NEIGHBOURS_RECENT, chosen, best_values, best)
         size = _choose(owner, best, found, chosen, known_products, mine, size)
-        found = _best_of_row(owner, followed[0, owner], followed_products, chosen, best_values, best)
+        found = _best_of_row(owner, followed[owner], followed_products, chosen, best_values, best)
         size = _choose(owner, best, found, chosen, known_products, mine, size)
         for pair in range(pairs[0], pairs[1]):
             product = product_of[pair]
@@ -356,65 +461,201 @@ def candidates(
             if own[own_start[owner] + pair - pairs[0]] and chosen[product] != owner:
                 mine[size] = product
                 size += 1
+        of_followers, all_followers = follower_weights[owner], zero
+        for follower in range(len(of_followers)):
+            all_followers += of_followers[follower]
         for product in np.sort(mine[:size]):
             out_product[end], out_pair[end] = product, pair_of[product]
             of = out_taste[end]
-            of[:] = zero
+            of[:] = total[product, :SOURCES]
             if is_dense:
                 for source in range(BASKET_DECAYED + 1):
                     of[source] = copurchase[source, owner, product]
-            else:
-                if met_customers[product] == owner:
-                    of[COPURCHASE], of[COPURCHASE_DECAYED] = by_customers[product, 0], by_customers[product, 1]
-                    of[COPURCHASE_LAST] = by_customers[product, 2]
-                if met_baskets[product] == owner:
-                    of[BASKET_LAST], of[BASKET_DECAYED] = by_baskets[product, 0], by_baskets[product, 1]
-            if met_neighbours[product] == owner:
-                of[NEIGHBOURS], of[NEIGHBOURS_RECENT] = by_neighbours[product, 0], by_neighbours[product, 1]
             place = followed_place[product]
             if place >= 0:
-                of[FOLLOWED_NEW], of[FOLLOWED_ALL] = followed[0, owner, place], followed[1, owner, place]
-            if met_words[product] == owner:
-                of[WORDS] = by_words[product, 0]
+                of[FOLLOWED_NEW], of_all = followed[owner, place], zero
+                for entry in range(after_start[place], after_start[place + 1]):
+                    of_all += after_value[entry] * of_followers[after_column[entry]]
+                of[FOLLOWED_ALL] = of_all - after_mean[place] * all_followers
             end += 1
         out_end[owner] = end
         for pair in range(pairs[0], pairs[1]):
             pair_of[product_of[pair]] = -1
+        for place in range(of_customers):
+            total[by_customers[place]] = zero
+        for place in range(of_neighbours):
+            total[by_neighbours[place]] = zero
+        for place in range(met):
+            total[by_any[place]] = zero
 
 
 @compiled
-def leaf_sums(features, feature_of, passed, table_start, tables, values, multiplier, shift, bit_of, rows_at_once, out):
-    """The sum of the values of the leaves that candidates reach: see `ensembles.Ensemble`.
+def leaves_left(features, numbers, feature_of, passed, table_start, tables, out):
+    """The leaves that some features leave of each tree, as bits: see `ensembles.Ensemble`.
 
     Args:
-        features: (R, F) the bits of float16.
-        feature_of: (K,) the features that are asked for.
-        passed: (K, 65536) for each, how many of its thresholds a value passes, by the value's bits.
-        table_start: (K,) the first row of each feature's table.
-        tables: (X, T) for each such number, the leaves that remain of each tree, as bits.
+        features: (R, W) the bits of float16.
+        numbers: (K,) those of the features that the trees ask for.
+        feature_of: (K,) the column of each.
+        passed: (A, 65536) for each feature that is asked for, how many of its thresholds a value passes, by its bits.
+        table_start: (A,) the first row of each feature's table.
+        tables: (X, T) for each such number, the leaves that remain of each tree.
+        out: (R, T).
+    """
+    for row in range(len(out)):
+        of_row = out[row]
+        of_row[:] = ~tables.dtype.type(0)
+        for place in range(len(numbers)):
+            number = numbers[place]
+            of_value = tables[table_start[number] + passed[number, features[row, feature_of[place]]]]
+            for tree in range(len(of_row)):
+                of_row[tree] &= of_value[tree]
+
+
+@compiled
+def leaf_sums(shared, shared_row, features, numbers, feature_of, passed, table_start, tables, values, out):
+    """The sum of the values of the leaves that candidates reach, in the order of the trees.
+
+    Args:
+        shared: a tuple of tables (., T) from `leaves_left`, and
+        shared_row: (len(shared), R) the row of each table that a candidate has.
+        features: (R, W) further ones of each candidate, the bits of float16.
+        numbers, feature_of: (K,) as in `leaves_left`; K is a multiple of `FEATURES_AT_ONCE`.
+        passed, table_start, tables: as in `leaves_left`.
         values: (T, L) of the leaves.
-        multiplier, shift, bit_of: find the lowest bit of a number of this width (Leiserson et al. 1998, "Using de
-            Bruijn Sequences to Index a 1 in a Computer Word").
-        rows_at_once: few enough for their bits to stay in the processor's cache.
         out: (R,).
     """
-    trees, (count, _), everything = tables.shape[1], features.shape, ~tables.dtype.type(0)
-    one, left = tables.dtype.type(1), np.empty((rows_at_once, trees), tables.dtype)
-    for begin in range(0, count, rows_at_once):
-        size = min(rows_at_once, count - begin)
-        left[:size] = everything
-        for number in range(len(feature_of)):
-            feature, first = feature_of[number], table_start[number]
-            for row in range(size):
-                of_value = tables[first + passed[number, features[begin + row, feature]]]
-                of_row = left[row]
+    trees, asked, count = len(values), len(numbers), len(out)
+    left = np.empty((ROWS_AT_ONCE, trees), tables.dtype)
+    places = np.empty(asked, np.int64)
+    for begin in range(0, count, ROWS_AT_ONCE):
+        size = min(ROWS_AT_ONCE, count - begin)
+        for number in range(ROWS_AT_ONCE):
+            row, of_row = begin + min(number, size - 1), left[number]
+            of_row[:] = shared[0][shared_row[0, row]]
+            for block in range(1, len(shared)):
+                of_block = shared[block][shared_row[block, row]]
                 for tree in range(trees):
-                    of_row[tree] &= of_value[tree]
-        for row in range(size):
-            total = 0.0
-            for tree in range(trees):
-                bits = left[row, tree]
-                lowest = bits & (everything - bits + one)
-                # The product of two numbers of 32 bits has 64 here.
-                total += values[tree, bit_of[((lowest * multiplier) & everything) >> shift]]
-            out[begin + row] = total
+                    of_row[tree] &= of_block[tree]
+            for place in range(asked):
+                one = numbers[place]
+                places[place] = table_start[one] + passed[one, features[row, feature_of[place]]]
+            for place in range(0, asked, FEATURES_AT_ONCE):
+                a, b = tables[places[place]], tables[places[place + 1]]
+                c, d = tables[places[place + 2]], tables[places[place + 3]]
+                for tree in range(trees):
+                    of_row[tree] &= a[tree] & b[tree] & c[tree] & d[tree]
+        # Sums of several candidates side by side: each waits for its last term.
+        first = second = third = fourth = 0.0
+        for tree in range(trees):
+            first += values[tree, _lowest_bit(left[0, tree])]
+            second += values[tree, _lowest_bit(left[1, tree])]
+            third += values[tree, _lowest_bit(left[2, tree])]
+            fourth += values[tree, _lowest_bit(left[3, tree])]
+        sums = (first, second, third, fourth)
+        for number in range(size):
+            out[begin + number] = sums[number]
+
+
+@compiled
+def gathered(shared, shared_row, customer, owner, vectors, product, begin, end, sums, inputs):
+    """Adds the rows that candidates share with others, and multiplies their embeddings: see `network_scores`.
+
+    Args:
+        shared: a tuple of tables (., W), and
+        shared_row: (len(shared), R) the row of each table that a candidate has.
+        customer: (B, D) vectors, and
+        owner: (R,) whose candidate each is.
+        vectors: (P, D) of products, and
+        product: (R,) product_index.
+        begin, end: the candidates that are asked for.
+        sums: (n, W), for at least so many.
+        inputs: (n, at least D) whose first D columns get the products of both vectors.
+    """
+    dim = customer.shape[1]
+    for row in range(begin, end):
+        of_row = sums[row - begin]
+        of_row[:] = shared[0][shared_row[0, row]]
+        for block in range(1, len(shared)):
+            of_block = shared[block][shared_row[block, row]]
+            for place in range(len(of_row)):
+                of_row[place] += of_block[place]
+        one, other, both = customer[owner[row]], vectors[product[row]], inputs[row - begin]
+        for place in range(dim):
+            both[place] = one[place] * other[place]
+
+
+@compiled
+def best_candidates(start, product, scores, among, out, out_size):
+    """The best candidates of each customer, best first, ties by product_index; a score that is no number comes last.
+
+    Args:
+        start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
+        product: (R,) product_index.
+        scores: (R,) float64.
+        among: (R,) which candidates count.
+        out: (B, K) product_index; K is the most that are kept.
+        out_size: (B,) how many each customer has.
+    """
+    values = np.empty(out.shape[1], np.float64)
+    for owner in range(len(out)):
+        of_owner, size = out[owner], 0
+        for row in range(start[owner], start[owner + 1]):
+            if among[row]:
+                value = scores[row] if scores[row] == scores[row] else -np.inf
+                size = _offer(values, of_owner, size, value, product[row])
+        out_size[owner] = size
+        _largest_first(values, of_owner, size)
+
+
+@compiled
+def best_shares(start, scores, top_n, out):
+    """The share of the best candidates in each customer's softmax: see `certainty.Certainty`.
+
+    Args:
+        start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
+        scores: (R,) float64.
+        top_n: how many are the best.
+        out: (B,) NaN for customers without candidates, or with a score that is not finite.
+    """
+    best, places = np.empty(top_n, np.float64), np.empty(top_n, np.int64)
+    for owner in range(len(out)):
+        highest, total, size = -np.inf, 0.0, 0
+        out[owner] = np.nan
+        for row in range(start[owner], start[owner + 1]):
+            highest = max(highest, scores[row])
+        for row in range(start[owner], start[owner + 1]):
+            chance = np.exp(scores[row] - highest)
+            total += chance
+            size = _offer(best, places, size, chance, row)
+        if total == total and size > 0:
+            out[owner] = best[:size].sum() / total
+
+
+@compiled
+def nearest_of_rows(values, first, hidden, best_values, best, out_size):
+    """The largest values of each row of a square table, largest first, ties by column.
+
+    Args:
+        values: (B, T) some rows of the table.
+        first: the number of the first; a row's own column is left out.
+        hidden: (T,) columns that are left out.
+        best_values, best: (B, K) the values and their columns.
+        out_size: (B,) how many each row has.
+    """
+    rows, columns = values.shape
+    for row in range(rows):
+        of_row, kept_values, kept, size = values[row], best_values[row], best[row], 0
+        for begin in range(0, columns, COLUMNS_AT_ONCE):
+            end = min(begin + COLUMNS_AT_ONCE, columns)
+            if size == len(kept) and size > 0:
+                least, larger = kept_values[0], 0
+                for column in range(begin, end):
+                    larger += of_row[column] > least
+                if larger == 0:  # a later column that is as good as the worst comes after it
+                    continue
+            for column in range(begin, end):
+                if column != first + row and not hidden[column]:
+                    size = _offer(kept_values, kept, size, of_row[column], column)
+        out_size[row] = size
+        _largest_first(kept_values, kept, size)

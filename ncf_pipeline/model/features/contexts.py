@@ -20,6 +20,7 @@ from ncf_pipeline.model.features.tables import (
     PAIR,
     PRODUCT,
     TASTE,
+    Block,
     FeatureRows,
     customer_table,
     feature_rows,
@@ -89,15 +90,20 @@ class ContextMaker:
         Args:
             customers: (B,) customer_index of each customer, ascending.
         """
+        for part in self.parts(customers):
+            yield self.of(part)
+
+    def parts(self, customers: IntArray) -> list[IntArray]:
+        """The customers of each chunk: see `contexts`."""
         recipe = self.state.recipe
         size = min(recipe.rows_at_once(recipe.most_candidates * len(FEATURES)), MOST_CUSTOMERS)
-        for start in range(0, len(customers), size):
-            yield self._contexts(customers[start : start + size], size)
+        return [customers[start : start + size] for start in range(0, len(customers), size)]
 
-    def _contexts(self, customers: IntArray, batch: int) -> Contexts:
-        """Of B customers, R candidates; `who` is a candidate's customer_index."""
+    def of(self, customers: IntArray) -> Contexts:
+        """Candidates with features of the B customers of one chunk: see `parts`."""
+        # R candidates; `who` is a candidate's customer_index.
         state = self.state
-        candidates = self.taste.candidates(customers, batch)
+        candidates = self.taste.candidates(customers)
         owner, product, pair = candidates.owner, candidates.product, candidates.pair  # (R,) each
         who, seen = customers[owner], candidates.pair >= 0
         times = np.zeros(len(pair))
@@ -117,11 +123,11 @@ class ContextMaker:
         taste = filled_table(TASTE, len(pair), candidates.columns()).astype(np.float16)
         features = feature_rows(
             {
-                PAIR: (of_pairs, row_of_pair.astype(np.int32)),
-                PRODUCT: (self.product_table, product),
-                CUSTOMER: (self.customer_table[customers], owner.astype(np.int32)),
-                TASTE: (taste, None),
-                CROSS: (filled_table(CROSS, len(pair), cross).astype(np.float16), None),
+                PAIR: Block(of_pairs, row_of_pair.astype(np.int32)),
+                PRODUCT: Block(self.product_table, product, of_products=True),
+                CUSTOMER: Block(self.customer_table[customers], owner.astype(np.int32)),
+                TASTE: Block(taste, None),
+                CROSS: Block(filled_table(CROSS, len(pair), cross).astype(np.float16), None),
             }
         )
         return Contexts(

@@ -7,7 +7,7 @@ Counts and days are log(1 + x) and rates are square roots, so that all features 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -143,8 +143,19 @@ def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> 
     return table
 
 
-Block = tuple[Float16, IntArray | None]
-"""Some columns of R rows: a table, and the row of it that each one has, or None if the table has R rows itself."""
+class Block(NamedTuple):
+    """Some columns of R rows.
+
+    Attributes:
+        table: (n, W) of which each of the R rows has one.
+        row: (R,) which one; None if the table has R rows itself.
+        of_products: whether the table is that of all P products, and `row` the product_index. It is the same for all
+            customers of an instant, so what is computed from it is worth keeping.
+    """
+
+    table: Float16
+    row: IntArray | None
+    of_products: bool = False
 
 
 class FeatureRows:
@@ -155,16 +166,21 @@ class FeatureRows:
     """
 
     def __init__(self, *blocks: Block) -> None:
-        self._blocks = blocks
-        table, row = blocks[0]
-        self.shape = (len(table) if row is None else len(row), sum(table.shape[1] for table, _ in blocks))
+        self.blocks = blocks
+        table, row, _ = blocks[0]
+        self.shape = (len(table) if row is None else len(row), sum(block.table.shape[1] for block in blocks))
+
+    @staticmethod
+    def of(table: Float16) -> "FeatureRows":
+        """The rows of a whole table (R, F)."""
+        return FeatureRows(Block(table, None))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: int | slice | npt.NDArray[Any]) -> Float16:
         """The features of some rows, as an array (n, F); of one row, as an array (F,)."""
-        parts = [table[rows] if row is None else table[row[rows]] for table, row in self._blocks]
+        parts = [table[rows] if row is None else table[row[rows]] for table, row, _ in self.blocks]
         return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -186,9 +202,9 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Block]) -> FeatureRows:
     names = tuple(chain.from_iterable(blocks))
     if names != FEATURES:
         raise ValueError(f"features are not in the order of FEATURES: {names}")
-    for group, (table, _) in blocks.items():
-        if table.shape[1] != len(group):
-            raise ValueError(f"a table has {table.shape[1]} columns for {len(group)} names: {group}")
+    for group, block in blocks.items():
+        if block.table.shape[1] != len(group):
+            raise ValueError(f"a table has {block.table.shape[1]} columns for {len(group)} names: {group}")
     return FeatureRows(*blocks.values())
 
 

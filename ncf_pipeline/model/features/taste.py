@@ -26,6 +26,16 @@ from ncf_pipeline.model.features.words import alike, word_table
 CANDIDATE_SCORES = 4
 """Scores whose best products become candidates: see `kernels.candidates`."""
 
+READY_MB = 64
+"""MiB for the rows that customers' weights of followers are sums of: see `_Followers`."""
+
+SHORT_BELOW = 8
+"""A history is short if so many times the rows that it adds up are fewer than the followers."""
+
+LONG_AT_ONCE = 16
+"""Customers with long histories whose weights are multiplied at once: always so many, because then they do not depend
+on who else is asked for."""
+
 _SCALES = {
     "copurchase": (kernels.COPURCHASE, 4),
     "copurchase_decayed": (kernels.COPURCHASE_DECAYED, 10),
@@ -75,6 +85,10 @@ class TasteCandidates:
         return np.asarray(self.scores[:, kernels.COPURCHASE] / np.maximum(self.highest, 1e-7)[self.owner], np.float32)
 
 
+Table = tuple[npt.NDArray[Any], ...]
+"""Start, columns and values of a sparse table, in the types that `kernels` knows."""
+
+
 @dataclass(frozen=True)
 class _Followers:
     """What followed which history, from n customers at the beginning of past horizons.
@@ -82,18 +96,27 @@ class _Followers:
     Attributes:
         before: (P, n) their histories, columns of length 1.
         inverse: (n, n) of the kernel of these, with the ridge.
+        ready: (Q, n) rows of `before @ inverse`, of the products that most of them had.
+        ready_place: (P,) the row of each product in `ready`, -1 for others.
+        cost: (P,) how many rows of length n are added for each product of a history.
         products: (U,) product_index of all that they bought in the horizon, ascending.
         place: (P,) the place of each product in `products`, -1 for others.
-        after: (2U, n) what each bought: of products that were new to them, and then of all.
-        mean: (2U,) the means over the n.
+        new: (U, n) what each bought of products that were new to them; and all that each bought.
+        every: (U, n)
+        mean_new, mean_every: (U,) the means over the n.
     """
 
     before: sp.csr_array
-    inverse: torch.Tensor
+    inverse: Float32
+    ready: Float32
+    ready_place: IntArray
+    cost: IntArray
     products: IntArray
     place: IntArray
-    after: sp.csr_array
-    mean: Float32
+    new: Table
+    every: Table
+    mean_new: Float32
+    mean_every: Float32
 
 
 class Taste:
@@ -106,13 +129,11 @@ class Taste:
     def __init__(self, state: ShopState) -> None:
         self.state, self.recipe = state, state.recipe
 
-    def candidates(self, customers: IntArray, batch: int) -> TasteCandidates:
+    def candidates(self, customers: IntArray) -> TasteCandidates:
         """Current best sellers, the best by taste, and each customer's own products bought last, with scores.
 
         Args:
             customers: (B,) customer_index of each customer.
-            batch: at least B. Sums over followers are computed for so many customers at once, in any case: so a
-                customer's scores do not depend on who else is asked for.
         """
         state, recipe, pairs = self.state, self.recipe, self.state.pairs
         own_start = np.cumsum([0, *(pairs.start[customers + 1] - pairs.start[customers])])
@@ -122,12 +143,15 @@ class Taste:
         product, pair = np.empty(most, np.int64), np.empty(most, np.int64)
         scores = np.empty((most, kernels.SOURCES), np.float32)
         highest, end = np.zeros(len(customers), np.float32), np.zeros(len(customers), np.int64)
+        followers, weights = self._followers, self._follower_weights(customers)
+        followed = np.empty((len(customers), len(followers.products)), np.float32)
+        kernels.followed_new(*followers.new, followers.mean_new, np.ascontiguousarray(weights.T), followed)
         kernels.candidates(
             customers, pairs.start, pairs.product, state.is_bought, state.rate, state.unit_rate, state.in_last_basket,
-            state.is_recent, own, own_start,
+            own, own_start,
             self._is_dense, self._copurchases(customers), *self._sparse_weights,
             *self._pool, recipe.similar_customers,
-            self._followed(customers, batch), self._followers.products, self._followers.place,
+            followed, followers.products, followers.place, *followers.every, followers.mean_every, weights,
             popular, state.known_products, recipe.taste_candidates,
             product, pair, scores, highest, end,
         )  # fmt: skip
@@ -185,12 +209,17 @@ class Taste:
 
     @cached_property
     def _pool(self) -> tuple[npt.NDArray[Any], ...]:
-        """Possible neighbours: (n,) their customer_index, and (P, n) their histories of length 1, by product."""
+        """Possible neighbours, and their histories, by product and by neighbour: see `kernels.candidates`."""
         state, known = self.state, self.state.known_customers
         newest = known[np.argsort(-state.last_visit[known], kind="stable")]
         pool = np.sort(newest[: self.recipe.neighbour_pool])
-        start, places, values = _parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
-        return pool, start, places, values
+        by_product = _parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
+        pair, owner = slices(state.pairs.start[pool], state.pairs.start[pool + 1])
+        bought = state.is_bought[pair]
+        pair, owner = pair[bought], owner[bought]
+        start = np.searchsorted(owner, np.arange(len(pool) + 1))
+        product = state.pairs.product[pair].astype(np.int32)
+        return pool, *by_product, start, product, state.rate[pair], state.is_recent[pair].astype(np.float32)
 
     @cached_property
     def _followers(self) -> _Followers:
@@ -225,31 +254,59 @@ class Taste:
         bought = np.unique(after.indices[after.indices >= products]) - products  # (U,) what is new is among them
         place = np.full(products, -1, np.int64)
         place[bought] = np.arange(len(bought))
-        after = sp.csr_array(after.T.tocsr())[np.concatenate([bought, products + bought])]  # (2U, n)
+        after = sp.csr_array(after.T.tocsr())
+        newly, every = sp.csr_array(after[bought]), sp.csr_array(after[products + bought])  # (U, n) each
+        mean_new, mean_every = (
+            (np.asarray(table.sum(axis=1)).ravel() / max(before.shape[0], 1)).astype(np.float32)
+            for table in (newly, every)
+        )
+        inverse: Float32 = torch.cholesky_inverse(torch.linalg.cholesky(kernel)).contiguous().numpy()
+        by_product = sp.csr_array(before.T.tocsr())  # (P, n)
+        having = np.diff(by_product.indptr)
+        most = np.argsort(-having, kind="stable")[: READY_MB * 2**20 // (4 * max(len(inverse), 1))]
+        most = most[having[most] > 1]
+        ready_place = np.full(products, -1, np.int64)
+        ready_place[most] = np.arange(len(most))
         return _Followers(
-            before=sp.csr_array(before.T.tocsr()),
-            inverse=torch.cholesky_inverse(torch.linalg.cholesky(kernel)),
+            before=by_product,
+            inverse=inverse,
+            ready=np.asarray(by_product[most] @ inverse, np.float32),
+            ready_place=ready_place,
+            cost=np.where(ready_place >= 0, 1, having),
             products=bought.astype(np.int64),
             place=place,
-            after=after,
-            mean=(np.asarray(after.sum(axis=1)).ravel() / max(before.shape[0], 1)).astype(np.float32),
+            new=_parts(newly),
+            every=_parts(every),
+            mean_new=mean_new,
+            mean_every=mean_every,
         )
 
-    def _followed(self, customers: IntArray, batch: int) -> Float32:
-        """(2, B, U) what followed similar histories, minus what follows any history on average.
+    def _follower_weights(self, customers: IntArray) -> Float32:
+        """(B, n) how much each follower counts for customers with their histories.
 
         Ridge regression of what customers bought in past horizons on their history before, in its dual form: it has
-        weights for customers, so no table is (P, P).
+        weights for customers, so no table is (P, P). For a short history, a row for each of its products is added; for
+        a long one, multiplying all is faster.
         """
-        followers = self._followers
-        likeness = torch.zeros((batch, len(followers.inverse)))
-        likeness[: len(customers)] = torch.from_numpy(
-            (unit_rows(self.state.decayed[customers]) @ followers.before).toarray()
-        )
-        weights = (likeness @ followers.inverse).numpy()[: len(customers)]  # (B, n)
-        table = followers.after @ np.ascontiguousarray(weights.T) - followers.mean[:, None] * weights.sum(axis=1)
-        scores: Float32 = np.ascontiguousarray(table.reshape(2, -1, len(customers)).transpose(0, 2, 1))
-        return scores
+        state, followers = self.state, self._followers
+        pair, owner = slices(state.pairs.start[customers], state.pairs.start[customers + 1])
+        cost = np.bincount(owner, followers.cost[state.pairs.product[pair]], minlength=len(customers))
+        is_short = cost * SHORT_BELOW < len(followers.inverse)
+        weights = np.zeros((len(customers), len(followers.inverse)), np.float32)
+        kernels.follower_weights(
+            customers, state.pairs.start, state.pairs.product, state.is_bought, state.unit_rate,
+            *_parts(followers.before), followers.ready, followers.ready_place, followers.inverse, is_short, weights,
+        )  # fmt: skip
+        long = np.flatnonzero(~is_short)
+        inverse = torch.from_numpy(followers.inverse)
+        for begin in range(0, len(long), LONG_AT_ONCE):
+            part = long[begin : begin + LONG_AT_ONCE]
+            likeness = torch.zeros((LONG_AT_ONCE, len(inverse)))
+            likeness[: len(part)] = torch.from_numpy(
+                (unit_rows(state.decayed[customers[part]]) @ followers.before).toarray()
+            )
+            weights[part] = (likeness @ inverse).numpy()[: len(part)]
+        return weights
 
 
 def slices(start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:

@@ -7,10 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
@@ -26,6 +24,7 @@ from ncf_pipeline.columns import (
 )
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.id_order import in_order
+from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
 from ncf_pipeline.model.features.state import Mask, ShopState
@@ -139,6 +138,12 @@ class ListMaker:
         other.certainty = Certainty() if self.scorer.is_certain else None
         other._reranking = _reranking(self.style, rules, self.state)  # noqa: SLF001 - of its own class
         return other
+
+    @cached_property
+    def codes(self) -> list[str]:
+        """The stock code of each product, by product_index."""
+        codes: list[str] = self.state.events.products.tolist()
+        return codes
 
     @property
     def known(self) -> int:
@@ -270,57 +275,86 @@ class ListMaker:
         self, customers: IntArray, shown_n: int, spare: int, chances: list[str | None] | None
     ) -> list[Row]:
         """The three lists of each of these customers (customer_index); adds the chances of each list to `chances`."""
-        state, rules = self.state, self.rules
-        names = state.events.products
-        top_n = shown_n + spare
-        depth: int | None = top_n if self._reranking is None else top_n + LOOK_AHEAD
-        if rules.max_per_family:
-            depth = None  # a limit on families may pass over any number of candidates
         rows: list[Row] = []
         for scored in self.scorer.candidates(customers):
-            for place, customer in enumerate(scored.customer):
-                part = slice(scored.start[place], scored.start[place + 1])
-                product, seen, bought = scored.product[part], scored.seen[part], scored.bought[part]
-                again, of_any, of_new = scored.for_you[part], *self._ordered(customer, product, scored, part)
-                country = _country_of(state, customer)
-                shown = rules.shown(names, country)
-                ever = state.products_seen_by(int(customer))
-                if self.certainty is not None:
-                    self.certainty.add(again, shown_n)
-                for name, best, fill, never in (
-                    (FOR_YOU, _best(of_any, product, depth, shown[product]), state.ranking, ever[:0]),
-                    (DISCOVER, _best(of_new, product, depth, shown[product] & ~seen), state.ranking, ever),
-                    (BUY_AGAIN, _best(again, product, depth, shown[product] & bought), state.ranking[:0], ever[:0]),
-                ):
-                    left_out = {str(names[index]) for index in never} if rules.pinned(name, country) else ()
-                    candidates = (str(names[index]) for index in chain(best, _rest(fill, shown, never)))
-                    stock_codes = rules.arranged(
-                        candidates,
-                        top_n,
-                        list_name=name,
-                        country=country,
-                        never=left_out,
-                        reranking=self._reranking if name in VARIED_LISTS else None,
-                        again=self._shown.again(int(customer), name) if self._shown is not None else (),
-                    )
-                    rows.append(("customer", state.events.customers[customer], name, stock_codes))
-                    if chances is not None:
-                        text = None
-                        if self._chances is not None and name == FOR_YOU:
-                            text = _encode(self._chances.of(int(customer), stock_codes, product, again))
-                        chances.append(text)
+            if self.certainty is not None:
+                self.certainty.add(scored.for_you, scored.start, shown_n)
+            made = self._rows_of(scored, shown_n + spare)
+            rows += made
+            if chances is None:
+                continue
+            texts: list[str | None] = [None] * len(made)
+            if self._chances is not None:
+                of_lists = self._chances.of([row[3] for row in made[::3]], scored)
+                texts[::3] = map(_encode, of_lists)
+            chances += texts
         return rows
 
-    def _ordered(
-        self, customer: int, product: IntArray, scored: Candidates, part: slice
-    ) -> tuple[ScoreArray, ScoreArray]:
-        """What orders a customer's candidates in `for_you` and in `discover`, higher is first."""
-        scores = scored.for_you[part], scored.discover[part]
+    def _rows_of(self, scored: Candidates, top_n: int) -> list[Row]:
+        """The three lists of each customer of a chunk, `for_you` first."""
+        state, rules, codes = self.state, self.rules, self.codes
+        countries = [_country_of(state, customer) for customer in scored.customer]
+        shown = self._shown_in(countries, scored)
+        depth = top_n if self._reranking is None else top_n + LOOK_AHEAD
+        if rules.max_per_family:  # a limit on families may pass over any number of candidates
+            depth = max(int(np.diff(scored.start).max(initial=0)), 1)
+        of_any, of_new = self._ordered(scored)
+        best = {
+            FOR_YOU: _best(scored, of_any, shown, depth),
+            DISCOVER: _best(scored, of_new, shown & ~scored.seen, depth),
+            BUY_AGAIN: _best(scored, scored.for_you, shown & scored.bought, depth),
+        }
+        rows: list[Row] = []
+        for place, (customer, country) in enumerate(zip(scored.customer.tolist(), countries, strict=True)):
+            for name, of_customers in best.items():
+                stock_codes = [codes[index] for index in of_customers[place]]
+                reranking = self._reranking if name in VARIED_LISTS else None
+                fills_up = name != BUY_AGAIN and len(stock_codes) < top_n
+                if fills_up or reranking is not None or rules.arranges(name, country):
+                    stock_codes = self._arranged(customer, country, name, stock_codes, top_n, reranking)
+                rows.append(("customer", state.events.customers[customer], name, stock_codes[:top_n]))
+        return rows
+
+    def _arranged(
+        self, customer: int, country: str | None, name: str, best: list[str], top_n: int, reranking: Reranking | None
+    ) -> list[str]:
+        """A list of a customer (by customer_index): its best candidates, filled up, with the rules and with variety."""
+        state, rules, codes = self.state, self.rules, self.codes
+        ever = state.products_seen_by(customer) if name == DISCOVER else state.ranking[:0]
+        fill = state.ranking[:0] if name == BUY_AGAIN else state.ranking
+        rest = _rest(fill, rules.shown(state.events.products, country), ever)
+        return rules.arranged(
+            chain(best, (codes[index] for index in rest)),
+            top_n,
+            list_name=name,
+            country=country,
+            never={codes[index] for index in ever.tolist()} if rules.pinned(name, country) else (),
+            reranking=reranking,
+            again=self._shown.again(customer, name) if self._shown is not None else (),
+        )
+
+    def _shown_in(self, countries: Sequence[str | None], scored: Candidates) -> Mask:
+        """(R,) which candidates the lists for these customers' countries may show."""
+        masks = [self.rules.shown(self.state.events.products, country) for country in countries]
+        kinds = {id(mask): mask for mask in masks}
+        shown: Mask = np.ones(len(scored.product), np.bool_)
+        owner = np.repeat([id(mask) for mask in masks], np.diff(scored.start)) if len(kinds) > 1 else None
+        for key, mask in kinds.items():
+            rows = slice(None) if owner is None else owner == key
+            shown[rows] = mask[scored.product[rows]]
+        return shown
+
+    def _ordered(self, scored: Candidates) -> tuple[ScoreArray, ScoreArray]:
+        """What orders candidates in `for_you` and in `discover`, higher is first: (R,) each."""
         if self.spend is None:
-            return scores
-        spend = self.style.spend_weight * self.spend.log_of(np.full(len(product), customer), product)
+            return scored.for_you, scored.discover
+        customer = np.repeat(scored.customer, np.diff(scored.start))
+        spend = self.style.spend_weight * self.spend.log_of(customer, scored.product)
         certain = self.scorer.is_certain
-        return log_chance(scores[0], is_certain=certain) + spend, log_chance(scores[1], is_certain=certain) + spend
+        return (
+            log_chance(scored.for_you, is_certain=certain) + spend,
+            log_chance(scored.discover, is_certain=certain) + spend,
+        )
 
 
 def customer_lists(
@@ -409,11 +443,13 @@ def _country_of(state: ShopState, customer: int) -> str | None:
     return state.events.countries[state.country[customer]] or None
 
 
-def _best(scores: npt.NDArray[np.floating[Any]], product: IntArray, count: int | None, among: Mask) -> list[int]:
-    """The best products by score, ties by product_index, which is the order of stock codes; all if `count` is None."""
-    scores, product = scores[among], product[among]
-    order = np.lexsort((product, -scores))[:count]
-    return [int(index) for index in product[order]]
+def _best(scored: Candidates, scores: ScoreArray, among: Mask, most: int) -> list[list[int]]:
+    """The product_index of each customer's best candidates among some; ties in the order of stock codes."""
+    customers = len(scored.customer)
+    best, size = np.empty((customers, most), np.int64), np.empty(customers, np.int64)
+    values = np.ascontiguousarray(scores, np.float64)
+    kernels.best_candidates(scored.start, scored.product, values, among, best, size)
+    return [row[:count] for row, count in zip(best.tolist(), size.tolist(), strict=True)]
 
 
 def _stored_order(table: sp.csr_array, row: int) -> IntArray:

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features.events import IntArray
+
 BINS = 20
 
 
@@ -21,15 +24,15 @@ class Certainty:
     def __init__(self) -> None:
         self.counts: npt.NDArray[np.int64] = np.zeros(BINS, np.int64)
 
-    def add(self, scores: npt.NDArray[np.floating[Any]], top_n: int) -> None:
-        """Counts one customer; nothing if there are no candidates or a score is not finite.
+    def add(self, scores: npt.NDArray[np.floating[Any]], start: IntArray, top_n: int) -> None:
+        """Counts customers; not those without candidates, or with a score that is not finite.
 
         Args:
             scores: (R,) of all candidates.
+            start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
             top_n: length of the list.
         """
-        if len(scores) == 0 or not np.isfinite(scores).all():
-            return
-        chances = np.exp(scores.astype(np.float64) - scores.max())
-        share = np.sort(chances)[-top_n:].sum() / chances.sum()
-        self.counts[min(int(share * BINS), BINS - 1)] += 1
+        shares = np.empty(len(start) - 1)
+        kernels.best_shares(start, scores.astype(np.float64), top_n, shares)
+        counted = shares[np.isfinite(shares)]
+        self.counts += np.bincount(np.minimum((counted * BINS).astype(np.int64), BINS - 1), minlength=BINS)

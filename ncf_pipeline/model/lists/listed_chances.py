@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ncf_pipeline.model.chances import SHARE, Chances, facts_of_customers, log_shares
-from ncf_pipeline.model.features.events import IntArray
+from ncf_pipeline.model.boosting import log_softmax
+from ncf_pipeline.model.chances import SHARE, Chances, facts_of_customers
 from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.lists.scoring import ScoreArray
+from ncf_pipeline.model.lists.scoring import Candidates
 
 DIGITS = 4
 """Decimals of a published chance: finer than anybody can tell apart, and short in Redis."""
@@ -26,24 +26,28 @@ class ListedChances:
         self.facts = facts_of_customers(state)
         self._index = {str(code): index for index, code in enumerate(state.events.products)}
 
-    def of(
-        self, customer: int, stock_codes: Sequence[str], product: IntArray, scores: ScoreArray
-    ) -> list[float | None]:
-        """The chances of a customer's list.
+    def of(self, lists: Sequence[Sequence[str]], scored: Candidates) -> list[list[float | None]]:
+        """The chances of customers' lists.
 
         Args:
-            customer: customer_index.
-            stock_codes: of the list.
-            product: (n,) product_index of each of the customer's candidates, ascending.
-            scores: (n,) of `for_you`.
+            lists: (B,) the stock codes of each customer's list.
+            scored: the candidates of the same B customers.
 
         Returns:
-            One for each stock code; None for a product that the model did not score, such as a pinned one.
+            A list for each, with a chance for each stock code; None for a product that the model did not score, such as
+            a pinned one.
         """
-        index = np.array([self._index.get(code, -1) for code in stock_codes], np.int64)
-        place = np.minimum(np.searchsorted(product, index), max(len(product) - 1, 0))
-        is_scored = product[place] == index if len(product) else np.zeros(len(index), np.bool_)
-        facts = np.tile(self.facts[customer], (int(is_scored.sum()), 1))
-        facts[:, SHARE] = log_shares(scores)[place[is_scored]]
+        products = len(self._index)
+        length = np.array([len(codes) for codes in lists], np.int64)
+        owner = np.repeat(np.arange(len(lists)), length)
+        index = np.array([self._index.get(code, -1) for codes in lists for code in codes], np.int64)
+        candidate = np.repeat(np.arange(len(lists)), np.diff(scored.start)) * products + scored.product  # ascending
+        wanted = owner * products + index
+        place = np.minimum(np.searchsorted(candidate, wanted), max(len(candidate) - 1, 0))
+        is_scored = (index >= 0) & (candidate[place] == wanted) if len(candidate) else np.zeros(len(index), np.bool_)
+        facts = self.facts[scored.customer[owner[is_scored]]]
+        shares = log_softmax(scored.for_you.astype(np.float64), scored.start, np.ones(len(candidate), np.bool_))
+        facts[:, SHARE] = shares[place[is_scored]]
         chances = iter(self.chances.of(facts).tolist())
-        return [round(next(chances), DIGITS) if scored else None for scored in is_scored]
+        of_all = iter([round(next(chances), DIGITS) if known else None for known in is_scored.tolist()])
+        return [[next(of_all) for _ in codes] for codes in lists]

@@ -97,6 +97,10 @@ class Rules:
             self._pinned[key] = sorted(of_list.values(), key=self.pins.index)
         return self._pinned[key]
 
+    def arranges(self, list_name: str, country: str | None) -> bool:
+        """Whether a list may differ from its best candidates that may be shown."""
+        return self.max_per_family is not None or bool(self.pinned(list_name, country))
+
     def arranged(
         self,
         candidates: Iterable[str],

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features import events, state
-from ncf_pipeline.model.lists import value
+from ncf_pipeline.model.lists import assemble, network_scorer, value
 
 Array = npt.NDArray[Any]
 Structure = dict[str, Any]
@@ -31,10 +31,13 @@ _LEFT_OUT: dict[type, frozenset[str]] = {
         | {"resident", "resident_in", "resident_since", "described", "descriptions", "described_since"}
     ),
     state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
+    assemble.ListMaker: frozenset({"codes"}),
+    network_scorer.NetworkScorer: frozenset({"network"}),
     state.Pairs: frozenset({"first", "invoices_since_first", "invoices_since_last", "pieces"}),
     value.ExpectedSpend: frozenset({"_rows", "_residual"}),
 }
-"""Attributes that nobody reads once the tables are made; `_index` is made again. They would be a third of the bytes."""
+"""Attributes that nobody reads once the tables are made, or that are made again: `_index`, `codes` and `network`. They
+would be a third of the bytes."""
 
 
 class Parts:

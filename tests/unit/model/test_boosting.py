@@ -16,7 +16,7 @@ from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.model.boosting import Trees, examples, log_softmax, train_trees, with_trees
 from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import FEATURES, FeatureRows
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import all_queries
 
@@ -100,7 +100,8 @@ def test_a_score_does_not_depend_on_who_else_is_scored(trees, chunks, recipe):
             contexts,
             customer=contexts.customer[place : place + 1],
             start=np.array([0, part.stop - part.start]),
-            **{name: getattr(contexts, name)[part] for name in ("product", "features", "bought", "seen")},
+            features=FeatureRows.of(contexts.features[part]),
+            **{name: getattr(contexts, name)[part] for name in ("product", "bought", "seen")},
         )
         assert np.array_equal(everyone[part], with_trees(network[part], trees, alone, recipe))
 

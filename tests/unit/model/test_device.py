@@ -1,6 +1,7 @@
 """The device policy, as far as it can be tested without a GPU."""
 
 import logging
+import threading
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches, prefetched
+from ncf_pipeline.model.batches import Batches, prefetched, spread
 from ncf_pipeline.model.device import POLICIES, Policy, place
 from ncf_pipeline.model.training import train
 
@@ -86,6 +87,32 @@ def test_two_processes_share_a_card_over_gloo_alone(monkeypatch, backends, share
     else:
         with pytest.raises(TrainingError, match="Start one process for each device"):
             place("cuda")
+
+
+def test_work_is_spread_over_threads_and_comes_back_in_order():
+    threads = torch.get_num_threads()
+    assert [list(spread(lambda item: -item, list(range(count)))) for count in (0, 1, 9)] == [
+        [],
+        [0],
+        [0, -1, -2, -3, -4, -5, -6, -7, -8],
+    ]
+    within = list(spread(lambda _: torch.get_num_threads(), range(9)))
+    assert within == [threads, 1, 1, 1, 1, 1, 1, 1, 1]
+    started_later = []
+    thread = threading.Thread(target=lambda: started_later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *started_later] == [threads, threads]
+
+
+def test_what_fails_in_a_thread_is_raised():
+    def fails(item):
+        return 1 / (3 - item)
+
+    spread_out = spread(fails, range(9))
+    assert [next(spread_out) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(spread_out)
 
 
 def test_prefetched_items_are_the_same_in_the_same_order():

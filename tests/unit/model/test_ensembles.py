@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ncf_pipeline.model.ensembles import MAX_LEAVES, Ensemble, Tree
+from ncf_pipeline.model.features.tables import Block, FeatureRows
 
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 
@@ -19,14 +20,15 @@ CONSTANT = tree([], [], [], [0.5])
 
 def test_a_tree_by_hand():
     rows = np.array([[1, 9], [1.001, 5], [2, 5.004], [-np.inf, 0], [np.inf, np.inf]], np.float16)
-    assert Ensemble([BY_HAND], 2).scores(rows).tolist() == [10, 20, 40, 10, 40]
-    assert Ensemble([BY_HAND, CONSTANT, BY_HAND], 2).scores(rows).tolist() == [20.5, 40.5, 80.5, 20.5, 80.5]
-    assert Ensemble([CONSTANT], 2).scores(rows).tolist() == [0.5] * 5
-    assert Ensemble([BY_HAND], 2).scores(rows[:0]).tolist() == []
+    assert Ensemble([BY_HAND], 2).scores(FeatureRows.of(rows)).tolist() == [10, 20, 40, 10, 40]
+    several = Ensemble([BY_HAND, CONSTANT, BY_HAND], 2)
+    assert several.scores(FeatureRows.of(rows)).tolist() == [20.5, 40.5, 80.5, 20.5, 80.5]
+    assert Ensemble([CONSTANT], 2).scores(FeatureRows.of(rows)).tolist() == [0.5] * 5
+    assert Ensemble([BY_HAND], 2).scores(FeatureRows.of(rows[:0])).tolist() == []
 
 
 def test_no_number_counts_as_zero():
-    assert Ensemble([BY_HAND], 2).scores(np.array([[np.nan, 9]], np.float16)).tolist() == [10]
+    assert Ensemble([BY_HAND], 2).scores(FeatureRows.of(np.array([[np.nan, 9]], np.float16))).tolist() == [10]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def chain(leaves):
 def test_trees_of_every_size_are_read(leaves):
     rows = np.arange(-3, leaves + 3, dtype=np.float16)[:, None]
     expected = np.clip(np.ceil(rows[:, 0].astype(float)), 0, leaves - 1)
-    assert Ensemble([chain(leaves)], 1).scores(rows).tolist() == expected.tolist()
+    assert Ensemble([chain(leaves)], 1).scores(FeatureRows.of(rows)).tolist() == expected.tolist()
 
 
 def test_a_tree_with_more_leaves_is_refused():
@@ -77,4 +79,35 @@ def test_every_float16_is_scored_as_by_lightgbm():
     for column in range(3):
         rows = np.zeros((len(numbers), 3), np.float16)
         rows[:, column] = numbers
-        assert ensemble.scores(rows) == pytest.approx(booster.predict(rows.astype(np.float32), raw_score=True))
+        expected = booster.predict(rows.astype(np.float32), raw_score=True)
+        assert ensemble.scores(FeatureRows.of(rows)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("leaves", [2, 31, 64])
+@pytest.mark.parametrize("count", [1, 16, 37])
+def test_shared_features_are_scored_as_if_each_candidate_had_its_own(count, leaves):
+    random = np.random.default_rng(count)
+    trees = []
+    for _ in range(count):
+        each = chain(leaves)
+        feature = random.integers(9, size=leaves - 1)
+        trees.append(Tree(feature, random.normal(size=leaves - 1), each.children, random.normal(size=leaves)))
+    ensemble = Ensemble(trees, 9)
+    of_pair, of_product, own = (random.normal(size=size).astype(np.float16) for size in ((5, 2), (7, 3), (50, 4)))
+    pair, product = random.integers(5, size=50), random.integers(7, size=50)
+    of_products = Block(of_product, product, of_products=True)
+    shared = FeatureRows(Block(of_pair, pair.astype(np.int32)), of_products, Block(own, None))
+    expected = [sum((walked(tree, row.astype(float)) for tree in trees), 0.0) for row in shared[:]]
+    for rows in (shared, FeatureRows.of(shared[:])):
+        assert ensemble.scores(rows).tolist() == expected
+    assert ensemble.scores(shared).tolist() == expected  # what was kept of the products
+    other = FeatureRows(*shared.blocks[:1], Block(of_product + 1, product, of_products=True), shared.blocks[2])
+    assert ensemble.scores(other).tolist() == ensemble.scores(FeatureRows.of(other[:])).tolist() != expected
+
+
+def walked(tree, row):
+    """The value of the leaf that a row reaches, comparison by comparison."""
+    node = 0
+    while node >= 0:
+        node = tree.children[node, int(row[tree.feature[node]] > tree.threshold[node])]
+    return tree.values[-1 - node]

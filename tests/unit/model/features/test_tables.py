@@ -17,6 +17,7 @@ from ncf_pipeline.model.features.tables import (
     PAIR,
     PRODUCT,
     TASTE,
+    Block,
     customer_table,
     feature_rows,
     filled_table,
@@ -215,10 +216,10 @@ def test_a_feature_without_values_and_values_without_a_feature_are_refused(state
 
 def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
     blocks = {
-        names: (np.full((2, len(names)), number, np.float16), None)
+        names: Block(np.full((2, len(names)), number, np.float16), None)
         for number, names in enumerate((PAIR, PRODUCT, CUSTOMER, TASTE, CROSS))
     }
-    product = (np.stack([np.full(len(PRODUCT), value, np.float16) for value in (7, 8, 9)]), np.array([2, 0]))
+    product = Block(np.stack([np.full(len(PRODUCT), value, np.float16) for value in (7, 8, 9)]), np.array([2, 0]))
     rows = feature_rows(blocks | {PRODUCT: product})
     assert rows.shape == (2, len(FEATURES)) == rows[:].shape
     assert np.unique(rows[0]).tolist() == [0, 2, 3, 4, 9]
@@ -228,7 +229,7 @@ def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
     with pytest.raises(ValueError, match="not in the order of FEATURES"):
         feature_rows({names: block for names, block in blocks.items() if names != PRODUCT})
     with pytest.raises(ValueError, match="27 columns for 28 names"):
-        feature_rows(blocks | {PAIR: (blocks[PAIR][0][:, 1:], None)})
+        feature_rows(blocks | {PAIR: Block(blocks[PAIR].table[:, 1:], None)})
 
 
 def test_no_table_of_features_has_an_empty_place(shop):

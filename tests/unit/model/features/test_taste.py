@@ -8,6 +8,7 @@ from ledgers import interactions_of
 from shop_with_tastes import START
 
 from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features import taste as taste_module
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
 from ncf_pipeline.model.features.state import ShopState, unit_rows
@@ -101,7 +102,7 @@ def chosen_for(customer, state, scores):
 def test_candidates_and_scores_are_those_of_the_definition(seed, recipe):
     state = a_state(seed, recipe)
     taste, customers = Taste(state), state.known_customers
-    made, scores = taste.candidates(customers, len(customers)), scores_of(Taste(state))
+    made, scores = taste.candidates(customers), scores_of(Taste(state))
     assert made.start[-1] == len(made.product) == len(made.owner) > 0
     for place, customer in enumerate(customers):
         part = slice(made.start[place], made.start[place + 1])
@@ -120,12 +121,26 @@ def test_candidates_and_scores_are_those_of_the_definition(seed, recipe):
 def test_a_customers_candidates_do_not_depend_on_who_else_is_asked_for(recipe):
     state = a_state(1, recipe)
     taste, customers = Taste(state), state.known_customers
-    together = taste.candidates(customers, 32)
+    together = taste.candidates(customers)
     for place, customer in enumerate(customers):
-        alone = taste.candidates(np.array([customer]), 32)
+        alone = taste.candidates(np.array([customer]))
         part = slice(together.start[place], together.start[place + 1])
         assert alone.product.tolist() == together.product[part].tolist()
         assert alone.scores.tobytes() == together.scores[part].tobytes()
+
+
+@pytest.mark.parametrize("ready_mb", [0, taste_module.READY_MB])
+@pytest.mark.parametrize("short_below", [0, 10**9], ids=["all are short", "all are long"])
+def test_short_and_long_histories_have_the_same_weights_of_followers(monkeypatch, short_below, ready_mb):
+    monkeypatch.setattr(taste_module, "SHORT_BELOW", short_below)
+    monkeypatch.setattr(taste_module, "READY_MB", ready_mb)
+    state = a_state(2, DENSE)
+    taste, customers = Taste(state), state.known_customers
+    made, scores = taste.candidates(customers), scores_of(Taste(state))
+    for place, customer in enumerate(customers):
+        part = slice(made.start[place], made.start[place + 1])
+        for source in (kernels.FOLLOWED_NEW, kernels.FOLLOWED_ALL):
+            assert made.scores[part, source] == pytest.approx(scores[source, customer, made.product[part]], abs=2e-4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -88,7 +88,7 @@ def test_a_description_counts_from_its_first_sale_on():
 def test_a_product_similar_to_a_bought_one_scores_above_others():
     rows = [(1, "1", 0, "red cup"), (2, "2", 0, "blue cup"), (2, "3", 0, "steel nail"), (3, "4", 0, "steel saw")]
     state = state_of([*rows, (3, "5", 0, "red saw")])
-    candidates = Taste(state).candidates(np.array([0]), 1)
+    candidates = Taste(state).candidates(np.array([0]))
     assert candidates.product.tolist() == [0, 1, 2, 3, 4]
     scores = dict(candidates.columns())
     # Words of two products all have the same weight, and words of one have none: "blue cup" counts as "cup".

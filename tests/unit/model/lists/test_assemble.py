@@ -1,15 +1,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from shop_with_tastes import CUTOFF, START, frame
 
 from ncf_pipeline.columns import LISTS_OF, Lists
+from ncf_pipeline.model import network_scores
 from ncf_pipeline.model.features.events import encode
-from ncf_pipeline.model.lists import network_scorer
 from ncf_pipeline.model.lists.assemble import ListMaker, customer_lists, product_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.trained import TrainedModel, new_network
@@ -125,18 +124,9 @@ def test_shards_are_disjoint_and_together_all_lists(recommender, shop, lists, sh
     assert pd.concat(parts, ignore_index=True).equals(lists)
 
 
-@pytest.mark.parametrize(
-    ("rows", "expected"), [(5, [(0, 2), (2, 4)]), (2, [(0, 1), (1, 2), (2, 3), (3, 4)]), (99, [(0, 4)])]
-)
-def test_candidates_are_scored_in_parts_of_whole_customers(rows, expected):
-    # Four customers with 3, 2, 4 and no candidates.
-    parts = list(network_scorer._parts(np.array([0, 3, 5, 9, 9]), rows))
-    assert [(part.start, part.stop) for part in parts] == expected
-
-
 def test_the_size_of_the_parts_changes_no_list(model, shop, monkeypatch):
     lists = customer_lists(model, shop, CUTOFF, 10)
-    monkeypatch.setattr(network_scorer, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(network_scores, "ROWS_AT_ONCE", 50)
     assert customer_lists(model, shop, CUTOFF, 10).equals(lists)
 
 

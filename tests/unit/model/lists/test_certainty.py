@@ -8,7 +8,7 @@ from ncf_pipeline.model.lists.certainty import BINS, Certainty
 
 def counted(scores, top_n):
     certainty = Certainty()
-    certainty.add(np.array(scores, np.float32), top_n)
+    certainty.add(np.array(scores, np.float32), np.array([0, len(scores)]), top_n)
     return certainty.counts.nonzero()[0].tolist()
 
 
@@ -27,7 +27,14 @@ def test_shares_by_hand(scores, top_n, share):
 
 
 def test_scores_that_are_not_finite_and_customers_without_candidates_are_not_counted():
-    assert counted([np.nan, 1], 1) == counted([], 1) == []
+    assert counted([np.nan, 1], 1) == counted([1, np.inf], 1) == counted([-np.inf], 1) == counted([], 1) == []
+
+
+def test_customers_of_a_chunk_are_counted_as_one_by_one():
+    certainty = Certainty()
+    certainty.add(np.array([0, 0, 0, np.nan, 5, 1], np.float32), np.array([0, 3, 3, 4, 6]), 1)
+    assert certainty.counts.sum() == 2
+    assert certainty.counts.nonzero()[0].tolist() == [int(BINS / 3), int(BINS / (1 + np.exp(-4)))]
 
 
 def test_each_customer_with_lists_is_counted_once(model, shop):
