@@ -52,7 +52,7 @@ def check_if_due(settings: Settings, live: str, now: datetime, open_storefront: 
         settings: for the database and the artifact store.
         live: the name of the live publication.
         now: the present instant, with a zone.
-        open_storefront: makes a client that raises errors.
+        open_storefront: makes a client that raises errors, and reads lists whole.
 
     Raises:
         ArtifactError, DatabaseError, redis.RedisError: see `check`.
@@ -72,7 +72,7 @@ def check(settings: Settings, now: datetime, open_storefront: Callable[[], Store
     Args:
         settings: for the database and the artifact store.
         now: the present instant, with a zone.
-        open_storefront: makes a client that raises errors.
+        open_storefront: makes a client that raises errors, and reads lists whole.
 
     Returns:
         None if no experiment runs, nothing is live, the first lists of its groups are still being made, or other lists

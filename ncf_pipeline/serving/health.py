@@ -127,7 +127,7 @@ def check_lists(settings: Settings) -> Health:
 
 
 def open_storefront(settings: Settings, timeout: float = 5) -> Storefront:
-    """A client as the storefront's, which raises if Redis does not answer."""
+    """A client as the storefront's, which raises if Redis does not answer, and hides nothing of a list."""
     return Storefront(
         settings.list_store(),
         prefix=settings.key_prefix,
