@@ -302,7 +302,8 @@ def test_a_machine_that_dies_while_it_scores_costs_its_shard_and_no_list(cluster
     assert lists(cluster.settings) == of_one_process
 
 
-def test_no_scorer_stores_anything_that_others_need_and_no_part_is_left(cluster):
-    for scorer in SCORERS:
-        assert [path for path in cluster.files_of(scorer) if path.parts[0] in ("ncf", "tmp")] == []
+def test_a_scorer_keeps_nothing_but_copies_and_no_part_is_left(cluster):
+    kept = [path for scorer in SCORERS for path in cluster.files_of(scorer) if path.parts[0] in ("ncf", "tmp")]
+    assert {path.parts[:2] for path in kept} == {("ncf", "cache")}
+    assert {path.suffix for path in kept} == {".npy", ".lock"}  # of what all customers share
     assert list_files(f"{cluster.settings.artifacts}/drafts") == {}
