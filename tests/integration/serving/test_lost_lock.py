@@ -130,7 +130,7 @@ def test_a_snapshot_that_was_read_before_an_erasure_is_not_recorded(shop, serve,
 
 def test_a_snapshot_that_lost_its_lock_while_it_was_written_leaves_no_file(shop, serve, erased_at):
     serve("a")
-    done = erased_at(snapshots_of, "_write")
+    done = erased_at(snapshots_of, "write_content")
     before = read_rows(shop, "snapshots")
     with pytest.raises(DatabaseUnavailableError):
         take_snapshot(shop, TODAY - WEEK)
@@ -143,7 +143,7 @@ def test_a_pruned_snapshot_that_lost_its_lock_while_it_was_written_again_leaves_
     take_snapshot(shop, TODAY - WEEK)
     serve("a")
     assert prune(shop, now=datetime.now(UTC) + timedelta(days=8)).snapshots == 1
-    done = erased_at(snapshots_of, "_write")
+    done = erased_at(snapshots_of, "write_content")
     with pytest.raises(DatabaseUnavailableError):
         take_snapshot(shop, TODAY - WEEK)
     assert done
