@@ -16,8 +16,8 @@ _HERE = Path(__file__).parents[1]
 
 _MODULES = {
     "cli": "pydantic pydantic_settings rich typer",
-    "pipeline": "aiohttp apprise fastexcel fsspec great_expectations hiredis httpx jinja2 lightgbm markupsafe numba "
-    "matplotlib mlxtend numpy openpyxl pandas polars psutil psycopg2 pyarrow yaml safetensors scipy sqlalchemy "
+    "pipeline": "aiohttp anyio apprise fastexcel fsspec great_expectations hiredis httpx jinja2 lightgbm markupsafe "
+    "numba matplotlib mlxtend numpy openpyxl pandas polars psutil psycopg2 pyarrow yaml safetensors scipy sqlalchemy "
     "statsmodels torch",
     "airflow": "airflow asyncpg markdown_it python_multipart statsd",
     "celery": "celery",

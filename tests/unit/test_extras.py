@@ -15,8 +15,8 @@ from ncf_pipeline import __version__, extras
 ROOT = Path(extras.__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = PROJECT["optional-dependencies"]
-# Brought by fastapi, by jinja2, and by pydantic-settings.
-BROUGHT_ALONG = {"starlette": "fastapi", "markupsafe": "jinja2", "pydantic": "pydantic-settings"}
+# Brought by httpx, by fastapi, by jinja2, and by pydantic-settings.
+BROUGHT_ALONG = {"anyio": "httpx", "starlette": "fastapi", "markupsafe": "jinja2", "pydantic": "pydantic-settings"}
 
 
 def normal(name: str) -> str:
