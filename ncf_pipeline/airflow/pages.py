@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
@@ -40,12 +41,7 @@ def sees_customers(user: GetUserDep) -> bool:
 
     An auth manager grants it by name, as read access to the view `Recommender customers`.
     """
-    manager = get_auth_manager()
-    if not manager.is_authorized_custom_view(method="GET", resource_name=CUSTOMERS, user=user):
-        return False
-    # The simple auth manager shows every view to everybody. There, only who may see connections may: Op and Admin.
-    tells_views_apart = not isinstance(manager, SimpleAuthManager)
-    return tells_views_apart or manager.is_authorized_connection(method="GET", user=user)
+    return _is_granted(user, "GET", CUSTOMERS)
 
 
 def changes_rules(user: GetUserDep) -> bool:
@@ -53,12 +49,17 @@ def changes_rules(user: GetUserDep) -> bool:
 
     An auth manager grants it by name, as edit access to the view `Recommender rules`.
     """
+    return _is_granted(user, "PUT", RULES)
+
+
+def _is_granted(user: BaseUser, method: ResourceMethod, view: str) -> bool:
     manager = get_auth_manager()
-    if not manager.is_authorized_custom_view(method="PUT", resource_name=RULES, user=user):
+    if not manager.is_authorized_custom_view(method=method, resource_name=view, user=user):
         return False
-    # The simple auth manager allows every view to everybody. There, only who may edit connections may: Op and Admin.
+    # The simple auth manager allows every view to everybody. There, only who may do so with connections may: Op and
+    # Admin.
     tells_views_apart = not isinstance(manager, SimpleAuthManager)
-    return tells_views_apart or manager.is_authorized_connection(method="PUT", user=user)
+    return tells_views_apart or manager.is_authorized_connection(method=method, user=user)
 
 
 def name_of(user: GetUserDep) -> str:

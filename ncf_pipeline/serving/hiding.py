@@ -10,7 +10,6 @@ The copy is made anew by each change, each publication and each watch, one after
 after Redis was away, or lost its memory.
 """
 
-import difflib
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from zoneinfo import ZoneInfo
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.serving.publication.contents import if_right_type
 from ncf_pipeline.serving.publication.store import Store, connected
+from ncf_pipeline.serving.rules.values import closest
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import execute, query_records, query_rows, read_records, read_rows, transaction
 from ncf_pipeline.storage.locks import Lock
@@ -110,12 +110,12 @@ def hide(
     place = _country(settings, country)
     with _LOCK.held(settings):
         with transaction(settings) as connection:
-            known = {row.code for row in query_rows(connection, "known_products", stock_codes=codes)}
+            unknown = {row.stock_code for row in query_rows(connection, "unknown_products", stock_codes=codes)}
             for code in codes:
                 query_rows(connection, "show_product", stock_code=code, country=place, actor=actor)
                 execute(connection, "hide_product", stock_code=code, country=place, until=until, why=why, actor=actor)
         _copy(settings, "It is stored, and hidden with the next watch, within 15 minutes.")
-    return [code for code in codes if code not in known]
+    return [code for code in codes if code in unknown]
 
 
 def unhide(settings: Settings, stock_codes: Sequence[str], *, actor: str, country: str | None = None) -> list[str]:
@@ -230,8 +230,8 @@ def _country(settings: Settings, named: str | None) -> str | None:
     by_letters: dict[str, str] = {country.casefold(): country for country in known}
     found = by_letters.get(named.strip().casefold())
     if found is None:
-        near = difflib.get_close_matches(named.strip().casefold(), by_letters, 1)
-        hint = f" Did you mean {by_letters[near[0]]}?" if near else ""
+        meant = closest(named, known)
+        hint = f" Did you mean {meant}?" if meant is not None else ""
         raise InputError(f"Nobody orders from {named!r}, so nothing changed.{hint}")
     return found
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -23,6 +23,7 @@ from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.error_pages import protect
+from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.shelves import codes_of, item, shelf
 from ncf_pipeline.settings import Settings
@@ -139,7 +140,7 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
             dismissed=item(dismissed, names) if dismissed else None,
         )
 
-    @app.post("/dismiss")
+    @app.post("/dismiss", dependencies=[Depends(of_this_site)])
     async def dismiss(request: Request) -> RedirectResponse:
         """Stores that a customer does not want to see a product: "not for me"."""
         customer_id, code = await _posted(request)
@@ -147,7 +148,7 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
             raise HTTPException(503, "It was not stored, because Redis does not answer. Try again in a minute.")
         return RedirectResponse(f"/customers/{quoted(customer_id)}?dismissed={quoted(code)}", status_code=303)
 
-    @app.post("/undismiss")
+    @app.post("/undismiss", dependencies=[Depends(of_this_site)])
     async def undismiss(request: Request) -> RedirectResponse:
         """Takes that back."""
         customer_id, code = await _posted(request)
@@ -217,10 +218,7 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
 
 
 async def _posted(request: Request) -> tuple[str, str]:
-    """The customer and the stock code of a form of this shop; another site's form is refused."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "This form is not of this shop.")
+    """The customer and the stock code of a form of this shop."""
     body = b""
     async for chunk in request.stream():
         body += chunk
