@@ -9,7 +9,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +71,7 @@ return 1
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
 Places = slice | list[int]
-Out = list[Collection[str]]
+Out = list[AbstractSet[str]]
 """Sets of stock codes that are not shown; none of them is empty."""
 
 _OF_FALLBACK = LISTS_OF["fallback"]
@@ -115,8 +116,8 @@ class Held:
         same = before is not None and before.name == name
         self.fallbacks: dict[str, Fallback] = before.fallbacks if before is not None and same else {}
         self.shown: int | None = before.shown if before is not None and same else _UNKNOWN
-        self.hidden: Collection[str] = before.hidden if before is not None else _NOTHING
-        self.hidden_in: dict[str, Collection[str]] = {}
+        self.hidden: AbstractSet[str] = before.hidden if before is not None else _NOTHING
+        self.hidden_in: dict[str, AbstractSet[str]] = {}
         self.dismissing: bool = before.dismissing if before is not None else False
 
 
@@ -267,7 +268,7 @@ class Reader:
     def _out(self, ask: Ask, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> Out:
         """Takes in what was not held before, and returns what the page does not show."""
         in_country = held.hidden_in.get(ask.country, _NOTHING) if ask.country else _NOTHING
-        dismissed: Collection[str] = _NOTHING
+        dismissed: AbstractSet[str] = _NOTHING
         if commands:
             prefix = self._prefix
             for (_, key, *_), reply in zip(commands, replies, strict=False):
@@ -284,7 +285,7 @@ class Reader:
                     held.shown = int(number) or None
         return [each for each in (held.hidden, in_country, dismissed, ask.view.exclude) if each]
 
-    def _set(self, reply: Any, what: str) -> Collection[str]:
+    def _set(self, reply: Any, what: str) -> AbstractSet[str]:
         """The stock codes in a reply; none if the key is of another type, which is counted."""
         if reply is BROKEN:
             self._count(what)
@@ -446,9 +447,10 @@ def _places(stock_codes: tuple[str, ...], out: Out, view: View, shown: int | Non
     """Where in a list the products are that a page shows; None if no product of the list may be shown."""
     count = view.count or shown or len(stock_codes) or 1
     begin = (view.page - 1) * count
-    if view.rotate is None and all(each.isdisjoint(stock_codes) for each in out):  # type: ignore[attr-defined]
+    gone = [code for each in out for code in each.intersection(stock_codes)] if out else out
+    if view.rotate is None and not gone:
         return slice(begin, begin + count) if stock_codes else None
-    left = [place for place, code in enumerate(stock_codes) if not any(code in each for each in out)]
+    left = [place for place, code in enumerate(stock_codes) if code not in gone]
     if not left:
         return None
     if view.rotate is not None:

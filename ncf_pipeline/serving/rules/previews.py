@@ -75,7 +75,7 @@ class Result:
         publication: whose lists were made again, such as `p000007`.
         version: whose model scored.
         on: the day whose rules were compared.
-        top_n: length of a list.
+        top_n: how many products of a list are shown. Only these are compared.
         customers: who have lists.
         scored: how many of them were scored: all, or a sample.
         customers_changed: of those who were scored, how many have another list.
@@ -286,6 +286,7 @@ def compute(settings: Settings, change: Change, *, today: date | None = None) ->
             "(`ncf-pipeline refresh`, or the DAG refresh_lists)."
         )
     basis, top_n, as_of = Basis.from_dict(made[0].basis), int(made[0].top_n), made[0].as_of
+    shown = top_n - basis.spare
     snapshot = read_snapshot(settings, made[0].snapshot_id)
     interactions = snapshot.interactions
     before = rules_for(settings, read_rule_tables(settings, on), interactions, as_of)
@@ -296,10 +297,10 @@ def compute(settings: Settings, change: Change, *, today: date | None = None) ->
     maker = maker_of(settings, model, snapshot, replace(basis, rules=before))
     known = maker.countries()
     chosen = _sample(sorted(known), published[0].number)
-    customers = _Compared()
-    for pair in _pairs(maker, changed, top_n, chosen):
+    customers = _Compared(shown)
+    for pair in _pairs(maker, changed, shown, basis.spare, chosen):
         customers.add(*pair)
-    products, visitors = _Compared(), _Compared()
+    products, visitors = _Compared(shown), _Compared(shown)
     products.add(maker.products(top_n), maker.with_rules(changed).products(top_n))
     visitors.add(
         fallback_lists(interactions, as_of, top_n, before), fallback_lists(interactions, as_of, top_n, changed)
@@ -309,7 +310,7 @@ def compute(settings: Settings, change: Change, *, today: date | None = None) ->
         publication=name_of(published[0].number),
         version=version.name,
         on=on,
-        top_n=top_n,
+        top_n=shown,
         customers=len(known),
         scored=len(chosen),
         customers_changed=len(customers.changed),
@@ -381,9 +382,14 @@ def _place(rule: Rule) -> tuple[bool, str] | None:
 
 
 class _Compared:
-    """Lists of one audience, before and after, counted batch by batch."""
+    """Lists of one audience, before and after, counted batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        shown: products of a list that are shown. What is spare is not compared.
+    """
+
+    def __init__(self, shown: int) -> None:
+        self._shown = shown
         self.seen: set[str] = set()
         self.changed: set[str] = set()
         self.expected = [0.0, 0.0]
@@ -394,17 +400,18 @@ class _Compared:
         """Takes lists of the same keys and names, in the same order."""
         keys, names = before[Lists.KEY], before[Lists.LIST_NAME]
         codes = zip(before[Lists.STOCK_CODES], after[Lists.STOCK_CODES], strict=True)
-        for audience, key, name, (was, is_now) in zip(before[Lists.AUDIENCE], keys, names, codes, strict=True):
+        for audience, key, name, both in zip(before[Lists.AUDIENCE], keys, names, codes, strict=True):
             self.seen.add(key)
-            if list(was) != list(is_now):
+            was, is_now = (tuple(each[: self._shown]) for each in both)
+            if was != is_now:
                 self.changed.add(key)
                 if len(self._examples) < EXAMPLES and key not in self._examples:
-                    self._examples[key] = (audience, name, tuple(was), tuple(is_now))
+                    self._examples[key] = (audience, name, was, is_now)
         for side, lists in enumerate((before, after)):
             if Lists.CHANCES in lists:
                 for text in lists.loc[(names == FOR_YOU).to_numpy(), Lists.CHANCES].dropna():
                     self.has_chances = True
-                    self.expected[side] += sum(chance or 0.0 for chance in json.loads(text))
+                    self.expected[side] += sum(chance or 0.0 for chance in json.loads(text)[: self._shown])
 
     def examples(self, whose: Callable[[str], str | None]) -> Iterator[Example]:
         """The first lists that changed, one of a key; `whose` says what the page shows in place of the key."""
@@ -413,10 +420,13 @@ class _Compared:
 
 
 def _pairs(
-    maker: ListMaker, changed: Rules, top_n: int, chosen: Sequence[str]
+    maker: ListMaker, changed: Rules, shown: int, spare: int, chosen: Sequence[str]
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """The lists of some customers with both rules, a batch at a time."""
-    both = (each.customers(top_n, chosen=chosen, with_chances=True) for each in (maker, maker.with_rules(changed)))
+    both = (
+        each.customers(shown, spare=spare, chosen=chosen, with_chances=True)
+        for each in (maker, maker.with_rules(changed))
+    )
     yield from zip(*both, strict=True)
 
 

@@ -30,15 +30,16 @@ def shop(settings, version, promoted, untrained):
     return settings
 
 
-def published(settings):
-    """All lists that Redis holds: {audience: {key: {list name: stock codes}}}."""
+def published(settings, *, spare=False):
+    """All lists as they are shown, or with what is spare: {audience: {key: {list name: stock codes}}}."""
     found = {"customer": {}, "product": {}, "fallback": {}}
     with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
         name = store.get(f"{settings.key_prefix}:current")
+        shown = None if spare else int(store.hget(f"{settings.key_prefix}:{name}:meta", "top_n"))
         for audience, lists in found.items():
             for key in store.scan_iter(f"{settings.key_prefix}:{name}:{audience}:*", count=1000):
                 fields = {name: text for name, text in store.hgetall(key).items() if not name.endswith("_reasons")}
-                lists[key.split(":", 3)[3]] = {name: json.loads(text) for name, text in fields.items()}
+                lists[key.split(":", 3)[3]] = {name: json.loads(text)[:shown] for name, text in fields.items()}
     return found
 
 
@@ -90,6 +91,28 @@ def test_the_preview_says_what_the_next_refresh_then_does(shop):
     assert any("of the expected purchases from for_you would be lost" in each for each in seen.sentences())
     assert previews.Result.from_dict(json.loads(json.dumps(seen.as_dict()))) == seen
     assert not set(before["customer"]) & set(json.dumps(seen.as_dict()).split('"'))
+
+
+def test_what_nobody_is_shown_does_not_count(settings, version, promoted, untrained):
+    shop = settings.model_copy(update={"top_n": 2, "spare": 4})
+    make = lambda frozen, _: replace(untrained(frozen, 0), chances=MAP)  # noqa: E731
+    promoted(take_snapshot(shop, AS_OF), "b", make)
+    refresh(shop)
+    kept, shown = published(shop, spare=True), published(shop)
+    spare = kept["fallback"]["*"]["for_you"][2]  # a third best seller, of which lists show two
+    seen = previews.compute(shop, Change(put=(Rule("hidden", spare),)))
+
+    def with_it(lists):
+        return {
+            audience: {key for key, each in of.items() if spare in sum(each.values(), [])}
+            for audience, of in lists.items()
+        }
+
+    assert seen.top_n == 2
+    assert seen.countries_changed == len(with_it(shown)["fallback"]) == 0 < len(with_it(kept)["fallback"])
+    assert seen.customers_changed == len(with_it(shown)["customer"]) < len(with_it(kept)["customer"])
+    assert seen.products_changed >= len(with_it(shown)["product"])
+    assert all(len(example.before) <= 2 and spare in example.before for example in seen.examples)
 
 
 def test_what_changes_nothing_is_said_to_change_nothing(shop):
