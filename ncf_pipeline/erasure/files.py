@@ -1,17 +1,10 @@
 """Erases a customer from the files of the artifact store and from checkpoints, and searches every file there."""
 
-import os
 import posixpath
 import re
-import shutil
-import stat
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +26,7 @@ from ncf_pipeline.serving.drafts import FOLDER as DRAFTS
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.scratch import remove_dead_folders
 
 
 def search(store: ArtifactStore, customer_id: str) -> dict[str, int]:
@@ -121,23 +115,12 @@ def delete_leftovers(settings: Settings) -> None:
     """Deletes what runs have left on this machine: checkpoints, copies of arrays, and unpacked files of killed ingests.
 
     Checkpoints and copies contain no ids, but a row for each customer of a snapshot that has changed. They only save
-    time. A folder of unpacked files that has not changed for a day is of no run that is alive.
+    time.
     """
     remove_copies(settings.cache_path)
     for checkpoint in settings.checkpoints_path.glob("*.safetensors*"):
         checkpoint.unlink(missing_ok=True)
-    for folder in Path(tempfile.gettempdir()).glob("ncf-*"):
-        with suppress(OSError):
-            about = folder.lstat()
-            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
-            if is_ours and _UNPACKED.fullmatch(folder.name) and time.time() - about.st_mtime > _DAY:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-_UNPACKED = re.compile(r"ncf-[a-z0-9_]{8}")
-"""The name of a folder that `tempfile` made for a file of invoices."""
-
-_DAY = 86_400
+    remove_dead_folders()
 
 
 def _names_in(folder: str, customer_id: str) -> bool:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from ncf_pipeline.storage.database import (
 )
 from ncf_pipeline.storage.faults import may_pass
 from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ def land_files(
     """
     if not files:
         raise InputError("There are no files to load. Drop some into the inbox, or name them.")
-    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
-        offer = _fetch_all(settings, files, Path(folder), inbox or settings.inbox_path)
+    with scratch_folder() as folder:
+        offer = _fetch_all(settings, files, folder, inbox or settings.inbox_path)
         with transaction(settings) as connection:
             batch_id = _land(connection, settings, offer, rules_sha256, _Calls(on_progress, on_copy, on_table))
             rejected = _record_refused(connection, offer.refused, batch_id)

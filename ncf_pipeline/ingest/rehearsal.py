@@ -1,9 +1,7 @@
 """What an ingest would do: all its stages in one transaction, which is rolled back. No file is moved or written."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ncf_pipeline.ingest import stages
@@ -14,6 +12,7 @@ from ncf_pipeline.ingest.readers.table import Table
 from ncf_pipeline.ingest.summary import BatchSummary, batch_summary
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_records, rehearsal, transaction
+from ncf_pipeline.storage.scratch import scratch_folder
 
 _FIRST_LINES = 5
 _WAITING = 20
@@ -97,10 +96,10 @@ def rehearse(
     def see(table: Table) -> None:
         read_as.append(f"{table.where}: {'; '.join(table.dialect.evidence) or 'nothing had to be decided'}")
 
-    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+    with scratch_folder() as folder:
         # No file is in this inbox, so none is moved; and the batch's page is gone with the folder.
         apart = settings.model_copy(
-            update={"inbox": Path(folder) / "inbox", "artifacts_url": (Path(folder) / "artifacts").as_uri()}
+            update={"inbox": folder / "inbox", "artifacts_url": (folder / "artifacts").as_uri()}
         )
         with rehearsal(settings):
             with transaction(apart) as connection:

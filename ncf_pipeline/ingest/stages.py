@@ -9,7 +9,6 @@ SettingsError if no database is set.
 
 import difflib
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.redaction import has_secrets, redacted_location
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, transaction
+from ncf_pipeline.storage.scratch import scratch_folder
 
 __all__ = [
     "BatchCounts",
@@ -399,8 +399,8 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
     changes = changes or {}
     if unknown := sorted(set(changes) - set(InvoiceLines.ALL)):
         raise InputError(f"There is no column {unknown[0]}; the columns are {', '.join(InvoiceLines.ALL)}.")
-    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+    with scratch_folder() as folder:
         # The same lines and changes give the same bytes, so a release that was killed continues where it stopped.
-        file = Path(folder) / "released-lines.csv"
+        file = folder / "released-lines.csv"
         write_corrections(settings, quarantine_ids, changes, file)
         return ingest(settings, [str(file)])

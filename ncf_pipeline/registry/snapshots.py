@@ -40,6 +40,7 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows, read_rows, stream, transaction, write
 from ncf_pipeline.storage.files import filesystem_of, list_files, new_file, store_error, store_errors
 from ncf_pipeline.storage.resources import query
+from ncf_pipeline.storage.scratch import scratch_folder
 
 _AGAIN = "Erase the customer again, or prune again."
 _FOLDER = re.compile(r"s\d+(-e\d+)?")
@@ -139,8 +140,8 @@ def _take(settings: Settings, cutoff: datetime) -> str:
 def _temporary_folder() -> Iterator[Path]:
     """A folder on this machine, where a large shop's lines wait."""
     try:
-        with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
-            yield Path(folder)
+        with scratch_folder() as folder:
+            yield folder
     except OSError as error:
         place = f"The purchases cannot wait in {tempfile.gettempdir()}"
         raise store_error(place, error, "Make room there, or name another folder in TMPDIR.") from error

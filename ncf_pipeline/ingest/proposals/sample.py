@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +21,7 @@ from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, shortened
 from ncf_pipeline.ingest.readers.text_files import DELIMITERS
 from ncf_pipeline.ingest.readers.unpack_parquet import as_text
 from ncf_pipeline.ingest.readers.workbooks import unpacked
+from ncf_pipeline.storage.scratch import scratch_folder
 
 ROWS = 20_000
 """The most rows that are looked at."""
@@ -98,16 +98,16 @@ def sampled(
     if path.is_dir():
         raise InputError(f"{name} is a folder. Name one of its files.")
     kind = kind_of(path, name)
-    with TemporaryDirectory(prefix="ncf-") as folder:
+    with scratch_folder() as folder:
         if kind == "workbook":
-            samples = _of_workbook(path, name, Path(folder), max_unpacked_mb)
+            samples = _of_workbook(path, name, folder, max_unpacked_mb)
             beginning = path
         elif kind == "parquet":
-            beginning = Path(folder) / "beginning.parquet"
+            beginning = folder / "beginning.parquet"
             samples = [_of_parquet(path, name, beginning)]
         else:
             packed = kind == "packed text"
-            beginning = Path(folder) / ("beginning.csv.gz" if packed else "beginning.csv")
+            beginning = folder / ("beginning.csv.gz" if packed else "beginning.csv")
             samples = [_of_text(path, name, beginning, packed=packed, encoding=encoding)]
         found = tuple(sample for sample in samples if sample.rows)
         if not found:

@@ -1,7 +1,6 @@
 """Which kind of file it is, and which reader opens it."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from ncf_pipeline.ingest.readers.table import OpenFile, Table
 from ncf_pipeline.ingest.readers.text_files import open_text
 from ncf_pipeline.ingest.readers.workbooks import open_workbook
 from ncf_pipeline.storage.files import NoRegularFileError, open_regular
+from ncf_pipeline.storage.scratch import scratch_folder
 
 Kind = Literal["workbook", "text", "packed text", "parquet"]
 
@@ -69,18 +69,16 @@ def open_file(
     """
     kind = kind_of(path, name)
     given = given or (mapping.given() if mapping is not None else Given())
-    with tempfile.TemporaryDirectory(prefix="ncf-") as folder:
+    with scratch_folder() as folder:
         if kind == "workbook":
-            opened = open_workbook(
-                path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
-            )
+            opened = open_workbook(path, name, folder, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping)
         elif kind == "parquet":
-            table = open_parquet(path, name, Path(folder), max_unpacked_mb=max_unpacked_mb, mapping=mapping)
+            table = open_parquet(path, name, folder, max_unpacked_mb=max_unpacked_mb, mapping=mapping)
             opened = OpenFile([table], note=None)
         else:
             packed = kind == "packed text"
             opened = open_text(
-                path, name, Path(folder), packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
+                path, name, folder, packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
             )
         if mapping is not None and all(table.layout is None for table in opened.tables):
             given = Given()  # lines that were exported for correction are not written as the shop's files

@@ -104,7 +104,7 @@ def test_what_nobody_is_shown_does_not_count(settings, version, promoted, untrai
 
     def with_it(lists):
         return {
-            audience: {key for key, each in of.items() if spare in sum(each.values(), [])}
+            audience: {key for key, each in of.items() if any(spare in codes for codes in each.values())}
             for audience, of in lists.items()
         }
 
