@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +70,7 @@ return 1
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
 Places = slice | list[int]
-Out = list[AbstractSet[str]]
+Out = list[set[str] | frozenset[str]]
 """Sets of stock codes that are not shown; none of them is empty."""
 
 _OF_FALLBACK = LISTS_OF["fallback"]
@@ -116,8 +115,8 @@ class Held:
         same = before is not None and before.name == name
         self.fallbacks: dict[str, Fallback] = before.fallbacks if before is not None and same else {}
         self.shown: int | None = before.shown if before is not None and same else _UNKNOWN
-        self.hidden: AbstractSet[str] = before.hidden if before is not None else _NOTHING
-        self.hidden_in: dict[str, AbstractSet[str]] = {}
+        self.hidden: frozenset[str] = before.hidden if before is not None else _NOTHING
+        self.hidden_in: dict[str, frozenset[str]] = {}
         self.dismissing: bool = before.dismissing if before is not None else False
 
 
@@ -268,7 +267,7 @@ class Reader:
     def _out(self, ask: Ask, held: Held, commands: Sequence[Command], replies: Sequence[Any]) -> Out:
         """Takes in what was not held before, and returns what the page does not show."""
         in_country = held.hidden_in.get(ask.country, _NOTHING) if ask.country else _NOTHING
-        dismissed: AbstractSet[str] = _NOTHING
+        dismissed: frozenset[str] = _NOTHING
         if commands:
             prefix = self._prefix
             for (_, key, *_), reply in zip(commands, replies, strict=False):
@@ -285,7 +284,7 @@ class Reader:
                     held.shown = int(number) or None
         return [each for each in (held.hidden, in_country, dismissed, ask.view.exclude) if each]
 
-    def _set(self, reply: Any, what: str) -> AbstractSet[str]:
+    def _set(self, reply: Any, what: str) -> frozenset[str]:
         """The stock codes in a reply; none if the key is of another type, which is counted."""
         if reply is BROKEN:
             self._count(what)
