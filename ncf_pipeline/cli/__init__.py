@@ -16,6 +16,7 @@ from ncf_pipeline.cli import (
     hiding,
     invoices,
     models,
+    products,
     rules,
     services,
     storefront,
@@ -36,6 +37,7 @@ models.register(app)
 gate.register(app)
 lists.register(app)
 hiding.register(app)
+products.register(app)
 rules.register(app)
 experiments.register(app)
 forget.register(app)

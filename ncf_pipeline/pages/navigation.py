@@ -29,7 +29,8 @@ ENTRIES: Sequence[Entry] = (
     Entry("Overview", "", ("models/", "experiment-", "data-docs/")),
     Entry("Now", "now"),
     Entry("Trends", "trends", ("trends-",)),
-    Entry("Customers", "customer"),
+    Entry("Products", "products", ("products-",)),
+    Entry("Customers", "customer", ("customer-",)),
     Entry("Rules", "rules", ("rules-",)),
     Entry("Runbook", "runbook"),
 )

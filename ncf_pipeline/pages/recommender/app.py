@@ -24,7 +24,7 @@ from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import rules, trends, work
+from ncf_pipeline.pages.recommender import products, rules, trends, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
@@ -96,6 +96,7 @@ def create_app(
     app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
     app.include_router(work.routes(desk, seen_by, _page))
     app.include_router(trends.routes(settings_of, desk, seen_by, _page))
+    app.include_router(products.routes(settings_of, seen_by, _page))
     access = changes_rules or Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
     app.include_router(rules.routes(settings_of, seen_by, access, _page))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)

@@ -3,7 +3,7 @@
 Horizontal places are in percent of the chart's width, which only the browser knows; vertical places are in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ TOP = 12
 
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, *(digit * 10**power for power in range(9) for digit in (1, 2, 5)))
 _MOST_TICKS = 6
+_LABELS = 13
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ class Chart:
     height: int = HEIGHT + TOP
 
 
-def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Sequence[Series]) -> Chart:
+def chart(
+    title: str, summary: str, labels: Sequence[Sequence[str]], series: Sequence[Series], *, first_on_top: bool = False
+) -> Chart:
     """Places the marks of a chart.
 
     Args:
@@ -114,7 +117,9 @@ def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Seq
         summary: its content in words, for a screen reader.
         labels: the lines of each label, from left to right.
         series: what to draw; the last one is on top.
+        first_on_top: draws small values above large ones, as places in a ranking are read.
     """
+    down = _up if first_on_top else _down
     shown = [value for each in series for value in each.values]
     step, top = _scale(max((max(value.mean, value.high or 0) for value in shown), default=0))
     across = [100 * (place + 0.5) / max(len(labels), 1) for place in range(len(labels))]
@@ -128,8 +133,8 @@ def chart(title: str, summary: str, labels: Sequence[Sequence[str]], series: Seq
             (round(x, 2), label, (len(labels) - 1 - place) % every == 0)
             for place, (x, label) in enumerate(zip(across, labels, strict=True))
         ),
-        tuple((_down(step * number, top), _tick(step * number, step)) for number in range(count + 1)),
-        tuple(_drawn(each, across, top) for each in series if each.values),
+        tuple((down(step * number, top), _tick(step * number, step)) for number in range(count + 1)),
+        tuple(_drawn(each, across, top, down) for each in series if each.values),
     )
 
 
@@ -143,13 +148,13 @@ def _tick(value: float, step: float) -> str:
     return f"{value:,.0f}"
 
 
-def _drawn(series: Series, across: Sequence[float], top: float) -> Drawn:
+def _drawn(series: Series, across: Sequence[float], top: float, down: Callable[[float, float], float]) -> Drawn:
     marks = tuple(
         Mark(
             round(across[value.place], 2),
-            _down(value.mean, top),
-            None if value.high is None else _down(value.high, top),
-            None if value.low is None else _down(value.low, top),
+            down(value.mean, top),
+            None if value.high is None else down(value.high, top),
+            None if value.low is None else down(value.low, top),
             value.words,
             value.kind,
         )
@@ -170,3 +175,23 @@ def _scale(largest: float) -> tuple[float, float]:
 
 def _down(value: float, top: float) -> float:
     return round(TOP + HEIGHT * (1 - value / top), 1)
+
+
+def _up(value: float, top: float) -> float:
+    return round(TOP + HEIGHT * value / top, 1)
+
+
+def thinned(labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """Keeps so many labels that they do not overlap, counted from the newest; a phone shows some of these.
+
+    Args:
+        labels: from left to right; a day is shown without its year.
+    """
+    every = 1 + (len(labels) - 1) // 4
+    step = next(each for each in range(1, every + 1) if every % each == 0 and len(labels) / each <= _LABELS)
+    return [(_short(label),) if (len(labels) - 1 - place) % step == 0 else () for place, label in enumerate(labels)]
+
+
+def _short(label: str) -> str:
+    """A day without its year: `11-27`."""
+    return label[5:10] if len(label) >= 10 and label[4] == "-" else label

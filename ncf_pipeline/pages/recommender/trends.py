@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, Response
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.evaluation.scores import QUESTIONS
 from ncf_pipeline.pages.headers import headers, policy
-from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart
+from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
 from ncf_pipeline.pages.recommender.exposure import exposure
 from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
 from ncf_pipeline.settings import Settings
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 MOST, DAYS = 26, 42
 """How many retrains, windows and publications a chart shows, and how many days."""
 
-_LABELS = 13
 _CSV_POLICY = policy()
 
 
@@ -279,19 +278,7 @@ def _chart(trend: Trend, points: Sequence[Point]) -> Chart:
         f"The lowest is {trend.words(min(each.value for each in points))}, "
         f"the highest {trend.words(max(each.value for each in points))}."
     )
-    return chart(trend.title, summary, _thinned(labels), series)
-
-
-def _thinned(labels: Sequence[str]) -> list[tuple[str, ...]]:
-    """Keeps so many labels that they do not overlap, counted from the newest; a phone shows some of these."""
-    every = 1 + (len(labels) - 1) // 4
-    step = next(each for each in range(1, every + 1) if every % each == 0 and len(labels) / each <= _LABELS)
-    return [(_short(label),) if (len(labels) - 1 - place) % step == 0 else () for place, label in enumerate(labels)]
-
-
-def _short(label: str) -> str:
-    """A day without its year: `11-27`."""
-    return label[5:10] if len(label) >= 10 and label[4] == "-" else label
+    return chart(trend.title, summary, thinned(labels), series)
 
 
 def _csv(name: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:

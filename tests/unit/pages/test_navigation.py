@@ -14,6 +14,7 @@ from ncf_pipeline.pages.navigation import ENTRIES, navigation, with_bar
         ("models/v7", "Overview"),
         ("experiment-spring", "Overview"),
         ("data-docs/invoices/batch-000001.html", "Overview"),
+        ("products", "Products"),
         ("customer", "Customers"),
         ("runbook", "Runbook"),
     ],

@@ -10,8 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.pages.recommender import exposure as exposures
-from ncf_pipeline.pages.recommender.trends import MOST, TRENDS, _thinned
+from ncf_pipeline.pages.recommender.charts import thinned
+from ncf_pipeline.pages.recommender.trends import MOST, TRENDS
+from ncf_pipeline.serving import appearances
 from ncf_pipeline.storage.database import transaction
 
 pytestmark = pytest.mark.xdist_group("recommender page")
@@ -22,7 +23,7 @@ WHO, OTHER = "14646", "17850"
 @pytest.fixture
 def lists(shop, tmp_path):
     """The file of the live lists: two customers of two countries, and a product's list."""
-    exposures._of.cache_clear()
+    appearances._of.cache_clear()
     rows = [
         ("customer", WHO, "for_you", ["23000", "23001"]),
         ("customer", OTHER, "for_you", ["23000", "=1+1"]),
@@ -37,7 +38,7 @@ def lists(shop, tmp_path):
     yield
     with transaction(shop) as connection, connection.cursor() as cursor:
         cursor.execute(move, ("memory://lists",))
-    exposures._of.cache_clear()
+    appearances._of.cache_clear()
 
 
 def said(page):
@@ -107,7 +108,7 @@ def test_exposure_is_by_product_and_by_country(ask, lists):
 
 
 def test_lists_whose_file_is_gone_are_said_to_be_and_the_charts_stay(ask):
-    exposures._of.cache_clear()
+    appearances._of.cache_clear()
     page = ask().get("trends")
     assert "The lists of p000014 cannot be read" in said(page)
     assert page.text.count('<svg class="field"') == len(TRENDS)
@@ -130,7 +131,7 @@ def test_a_trend_that_does_not_exist_is_not_found(ask, path):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 13, 14, 26, 42])
 def test_labels_are_few_enough_and_the_newest_stays(count):
-    labels = _thinned([f"v{number}" for number in range(count)])
+    labels = thinned([f"v{number}" for number in range(count)])
     assert len(labels) == count
     assert labels[-1] == (f"v{count - 1}",)
     assert sum(map(bool, labels)) <= MOST // 2

@@ -1,0 +1,158 @@
+"""The page of products: find one, and see its lists, its sales, its rules, and who is shown it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from ncf_pipeline.columns import BOUGHT_TOGETHER, BUY_AGAIN, DISCOVER, FOR_YOU, NEW_ARRIVALS, SIMILAR
+from ncf_pipeline.errors import DatabaseError, InputError, NcfError
+from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages.money import money
+from ncf_pipeline.pages.purchases import Product
+from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
+from ncf_pipeline.pages.recommender.now import PATIENCE
+from ncf_pipeline.pages.recommender.work import Show
+from ncf_pipeline.pages.shelves import Shelf, codes_of, item, shelf
+from ncf_pipeline.serving import products
+from ncf_pipeline.serving.products import Week
+from ncf_pipeline.serving.rules.values import Rule
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import Storefront
+
+logger = logging.getLogger(__name__)
+
+_MOST_COUNTRIES = 12
+_TITLES = {
+    FOR_YOU: "For you", DISCOVER: "Discover", BUY_AGAIN: "Buy again", BOUGHT_TOGETHER: "Bought together",
+    SIMILAR: "Similar", NEW_ARRIVALS: "New arrivals",
+}  # fmt: skip
+
+
+def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], show: Show) -> APIRouter:
+    """Makes the routes of the pages.
+
+    Args:
+        settings_of: returns the settings of the installation.
+        seen_by: dependencies that refuse users who may not see the pages.
+        show: renders a template.
+    """
+    router = APIRouter(dependencies=list(seen_by))
+
+    @router.get("/products")
+    def products_page(
+        request: Request,
+        find: Annotated[str, Query(max_length=200)] = "",
+        after: Annotated[str, Query(max_length=200)] = "",
+        product: Annotated[str, Query(max_length=200)] = "",
+    ) -> HTMLResponse:
+        """A search for products; or one product."""
+        settings = settings_of()
+        try:
+            if product.strip():
+                return show(request, "product", **contents(settings, product))
+            found = products.search(settings, find, after=after)
+            items = [_item(each.stock_code, each.description) for each in found.products]
+            return show(
+                request, "products", find=find.strip(), after=after, found=found, items=items, wrong=None,
+                database_error=None,
+            )  # fmt: skip
+        except InputError as error:
+            nothing = {"found": None, "items": (), "database_error": None, "after": ""}
+            return show(request, "products", status=404, find=product.strip(), wrong=str(error), **nothing)
+        except DatabaseError as error:
+            logger.warning("%s", error)
+            nothing = {"found": None, "items": (), "wrong": None, "after": ""}
+            said = settings.without_secrets(str(error))
+            return show(request, "products", status=503, find=find or product, database_error=said, **nothing)
+
+    return router
+
+
+def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
+    """What the page of a product shows.
+
+    Raises:
+        InputError: the shop has no such product.
+        DatabaseError: Postgres does not answer.
+    """
+    product = products.product(settings, stock_code)
+    shown, shown_error = None, None
+    try:
+        shown = products.shown(settings, product.stock_code)
+    except DatabaseError:
+        raise
+    except NcfError as error:
+        logger.warning("%s", error)
+        shown_error = settings.without_secrets(str(error))
+    shelves, redis_is_away = _shelves(settings, product.stock_code)
+    today = datetime.now(UTC).date()
+    return {
+        "product": product,
+        "item": _item(product.stock_code, product.description, product.price, settings.currency),
+        "family": [_item(each.stock_code, each.description) for each in product.family],
+        "charts": _charts(product.weeks, settings.currency),
+        "weeks": [(week, money(week.takings, settings.currency)) for week in reversed(product.weeks)],
+        "ranked": products.RANKED,
+        "rules": [_rule(rule, today) for rule in product.rules],
+        "limits": product.limits_in_words(today),
+        "shown": shown,
+        "shown_error": shown_error,
+        "countries": shown.countries[:_MOST_COUNTRIES] if shown else (),
+        "titles": _TITLES,
+        "shelves": shelves,
+        "redis_is_away": redis_is_away,
+    }
+
+
+def _rule(rule: Rule, today: date) -> tuple[str, str, str | None]:
+    """A rule without its product, its state and its note."""
+    state = "over" if rule.is_over(today) else "not yet" if rule.begins_later(today) else ""
+    return str(rule).removeprefix(f"{rule.stock_code} "), state, rule.note
+
+
+def _shelves(settings: Settings, stock_code: str) -> tuple[list[Shelf], bool]:
+    """A product's lists as the shop reads them now, and whether Redis is away."""
+    with Storefront(
+        settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=PATIENCE
+    ) as shop:
+        lists = {name: shop.for_product(stock_code, list_name=name) for name in (BOUGHT_TOGETHER, SIMILAR)}
+    names = purchases.products(settings, codes_of(lists.values()))
+    shelves = [
+        shelf(name.replace("_", "-"), _TITLES[name], found, names, empty="No product belongs to it.")
+        for name, found in lists.items()
+    ]
+    return shelves, any(found.source == "unavailable" for found in lists.values())
+
+
+def _charts(weeks: Sequence[Week], currency: str) -> list[tuple[str, str, Chart]]:
+    """A product's takings and its place among all products, week by week; each with its anchor and what it shows."""
+    if not any(week.invoices for week in weeks):
+        return []
+    labels = thinned([f"{week.begins:%Y-%m-%d}" for week in weeks])
+    best = max(weeks, key=lambda week: week.takings)
+    sold = [Value(number, max(week.takings, 0.0), None, None, "") for number, week in enumerate(weeks)]
+    words = (
+        f"{len(weeks)} weeks from {weeks[0].begins} to {weeks[-1].begins}, in all "
+        f"{money(sum(week.takings for week in weeks), currency)}. The most is {money(best.takings, currency)} in the "
+        f"week of {best.begins}; the last week has {money(weeks[-1].takings, currency)}."
+    )
+    drawn = [("takings", "What it sold for, by week", chart("Takings by week", words, labels, [Series("lists", sold)]))]
+    ranked = [(number, week) for number, week in enumerate(weeks) if week.place is not None]
+    if ranked:
+        top = min(ranked, key=lambda each: each[1].place or 0)[1]
+        words = (
+            f"It has a place in {len(ranked)} of {len(weeks)} weeks. The best is {top.place}, in the week of "
+            f"{top.begins}; the newest is {ranked[-1][1].place}, in the week of {ranked[-1][1].begins}."
+        )
+        places = [Value(number, float(week.place or 0), None, None, "") for number, week in ranked]
+        rank = chart("Place by week", words, labels, [Series("second", places)], first_on_top=True)
+        drawn.append(("place", "Its place among all products, by takings", rank))
+    return drawn
+
+
+def _item(stock_code: str, description: str, price: float | None = None, currency: str = "GBP") -> Any:
+    return item(stock_code, {stock_code: Product(stock_code, description, price, currency)})
