@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).parents[1]
 TORCH = PROJECT / "requirements-torch.lock"
 LAYERS = {
-    PROJECT / "requirements.lock": ["airflow", "celery", "s3"],
+    PROJECT / "requirements.lock": ["airflow", "api", "celery", "s3"],
     PROJECT / "requirements-local.lock": ["local", "peers", "storefront"],
     PROJECT / "requirements-dev.lock": ["dev"],
 }

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     currency: str = Field(
         "GBP", pattern=r"^[A-Z]{3}$", description="the shop's currency, a code of ISO 4217 such as EUR: pages show it"
     )
+    api_keys: SecretStr | None = Field(
+        None, description="of the API: reader=KEY, writer=KEY or writer:NAME=KEY, separated by spaces"
+    )
+    api_keys_file: Path | None = Field(None, description="a file with more of them, one a line")
+    api_reader_limit: str = Field("60000/minute", description="requests to the API with one reader's key")
+    api_writer_limit: str = Field("6000/minute", description="requests to the API with one writer's key")
     key_prefix: str = Field("ncf", pattern=r"^[A-Za-z0-9_-]+$", description="the start of every Redis key")
 
     k: int = Field(5, ge=1, le=100, description="depth of the gate's Precision@K")
@@ -348,7 +354,8 @@ class Settings(BaseSettings):
         channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
         urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
         found = set().union(channels, *map(secrets_of, (*urls, *channels)), *map(_tokens, channels))
-        others = (self.erasure_key, self.airflow_password)
+        others = (self.erasure_key, self.airflow_password, self.api_keys)
+        found |= {word.partition("=")[2] for key in others[2:] if key for word in key.get_secret_value().split()}
         found |= {secret.get_secret_value() for secret in others if secret}
         both = {text for part in found for text in (part, unquote(part))}
         # A shorter text would also be masked inside ordinary words.

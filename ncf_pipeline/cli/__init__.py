@@ -18,6 +18,7 @@ from ncf_pipeline.cli import (
     models,
     products,
     rules,
+    serve,
     services,
     storefront,
     watch,
@@ -42,6 +43,7 @@ rules.register(app)
 experiments.register(app)
 forget.register(app)
 storefront.register(app)
+serve.register(app)
 alerts.register(app)
 watch.register(app)
 

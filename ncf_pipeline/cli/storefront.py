@@ -1,14 +1,12 @@
 """`storefront`: a demo shop that shows the lists."""
 
 import re
-import socket
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
 
@@ -50,23 +48,15 @@ def storefront(
     """Show the lists in a small demo shop, until you press Ctrl+C."""
     import uvicorn
 
+    from ncf_pipeline.local.ports import listening
     from ncf_pipeline.pages.demo_shop.app import LOCAL, create_app
 
     with serving(load_settings()) as settings:
         app = create_app(settings, hosts=[*LOCAL, host, *(allow_host or [])])
         config = uvicorn.Config(app, log_level="warning", access_log=False)
-        with _listening(host, port) as listener:
+        with listening(host, port, "The demo shop") as listener:
             bound = listener.getsockname()[1]
             Console(highlight=False, soft_wrap=True).print(
                 f"The demo shop is at http://{host}:{bound} (Ctrl+C stops it)"
             )
             uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise SettingsError(
-            f"The demo shop cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
-        ) from error

@@ -5,7 +5,7 @@ import random
 import socket
 from pathlib import Path
 
-from ncf_pipeline.errors import ServiceError
+from ncf_pipeline.errors import ServiceError, SettingsError
 from ncf_pipeline.local.passwords import write_private
 
 LOOPBACK = "127.0.0.1"
@@ -25,6 +25,25 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listening(host: str, port: int, what: str) -> socket.socket:
+    """Returns a socket that listens.
+
+    Args:
+        host: the address.
+        port: 0 takes any free one.
+        what: will answer there, for the message.
+
+    Raises:
+        SettingsError: the port is taken, or the address is none of this machine's.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise SettingsError(
+            f"{what} cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
+        ) from error
 
 
 def free_port() -> int:

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 _LOCK = Lock(0x68696465, "hides products")  # "hide": the last change that is stored is the last that is copied
 _AT_ONCE = 1000
 
+_LAST_YEAR = 3000
+"""Clocks and databases do not reckon beyond the year 9999 in any zone: an end so far away is none."""
+
 
 @dataclass(frozen=True)
 class HiddenProduct:
@@ -100,12 +103,15 @@ def hide(
         The stock codes of no product of the shop: probably misspelled. They are hidden, too.
 
     Raises:
-        InputError: a stock code is empty, nobody orders from the country, or the end is not later than now.
+        InputError: a stock code is empty, nobody orders from the country, or the end is not later than now, or beyond
+            the year 3000.
         DatabaseError: Postgres does not answer or refuses. Nothing changed.
         ListStoreError: Redis does not answer or refuses. It is stored, and the next watch hides it.
     """
     if until is not None and until <= datetime.now(UTC):
         raise InputError(f"{until.isoformat(timespec='minutes')} is not later than now. Nothing was hidden.")
+    if until is not None and until.year > _LAST_YEAR:
+        raise InputError(f"{until.year} is too far away. To hide products for good, name no end. Nothing was hidden.")
     codes = _codes(stock_codes)
     place = _country(settings, country)
     with _LOCK.held(settings):

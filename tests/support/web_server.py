@@ -8,10 +8,10 @@ import uvicorn
 
 
 @contextmanager
-def serving(app):
-    """Serves an application in a thread; gives its address, without a path."""
+def serving(app, server=None):
+    """Serves an application in a thread, by a server of its own if it has one; gives its address, without a path."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        server = server or uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

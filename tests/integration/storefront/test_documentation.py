@@ -1,6 +1,7 @@
 """The examples of docs/storefront.md, run as a reader would."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -11,9 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import redis
+from web_server import serving
 
+from ncf_pipeline.api.app import create_app
+from ncf_pipeline.api.keys import keys_in
+from ncf_pipeline.api.server import server_of
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.serving import publication
+from ncf_pipeline.storage.database import transaction
 
 TEXT = (Path(__file__).parents[3] / "docs" / "storefront.md").read_text()
 URL = "redis://reader:secret@127.0.0.1:6379/0"
@@ -49,7 +55,7 @@ def published(settings, store):
     with redis.Redis.from_url(settings.list_store().replace("default:test@", "stock:secret@")) as stock:
         stock.sadd("ncf:sold_out", "21733")
     yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
-    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser")
+    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser", "api")
     store.delete("ncf:hidden", "ncf:sold_out", "ncf:dismissing")
 
 
@@ -104,6 +110,27 @@ def test_the_node_example_finds_lists(published, tmp_path):
     (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
     ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "22086", "22423"]
+
+
+def test_the_curl_examples_print_what_is_shown(settings, published, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    (session,) = blocks("shell")
+    examples = re.findall(r"\$ (curl .*)\n((?:[^$].*\n)+)", session)
+    assert len(examples) == session.count("$ curl")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('22804', 'CANDLEHOLDER', now())")
+    users = {"READER": "r" * 20, "WRITER": "w" * 20}
+    redis_url = type(settings.redis_url)(published.replace("reader:", "api:"))
+    shop = settings.model_copy(update={"redis_url": redis_url, "key_prefix": "ncf"})
+    app = create_app(shop, keys_in(f"reader={users['READER']} writer={users['WRITER']}"))
+    with serving(app, server_of(app)) as address:
+        environment = {**os.environ, **users, "API": address}
+        for command, shown in examples:
+            ran = subprocess.run(
+                ["sh", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            assert ran.stdout == shown.rstrip("\n"), command
 
 
 def test_every_setting_that_is_named_is_one(settings):
