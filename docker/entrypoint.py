@@ -2,7 +2,7 @@
 """Starts a container's command. Under compose.yaml, it first reads the part's secrets and configures Airflow.
 
     entrypoint.py api-server | scheduler | dag-processor | triggerer | watcher | worker | gpu-worker
-    entrypoint.py init | healthcheck
+    entrypoint.py lists-api | init | healthcheck
     entrypoint.py COMMAND...    any other command in the same environment: `ncf-pipeline status`, `airflow dags list`
 
 Only compose.yaml sets POSTGRES_ADDRESS and REDIS_ADDRESS. Without them, as under Airflow's Helm chart, the command gets
@@ -28,6 +28,7 @@ PARTS = {
     "triggerer": ["airflow", "triggerer"],
     "watcher": ["ncf-pipeline", "watch"],
     "worker": [*WORKER, "--queues", "default"],
+    "lists-api": ["ncf-pipeline", "serve", "--host", "0.0.0.0"],
     # One at a time: a second training on the same device would slow both down.
     "gpu-worker": [*WORKER, "--queues", "gpu", "--concurrency", "1"],
 }
@@ -40,6 +41,7 @@ LOGINS = {
     "gpu_worker": ("ncf_training",),
     "watcher": ("ncf_publishing",),
     "pages": ("ncf_reading", "ncf_merchandising"),
+    "lists_api": ("ncf_hiding",),
 }
 
 _METADATA = ("airflow_db_password", "fernet_key")
@@ -69,6 +71,8 @@ NEEDS = {
     # Its log server checks the API server's signature: api_secret_key. So do the workers'.
     "triggerer": (*_METADATA, "api_secret_key"),
     "watcher": ("watcher_db_password", "airflow_watcher_password"),
+    # The lists over HTTP. It sees no purchase, and of Redis what readers see.
+    "lists-api": ("lists_api_db_password", "lists_api_redis_password", "lists_api_keys"),
     "worker": (
         "celery_db_password",
         "broker_redis_password",
@@ -136,6 +140,8 @@ def variables_of_secrets() -> dict[str, dict[str, str]]:
         "jwt_secret": {"AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt_secret")},
         "api_secret_key": {"AIRFLOW__API__SECRET_KEY": secret("api_secret_key")},
         "lists_redis_password": {"AIRFLOW_CONN_LIST_STORE": redis("lists", 0), "NCF_REDIS_URL": redis("lists", 0)},
+        "lists_api_redis_password": {"NCF_REDIS_URL": redis("lists_api", 0)},
+        "lists_api_keys": {"NCF_API_KEYS": secret("lists_api_keys")},
         "s3_access_key": {"AWS_ACCESS_KEY_ID": secret("s3_access_key")},
         "s3_secret_key": {"AWS_SECRET_ACCESS_KEY": secret("s3_secret_key")},
         # The same key on every worker: with another key, a worker would load erased customers again.

@@ -36,10 +36,18 @@ def watches() -> bool:
         connection.close()
 
 
+def serves() -> bool:
+    """Returns whether the API of the lists answers, and Redis behind it."""
+    with urlopen("http://127.0.0.1:8091/ready", timeout=10) as answer:
+        return bool(answer.status == 200)
+
+
 def works(part: str) -> bool:
     """Returns whether a part of the stack works."""
     if part in ("worker", "gpu-worker"):
         return answers(socket.gethostname())
+    if part == "lists-api":
+        return serves()
     if part == "watcher":
         return watches()
     return health("metadatabase" if part == "api-server" else part) == "healthy"

@@ -14,8 +14,10 @@ NAMES = {
     "gpu_worker_db_password": 32,
     "watcher_db_password": 32,
     "pages_db_password": 32,
+    "lists_api_db_password": 32,
     "broker_redis_password": 32,
     "lists_redis_password": 32,
+    "lists_api_redis_password": 32,
     "airflow_admin_password": 20,
     "airflow_watcher_password": 20,
     "grafana_admin_password": 20,
@@ -33,6 +35,8 @@ def make(folder: Path) -> None:
     folder.chmod(0o700)
     generated = {name: secrets.token_hex(length // 2) for name, length in NAMES.items()}
     generated["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    keys = [f"{role}={secrets.token_hex(32)}" for role in ("reader:storefront", "writer:desk")]
+    generated["lists_api_keys"] = "\n".join(keys)
     for name, text in generated.items():
         file = folder / name
         if not file.exists():

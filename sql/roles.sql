@@ -10,7 +10,9 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_merchandising', 'ncf_reading'] loop
+    foreach name in array array[
+        'ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_merchandising', 'ncf_hiding', 'ncf_reading'
+    ] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
         end if;
@@ -21,13 +23,13 @@ end
 $$;
 
 revoke all on all tables in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
 revoke all on all sequences in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
 revoke all on all functions in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
 grant usage on schema raw, retail, ml, ops
-to ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_reading;
+to ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
 
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
 grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
@@ -131,6 +133,15 @@ update (state, error, ended_at, saved_as),
 delete
 on retail.rule_preview to ncf_merchandising;
 grant select, update (state, result, error, ended_at) on retail.rule_preview to ncf_publishing;
+
+-- Hiding: the API of the lists. It hides products and shows them again, and sees neither customers nor purchases.
+grant
+select,
+insert (stock_code, country, until, why, hidden_by),
+update (shown_at, shown_by)
+on retail.hidden_product to ncf_hiding;
+grant select (stock_code) on retail.product to ncf_hiding;
+grant select (stock_code, country) on retail.invoice_line to ncf_hiding;
 
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;

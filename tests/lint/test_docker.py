@@ -14,6 +14,9 @@ from compose_spec import PyCompose
 
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.redis import start_redis, stop_redis
+from ncf_pipeline.serving.dismissals import customers_by_product
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.storefront import Storefront
 
 PROJECT = Path(__file__).parents[2]
 DOCKER = PROJECT / "docker"
@@ -25,6 +28,7 @@ PARTS = {
     "dag-processor",
     "triggerer",
     "watcher",
+    "lists-api",
     "worker",
     "gpu-worker",
     "gpu-worker-nvidia",
@@ -117,7 +121,7 @@ def test_redis_keeps_room_below_its_limit_of_memory():
 def users(tmp_path):
     """The users of a real Redis that the command of compose.yaml has configured, by a function that connects as one."""
     (tmp_path / "secrets").mkdir()
-    for user in ("broker", "lists"):
+    for user in ("broker", "lists", "lists_api"):
         (tmp_path / "secrets" / f"{user}_redis_password").write_text(f"{user}-password\n")
     script = services()["redis"]["command"][2].replace("$$", "$").replace("/run/secrets", str(tmp_path / "secrets"))
     script = script.replace("/tmp/users.acl", str(tmp_path / "users.acl")).partition("exec redis-server")[0]
@@ -163,6 +167,39 @@ def test_the_broker_and_the_lists_cannot_reach_each_other(users):
             ):
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     client.execute_command(*command.split())
+
+
+def test_the_api_reads_lists_and_writes_what_is_hidden_or_dismissed_and_nothing_else(users):
+    with users("lists") as lists, users("lists_api") as api:
+        lists.set("ncf:current", "p000001")
+        lists.hset("ncf:p000001:customer:1", "for_you", '["A","B"]')
+        lists.hset("ncf:publications", "p000001", "whole")
+        at = api.connection_pool.connection_kwargs
+        url = f"redis://lists_api:lists_api-password@127.0.0.1:{at['port']}/0"
+        with Storefront(url, raise_errors=True) as shop:
+            assert shop.dismiss("1", "A")
+            assert shop.for_customer("1").stock_codes == ("B",)
+            assert shop.undismiss("1", "A")
+            assert shop.dismiss("1", "B")
+        assert customers_by_product(Settings(redis_url=url)) == {"B": 1}
+        assert api.zadd("ncf:hidden:EIRE", {"A": 1}) == 1
+        assert api.zrange("ncf:hidden:EIRE", 0, -1, withscores=True) == [(b"A", 1.0)]
+        assert api.zrem("ncf:hidden:EIRE", "A") == 1
+        api.unlink("ncf:hidden")
+        for command in (
+            "SET ncf:current p000002",
+            "HSET ncf:p000001:customer:1 for_you []",
+            "UNLINK ncf:p000001:customer:1",
+            "ZADD ncf:other 1 A",
+            "SADD ncf:sold_out A",
+            "UNLINK ncf:dismissing",
+            "GET default",
+            "KEYS *",
+            "FLUSHDB",
+            "CONFIG GET save",
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                api.execute_command(*command.split())
 
 
 def test_celery_works_as_the_broker_s_user(users):

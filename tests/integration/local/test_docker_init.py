@@ -54,7 +54,7 @@ def test_each_part_may_do_its_work_and_no_more(prepared, folder):
             cursor.execute(question)
             return cursor.fetchall()
 
-    assert output.startswith("Migrations applied: none\nLogins: shop_worker, gpu_worker, watcher, pages\n")
+    assert output.startswith("Migrations applied: none\nLogins: shop_worker, gpu_worker, watcher, pages, lists_api\n")
     assert (folder / "artifacts").is_dir()
     for login, roles in entrypoint.LOGINS.items():
         members = "select roleid::regrole::text from pg_auth_members where member = current_user::regrole order by 1"

@@ -17,7 +17,7 @@ from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import newest_cutoff
-from ncf_pipeline.serving import publication, publish
+from ncf_pipeline.serving import hiding, publication, publish
 from ncf_pipeline.serving.bundles import bundles
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.serving.rules import changes, checks
@@ -137,7 +137,32 @@ def test_merchandising_changes_rules_and_sees_no_customer(member, settings):
             connection.cursor().execute(statement)
 
 
+def test_hiding_hides_products_and_sees_no_customer(member, settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into retail.product values ('85123A', 'HOLDER', now())")
+        cursor.execute(
+            "insert into retail.invoice_line values "
+            "('1', 1, '85123A', 'HOLDER', 1, '2011-12-01', 2.55, '14600', 'France', 1)"
+        )
+    api = member("hiding")
+    assert hiding.hide(api, ["85123A", "TYPO"], actor="API, desk", country="france") == ["TYPO"]
+    assert hiding.unhide(api, ["85123A"], actor="API, desk", country="France") == []
+    assert [each.stock_code for each in hiding.hidden_products(api)] == ["TYPO"]
+    for statement in (
+        "select customer_id from retail.invoice_line",
+        "select description from retail.product",
+        "update retail.hidden_product set hidden_by = 'ben'",
+        "delete from retail.hidden_product",
+        "select * from ml.publication",
+    ):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction(api) as connection:
+            connection.cursor().execute(statement)
+
+
 STATED = """
+hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
+hiding retail.invoice_line: select (stock_code, country)
+hiding retail.product: select (stock_code)
 ingest ops.incident: insert, select, update
 ingest ops.incident_run: insert, select, update
 ingest raw.batch: delete, insert, select, update
