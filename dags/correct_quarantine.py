@@ -1,7 +1,8 @@
 """Release lines from quarantine, corrected, or discard them. Started by hand.
 
 `ncf-pipeline quarantine list` shows the lines with their numbers; the alert names the batch. Many lines are easier to
-correct in Excel: `ncf-pipeline quarantine export FILE.xlsx`, then drop the corrected file into the inbox.
+correct in Excel: `ncf-pipeline quarantine export FILE.xlsx`, then drop the corrected file into the inbox. The page
+*Quarantine* shows the lines, and starts this DAG with the number of what somebody asked for there.
 """
 
 from datetime import timedelta
@@ -26,6 +27,14 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
     on_failure_callback=run_failed,
     tags=["recommender", "ingest"],
     params={
+        "request": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Request",
+            description="Its number on the page Quarantine, which says what is released. The other fields do not count "
+            "then.",
+        ),
         "action": Param(
             "release",
             enum=["release", "discard"],
@@ -51,7 +60,7 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             None,
             type=["null", "string"],
             title="Note",
-            description="Why the lines are discarded, for later readers.",
+            description="Why, for later readers.",
         ),
     },
 )
@@ -59,30 +68,38 @@ def correct_quarantine() -> None:
     @task.branch
     def choose(params: Any = None) -> str:
         """Chooses between release and discard."""
-        return str(params["action"])
+        return "release" if params["request"] else str(params["action"])
 
     @task(outlets=[INVOICE_LINES])
-    def release(params: Any = None) -> int:
-        """Checks the lines again, as a batch of their own, and merges the good ones; returns the batch's id."""
+    def release(params: Any = None, dag_run: Any = None) -> int | None:
+        """Checks the lines again, as a batch of their own, and merges the good ones.
+
+        Returns the batch's id; None if the request was taken back or is done.
+        """
         from ncf_pipeline.ingest import stages as ingest
         from ncf_pipeline.ingest.corrections import changes_from
 
-        return ingest.release(task_settings(), _numbers(params), changes_from(params["set"])).batch_id
+        if params["request"]:
+            return ingest.release_request(task_settings(), int(params["request"]))
+        changes, by = changes_from(params["set"]), requested_by(dag_run)
+        return ingest.release(task_settings(), _numbers(params), changes, actor=by, reason=params["note"]).batch_id
 
     @task
-    def check(batch_id: int) -> None:
+    def check(batch_id: int | None) -> None:
         """Fails if a line is still broken; the error has the number under which it waits now."""
         from ncf_pipeline.ingest import corrections
 
-        corrections.check_released(task_settings(), batch_id)
+        if batch_id is not None:
+            corrections.check_released(task_settings(), batch_id)
 
     @task
     def discard(params: Any = None, dag_run: Any = None) -> list[int]:
         """Records that the lines will not be corrected. They are kept, with the note."""
         from ncf_pipeline.ingest import corrections
 
-        note = params["note"] or f"discarded by {requested_by(dag_run)}"
-        return corrections.discard_lines(task_settings(), _numbers(params), note=note)
+        by = requested_by(dag_run)
+        note = params["note"] or f"discarded by {by}"
+        return corrections.discard_lines(task_settings(), _numbers(params), note=note, actor=by)
 
     released: Any = release()
     choose() >> [released, discard()]

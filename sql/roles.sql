@@ -11,7 +11,8 @@ declare
     name text;
 begin
     foreach name in array array[
-        'ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_merchandising', 'ncf_hiding', 'ncf_reading'
+        'ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_correcting', 'ncf_merchandising', 'ncf_hiding',
+        'ncf_reading'
     ] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
@@ -23,20 +24,20 @@ end
 $$;
 
 revoke all on all tables in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
 revoke all on all sequences in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
 revoke all on all functions in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
 grant usage on schema raw, retail, ml, ops
-to ncf_ingest, ncf_training, ncf_publishing, ncf_merchandising, ncf_hiding, ncf_reading;
+to ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
 
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
 grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
 
 -- Ingest: discover → land → validate → quarantine → merge, and correcting or discarding quarantined lines.
 grant select, insert, update, delete on raw.batch to ncf_ingest;
-grant select, insert, update on raw.batch_file, raw.quarantined_line to ncf_ingest;
+grant select, insert, update on raw.batch_file, raw.quarantined_line, raw.quarantine_request to ncf_ingest;
 grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
 grant select on raw.line_to_check to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
@@ -142,6 +143,13 @@ update (shown_at, shown_by)
 on retail.hidden_product to ncf_hiding;
 grant select (stock_code) on retail.product to ncf_hiding;
 grant select (stock_code, country) on retail.invoice_line to ncf_hiding;
+
+-- Correcting: the page Quarantine. It asks for releases, which ingest carries out, and discards lines.
+grant select on raw.batch, raw.batch_file, raw.used_mapping, raw.quarantined_line, retail.invoice to ncf_correcting;
+grant update (state, resolved_at, note) on raw.quarantined_line to ncf_correcting;
+grant select, insert, update on raw.quarantine_request to ncf_correcting;
+-- It closes the incident of a batch when none of its lines waits any more.
+grant select, insert, update on ops.incident, ops.incident_run to ncf_correcting;
 
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;

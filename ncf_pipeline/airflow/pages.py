@@ -24,6 +24,7 @@ from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
+from ncf_pipeline.pages.recommender.quarantine import QUARANTINE
 from ncf_pipeline.pages.recommender.rules import RULES, Access
 from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.settings import load_settings
@@ -50,6 +51,22 @@ def changes_rules(user: GetUserDep) -> bool:
     An auth manager grants it by name, as edit access to the view `Recommender rules`.
     """
     return _is_granted(user, "PUT", RULES)
+
+
+def sees_lines(user: GetUserDep) -> bool:
+    """Whether a user may see lines in quarantine, which name customers.
+
+    An auth manager grants it by name, as read access to the view `Recommender quarantine`.
+    """
+    return _is_granted(user, "GET", QUARANTINE)
+
+
+def settles_lines(user: GetUserDep) -> bool:
+    """Whether a user may release and discard lines in quarantine.
+
+    An auth manager grants it by name, as edit access to the view `Recommender quarantine`.
+    """
+    return _is_granted(user, "PUT", QUARANTINE)
 
 
 def _is_granted(user: BaseUser, method: ResourceMethod, view: str) -> bool:
@@ -97,6 +114,7 @@ app = create_app(
     sees_customers=sees_customers,
     desk=Desk(AirflowWork(), person, _form_key()),
     changes_rules=Access(changes_rules, name_of, _form_key(), start_run),
+    settles_lines=Access(settles_lines, name_of, _form_key(), start_run, sees_lines),
     log_in=log_in,
 )
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ncf_pipeline.cli.options import Json
+from ncf_pipeline.cli.options import Json, user
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import load_settings
@@ -129,6 +129,7 @@ def release(
         list[str] | None,
         typer.Option("--set", help="A corrected cell, e.g. --set quantity=6. Repeat it for several cells."),
     ] = None,
+    note: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check lines again, corrected with --set, and merge those that are good. Without --set: after rules have changed.
@@ -144,7 +145,7 @@ def release(
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="--set") from error
     with serving(load_settings(), list_store=False) as settings:
-        counts = stages.release(settings, quarantine_ids, changes)
+        counts = stages.release(settings, quarantine_ids, changes, actor=user(), reason=note)
         waiting = [line.quarantine_id for line in quarantined_lines(settings, batch_id=counts.batch_id)]
     if as_json:
         typer.echo(json.dumps({**counts.as_dict(), "waiting": waiting}))
@@ -169,7 +170,7 @@ def discard(
     from ncf_pipeline.ingest.corrections import discard_lines
 
     with serving(load_settings(), list_store=False) as settings:
-        discarded = discard_lines(settings, quarantine_ids, note=note)
+        discarded = discard_lines(settings, quarantine_ids, note=note, actor=user())
     if as_json:
         typer.echo(json.dumps({"discarded": discarded}))
     else:

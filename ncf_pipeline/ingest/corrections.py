@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,12 +20,16 @@ from openpyxl.utils import get_column_letter
 from ncf_pipeline import alerts
 from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError, QualityError
+from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import from_yaml
 from ncf_pipeline.ingest.readers.cells import LINE, READ_IS, cell_in_file
 from ncf_pipeline.ingest.readers.header import CORRECTS, CURRENCY, RETURNED, STATUS, header_name, shortened
+from ncf_pipeline.ingest.readers.table import ROW
+from ncf_pipeline.ingest.readers.workbooks import open_workbook
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import query_rows, read_rows, transaction
+from ncf_pipeline.storage.database import Connection, query_rows, read_rows, transaction
+from ncf_pipeline.storage.scratch import scratch_folder
 
 _REASON, _FROM, _LINE = "Reason", "From", "Original line"
 _WIDTHS = {_REASON: 60, "Description": 36}
@@ -111,6 +116,7 @@ def quarantined_lines(
     rule_id: str | None = None,
     batch_id: int | None = None,
     quarantine_ids: Sequence[int] | None = None,
+    after: int = 0,
     limit: int | None = None,
 ) -> list[QuarantinedLine]:
     """Lines in quarantine, the oldest first.
@@ -121,6 +127,7 @@ def quarantined_lines(
         rule_id: only lines that broke this rule.
         batch_id: only lines of this batch.
         quarantine_ids: only these lines.
+        after: only lines with a greater number.
         limit: the most lines to return; None for all.
     """
     rows = read_rows(
@@ -130,6 +137,7 @@ def quarantined_lines(
         rule_id=rule_id,
         batch_id=batch_id,
         quarantine_ids=list(quarantine_ids) if quarantine_ids is not None else None,
+        after=after,
         most=limit,
     )
     rules = quality.rules_of("invoices")
@@ -189,13 +197,16 @@ def _names_in_file(yaml: str) -> dict[str, str]:
     return {ours: " or ".join(names) for ours, names in named.items() if names}
 
 
-def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: str) -> list[int]:
+def discard_lines(
+    settings: Settings, quarantine_ids: Sequence[int], *, note: str, actor: str | None = None
+) -> list[int]:
     """Records that lines will not be corrected. They stay in quarantine; the same lines, read again, do not wait.
 
     Args:
         settings: whose database.
         quarantine_ids: of waiting lines.
         note: why, for later readers.
+        actor: who decided so; None for the database's user.
 
     Returns:
         The discarded lines' ids, ascending.
@@ -203,13 +214,31 @@ def discard_lines(settings: Settings, quarantine_ids: Sequence[int], *, note: st
     Raises:
         InputError: no line is named, or one of them does not wait. Nothing is discarded then.
     """
+    with transaction(settings) as connection:
+        discarded = discard_in(connection, quarantine_ids, note=note, actor=actor)
+    alerts.recover_quarantine(settings, later=True)
+    return discarded
+
+
+def discard_in(connection: Connection, quarantine_ids: Sequence[int], *, note: str, actor: str | None) -> list[int]:
+    """Discards lines in a transaction that the caller opened, and records who did; see `discard_lines`."""
     if not quarantine_ids:
         raise InputError(_NONE_NAMED)
-    with transaction(settings) as connection:
-        rows = query_rows(connection, "discard_lines", quarantine_ids=list(quarantine_ids), note=note)
-        discarded = sorted(row.quarantine_id for row in rows)
-        _check_all_wait(quarantine_ids, discarded, "Nothing was discarded.")
-    alerts.recover_quarantine(settings, later=True)
+    rows = query_rows(connection, "discard_lines", quarantine_ids=list(quarantine_ids), note=note)
+    discarded = sorted(row.quarantine_id for row in rows)
+    _check_all_wait(quarantine_ids, discarded, "Nothing was discarded.")
+    query_rows(
+        connection,
+        "insert_quarantine_request",
+        action="discard",
+        quarantine_ids=discarded,
+        changes=None,
+        workbook=None,
+        actor=actor,
+        reason=note,
+        state="done",
+        batch_id=None,
+    )
     return discarded
 
 
@@ -272,6 +301,38 @@ def check_released(settings: Settings, batch_id: int) -> None:
         )
 
 
+def lines_in_workbook(settings: Settings, content: bytes, name: str) -> list[int]:
+    """The numbers of the lines that a corrected workbook corrects, ascending, each once.
+
+    Args:
+        settings: say how large a workbook may be.
+        content: of the workbook.
+        name: of its file, for messages.
+
+    Raises:
+        InputError: it is not a workbook of lines in quarantine, or a row has no number.
+    """
+    numbers: set[int] = set()
+    with scratch_folder() as folder:
+        path = folder / "corrections.xlsx"
+        path.write_bytes(content)
+        opened = open_workbook(path, name, folder, max_unpacked_mb=settings.max_unpacked_mb, given=Given())
+        for table in opened.tables:
+            for chunk in table.chunks():
+                for row, text in zip(chunk[ROW], chunk[CORRECTS], strict=True):
+                    number = re.fullmatch(r"\s*([1-9][0-9]{0,17})(?:\.0+)?\s*", text or "")
+                    if number is None:
+                        raise InputError(
+                            f"{table.where} row {row} has no {header_name(CORRECTS)}, which says which line it "
+                            "corrects. Download the workbook again and keep that column; lines that are new belong "
+                            "into the inbox."
+                        )
+                    numbers.add(int(number[1]))
+    if not numbers:
+        raise InputError(f"{name} has no line.")
+    return sorted(numbers)
+
+
 def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = None) -> int:
     """Writes the waiting lines, with the reasons, as a workbook. A person corrects it and drops it into the inbox.
 
@@ -288,7 +349,29 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
     """
     if path.suffix.lower() != ".xlsx":
         raise InputError(f"{path.name} does not end in .xlsx: the lines are written as a workbook. Name it so.")
-    lines = quarantined_lines(settings, rule_id=rule_id, limit=_MAX_SHEET_ROWS)
+    content, lines = workbook_of(settings, rule_id=rule_id)
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror or error}. May this user write there?") from error
+    return lines
+
+
+def workbook_of(settings: Settings, *, rule_id: str | None = None, batch_id: int | None = None) -> tuple[bytes, int]:
+    """The waiting lines, with the reasons, as a workbook to be corrected; and how many they are.
+
+    Args:
+        settings: whose database.
+        rule_id: only lines that broke this rule.
+        batch_id: only lines of this batch.
+    """
+    lines = quarantined_lines(settings, rule_id=rule_id, batch_id=batch_id, limit=_MAX_SHEET_ROWS)
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Quarantine")
     names = [header_name(CORRECTS), *(header_name(column) for column in InvoiceLines.ALL), _REASON, _FROM, _LINE]
@@ -307,17 +390,7 @@ def export_workbook(settings: Settings, path: Path, *, rule_id: str | None = Non
         sheet.append([_cell(sheet, cell) for cell in cells])
     content = io.BytesIO()  # a save to disk that fails leaves the workbook open, and Python prints a traceback later
     book.save(content)
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content.getvalue())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror or error}. May this user write there?") from error
-    return len(lines)
+    return content.getvalue(), len(lines)
 
 
 def _check_all_wait(quarantine_ids: Sequence[int], waiting: Sequence[int], consequence: str) -> None:

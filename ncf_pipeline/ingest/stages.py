@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ncf_pipeline import alerts
-from ncf_pipeline.columns import InvoiceLines
-from ncf_pipeline.errors import InputError, QualityError
-from ncf_pipeline.ingest import data_docs, inbox, validation
+from ncf_pipeline.errors import InputError, NcfError, QualityError
+from ncf_pipeline.ingest import data_docs, inbox, requests, validation
 from ncf_pipeline.ingest.batches import BatchCounts, batch_record, locked_batch
 from ncf_pipeline.ingest.corrections import write_corrections
 from ncf_pipeline.ingest.inbox import File, Found, location_and_mapping
@@ -34,6 +33,7 @@ from ncf_pipeline.ingest.quarantine import (
 )
 from ncf_pipeline.ingest.readers.header import shortened
 from ncf_pipeline.ingest.readers.table import Table
+from ncf_pipeline.ingest.requests import Asked
 from ncf_pipeline.ingest.summary import told
 from ncf_pipeline.ingest.validation_report import ValidationReport
 from ncf_pipeline.quality import suites as quality
@@ -55,6 +55,7 @@ __all__ = [
     "quarantine",
     "quarantine_alert",
     "release",
+    "release_request",
     "unread_folders",
     "validate",
 ]
@@ -378,8 +379,15 @@ def _quarantine_and_tell(settings: Settings, batch_id: int) -> None:
         alerts.tell(settings, alert, later=True)
 
 
-def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[str, str] | None = None) -> BatchCounts:
-    """Sends lines from quarantine through all stages again, as a batch of their own.
+def release(
+    settings: Settings,
+    quarantine_ids: Sequence[int],
+    changes: Mapping[str, str] | None = None,
+    *,
+    actor: str | None = None,
+    reason: str | None = None,
+) -> BatchCounts:
+    """Sends lines from quarantine through all stages again, as a batch of their own, and records who did.
 
     A line that is good now joins the other lines of its invoice. A line that still breaks a rule waits under a new id.
 
@@ -387,6 +395,8 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
         settings: whose database and artifact store.
         quarantine_ids: of waiting lines.
         changes: column to the new text of its cell, in each of the lines; None if the rules have changed instead.
+        actor: who releases them; None for the database's user.
+        reason: why, for later readers.
 
     Returns:
         Where the released lines went.
@@ -397,8 +407,48 @@ def release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[
         ArtifactError: the artifact store refused the batch's page.
     """
     changes = changes or {}
-    if unknown := sorted(set(changes) - set(InvoiceLines.ALL)):
-        raise InputError(f"There is no column {unknown[0]}; the columns are {', '.join(InvoiceLines.ALL)}.")
+    requests.check_columns(changes)
+    counts = _release(settings, quarantine_ids, changes)
+    requests.record_release(settings, quarantine_ids, changes, actor=actor, reason=reason, batch_id=counts.batch_id)
+    return counts
+
+
+def release_request(settings: Settings, request_id: int) -> int | None:
+    """Releases the lines that somebody asked for with `requests.ask`. A second try goes on where the first stopped.
+
+    Returns:
+        The id of the batch that brought them; None if the request was dropped or is done.
+
+    Raises:
+        NcfError: as `release`, which the request also says.
+    """
+    asked = requests.begin(settings, request_id)
+    if asked is None:
+        logger.info("Request %d is not carried out: it was dropped, or is done.", request_id)
+        return None
+    try:
+        batch_id = requests.released_before(settings, asked)
+        if batch_id is None:
+            batch_id = _release_asked(settings, asked).batch_id
+    except NcfError as error:
+        requests.fail(settings, request_id, str(error))
+        raise
+    requests.finish(settings, request_id, batch_id)
+    return batch_id
+
+
+def _release_asked(settings: Settings, asked: Asked) -> BatchCounts:
+    if not asked.by_workbook:
+        return _release(settings, asked.quarantine_ids, asked.changes)
+    if asked.workbook is None:
+        raise InputError(f"The workbook of request {asked.request_id} is no longer kept. Send it again.")
+    with scratch_folder() as folder:
+        file = folder / f"corrections-{asked.request_id}.xlsx"
+        file.write_bytes(asked.workbook)
+        return ingest(settings, [str(file)])
+
+
+def _release(settings: Settings, quarantine_ids: Sequence[int], changes: Mapping[str, str]) -> BatchCounts:
     with scratch_folder() as folder:
         # The same lines and changes give the same bytes, so a release that was killed continues where it stopped.
         file = folder / "released-lines.csv"

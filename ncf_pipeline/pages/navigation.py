@@ -32,6 +32,7 @@ ENTRIES: Sequence[Entry] = (
     Entry("Products", "products", ("products-",)),
     Entry("Customers", "customer", ("customer-",)),
     Entry("Rules", "rules", ("rules-",)),
+    Entry("Quarantine", "quarantine", ("quarantine-",)),
     Entry("Runbook", "runbook"),
 )
 """In the order of the navigation."""

@@ -14,7 +14,15 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import Connection, one_line, transaction
 from ncf_pipeline.storage.resources import resource
 
-ROLES = ("ncf_ingest", "ncf_training", "ncf_publishing", "ncf_merchandising", "ncf_hiding", "ncf_reading")
+ROLES = (
+    "ncf_ingest",
+    "ncf_training",
+    "ncf_publishing",
+    "ncf_correcting",
+    "ncf_merchandising",
+    "ncf_hiding",
+    "ncf_reading",
+)
 """The roles of `sql/roles.sql`."""
 
 _LOCK = 0x6E6366  # "ncf"; every process must take the same number

@@ -29,6 +29,7 @@ where
     (%(state)s::text is null or quarantined_line.state = %(state)s)
     and (%(rule_id)s::text is null or %(rule_id)s = any(quarantined_line.rule_ids))
     and (%(batch_id)s::bigint is null or quarantined_line.batch_id = %(batch_id)s)
+    and quarantined_line.quarantine_id > %(after)s
     and (%(quarantine_ids)s::bigint[] is null or quarantined_line.quarantine_id = any(%(quarantine_ids)s))
 order by quarantined_line.quarantine_id asc
 limit %(most)s

@@ -55,11 +55,11 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 27
+    assert len(pages) == 36
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
-            path = template.format(batch_id=1, version=1, name="spring", figure="effect", preview_id=1)
+            path = template.format(batch_id=1, version=1, name="spring", figure="effect", preview_id=1, number=1)
             asked = stranger.request(method, path, data={"number": "14646", "dag": "refresh_lists", "to": "on"})
             assert (asked.status_code, asked.json()) == (401, {"detail": "Not authenticated"}), path
             led = stranger.request(method, path, data={"number": "14646"}, headers=PERSON)
@@ -433,3 +433,96 @@ def test_without_airflows_database_the_page_says_so(visit, known, monkeypatch):
     assert page.status_code == 200
     assert "Airflow cannot say what runs. Airflow's database does not answer" in said(page)
     assert client.get("/recommender/").status_code == 200
+
+
+@pytest.fixture
+def broken_lines(connections, tmp_path):
+    """Two lines wait: 1 and 2."""
+    from ncf_pipeline.ingest.stages import ingest
+
+    lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
+    lines += [f"536365,8512{n}A,HOLDER,{n},2010-12-01 08:26:00,2.55,17850,France" for n in (0, 0, 6)]
+    (tmp_path / "day.csv").write_text("\n".join(lines))
+    ingest(connections, [str(tmp_path / "day.csv")])
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("user", False), ("op", True), ("admin", True)])
+def test_only_op_and_admin_see_and_settle_lines_in_quarantine(visit, connections, broken_lines, role, may):
+    from ncf_pipeline.ingest import requests
+
+    client = visit(role)
+    page = client.get("/recommender/quarantine?rule=quantity_is_not_zero")
+    assert page.status_code == 200
+    assert "quantity_is_not_zero" in page.text
+    assert ("17850" in page.text, "quarantine-line-1" in page.text) == (False, may)
+    line = client.get("/recommender/quarantine-line-1")
+    assert (line.status_code, "17850" in line.text) == ((200, True) if may else (403, False))
+    token = re.search(r'name="token" value="([^"]*)"', line.text)
+    form = {"line": "1", "reason": "a test order", "token": token[1] if token else ""}
+    done = client.post("/recommender/quarantine-discard", data=form)
+    assert done.status_code == (303 if may else 403)
+    assert [record.actor for record in requests.history(connections)] == ([role] if may else [])
+    assert ("the permission to edit Recommender quarantine" in done.text) is not may
+
+
+def test_correct_a_line_in_airflow_in_a_browser_and_a_run_releases_it(
+    airflow, visit, dags, known, connections, broken_lines, browser, monkeypatch
+):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from web_server import serving
+
+    from ncf_pipeline.ingest import requests
+    from ncf_pipeline.ingest.corrections import discard_lines, quarantined_lines
+
+    monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", "redis://127.0.0.1:1/0")
+    with serving(airflow) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/recommender/quarantine")
+        page.wait_for_url("**/auth/login?*")
+        page.fill("input[name=username]", "op")
+        page.fill("input[name=password]", "op")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/recommender/quarantine")
+        page.get_by_role("link", name="Line 1").click()
+        page.fill("#quantity", "4")
+        page.fill("#release-why", "a typing mistake")
+        page.get_by_role("button", name="Check it again and release it").click()
+        page.wait_for_url("**/recommender/quarantine-request-1*")
+        assert "It waits for a worker" in page.inner_text("[role=status]")
+        assert "correct_quarantine is switched off" in page.inner_text("[role=status]")
+        with create_session() as session:
+            runs = session.query(DagRun).filter(DagRun.dag_id == "correct_quarantine").order_by(DagRun.id.desc())
+            run = runs.first()
+            assert (run.conf, run.triggering_user_name) == ({"request": 1}, "op")
+            session.delete(run)
+        given = {"request": 1, "action": "release", "lines": [], "set": [], "note": None}
+        assert str(dags["correct_quarantine"].test(run_conf=given).state) == "success"
+        page.goto(f"{address}/recommender/quarantine-request-1")
+        assert "Released. It is loaded with batch 2." in page.inner_text("[role=status]")
+        (record,) = requests.history(connections)
+        assert (record.actor, record.reason, record.state) == ("op", "a typing mistake", "done")
+
+        page.goto(f"{address}/recommender/quarantine-line-2")
+        discard_lines(connections, [2], note="a test order", actor="ben")
+        page.fill("#quantity", "4")
+        page.get_by_role("button", name="Check it again and release it").click()
+        page.wait_for_selector("[role=alert]")
+        assert "Line 2 was discarded by ben" in page.inner_text("[role=alert]")
+        assert quarantined_lines(connections) == []
+        page.close()
+
+
+def test_an_auth_manager_that_tells_views_apart_grants_lines_in_quarantine_by_name(monkeypatch):
+    from ncf_pipeline.airflow import pages
+
+    class ByName:
+        """As FAB's."""
+
+        def is_authorized_custom_view(self, *, method, resource_name, user):
+            return (user, resource_name) == ("clerk", "Recommender quarantine") and method == "GET"
+
+    monkeypatch.setattr(pages, "get_auth_manager", ByName)
+    assert pages.sees_lines("clerk")
+    assert not pages.settles_lines("clerk")
+    assert not pages.sees_lines("on-call")

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from ncf_pipeline.alerts import EndedRun, Run, untold_runs
-from ncf_pipeline.ingest.corrections import quarantined_lines
+from ncf_pipeline.ingest import requests
+from ncf_pipeline.ingest.corrections import discard_lines, quarantined_lines
 from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
@@ -40,7 +41,9 @@ def alerts(caplog):
 
 def correct(dags, **given):
     """Runs the DAG by hand, with every param, because `dag.test` keeps those of the previous run."""
-    return dags["correct_quarantine"].test(run_conf={"action": "release", "lines": [], "set": [], "note": None} | given)
+    return dags["correct_quarantine"].test(
+        run_conf={"request": None, "action": "release", "lines": [], "set": [], "note": None} | given
+    )
 
 
 def states(run):
@@ -116,6 +119,24 @@ def test_discarded_lines_are_kept_with_the_reason(dags, connections, drop):
     assert states(run) == {"choose": "success", "release": "skipped", "check": "skipped", "discard": "success"}
     (line,) = quarantined_lines(connections, state="discarded")
     assert line.note == "a test order"
+    (record,) = requests.history(connections)
+    assert record.action == "discard"
+    assert record.actor.endswith("(manual)")
+    assert record.reason == "a test order"
+
+
+def test_a_request_that_was_taken_back_or_fails_changes_nothing(dags, connections, drop, caplog):
+    drop(GOOD, ZERO)
+    dags["ingest_invoices"].test()
+    dropped = requests.ask(connections, [1], actor="anna", reason=None, changes={"quantity": "4"})
+    requests.drop(connections, dropped)
+    run = correct(dags, request=dropped)
+    assert states(run) == {"choose": "success", "release": "success", "check": "success", "discard": "skipped"}
+    stale = requests.ask(connections, [1], actor="anna", reason=None, changes={"quantity": "4"})
+    discard_lines(connections, [1], note="a test order")
+    assert states(correct(dags, request=stale))["release"] == "failed"
+    assert "1 is not waiting in quarantine" in requests.request(connections, stale).error
+    assert quantities(connections) == {"85123A": 6}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import products, rules, trends, work
+from ncf_pipeline.pages.recommender import products, quarantine, rules, trends, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
@@ -78,6 +78,7 @@ def create_app(
     sees_customers: Callable[..., bool] = lambda: True,
     desk: Desk | None = None,
     changes_rules: Access | None = None,
+    settles_lines: Access | None = None,
     log_in: Callable[[Request], Response] | None = None,
 ) -> FastAPI:
     """Makes the page an application, to be mounted at any path.
@@ -88,6 +89,7 @@ def create_app(
         sees_customers: dependency that says whether the user may look customers up.
         desk: knows the DAGs, and who may start and switch them; None without Airflow.
         changes_rules: who may change rules; everybody if None.
+        settles_lines: who may see lines in quarantine and settle them; everybody if None.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
     app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
@@ -97,8 +99,9 @@ def create_app(
     app.include_router(work.routes(desk, seen_by, _page))
     app.include_router(trends.routes(settings_of, desk, seen_by, _page))
     app.include_router(products.routes(settings_of, seen_by, _page))
-    access = changes_rules or Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
-    app.include_router(rules.routes(settings_of, seen_by, access, _page))
+    anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
+    app.include_router(rules.routes(settings_of, seen_by, changes_rules or anybody, _page))
+    app.include_router(quarantine.routes(settings_of, seen_by, settles_lines or anybody, _page))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 

@@ -1,11 +1,12 @@
 """The top of the page: what serves and since when, how old the lists are, and what is broken."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ncf_pipeline import alerts
-from ncf_pipeline.alerts.kinds import KINDS, Severity
+from ncf_pipeline.alerts.kinds import KINDS, LINES_QUARANTINED, Severity
 from ncf_pipeline.alerts.messages import duration
 from ncf_pipeline.errors import NcfError, SettingsError
 from ncf_pipeline.serving.watch import Live, broken_lists, look
@@ -27,6 +28,7 @@ class Trouble:
         facts: more about it, by name: how it affects shoppers, what the system did, where to look.
         runbook: heading and anchor of its section in the runbook; None if it has none.
         incident: number of the open incident; None if the page has seen it before on-call was alerted.
+        page: what to do on the page on which a person mends it, and its address; None if there is none.
     """
 
     severity: str
@@ -35,6 +37,7 @@ class Trouble:
     facts: Mapping[str, str]
     runbook: tuple[str, str] | None
     incident: int | None = None
+    page: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,16 @@ def _reported(incident: alerts.Incident) -> Trouble:
     lines = [line.partition(": ") for line in incident.body.splitlines()]
     facts = {name: words for name, colon, words in lines if colon and name in ("Shoppers", "By itself", "Look further")}
     runbook = (kind.title, kind.anchor) if kind else None
-    return Trouble(incident.severity.value, incident.title, incident.since, facts, runbook, incident.incident_id)
+    page = _page_of(incident)
+    return Trouble(incident.severity.value, incident.title, incident.since, facts, runbook, incident.incident_id, page)
+
+
+def _page_of(incident: alerts.Incident) -> tuple[str, str] | None:
+    """The page on which a person mends it: what to do there, and its address."""
+    if incident.kind != LINES_QUARANTINED.name:
+        return None
+    batch = re.search(r"[0-9]+", incident.key)
+    return "Correct or discard the lines", f"quarantine{f'?batch={batch[0]}' if batch else ''}"
 
 
 def _seen(alert: alerts.Alert) -> Trouble:

@@ -86,12 +86,14 @@ class Access:
         key: signs the tokens of forms; shared by all processes that answer.
         start: starts a run of a DAG with the user's own rights, and says whether it can begin at once; None where there
             is no Airflow.
+        may_see: dependency that says whether the user may see what is changed, where that has a permission of its own.
     """
 
     may_change: Callable[..., bool]
     who: Callable[..., str]
     key: bytes
     start: Callable[[Request, str, dict[str, Any]], bool] | None = None
+    may_see: Callable[..., bool] = lambda: True
 
 
 @dataclass(frozen=True)

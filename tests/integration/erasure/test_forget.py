@@ -22,6 +22,7 @@ from ncf_pipeline.erasure import files
 from ncf_pipeline.erasure import forget as stage
 from ncf_pipeline.erasure.forget import forget
 from ncf_pipeline.errors import ErasureError, InputError, SettingsError, StoreUnavailableError
+from ncf_pipeline.ingest import requests
 from ncf_pipeline.ingest.corrections import discard_lines
 from ncf_pipeline.ingest.mappings import store as mappings
 from ncf_pipeline.ingest.stages import ingest
@@ -85,6 +86,11 @@ def shop(settings, tmp_path, promoted):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("select quarantine_id from raw.quarantined_line order by quarantine_id limit 1")
         discard_lines(settings, [cursor.fetchone()[0]], note=f"customer {WHO} rang up")
+        cursor.execute("select max(quarantine_id) from raw.quarantined_line where state = 'waiting'")
+        (waiting,) = cursor.fetchone()
+    changes = {"customer_id": str(WHO)}
+    requests.drop(settings, requests.ask(settings, [waiting], actor="anna", reason=f"of {WHO}", changes=changes))
+    requests.ask(settings, [waiting], actor="anna", reason=None, workbook=f"customer {WHO}".encode())
     promoted(take_snapshot(settings, CUTOFF), "champion", trained)
     refresh(settings)
     refresh(settings)
@@ -169,6 +175,8 @@ def test_nothing_names_an_erased_customer_and_everything_else_is_unchanged(setti
     assert done.places["retail.invoice_line.customer_id"] > 40
     assert done.places["raw.quarantined_line.original"] == 3
     assert done.places["raw.quarantined_line.note"] == 1
+    assert done.places["raw.quarantine_request.changes"] == 1
+    assert done.places["raw.quarantine_request.reason"] == 2
     assert done.places["artifacts: models"] == done.places["artifacts: backtests"] == 1
     assert done.places["artifacts: publications"] == 2
     assert done.places["artifacts: snapshots"] >= 1

@@ -10,6 +10,7 @@ from ncf_pipeline import synthetic
 from ncf_pipeline.errors import DatabaseError, InputError
 from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
+from ncf_pipeline.ingest import requests
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import quarantined_lines
 from ncf_pipeline.ingest.mappings import store as mappings
@@ -159,7 +160,34 @@ def test_hiding_hides_products_and_sees_no_customer(member, settings):
             connection.cursor().execute(statement)
 
 
+def test_correcting_asks_for_releases_and_discards_and_changes_no_invoice(member, tmp_path):
+    ingesting, desk = member("ingest"), member("correcting")
+    (tmp_path / "broken.csv").write_text(BROKEN + BROKEN.partition("\n")[2].replace("71053", "71054"))
+    ingest.ingest(ingesting, [str(tmp_path / "broken.csv")])
+    assert len(quarantined_lines(desk)) == 2
+    number = requests.ask(desk, [1], actor="anna", reason=None, changes={"quantity": "1"})
+    assert ingest.release_request(ingesting, number) is not None
+    requests.discard(desk, [2], actor="anna", reason="a test order")
+    assert [record.state for record in requests.history(desk)] == ["done", "done"]
+    for statement in (
+        "update raw.quarantined_line set original = '{}'",
+        "select customer_id from retail.invoice_line",
+        "delete from raw.quarantine_request",
+        "update raw.batch set status = 'merged'",
+    ):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction(desk) as connection:
+            connection.cursor().execute(statement)
+
+
 STATED = """
+correcting ops.incident: insert, select, update
+correcting ops.incident_run: insert, select, update
+correcting raw.batch: select
+correcting raw.batch_file: select
+correcting raw.quarantine_request: insert, select, update
+correcting raw.quarantined_line: select, update (state, resolved_at, note)
+correcting raw.used_mapping: select
+correcting retail.invoice: select
 hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
 hiding retail.invoice_line: select (stock_code, country)
 hiding retail.product: select (stock_code)
@@ -170,6 +198,7 @@ ingest raw.batch_file: insert, select, update
 ingest raw.landed_line: delete, insert, select, truncate, update
 ingest raw.line_to_check: select
 ingest raw.mapping: insert, select, update
+ingest raw.quarantine_request: insert, select, update
 ingest raw.quarantined_line: insert, select, update
 ingest raw.used_mapping: insert, select
 ingest retail.erasure: select
