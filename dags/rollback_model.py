@@ -2,8 +2,8 @@
 
 Enter the version, or leave it empty. If it is empty, the run shows the versions that can serve, under Required Actions,
 and waits for a choice. If Redis still holds the version's lists, shoppers see them within a second; else they are
-written again. A retrain or refresh that runs meanwhile does not undo the rollback. The command `ncf-pipeline rollback`
-does the same.
+written again. A retrain or refresh that runs meanwhile does not undo the rollback. The page *Versions* compares two
+versions and starts this DAG; the command `ncf-pipeline rollback` does the same.
 """
 
 from datetime import timedelta
@@ -35,19 +35,29 @@ from ncf_pipeline.airflow.settings import requested_by, task_settings
             title="Version",
             description="For example 7; 0 for the baselines. Empty: choose from a list, under Required Actions.",
         ),
+        "reason": Param(None, type=["null", "string"], title="Reason", description="Why, for the registry."),
+        "instead_of": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Instead of",
+            description="The version that serves now. If another one serves when the run begins, nothing is changed. "
+            "Empty: whichever serves.",
+        ),
     },
 )
 def rollback_model() -> None:
     choose = ChooseVersion(task_id="choose", doc="The version in the form, or the one that a person chooses now.")
 
     @task
-    def roll_back(version: int, dag_run: Any = None) -> dict[str, Any]:
+    def roll_back(version: int, params: Any = None, dag_run: Any = None) -> dict[str, Any]:
         """Makes the version serve; returns the fields of `serving.rollback.Rollback`."""
         from dataclasses import asdict
 
         from ncf_pipeline.serving.rollback import rollback
 
-        return asdict(rollback(task_settings(), int(version), actor=requested_by(dag_run)))
+        asked = {"reason": params["reason"], "instead_of": params["instead_of"]}
+        return asdict(rollback(task_settings(), int(version), actor=requested_by(dag_run), **asked))
 
     chosen: Any = choose.output
     roll_back(chosen)

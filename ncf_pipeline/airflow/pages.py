@@ -13,11 +13,12 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.models.dag import DagModel
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.configuration import conf
 from fastapi import Depends, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from ncf_pipeline.airflow.runs import start_run
+from ncf_pipeline.airflow.runs import answer_question, start_run
 from ncf_pipeline.airflow.settings import PREFIX, task_settings
 from ncf_pipeline.airflow.work import AirflowWork
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
@@ -26,6 +27,7 @@ from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.pages.recommender.quarantine import QUARANTINE
 from ncf_pipeline.pages.recommender.rules import RULES, Access
+from ncf_pipeline.pages.recommender.versions import VERSIONS, Deciding
 from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.settings import load_settings
 
@@ -67,6 +69,21 @@ def settles_lines(user: GetUserDep) -> bool:
     An auth manager grants it by name, as edit access to the view `Recommender quarantine`.
     """
     return _is_granted(user, "PUT", QUARANTINE)
+
+
+def decides_versions(user: GetUserDep) -> bool:
+    """Whether a user may decide which version serves.
+
+    An auth manager grants it by name, as edit access to the view `Recommender versions`.
+    """
+    return _is_granted(user, "PUT", VERSIONS)
+
+
+def _answer(request: Request, version: int, may_serve: bool, reason: str | None) -> bool:
+    option = ApprovalOperator.APPROVE if may_serve else ApprovalOperator.REJECT
+    return answer_question(
+        request, "retrain_recommender", "approve", f"May v{version} serve?", option, {"reason": reason}
+    )
 
 
 def _is_granted(user: BaseUser, method: ResourceMethod, view: str) -> bool:
@@ -115,6 +132,7 @@ app = create_app(
     desk=Desk(AirflowWork(), person, _form_key()),
     changes_rules=Access(changes_rules, name_of, _form_key(), start_run),
     settles_lines=Access(settles_lines, name_of, _form_key(), start_run, sees_lines),
+    decides_versions=Deciding(decides_versions, name_of, _form_key(), start_run, answer=_answer),
     log_in=log_in,
 )
 

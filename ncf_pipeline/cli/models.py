@@ -209,6 +209,7 @@ def rollback(
         str | None,
         typer.Argument(help="7 or v7; 0 for the baselines. Default: the version that served before.", metavar="[V]"),
     ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the registry.")] = None,
     as_json: Json = False,
 ) -> None:
     """Serve an earlier version again, at once."""
@@ -216,7 +217,8 @@ def rollback(
 
     with serving(load_settings()) as settings:
         log_to_terminal(quiet=as_json)
-        result = rollback_stage(settings, version_number(version) if version is not None else None, actor=user())
+        chosen = version_number(version) if version is not None else None
+        result = rollback_stage(settings, chosen, actor=user(), reason=reason)
     if as_json:
         typer.echo(json.dumps(asdict(result)))
     else:

@@ -26,10 +26,11 @@ class Entry:
 
 
 ENTRIES: Sequence[Entry] = (
-    Entry("Overview", "", ("models/", "experiment-", "data-docs/")),
+    Entry("Overview", "", ("experiment-", "data-docs/")),
     Entry("Now", "now"),
     Entry("Trends", "trends", ("trends-",)),
     Entry("Products", "products", ("products-",)),
+    Entry("Versions", "versions", ("models/",)),
     Entry("Customers", "customer", ("customer-",)),
     Entry("Rules", "rules", ("rules-",)),
     Entry("Quarantine", "quarantine", ("quarantine-",)),

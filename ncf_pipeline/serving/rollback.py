@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from ncf_pipeline.errors import GoneError, InputError
+from ncf_pipeline.errors import ChangedMeanwhileError, GoneError, InputError
 from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
@@ -70,7 +70,32 @@ def servable_versions(settings: Settings) -> list[ServableVersion]:
     ]
 
 
-def rollback(settings: Settings, version: int | None = None, *, actor: str) -> Rollback:
+def refuse_if_another_serves(settings: Settings, seen: int, *, unless: int | None = None) -> None:
+    """Refuses a decision of somebody who has seen another version serve.
+
+    Args:
+        settings: of this run.
+        seen: the version that served when they decided.
+        unless: it may also serve already.
+
+    Raises:
+        ChangedMeanwhileError: another version serves by now.
+    """
+    serving = registry.champion(settings)
+    if serving is not None and serving.version not in (seen, unless):
+        raise ChangedMeanwhileError(
+            f"{serving.title} serves by now, and v{seen} did when you decided. Nothing was changed. Look again."
+        )
+
+
+def rollback(
+    settings: Settings,
+    version: int | None = None,
+    *,
+    actor: str,
+    reason: str | None = None,
+    instead_of: int | None = None,
+) -> Rollback:
     """Makes an earlier version the champion, and its lists live.
 
     It can be run again at any time, also after it was killed.
@@ -80,16 +105,21 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> R
         version: the one to serve, which may be newer than the champion; if None, the newest before the champion that
             was not rolled back.
         actor: who asks for it; kept in the registry.
+        reason: why; kept there too.
+        instead_of: the version that they have seen serve; None: they have not looked.
 
     Returns:
         The version and the publication that are live now.
 
     Raises:
+        ChangedMeanwhileError: another version serves by now than they have seen.
         InputError: there is no such version, it never served, or its model is no longer kept.
         ArtifactError: its lists are no longer kept. The live lists stay live.
         ListStoreError: Redis refused. The live lists stay live.
     """
     record_what_serves(settings)
+    if instead_of is not None:
+        refuse_if_another_serves(settings, instead_of, unless=version)
     published = _by_version(settings)
     if version is None:
         version = version_before(settings, registry.champion(settings))
@@ -101,7 +131,8 @@ def rollback(settings: Settings, version: int | None = None, *, actor: str) -> R
     if entry.pruned_at is not None:
         raise InputError(f"{entry.name} is no longer kept, since {entry.pruned_at:%Y-%m-%d}. Choose a newer version.")
     number, flipped = _make_live(settings, published[version])
-    registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}")
+    why = f": {reason}" if reason else ""
+    registry.restore(settings, version, actor=actor, reason=f"rolled back to publication p{number:06d}{why}")
     # A publisher may have read the previous champion just before that, and begun to write after the flip.
     if publication.hold(settings, number):
         live_periods.record_flip(settings, number)

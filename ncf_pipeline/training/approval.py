@@ -15,7 +15,7 @@ class Answer:
     Attributes:
         approved: whether the version may serve.
         by: who answered, as the registry names them.
-        reason: why not, if a reason was given.
+        reason: why, if a reason was given.
     """
 
     approved: bool
@@ -29,7 +29,7 @@ class Answer:
         'rejected by anna (approval): too many umbrellas'
         """
         if self.approved:
-            return f"approved by {self.by}"
+            return f"approved by {self.by}" + (f": {self.reason}" if self.reason else "")
         return f"rejected by {self.by}: {self.reason or 'no reason given'}"
 
 

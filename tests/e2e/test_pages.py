@@ -55,7 +55,7 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 36
+    assert len(pages) == 40
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
@@ -526,3 +526,110 @@ def test_an_auth_manager_that_tells_views_apart_grants_lines_in_quarantine_by_na
     assert pages.sees_lines("clerk")
     assert not pages.settles_lines("clerk")
     assert not pages.sees_lines("on-call")
+
+
+@pytest.fixture
+def two_versions(connections):
+    """v1 has served, and v2 serves; both with files that nobody reads here."""
+    from datetime import UTC, datetime
+
+    from ncf_pipeline.evaluation.gate import GateDecision
+    from ncf_pipeline.registry import versions as registry
+    from ncf_pipeline.registry.versions import Publication
+    from ncf_pipeline.training.decision import thresholds
+
+    at = datetime(2011, 12, 1)
+    for number in (1, 2, 3):
+        version = registry.open_version(
+            connections, run_key=f"run {number}", snapshot_id=f"s{number:06d}", cutoff=at, holdout_start=at,
+            config={"seed": number}, requested_by="test",
+        )  # fmt: skip
+        decision = GateDecision(True, ("because",), thresholds(connections), ())
+        registry.record_decision(connections, version, decision, details={})
+        registry.record_artifact(connections, version, f"memory://v{version}")
+        if number < 3:
+            assert registry.promote(connections, version, actor="test", reason="because") == []
+            entry = Publication(number, version, at, f"memory://p{number}", 1, 1, datetime.now(UTC))
+            registry.open_publication(connections, entry)
+            registry.record_publication(connections, entry)
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("user", False), ("op", True), ("admin", True)])
+def test_only_op_and_admin_decide_which_version_serves(visit, known, connections, two_versions, role, may):
+    client = visit(role)
+    page = client.get("/recommender/versions?a=1&b=2")
+    assert (page.status_code, "versions-serve" in page.text) == (200, may)
+    token = re.search(r'name="token" value="([^"]*)"', page.text)
+    form = {"version": "3", "may_serve": "yes", "reason": "x", "token": token[1] if token else ""}
+    answer = client.post("/recommender/versions-answer", data=form)
+    assert answer.status_code == (422 if may else 403)
+    assert ("No run waits for an answer about v3." in said(answer)) is may
+
+
+def test_roll_back_in_airflow_in_a_browser_with_redis_away(
+    airflow, known, connections, two_versions, browser, monkeypatch
+):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from web_server import serving
+
+    from ncf_pipeline.registry import versions as registry
+
+    monkeypatch.setenv("AIRFLOW_CONN_LIST_STORE", "redis://127.0.0.1:1/0")
+    with serving(airflow) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/recommender/versions?a=1&b=2")
+        page.wait_for_url("**/auth/login?*")
+        page.fill("input[name=username]", "op")
+        page.fill("input[name=password]", "op")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/recommender/versions?a=1&b=2")
+        assert "seed" in page.inner_text("section:has(#facts)")
+        page.fill("#serve-0", "too many umbrellas")
+        page.get_by_role("button", name="Roll back to v1").click()
+        page.wait_for_url("**/recommender/versions?a=1&b=2&did=paused")
+        assert "rollback_model is switched off" in page.inner_text("[role=status]")
+        with create_session() as session:
+            run = session.query(DagRun).filter(DagRun.dag_id == "rollback_model").order_by(DagRun.id.desc()).first()
+            conf = {"version": 1, "reason": "too many umbrellas", "instead_of": 2}
+            assert (run.conf, run.triggering_user_name) == (conf, "op")
+            session.delete(run)
+
+        registry.restore(connections, 1, actor="ben", reason="faster")
+        page.goto(f"{address}/recommender/versions?a=2&b=1")
+        page.evaluate("() => { document.querySelector('[name=instead_of]').value = '2' }")
+        page.fill("#serve-0", "stale")
+        page.get_by_role("button", name="Serve v2").click()
+        page.wait_for_selector("[role=alert]")
+        assert "v1 serves by now, and v2 did when you decided." in page.inner_text("[role=alert]")
+        page.close()
+
+
+def test_the_question_of_a_run_is_answered_from_the_page_once(visit, known, connections, two_versions):
+    from airflow.models import DagRun, TaskInstance
+    from airflow.models.hitl import HITLDetail
+    from airflow.utils.session import create_session
+
+    client = visit("op")
+    started = client.post("/api/v2/dags/retrain_recommender/dagRuns", json={"logical_date": None, "conf": {}})
+    assert started.status_code == 200, started.text
+    run_id = started.json()["dag_run_id"]
+    try:
+        with create_session() as session:
+            of_run = (TaskInstance.run_id == run_id, TaskInstance.task_id == "approve")
+            task = session.query(TaskInstance).filter(*of_run).one()
+            session.add(HITLDetail(ti_id=task.id, options=["Approve", "Reject"], subject="May v3 serve?", params={}))
+        page = client.get("/recommender/versions?a=3&b=2")
+        token = re.search(r'name="token" value="([^"]*)"', page.text)[1]
+        form = {"version": "3", "may_serve": "yes", "reason": "good lists", "token": token}
+        done = client.post("/recommender/versions-answer", data=form)
+        assert done.headers["location"] == "versions?a=3&did=approved", said(done)
+        with create_session() as session:
+            detail = session.query(HITLDetail).filter(HITLDetail.subject == "May v3 serve?").one()
+            assert (detail.chosen_options, detail.params_input) == (["Approve"], {"reason": "good lists"})
+            assert detail.responded_by["name"] == "op"
+        again = client.post("/recommender/versions-answer", data=form)
+        assert (again.status_code, "No run waits for an answer about v3." in said(again)) == (422, True)
+    finally:
+        with create_session() as session:
+            session.query(DagRun).filter(DagRun.run_id == run_id).delete()

@@ -164,7 +164,7 @@ def test_what_was_entered_wrongly_is_told_to_whoever_entered_it(
 
 
 def test_other_forms_are_told_to_whoever_filled_them_in(dags, connections, alerts, caplog):
-    run = dags["rollback_model"].test(run_conf={"version": 99})
+    run = dags["rollback_model"].test(run_conf={"version": 99, "reason": None, "instead_of": None})
     assert str(run.state) == "failed"
     assert untold_runs(connections, [EndedRun(Run("rollback_model", run.run_id), run.start_date, run.end_date)]) == []
     assert alerts() == []

@@ -18,7 +18,7 @@ def states(run):
 def test_a_rollback_to_the_version_in_the_form(dags, connections, serve, live):  # noqa: F811
     first, second = serve("a", TODAY - WEEK), serve("b")
     assert live() == ("p000002", f"v{second}")
-    run = dags["rollback_model"].test(run_conf={"version": first})
+    run = dags["rollback_model"].test(run_conf={"version": first, "reason": None, "instead_of": None})
     assert states(run) == {"choose": "success", "roll_back": "success"}
     assert live() == ("p000001", f"v{first}")
     assert registry.champion(connections).version == first
@@ -26,6 +26,22 @@ def test_a_rollback_to_the_version_in_the_form(dags, connections, serve, live): 
     assert event.to_state == "champion"
     assert event.actor.endswith("(manual)") or event.actor == "manual"
     assert event.reason == "rolled back to publication p000001"
+
+
+def test_a_rollback_records_why_and_changes_nothing_if_another_version_serves_by_then(
+    dags,
+    connections,
+    serve,  # noqa: F811
+    live,  # noqa: F811
+):
+    first, second = serve("a", TODAY - WEEK), serve("b")
+    stale = dags["rollback_model"].test(run_conf={"version": first, "reason": "umbrellas", "instead_of": 7})
+    assert states(stale)["roll_back"] == "failed"
+    assert live() == ("p000002", f"v{second}")
+    run = dags["rollback_model"].test(run_conf={"version": first, "reason": "umbrellas", "instead_of": second})
+    assert states(run)["roll_back"] == "success"
+    assert live() == ("p000001", f"v{first}")
+    assert registry.model_events(connections, first)[-1].reason == "rolled back to publication p000001: umbrellas"
 
 
 def test_a_rollback_to_a_version_that_never_served_fails_and_changes_nothing(
@@ -37,7 +53,7 @@ def test_a_rollback_to_a_version_that_never_served_fails_and_changes_nothing(
 ):
     serve("a", TODAY - WEEK)
     other, seen = candidate("b"), live()
-    run = dags["rollback_model"].test(run_conf={"version": other})
+    run = dags["rollback_model"].test(run_conf={"version": other, "reason": None, "instead_of": None})
     assert states(run)["roll_back"] == "failed"
     assert live() == seen
 

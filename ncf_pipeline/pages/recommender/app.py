@@ -24,11 +24,12 @@ from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import products, quarantine, rules, trends, work
+from ncf_pipeline.pages.recommender import products, quarantine, rules, trends, versions, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
+from ncf_pipeline.pages.recommender.versions import Deciding
 from ncf_pipeline.pages.recommender.work import Desk
 from ncf_pipeline.pages.shelves import Shelf, codes_of, shelf
 from ncf_pipeline.settings import Settings
@@ -79,6 +80,7 @@ def create_app(
     desk: Desk | None = None,
     changes_rules: Access | None = None,
     settles_lines: Access | None = None,
+    decides_versions: Deciding | None = None,
     log_in: Callable[[Request], Response] | None = None,
 ) -> FastAPI:
     """Makes the page an application, to be mounted at any path.
@@ -89,6 +91,7 @@ def create_app(
         sees_customers: dependency that says whether the user may look customers up.
         desk: knows the DAGs, and who may start and switch them; None without Airflow.
         changes_rules: who may change rules; everybody if None.
+        decides_versions: who may decide which version serves; everybody if None.
         settles_lines: who may see lines in quarantine and settle them; everybody if None.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
@@ -102,6 +105,8 @@ def create_app(
     anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
     app.include_router(rules.routes(settings_of, seen_by, changes_rules or anybody, _page))
     app.include_router(quarantine.routes(settings_of, seen_by, settles_lines or anybody, _page))
+    deciding = decides_versions or Deciding(anybody.may_change, anybody.who, anybody.key)
+    app.include_router(versions.routes(settings_of, seen_by, sees_customers, deciding, _page, CUSTOMERS))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 
