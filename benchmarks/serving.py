@@ -2,20 +2,23 @@
 
 It publishes lists of a million customers and a hundred thousand products to an embedded Redis, twice, reads them, and
 rolls back. All readers alternate each second between the client and a plain GET of the same bytes, so that other load
-on the machine slows both equally.
+on the machine slows both equally. Then 16 clients read the same over HTTP, in turns with the client; `--only-http`
+measures that alone, in a smaller shop, and writes that section of the page.
 """
 
 import argparse
+import http.client
 import multiprocessing
 import os
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
@@ -30,6 +33,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ncf_pipeline.api.app import create_app
+from ncf_pipeline.api.keys import keys_in
+from ncf_pipeline.api.server import server_of
 from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
@@ -43,6 +49,10 @@ LETTERED = 0.2  # share of products whose code has a letter after its five digit
 READ = 100_000  # customers whose lists are read, in random order
 PHASE, PHASES = 1.0, 20  # seconds of a phase; number of phases, half of them of each kind
 META = {"model_version": "v1", "cutoff": "2011-12-09T12:51:00", "top_n": TOP_N}
+
+KEY = "a-key-for-the-benchmark"
+HTTP_CUSTOMERS, HTTP_PRODUCTS = 20_000, 5_000  # of the section about HTTP alone
+OVER_HTTP = "## Over HTTP"
 
 Figures = dict[str, Any]
 
@@ -137,14 +147,15 @@ def reader(
     ready: Semaphore,
     begin: "Synchronized[float]",
     answers: "Queue[Any]",
+    api: int | None,
 ) -> None:
-    """One client process: the client in even seconds, a plain GET in odd ones."""
+    """One client process: the client in even seconds, a plain GET (or the API) in odd ones."""
     order = np.random.default_rng(seed).permutation(chosen).tolist()
-    # The same options as the client's.
-    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    plain = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5, retry=retry)
     shop = Storefront(url, prefix=prefix, reasons=False, raise_errors=True, timeout=5)
-    kinds = (lambda key: shop.for_customer(key, country="United Kingdom"), lambda key: plain.get(f"plain:{key}"))
+    kinds: tuple[Callable[[int], Any], ...] = (
+        lambda key: shop.for_customer(key, country="United Kingdom"),
+        plainly(url) if api is None else over_http(api),
+    )
     for ask in kinds:
         ask(order[0])
     ready.release()
@@ -164,12 +175,54 @@ def reader(
     answers.put(figures)
 
 
-def read(url: str, prefix: str, chosen: Sequence[int], processes: int) -> Figures:
-    """Reads a second, and latencies, of the client and of a plain GET, with this many client processes."""
+def plainly(url: str) -> Callable[[int], Any]:
+    """Reads the same bytes by a plain GET, with the same options as the client's."""
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    plain = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5, retry=retry)
+    return lambda key: plain.get(f"plain:{key}")
+
+
+def over_http(port: int) -> Callable[[int], bytes]:
+    """Reads a list from the API on this port, on one connection that stays open."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    def ask(key: int) -> bytes:
+        connection.request("GET", f"/customers/{key}/lists/for_you?country=United%20Kingdom", headers=headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {content!r}")
+        return content
+
+    return ask
+
+
+def serve_api(settings: Settings, listener: socket.socket) -> None:
+    """The API, in a process of its own."""
+    unlimited = settings.model_copy(update={"api_reader_limit": "1000000/second"})
+    server_of(create_app(unlimited, keys_in(f"reader={KEY}"), log_requests=False)).run(sockets=[listener])
+
+
+def read_over_http(settings: Settings, chosen: Sequence[int], processes: int) -> Figures:
+    """The same as `read`, of the client and of one process of the API."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        server = multiprocessing.get_context("spawn").Process(target=serve_api, args=(settings, listener), daemon=True)
+        server.start()
+        port = listener.getsockname()[1]
+        try:
+            return read(settings.list_store(), settings.key_prefix, chosen, processes, api=port)
+        finally:
+            server.terminate()
+            server.join()
+
+
+def read(url: str, prefix: str, chosen: Sequence[int], processes: int, *, api: int | None = None) -> Figures:
+    """Reads a second, and latencies, of the client and of a plain GET (or the API), with this many processes."""
     context = multiprocessing.get_context("spawn")
     ready, begin, answers = context.Semaphore(0), context.Value("d", 0.0), context.Queue()
     started = [
-        context.Process(target=reader, args=(url, prefix, chosen, seed, ready, begin, answers), daemon=True)
+        context.Process(target=reader, args=(url, prefix, chosen, seed, ready, begin, answers, api), daemon=True)
         for seed in range(processes)
     ]
     for process in started:
@@ -188,7 +241,7 @@ def read(url: str, prefix: str, chosen: Sequence[int], processes: int) -> Figure
         for phase in range(PHASES)
     ]
     figures_by_kind: Figures = {}
-    for name, of_kind in (("client", phases[0::2]), ("plain", phases[1::2])):
+    for name, of_kind in (("client", phases[0::2]), ("plain" if api is None else "http", phases[1::2])):
         took = np.concatenate([took for took, _ in of_kind])
         figures_by_kind[name] = {
             "rate": len(took) / len(of_kind) / PHASE,
@@ -239,11 +292,48 @@ def measure(customers: int, products: int) -> Figures:
             chosen = copy_plainly(store, settings, customers)
             figures["reads"] = {processes: read(url, settings.key_prefix, chosen, processes) for processes in (1, 16)}
             print(figures["reads"], file=sys.stderr, flush=True)
+            figures["http"] = read_over_http(settings, chosen, 16)
             figures["rollback"] = roll_back(settings, store, 1)
     finally:
         stop_redis(server)
         shutil.rmtree(folder, ignore_errors=True)
     return figures
+
+
+def measure_http() -> Figures:
+    """The figures over HTTP alone, in a small shop: how many customers there are does not change them."""
+    folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
+    port = free_port()
+    server = start_redis(folder / "redis", port=port, password="bench", log=folder / "redis.log", durable=False)
+    try:
+        settings = Settings(redis_url=redis_url(port, password="bench"), home=folder)
+        with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
+            publish(settings, store, HTTP_CUSTOMERS, HTTP_PRODUCTS)
+        chosen = np.random.default_rng(3).permutation(HTTP_CUSTOMERS).tolist()
+        return {"load": os.getloadavg()[0], "http": read_over_http(settings, chosen, 16)}
+    finally:
+        stop_redis(server)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def report_http(customers: int, f: Figures) -> list[str]:
+    """The section about the API."""
+    rows = [
+        f"| {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} |"
+        for name, of in (("`for_customer`, from Redis", f["http"]["client"]), ("the API", f["http"]["http"]))
+    ]
+    return [
+        OVER_HTTP,
+        "",
+        f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores, shared by Redis, one process of "
+        f"`ncf-pipeline serve` without its log, and 16 client processes, each with a connection that stays open; load "
+        f"average at the start {f['load']:.1f}, so other jobs ran. {customers:,} customers. Readers use Redis in even "
+        "seconds and the API in odd ones. One process of the API uses one core; run several behind a proxy for more.",
+        "",
+        "| 16 clients read | reads a second | p50 ms | p99 ms |",
+        "| --- | --- | --- | --- |",
+        *rows,
+    ]
 
 
 def report(customers: int, products: int, f: Figures) -> list[str]:
@@ -291,6 +381,8 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
         "| client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | share of the limit |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *rows,
+        "",
+        *report_http(customers, f),
     ]
 
 
@@ -299,10 +391,17 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--print", action="store_true", help="print the page instead of writing it")
+    parser.add_argument("--only-http", action="store_true", help="measure the API alone, and renew its section")
     options = parser.parse_args()
-    page = "\n".join(report(options.customers, options.products, measure(options.customers, options.products))) + "\n"
+    path = Path(__file__).parent.parent / "docs" / "serving.md"
+    if options.only_http:
+        before = path.read_text().partition(f"\n{OVER_HTTP}\n")[0].rstrip()
+        page = "\n".join([before, "", *report_http(HTTP_CUSTOMERS, measure_http())]) + "\n"
+    else:
+        found = measure(options.customers, options.products)
+        page = "\n".join(report(options.customers, options.products, found)) + "\n"
     if not options.print:
-        (Path(__file__).parent.parent / "docs" / "serving.md").write_text(page)
+        path.write_text(page)
     print(page)
 
 

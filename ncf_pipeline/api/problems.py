@@ -10,6 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from ncf_pipeline.errors import DatabaseError, InputError, ListStoreError, SettingsError
 
@@ -21,8 +23,8 @@ RETRY_SECONDS = 1
 _WORDS = {  # what the framework says of itself is no sentence
     HTTPStatus.NOT_FOUND.phrase: "There is nothing under this address. /openapi.json says what there is.",
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "This address does not take such a request: see the header Allow.",
-    "There was an error parsing the body": "The body is no JSON in UTF-8.",
 }
+_UNREADABLE = "There was an error parsing the body"
 _PROBLEMS = {
     401: "No key, or a wrong one",
     403: "The key may not do this",
@@ -70,9 +72,13 @@ def answer_errors(app: FastAPI) -> None:
     """Has an application answer each error in the shape of `problem`."""
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> Response:
-        words = str(error.detail)
-        return problem(error.status_code, _WORDS.get(words, words), error.headers)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        words, headers = str(error.detail), error.headers
+        if words == _UNREADABLE:
+            return problem(422, "The body is no JSON in UTF-8.")
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(sorted(_methods_at(app, request.scope)))}
+        return problem(error.status_code, _WORDS.get(words, words), headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(_: Request, error: RequestValidationError) -> Response:
@@ -102,6 +108,15 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:  # the server logs it
         return problem(500, "An error of this program. Its log says more.")
+
+
+def _methods_at(app: FastAPI, scope: Scope) -> set[str]:
+    """What may be done with an address. Each route knows only its own methods."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(scope)[0] is Match.PARTIAL:
+            found |= route.methods or set()
+    return found
 
 
 def _said(errors: Sequence[Any]) -> str:

@@ -79,12 +79,12 @@ def test_without_keys_only_this_machine_may_ask(shop, asks):
         ("POST", "/baskets", b"", 422, "The body is no JSON object: send one, with the header Content-Type"),
         ("POST", "/baskets", b"{", 422, "The body is no JSON."),
         ("POST", "/baskets", b"\xff\xfe", 422, "The body is no JSON"),
-        ("POST", "/baskets", b"[" * 100_000, 400, "The body is no JSON in UTF-8."),
+        ("POST", "/baskets", b"[" * 100_000, 422, "The body is no JSON in UTF-8."),
         ("POST", "/baskets", b"[]", 422, "The body is no JSON object"),
         ("POST", "/baskets", b'{"stock_codes":"85123A"}', 422, "stock_codes: Input should be a valid list."),
         ("POST", "/baskets", b'{"stock_codes":["\\ud800"]}', 422, "stock_codes: Input should be a valid string"),
         ("POST", "/baskets", b'{"stock_codes":[],"count":NaN}', 422, "count: Input should be a finite number"),
-        ("POST", "/baskets", b'{"stock_codes":[],"customer":' + b"9" * 5000 + b"}", 400, "The body is no JSON"),
+        ("POST", "/baskets", b'{"stock_codes":[],"customer":' + b"9" * 5000 + b"}", 422, "The body is no JSON"),
         ("POST", "/pages", b'{"shelves":["similar"]}', 422, "the body: similar is the list of a product: name one"),
         ("POST", "/pages", b'{"shelves":["for_you","for_you"]}', 422, "the body: each list may be on the page once."),
         ("POST", "/baskets", b" " * 200_000, 413, "The body has more than 131,072 bytes."),
@@ -94,6 +94,13 @@ def test_without_keys_only_this_machine_may_ask(shop, asks):
 def test_a_wrong_request_is_told_what_is_wrong(shop, asks, method, path, body, status, detail):
     answer = asks(shop).request(method, path, content=body, headers=JSON)
     assert said(answer, status).startswith(detail)
+
+
+@pytest.mark.parametrize(("path", "methods"), [("/hidden", "DELETE, GET, PUT"), ("/baskets", "POST"), (LIST, "GET")])
+def test_what_an_address_takes_is_said(shop, asks, path, methods):
+    answer = asks(shop).options(path)
+    assert said(answer, 405).startswith("This address does not take such a request")
+    assert answer.headers["Allow"] == methods
 
 
 def test_ten_thousand_codes_are_too_many(shop, asks):
