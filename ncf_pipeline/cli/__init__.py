@@ -10,6 +10,7 @@ from rich.console import Console
 from ncf_pipeline import __version__
 from ncf_pipeline.cli import (
     alerts,
+    campaigns,
     experiments,
     forget,
     gate,
@@ -37,6 +38,7 @@ invoices.register(app)
 models.register(app)
 gate.register(app)
 lists.register(app)
+campaigns.register(app)
 hiding.register(app)
 products.register(app)
 rules.register(app)

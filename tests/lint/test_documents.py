@@ -51,7 +51,7 @@ def test_every_make_target_that_is_named_exists(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
 def test_every_command_that_is_named_exists(document):
-    named = set(re.findall(r"ncf-pipeline ([a-z]+)", "\n".join(code_of(document.read_text()))))
+    named = set(re.findall(r"ncf-pipeline ([a-z]+(?:-[a-z]+)*)", "\n".join(code_of(document.read_text()))))
     assert named <= set(get_command(app).commands)
 
 

@@ -238,6 +238,11 @@ class ListMaker:
         texts = [_encode([next(days) for _ in codes]) for codes in stock_codes]
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
+    @property
+    def listed_chances(self) -> ListedChances | None:
+        """What looks up the chances of the scorer's candidates; None for version 0 and for a model without chances."""
+        return self._chances
+
     @cached_property
     def rhythm(self) -> Rhythm:
         """What the shop's customers teach about when they buy again."""

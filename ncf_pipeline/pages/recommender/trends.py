@@ -20,6 +20,7 @@ from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
 from ncf_pipeline.pages.recommender.exposure import exposure
 from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
+from ncf_pipeline.serving.spreadsheets import unrun
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
@@ -285,11 +286,6 @@ def _csv(name: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Respo
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(head)
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    writer.writerows([unrun(cell) for cell in row] for row in rows)
     given: Mapping[str, str] = {"Content-Disposition": f'attachment; filename="trends-{name}.csv"'}
     return Response(file.getvalue(), media_type="text/csv; charset=utf-8", headers={**headers(_CSV_POLICY), **given})
-
-
-def _cell(cell: Any) -> Any:
-    """A spreadsheet must not run a text that begins like a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell

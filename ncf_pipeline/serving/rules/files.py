@@ -7,6 +7,7 @@ from datetime import date
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.serving.rules.values import LEAVES_OUT, PINNED, Rule, known, parsed
+from ncf_pipeline.serving.spreadsheets import FORMULA, unrun
 from ncf_pipeline.settings import Settings
 
 COLUMNS = ("rule", "stock_code", "countries", "list", "position", "from", "until", "note")
@@ -14,7 +15,6 @@ COLUMNS = ("rule", "stock_code", "countries", "list", "position", "from", "until
 MOST_ROWS, MOST_BYTES = 50_000, 5_000_000
 
 _BETWEEN = "|"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def written(rules: Iterable[Rule], *, today: date) -> str:
@@ -42,7 +42,7 @@ def written(rules: Iterable[Rule], *, today: date) -> str:
             rule.ends_on or "",
             rule.note or "",
         )
-        writer.writerow([f"'{cell}" if str(cell).startswith(_FORMULA) else cell for cell in cells])
+        writer.writerow([unrun(cell) for cell in cells])
     return content.getvalue()
 
 
@@ -64,7 +64,7 @@ def read(settings: Settings, content: bytes, *, today: date, anyway: bool = Fals
     names: dict[object, int] = {}
     for line, cells in _rows(content):
         fields: dict[str, str | list[str]] = {
-            name: cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+            name: cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
             for name, cell in cells.items()
         }
         fields["countries"] = cells.get("countries", "").split(_BETWEEN)

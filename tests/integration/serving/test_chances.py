@@ -5,22 +5,15 @@ from dataclasses import replace
 
 import pytest
 from both_clients import Both
+from fitted_chances import MAP
 from weekly_versions import TODAY
 
-from ncf_pipeline.model.chances import FACTS, PIECES, Chances
 from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.rules import Pin, Rules
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.serving.publication import room
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
-
-TERMS = PIECES + len(FACTS) - 1
-MAP = Chances(
-    facts=FACTS, knots=(-6.0, -5.0, -4.0, -3.0), weights=(0.5,) * PIECES + (0.1,) * (TERMS - PIECES), intercept=-1.0,
-    mean=(0.0,) * TERMS, deviation=(1.0,) * TERMS, low=(-10.0,) * len(FACTS), high=(10.0,) * len(FACTS),
-    customers=1, pairs=1, bought=0, days=28,
-)  # fmt: skip
 
 
 @pytest.fixture
