@@ -1,4 +1,4 @@
-"""`product`: what the shop knows of a product, as on the page Products under Recommender."""
+"""`product` and `why`: what the shop knows of a product, and why a customer is, or is not, shown it."""
 
 import json
 from dataclasses import asdict
@@ -18,6 +18,7 @@ from ncf_pipeline.settings import load_settings
 def register(app: typer.Typer) -> None:
     """Adds this module's commands."""
     app.command()(product)
+    app.command()(why)
 
 
 def product(
@@ -65,3 +66,27 @@ def product(
             cells = (f"{week.begins}", f"{week.pieces:,.6g}", f"{week.takings:,.2f}", f"{week.invoices:,}", place)
             table.add_row(*map(Text, cells))
         console.print(table)
+
+
+def why(
+    customer: Annotated[str, typer.Argument(help="The customer's id, e.g. 14646 or ann@example.com")],
+    stock_code: Annotated[str, typer.Argument(help="The product's stock code, e.g. 85123A")],
+    as_json: Json = False,
+) -> None:
+    """Say why a customer is, or is not, shown a product: by the live lists, the model that made them, and the rules."""
+    from ncf_pipeline.serving.why import why as answer_of
+
+    with serving(load_settings()) as settings:
+        found = answer_of(settings, customer, stock_code)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    made = f"; {found.publication} of {found.version}" if found.publication else ""
+    console.print(f"{found.stock_code}  {found.description}{made}", markup=False)
+    for answer in found.answers:
+        console.print(f"{answer.list_name}: {answer.words}", markup=False)
+    if found.chance is not None:
+        console.print(f"The chance that they buy it within four weeks is {found.chance:.1%}, by the model.")
+    for note in found.notes:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False, style="yellow")

@@ -138,6 +138,14 @@ class Scoring:
         """Whether this process has made some of what all customers share."""
         return "_maker" in vars(self)
 
+    def maker_for(self, group: str | None) -> ListMaker | None:
+        """Who makes the lists of customers of a group, as `columns.Lists.GROUP` names it; None: best sellers.
+
+        Raises:
+            ArtifactError: the model or the snapshot is missing or damaged.
+        """
+        return self._others if group == SHARE else self._maker
+
     def keep(self, erased: Erased) -> None:
         """Makes what all customers share, and keeps it beside the parts, for the processes that score the shards.
 

@@ -55,7 +55,7 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 40
+    assert len(pages) == 41
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
@@ -91,6 +91,8 @@ def test_only_op_and_admin_look_customers_up(visit, role, may_look):
     assert ("<h1>Customer <bdi>14646</bdi></h1>" in looked_up.text) is may_look
     program = client.post("/recommender/customer", data={"number": "14646"}, headers={"accept": "*/*"})
     assert program.status_code == looked_up.status_code
+    why = client.post("/recommender/products-why", data={"number": "14646", "product": "none"})
+    assert why.status_code == (404 if may_look else 403)
     if not may_look:
         assert program.json()["detail"].endswith("the permission to read Recommender customers.")
 

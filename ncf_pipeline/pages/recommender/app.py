@@ -101,7 +101,7 @@ def create_app(
     app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
     app.include_router(work.routes(desk, seen_by, _page))
     app.include_router(trends.routes(settings_of, desk, seen_by, _page))
-    app.include_router(products.routes(settings_of, seen_by, _page))
+    app.include_router(products.routes(settings_of, seen_by, sees_customers, CUSTOMERS, _page))
     anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
     app.include_router(rules.routes(settings_of, seen_by, changes_rules or anybody, _page))
     app.include_router(quarantine.routes(settings_of, seen_by, settles_lines or anybody, _page))

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from ncf_pipeline.columns import BOUGHT_TOGETHER, BUY_AGAIN, DISCOVER, FOR_YOU, NEW_ARRIVALS, SIMILAR
 from ncf_pipeline.errors import DatabaseError, InputError, NcfError
+from ncf_pipeline.ingest.customer_ids import is_possible, spelled
+from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
@@ -20,10 +23,14 @@ from ncf_pipeline.pages.shelves import Shelf, codes_of, item, shelf
 from ncf_pipeline.serving import products
 from ncf_pipeline.serving.products import Week
 from ncf_pipeline.serving.rules.values import Rule
+from ncf_pipeline.serving.why import why
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
 logger = logging.getLogger(__name__)
+
+MOST_CUSTOMERS = 50_000
+"""In a larger shop, the page scores nobody again: that would need the memory of a worker."""
 
 _MOST_COUNTRIES = 12
 _TITLES = {
@@ -32,19 +39,29 @@ _TITLES = {
 }  # fmt: skip
 
 
-def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], show: Show) -> APIRouter:
+def routes(
+    settings_of: Callable[[], Settings],
+    seen_by: Sequence[Any],
+    sees_customers: Callable[..., bool],
+    permission: str,
+    show: Show,
+) -> APIRouter:
     """Makes the routes of the pages.
 
     Args:
         settings_of: returns the settings of the installation.
         seen_by: dependencies that refuse users who may not see the pages.
+        sees_customers: dependency that says whether the user may look customers up.
+        permission: what that needs, by name.
         show: renders a template.
     """
+    SeesCustomers = Annotated[bool, Depends(sees_customers)]  # noqa: N806 - a type
     router = APIRouter(dependencies=list(seen_by))
 
     @router.get("/products")
     def products_page(
         request: Request,
+        may_look: SeesCustomers,
         find: Annotated[str, Query(max_length=200)] = "",
         after: Annotated[str, Query(max_length=200)] = "",
         product: Annotated[str, Query(max_length=200)] = "",
@@ -53,7 +70,8 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], show: Sh
         settings = settings_of()
         try:
             if product.strip():
-                return show(request, "product", **contents(settings, product))
+                asking: dict[str, Any] = {"may_look": may_look, "permission": permission}
+                return show(request, "product", **contents(settings, product), **asking)
             found = products.search(settings, find, after=after)
             items = [_item(each.stock_code, each.description) for each in found.products]
             return show(
@@ -68,6 +86,35 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], show: Sh
             nothing = {"found": None, "items": (), "wrong": None, "after": ""}
             said = settings.without_secrets(str(error))
             return show(request, "products", status=503, find=find or product, database_error=said, **nothing)
+
+    @router.post("/products-why", dependencies=[Depends(of_this_site)])
+    def why_page(
+        request: Request,
+        may_look: SeesCustomers,
+        product: Annotated[str, Form(max_length=200)],
+        number: Annotated[str, Form(max_length=300)] = "",
+    ) -> HTMLResponse:
+        """Why a customer is, or is not, shown a product. The id is in the request's body, and in no address."""
+        if not may_look:
+            raise HTTPException(403, f"You may not look customers up. It needs the permission to read {permission}.")
+        settings = settings_of()
+        shown: dict[str, Any] = {
+            "code": product, "item": _item(product, product), "number": number, "found": None, "wrong": None,
+            "database_error": None, "titles": _TITLES,
+        }  # fmt: skip
+        if not is_possible(spelled(number)):
+            wrong = f"A customer's id has up to {MAX_CUSTOMER} printable characters."
+            return show(request, "why", status=422, **shown | {"wrong": wrong})
+        try:
+            found = why(settings, number, product, most_customers=MOST_CUSTOMERS)
+        except InputError as error:
+            raise HTTPException(404, str(error)) from error
+        except DatabaseError as error:
+            logger.warning("%s", error)
+            said = settings.without_secrets(str(error))
+            return show(request, "why", status=503, **shown | {"database_error": said})
+        named = {"item": _item(found.stock_code, found.description), "code": found.stock_code}
+        return show(request, "why", **shown | named | {"found": found})
 
     return router
 

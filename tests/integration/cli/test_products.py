@@ -54,3 +54,12 @@ def test_an_unknown_product_is_one_sentence(run):
     failed = run("product", "none")
     assert isinstance(failed.exception, InputError)
     assert str(failed.exception) == "The shop has no product NONE."
+
+
+def test_why_before_the_first_lists(run):
+    said = run("why", "14646", "85123a").stdout
+    assert said.splitlines()[0] == "85123A  [RED] MUG"
+    assert "for_you: No lists are live." in said
+    found = json.loads(run("why", "14646", "85123A", "--json").stdout)
+    assert (found["publication"], [each["cause"] for each in found["answers"]]) == (None, ["not known"] * 3)
+    assert str(run("why", "14646", "none").exception) == "The shop has no product NONE."

@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from psycopg2.extras import execute_values
 from pydantic import SecretStr
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.serving import appearances, hiding, products
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.changes import Change
@@ -208,3 +211,43 @@ def test_redis_away_leaves_the_rest_and_postgres_away_is_named(ask, shop, stocke
         assert page.status_code == 503
         assert "Postgres does not answer, so products cannot be shown." in said(page)
         assert "the-db-password" not in page.text
+
+
+def test_why_a_customer_is_shown_a_product_or_not_without_their_id_in_an_address(ask, stocked):
+    page = ask().post("products-why", data={"number": " 14646 ", "product": "23001"})
+    assert page.status_code == 200
+    words = said(page)
+    assert "For you shown It is shown: number 2." in words
+    assert "Discover shown It is shown: number 1." in words
+    assert "Buy again not known It is not on their list. From what the live lists were made is not recorded" in words
+    assert "customer 14646 in Netherlands · p000014 of v14" in words
+    assert "<title>Why · Recommender</title>" in page.text
+    assert not any("14646" in address for address in re.findall(r'(?:href|action|src)="([^"]*)"', page.text))
+    opened = ask().get("products", params={"product": "23001"})
+    assert '<form class="lookup" action="products-why" method="post"' in opened.text
+
+
+def test_why_refuses_what_it_cannot_answer(ask, shop, stocked):
+    sent = {"number": "14646", "product": "23001"}
+    assert ask().post("products-why", data=sent, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    nobody = ask().post("products-why", data=sent | {"number": ""}, headers=PERSON)
+    assert (nobody.status_code, 'role="alert"' in nobody.text) == (422, True)
+    assert ask().post("products-why", data={"number": "14646"}, headers=PERSON).status_code == 422
+    unknown = ask().post("products-why", data=sent | {"product": "none"}, headers=PERSON)
+    assert (unknown.status_code, "The shop has no product NONE." in said(unknown)) == (404, True)
+    gone = shop.model_copy(update={"database_url": SecretStr("postgresql://ncf:the-db-password@127.0.0.1:1/none")})
+    away = ask(gone).post("products-why", data=sent)
+    assert (away.status_code, "Postgres does not answer" in said(away)) == (503, True)
+    assert "the-db-password" not in away.text
+    quiet = shop.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    assert "Redis does not answer, so this is from the file" in said(ask(quiet).post("products-why", data=sent))
+
+
+def test_whoever_may_not_look_customers_up_gets_no_form_and_no_answer(shop, stocked):
+    app = FastAPI()
+    app.mount("/recommender", create_app(lambda: shop, sees_customers=lambda: False))
+    client = TestClient(app, base_url="http://shop.example/recommender/")
+    page = client.get("products", params={"product": "23001"})
+    assert "products-why" not in page.text
+    assert "the permission to read Recommender customers" in said(page)
+    assert client.post("products-why", data={"number": "14646", "product": "23001"}).status_code == 403
