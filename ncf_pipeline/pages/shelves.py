@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.purchases import Product
@@ -37,6 +37,7 @@ class Item:
         price: of one piece; None if it is unknown.
         reason: why it is recommended, in words; None if the list has no reasons.
         currency: of the price, a code of ISO 4217.
+        chance: that the customer buys it within four weeks; None if it is not stated, or not asked for.
     """
 
     stock_code: str
@@ -44,6 +45,7 @@ class Item:
     price: float | None
     reason: str | None = None
     currency: str = "GBP"
+    chance: float | None = None
 
     @property
     def price_in_words(self) -> str | None:
@@ -98,6 +100,9 @@ def shelf(
         item(code, known, None if reason is None else in_words(reason, lambda other: item(other, known).name))
         for code, reason in zip(recommendation.stock_codes, reasons, strict=True)
     )
+    if recommendation.chances:
+        stated = zip(items, recommendation.chances, strict=True)
+        items = tuple(replace(each, chance=chance) for each, chance in stated)
     source = recommendation.source
     return Shelf(anchor, title, items, _SOURCES[source], _EMPTY.get(source) or empty)
 

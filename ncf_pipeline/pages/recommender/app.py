@@ -23,6 +23,7 @@ from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.navigation import navigation
 from ncf_pipeline.pages.recommender import products, quarantine, rules, trends, versions, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
@@ -31,7 +32,9 @@ from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
 from ncf_pipeline.pages.recommender.versions import Deciding
 from ncf_pipeline.pages.recommender.work import Desk
-from ncf_pipeline.pages.shelves import Shelf, codes_of, shelf
+from ncf_pipeline.pages.shelves import Shelf, codes_of, item, shelf
+from ncf_pipeline.privacy import masked
+from ncf_pipeline.serving import customers
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
@@ -52,6 +55,13 @@ _NOBODY: dict[str, Any] = {
     "shelves": (),
     "database_error": None,
     "wrong": None,
+    "bought": None,
+    "currency": "",
+    "places": 0,
+    "names": {},
+    "groups": (),
+    "earlier": None,
+    "after": "",
     "may_look": True,
     "permission": CUSTOMERS,
 }
@@ -69,6 +79,9 @@ _templates.env.filters.update(
     day=lambda at: f"{at:%-d %b %Y}",
     minute=lambda at: f"{at:%-d %b %H:%M}",
     ago=lambda then, at: duration(at - then),
+    masked=masked,
+    money=money,
+    named=lambda code, names: item(code, names).name,
 )
 
 
@@ -166,8 +179,14 @@ def _routes(
         return Response(content, media_type="image/svg+xml", headers=headers(_FIGURE_POLICY))
 
     @router.post("/customer", dependencies=[Depends(of_this_site)])
-    def customer(request: Request, may_look: SeesCustomers, number: Annotated[str, Form()] = "") -> HTMLResponse:
-        """One customer's lists. The id is in the request's body, so that no log of addresses contains it."""
+    def customer(
+        request: Request,
+        may_look: SeesCustomers,
+        number: Annotated[str, Form()] = "",
+        after: Annotated[str, Form(max_length=400)] = "",
+        earlier: Annotated[bool, Form()] = False,
+    ) -> HTMLResponse:
+        """One customer's lists and purchases. The id is in the request's body, so that no log of addresses has it."""
         if not may_look:
             raise HTTPException(403, f"You may not look customers up. It needs the permission to read {CUSTOMERS}.")
         settings = settings_of()
@@ -175,7 +194,10 @@ def _routes(
         if not is_possible(customer_id):
             wrong = f"A customer's id has up to {MAX_CUSTOMER} printable characters."
             return _page(request, "customer", status=422, **_NOBODY | {"wrong": wrong})
-        looked_up = {"customer_id": customer_id, **_of_customer(settings, customer_id)}
+        try:
+            looked_up = {"customer_id": customer_id, **_of_customer(settings, customer_id, after, earlier)}
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
         return _page(request, "customer", **_NOBODY | looked_up)
 
     @router.get("/customer")
@@ -195,25 +217,43 @@ def _read(section: Section, settings: Settings) -> Mapping[str, Any]:
         return {"error": settings.without_secrets(str(error))}
 
 
-def _of_customer(settings: Settings, customer_id: str) -> dict[str, Any]:
-    """Reads a customer, and their lists as the storefront reads them."""
+def _of_customer(settings: Settings, customer_id: str, after: str, earlier: bool) -> dict[str, Any]:
+    """Reads a customer, their purchases, and their lists as the storefront reads them.
+
+    Raises:
+        InputError: there is no such page of purchases.
+    """
     known, names, error = None, {}, None
+    found: dict[str, Any] = {"after": after}
     try:
         known = purchases.customer(settings, customer_id)
+        found["bought"] = customers.purchases(settings, customer_id, after)
+        found["groups"] = customers.groups(settings, customer_id)
+        if earlier:
+            found["earlier"] = customers.earlier_lists(settings, customer_id)
     except DatabaseError as failure:
         error = settings.without_secrets(str(failure))
     with Storefront(
-        settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=PATIENCE
+        settings.list_store(),
+        prefix=settings.key_prefix,
+        cluster=settings.redis_cluster,
+        timeout=PATIENCE,
+        chances=True,
     ) as shop:
         lists = shop.lists_of_customer(customer_id, country=known.country if known else None)
     if error is None:
-        names = purchases.products(settings, codes_of(lists.values()))
+        former = [
+            codes for each in found.get("earlier") or () for kept in each.lists.values() for codes in kept.stock_codes
+        ]
+        bought = [line.stock_code for invoice in found["bought"].invoices for line in invoice.lines]
+        names = purchases.products(settings, dict.fromkeys([*codes_of(lists.values()), *former, *bought]))
     shelves: list[Shelf] = [
         shelf("for-you", "For you", lists["for_you"], names),
         shelf("discover", "Discover", lists["discover"], names),
         shelf("buy-again", "Buy again", lists["buy_again"], names, empty="This customer has bought nothing yet."),
     ]
-    return {"customer": known, "shelves": shelves, "database_error": error}
+    shown = {"customer": known, "shelves": shelves, "database_error": error, "names": names}
+    return {**found, **shown, "currency": settings.currency, "places": settings.top_n}
 
 
 def _page(request: Request, name: str, *, status: int = 200, root: str = "", **shown: Any) -> HTMLResponse:
