@@ -4,6 +4,7 @@ If no database, list store or artifact store is set, the embedded ones under `NC
 `ncf_pipeline.local` records their addresses in `services.json` there.
 """
 
+import base64
 import json
 import logging
 import os
@@ -98,6 +99,12 @@ class Settings(BaseSettings):
         None,
         description="where alerts go: Apprise URLs, separated by spaces; a prefix sets the lowest severity that a "
         "channel receives: page=pagerduty://... warn=slack://... mailto://...",
+    )
+    webhook_url: SecretStr | None = Field(
+        None, description="told of each publication, rollback, hidden product and alert (https://...)"
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="signs what it is told: whsec_ and 24 to 64 random bytes in Base64"
     )
     runbook_url: str = Field("docs/runbook.md", description="the address of the runbook, for the links in alerts")
     shop_timezone: str = Field(
@@ -293,6 +300,23 @@ class Settings(BaseSettings):
             raise ValueError(f"{wrong}. The form is {example}")
         return url
 
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_an_address_of_the_web(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s/]+\S*", url.get_secret_value()):
+            raise ValueError("it is not https://host/path")
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not 24 <= len(_key_of(secret.get_secret_value())) <= 64:
+            raise ValueError(
+                "it is not whsec_ and then 24 to 64 random bytes in Base64: make one with "
+                """python -c 'import base64, os; print("whsec_" + base64.b64encode(os.urandom(32)).decode())'"""
+            )
+        return secret
+
     @field_validator("artifacts_url", "data_docs_url", "runbook_url")
     @classmethod
     def _holds_no_secret(cls, url: str | None) -> str | None:
@@ -337,6 +361,11 @@ class Settings(BaseSettings):
         url = self.artifacts_url or (self.home / "artifacts").resolve().as_uri()
         return url.rstrip("/")
 
+    @property
+    def webhook_key(self) -> bytes | None:
+        """What signs messages to the webhook; None if no secret is set."""
+        return _key_of(self.webhook_secret.get_secret_value()) if self.webhook_secret else None
+
     def database(self) -> str:
         """The database's URL, password included.
 
@@ -352,10 +381,12 @@ class Settings(BaseSettings):
         entries = self.alerts.get_secret_value().split() if self.alerts else []
         channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
         channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
+        channels += [self.webhook_url.get_secret_value()] if self.webhook_url else []
         urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
         found = set().union(channels, *map(secrets_of, (*urls, *channels)), *map(_tokens, channels))
-        others = (self.erasure_key, self.airflow_password, self.api_keys)
-        found |= {word.partition("=")[2] for key in others[2:] if key for word in key.get_secret_value().split()}
+        others = (self.erasure_key, self.airflow_password, self.webhook_secret, self.api_keys)
+        keys = self.api_keys.get_secret_value().split() if self.api_keys else []
+        found |= {word.partition("=")[2] for word in keys}
         found |= {secret.get_secret_value() for secret in others if secret}
         both = {text for part in found for text in (part, unquote(part))}
         # A shorter text would also be masked inside ordinary words.
@@ -426,6 +457,15 @@ def _wrong_in(url: str, schemes: Sequence[str]) -> str | None:
     if not _HOSTS.fullmatch(authority.rpartition("@")[2]):
         return "its port is no number, or an @ is missing before the host"
     return None
+
+
+def _key_of(secret: str) -> bytes:
+    """The bytes of a webhook's secret; none if it is not one."""
+    start, _, encoded = secret.rpartition("_")
+    try:
+        return base64.b64decode(encoded, validate=True) if start == "whsec" else b""
+    except ValueError:
+        return b""
 
 
 def _tokens(channel: str) -> set[str]:

@@ -151,6 +151,10 @@ grant select, insert, update on raw.quarantine_request to ncf_correcting;
 -- It closes the incident of a batch when none of its lines waits any more.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_correcting;
 
+-- What changed is told by whoever publishes, hides or watches. The database writes it.
+grant select, update (streamed_at, post, posts_failed, next_post_at), delete on ops.announcement
+to ncf_publishing, ncf_hiding;
+
 -- Alerts: any kind of work may raise one.
 grant select, insert, update on ops.incident, ops.incident_run to ncf_ingest, ncf_training, ncf_publishing;
 grant select, insert, update on ops.watch to ncf_publishing;

@@ -335,6 +335,14 @@ RULE_IDLE = Kind(
     did="The lists follow the rules as they are written.",
     look="ncf-pipeline rules check",
 )
+CHANGES_UNTOLD = Kind(
+    name="changes_untold",
+    title="Other systems are not told of changes",
+    severity=Severity.WARN,
+    shoppers="perhaps affected: a cache may still show earlier lists, or a hidden product.",
+    did="It keeps what is to be told, and tries again at each change and watch, a webhook for three days.",
+    look="ncf-pipeline changes",
+)
 ATTENTION = Kind(
     name="attention",
     title="Something needs a look",

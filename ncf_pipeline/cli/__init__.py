@@ -11,6 +11,7 @@ from ncf_pipeline import __version__
 from ncf_pipeline.cli import (
     alerts,
     campaigns,
+    changes,
     experiments,
     forget,
     gate,
@@ -41,6 +42,7 @@ lists.register(app)
 campaigns.register(app)
 hiding.register(app)
 products.register(app)
+changes.register(app)
 rules.register(app)
 experiments.register(app)
 forget.register(app)

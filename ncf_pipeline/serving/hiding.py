@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.serving.announcing import announce
 from ncf_pipeline.serving.publication.contents import if_right_type
 from ncf_pipeline.serving.publication.store import Store, connected
 from ncf_pipeline.serving.rules.values import closest
@@ -121,6 +122,7 @@ def hide(
                 query_rows(connection, "show_product", stock_code=code, country=place, actor=actor)
                 execute(connection, "hide_product", stock_code=code, country=place, until=until, why=why, actor=actor)
         _copy(settings, "It is stored, and hidden with the next watch, within 15 minutes.")
+    announce(settings)
     return [code for code in codes if code in unknown]
 
 
@@ -150,6 +152,7 @@ def unhide(settings: Settings, stock_codes: Sequence[str], *, actor: str, countr
                 for code in codes
             }
         _copy(settings, "It is stored, and shown with the next watch, within 15 minutes.")
+    announce(settings)
     return [code for code, rows in ended.items() if not rows]
 
 

@@ -42,6 +42,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.announcing import announce
 from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.serving.changed import plan_refresh
 from ncf_pipeline.serving.dismissals import dismissed, without_dismissed
@@ -642,4 +643,5 @@ def _make_live(
         live.products,
         model_version.title,
     )
+    announce(settings)
     return live.number

@@ -10,6 +10,7 @@ from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.announcing import announce
 from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.settings import Settings
 
@@ -139,6 +140,7 @@ def rollback(
     if flipped:
         publication.renew(settings, number)  # last, so that neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
+    announce(settings)
     return Rollback(version, number, flipped)
 
 

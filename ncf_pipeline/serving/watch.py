@@ -11,6 +11,7 @@ from redis.exceptions import RedisClusterException
 from ncf_pipeline import alerts
 from ncf_pipeline.alerts import Alert
 from ncf_pipeline.alerts.kinds import (
+    CHANGES_UNTOLD,
     EXPOSURE,
     LIST_STORE_DOWN,
     LISTS_BROKEN,
@@ -29,6 +30,7 @@ from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import exposure, health
+from ncf_pipeline.serving.announcing import announce, waiting
 from ncf_pipeline.serving.hiding import copy_to_readers
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.faults import may_pass
@@ -36,6 +38,7 @@ from ncf_pipeline.storage.faults import may_pass
 logger = logging.getLogger(__name__)
 
 _WATCHER_SILENT = timedelta(minutes=10)
+_UNTOLD = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
         seen = _look_at_redis(settings, live, now, broken)
         _hide(settings)
+    announce(settings)
+    _look_at_what_is_untold(settings, now, broken)
+    _tell(settings, broken, CHANGES_UNTOLD)
     _look_at_retrains(settings, now, broken)
     _tell(settings, broken, RETRAIN_MISSING)
     _look_at_the_watcher(settings, broken)
@@ -222,6 +228,14 @@ def _look_at_retrains(settings: Settings, now: datetime, broken: dict[Kind, Aler
         last = versions[0]
         what = f"The last retrain that got as far as a model, {last.name}, began on {instant(last.created_at)}."
         broken[RETRAIN_MISSING] = Alert(RETRAIN_MISSING, "retrain", what, since=last.created_at + limit)
+
+
+def _look_at_what_is_untold(settings: Settings, now: datetime, broken: dict[Kind, Alert]) -> None:
+    untold = waiting(settings)
+    if untold.since is not None and now - untold.since > _UNTOLD:
+        where = "the stream of changes" if untold.not_streamed else "NCF_WEBHOOK_URL"
+        what = f"{untold.waiting} changes wait for {where} since {instant(untold.since)}."
+        broken[CHANGES_UNTOLD] = Alert(CHANGES_UNTOLD, "changes", what, since=untold.since + _UNTOLD)
 
 
 def _look_at_the_watcher(settings: Settings, broken: dict[Kind, Alert]) -> None:

@@ -54,14 +54,15 @@ def published(settings, store):
         store.execute_command(*line.split())
     with redis.Redis.from_url(settings.list_store().replace("default:test@", "stock:secret@")) as stock:
         stock.sadd("ncf:sold_out", "21733")
+    store.xadd("ncf:changes", {"id": 1, "kind": "publication", "at": "2011-12-09", "data": '{"publication":"p000042"}'})
     yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
-    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser", "api")
-    store.delete("ncf:hidden", "ncf:sold_out", "ncf:dismissing")
+    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser", "api", "listener")
+    store.delete("ncf:hidden", "ncf:sold_out", "ncf:dismissing", "ncf:changes")
 
 
 @pytest.mark.parametrize("example", blocks("python"))
 def test_a_python_example_runs(published, example):
-    for user in ("reader", "dismisser"):
+    for user in ("reader", "dismisser", "listener"):
         example = example.replace(URL.replace("reader", user), published.replace("reader", user))
     assert published.rpartition("@")[2] in example
     subprocess.run([sys.executable, "-c", example], check=True, timeout=60)
