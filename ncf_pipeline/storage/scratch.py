@@ -32,9 +32,11 @@ def scratch_folder() -> Iterator[Path]:
     remove_dead_folders()
     with tempfile.TemporaryDirectory(prefix="ncf-") as name:
         folder = Path(name)
-        # The system drops the lock when the process ends, however it ends.
-        with (folder / _LOCK).open("w") as lock:
+        unlocked = folder / f"{_LOCK}.new"
+        # The system drops the lock when the process ends, however it ends. Nobody may find the file without its lock.
+        with unlocked.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            unlocked.rename(folder / _LOCK)
             yield folder
 
 

@@ -53,6 +53,7 @@ BY_FUNCTIONS = {
     "ml.live_period",
     "retail.rule_change",
     "retail.changed_rule",
+    "ops.announcement",
 }
 
 
@@ -188,6 +189,7 @@ correcting raw.quarantine_request: insert, select, update
 correcting raw.quarantined_line: select, update (state, resolved_at, note)
 correcting raw.used_mapping: select
 correcting retail.invoice: select
+hiding ops.announcement: delete, select, update (streamed_at, post, posts_failed, next_post_at)
 hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
 hiding retail.invoice_line: select (stock_code, country)
 hiding retail.product: select (stock_code)
@@ -239,6 +241,7 @@ publishing ml.model_version: select, update (pruned_at)
 publishing ml.publication: insert (number, version, as_of, url, customers, products, published_at, state, experiment), \
 select, update (published_at, state, reason, report, pruned_at, certainty, refreshed)
 publishing ml.snapshot: insert, select, update (report, used_at, pruned_at)
+publishing ops.announcement: delete, select, update (streamed_at, post, posts_failed, next_post_at)
 publishing ops.incident: insert, select, update
 publishing ops.incident_run: insert, select, update
 publishing ops.watch: insert, select, update
@@ -300,6 +303,9 @@ CALLED_BY = {
     "ml.refuse_if_served": set(),
     "ml.renew_version_0": {"publishing"},
     "retail.record_rule_change": set(),
+    "ops.announce_live_period": set(),
+    "ops.announce_hidden_product": set(),
+    "ops.announce_incident": set(),
     "retail.summarise_new_lines": {"ingest"},
 }
 """Who may call the functions that run with the owner's rights."""

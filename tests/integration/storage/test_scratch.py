@@ -20,6 +20,14 @@ with scratch_folder() as folder:
     time.sleep(600)
 """
 
+LOOP = """
+from ncf_pipeline.storage.scratch import scratch_folder
+for _ in range(300):
+    with scratch_folder() as folder:
+        (folder / "cells.arrow").write_text("14646")
+        assert (folder / "cells.arrow").exists()
+"""
+
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
@@ -56,6 +64,13 @@ def test_the_folder_of_a_living_run_stays(run):
         assert (outer / "a").exists()
         assert inner.exists()
     assert (folder / "cells.arrow").exists()
+
+
+def test_many_at_once_keep_their_folders(temporary):
+    """Each makes folders and looks for dead ones at the same time; none loses its own."""
+    runs = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(4)]
+    assert [run.wait() for run in runs] == [0, 0, 0, 0]
+    assert not list(temporary.glob("ncf-*"))
 
 
 def test_folders_of_others_stay(temporary):
