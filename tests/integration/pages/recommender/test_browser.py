@@ -27,7 +27,11 @@ def test_by_keyboard_alone_from_the_top_to_a_customers_lists(opened, page, tab_t
     page.keyboard.type(str(WHO))
     page.keyboard.press("Enter")
     page.wait_for_url("**/recommender/customer")
-    assert [text.strip() for text in page.locator("h2").all_inner_texts()] == ["For you", "Discover", "Buy again"]
+    assert [text.strip() for text in page.locator(".shelf h2").all_inner_texts()] == [
+        "For you",
+        "Discover",
+        "Buy again",
+    ]
     assert page.locator(".reason").first.inner_text() == "You bought this 3 times"
     tab_to("Back to the overview")
     page.keyboard.press("Enter")
