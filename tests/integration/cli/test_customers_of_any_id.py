@@ -166,9 +166,9 @@ def assert_everybody_sees_their_own_pages(storefront, settings):
             choice = shop.get("/", params={"number": customer}).text
             links = {html.unescape(shown): html.unescape(link) for link, shown in LINK.findall(choice)}
             looked_up = airflow.post("/customer", data={"number": pasted})
-            # A link, and what the form would send next, lead back to the same customer.
+            # A link, and what the forms would send next, lead back to the same customer.
             assert links[customer] == f"/customers/{quote(customer, safe='')}"
-            assert [html.unescape(each) for each in FIELD.findall(looked_up.text)] == [customer]
+            assert {html.unescape(each) for each in FIELD.findall(looked_up.text)} == {customer}
             for page in (shop.get(links[customer]), shop.get("/go", params={"number": pasted}), looked_up):
                 assert page.is_success, (customer, page.url, page.text)
                 assert html.unescape(HEADING.search(page.text)[1]) == customer
