@@ -7,9 +7,9 @@ from typing import Any
 Figures = Mapping[str, Any]  # as `quality.py` keeps them in JSON
 
 TARGETS: dict[str, dict[str, float]] = {
-    "2011-09-16": {"for_you": 0.345, "discover": 0.130},
-    "2011-10-14": {"for_you": 0.345, "discover": 0.130},
-    "2011-11-11": {"for_you": 0.400, "discover": 0.150},
+    "2011-09-16": {"for_you": 0.348, "discover": 0.143},
+    "2011-10-14": {"for_you": 0.346, "discover": 0.144},
+    "2011-11-11": {"for_you": 0.400, "discover": 0.165},
 }
 """Precision@5, somewhat above the best model that was known for this shop."""
 
