@@ -52,7 +52,7 @@ def facts(settings):
 def emptied(settings):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "truncate raw.batch, raw.batch_file, raw.landed_line, raw.quarantined_line, "
+            "truncate raw.batch, raw.batch_file, raw.landed_line, raw.quarantined_line, raw.quarantine_request, "
             "retail.invoice, retail.invoice_line, retail.product"
         )
 
