@@ -24,7 +24,7 @@ _DAY = 86_400
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder under `TMPDIR` that only this user can read. It is gone afterwards.
+    """A folder under `TMPDIR` that only this user can read, with its lock alone. It is gone afterwards.
 
     Raises:
         OSError: it cannot be made.
@@ -34,10 +34,14 @@ def scratch_folder() -> Iterator[Path]:
         folder = Path(name)
         unlocked = folder / f"{_LOCK}.new"
         # The system drops the lock when the process ends, however it ends. Nobody may find the file without its lock.
-        with unlocked.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            unlocked.rename(folder / _LOCK)
+        lock = os.open(unlocked, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            with suppress(OSError):  # a file system without locks: then it is removed after a day
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                unlocked.rename(folder / _LOCK)
             yield folder
+        finally:
+            os.close(lock)
 
 
 def remove_dead_folders() -> None:
