@@ -11,7 +11,8 @@ from ncf_pipeline.pages.navigation import ENTRIES, navigation, with_bar
     ("path", "title"),
     [
         ("", "Overview"),
-        ("models/v7", "Overview"),
+        ("models/v7", "Versions"),
+        ("quarantine-line", "Quarantine"),
         ("experiment-spring", "Overview"),
         ("data-docs/invoices/batch-000001.html", "Overview"),
         ("products", "Products"),
