@@ -43,7 +43,8 @@ from ncf_pipeline.serving import publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
-TOP_N = 10
+TOP_N, SPARE = 10, 10  # products of a list that are shown; that take the places of hidden ones
+HIDDEN = 1000  # products that are hidden from everybody
 COUNTRIES = 40
 LETTERED = 0.2  # share of products whose code has a letter after its five digits
 READ = 100_000  # customers whose lists are read, in random order
@@ -85,7 +86,7 @@ def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataF
                 Lists.AUDIENCE: np.full(len(some), audience, object),
                 Lists.KEY: some,
                 Lists.LIST_NAME: np.tile(np.array(names, object), len(some) // len(names)),
-                Lists.STOCK_CODES: list(codes[random.integers(products, size=(len(some), TOP_N))]),
+                Lists.STOCK_CODES: list(codes[random.integers(products, size=(len(some), TOP_N + SPARE))]),
             }
             frame = pd.DataFrame(columns)
             made = time.perf_counter() - began
@@ -137,6 +138,15 @@ def copy_plainly(store: redis.Redis, settings: Settings, customers: int) -> list
         lists = pipeline.execute()
         store.mset({f"plain:{key}": text for key, text in zip(some, lists, strict=True)})
     return chosen
+
+
+def hide(store: redis.Redis, settings: Settings, products: int, count: int) -> None:
+    """Hides as many products, chosen at random, and no others."""
+    key = f"{settings.key_prefix}:hidden"
+    store.delete(key)
+    if count:
+        codes = made_up_codes(products)
+        store.zadd(key, {code: float("inf") for code in np.random.default_rng(4).permutation(codes)[:count]})
 
 
 def reader(
@@ -290,7 +300,12 @@ def measure(customers: int, products: int) -> Figures:
             figures["second"] = publish(settings, store, customers, products)
             print(figures["second"], file=sys.stderr, flush=True)
             chosen = copy_plainly(store, settings, customers)
-            figures["reads"] = {processes: read(url, settings.key_prefix, chosen, processes) for processes in (1, 16)}
+            figures["reads"] = {}
+            for hidden in (0, min(HIDDEN, products // 10)):
+                hide(store, settings, products, hidden)
+                for processes in (1, 16):
+                    figures["reads"][hidden, processes] = read(url, settings.key_prefix, chosen, processes)
+            hide(store, settings, products, 0)
             print(figures["reads"], file=sys.stderr, flush=True)
             figures["http"] = read_over_http(settings, chosen, 16)
             figures["rollback"] = roll_back(settings, store, 1)
@@ -327,7 +342,7 @@ def report_http(customers: int, f: Figures) -> list[str]:
         "",
         f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores, shared by Redis, one process of "
         f"`ncf-pipeline serve` without its log, and 16 client processes, each with a connection that stays open; load "
-        f"average at the start {f['load']:.1f}, so other jobs ran. {customers:,} customers. Readers use Redis in even "
+        f"average at the start {f['load']:.1f}. {customers:,} customers. Readers use Redis in even "
         "seconds and the API in odd ones. One process of the API uses one core; run several behind a proxy for more.",
         "",
         "| 16 clients read | reads a second | p50 ms | p99 ms |",
@@ -340,9 +355,9 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
     """The lines of docs/serving.md."""
     one = f["first"]
     rows = [
-        f"| {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} | {of['cpu']:.0f} "
-        f"| {reads['ratio']:.2f} |"
-        for processes, reads in f["reads"].items()
+        f"| {hidden:,} | {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} "
+        f"| {of['cpu']:.0f} | {reads['ratio']:.2f} |"
+        for (hidden, processes), reads in f["reads"].items()
         for name, of in (("`for_customer`", reads["client"]), ("plain `GET`", reads["plain"]))
     ]
     seen, done = f["rollback"]
@@ -352,9 +367,9 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
         "<!-- Written by benchmarks/serving.py: run `make bench-serving` instead of editing it. -->",
         "",
         f"{date.today().isoformat()}, {len(os.sched_getaffinity(0))} cores, shared by Redis, publisher and readers; "
-        f"load average at the start {f['load']:.1f}, so other jobs ran. Embedded Redis {f['redis']}, nothing kept on "
-        f"disk. {customers:,} customers with three lists of {TOP_N} each, without reasons, and {products:,} products "
-        "with two.",
+        f"load average at the start {f['load']:.1f}. Embedded Redis {f['redis']}, nothing kept on "
+        f"disk. {customers:,} customers with three lists of {TOP_N + SPARE} each, of which "
+        f"{TOP_N} are shown, without reasons, and {products:,} products with two.",
         "",
         "## Publishing",
         "",
@@ -378,8 +393,9 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
         "same options, which is the upper limit. All readers use one in even seconds and the other in odd seconds. The "
         "last column is the client's share of the limit: the median over neighbouring seconds.",
         "",
-        "| client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | share of the limit |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| hidden products | client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | share of the "
+        "limit |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
         *report_http(customers, f),
