@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from shown_words import words
 from web_server import serving
 
 from ncf_pipeline import alerts
@@ -92,12 +93,6 @@ def ask():
         return client
 
     return of
-
-
-def words(response):
-    """The text that a person reads."""
-    shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
-    return html.unescape(" ".join(shown.split()))
 
 
 def form(**fields):

@@ -1,6 +1,5 @@
 """The page of rules: found, changed, undone, by file; refused without permission, or with a stale form."""
 
-import html
 import re
 from datetime import date, timedelta
 
@@ -8,6 +7,7 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from shown_words import words
 
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.pages.forms import form_token
@@ -69,12 +69,6 @@ def ask(site, shop):
         return client
 
     return of
-
-
-def words(response):
-    """The text that a person reads."""
-    shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
-    return html.unescape(" ".join(shown.split()))
 
 
 def form(**fields):

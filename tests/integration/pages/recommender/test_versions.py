@@ -1,6 +1,5 @@
 """The page of versions: two side by side, their lists, and the forms that decide which one serves."""
 
-import html
 import re
 from dataclasses import replace
 
@@ -9,6 +8,7 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from shown_words import words
 from web_server import serving
 
 from ncf_pipeline.pages.forms import form_token
@@ -68,12 +68,6 @@ def ask(history, published):
         return client
 
     return of
-
-
-def words(response):
-    """The text that a person reads."""
-    shown = re.sub(r"<(script|title)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
-    return html.unescape(" ".join(shown.split()))
 
 
 def form(**fields):
