@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.registry.snapshots import loaded_until
-from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import (
     execute,
@@ -170,31 +169,13 @@ def shown(period: LivePeriod, customers: Collection[str]) -> pd.DataFrame:
     Raises:
         ArtifactError: the lists' file is gone or damaged, or the store cannot be reached.
     """
-    return _published(period, [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", set(customers) or {""})])
-
-
-def lists_of(publication: Publication, audience: str, key: str) -> dict[str, tuple[str, ...]]:
-    """The lists of one customer or product, as they were published: name to stock codes, best first.
-
-    Args:
-        publication: whose lists.
-        audience: `customer` or `product`.
-        key: the customer's id, or the stock code.
-
-    Raises:
-        ArtifactError: the lists' file is gone or damaged, or the store cannot be reached.
-    """
-    lists = _published(publication, [(Lists.AUDIENCE, "==", audience), (Lists.KEY, "==", key)])
-    return {name: tuple(codes) for name, codes in zip(lists[Lists.LIST_NAME], lists[Lists.STOCK_CODES], strict=True)}
-
-
-def _published(publication: LivePeriod | Publication, wanted: list[tuple[str, str, Any]]) -> pd.DataFrame:
+    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "in", set(customers) or {""})]
     columns = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES]
     try:
-        with open_file(publication.url) as file:
+        with open_file(period.url) as file:
             lists: pd.DataFrame = pq.read_table(file, columns=columns, filters=wanted).to_pandas()
     except store_errors() as error:
-        raise store_error(f"The lists of p{publication.number:06d} cannot be read", error) from error
+        raise store_error(f"The lists of p{period.number:06d} cannot be read", error) from error
     return lists
 
 

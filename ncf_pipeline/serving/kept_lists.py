@@ -1,4 +1,4 @@
-"""The lists of one customer in the file of a publication: that which is live, or an earlier one that is kept."""
+"""The lists of one customer or product in the file of a publication: the live one, or an earlier one that is kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ncf_pipeline.storefront.answers import Reason, reasons_in
 
 @dataclass(frozen=True)
 class KeptList:
-    """A list of a customer as it was published, with what is spare.
+    """A list as it was published, with what is spare.
 
     Attributes:
         stock_codes: best first.
@@ -33,18 +33,21 @@ class KeptList:
     as_of: datetime
 
 
-def lists_of(publication: Publication, customer_id: str, *, with_reasons: bool = True) -> Mapping[str, KeptList]:
-    """A customer's lists in a publication, by name; none if it has none for them.
+def lists_of(
+    publication: Publication, key: str, *, audience: str = "customer", with_reasons: bool = True
+) -> Mapping[str, KeptList]:
+    """The lists of a customer or a product in a publication, by name; none if it has none for them.
 
     Args:
         publication: whose file is read.
-        customer_id: of the customer.
+        key: the customer's id, or the stock code.
+        audience: `customer` or `product`.
         with_reasons: whether reasons are read, which takes as long again.
 
     Raises:
         ArtifactError: the file is no longer kept, or damaged.
     """
-    wanted = [(Lists.AUDIENCE, "==", "customer"), (Lists.KEY, "==", customer_id)]
+    wanted = [(Lists.AUDIENCE, "==", audience), (Lists.KEY, "==", key)]
     columns = [Lists.LIST_NAME, Lists.STOCK_CODES, Lists.GROUP, Lists.AS_OF, *([Lists.REASONS] if with_reasons else [])]
     try:
         with open_file(publication.url) as file:

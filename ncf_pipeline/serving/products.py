@@ -14,6 +14,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.model.families import MOST_VARIANTS, family_of
 from ncf_pipeline.serving.appearances import counted
 from ncf_pipeline.serving.hiding import HiddenProduct
+from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.values import Rule, canonical, closest
 from ncf_pipeline.settings import Settings
@@ -223,7 +224,7 @@ def shown(settings: Settings, stock_code: str) -> Shown | None:
         if found.by_country[country][stock_code]
     ]
     return Shown(
-        f"p{found.number:06d}", found.customers, found.of,
+        name_of(found.number), found.customers, found.of,
         {name: counts[stock_code] for name, counts in found.lists.items()},
         {name: counts[stock_code] for name, counts in found.beside.items()},
         {name: where.get(stock_code, ()) for name, where in found.visitors.items()},

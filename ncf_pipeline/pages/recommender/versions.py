@@ -20,6 +20,8 @@ from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import ModelVersion, Publication
+from ncf_pipeline.serving.kept_lists import lists_of
+from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.rollback import refuse_if_another_serves
 from ncf_pipeline.serving.rules.values import canonical
 from ncf_pipeline.settings import Settings
@@ -575,17 +577,18 @@ def _lists_of(
     newest = next((each for each in published if each.version == model.version), None)
     if newest is None:
         return f"{model.name} never published lists."
-    name = f"p{newest.number:06d}"
+    name = name_of(newest.number)
     if newest.customers + newest.products > _MOST_LISTS:
         return f"{name} has more than {_MOST_LISTS:,} lists, too many to search while you wait."
     try:
-        return name, live_periods.lists_of(newest, audience, key)
+        kept = lists_of(newest, key, audience=audience, with_reasons=False)
     except StoreUnavailableError as error:
         logger.warning("%s", error)
         return f"The artifact store does not answer, so the lists of {name} cannot be read now."
     except ArtifactError as error:
         logger.warning("%s", error)
         return f"The lists of {name} are no longer kept."
+    return name, {list_name: each.stock_codes for list_name, each in kept.items()}
 
 
 def _status(error: Exception) -> int:
