@@ -148,14 +148,25 @@ class Product:
         told = []
         if self.is_excluded:
             told.append("Its code stands for no product (retail.excluded_stock_code), so no list shows it.")
-        if self.min_price is not None and self.price is not None and self.price < self.min_price:
-            told.append(f"It costs {self.price:.2f}, and lists show nothing below {self.min_price:.2f}.")
+        if (too_cheap := below_limit(self.price, self.min_price)) is not None:
+            told.append(too_cheap)
         if self.max_per_family is not None and self.family:
             others = "variant" if self.max_per_family == 1 else "variants"
             told.append(f"A list shows at most {self.max_per_family} {others} of its family.")
         if any(rule.is_over(today) for rule in self.rules):
             told.append("A rule that is over has no effect.")
         return told
+
+
+def below_limit(price: float | None, lowest: float | None) -> str | None:
+    """Says that a product costs less than what lists show; None if it does not, or there is no limit or price.
+
+    >>> below_limit(0.42, 0.5), below_limit(0.5, 0.5), below_limit(None, 0.5)
+    ('It costs 0.42, and lists show nothing below 0.50.', None, None)
+    """
+    if price is None or lowest is None or price >= lowest:
+        return None
+    return f"It costs {price:.2f}, and lists show nothing below {lowest:.2f}."
 
 
 def search(settings: Settings, text: str, *, after: str = "", most: int = FOUND) -> Found:

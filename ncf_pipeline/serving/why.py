@@ -28,6 +28,7 @@ from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving.drafts import Basis, Draft
 from ncf_pipeline.serving.hiding import HiddenProduct
 from ncf_pipeline.serving.kept_lists import KeptList, lists_of
+from ncf_pipeline.serving.products import below_limit
 from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.publication.store import connected, now
 from ncf_pipeline.serving.rules import changes
@@ -371,10 +372,7 @@ class _Question:
         if only is not None and self._country not in only:
             theirs = self._country or "a country that is not known"
             return f"A rule shows it only in {', '.join(only)}, and they are in {theirs}{self._change(' (', ')')}."
-        lowest = self._lowest
-        if lowest is not None and self._product.price is not None and self._product.price < lowest:
-            return f"It costs {self._product.price:.2f}, and lists show nothing below {lowest:.2f}."
-        return None
+        return below_limit(self._product.price, self._lowest)
 
     def _change(self, before: str = ", ", after: str = "") -> str:
         newest = changes.history(self._settings, stock_code=self._code, most=1)
