@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import uuid
 from contextlib import contextmanager
+from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -303,6 +305,15 @@ def _free_port():
     from ncf_pipeline.local import ports
 
     return ports.free_port()
+
+
+@pytest.fixture
+def today():
+    """The day on which all of the test runs: one that would begin in the last minute of a day waits for the next."""
+    now = datetime.now()
+    if now.hour == 23 and now.minute == 59:
+        time.sleep(60 - now.second)
+    return date.today()
 
 
 @pytest.fixture(scope="module")

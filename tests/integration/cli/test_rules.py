@@ -12,8 +12,7 @@ from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.values import Limits, Rule
 from ncf_pipeline.storage.database import transaction
 
-TODAY = date.today()
-SOON = TODAY + timedelta(days=7)
+SOON = date.today() + timedelta(days=7)
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def run(settings, monkeypatch):
     return invoke
 
 
-def test_each_rule_in_one_line_and_back(run, settings):
+def test_each_rule_in_one_line_and_back(run, settings, today):
     assert "Saved as change" in run("hide", "85123a", "--why", "out of stock", "--until", str(SOON), "--reason", "ship")
     run("only-in", "22423", "EIRE")
     run("pin", "22423", "--list", "discover", "--country", "EIRE", "--position", "2")
@@ -49,7 +48,7 @@ def test_each_rule_in_one_line_and_back(run, settings):
     assert set(changes.rules(settings)) == {
         Rule("out of stock", "85123A", ends_on=SOON),
         Rule("only in", "22423", ("EIRE",)),
-        Rule("pinned", "22423", ("EIRE",), "discover", 2, TODAY),
+        Rule("pinned", "22423", ("EIRE",), "discover", 2, today),
     }
     assert changes.limits(settings) == Limits(2, 0.5)
     shown = run("list")
@@ -94,10 +93,10 @@ def test_a_bad_value_is_one_sentence(run):
         run("export", "/nowhere/rules.csv")
 
 
-def test_a_preview_saves_nothing_and_says_what_is_missing(run, settings, monkeypatch):
+def test_a_preview_saves_nothing_and_says_what_is_missing(run, settings, monkeypatch, today):
     with pytest.raises(InputError, match="There are no lists to compare with"):
         run("hide", "85123A", "--preview")
-    result = previews.Result("p000001", "v0", TODAY, 10, 40, 40, 7, 9, 2, 3, 0, None, None, ())
+    result = previews.Result("p000001", "v0", today, 10, 40, 40, 7, 9, 2, 3, 0, None, None, ())
     monkeypatch.setattr(previews, "compute", lambda *_: result)
     said = run("pin", "85123A", "--preview")
     assert said.splitlines()[0] == "7 of 40 customers would have other lists."

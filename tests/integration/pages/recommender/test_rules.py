@@ -89,7 +89,7 @@ def test_a_product_is_found_by_code_and_by_words_of_its_name(ask):
     assert "No product has this code" in words(nothing)
 
 
-def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop):
+def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop, today):
     client = ask()
     saved = client.post(
         "rules-save", data=form(rule="out of stock", stock_code="85123a", until=str(FRIDAY), reason="Ship")
@@ -104,7 +104,7 @@ def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop):
     assert set(changes.rules(shop)) == {
         Rule("out of stock", "85123A", ends_on=FRIDAY),
         Rule("only in", "23000", ("Netherlands",)),
-        Rule("pinned", "23001", (), "discover", 2, TODAY),
+        Rule("pinned", "23001", (), "discover", 2, today),
     }
     assert changes.limits(shop) == Limits(2, 0.5)
     first = changes.history(shop)[-1]
@@ -160,7 +160,7 @@ def test_what_matches_nothing_is_said_before_it_is_saved_and_may_be_saved_all_th
     assert "So no list would show 23000 anywhere." in words(saved)
 
 
-def test_a_file_is_saved_whole_or_not_at_all(ask, shop):
+def test_a_file_is_saved_whole_or_not_at_all(ask, shop, today):
     client = ask()
     changes.apply(shop, Change(put=(Rule("hidden", "23003"),)), actor="ben", reason=None)
     bad = b"rule,stock_code,until\nhidden,85123A,\nhidden,99999,\nhidden,23000,tomorrow\n"
@@ -174,7 +174,7 @@ def test_a_file_is_saved_whole_or_not_at_all(ask, shop):
     assert client.post("rules-upload", data=form(how="replace"), files={"file": ("rules.csv", good)}).status_code == 200
     assert changes.rules(shop) == [Rule("out of stock", "23000"), Rule("hidden", "85123A")]
     file = client.get("rules.csv")
-    assert file.headers["content-disposition"] == f'attachment; filename="rules-{TODAY}.csv"'
+    assert file.headers["content-disposition"] == f'attachment; filename="rules-{today}.csv"'
     assert "out of stock,23000" in file.text
     assert "It was so already" in words(client.post("rules-upload", data=form(), files={"file": ("x", file.content)}))
 

@@ -85,7 +85,7 @@ def test_a_rule_takes_the_place_of_the_one_that_the_product_has_in_any_spelling(
     ]
 
 
-def test_who_changed_what_and_why_is_recorded_also_of_sql(shop):
+def test_who_changed_what_and_why_is_recorded_also_of_sql(shop, today):
     apply(shop, Rule("hidden", "85123A"), limits=Limits(2, None))
     sql(shop, "insert into retail.pinned_product (stock_code) values ('22423')")
     sql(shop, "truncate retail.pinned_product")
@@ -93,7 +93,7 @@ def test_who_changed_what_and_why_is_recorded_also_of_sql(shop):
     assert (by_anna.actor, by_anna.reason, by_anna.changed_rows) == ("anna", "because", 2)
     assert by_anna.words == ("+ 85123A hidden", "Limits: variants in a list 2, lowest price no limit")
     assert (by_sql.actor != "anna", by_sql.reason) == (True, None)
-    assert truncated.words == (f"− 22423 pinned to place 1 of for_you for everyone from {TODAY}",)
+    assert truncated.words == (f"− 22423 pinned to place 1 of for_you for everyone from {today}",)
     assert [each.change_id for each in changes.history(shop, stock_code="85123A")] == [by_anna.change_id]
     assert [each.change_id for each in changes.history(shop, before=truncated.change_id, most=1)] == [by_sql.change_id]
 
@@ -162,7 +162,7 @@ def test_a_change_survives_json(shop):
     assert Change.from_dict(change.as_dict()) == change
 
 
-def test_rules_that_match_nothing_are_found(shop):
+def test_rules_that_match_nothing_are_found(shop, today):
     sql(
         shop,
         """
@@ -174,10 +174,10 @@ def test_rules_that_match_nothing_are_found(shop):
         """,
     )
     assert [str(finding) for finding in checks.findings(shop)] == [
-        f"22423 pinned to place 1 of for_you for everyone from {TODAY}: "
+        f"22423 pinned to place 1 of for_you for everyone from {today}: "
         "It is never shown, because 22423 is discontinued.",
         "24001 only in EIRE, Mars: Nobody orders from Mars.",
-        f"24001 pinned to place 1 of for_you in United Kingdom from {TODAY}: "
+        f"24001 pinned to place 1 of for_you in United Kingdom from {today}: "
         "It is never shown: 24001 is only shown in other countries.",
         "85123A only in Untied Kingdom: Nobody orders from Untied Kingdom. Did you mean United Kingdom? "
         "So no list would show 85123A anywhere.",
