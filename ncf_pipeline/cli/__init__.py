@@ -12,6 +12,7 @@ from ncf_pipeline.cli import (
     alerts,
     campaigns,
     changes,
+    embeddings,
     experiments,
     forget,
     gate,
@@ -37,6 +38,7 @@ app = typer.Typer(
 services.register(app)
 invoices.register(app)
 models.register(app)
+embeddings.register(app)
 gate.register(app)
 lists.register(app)
 campaigns.register(app)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from ncf_pipeline.model import kernels
+from ncf_pipeline.model.embeddings import customer_vectors
 from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.tables import Float16
@@ -55,11 +56,8 @@ class NetworkScores:
             (R, 2), columns `network.FOR_YOU_HEAD` and `network.DISCOVER_HEAD`.
         """
         network, count = self.network, len(contexts.product)
-        customer = network.customer(self.customer_rows[torch.from_numpy(contexts.customer)]) + network.bought(
-            torch.from_numpy(self.product_rows[history.indices]),
-            torch.from_numpy(history.indptr[:-1].astype(np.int64)),
-            per_sample_weights=torch.from_numpy(history.data),
-        )  # (B, D)
+        rows_of_customers = self.customer_rows[torch.from_numpy(contexts.customer)]
+        customer = customer_vectors(network, rows_of_customers, self.product_rows, history)  # (B, D)
         owner = np.repeat(np.arange(len(contexts.customer), dtype=np.int32), np.diff(contexts.start))
         product = contexts.product.astype(np.int32)
         of_customers = torch.cat([network.from_customer.bias, network.linear.bias]) + F.pad(

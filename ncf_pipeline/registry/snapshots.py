@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -153,19 +154,11 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     Raises:
         ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
     """
-    if not re.fullmatch(r"s\d{1,18}", snapshot_id):
-        raise ArtifactError(f"{snapshot_id!r} is no snapshot id. Ids look like s000001.")
     with transaction(settings) as connection:
         hold_off(connection)
-        record = next(iter(query_rows(connection, "snapshot", snapshot_id=int(snapshot_id[1:]))), None)
-        if record is None:
-            raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
-        if record.pruned_at is not None:
-            since = f"{record.pruned_at:%Y-%m-%d}"
-            raise ArtifactError(f"{snapshot_id} is no longer kept, since {since}. Take a new snapshot.")
+        record = _record(connection, snapshot_id)
         interactions, products, sha256 = _read(record.url)
-    if sha256 != record.sha256:
-        raise ArtifactError(f"{record.url} is damaged: its content has another SHA-256. Take a new snapshot.")
+    _check(record, sha256)
     return Snapshot(
         snapshot_id=snapshot_id,
         cutoff=record.cutoff,
@@ -174,6 +167,31 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
         products=_as_pandas(products),
         batches=None if record.batches is None else tuple(record.batches),
     )
+
+
+def read_snapshot_by_parts(settings: Settings, snapshot_id: str) -> Iterator[pd.DataFrame]:
+    """Reads the interactions of a snapshot part by part: memory need hold only one. The content is checked at the end.
+
+    Call it while `privacy.kept_out` keeps erasures out. What was made of the parts counts once all have been read.
+
+    Args:
+        settings: whose database and artifact store.
+        snapshot_id: of the snapshot.
+
+    Yields:
+        Columns of `columns.Interactions`, by time within a part. All lines of a customer are in one part.
+
+    Raises:
+        ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
+    """
+    with transaction(settings) as connection:
+        record = _record(connection, snapshot_id)
+    products, parts, hashes = read_products(record.url), parts_of(record.url), list[str]()
+    for part in parts:
+        frame = read_part(part)
+        hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
+        yield _as_pandas(frame)
+    _check(record, hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products))
 
 
 def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: datetime) -> list[str]:
@@ -281,6 +299,24 @@ def _read(url: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
         return parts[0], products, content_sha256(parts[0], products)
     sha256 = sha256_of_parts([sha256_of_part(part) for part in parts], products)
     return in_order(pl.concat(parts)), products, sha256
+
+
+def _record(connection: Connection, snapshot_id: str) -> Any:
+    """The row of a snapshot whose files are kept."""
+    if not re.fullmatch(r"s\d{1,18}", snapshot_id):
+        raise ArtifactError(f"{snapshot_id!r} is no snapshot id. Ids look like s000001.")
+    record = next(iter(query_rows(connection, "snapshot", snapshot_id=int(snapshot_id[1:]))), None)
+    if record is None:
+        raise ArtifactError(f"There is no snapshot {snapshot_id}. Take a new one.")
+    if record.pruned_at is not None:
+        since = f"{record.pruned_at:%Y-%m-%d}"
+        raise ArtifactError(f"{snapshot_id} is no longer kept, since {since}. Take a new snapshot.")
+    return record
+
+
+def _check(record: Any, sha256: str) -> None:
+    if sha256 != record.sha256:
+        raise ArtifactError(f"{record.url} is damaged: its content has another SHA-256. Take a new snapshot.")
 
 
 def _batches(connection: Connection, cutoff: datetime) -> list[int]:

@@ -12,6 +12,7 @@ from ncf_pipeline.columns import TASTE
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.batches import spread
 from ncf_pipeline.model.boosting import with_trees
+from ncf_pipeline.model.embeddings import similarity_vectors
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.events import IntArray, rows_of
 from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
@@ -73,14 +74,9 @@ class NetworkScorer:
 @torch.no_grad()
 def _similar(model: TrainedModel, product_rows: IntArray, known: Mask, shown: Mask, count: int) -> dict[int, list[int]]:
     """Nearest products among trained ones, by cosine of both embeddings: `product` and `bought`, less their means."""
-    network = model.network
     trained = np.flatnonzero(known & (product_rows > 0))
     block = model.recipe.rows_at_once(len(trained))
-    rows = torch.from_numpy(product_rows[trained])
-    parts = (network.product.weight[rows], network.bought.weight[rows])
-    vectors = torch.nn.functional.normalize(
-        torch.cat([part - part.mean(dim=0) for part in parts], dim=1), dim=1
-    )  # (T, 2D)
+    vectors = similarity_vectors(model.network, torch.from_numpy(product_rows[trained]))  # (T, 2D)
     hidden, across = ~shown[trained], vectors.T.contiguous()
 
     def nearest(begin: int) -> dict[int, list[int]]:
