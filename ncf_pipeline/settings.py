@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         None, ge=1, description="most products of one family (85123A, 85123B) in a list's first places"
     )
     variety_category: int | None = Field(
-        None, ge=1, description="most products of one category of retail.product_category in a list's first places"
+        None, ge=1, description="most products of one category in a list's first places"
     )
     variety_repeat: int | None = Field(
         None, ge=0, description="most products in a list's first places that these showed last week, without a purchase"

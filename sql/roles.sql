@@ -44,6 +44,10 @@ grant select, insert, update, delete on retail.invoice, retail.invoice_line, ret
 grant execute on function retail.summarise_new_lines to ncf_ingest;
 -- After an ingest, it says which of these match no product.
 grant select on retail.excluded_stock_code, retail.unlisted_product, retail.product_country to ncf_ingest;
+-- The shop's catalogue, which may be loaded by the same worker.
+grant select, insert, update, delete on retail.catalogue to ncf_ingest;
+grant select, insert, update on retail.catalogue_load to ncf_ingest;
+grant select, insert, delete on retail.refused_catalogue_row to ncf_ingest;
 -- It reads files by mappings, and people save and remove those with `ncf-pipeline mapping`.
 grant select, insert, update on raw.mapping to ncf_ingest;
 grant select, insert on raw.used_mapping to ncf_ingest;
@@ -72,7 +76,9 @@ grant select on retail.invoice, retail.invoice_line, retail.product, retail.excl
 grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
-grant select on retail.product_category to ncf_training, ncf_publishing;
+grant select on retail.product_category, retail.catalogue to ncf_training, ncf_publishing;
+-- The watch tells readers what is sold out if Redis was away when a catalogue was loaded.
+grant select, update (stock_waits) on retail.catalogue_load to ncf_publishing;
 -- `hide` and `unhide`, and what every publication and watch copies to Redis
 grant
 select,

@@ -34,9 +34,9 @@ _SNAPSHOT, _BACKTEST, _MODEL = "{artifacts}/snapshots/%s", "{artifacts}/backtest
 _INVOICES = ("retail.invoice_line", "retail.product", "retail.excluded_stock_code")
 _PUBLICATION = ("ml.publication", "{artifacts}/publications/p{result:06d}.parquet", "{lists}")
 _DRAFTS = "{artifacts}/drafts"
-_CATEGORIES = "retail.product_category"
+_CATEGORIES = ("retail.product_category", "retail.catalogue")
 _RULES = (
-    "retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit", _CATEGORIES,
+    "retail.unlisted_product", "retail.product_country", "retail.pinned_product", "retail.list_limit", *_CATEGORIES,
 )  # fmt: skip
 
 FLOWS: Final = {
@@ -49,7 +49,7 @@ FLOWS: Final = {
         (_SNAPSHOT % "{given}", "ml.live_period"), ("ml.live_performance", "ml.drift_report")
     ),
     "retrain_recommender.backtest": Flow(
-        (_SNAPSHOT % "{given}", _CATEGORIES), ("ml.model_version", "ml.evaluation", _BACKTEST % "{result:06d}")
+        (_SNAPSHOT % "{given}", *_CATEGORIES), ("ml.model_version", "ml.evaluation", _BACKTEST % "{result:06d}")
     ),
     "retrain_recommender.gate": Flow(("ml.evaluation", _BACKTEST % "{given:06d}"), ("ml.gate_decision",)),
     "retrain_recommender.refit": Flow((_BACKTEST % "{given:06d}",), ("ml.model_version", _MODEL % "{given:06d}")),

@@ -11,6 +11,7 @@ from ncf_pipeline import __version__
 from ncf_pipeline.cli import (
     alerts,
     campaigns,
+    catalogue,
     changes,
     embeddings,
     experiments,
@@ -42,6 +43,7 @@ embeddings.register(app)
 gate.register(app)
 lists.register(app)
 campaigns.register(app)
+catalogue.register(app)
 hiding.register(app)
 products.register(app)
 changes.register(app)

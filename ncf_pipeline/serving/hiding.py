@@ -4,7 +4,7 @@ Two keys in Redis say what is hidden, so that neither hand undoes what the other
 
 - `ncf:hidden`, and `ncf:hidden:EIRE` for one country: sorted sets of stock codes, by when each ends. They are a copy of
   `retail.hidden_product`, where people's decisions are kept with who made them and when.
-- `ncf:sold_out`: a set that the shop's stock system writes by itself.
+- `ncf:sold_out`: a set that the shop's stock system writes by itself, or the load of a catalogue with stock.
 
 The copy is made anew by each change, each publication and each watch, one after the other, so it is right again soon
 after Redis was away, or lost its memory.
@@ -173,6 +173,32 @@ def sold_out(settings: Settings) -> list[str]:
     """
     with connected(settings, "what is sold out is not known") as store:
         return _sold_out(store)
+
+
+def tell_stock(settings: Settings, is_sold_out: Mapping[str, bool], *, so: str) -> tuple[int, int]:
+    """Tells readers what is sold out and what is not, as the shop's stock system does. Other products stay as they are.
+
+    Args:
+        settings: whose list store.
+        is_sold_out: by stock code in canonical spelling.
+        so: the last sentence of an error: what happens now.
+
+    Returns:
+        How many products are sold out that were not before, and how many the other way round.
+
+    Raises:
+        ListStoreError: Redis does not answer or refuses.
+    """
+    out, back = 0, 0
+    gone = [code for code, is_out in is_sold_out.items() if is_out]
+    there = [code for code, is_out in is_sold_out.items() if not is_out]
+    with connected(settings, "what is sold out was not written", so=so) as store:
+        key = f"{store.prefix}:sold_out"
+        for begin in range(0, len(gone), _AT_ONCE):
+            out += int(store.client.sadd(key, *gone[begin : begin + _AT_ONCE]))
+        for begin in range(0, len(there), _AT_ONCE):
+            back += int(store.client.srem(key, *there[begin : begin + _AT_ONCE]))
+    return out, back
 
 
 def hidden_now(settings: Settings) -> HiddenNow:

@@ -104,7 +104,7 @@ def categories_of(settings: Settings) -> dict[str, str]:
 
 
 def style_of(settings: Settings) -> Style:
-    """The style of lists, by `NCF_ORDER`, `NCF_VALUE_WEIGHT`, `NCF_VARIETY_*` and `retail.product_category`.
+    """The style of lists, by `NCF_ORDER`, `NCF_VALUE_WEIGHT`, `NCF_VARIETY_*` and the shop's categories.
 
     A limit on categories of a shop that has none is a warning: it has no effect.
 
@@ -116,8 +116,9 @@ def style_of(settings: Settings) -> Style:
         categories = categories_of(settings)
         if not categories:
             logger.warning(
-                "NCF_VARIETY_CATEGORY has no effect: no product has a category. Insert the shop's categories into "
-                "retail.product_category, or unset NCF_VARIETY_CATEGORY."
+                "NCF_VARIETY_CATEGORY has no effect: no product has a category. Load them with "
+                "`ncf-pipeline catalogue load`, insert them into retail.product_category, or unset "
+                "NCF_VARIETY_CATEGORY."
             )
     variety = Variety(
         family=settings.variety_family,

@@ -31,6 +31,7 @@ from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import exposure, health
 from ncf_pipeline.serving.announcing import announce, waiting
+from ncf_pipeline.serving.catalogue import tell_waiting_stock
 from ncf_pipeline.serving.hiding import copy_to_readers
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.faults import may_pass
@@ -214,9 +215,10 @@ def _look_at_redis(settings: Settings, live: Live, now: datetime, broken: dict[K
 
 
 def _hide(settings: Settings) -> None:
-    """Tells readers again what is hidden, in case Redis was away when somebody changed it, or lost its memory."""
+    """Tells readers again what is hidden or sold out, in case Redis was away when it changed, or lost its memory."""
     try:
         copy_to_readers(settings)
+        tell_waiting_stock(settings)
     except ListStoreError as error:
         logger.warning("%s", error)
 

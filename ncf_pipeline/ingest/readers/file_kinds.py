@@ -12,7 +12,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import Reading
-from ncf_pipeline.ingest.readers.header import CANCELLED, STATUS
+from ncf_pipeline.ingest.readers.header import CANCELLED, STATUS, Shape
 from ncf_pipeline.ingest.readers.mapped import in_our_columns
 from ncf_pipeline.ingest.readers.parquet_files import open_parquet
 from ncf_pipeline.ingest.readers.survey import decided
@@ -67,19 +67,9 @@ def open_file(
     Raises:
         InputError: the file cannot be used. The message says why and what to do.
     """
-    kind = kind_of(path, name)
     given = given or (mapping.given() if mapping is not None else Given())
     with scratch_folder() as folder:
-        if kind == "workbook":
-            opened = open_workbook(path, name, folder, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping)
-        elif kind == "parquet":
-            table = open_parquet(path, name, folder, max_unpacked_mb=max_unpacked_mb, mapping=mapping)
-            opened = OpenFile([table], note=None)
-        else:
-            packed = kind == "packed text"
-            opened = open_text(
-                path, name, folder, packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping
-            )
+        opened = open_tables(path, name, folder, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping)
         if mapping is not None and all(table.layout is None for table in opened.tables):
             given = Given()  # lines that were exported for correction are not written as the shop's files
         tables = decided([_in_our_columns(table, mapping, shop_timezone) for table in opened.tables], given)
@@ -89,6 +79,32 @@ def open_file(
             ]
         notes = [*([opened.note] if opened.note else []), *tables[0].dialect.warnings]
         yield OpenFile(tables, note="; ".join(notes) or None)
+
+
+def open_tables(
+    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given, mapping: Mapping | Shape | None
+) -> OpenFile:
+    """Opens a file of any kind; how it writes its cells is not decided yet.
+
+    Args:
+        path: of the file, on this machine.
+        name: what people call it, for messages; its suffix says which kind the file should be.
+        folder: where its cells go; the tables read from there.
+        max_unpacked_mb: a file that holds more megabytes, when it is unpacked, is refused.
+        given: what a person says of the source.
+        mapping: says which columns are read; None for those of our invoices.
+
+    Raises:
+        InputError: the file cannot be used. The message says why and what to do.
+    """
+    kind = kind_of(path, name)
+    if kind == "workbook":
+        return open_workbook(path, name, folder, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping)
+    if kind == "parquet":
+        table = open_parquet(path, name, folder, max_unpacked_mb=max_unpacked_mb, mapping=mapping)
+        return OpenFile([table], note=None)
+    packed = kind == "packed text"
+    return open_text(path, name, folder, packed=packed, max_unpacked_mb=max_unpacked_mb, given=given, mapping=mapping)
 
 
 def _in_our_columns(table: Table, mapping: Mapping | None, shop_timezone: str) -> Table:

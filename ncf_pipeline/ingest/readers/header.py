@@ -70,6 +70,22 @@ class Layout:
     price_is_total: bool = False
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The columns of a table that holds no invoices, such as a catalogue.
+
+    Attributes:
+        what: what such a table is, for messages, with its article.
+        columns: our column to the names that a file may have for it, compared without case, spaces and punctuation. Of
+            several in one file, the first counts.
+        needed: the column that a table must have.
+    """
+
+    what: str
+    columns: dict[str, tuple[str, ...]]
+    needed: str
+
+
 class HeaderError(InputError):
     """A table has not the columns that are read: it may be a file of another shape."""
 
@@ -103,7 +119,9 @@ class Header:
     @property
     def never_empty(self) -> str:
         """The cell that hardly any line lacks."""
-        return InvoiceLines.INVOICE_NO if self.layout is None else self.layout.sources[InvoiceLines.INVOICE_NO][0]
+        if self.layout is None:
+            return InvoiceLines.INVOICE_NO
+        return next(iter(self.layout.sources.get(InvoiceLines.INVOICE_NO, self.positions)))
 
     @property
     def prices(self) -> tuple[str, ...]:
@@ -121,7 +139,7 @@ class Header:
         return self._cells_of(InvoiceLines.INVOICE_DATE)
 
     def _cells_of(self, column: str) -> tuple[str, ...]:
-        return (column,) if self.layout is None else self.layout.sources[column]
+        return (column,) if self.layout is None else self.layout.sources.get(column, ())
 
 
 @lru_cache(1_000)
@@ -143,28 +161,77 @@ def header_name(column: str) -> str:
     return _HEADER_NAMES[column]
 
 
-def names_known(cells: Sequence[str | None], mapping: Mapping | None) -> int:
+def names_known(cells: Sequence[str | None], mapping: Mapping | Shape | None) -> int:
     """How many different columns that are read a row names."""
     if mapping is None:
         return len({column_of(cell or "") for cell in cells} - {None})
+    if isinstance(mapping, Shape):
+        return len({plain_name(cell or "") for cell in cells} & set(_names_of(mapping)))
     return len({plain_name(cell or "") for cell in cells} & set(_wanted(mapping)))
 
 
-def find_header(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapping | None = None) -> Header:
+def find_header(rows: Sequence[Sequence[str | None]], where: str, mapping: Mapping | Shape | None = None) -> Header:
     """Finds the header among the first rows of a table.
 
     Args:
         rows: the first rows; at most `MAX_TITLE_ROWS` of them are searched.
         where: what people call the file (and sheet), for the message.
-        mapping: says which columns are read; None for ours. Lines that were exported for correction have ours always.
+        mapping: says which columns are read; None for those of our invoices. Lines that were exported for correction
+            have ours always.
 
     Raises:
         HeaderError: there is no header, or a column is missing; the message names it.
         InputError: a column occurs twice.
     """
+    if isinstance(mapping, Shape):
+        return _find_shape(rows, where, mapping)
     if mapping is None or any(column_of(cell or "") == CORRECTS for row in rows[:MAX_TITLE_ROWS] for cell in row):
         return _find_ours(rows, where)
     return _find_mapped(rows, where, mapping)
+
+
+def _names_of(shape: Shape) -> dict[str, tuple[str, int]]:
+    """Every name that a file may have for a column: compared name to our column, and its place among that's names."""
+    return {
+        plain_name(name): (column, place) for column, names in shape.columns.items() for place, name in enumerate(names)
+    }
+
+
+def _find_shape(rows: Sequence[Sequence[str | None]], where: str, shape: Shape) -> Header:
+    candidates = rows[:MAX_TITLE_ROWS]
+    known = [names_known(row, shape) for row in candidates]
+    best = known.index(max(known, default=0)) if known else 0
+    header = [(cell or "").strip() for cell in candidates[best]] if candidates else []
+    if InvoiceLines.INVOICE_NO in map(column_of, header):
+        raise HeaderError(f"{where} holds invoices, and is not {shape.what}. Load it with `ncf-pipeline ingest`.")
+    names = _names_of(shape)
+    found: dict[str, tuple[int, int]] = {}  # by our column: the place of its name among those it may have, and its own
+    seen: set[str] = set()
+    for position, name in enumerate(header):
+        plain = plain_name(name)
+        if plain not in names:
+            continue
+        if plain in seen:
+            raise InputError(f"{where} has the column {shortened(name)} twice: remove or rename one of them.")
+        seen.add(plain)
+        column, place = names[plain]
+        found[column] = min(found.get(column, (place, position)), (place, position))
+    if shape.needed not in found:
+        has = shortened(", ".join(filter(None, header))) or "nothing"
+        raise HeaderError(
+            f"{where} has no column {' or '.join(shape.columns[shape.needed][:3])}; its header has {has}. Add or "
+            "rename the column."
+        )
+    # The needed column first: hardly any row lacks it.
+    positions = {column: found[column][1] for column in (shape.needed, *shape.columns) if column in found}
+    return Header(
+        row=best,
+        width=len(header),
+        positions=positions,
+        ignored=tuple(shortened(name) for at, name in enumerate(header) if name and at not in positions.values()),
+        unnamed=tuple(at for at, name in enumerate(header) if at > min(positions.values()) and not name),
+        layout=Layout({column: (column,) for column in positions}, {c: header[at] for c, at in positions.items()}),
+    )
 
 
 def _wanted(mapping: Mapping) -> dict[str, str]:

@@ -13,13 +13,15 @@ from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import Dialect
-from ncf_pipeline.ingest.readers.header import Header, find_header, header_name, shortened
+from ncf_pipeline.ingest.readers.header import Header, Shape, find_header, header_name, shortened
 from ncf_pipeline.ingest.readers.table import ROW, Table, schema_of, without_empty_rows
 from ncf_pipeline.ingest.readers.unpacking import too_large, unpacked_by
 from ncf_pipeline.storage.files import open_regular
 
 
-def open_parquet(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, mapping: Mapping | None = None) -> Table:
+def open_parquet(
+    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, mapping: Mapping | Shape | None = None
+) -> Table:
     """Unpacks the columns of a Parquet file, and opens its table.
 
     Args:
@@ -53,7 +55,7 @@ def open_parquet(path: Path, name: str, folder: Path, *, max_unpacked_mb: int, m
     cells = folder / "cells.arrow"
     wanted = {
         "columns": [schema.names[position] for position in header.positions.values()],
-        "with_zone": header.layout is not None,
+        "with_zone": isinstance(mapping, Mapping) and header.layout is not None,
     }
     unpacked_by(
         "unpack_parquet.py",

@@ -19,7 +19,7 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.encodings import STRAY, Encoding, encoding_of, register_stray_bytes
-from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, find_header, names_known
+from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, Header, Shape, find_header, names_known
 from ncf_pipeline.ingest.readers.table import BROKEN, ROW, OpenFile, Table, schema_of, without_empty_rows
 from ncf_pipeline.ingest.readers.unpacking import too_large
 from ncf_pipeline.storage.files import open_regular
@@ -45,7 +45,7 @@ def open_text(
     packed: bool,
     max_unpacked_mb: int,
     given: Given,
-    mapping: Mapping | None = None,
+    mapping: Mapping | Shape | None = None,
 ) -> OpenFile:
     """Reads a text file into cells, and opens its table.
 
@@ -102,7 +102,7 @@ def _first_records(lines: Sequence[str], delimiter: str) -> list[tuple[list[str 
         records.append(([*cells], reader.line_num))
 
 
-def _columns_known(records: Sequence[tuple[list[str | None], int]], mapping: Mapping | None) -> int:
+def _columns_known(records: Sequence[tuple[list[str | None], int]], mapping: Mapping | Shape | None) -> int:
     return max((names_known(cells, mapping) for cells, _ in records), default=0)
 
 

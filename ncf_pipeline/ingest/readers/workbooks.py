@@ -18,7 +18,15 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.mappings.given import Given
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.readers.dialect import EPOCH_1900, EPOCH_1904, Dialect
-from ncf_pipeline.ingest.readers.header import MAX_TITLE_ROWS, RETURNED, Header, HeaderError, find_header, shortened
+from ncf_pipeline.ingest.readers.header import (
+    MAX_TITLE_ROWS,
+    RETURNED,
+    Header,
+    HeaderError,
+    Shape,
+    find_header,
+    shortened,
+)
 from ncf_pipeline.ingest.readers.table import ROW, OpenFile, Table, schema_of, without_empty_rows
 from ncf_pipeline.ingest.readers.unpacking import too_large, unpacked_by
 from ncf_pipeline.storage.files import open_regular
@@ -30,7 +38,7 @@ _INEXACT = r"^\d{17,}$|^9[1-9]\d{14}$"
 
 
 def open_workbook(
-    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given, mapping: Mapping | None = None
+    path: Path, name: str, folder: Path, *, max_unpacked_mb: int, given: Given, mapping: Mapping | Shape | None = None
 ) -> OpenFile:
     """Unpacks a workbook and opens every visible sheet that has the columns; it may hold a sheet for each year.
 
@@ -93,7 +101,7 @@ def _unpacker(name: str, *arguments: str, max_unpacked_mb: int) -> dict[str, Any
 
 
 def _opened(
-    answer: dict[str, Any], name: str, path: Path, folder: Path, mapping: Mapping | None, max_unpacked_mb: int
+    answer: dict[str, Any], name: str, path: Path, folder: Path, mapping: Mapping | Shape | None, max_unpacked_mb: int
 ) -> OpenFile:
     sheets, everything, hidden = answer["sheets"], answer["all"], answer["hidden"]
     dialect = Dialect(epoch=EPOCH_1904 if answer["counts_from_1904"] else EPOCH_1900)
@@ -116,8 +124,9 @@ def _opened(
     shown = {sheet: f"{shortened(sheet, 40)!r}{' (hidden)' if sheet in hidden else ''}" for sheet in everything}
     if not tables:
         listed = ", ".join(shown.values()) or "none"
+        what = mapping.what if isinstance(mapping, Shape) else "an invoice"
         raise HeaderError(
-            f"{name} has no sheet with the columns of an invoice; its sheets are: {listed}. "
+            f"{name} has no sheet with the columns of {what}; its sheets are: {listed}. "
             "Add the header to one, and show it if it is hidden."
         )
     left_out = [shown[sheet] for sheet in everything if sheet not in {table.sheet for table in tables}]

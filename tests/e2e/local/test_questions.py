@@ -182,7 +182,8 @@ def test_events_of_openlineage_name_the_tables_and_artifacts(running, retrain):
         {f"{ncf}.ml.snapshot", f"file:// {home}/snapshots/s000001"},
     )
     reads, writes = flows["retrain_recommender.backtest"]
-    assert reads == {f"file:// {home}/snapshots/s000001", f"{ncf}.retail.product_category"}
+    categories = {f"{ncf}.retail.product_category", f"{ncf}.retail.catalogue"}
+    assert reads == {f"file:// {home}/snapshots/s000001", *categories}
     assert {f"file:// {home}/backtests/v000001", f"{ncf}.ml.evaluation"} <= writes
     reads, writes = flows["retrain_recommender.publish"]
     assert f"file:// {home}/models/v000001" in reads

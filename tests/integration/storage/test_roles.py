@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 
 import psycopg2
 import pytest
+from pydantic import SecretStr
 
 from ncf_pipeline import synthetic
-from ncf_pipeline.errors import DatabaseError, InputError
+from ncf_pipeline.errors import DatabaseError, InputError, ListStoreError
 from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.ingest import requests
@@ -18,8 +19,9 @@ from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import newest_cutoff
-from ncf_pipeline.serving import hiding, publication, publish
+from ncf_pipeline.serving import catalogue, hiding, publication, publish
 from ncf_pipeline.serving.bundles import bundles
+from ncf_pipeline.serving.merchandising import categories_of
 from ncf_pipeline.serving.rollback import rollback
 from ncf_pipeline.serving.rules import changes, checks
 from ncf_pipeline.serving.rules.values import Limits, Rule
@@ -114,6 +116,23 @@ def test_mappings_are_saved_and_used_by_ingest_and_read_by_reading(member, tmp_p
         mappings.save(reading, text, saved_by="carl")
 
 
+def test_ingest_loads_a_catalogue_and_publishing_tells_its_stock(member, settings, tmp_path):
+    ingesting, publishing, reading = map(member, ("ingest", "publishing", "reading"))
+    (tmp_path / "catalogue.csv").write_text("sku,category,price,stock\n85123A,Kitchen > Cups,1.5,0\n2,Lights,-1,1\n")
+    path = str(tmp_path / "catalogue.csv")
+    away = ingesting.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    with pytest.raises(ListStoreError, match="The catalogue is stored"):
+        catalogue.load(away, path, whole=True, actor="anna")
+    assert len(catalogue.refused_rows(reading)) == 1
+    catalogue.tell_waiting_stock(publishing)
+    assert hiding.sold_out(publishing) == ["85123A"]
+    assert categories_of(publishing) == categories_of(member("training")) == {"85123A": "Kitchen > Cups"}
+    assert catalogue.remove(ingesting, ["85123a"]) == ["85123A"]
+    for role in (reading, publishing):
+        with pytest.raises(DatabaseError, match="permission denied"):
+            catalogue.load(role, path, whole=True, actor="carl")
+
+
 def test_merchandising_changes_rules_and_sees_no_customer(member, settings):
     desk = member("merchandising")
     with transaction(settings) as connection, connection.cursor() as cursor:
@@ -203,12 +222,15 @@ ingest raw.mapping: insert, select, update
 ingest raw.quarantine_request: insert, select, update
 ingest raw.quarantined_line: insert, select, update
 ingest raw.used_mapping: insert, select
+ingest retail.catalogue: delete, insert, select, update
+ingest retail.catalogue_load: insert, select, update
 ingest retail.erasure: select
 ingest retail.excluded_stock_code: select
 ingest retail.invoice: delete, insert, select, update
 ingest retail.invoice_line: delete, insert, select, update
 ingest retail.product: delete, insert, select, update
 ingest retail.product_country: select
+ingest retail.refused_catalogue_row: delete, insert, select
 ingest retail.unlisted_product: select
 merchandising retail.changed_rule: select
 merchandising retail.excluded_stock_code: select
@@ -248,6 +270,8 @@ publishing ops.watch: insert, select, update
 publishing raw.batch: select
 publishing raw.quarantined_line: select (batch_id, state)
 publishing retail.bundle: delete, insert, select
+publishing retail.catalogue: select
+publishing retail.catalogue_load: select, update (stock_waits)
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select
 publishing retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, \
@@ -276,6 +300,7 @@ training ml.snapshot: insert, select, update (report, used_at, pruned_at)
 training ops.incident: insert, select, update
 training ops.incident_run: insert, select, update
 training raw.batch: select
+training retail.catalogue: select
 training retail.erasure: select
 training retail.excluded_stock_code: select
 training retail.invoice: select

@@ -1,0 +1,235 @@
+"""A catalogue: every row that can be used in one transaction, each other one named; its stock is told to readers."""
+
+import threading
+
+import polars as pl
+import pytest
+import redis
+from pydantic import SecretStr
+
+from ncf_pipeline.errors import InputError, ListStoreError
+from ncf_pipeline.serving import catalogue, hiding
+from ncf_pipeline.serving.merchandising import categories_of
+from ncf_pipeline.serving.watch import watch
+from ncf_pipeline.storage.database import transaction
+
+HEADER = "SKU;Name;Category;Brand;Price;Stock;Launched on;Image\n"
+CUP = "85123a;Cup;Kitchen > Cups;Aga;2,55;4;31.01.2011;https://shop.example/cup.jpg\n"
+LAMP = "22423;Lamp;Lights;;10,00;0;;\n"
+
+
+@pytest.fixture
+def load(settings, tmp_path):
+    """Loads a file with this text, or these bytes."""
+
+    def run(text, *, whole=False, name="catalogue.csv", settings=settings, **options):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return catalogue.load(settings, str(path), whole=whole, actor="ann", **options)
+
+    return run
+
+
+@pytest.fixture
+def sold_out(settings):
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as client:
+        yield lambda: client.smembers(f"{settings.key_prefix}:sold_out")
+
+
+def facts(settings, *codes):
+    known = catalogue.products_of(settings, codes or None)
+    return [(each.stock_code, each.category, each.price, each.stock) for each in known]
+
+
+def problems(loaded):
+    return [f"{row.where}, {problem}" for row in loaded.merged.refused for problem in row.problems]
+
+
+def test_a_file_is_loaded_and_loaded_again_changes_nothing(load, settings):
+    done = load(HEADER + CUP + LAMP).merged
+    assert (done.read, done.new, done.changed, done.unchanged) == (2, 2, 0, 0)
+    (lamp, cup) = catalogue.products_of(settings)
+    assert cup.as_dict() == {
+        "stock_code": "85123A",
+        "description": "Cup",
+        "category": "Kitchen > Cups",
+        "brand": "Aga",
+        "price": 2.55,
+        "stock": 4.0,
+        "launched_on": "2011-01-31",
+        "image_url": "https://shop.example/cup.jpg",
+        "missing_since": None,
+    }
+    assert (lamp.brand, lamp.launched_on, lamp.image_url) == (None, None, None)
+    done = load(HEADER + CUP + LAMP).merged
+    assert (done.read, done.new, done.changed, done.unchanged) == (2, 0, 0, 2)
+    assert [(entry.loaded_by, entry.rows_new) for entry in catalogue.catalogue(settings).loads] == [
+        ("ann", 0),
+        ("ann", 2),
+    ]
+
+
+def test_a_part_leaves_other_products_and_other_facts_as_they_are(load, settings):
+    load(HEADER + CUP + LAMP)
+    done = load("code,stock\n22423,7\n")
+    assert (done.facts, done.merged.changed, done.merged.missing) == (("stock",), 1, ())
+    assert facts(settings) == [("22423", "Lights", 10.0, 7.0), ("85123A", "Kitchen > Cups", 2.55, 4.0)]
+    load("code,category\n22423,\n")
+    assert facts(settings, "22423") == [("22423", None, 10.0, 7.0)]
+
+
+def test_what_a_whole_file_lacks_is_said_once_and_keeps_its_facts(load, settings):
+    load(HEADER + CUP + LAMP, whole=True)
+    assert load(HEADER + CUP, whole=True).merged.missing == ("22423",)
+    assert load(HEADER + CUP, whole=True).merged.missing == ()
+    (lamp,) = catalogue.products_of(settings, ["22423"])
+    assert lamp.missing_since is not None
+    assert lamp.category == "Lights"
+    assert catalogue.catalogue(settings).missing == 1
+    done = load(HEADER + LAMP).merged
+    assert (done.changed, catalogue.catalogue(settings).missing) == (1, 0)
+    assert catalogue.remove(settings, ["22423", "nothing"]) == ["22423"]
+    assert [code for code, *_ in facts(settings)] == ["85123A"]
+
+
+def test_each_bad_row_is_a_line_and_the_others_are_loaded(load, settings):
+    rows = [
+        CUP,
+        ";Vase;Kitchen;;1,00;1;;\n",
+        "A1;Vase;Kitchen;;-2,00;1;;\n",
+        "A2;Vase;Kitchen;;1,00;ja;;\n",
+        "A3;Vase;Kitchen;;1,00;1;31.02.2011;\n",
+        "A4;Vase;Kitchen;;1,00;1;;javascript:alert(1)\n",
+        "A5;Vase;Kitchen;;free;1;;https://user:word@shop.example/a.jpg\n",
+        "A6;Vase;;>;1,00;1;;//shop.example/a.jpg\n",
+        'A7;Vase; > ;;1,00;1;;"https://shop.example/a b.jpg"\n',
+        "A8;Vase\n",
+    ]
+    done = load(HEADER + "".join(rows), whole=True)
+    assert [code for code, *_ in facts(settings)] == ["85123A"]
+    said = problems(done)
+    for start in (
+        "row 3, SKU is empty. Write the product's code, or remove the row.",
+        "row 4, Price: '-2,00' is no price. Write a number such as 2.55, 0 or more",
+        "row 5, Stock: 'ja' is no number of pieces. Write one such as 12, or 0",
+        "row 6, Launched on: '31.02.2011' is no date. Write it as in 2011-12-25",
+        "row 7, Image: 'javascript:alert(1)' is no address of an image. Write one that begins with https://",
+        "row 8, Price: 'free' is no price.",
+        "row 8, Image: 'https://user:word@shop.example/a.jpg' is no address of an image.",
+        "row 9, Image: '//shop.example/a.jpg' is no address of an image.",
+        "row 10, Category: '>' is no category.",
+        "row 10, Image: 'https://shop.example/a b.jpg' is no address of an image.",
+        "row 11, The row is broken: 'A8;Vase'.",
+    ):
+        assert any(line.startswith(start) for line in said), start
+    assert len(said) == 11
+    kept = catalogue.refused_rows(settings)
+    assert kept == list(done.merged.refused)
+    assert kept[1].cells == {
+        "stock_code": "A1",
+        "description": "Vase",
+        "category": "Kitchen",
+        "price": "-2,00",
+        "stock": "1",
+    }
+
+
+def test_two_rows_of_a_product_that_differ_are_both_refused_and_the_same_twice_counts_once(load, settings):
+    load(HEADER + CUP)
+    done = load(HEADER + CUP + CUP + LAMP + LAMP.replace("10,00", "9,00").replace("22423", " 22423 "), whole=True)
+    assert (done.merged.repeated, done.merged.unchanged, len(done.merged.refused)) == (1, 1, 2)
+    assert problems(done)[0] == "row 4, SKU: '22423' is also in row 5, with another Price. Keep one of them."
+    assert done.merged.missing == ()
+    assert facts(settings, "22423") == []
+
+
+def test_a_product_whose_row_is_refused_keeps_what_it_had_and_is_not_missing(load, settings):
+    load(HEADER + CUP + LAMP)
+    done = load(HEADER + CUP + LAMP.replace("10,00", "-1,00"), whole=True)
+    assert (len(done.merged.refused), done.merged.missing) == (1, ())
+    assert facts(settings, "22423") == [("22423", "Lights", 10.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "catalogue.csv is empty. Send it again."),
+        ("SKU,Category\n", "catalogue.csv has a header but no rows"),
+        ("Name,Category\nCup,Kitchen\n", "has no column StockCode or SKU or Code; its header has Name, Category"),
+        ("SKU,Colour\n1,red\n", "has no column beside the codes that is known. Name one with --column"),
+        (
+            "SKU,Price\n1,-1\n2,ja\n",
+            "No row of catalogue.csv can be used, so nothing was loaded. The first: row 2, Price",
+        ),
+        ("SKU,Price,Price\n1,1,1\n", "has the column Price twice"),
+        ("InvoiceNo,StockCode,Quantity\n1,2,3\n", "holds invoices, and is not a catalogue"),
+        ("SKU,Price\n1,1.234\n", "could be 1.234 or 1234"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(load, settings, text, says):
+    with pytest.raises(InputError) as caught:
+        load(text)
+    assert says in str(caught.value)
+    assert catalogue.catalogue(settings).loads == []
+
+
+def test_marks_encodings_and_kinds_of_files_are_those_of_invoices(load, settings, tmp_path):
+    load(b"\xef\xbb\xbf" + (HEADER + CUP).encode())
+    load((HEADER + CUP).replace("Cup;", "Käfer;").encode("utf-16"))
+    load("Warengruppe\tArtikelnummer\nLichter: 20 % 💡\t'00123\nأكواب\t00124\n", columns={"category": "Warengruppe"})
+    assert categories_of(settings) == {"00123": "Lichter: 20 % 💡", "00124": "أكواب", "85123A": "Kitchen > Cups"}
+    frame = pl.DataFrame({"sku": [85123, 22423], "price": [2.5, None], "stock": [1, 0], "category": ["A>B", None]})
+    frame.write_parquet(tmp_path / "part.parquet")
+    done = catalogue.load(settings, str(tmp_path / "part.parquet"), whole=False, actor="ann")
+    assert done.merged.new == 2
+    assert facts(settings, "85123", "22423") == [("22423", None, None, 0.0), ("85123", "A > B", 2.5, 1.0)]
+    frame.to_pandas().to_excel(tmp_path / "part.xlsx", index=False)
+    done = catalogue.load(settings, str(tmp_path / "part.xlsx"), whole=False, actor="ann")
+    assert done.merged.unchanged == 2
+
+
+def test_categories_by_hand_count_before_those_of_the_catalogue(load, settings):
+    load(HEADER + CUP + LAMP)
+    with transaction(settings) as connection:
+        connection.cursor().execute("insert into retail.product_category values (' 85123a', 'gifts'), ('X', 'y')")
+    assert categories_of(settings) == {"22423": "Lights", "85123A": "gifts", "X": "y"}
+
+
+def test_stock_tells_readers_what_is_sold_out_and_leaves_other_products_alone(load, settings, sold_out):
+    hiding.tell_stock(settings, {"OTHER": True, "85123A": True}, so="")
+    done = load(HEADER + CUP + LAMP)
+    assert (done.sold_out, done.back) == (1, 1)
+    assert sold_out() == {"OTHER", "22423"}
+    assert load("sku,stock\n22423,\n").sold_out == 0  # says nothing of it
+    assert sold_out() == {"OTHER", "22423"}
+    load("sku,stock\n22423,1.5\n")
+    assert sold_out() == {"OTHER"}
+    load("sku,category\n22423,x\n")
+    assert sold_out() == {"OTHER"}
+
+
+def test_a_catalogue_is_stored_while_redis_is_away_and_the_watch_tells_its_stock(load, settings, sold_out):
+    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    with pytest.raises(ListStoreError, match="The catalogue is stored"):
+        load(HEADER + CUP + LAMP, settings=away)
+    assert catalogue.catalogue(settings).loads[0].stock_waits
+    assert sold_out() == set()
+    watch(settings)
+    assert sold_out() == {"22423"}
+    assert not catalogue.catalogue(settings).loads[0].stock_waits
+
+
+def test_two_loads_at_once_are_one_after_the_other(load, settings, sold_out):
+    texts = [
+        "\n".join(["sku,stock,category", *(f"P{number},{stock},C{stock}" for number in range(500))]) for stock in (0, 1)
+    ]
+    threads = [
+        threading.Thread(target=load, args=(text,), kwargs={"name": f"{number}.csv"})
+        for number, text in enumerate(texts)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({(category, stock) for _, category, _, stock in facts(settings)}) == 1
+    assert len(sold_out()) == (500 if facts(settings)[0][3] == 0 else 0)
