@@ -11,8 +11,8 @@ declare
     name text;
 begin
     foreach name in array array[
-        'ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_correcting', 'ncf_merchandising', 'ncf_hiding',
-        'ncf_reading'
+        'ncf_ingest', 'ncf_training', 'ncf_publishing', 'ncf_correcting', 'ncf_merchandising', 'ncf_experimenting',
+        'ncf_hiding', 'ncf_reading'
     ] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
@@ -24,13 +24,17 @@ end
 $$;
 
 revoke all on all tables in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_experimenting, ncf_hiding,
+ncf_reading;
 revoke all on all sequences in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_experimenting, ncf_hiding,
+ncf_reading;
 revoke all on all functions in schema raw, retail, ml, ops
-from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
+from ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_experimenting, ncf_hiding,
+ncf_reading;
 grant usage on schema raw, retail, ml, ops
-to ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_hiding, ncf_reading;
+to ncf_ingest, ncf_training, ncf_publishing, ncf_correcting, ncf_merchandising, ncf_experimenting, ncf_hiding,
+ncf_reading;
 
 -- Reading: reports, `models`, `quarantine list`, `recommend`. It sees customers' purchases.
 grant select on all tables in schema raw, retail, ml, ops to ncf_reading;
@@ -140,6 +144,18 @@ update (state, error, ended_at, saved_as),
 delete
 on retail.rule_preview to ncf_merchandising;
 grant select, update (state, result, error, ended_at) on retail.rule_preview to ncf_publishing;
+
+-- Experimenting: the page Experiments. It starts and ends experiments, and sees neither customers nor purchases.
+grant
+select,
+insert (
+    name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, decides, harm_bound, ends_on_harm,
+    starts_at, ends_at, also, list_order, started_by
+),
+update (state, ended_by, ended_why, ended_at, stopped_at)
+on ml.experiment to ncf_experimenting;
+grant select on ml.model_version to ncf_experimenting;
+grant select (invoice_date) on retail.invoice_line to ncf_experimenting;
 
 -- Hiding: the API of the lists. It hides products and shows them again, and sees neither customers nor purchases.
 grant

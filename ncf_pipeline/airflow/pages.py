@@ -25,6 +25,7 @@ from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
+from ncf_pipeline.pages.recommender.experiments import EXPERIMENTS
 from ncf_pipeline.pages.recommender.quarantine import QUARANTINE
 from ncf_pipeline.pages.recommender.rules import RULES, Access
 from ncf_pipeline.pages.recommender.versions import VERSIONS, Deciding
@@ -77,6 +78,14 @@ def decides_versions(user: GetUserDep) -> bool:
     An auth manager grants it by name, as edit access to the view `Recommender versions`.
     """
     return _is_granted(user, "PUT", VERSIONS)
+
+
+def runs_experiments(user: GetUserDep) -> bool:
+    """Whether a user may start and stop experiments.
+
+    An auth manager grants it by name, as edit access to the view `Recommender experiments`.
+    """
+    return _is_granted(user, "PUT", EXPERIMENTS)
 
 
 def _answer(request: Request, version: int, may_serve: bool, reason: str | None) -> bool:
@@ -133,6 +142,7 @@ app = create_app(
     changes_rules=Access(changes_rules, name_of, _form_key(), start_run),
     settles_lines=Access(settles_lines, name_of, _form_key(), start_run, sees_lines),
     decides_versions=Deciding(decides_versions, name_of, _form_key(), start_run, answer=_answer),
+    runs_experiments=Access(runs_experiments, name_of, _form_key(), start_run),
     log_in=log_in,
 )
 

@@ -1,7 +1,7 @@
 """The commands `experiment`: plan, start, report, stop and list experiments on customers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ncf_pipeline.cli.options import Json, log_to_terminal, user, version_number
+from ncf_pipeline.errors import InputError
 from ncf_pipeline.local import serving
 from ncf_pipeline.settings import Settings, load_settings
 
@@ -77,6 +78,7 @@ def plan(
         float | None,
         typer.Option(min=0.001, max=0.5, help="Share of the customers in the smaller group. Default: several."),
     ] = None,
+    weeks: Annotated[int | None, typer.Option(min=2, max=104, help="Also show what so many weeks find.")] = None,
     power: Power = 0.8,
     metric: Metrics = None,
     as_json: Json = False,
@@ -87,7 +89,7 @@ def plan(
 
     first, *also = _asked(metric)
     with serving(load_settings()) as settings:
-        made = stages.plan(settings, effect=effect, power=power, metric=first, share=share, also=also)
+        made = stages.plan(settings, effect=effect, power=power, metric=first, share=share, also=also, weeks=weeks)
     if as_json:
         typer.echo(json.dumps(made.as_dict()))
         return
@@ -130,11 +132,11 @@ def start(
     """Start an experiment, and publish its groups' lists at once."""
     from ncf_pipeline.experiments import records as experiment_registry
     from ncf_pipeline.experiments import stages
-    from ncf_pipeline.experiments.design import Design
+    from ncf_pipeline.experiments.design import ONCE_NEEDS_WEEKS, Design
     from ncf_pipeline.registry.snapshots import newest_cutoff
 
     if decides is Decides.ONCE and weeks is None:
-        raise typer.BadParameter("with --decides once, set --weeks: it says when the one look is.")
+        raise typer.BadParameter(ONCE_NEEDS_WEEKS)
     if order is not None and challenger is not None:
         raise typer.BadParameter("--order and --challenger are two questions: ask one after the other.")
     first, *also = _asked(metric)
@@ -340,17 +342,20 @@ def _asked(metrics: list[Metric] | None) -> list[str]:
 
 
 def _text(option: str, text: str) -> str:
-    if not text.strip():
-        raise typer.BadParameter(f"{option} is empty: write a sentence.")
-    return text.strip()
+    from ncf_pipeline.experiments.design import checked_text
+
+    return _accepted(lambda: checked_text(option, text))
 
 
 def _checked_name(name: str) -> str:
-    if not (name and name[0].isalpha() and len(name) <= 60 and all(c in _OF_NAMES for c in name)):
-        raise typer.BadParameter(
-            f"{name!r} is not a valid name: use lower-case letters, digits and hyphens, and start with a letter."
-        )
-    return name
+    from ncf_pipeline.experiments.design import checked_name
+
+    return _accepted(lambda: checked_name(name))
 
 
-_OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+def _accepted(of: Callable[[], str]) -> str:
+    """A value that is not refused; a refusal is a mistake in an option."""
+    try:
+        return of()
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
+from ncf_pipeline.errors import InputError
 from ncf_pipeline.experiments.measures import AVERAGE_ORDER_VALUE
 from ncf_pipeline.experiments.sequential import ALPHA
 from ncf_pipeline.model.lists.style import Order
@@ -111,6 +112,41 @@ class Design:
     def seen_by_others(self) -> str:
         """What all other customers see, in words."""
         return self.groups.control if self.share_is_treated else self.groups.treated
+
+
+ONCE_NEEDS_WEEKS = "with --decides once, set --weeks: it says when the one look is."
+"""Why such a design is refused."""
+
+_OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def checked_name(name: str) -> str:
+    """The name of an experiment.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not (name and name[0].isalpha() and len(name) <= 60 and all(each in _OF_NAMES for each in name)):
+        raise InputError(
+            f"{name!r} is not a valid name: use lower-case letters, digits and hyphens, and start with a letter."
+        )
+    return name
+
+
+def checked_text(what: str, text: str) -> str:
+    """A hypothesis or a reason, without white space around it.
+
+    Args:
+        what: its name, which begins the sentence of a refusal.
+        text: as somebody wrote it.
+
+    Raises:
+        InputError: it is empty.
+    """
+    words = text.strip()
+    if not words:
+        raise InputError(f"{what} is empty: write a sentence.")
+    return words
 
 
 def share_sees(kind: Kind, challenger: int | None, list_order: Order | None = None) -> str:

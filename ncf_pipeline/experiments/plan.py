@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from ncf_pipeline.experiments.power import (
@@ -30,12 +30,16 @@ class Needed:
         weeks_without_cuped: the same without CUPED.
         chance_in_half_a_year: of finding the effect within 26 weeks.
         smallest_effect_in_half_a_year: that is found within 26 weeks with that power; None if no effect is.
+        chance: of finding the effect within the plan's weeks; None if it has none.
+        smallest_effect: that is found within the plan's weeks with that power; None if no effect is, or without weeks.
     """
 
     weeks: int | None
     weeks_without_cuped: int | None
     chance_in_half_a_year: float
     smallest_effect_in_half_a_year: float | None
+    chance: float | None = None
+    smallest_effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Plan:
         shares: one for each share of the customers.
         alpha: the chance that a measure's interval misses the truth: 0.05 over the number of asked measures.
         also: the other measures that are asked.
+        weeks: of the experiment, if that is decided.
     """
 
     effect: float
@@ -82,6 +87,7 @@ class Plan:
     shares: tuple[PlannedShare, ...]
     alpha: float = ALPHA
     also: tuple[PlannedMeasure, ...] = ()
+    weeks: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -102,6 +108,7 @@ def plan(
     until: datetime,
     shares: Sequence[float],
     also: Mapping[str, Curves] | None = None,
+    weeks: int | None = None,
 ) -> Plan:
     """Plans an experiment.
 
@@ -113,6 +120,7 @@ def plan(
         until: first instant of the past excluded.
         shares: of the customers in the smaller group, 0 to 0.5.
         also: of the shop's past, by the name of each other measure that is asked.
+        weeks: of the experiment, if that is decided: the plan then says what so many weeks find.
     """
     past, others = curves.with_cuped, also or {}
     alpha = ALPHA / (1 + len(others))
@@ -124,17 +132,18 @@ def plan(
         customers=past.customers,
         seen_weeks=past.seen_weeks,
         most_weeks=MOST_WEEKS,
-        shares=_planned(curves, effect, shares, power=power, alpha=alpha),
+        shares=_planned(curves, effect, shares, power=power, alpha=alpha, weeks=weeks),
         alpha=alpha,
         also=tuple(
-            PlannedMeasure(name, _planned(of_name, effect, shares, power=power, alpha=alpha))
+            PlannedMeasure(name, _planned(of_name, effect, shares, power=power, alpha=alpha, weeks=weeks))
             for name, of_name in others.items()
         ),
+        weeks=weeks,
     )
 
 
 def _planned(
-    curves: Curves, effect: float, shares: Sequence[float], *, power: float, alpha: float
+    curves: Curves, effect: float, shares: Sequence[float], *, power: float, alpha: float, weeks: int | None
 ) -> tuple[PlannedShare, ...]:
     planned = []
     for share in shares:
@@ -148,6 +157,7 @@ def _planned(
                 (curves.with_cuped, looking(drawn.with_cuped, every_week=every_week)),
                 (curves.without_cuped, looking(drawn.without_cuped, every_week=every_week)),
                 effect,
+                weeks,
             )
             for every_week in (True, False)
         )
@@ -155,12 +165,17 @@ def _planned(
     return tuple(planned)
 
 
-def _needed(with_cuped: tuple[Curve, Looking], without_cuped: tuple[Curve, Looking], effect: float) -> Needed:
+def _needed(
+    with_cuped: tuple[Curve, Looking], without_cuped: tuple[Curve, Looking], effect: float, weeks: int | None
+) -> Needed:
     curve, looking = with_cuped
     least = smallest_effect(curve, HALF_A_YEAR, looking)
+    least_of_weeks = inf if weeks is None else smallest_effect(curve, weeks, looking)
     return Needed(
         weeks=weeks_needed(curve, effect, looking),
         weeks_without_cuped=weeks_needed(without_cuped[0], effect, without_cuped[1]),
         chance_in_half_a_year=chance_within(curve, effect, HALF_A_YEAR, looking),
         smallest_effect_in_half_a_year=least if isfinite(least) else None,
+        chance=None if weeks is None else chance_within(curve, effect, weeks, looking),
+        smallest_effect=least_of_weeks if isfinite(least_of_weeks) else None,
     )

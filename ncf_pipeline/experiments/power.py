@@ -11,7 +11,7 @@ estimate, and the share of assignments in which a look would have found it is th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -140,13 +140,19 @@ class Curves:
     measure: Measure
     longest: Observations
     spread: Variances
+    _drawn: dict[float, "HowDrawn"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def draws(self, share: float) -> "HowDrawn":
-        """What experiments that change nothing would have estimated in the longest window.
+        """What experiments that change nothing would have estimated in the longest window. Each is computed once.
 
         Args:
             share: of the customers in the smaller group, which is the control group, as in a holdout.
         """
+        if share not in self._drawn:
+            self._drawn[share] = self._draw(share)
+        return self._drawn[share]
+
+    def _draw(self, share: float) -> "HowDrawn":
         n, sample = len(self.longest.customers), self.longest.samples[self.measure.name]
         smaller = max(2, min(round(share * n), n - 2))
         if smaller >= LARGE or n < 4:

@@ -148,14 +148,34 @@ def plan_in_words(plan: Plan) -> list[str]:
             f"{1 + len(plan.also)} measures are asked, so each has an interval at {1 - plan.alpha:.1%}, and all hold "
             "together at 95%."
         )
+    lines += [_chance_in_words(plan, planned, plan.metric) for planned in plan.shares if plan.weeks is not None]
     lines += _needed_in_words(plan, plan.shares, f"{MEASURES[plan.metric].words}: " if plan.also else "")
     for other in plan.also:
+        lines += [_chance_in_words(plan, planned, other.metric) for planned in other.shares if plan.weeks is not None]
         lines += _needed_in_words(plan, other.shares, f"{MEASURES[other.metric].words}: ")
     lines.append(
         f"Based on {plan.customers:,} customers and {plan.seen_weeks:.0f} weeks of the past. Effects are estimated "
         "with CUPED."
     )
     return lines
+
+
+def _chance_in_words(plan: Plan, planned: PlannedShare, metric: str) -> str:
+    """What the plan's weeks find with one share."""
+
+    def of_100(chance: float | None) -> str:
+        return f"{100 * (chance or 0):.0f} of 100"
+
+    def least(effect: float | None) -> str:
+        return f"{effect:+.1%}" if effect is not None else "no effect"
+
+    weekly, once = planned.weekly, planned.once
+    return (
+        f"{_weeks(plan.weeks or 0)} with a share of {planned.share:.1%} find {plan.effect:+.1%} in "
+        f"{MEASURES[metric].words} in {of_100(weekly.chance)} experiments with weekly looks, and in "
+        f"{of_100(once.chance)} with one look at the end. The smallest increase that they find in "
+        f"{of_100(plan.power)} is {least(weekly.smallest_effect)} or {least(once.smallest_effect)}."
+    )
 
 
 def _needed_in_words(plan: Plan, shares: Sequence[PlannedShare], measure: str) -> list[str]:

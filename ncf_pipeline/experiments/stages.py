@@ -26,12 +26,13 @@ from ncf_pipeline.experiments.exposure import LiveLists, bought_from_lists, entr
 from ncf_pipeline.experiments.guardrails import harm_to_share, lists_lose
 from ncf_pipeline.experiments.measures import MEASURES
 from ncf_pipeline.experiments.plan import Plan
-from ncf_pipeline.experiments.power import past_curves
-from ncf_pipeline.experiments.purchases import Lines, orders_of
+from ncf_pipeline.experiments.power import Curves, past_curves
+from ncf_pipeline.experiments.purchases import Lines, Orders, orders_of
 from ncf_pipeline.experiments.records import Experiment
 from ncf_pipeline.experiments.results import MISMATCH, Attribution, Results, Slice
 from ncf_pipeline.experiments.sales import customers_lines
 from ncf_pipeline.experiments.sentences import sentence
+from ncf_pipeline.id_order import in_order
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import LivePeriod
@@ -74,6 +75,65 @@ class Look:
         return {"name": values.pop("name"), "figures": self.results.as_dict(), **values}
 
 
+class Past:
+    """What a shop's past says of experiments. Made once, it plans many; each measure and share is computed once.
+
+    Args:
+        orders: columns of `purchases.Orders`.
+        until: first instant excluded.
+    """
+
+    def __init__(self, orders: pd.DataFrame, until: datetime) -> None:
+        self._orders = orders
+        self.until = until
+        self._curves: dict[str, Curves | None] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Past":
+        """Reads what customers bought until now. It keeps their order, and not their ids.
+
+        Raises:
+            InputError: there are no invoices.
+        """
+        until = newest_cutoff(settings)
+        orders = orders_of(customers_lines(settings, until))
+        ids = in_order(orders[Orders.CUSTOMER_ID].unique())
+        numbers = {customer_id: f"{place:09d}" for place, customer_id in enumerate(ids)}
+        return cls(orders.assign(**{Orders.CUSTOMER_ID: orders[Orders.CUSTOMER_ID].map(numbers)}), until)
+
+    def plan(
+        self,
+        *,
+        effect: float,
+        power: float,
+        metric: str,
+        share: float | None = None,
+        also: Sequence[str] = (),
+        weeks: int | None = None,
+    ) -> Plan:
+        """Plans an experiment, as the function `plan` does.
+
+        Raises:
+            InputError: the past is too short.
+        """
+        for name in (metric, *also):
+            if name not in self._curves:
+                self._curves[name] = past_curves(self._orders, self.until, MEASURES[name])
+        known = {name: curves for name in (metric, *also) if (curves := self._curves[name]) is not None}
+        if len(known) < 1 + len(also):
+            raise InputError("The shop's past is too short for a plan: load invoices of at least six weeks.")
+        return planning.plan(
+            known.pop(metric),
+            effect=effect,
+            power=power,
+            metric=metric,
+            until=self.until,
+            shares=SHARES if share is None else (share,),
+            also=known,
+            weeks=weeks,
+        )
+
+
 def plan(
     settings: Settings,
     *,
@@ -82,6 +142,7 @@ def plan(
     metric: str,
     share: float | None = None,
     also: Sequence[str] = (),
+    weeks: int | None = None,
 ) -> Plan:
     """Plans an experiment: how many weeks, and what share of the customers, it takes to find an effect.
 
@@ -92,20 +153,12 @@ def plan(
         metric: the deciding measure, a name in `measures.MEASURES`.
         share: of the customers in the smaller group, 0 to 0.5; None for those in `SHARES`.
         also: other measures that are asked. The more are asked, the longer each takes.
+        weeks: of the experiment, if that is decided: the plan then says what so many weeks find.
 
     Raises:
         InputError: there are no invoices, or the past is too short.
     """
-    until = newest_cutoff(settings)
-    orders = orders_of(customers_lines(settings, until))
-    by_name = {name: past_curves(orders, until, MEASURES[name]) for name in (metric, *also)}
-    known = {name: curves for name, curves in by_name.items() if curves is not None}
-    if len(known) < len(by_name):
-        raise InputError("The shop's past is too short for a plan: load invoices of at least six weeks.")
-    shares = SHARES if share is None else (share,)
-    return planning.plan(
-        known.pop(metric), effect=effect, power=power, metric=metric, until=until, shares=shares, also=known
-    )
+    return Past.of(settings).plan(effect=effect, power=power, metric=metric, share=share, also=also, weeks=weeks)
 
 
 def start(settings: Settings, design: Design, *, by: str) -> Experiment:

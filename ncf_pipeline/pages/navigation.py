@@ -26,13 +26,14 @@ class Entry:
 
 
 ENTRIES: Sequence[Entry] = (
-    Entry("Overview", "", ("experiment-", "data-docs/")),
+    Entry("Overview", "", ("data-docs/",)),
     Entry("Now", "now"),
     Entry("Trends", "trends", ("trends-",)),
     Entry("Products", "products", ("products-",)),
     Entry("Versions", "versions", ("models/",)),
     Entry("Customers", "customer", ("customer-",)),
     Entry("Rules", "rules", ("rules-",)),
+    Entry("Experiments", "experiments", ("experiments-", "experiment-")),
     Entry("Quarantine", "quarantine", ("quarantine-",)),
     Entry("Runbook", "runbook"),
 )

@@ -20,6 +20,7 @@ ROLES = (
     "ncf_publishing",
     "ncf_correcting",
     "ncf_merchandising",
+    "ncf_experimenting",
     "ncf_hiding",
     "ncf_reading",
 )

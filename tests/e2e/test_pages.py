@@ -55,7 +55,7 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 41
+    assert len(pages) == 45
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:
@@ -635,3 +635,47 @@ def test_the_question_of_a_run_is_answered_from_the_page_once(visit, known, conn
     finally:
         with create_session() as session:
             session.query(DagRun).filter(DagRun.run_id == run_id).delete()
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("user", False), ("op", True), ("admin", True)])
+def test_only_op_and_admin_start_and_stop_experiments_and_lists_are_refreshed(
+    visit, known, connections, two_versions, role, may
+):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    from ncf_pipeline.experiments import records
+    from ncf_pipeline.storage.database import transaction
+
+    with transaction(connections) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.invoice_line values ('1', 1, '85123A', 'A', 1, '2011-12-01', 1, '14600', 'France', 1)"
+        )
+    client = visit(role)
+    page = client.get("/recommender/experiments")
+    assert (page.status_code, "experiments-start" in page.text) == (200, may)
+    form = dict(re.findall(r'name="(token|seen|share|weeks|effect)" value="([^"]*)"', page.text))
+    started = client.post("/recommender/experiments-start", data=form | {"name": "spring", "hypothesis": "More."})
+    assert started.status_code == (303 if may else 403)
+    assert [entry.started_by for entry in records.experiments(connections)] == ([role] if may else [])
+    stopped = client.post("/recommender/experiments-stop", data=form | {"name": "spring", "reason": "enough"})
+    assert stopped.status_code == (303 if may else 403)
+    if may:
+        assert started.headers["location"] == "experiment-spring?did=started&refresh=paused"
+        assert "spring has ended: everybody sees" in said(client.get(f"/recommender/{stopped.headers['location']}"))
+        with create_session() as session:
+            runs = session.query(DagRun).filter(DagRun.dag_id == "refresh_lists", DagRun.triggering_user_name == role)
+            assert runs.count() == 2
+            runs.delete()
+
+
+def test_an_auth_manager_that_tells_views_apart_grants_experiments_by_name(monkeypatch):
+    from ncf_pipeline.airflow import pages
+
+    class ByName:
+        def is_authorized_custom_view(self, *, method, resource_name, user):
+            return (user, method, resource_name) == ("analyst", "PUT", "Recommender experiments")
+
+    monkeypatch.setattr(pages, "get_auth_manager", ByName)
+    assert pages.runs_experiments("analyst")
+    assert not pages.runs_experiments("merchandiser")

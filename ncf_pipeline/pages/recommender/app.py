@@ -5,18 +5,16 @@ import pathlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from ncf_pipeline import pages as web
 from ncf_pipeline.alerts.messages import duration, instant
-from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, NcfError, StoreUnavailableError
+from ncf_pipeline.errors import DatabaseError, InputError, NcfError
 from ncf_pipeline.evaluation.summary import difference, label, number, with_interval
-from ncf_pipeline.experiments import records as experiment_registry
-from ncf_pipeline.experiments import report as experiment_report
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
@@ -25,7 +23,7 @@ from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import products, quarantine, rules, trends, versions, work
+from ncf_pipeline.pages.recommender import experiments, products, quarantine, rules, trends, versions, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
@@ -42,9 +40,14 @@ logger = logging.getLogger(__name__)
 
 _FOLDER = pathlib.Path(__file__).parent
 # Airflow's UI shows the page in a frame. No other site may.
-_POLICY = policy(style_src="'self'", script_src="'self'", img_src="'self'", form_action="'self'", framed_by="'self'")
-# Our own figure: it has its own style, and nothing in it may run, even if somebody opens it alone.
-_FIGURE_POLICY = policy(style_src="'unsafe-inline'", framed_by="'self'")
+_POLICY = policy(
+    style_src="'self'",
+    script_src="'self'",
+    connect_src="'self'",  # the sliders of a plan
+    img_src="'self'",
+    form_action="'self'",
+    framed_by="'self'",
+)
 
 CUSTOMERS = "Recommender customers"
 """What a user needs read access to, to look customers up: a view of this name in Airflow's auth manager."""
@@ -66,8 +69,6 @@ _NOBODY: dict[str, Any] = {
     "permission": CUSTOMERS,
 }
 """What the page of a customer shows before somebody is looked up."""
-
-Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$")]
 
 _templates = web.templates(_FOLDER)
 _templates.env.filters.update(
@@ -94,6 +95,7 @@ def create_app(
     changes_rules: Access | None = None,
     settles_lines: Access | None = None,
     decides_versions: Deciding | None = None,
+    runs_experiments: Access | None = None,
     log_in: Callable[[Request], Response] | None = None,
 ) -> FastAPI:
     """Makes the page an application, to be mounted at any path.
@@ -105,6 +107,7 @@ def create_app(
         desk: knows the DAGs, and who may start and switch them; None without Airflow.
         changes_rules: who may change rules; everybody if None.
         decides_versions: who may decide which version serves; everybody if None.
+        runs_experiments: who may start and stop experiments; everybody if None.
         settles_lines: who may see lines in quarantine and settle them; everybody if None.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
@@ -118,6 +121,7 @@ def create_app(
     anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
     app.include_router(rules.routes(settings_of, seen_by, changes_rules or anybody, _page))
     app.include_router(quarantine.routes(settings_of, seen_by, settles_lines or anybody, _page))
+    app.include_router(experiments.routes(settings_of, seen_by, runs_experiments or anybody, _page))
     deciding = decides_versions or Deciding(anybody.may_change, anybody.who, anybody.key)
     app.include_router(versions.routes(settings_of, seen_by, sees_customers, deciding, _page, CUSTOMERS))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
@@ -153,30 +157,6 @@ def _routes(
         is_this = url.rstrip("/").endswith("/recommender/runbook")
         of_the_shop = url if url.startswith("https://") and not is_this else None
         return _page(request, "runbook", text=Markup(runbook()), of_the_shop=of_the_shop)  # noqa: S704 - our own file
-
-    @router.get("/experiment-{name}")
-    def experiment(request: Request, name: Name) -> HTMLResponse:
-        """The newest report of an experiment."""
-        settings = settings_of()
-        try:
-            entry = experiment_registry.experiment(settings, name)
-        except InputError as error:
-            raise HTTPException(404, str(error)) from error
-        looks = experiment_registry.reports(settings, entry.number)
-        shown = experiment_report.shown(entry, looks[-1]) if looks else None
-        return _page(request, "experiment", entry=entry, looks=looks, shown=shown)
-
-    @router.get("/experiment-{name}/{figure}.svg")
-    def experiment_figure(name: Name, figure: Literal["effect", "baskets"]) -> Response:
-        """A figure of the newest report of an experiment."""
-        try:
-            content = experiment_report.read_figure(settings_of(), name, f"{figure}.svg")
-        except StoreUnavailableError:
-            raise
-        except ArtifactError as error:
-            logger.warning("%s", error)
-            raise HTTPException(404, f"The experiment {name} has no such figure.") from error
-        return Response(content, media_type="image/svg+xml", headers=headers(_FIGURE_POLICY))
 
     @router.post("/customer", dependencies=[Depends(of_this_site)])
     def customer(

@@ -6,6 +6,7 @@ Horizontal places are in percent of the chart's width, which only the browser kn
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor
 
 HEIGHT = 190
 """Pixels between the top of the axis and 0."""
@@ -135,6 +136,56 @@ def chart(
         ),
         tuple((down(step * number, top), _tick(step * number, step)) for number in range(count + 1)),
         tuple(_drawn(each, across, top, down) for each in series if each.values),
+    )
+
+
+def signed_chart(
+    title: str,
+    summary: str,
+    labels: Sequence[Sequence[str]],
+    values: Sequence[tuple[float, float, float]],
+    *,
+    line: float,
+) -> Chart:
+    """Places values that may be below 0 as well as above, and a dashed line.
+
+    Args:
+        title: its caption.
+        summary: its content in words, for a screen reader.
+        labels: the lines of each label, from left to right; empty for none.
+        values: each with the ends of its interval. What is beyond -100 or 100 is cut off.
+        line: where the dashed line is.
+    """
+    low, high = (max(min(each, 100.0), -100.0) for each in (min(v[1] for v in values), max(v[2] for v in values)))
+    low, high = min(low, 0.0), max(high, line, 0.0)
+    step: float = next((step for step in _STEPS if (high - low) / step <= _MOST_TICKS), _STEPS[-1])
+    first, last = floor(low / step), ceil(high / step)
+    bottom, top = step * first, step * last
+
+    def down(value: float) -> float:
+        return round(TOP + HEIGHT * (top - max(min(value, top), bottom)) / (top - bottom), 1)
+
+    across = [round(100 * (place + 0.5) / len(values), 2) for place in range(len(values))]
+    every = 1 + (len(labels) - 1) // 4
+    marks = tuple(
+        Mark(x, down(mean), down(above), down(below), f"{mean:+.1f} [{below:+.1f}, {above:+.1f}]", "")
+        for x, (mean, below, above) in zip(across, values, strict=True)
+    )
+    lines = tuple(Line(a.x, a.y, b.x, b.y) for a, b in pairwise(marks))
+    drawn = (
+        Drawn("zero", 0, (), (Line(0, down(0), 100, down(0)),)),
+        Drawn("instead", 0, (), (Line(0, down(line), 100, down(line)),)),
+        Drawn("lists", 0, marks, lines),
+    )
+    return Chart(
+        title,
+        summary,
+        tuple(
+            (x, label, (len(labels) - 1 - place) % every == 0)
+            for place, (x, label) in enumerate(zip(across, labels, strict=True))
+        ),
+        tuple((down(step * number), f"{step * number:g}") for number in range(first, last + 1)),
+        drawn,
     )
 
 

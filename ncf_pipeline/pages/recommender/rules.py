@@ -46,7 +46,7 @@ _TOLD = 20
 _FIELDS = (*files.COLUMNS, "reason", "how", "max_per_family", "min_price")
 _MANY_WORDS = 8
 _SECONDS = 300
-_REFRESH = {
+REFRESH = {
     "started": "refresh_lists is running: shoppers see it when that run ends.",
     "paused": "refresh_lists is switched off in Airflow. Switch it on, so that its run can begin.",
     "refused": "You may not start refresh_lists. Shoppers see it with the next refresh.",
@@ -329,7 +329,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         refresh: Annotated[str, Query(max_length=20)] = "",
     ) -> HTMLResponse:
         """What a change of rules would do, with the buttons to decide."""
-        published = _REFRESH.get(refresh)
+        published = REFRESH.get(refresh)
         return preview_page(request, preview_id, may_change, who, paused=paused, published=published)
 
     @changing.post("/rules-publish")
@@ -345,15 +345,8 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         except (ChangedMeanwhileError, InputError) as error:
             status = 409 if isinstance(error, ChangedMeanwhileError) else 422
             return preview_page(request, preview, True, who, status=status, wrong=str(error))
-        refresh = ""
-        if then == "refresh" and access.start is not None:
-            try:
-                refresh = "started" if access.start(request, "refresh_lists", {}) else "paused"
-            except HTTPException as error:
-                # The change is saved. Whoever may not start a refresh has to be told that, and not that it failed.
-                logger.warning("Preview %d is saved, and no refresh was started: %s", preview, error.detail)
-                refresh = "refused"
-        return RedirectResponse(f"rules-preview-{preview}{f'?refresh={refresh}' if refresh else ''}", 303)
+        did = refresh(access, request, f"preview {preview}") if then == "refresh" else ""
+        return RedirectResponse(f"rules-preview-{preview}{did and f'?refresh={did}'}", 303)
 
     @changing.post("/rules-drop")
     def drop(request: Request, who: Sender, preview: Annotated[int, Form(ge=1, lt=2**62)]) -> Response:
@@ -366,6 +359,27 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
 
     router.include_router(changing)
     return router
+
+
+def refresh(access: Access, request: Request, after: str) -> str:
+    """Starts a refresh of the lists after something was saved.
+
+    Args:
+        access: of whoever saved it.
+        request: that saved it.
+        after: what was saved, for the log.
+
+    Returns:
+        A key of `REFRESH`; empty where there is no Airflow.
+    """
+    if access.start is None:
+        return ""
+    try:
+        return "started" if access.start(request, "refresh_lists", {}) else "paused"
+    except HTTPException as error:
+        # It is saved. Whoever may not start a refresh has to be told that, and not that it failed.
+        logger.warning("%s: saved, and no refresh was started: %s", after, error.detail)
+        return "refused"
 
 
 def _of_preview(settings: Settings, asked: Preview) -> dict[str, Any]:

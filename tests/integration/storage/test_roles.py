@@ -11,6 +11,8 @@ from ncf_pipeline import synthetic
 from ncf_pipeline.errors import DatabaseError, InputError, ListStoreError
 from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.evaluation.scores import Scores
+from ncf_pipeline.experiments import stages as experiments
+from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.ingest import requests
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.corrections import quarantined_lines
@@ -158,6 +160,26 @@ def test_merchandising_changes_rules_and_sees_no_customer(member, settings):
             connection.cursor().execute(statement)
 
 
+def test_experimenting_starts_and_ends_experiments_and_sees_no_purchase(history, member, settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.invoice_line values "
+            "('1', 1, '85123A', 'HOLDER', 1, '2011-12-01', 2.55, '14600', 'France', 1)"
+        )
+    desk = member("experimenting")
+    design = Design("spring", "More.", "holdout", 0.1, "salt", newest_cutoff(desk))
+    assert experiments.start(desk, design, by="anna").state == "running"
+    assert experiments.stop(desk, "spring", by="anna", why="enough").ended_by == "anna"
+    for statement in (
+        "select customer_id from retail.invoice_line",
+        "update ml.experiment set share = 0.5",
+        "delete from ml.experiment",
+        "select * from ml.publication",
+    ):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction(desk) as connection:
+            connection.cursor().execute(statement)
+
+
 def test_hiding_hides_products_and_sees_no_customer(member, settings):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("insert into retail.product values ('85123A', 'HOLDER', now())")
@@ -208,6 +230,11 @@ correcting raw.quarantine_request: insert, select, update
 correcting raw.quarantined_line: select, update (state, resolved_at, note)
 correcting raw.used_mapping: select
 correcting retail.invoice: select
+experimenting ml.experiment: insert (name, hypothesis, kind, challenger, share, salt, minimum_effect, power, metric, \
+decides, harm_bound, ends_on_harm, starts_at, ends_at, started_by, also, list_order), select, \
+update (state, ended_by, ended_why, ended_at, stopped_at)
+experimenting ml.model_version: select
+experimenting retail.invoice_line: select (invoice_date)
 hiding ops.announcement: delete, select, update (streamed_at, post, posts_failed, next_post_at)
 hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
 hiding retail.invoice_line: select (stock_code, country)

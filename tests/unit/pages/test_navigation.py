@@ -13,7 +13,7 @@ from ncf_pipeline.pages.navigation import ENTRIES, navigation, with_bar
         ("", "Overview"),
         ("models/v7", "Versions"),
         ("quarantine-line", "Quarantine"),
-        ("experiment-spring", "Overview"),
+        ("experiment-spring", "Experiments"),
         ("data-docs/invoices/batch-000001.html", "Overview"),
         ("products", "Products"),
         ("customer", "Customers"),

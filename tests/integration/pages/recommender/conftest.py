@@ -186,6 +186,12 @@ def make_experiments(settings):
 
 
 @pytest.fixture(scope="module")
+def retrained():
+    """Makes a shop's versions, one a week, of which the newest serves."""
+    return make_versions
+
+
+@pytest.fixture(scope="module")
 def history(fresh_settings, tmp_path_factory):
     """The settings of a shop in which everything has happened."""
     with fresh_settings(tmp_path_factory.mktemp("shop")) as settings:
