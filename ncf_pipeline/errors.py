@@ -18,6 +18,7 @@
      │    ├── StoreUnavailableError      the artifact store cannot be reached, or has no room now (passing)
      │    ├── DamagedModelError          a file of a model is missing, or its content is not what was written
      │    └── OutdatedModelError         a model is whole, but this version of the package computes other features
+     ├── TrackingError      MLflow cannot be reached, or refused
      ├── SupersededError    another version became the champion meanwhile
      ├── ChangedMeanwhileError   what the lists depend on changed during every try
      │    └── ErasedMeanwhileError       a customer was erased meanwhile (passing)
@@ -117,6 +118,10 @@ class DamagedModelError(ArtifactError):
 
 class OutdatedModelError(ArtifactError):
     """A model is whole, but this version of the package computes other features."""
+
+
+class TrackingError(NcfError):
+    """MLflow cannot be reached, or refused. Nothing that serves depends on it."""
 
 
 class SupersededError(NcfError):

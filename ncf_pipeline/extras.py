@@ -25,6 +25,7 @@ _MODULES = {
     "s3": "s3fs",
     "peers": "implicit",
     "storefront": "fastapi starlette uvicorn",
+    "mlflow": "mlflow",
     "api": "limits prometheus_client",
 }
 EXTRA_OF = {module: extra for extra, modules in _MODULES.items() for module in modules.split()}

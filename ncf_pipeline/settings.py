@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ncf_pipeline.errors import SettingsError
@@ -105,6 +105,16 @@ class Settings(BaseSettings):
     )
     webhook_secret: SecretStr | None = Field(
         None, description="signs what it is told: whsec_ and 24 to 64 random bytes in Base64"
+    )
+    mlflow_tracking_uri: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),  # its own name, without NCF_
+        description="MLflow's address (https://...), which then shows every version",
+    )
+    mlflow_name: str = Field(
+        "ncf-recommender",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$",
+        description="the name of the experiment and of the registered model in MLflow; one for each installation",
     )
     runbook_url: str = Field("docs/runbook.md", description="the address of the runbook, for the links in alerts")
     shop_timezone: str = Field(
@@ -382,7 +392,8 @@ class Settings(BaseSettings):
         channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
         channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
         channels += [self.webhook_url.get_secret_value()] if self.webhook_url else []
-        urls = [url.get_secret_value() for url in (self.database_url, self.redis_url) if url]
+        servers = (self.database_url, self.redis_url, self.mlflow_tracking_uri)
+        urls = [url.get_secret_value() for url in servers if url]
         found = set().union(channels, *map(secrets_of, (*urls, *channels)), *map(_tokens, channels))
         others = (self.erasure_key, self.airflow_password, self.webhook_secret, self.api_keys)
         keys = self.api_keys.get_secret_value().split() if self.api_keys else []

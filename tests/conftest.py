@@ -47,9 +47,9 @@ CHEAP_PASSWORDS = {"scram_iterations": "1"}  # tests connect thousands of times;
 def pytest_configure(config):
     """What a developer has set must not change a test, and no test finds the developer's servers."""
     for name in list(os.environ):
-        if name in ("NCF_TEST_POSTGRES", "NCF_TEST_REDIS"):
+        if name in ("NCF_TEST_POSTGRES", "NCF_TEST_REDIS", "NCF_TEST_MLFLOW"):
             continue
-        if name.startswith(("NCF_", "PG", "AIRFLOW_CONN_")) or name == "REDISCLI_AUTH":
+        if name.startswith(("NCF_", "PG", "AIRFLOW_CONN_", "MLFLOW_")) or name == "REDISCLI_AUTH":
             del os.environ[name]
     os.environ["NCF_HOME"] = str(Path(tempfile.gettempdir()) / f"ncf-no-home-{uuid.uuid4().hex}")
 

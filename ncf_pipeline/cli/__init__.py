@@ -19,6 +19,7 @@ from ncf_pipeline.cli import (
     gate,
     hiding,
     invoices,
+    mlflow,
     models,
     products,
     rules,
@@ -40,6 +41,7 @@ services.register(app)
 invoices.register(app)
 models.register(app)
 embeddings.register(app)
+mlflow.register(app)
 gate.register(app)
 lists.register(app)
 campaigns.register(app)

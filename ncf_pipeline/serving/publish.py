@@ -59,6 +59,7 @@ from ncf_pipeline.serving.drafts import (
 )
 from ncf_pipeline.serving.hiding import copy_to_readers, hidden_now
 from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
+from ncf_pipeline.serving.mlflow_runs import tell as tell_mlflow
 from ncf_pipeline.serving.rules import checks
 from ncf_pipeline.serving.scoring import (
     SCHEMA,
@@ -644,4 +645,5 @@ def _make_live(
         model_version.title,
     )
     announce(settings)
+    tell_mlflow(settings)
     return live.number

@@ -12,6 +12,7 @@ from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.announcing import announce
 from ncf_pipeline.serving.catching_up import record_what_serves
+from ncf_pipeline.serving.mlflow_runs import tell as tell_mlflow
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def rollback(
         publication.renew(settings, number)  # last, so that neither shoppers nor the registry wait for it
     logger.info("%s serves again, as publication p%06d.", entry.name, number)
     announce(settings)
+    tell_mlflow(settings)
     return Rollback(version, number, flipped)
 
 

@@ -33,6 +33,7 @@ from ncf_pipeline.serving import exposure, health
 from ncf_pipeline.serving.announcing import announce, waiting
 from ncf_pipeline.serving.catalogue import tell_waiting_stock
 from ncf_pipeline.serving.hiding import copy_to_readers
+from ncf_pipeline.serving.mlflow_runs import tell as tell_mlflow
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.faults import may_pass
 
@@ -125,6 +126,7 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
         seen = _look_at_redis(settings, live, now, broken)
         _hide(settings)
     announce(settings)
+    tell_mlflow(settings)
     _look_at_what_is_untold(settings, now, broken)
     _tell(settings, broken, CHANGES_UNTOLD)
     _look_at_retrains(settings, now, broken)

@@ -60,6 +60,23 @@ class Lock:
                 cursor.execute("set local idle_in_transaction_session_timeout = 0")
             yield
 
+    @contextmanager
+    def held_if_free(self, settings: Settings) -> Iterator[bool]:
+        """Holds the lock as `held` does, if nobody else holds it; yields whether it is held. It waits for nobody.
+
+        Args:
+            settings: whose database.
+
+        Raises:
+            DatabaseError: Postgres cannot be reached, or refused.
+        """
+        with transaction(settings) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_try_advisory_xact_lock(%s)", (self.number,))
+                (locked,) = cursor.fetchone() or (False,)
+                cursor.execute("set local idle_in_transaction_session_timeout = 0")
+            yield bool(locked)
+
     def wait(self, connection: Connection, *, shared: bool = False) -> None:
         """Waits for the lock, which the connection's transaction then holds until its end.
 
