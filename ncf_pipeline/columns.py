@@ -58,6 +58,28 @@ class Interactions:
     )
 
 
+class Events:
+    """The fields of an event in the stream, and the columns of a file of events; all are text."""
+
+    KIND: Final = "kind"  # one of `EVENT_KINDS`
+    PRODUCT: Final = "product"  # a stock code, in any case
+    CUSTOMER: Final = "customer"  # the shop's id; missing for a visitor without a login
+    SESSION: Final = "session"  # of the visit; may be missing where there is a customer
+    AT: Final = "at"  # ISO 8601; in the stream it may be missing
+
+    ALL: Final = (KIND, PRODUCT, CUSTOMER, SESSION, AT)
+
+
+VIEW: Final = "view"
+CART: Final = "cart"
+WISH: Final = "wish"
+
+EVENT_KINDS: Final = (VIEW, CART, WISH)
+
+MOST_EVENTS_WAITING: Final = 500_000
+"""About so many events the stream holds: whoever adds one lets the oldest ones go."""
+
+
 class Products:
     """A snapshot's products: each stock code of the catalogue, with its newest good description."""
 

@@ -287,6 +287,12 @@ class Settings(BaseSettings):
     retrain_schedule: str = Field("0 4 * * 1", pattern=_SCHEDULE, description="of retrain_recommender")
     uplift_schedule: str = Field("0 6 * * 1", pattern=_SCHEDULE, description="of measure_uplift")
     watch_schedule: str = Field("*/15 * * * *", pattern=_SCHEDULE, description="of watch_freshness")
+    events_schedule: str = Field(
+        "off", pattern=_SCHEDULE, description="of take_events, which exists unless this is off"
+    )
+    events_days: int = Field(
+        180, ge=1, le=3650, description="days after which what visitors viewed, put into baskets or wished is removed"
+    )
     retrain_deadline_hours: float = Field(6, gt=0, description="alert if a retrain takes longer")
     max_list_age_hours: float = Field(192, gt=0, description="alert if the live lists are older")
     max_retrain_age_days: float = Field(8, gt=0, description="alert if the last retrain is longer ago")

@@ -55,6 +55,9 @@ grant select, insert, delete on retail.refused_catalogue_row to ncf_ingest;
 -- It reads files by mappings, and people save and remove those with `ncf-pipeline mapping`.
 grant select, insert, update on raw.mapping to ncf_ingest;
 grant select, insert on raw.used_mapping to ncf_ingest;
+-- It also takes events out of Redis, or loads them from files.
+grant select, insert, delete on retail.shop_event to ncf_ingest;
+grant select, insert, delete, update (events) on raw.quarantined_event to ncf_ingest;
 
 -- Training: snapshot → backtest → gate → refit. It may read the shop's sales. It opens versions, and records their
 -- scores, gate, artifact and manifests, until they serve. It changes neither what serves nor what has served.

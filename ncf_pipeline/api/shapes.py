@@ -1,7 +1,7 @@
 """What the API takes and answers, as OpenAPI shows it."""
 
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
@@ -232,6 +232,29 @@ class Dismissed(_Closed):
 
     customer: CustomerId
     stock_code: Code
+
+
+class Told(_Closed):
+    """What a visitor does with a product."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "view", "stock_code": "23084", "session": "4f2a", "customer": "14646"}]
+        }
+    )
+
+    kind: Literal["view", "cart", "wish"]
+    stock_code: Code
+    customer: Customer | None = None
+    session: Annotated[str, Field(max_length=MAX_CUSTOMER, pattern=_TEXT)] | None = Field(
+        None, description="The same text until the visit ends; only a hash of it is stored. One of both is needed."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_visitor(self) -> Self:
+        if self.customer is None and self.session is None:
+            raise ValueError("an event has a customer or a session")
+        return self
 
 
 class Stored(BaseModel):

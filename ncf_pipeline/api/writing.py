@@ -1,4 +1,4 @@
-"""The routes that write: what is hidden, by the same stages as the commands, and what customers dismiss."""
+"""The routes that write: what is hidden, by the stages of the commands, what customers dismiss, what visitors do."""
 
 from typing import Annotated
 
@@ -21,9 +21,11 @@ from ncf_pipeline.api.shapes import (
     HiddenProducts,
     Hiding,
     Stored,
+    Told,
     Unhidden,
     Unhiding,
 )
+from ncf_pipeline.columns import CART, VIEW, WISH
 from ncf_pipeline.errors import ListStoreError
 from ncf_pipeline.ingest.customer_ids import spelled
 from ncf_pipeline.serving import dismissals as dismissing
@@ -117,6 +119,17 @@ def routes(settings: Settings, shop: AsyncStorefront, strict: AsyncStorefront) -
             return Stored(stored=await strict.undismiss(spelled(wanted.customer), wanted.stock_code))
         except (redis.RedisError, RedisClusterException, OSError):
             return away("It was not taken back: Redis does not answer, or this API may not write there.")
+
+    @router.post("/events", tags=["events"], response_model=Stored, responses=described(403, 413))
+    async def tell(wanted: Told) -> Stored | Response:
+        """Tells that a visitor viewed a product, put it into the basket or wished it; docs/events.md."""
+        tells = {VIEW: shop.viewed, CART: shop.carted, WISH: shop.wished}[wanted.kind]
+        customer = spelled(str(wanted.customer)) if wanted.customer is not None else None
+        if customer == "" or code_of(wanted.stock_code) is None:
+            return problem(422, _NO_ID)
+        if not await tells(wanted.stock_code, customer=customer, session=wanted.session):
+            return away("It was not stored: Redis does not answer, or this API may not write there.")
+        return Stored(stored=True)
 
     return router
 

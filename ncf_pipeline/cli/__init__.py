@@ -14,6 +14,7 @@ from ncf_pipeline.cli import (
     catalogue,
     changes,
     embeddings,
+    events,
     experiments,
     forget,
     gate,
@@ -49,6 +50,7 @@ catalogue.register(app)
 hiding.register(app)
 products.register(app)
 changes.register(app)
+events.register(app)
 rules.register(app)
 experiments.register(app)
 forget.register(app)

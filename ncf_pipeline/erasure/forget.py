@@ -15,6 +15,7 @@ from ncf_pipeline.erasure import files, postgres, record
 from ncf_pipeline.erasure.list_store import rewrite_files
 from ncf_pipeline.erasure.old_versions import not_listed
 from ncf_pipeline.errors import ArtifactError, ErasureError, InputError, PassingError, StoreUnavailableError
+from ncf_pipeline.events.stream import erase_from_stream, events_naming
 from ncf_pipeline.ingest.customer_ids import spelled
 from ncf_pipeline.privacy import masked
 from ncf_pipeline.registry.stores import ArtifactStore, artifact_stores
@@ -112,10 +113,13 @@ def forget(settings: Settings, customer_id: str, *, requested_by: str, gone: Col
         files.delete_leftovers(settings)
         logger.info("Erased customer %s from the artifact store.", who)
         erase_customer(settings, customer_id)
+        taken_until = erase_from_stream(settings, customer_id)
         in_files_of_redis = rewrite_files(settings)
         logger.info("Erased customer %s from every publication in Redis.", who)
         postgres.vacuum(settings)
-        left, still_away = _search(settings, [store for store in stores if store.root not in away], customer_id)
+        reachable = [store for store in stores if store.root not in away]
+        # Whoever visits the shop again meanwhile is a new customer.
+        left, still_away = _search(settings, reachable, customer_id, events_until=taken_until)
     _refuse_what_is_left(who, left)
     _refuse_what_is_away(f"Customer {who} is erased from all that can be reached", {**away, **still_away})
     report = {"found": {name: n for name, n in before.items() if n}, **({"gone": sorted(gone)} if gone else {})}
@@ -143,7 +147,7 @@ def search(settings: Settings, customer_id: str) -> dict[str, int]:
 
 
 def _search(
-    settings: Settings, stores: Sequence[ArtifactStore], customer_id: str
+    settings: Settings, stores: Sequence[ArtifactStore], customer_id: str, *, events_until: str = "+"
 ) -> tuple[dict[str, int], dict[str, ArtifactError]]:
     """The counts of `search`; and why an artifact store cannot be searched, by its URL."""
     counts: Counter[str] = Counter()
@@ -154,6 +158,7 @@ def _search(
         with _noting(store, away):
             counts.update(files.search(store, customer_id))
     counts["Redis: keys"] = len(keys_of_customer(settings, customer_id))
+    counts["Redis: events"] = events_naming(settings, customer_id, until=events_until)
     return dict(counts), away
 
 

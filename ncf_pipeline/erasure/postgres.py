@@ -113,6 +113,7 @@ def erase(connection: Connection, customer_id: str, *, without_country: bool) ->
         # A merge takes the same lock, so one waits for the other.
         cursor.execute("lock table retail.invoice in share row exclusive mode")
         cursor.execute(query("erase_customer_lines"), {"customer_id": customer_id, "without_country": without_country})
+        cursor.execute(query("erase_customer_events"), {"customer_id": customer_id})
         cursor.execute(query("remove_asked_workbooks"))
         # Leftovers of killed list checks. No check runs now.
         cursor.execute("truncate ml.checked_list, ml.checked_product")

@@ -14,6 +14,7 @@ from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
+from ncf_pipeline.columns import CART, VIEW, WISH
 from ncf_pipeline.storefront.answers import CustomerList, PageList, ProductList, Recommendation, VisitorList
 from ncf_pipeline.storefront.asking import (
     Ask,
@@ -290,6 +291,46 @@ class Storefront(Reader):
             self._refuse(error)
             return False
 
+    def viewed(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """Tells that a visitor looks at a product; `ncf-pipeline events take` stores it. docs/events.md says for what.
+
+        The user of Redis needs the permission to add to the stream; a reader's is not enough.
+
+        Args:
+            stock_code: of the product.
+            customer: the shop's id; None for a visitor without a login.
+            session: of the visit: the same text until it ends. Only a hash of it is stored.
+
+        Returns:
+            Whether it is told: not if one of them can be no id, or if Redis does not answer or refuses.
+
+        Raises:
+            ValueError: neither a customer nor a session is given.
+        """
+        return self._tell(VIEW, stock_code, customer, session)
+
+    def carted(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """Tells that a visitor puts a product into the basket. See `viewed`."""
+        return self._tell(CART, stock_code, customer, session)
+
+    def wished(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """Tells that a visitor puts a product onto a wish list. See `viewed`."""
+        return self._tell(WISH, stock_code, customer, session)
+
+    def _tell(self, kind: str, stock_code: str, customer: int | str | None, session: str | None) -> bool:
+        command = self._told(kind, stock_code, customer, session)
+        if command is None or self._is_left_alone():
+            return False
+        try:
+            self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            self._refuse(error)
+            return False
+        except _FAULTS as error:  # a Redis that hangs must not delay every page
+            self._fail(error)
+            return False
+        return True
+
     def meta(self) -> Mapping[str, str]:
         """The meta of the live publication; empty if nothing is published, or Redis does not answer."""
         try:
@@ -492,6 +533,32 @@ class AsyncStorefront(Reader):
         except _FAULTS as error:
             self._refuse(error)
             return False
+
+    async def viewed(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """See `Storefront.viewed`."""
+        return await self._tell(VIEW, stock_code, customer, session)
+
+    async def carted(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """See `Storefront.carted`."""
+        return await self._tell(CART, stock_code, customer, session)
+
+    async def wished(self, stock_code: str, *, customer: int | str | None = None, session: str | None = None) -> bool:
+        """See `Storefront.wished`."""
+        return await self._tell(WISH, stock_code, customer, session)
+
+    async def _tell(self, kind: str, stock_code: str, customer: int | str | None, session: str | None) -> bool:
+        command = self._told(kind, stock_code, customer, session)
+        if command is None or self._is_left_alone():
+            return False
+        try:
+            await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            self._refuse(error)
+            return False
+        except _FAULTS as error:  # a Redis that hangs must not delay every page
+            self._fail(error)
+            return False
+        return True
 
     async def meta(self) -> Mapping[str, str]:
         """See `Storefront.meta`."""

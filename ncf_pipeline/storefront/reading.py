@@ -18,6 +18,8 @@ from ncf_pipeline.columns import (
     EVERYWHERE,
     FOR_YOU,
     LISTS_OF,
+    MOST_EVENTS_WAITING,
+    Events,
     chances_of,
     due_of,
     reasons_of,
@@ -402,6 +404,29 @@ class Reader:
             # Readers of a shop that has never had a dismissal need not ask for any.
             ("SET", f"{self._prefix}:dismissing", "1", "EX", str((MOST_DAYS + 1) * 86_400)),
         ]
+
+    def _told(self, kind: str, stock_code: object, customer_id: object, session: object) -> Command | None:
+        """The command that adds an event to the stream; None if one of the ids can be none.
+
+        Raises:
+            ValueError: neither a customer nor a session is given.
+        """
+        if customer_id is None and session is None:
+            raise ValueError("an event has a customer or a session: name one with customer= or session=")
+        code = code_of(stock_code)
+        visitor: list[str] = []
+        for field, given in ((Events.CUSTOMER, customer_id), (Events.SESSION, session)):
+            key = key_of("customer", given) if given is not None else None
+            if given is not None and key is None:
+                code = None
+            elif key is not None:
+                visitor += [field, key.partition(":")[2]]
+        if code is None:
+            self._count("unusable_ids")
+            return None
+        waiting = ("MAXLEN", "~", str(MOST_EVENTS_WAITING))
+        event = (Events.KIND, kind, Events.PRODUCT, code, *visitor)
+        return ("XADD", f"{self._prefix}:events", *waiting, "*", *event)
 
     def _taken_back(self, customer_id: object, stock_code: object) -> Command | None:
         key, code = key_of("customer", customer_id), code_of(stock_code)

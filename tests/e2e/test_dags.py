@@ -213,3 +213,17 @@ def test_a_run_reads_folders_by_their_mappings_and_tells_once_of_one_that_has_no
     (inbox / "uci-2" / "day.csv").rename(inbox / "uci" / "day.csv")
     assert run() == ("success", [f"[over] {told}"])
     assert not (inbox / "uci" / "day.csv").exists()
+
+
+def test_events_are_taken_by_schedule_only_if_there_is_one(dags, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    from ncf_pipeline.airflow.alerts import alert
+
+    assert "take_events" not in dags
+    monkeypatch.setenv("NCF_EVENTS_SCHEDULE", "5 * * * *")
+    bag = DagBag(str(PROJECT / "dags" / "take_events.py"))
+    assert not bag.import_errors
+    (dag,) = bag.dags.values()
+    assert (dag.dag_id, dag.timetable.expression, dag.catchup) == ("take_events", "5 * * * *", False)
+    assert alert in as_list(dag.task_dict["take"].on_failure_callback)

@@ -64,12 +64,12 @@ def open_text(
     if not packed and path.stat().st_size > max_unpacked_mb << 20:
         raise too_large(name, max_unpacked_mb, path.stat().st_size >> 20)
     encoding = encoding_of(
-        partial(_binary, path, name, packed),
+        partial(opened_bytes, path, name, packed),
         name,
         most_bytes=max_unpacked_mb << 20,
         given=given.encoding,
     )
-    with _text(path, name, packed, encoding) as text:
+    with opened_text(path, name, packed, encoding) as text:
         first_lines = [text.readline(MAX_LINE) for _ in range(MAX_TITLE_ROWS)]
     if not any(line.strip() for line in first_lines):
         raise InputError(f"{name} is empty. Send it again.")
@@ -79,7 +79,7 @@ def open_text(
     header = find_header([cells for cells, _ in records], name, mapping)
     lines = _Divider(name, delimiter, header, has_stray_bytes=encoding.has_stray_bytes)
     cells = folder / "cells.arrow"
-    with _text(path, name, packed, encoding) as text:
+    with opened_text(path, name, packed, encoding) as text:
         for _ in range(records[header.row][1]):
             text.readline(MAX_LINE)
         _write(lines.chunks(text, records[header.row][1]), cells, header)
@@ -107,7 +107,12 @@ def _columns_known(records: Sequence[tuple[list[str | None], int]], mapping: Map
 
 
 @contextmanager
-def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
+def opened_bytes(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
+    """Opens a file, and unpacks it if it is gzipped.
+
+    Raises:
+        InputError: it cannot be read or unpacked.
+    """
     try:
         with open_regular(path) as raw:
             if packed:
@@ -122,9 +127,20 @@ def _binary(path: Path, name: str, packed: bool) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _text(path: Path, name: str, packed: bool, encoding: Encoding) -> Iterator[IO[str]]:
+def opened_text(path: Path, name: str, packed: bool, encoding: Encoding) -> Iterator[IO[str]]:
+    """Opens a text file; every line in it ends with a line feed.
+
+    Args:
+        path: of the file.
+        name: what people call it, for messages.
+        packed: whether it is gzipped.
+        encoding: of its bytes.
+
+    Raises:
+        InputError: it cannot be read or unpacked.
+    """
     errors = register_stray_bytes() if encoding.has_stray_bytes else "strict"
-    with _binary(path, name, packed) as file:
+    with opened_bytes(path, name, packed) as file:
         # newline=None: \n, \r\n and \r all end a line, even in one file.
         yield io.TextIOWrapper(io.BufferedReader(file, _BLOCK), encoding.name, errors, newline=None)  # type: ignore[type-var]
 

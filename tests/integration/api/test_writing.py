@@ -7,6 +7,7 @@ import pytest
 from web_api import READER, WRITER
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.events import stages as events
 from ncf_pipeline.serving import hiding, publication
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storefront import Storefront
@@ -35,6 +36,7 @@ def shop(settings):
         ("GET", "/dismissals", None),
         ("POST", "/dismissals", {"customer": "14646", "stock_code": "A"}),
         ("DELETE", "/dismissals?customer=14646&stock_code=A", None),
+        ("POST", "/events", {"kind": "view", "stock_code": "A", "session": "s"}),
     ],
 )
 def test_a_reader_may_not_write(shop, asks, method, path, body):
@@ -137,3 +139,13 @@ def test_prometheus_is_told_how_many_and_how_long_and_of_no_customer(shop, asks)
         assert line in text.splitlines()
     assert "ann" not in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_what_visitors_do_is_told_and_stored(shop, asks):
+    api = asks(shop, key=WRITER)
+    told = ({"kind": "view", "session": "s"}, {"kind": "cart", "customer": 14646}, {"kind": "wish", "customer": "ä/x"})
+    for event in told:
+        assert api.post("/events", json={"stock_code": "a", **event}).json() == {"stored": True}
+    for wrong in ({}, {"kind": "click", "session": "s"}, {"kind": "view"}, {"kind": "view", "session": "s\n"}):
+        assert api.post("/events", json={"stock_code": "a", **wrong}).status_code == 422
+    assert events.take(shop).added == 3

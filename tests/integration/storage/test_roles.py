@@ -247,6 +247,7 @@ ingest raw.landed_line: delete, insert, select, truncate, update
 ingest raw.line_to_check: select
 ingest raw.mapping: insert, select, update
 ingest raw.quarantine_request: insert, select, update
+ingest raw.quarantined_event: delete, insert, select, update (events)
 ingest raw.quarantined_line: insert, select, update
 ingest raw.used_mapping: insert, select
 ingest retail.catalogue: delete, insert, select, update
@@ -258,6 +259,7 @@ ingest retail.invoice_line: delete, insert, select, update
 ingest retail.product: delete, insert, select, update
 ingest retail.product_country: select
 ingest retail.refused_catalogue_row: delete, insert, select
+ingest retail.shop_event: delete, insert, select
 ingest retail.unlisted_product: select
 merchandising retail.changed_rule: select
 merchandising retail.excluded_stock_code: select

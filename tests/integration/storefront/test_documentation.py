@@ -31,6 +31,7 @@ LISTS = [
     ("customer", "14646", "buy_again", ["22423"]),
     ("product", "85123A", "bought_together", ["21733"]),
     ("product", "85123A", "similar", ["22804"]),
+    ("product", "22423", "bought_together", ["22804", "23084"]),
     ("fallback", "Channel Islands", "for_you", ["22423"]),
     ("fallback", "Channel Islands", "new_arrivals", ["23843", "23084"]),
     ("fallback", "*", "for_you", ["22423"]),
@@ -56,7 +57,7 @@ def published(settings, store):
         stock.sadd("ncf:sold_out", "21733")
     store.xadd("ncf:changes", {"id": 1, "kind": "publication", "at": "2011-12-09", "data": '{"publication":"p000042"}'})
     yield settings.list_store().replace("redis://default:test@", "redis://reader:secret@")
-    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser", "api", "listener")
+    store.execute_command("ACL", "DELUSER", "reader", "writer", "stock", "dismisser", "api", "listener", "teller")
     store.delete("ncf:hidden", "ncf:sold_out", "ncf:dismissing", "ncf:changes")
 
 
