@@ -1,5 +1,6 @@
 """The names of columns and lists: a typo in one is an error, not a new column."""
 
+import unicodedata
 from typing import Final, Literal
 
 
@@ -90,8 +91,8 @@ class Products:
 class Lists:
     """Top-N lists as a table: one row for each list; the rows of a key are adjacent."""
 
-    AUDIENCE: Final = "audience"  # customer, product or fallback
-    KEY: Final = "key"  # 14646, ann@example.com, 85123A, United Kingdom, *
+    AUDIENCE: Final = "audience"  # customer, product, fallback or category
+    KEY: Final = "key"  # 14646, ann@example.com, 85123A, United Kingdom, *, Kitchen > Cups
     LIST_NAME: Final = "list_name"  # for_you, discover, ...
     STOCK_CODES: Final = "stock_codes"  # list of strings, best first
     # Optional: a JSON array, one entry for each stock code: ["bought",3], ["goes_with","85123A"], ["new"], ...
@@ -108,7 +109,7 @@ class Lists:
     ALL: Final = (AUDIENCE, KEY, LIST_NAME, STOCK_CODES)
 
 
-Audience = Literal["customer", "product", "fallback"]
+Audience = Literal["customer", "product", "fallback", "category"]
 
 FOR_YOU: Final = "for_you"
 DISCOVER: Final = "discover"
@@ -116,11 +117,14 @@ BUY_AGAIN: Final = "buy_again"
 BOUGHT_TOGETHER: Final = "bought_together"
 SIMILAR: Final = "similar"
 NEW_ARRIVALS: Final = "new_arrivals"
+BEST_SELLERS: Final = "best_sellers"  # of a category: all of its products that anybody may be shown
+OTHERS: Final = "others"  # of a category: its products that only some lists may show
 
 LISTS_OF: Final[dict[Audience, tuple[str, ...]]] = {
     "customer": (FOR_YOU, DISCOVER, BUY_AGAIN),
     "product": (BOUGHT_TOGETHER, SIMILAR),
     "fallback": (FOR_YOU, NEW_ARRIVALS),
+    "category": (BEST_SELLERS, OTHERS),
 }
 
 REASONED_LISTS: Final = LISTS_OF["customer"]
@@ -163,5 +167,19 @@ def due_of(list_name: str) -> str:
     return f"{list_name}_due"
 
 
+LEVEL: Final = " > "
+"""Between the levels of a category."""
+
 EVERYWHERE: Final = "*"
 """The fallback key for a visitor whose country has no list of its own."""
+
+
+def category_levels(category: str) -> tuple[str, ...]:
+    """The categories that a product of this one is of: each level of its path, from the top.
+
+    >>> category_levels("Kitchen > Cups"), category_levels(" Kitchen>  Cups "), category_levels(" > ")
+    (('Kitchen', 'Kitchen > Cups'), ('Kitchen', 'Kitchen > Cups'), ())
+    """
+    parts = unicodedata.normalize("NFC", category).split(LEVEL.strip())
+    names = [name for part in parts if (name := " ".join(part.split()))]
+    return tuple(LEVEL.join(names[:depth]) for depth in range(1, len(names) + 1))

@@ -106,7 +106,13 @@ def _customer(named: str | int | None) -> str | None:
 
 def _whole(shown: Shown) -> dict[str, Any]:
     exclude = [code.upper() for code in shown.exclude]
-    return {"country": shown.country, "count": shown.count, "exclude": exclude, "rotate": shown.rotate}
+    return {
+        "country": shown.country,
+        "count": shown.count,
+        "exclude": exclude,
+        "rotate": shown.rotate,
+        "category": shown.category,
+    }
 
 
 def _part(shown: ShownPart) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class Shown(_Closed):
     rotate: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Any text, such as the day: reshuffles the list a little, the same while the text is."
     )
+    category: Annotated[str, Field(max_length=300, pattern=_TEXT, examples=["Kitchen > Cups"])] | None = Field(
+        None, description="Only products of this category, and of those below it, as in the shop's catalogue."
+    )
 
 
 class ShownPart(Shown):
@@ -123,7 +126,8 @@ class RecommendationList(BaseModel):
 
     name: str = Field(examples=["for_you"])
     source: str = Field(
-        description="`customer` or `product`: an own list; `basket`; `country`, `everywhere`: best sellers; `none`.",
+        description="`customer` or `product`: an own list; `basket`; best sellers of a `category`, a `country` or "
+        "`everywhere`; `none`.",
         examples=["customer"],
     )
     publication: str | None = Field(

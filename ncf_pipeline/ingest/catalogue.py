@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from ncf_pipeline.columns import InvoiceLines
+from ncf_pipeline.columns import LEVEL, InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.fetching import Source, check_unchanged, fetch
 from ncf_pipeline.ingest.mappings.given import Given
@@ -30,9 +30,6 @@ from ncf_pipeline.storage.scratch import scratch_folder
 CODE = "stock_code"
 FACTS = ("description", "category", "brand", "price", "stock", "launched_on", "image_url")
 """What a catalogue may say of a product."""
-
-LEVEL = " > "
-"""Between the levels of a category."""
 
 _CODE, _NAME = InvoiceLines.STOCK_CODE, InvoiceLines.DESCRIPTION
 _PRICE, _STOCK, _DATE = InvoiceLines.UNIT_PRICE, InvoiceLines.QUANTITY, InvoiceLines.INVOICE_DATE

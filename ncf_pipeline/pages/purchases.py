@@ -5,21 +5,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from ncf_pipeline.columns import category_levels
+from ncf_pipeline.serving.merchandising import categories_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_records, read_rows
 
 MOST_CUSTOMERS = 24
 MOST_PURCHASES = 30
+MOST_CATEGORIES = 500
 
 
 @dataclass(frozen=True)
 class Product:
-    """The description of a product, and the price of one piece when it was last sold, in the shop's currency."""
+    """What a page shows of a product.
+
+    Attributes:
+        stock_code: the shop's.
+        description: its name.
+        price: of one piece when it was last sold; of the catalogue if it never was.
+        currency: the shop's.
+        image: address of its picture, as the catalogue has it; None if it has none.
+    """
 
     stock_code: str
     description: str
     price: float | None
     currency: str = "GBP"
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,20 @@ def products(settings: Settings, stock_codes: Iterable[str]) -> dict[str, Produc
         DatabaseError: Postgres does not answer.
     """
     rows = read_rows(settings, "shop_products", stock_codes=list(stock_codes))
-    return {row.stock_code: Product(row.stock_code, row.description, row.price, settings.currency) for row in rows}
+    return {
+        row.stock_code: Product(row.stock_code, row.description, row.price, settings.currency, row.image_url)
+        for row in rows
+    }
+
+
+def categories(settings: Settings) -> list[str]:
+    """Returns up to `MOST_CATEGORIES` categories with each level above them, in alphabetical order.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    named = {level for category in categories_of(settings).values() for level in category_levels(category)}
+    return sorted(named)[:MOST_CATEGORIES]
 
 
 def countries(settings: Settings) -> list[str]:

@@ -1,5 +1,6 @@
 """Lists as a page shows them: products with a name, a price, and the reason why each is recommended, in words."""
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,10 +13,13 @@ from ncf_pipeline.storefront import Reason, Recommendation
 HUES = 12
 """Number of colours for the tiles that stand for pictures; shelf.css defines them."""
 
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|$)", re.IGNORECASE)
+
 _SOURCES = {
     "customer": "made for this customer",
     "product": "made for this product",
     "basket": "from baskets like this one",
+    "category": "best sellers of this category; there is no personal list for it",
     "country": "best sellers in this country; there is no personal list",
     "everywhere": "best sellers everywhere; there is no personal list",
     "none": "no list",
@@ -38,6 +42,7 @@ class Item:
         reason: why it is recommended, in words; None if the list has no reasons.
         currency: of the price, a code of ISO 4217.
         chance: that the customer buys it within four weeks; None if it is not stated, or not asked for.
+        image: address of its picture; None if it has none.
     """
 
     stock_code: str
@@ -46,6 +51,16 @@ class Item:
     reason: str | None = None
     currency: str = "GBP"
     chance: float | None = None
+    image: str | None = None
+
+    @property
+    def origin(self) -> str | None:
+        """The site that its picture comes from, as a Content-Security-Policy names it; None if there is none.
+
+        Whatever a policy could read as more than one site is none: the page shows the letters of the tile.
+        """
+        found = _ORIGIN.match(self.image or "")
+        return found[0].lower() if found else None
 
     @property
     def price_in_words(self) -> str | None:
@@ -118,7 +133,8 @@ def item(stock_code: str, known: Mapping[str, Product], reason: str | None = Non
     product = known.get(stock_code)
     if product is None:
         return Item(stock_code, stock_code, None, reason)
-    return Item(stock_code, readable(product.description), product.price, reason, product.currency)
+    name = readable(product.description)
+    return Item(stock_code, name, product.price, reason, product.currency, image=product.image)
 
 
 def codes_of(lists: Iterable[Recommendation]) -> list[str]:

@@ -187,6 +187,8 @@ def _read(presence: Presence, settings: Settings) -> tuple[int, int]:
                 elif audience == "product":
                     for name in LISTS_OF["product"]:
                         shop.for_product(key, list_name=name)  # type: ignore[arg-type]
+                elif audience == "category":
+                    shop.for_visitor(category=key)
                 else:
                     shop.for_visitor(country=key)
                 read += 1

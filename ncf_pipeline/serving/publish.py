@@ -470,7 +470,9 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
         ArtifactError: its lists are no longer kept.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    longest = max((int(lists[Lists.STOCK_CODES].map(len).max()) for lists in kept_lists(earlier.url)), default=0)
+    longest = max(
+        (len(codes) for lists in _but_categories(earlier.url) for codes in lists[Lists.STOCK_CODES]), default=0
+    )
     shown = min(longest, settings.top_n)  # the rest is spare
     opened = _open(
         settings,
@@ -536,6 +538,12 @@ def _open(
     return opened
 
 
+def _but_categories(url: str) -> Iterator[pd.DataFrame]:
+    """The kept lists without those of categories, which hold all their products, and are as long as these are many."""
+    for lists in kept_lists(url):
+        yield lists[lists[Lists.AUDIENCE] != "category"]
+
+
 def _refuse_if_erased_since(settings: Settings, erased: Erased) -> None:
     with transaction(settings) as connection:
         refuse_if_erased_since(connection, settings, erased)
@@ -547,7 +555,7 @@ def _check(
     name = publication.name_of(opened.number)
     verdict = check_lists(
         settings,
-        kept_lists(opened.url),
+        _but_categories(opened.url),
         snapshot.interactions,
         opened.as_of,
         top_n=draft.top_n,

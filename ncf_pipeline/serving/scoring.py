@@ -25,6 +25,7 @@ from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
 from ncf_pipeline.experiments.records import Experiment
 from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
+from ncf_pipeline.model.lists.categories import category_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.lists.shared import Parts, put_together
 from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
@@ -38,6 +39,7 @@ from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.drafts import Basis, Draft, name_of, outdated, read_draft, shard_of
+from ncf_pipeline.serving.merchandising import categories_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
@@ -161,7 +163,11 @@ class Scoring:
         if self._others is not None:  # made only now, as it may take over what has just been made
             self._others.make_shared(with_reasons=basis.reasons, with_due=basis.due)
         parts = Parts(self._outside)
-        facts = {"makers": parts.of((self._maker, self._others)), "fallbacks": self._fallbacks.to_dict(orient="list")}
+        facts = {
+            "makers": parts.of((self._maker, self._others)),
+            "fallbacks": self._fallbacks.to_dict(orient="list"),
+            "categories": self._categories.to_dict(orient="list"),
+        }
         write_arrays(draft.shared, parts.arrays, facts, personal=parts.personal)
         try:
             with transaction(self._settings) as connection:
@@ -232,6 +238,7 @@ class Scoring:
         if shard == 0:
             yield OF_NO_CUSTOMER, self._maker.products(draft.top_n)
             yield OF_NO_CUSTOMER, self._fallbacks
+            yield OF_NO_CUSTOMER, self._categories
 
     def _start_counting(self) -> None:
         """The certainty that a part holds is that of its own customers."""
@@ -246,7 +253,10 @@ class Scoring:
         facts, arrays = map_arrays(self.draft.shared, self._settings.cache_path)
         try:
             maker, others = put_together(facts["makers"], arrays, self._outside)
-            return _Kept(maker, others, pd.DataFrame(facts["fallbacks"], columns=list(Lists.ALL)))
+            fallbacks, categories = (
+                pd.DataFrame(facts[name], columns=list(Lists.ALL)) for name in ("fallbacks", "categories")
+            )
+            return _Kept(maker, others, fallbacks, categories)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{self.draft.shared} was written by another version of the package ({error!r}). Give all workers the "
@@ -321,6 +331,16 @@ class Scoring:
         draft = self.draft
         return fallback_lists(self._snapshot.interactions, draft.as_of, draft.top_n, draft.basis.rules)
 
+    @cached_property
+    def _categories(self) -> pd.DataFrame:
+        if self._kept is not None:
+            return self._kept.categories
+        categories = categories_of(self._settings)
+        if not categories:  # most shops have none, and need not read the snapshot for it
+            return pd.DataFrame([], columns=list(Lists.ALL))
+        draft = self.draft
+        return category_lists(self._snapshot.interactions, draft.as_of, categories, draft.basis.rules)
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -330,11 +350,13 @@ class _Kept:
         maker: of the version's lists.
         others: of the lists of an experiment's share; None if there is none, or it gets best sellers.
         fallbacks: columns of `columns.Lists`.
+        categories: likewise.
     """
 
     maker: ListMaker
     others: ListMaker | None
     fallbacks: pd.DataFrame
+    categories: pd.DataFrame
 
 
 @dataclass

@@ -10,7 +10,7 @@ CustomerList = Literal["for_you", "discover", "buy_again"]
 ProductList = Literal["bought_together", "similar"]
 VisitorList = Literal["for_you", "new_arrivals"]
 PageList = Literal["for_you", "discover", "buy_again", "bought_together", "similar", "new_arrivals"]
-Source = Literal["customer", "product", "basket", "country", "everywhere", "none", "unavailable"]
+Source = Literal["customer", "product", "basket", "category", "country", "everywhere", "none", "unavailable"]
 ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "best_seller", "pinned"]
 
 _decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
@@ -40,7 +40,8 @@ class Recommendation:
     Attributes:
         stock_codes: at most as many as were asked for, or the publication's `top_n`. What is hidden, or was dismissed
             by the customer, is not among them.
-        source: `customer` or `product`: an own list; `basket`: what goes with a basket; `country`, `everywhere`: best
+        source: `customer` or `product`: an own list; `basket`: what goes with a basket; `category`: best
+            sellers of the category that was asked for; `country`, `everywhere`: best
             sellers there; `none`: nothing is published, or the product has no list; `unavailable`: Redis did not
             answer.
         publication: e.g. `p000042`; None if nothing is published, or Redis did not answer.

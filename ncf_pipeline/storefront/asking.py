@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ncf_pipeline.columns import BOUGHT_TOGETHER, FOR_YOU, LISTS_OF, NEW_ARRIVALS, Audience
+from ncf_pipeline.columns import BOUGHT_TOGETHER, FOR_YOU, LISTS_OF, NEW_ARRIVALS, Audience, category_levels
 from ncf_pipeline.storefront.answers import Source, is_text
 
 MOST_IN_BASKET = 50
@@ -21,6 +21,7 @@ class View:
     page: int = 1
     exclude: frozenset[str] = frozenset()
     rotate: str | None = None
+    category: str | None = None  # its products only
 
 
 class Question(NamedTuple):
@@ -53,7 +54,7 @@ class Ask(NamedTuple):
 _WHOLE_VIEW = View()
 
 
-def view(count: int | None, page: int, exclude: Iterable[str], rotate: str | None) -> View:
+def view(count: int | None, page: int, exclude: Iterable[str], rotate: str | None, category: str | None = None) -> View:
     """The part of a list to show.
 
     Args:
@@ -61,17 +62,18 @@ def view(count: int | None, page: int, exclude: Iterable[str], rotate: str | Non
         page: from 1.
         exclude: stock codes that are on the page already.
         rotate: the seed of a rotation; None: no rotation.
+        category: whose products are shown; None: any.
 
     Raises:
         ValueError: a number below 1, or one text in place of several stock codes.
     """
-    if count is None and page == 1 and not exclude and rotate is None:
+    if count is None and page == 1 and not exclude and rotate is None and category is None:
         return _WHOLE_VIEW
     if (count is not None and count < 1) or page < 1:
         raise ValueError(f"count and page begin at 1, not at {page if page < 1 else count}")
     if isinstance(exclude, str | bytes):
         raise ValueError(f"exclude is several stock codes, such as [{exclude!r}]")  # noqa: TRY004 - as any other
-    return View(count, page, frozenset(exclude), rotate)
+    return View(count, page, frozenset(exclude), rotate, None if category is None else category_of(category))
 
 
 def of_customer(customer_id: int | str, list_name: str, country: str | None, shown: View) -> Ask:
@@ -217,6 +219,16 @@ def _id_of(named: object) -> str | None:
 def country_of(named: object) -> str | None:
     """A country whose name may be asked for; None for anything else, such as the NaN of a table."""
     return named if isinstance(named, str) and (named.isascii() or is_text(named)) else None
+
+
+def category_of(named: object) -> str:
+    """A category in the spelling of the lists; one that no product is of for what can be none.
+
+    >>> category_of("Kitchen>Cups"), category_of(" Kitchen  > Cups"), category_of(None)
+    ('Kitchen > Cups', 'Kitchen > Cups', '')
+    """
+    levels = category_levels(named) if isinstance(named, str) and is_text(named) else ()
+    return levels[-1] if levels else ""
 
 
 def _check(audience: Audience, list_name: str) -> None:

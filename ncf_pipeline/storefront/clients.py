@@ -98,6 +98,7 @@ class Storefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """One list of a customer; if it is missing, the best sellers of their country, else of everywhere.
 
@@ -110,6 +111,8 @@ class Storefront(Reader):
             exclude: stock codes that the page shows already. Others take their places.
             rotate: any text, such as the day: reshuffles the list a little (`reading.rotated`). The same text and
                 customer have the same order. None: best first.
+            category: only its products, and those of the levels below it: `Kitchen`, or `Kitchen > Cups`. Best sellers
+                of the category fill `for_you`, and take the place of a list that has none of them. None: any.
 
         Returns:
             The list; its `source` says where it comes from.
@@ -117,7 +120,7 @@ class Storefront(Reader):
         Raises:
             ValueError: customers have no list of that name, or a count or page is below 1.
         """
-        return self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate)))[0]
+        return self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate, category)))[0]
 
     def lists_of_customer(
         self,
@@ -127,12 +130,13 @@ class Storefront(Reader):
         count: int | None = None,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> dict[CustomerList, Recommendation]:
         """All lists of a customer in one round trip, each as `for_customer` returns it.
 
         A product may be on several of them: `for_page` shows each once.
         """
-        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate))
+        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate, category))
         return dict(zip(_names_of(ask), self._read(ask), strict=True))
 
     def for_visitor(
@@ -144,13 +148,14 @@ class Storefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """`for_you` (recent best sellers) or `new_arrivals`, for an unknown visitor.
 
         Raises:
             ValueError: visitors have no list of that name, or a count or page is below 1.
         """
-        return self._read(of_visitor(list_name, country, view(count, page, exclude, rotate)))[0]
+        return self._read(of_visitor(list_name, country, view(count, page, exclude, rotate, category)))[0]
 
     def for_product(
         self,
@@ -163,6 +168,7 @@ class Storefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """Products that complete a basket with this one (`bought_together`), or could replace it (`similar`).
 
@@ -175,11 +181,12 @@ class Storefront(Reader):
             page: from 1.
             exclude: stock codes that the page shows already.
             rotate: as for `for_customer`.
+            category: as for `for_customer`.
 
         Raises:
             ValueError: products have no list of that name, or a count or page is below 1.
         """
-        shown = view(count, page, exclude, rotate)
+        shown = view(count, page, exclude, rotate, category)
         return self._read(of_product(stock_code, list_name, country, customer, shown))[0]
 
     def for_page(
@@ -192,6 +199,7 @@ class Storefront(Reader):
         count: int | None = None,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> dict[PageList, Recommendation]:
         """All shelves of a page in one round trip. No product is on two of them: the upper shelf keeps it.
 
@@ -203,6 +211,7 @@ class Storefront(Reader):
             count: products of a shelf; None: as many as the publication's `top_n` says.
             exclude: stock codes that the page shows already.
             rotate: as for `for_customer`.
+            category: as for `for_customer`.
 
         Returns:
             By the name of the list, in the order of `shelves`.
@@ -211,7 +220,7 @@ class Storefront(Reader):
             ValueError: there is no list of a name, a name occurs twice, or a product's list is asked for without a
                 product.
         """
-        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate))
+        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate, category))
         return dict(zip(cast("tuple[PageList, ...]", names), self._read(ask), strict=True))
 
     def for_basket(
@@ -224,6 +233,7 @@ class Storefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """What goes with the products in a basket, in one round trip; nothing that is in it.
 
@@ -238,6 +248,7 @@ class Storefront(Reader):
             page: from 1.
             exclude: stock codes that the page shows already.
             rotate: as for `for_customer`.
+            category: as for `for_customer`.
 
         Returns:
             The list; its `source` is `basket` if a product of the basket has a list, else `customer`, or that of the
@@ -246,7 +257,7 @@ class Storefront(Reader):
         Raises:
             ValueError: one text in place of several stock codes, or a count or page is below 1.
         """
-        return self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate)))[0]
+        return self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate, category)))[0]
 
     def dismiss(self, customer_id: int | str, stock_code: str, *, days: float = 90) -> bool:
         """Shows a customer a product no more: "not for me". All readers heed it within a second.
@@ -434,9 +445,12 @@ class AsyncStorefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """See `Storefront.for_customer`."""
-        return (await self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate))))[0]
+        return (
+            await self._read(of_customer(customer_id, list_name, country, view(count, page, exclude, rotate, category)))
+        )[0]
 
     async def lists_of_customer(
         self,
@@ -446,9 +460,10 @@ class AsyncStorefront(Reader):
         count: int | None = None,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> dict[CustomerList, Recommendation]:
         """See `Storefront.lists_of_customer`."""
-        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate))
+        ask = all_of_customer(customer_id, country, view(count, 1, exclude, rotate, category))
         return dict(zip(_names_of(ask), await self._read(ask), strict=True))
 
     async def for_visitor(
@@ -460,9 +475,10 @@ class AsyncStorefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """See `Storefront.for_visitor`."""
-        return (await self._read(of_visitor(list_name, country, view(count, page, exclude, rotate))))[0]
+        return (await self._read(of_visitor(list_name, country, view(count, page, exclude, rotate, category))))[0]
 
     async def for_product(
         self,
@@ -475,9 +491,10 @@ class AsyncStorefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """See `Storefront.for_product`."""
-        shown = view(count, page, exclude, rotate)
+        shown = view(count, page, exclude, rotate, category)
         return (await self._read(of_product(stock_code, list_name, country, customer, shown)))[0]
 
     async def for_page(
@@ -490,9 +507,10 @@ class AsyncStorefront(Reader):
         count: int | None = None,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> dict[PageList, Recommendation]:
         """See `Storefront.for_page`."""
-        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate))
+        names, ask = of_page(shelves, customer, product, country, view(count, 1, exclude, rotate, category))
         return dict(zip(cast("tuple[PageList, ...]", names), await self._read(ask), strict=True))
 
     async def for_basket(
@@ -505,9 +523,12 @@ class AsyncStorefront(Reader):
         page: int = 1,
         exclude: Collection[str] = (),
         rotate: str | None = None,
+        category: str | None = None,
     ) -> Recommendation:
         """See `Storefront.for_basket`."""
-        return (await self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate))))[0]
+        return (
+            await self._read(of_basket(stock_codes, customer, country, view(count, page, exclude, rotate, category)))
+        )[0]
 
     async def dismiss(self, customer_id: int | str, stock_code: str, *, days: float = 90) -> bool:
         """See `Storefront.dismiss`."""

@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from ncf_pipeline.columns import (
+    BEST_SELLER,
     BUY_AGAIN,
     EVERYWHERE,
     FOR_YOU,
@@ -25,6 +27,7 @@ from ncf_pipeline.columns import (
     reasons_of,
 )
 from ncf_pipeline.storefront.answers import (
+    Reason,
     Recommendation,
     Source,
     Statistics,
@@ -49,6 +52,9 @@ _STOOD_STILL_SECONDS = 5.0
 MOST_COUNTRIES = 1000
 """Countries whose hidden products are held: a shop that passes on what a visitor types must not fill the memory."""
 
+MOST_CATEGORIES = 1000
+"""Categories whose products are held, likewise."""
+
 _BASKET_EASE = 1
 """In a basket, the product at place p of a list counts 1 / (p + this), from p = 1."""
 
@@ -72,10 +78,8 @@ return 1
 Command = tuple[str, ...]
 Fallback = dict[str, tuple[str, ...]]  # stock codes by list
 Places = slice | list[int]
-Out = list[set[str] | frozenset[str]]
-"""Sets of stock codes that are not shown; none of them is empty."""
-
 _OF_FALLBACK = LISTS_OF["fallback"]
+_OF_CATEGORY = LISTS_OF["category"]
 _PUBLICATION = re.compile(r"p[0-9]{1,18}")
 _NOTHING: frozenset[str] = frozenset()
 _UNKNOWN = 0  # of `Held.shown`
@@ -94,6 +98,32 @@ class Broken:
 BROKEN = Broken()
 
 
+class Category:
+    """The products of a category.
+
+    Attributes:
+        best: those that anybody may be shown, best sellers first.
+        codes: all of them.
+    """
+
+    __slots__ = ("best", "codes")
+
+    def __init__(self, best: tuple[str, ...], others: tuple[str, ...]) -> None:
+        self.best = best
+        self.codes = frozenset(best).union(others)
+
+    def intersection(self, stock_codes: Iterable[str]) -> set[str]:
+        """Of some stock codes, those that are not shown: all that are not of the category."""
+        return {code for code in stock_codes if code not in self.codes}
+
+
+_BEST_SELLER = Reason(BEST_SELLER)
+_NO_CATEGORY = Category((), ())  # nothing is of it
+
+Out = list[set[str] | frozenset[str] | Category]
+"""Sets of stock codes that are not shown; none of them is empty. A category stands for all products but its own."""
+
+
 class Held:
     """What was live and hidden at most `HOLD_SECONDS` ago, and the publication's fallbacks. All readers share it.
 
@@ -102,13 +132,14 @@ class Held:
         start: of its keys.
         until: the instant up to which it is held.
         fallbacks: by country. They stay valid, because nothing under a publication's number ever changes.
+        categories: those that were asked for and that there are, likewise.
         shown: products that a list shows; None: all of them.
         hidden: stock codes that nobody is shown.
         hidden_in: by country, those that only its customers are not shown.
         dismissing: whether any customer ever dismissed a product, so that reading needs to ask for it.
     """
 
-    __slots__ = ("dismissing", "fallbacks", "hidden", "hidden_in", "name", "shown", "start", "until")
+    __slots__ = ("categories", "dismissing", "fallbacks", "hidden", "hidden_in", "name", "shown", "start", "until")
 
     def __init__(self, prefix: str, name: str, before: "Held | None") -> None:
         self.name = name
@@ -116,6 +147,7 @@ class Held:
         self.until = time.monotonic() + HOLD_SECONDS
         same = before is not None and before.name == name
         self.fallbacks: dict[str, Fallback] = before.fallbacks if before is not None and same else {}
+        self.categories: dict[str, Category] = before.categories if before is not None and same else {}
         self.shown: int | None = before.shown if before is not None and same else _UNKNOWN
         self.hidden: frozenset[str] = before.hidden if before is not None else _NOTHING
         self.hidden_in: dict[str, frozenset[str]] = {}
@@ -222,6 +254,9 @@ class Reader:
                 if EVERYWHERE not in known and country != EVERYWHERE:
                     commands.append(("HMGET", f"{held.start}fallback:{EVERYWHERE}", *_OF_FALLBACK))
                 break
+        category = ask.view.category
+        if category is not None and category not in held.categories:
+            commands.append(("HMGET", f"{held.start}category:{category}", *_OF_CATEGORY))
         for question in questions:
             names, key = question.names, question.key
             if key is not None:
@@ -270,11 +305,14 @@ class Reader:
         """Takes in what was not held before, and returns what the page does not show."""
         in_country = held.hidden_in.get(ask.country, _NOTHING) if ask.country else _NOTHING
         dismissed: frozenset[str] = _NOTHING
+        category = None if ask.view.category is None else held.categories.get(ask.view.category, _NO_CATEGORY)
         if commands:
             prefix = self._prefix
             for (_, key, *_), reply in zip(commands, replies, strict=False):
                 if key.startswith(f"{held.start}fallback:"):
                     self._hold_fallback(held, key.removeprefix(f"{held.start}fallback:"), reply)
+                elif key.startswith(f"{held.start}category:"):
+                    category = self._hold_category(held, key.removeprefix(f"{held.start}category:"), reply)
                 elif key.startswith(f"{prefix}:hidden:"):
                     in_country = self._set(reply, "broken_hidden")
                     if len(held.hidden_in) < MOST_COUNTRIES:
@@ -284,7 +322,8 @@ class Reader:
                 else:
                     number = reply if isinstance(reply, str) and reply.isascii() and reply.isdigit() else "0"
                     held.shown = int(number) or None
-        return [each for each in (held.hidden, in_country, dismissed, ask.view.exclude) if each]
+        out: Out = [each for each in (held.hidden, in_country, dismissed, ask.view.exclude) if each]
+        return out if category is None else [*out, category]
 
     def _set(self, reply: Any, what: str) -> frozenset[str]:
         """The stock codes in a reply; none if the key is of another type, which is counted."""
@@ -298,6 +337,18 @@ class Reader:
         lists = {name: codes for name, text in texts if text is not None and (codes := self._list(text))}
         if lists:  # unknown countries must not fill the memory
             held.fallbacks[country] = lists
+
+    def _hold_category(self, held: Held, name: str, reply: Any) -> Category:
+        found = [None, None] if reply is BROKEN else [None if text is None else self._list(text) for text in reply]
+        if reply is BROKEN:
+            self._count("broken_lists")
+        best, others = (codes or () for codes in found)
+        if not best and not others:
+            return _NO_CATEGORY
+        category = Category(best, others)
+        if len(held.categories) < MOST_CATEGORIES:
+            held.categories[name] = category
+        return category
 
     def _usable(self, question: Question, reply: Any) -> Any:
         """A reply with lists; None if there is none, and what is wrong is counted."""
@@ -332,7 +383,12 @@ class Reader:
         # An empty buy_again is an answer: the customer has nothing to buy again. Other lists have a fallback.
         if places is None and question.fallback is not None and name != BUY_AGAIN:
             return None
-        shown = _at(stock_codes, places)
+        more: tuple[str, ...] = ()
+        if ask.view.category is not None and name == FOR_YOU and places is not None:
+            # Best sellers of the category come after what is the customer's own.
+            more = _best_of_category(ask, held, out, stock_codes)
+            places = _places(stock_codes + more, out, ask.view, held.shown, question.key)
+        shown = _at(stock_codes + more, places)
         if alone or question.source != "customer":
             return Recommendation(shown, question.source, held.name)
         after, count = len(question.names), len(stock_codes)
@@ -342,24 +398,24 @@ class Reader:
                 found = reasons_in(why, count)
                 if found is None:
                     self._count("broken_reasons")
-                reasons = _at(found or (), places if found else None)
+                reasons = _at(found + (_BEST_SELLER,) * len(more) if found else (), places if found else None)
             after += len(question.names)
         answer = Recommendation(shown, question.source, held.name, reasons)
         if self._chances and name in _CHANCES:
             text = reply[after + sum(each in _CHANCES for each in question.names[:place])]
-            return self._with_chances(name, answer, text, count, places)
+            return self._with_chances(name, answer, text, count, places, len(more))
         return answer
 
     def _with_chances(
-        self, name: str, answer: Recommendation, text: str | None, count: int, places: Places | None
+        self, name: str, answer: Recommendation, text: str | None, count: int, places: Places | None, more: int
     ) -> Recommendation:
-        """A list with its chances or days."""
+        """A list with its chances or days; the last `more` products of it have none."""
         if text is None:
             return answer
         if name == FOR_YOU:
             chances = chances_in(text, count)
             if chances is not None:
-                return replace(answer, chances=_at(chances, places))
+                return replace(answer, chances=_at(chances + (None,) * more, places))
         else:
             due = days_in(text, count)
             if due is not None:
@@ -377,7 +433,7 @@ class Reader:
                 for place, code in enumerate(codes, 1 + _BASKET_EASE):
                     scores[code] = scores.get(code, 0.0) + weight / place
         ranked = sorted(scores, key=lambda code: (-scores[code], code))
-        best = _fallback_of(ask.country, FOR_YOU, held)
+        best = _fallback_of(ask, FOR_YOU, held, out, scores)
         source: Source = best[0][0] if best else "none"
         if together or own:
             source = "basket" if together else "customer"
@@ -471,7 +527,7 @@ def _places(stock_codes: tuple[str, ...], out: Out, view: View, shown: int | Non
     """Where in a list the products are that a page shows; None if no product of the list may be shown."""
     count = view.count or shown or len(stock_codes) or 1
     begin = (view.page - 1) * count
-    gone = [code for each in out for code in each.intersection(stock_codes)] if out else out
+    gone = {code for each in out for code in each.intersection(stock_codes)} if out else out
     if view.rotate is None and not gone:
         return slice(begin, begin + count) if stock_codes else None
     left = [place for place, code in enumerate(stock_codes) if code not in gone]
@@ -511,7 +567,7 @@ def _at(values: tuple[Any, ...], places: Places | None) -> tuple[Any, ...]:
 def _fallback(ask: Ask, question: Question, held: Held, out: Out) -> Recommendation:
     if question.fallback is None:
         return Recommendation((), "none", held.name)
-    found = _fallback_of(ask.country, question.fallback, held)
+    found = _fallback_of(ask, question.fallback, held, out)
     for source, stock_codes in found:
         places = _places(stock_codes, out, ask.view, held.shown, ask.country)
         if places is not None:
@@ -519,9 +575,15 @@ def _fallback(ask: Ask, question: Question, held: Held, out: Out) -> Recommendat
     return Recommendation((), found[0][0] if found else "none", held.name)
 
 
-def _fallback_of(country: str | None, list_name: str, held: Held) -> list[tuple[Source, tuple[str, ...]]]:
-    """The fallbacks of a list, that of the country first."""
+def _fallback_of(
+    ask: Ask, list_name: str, held: Held, out: Out, taken: Iterable[str] = ()
+) -> list[tuple[Source, tuple[str, ...]]]:
+    """The fallbacks of a list, that of the country first; or the best sellers of the category that was asked for."""
     found: list[tuple[Source, tuple[str, ...]]] = []
+    country = ask.country
+    if ask.view.category is not None and list_name == FOR_YOU:
+        best = _best_of_category(ask, held, out, taken)
+        return [("category", best)] if best else []
     for key in (country, EVERYWHERE):
         stock_codes = held.fallbacks.get(key, {}).get(list_name) if key else None
         if stock_codes:
@@ -529,6 +591,19 @@ def _fallback_of(country: str | None, list_name: str, held: Held) -> list[tuple[
         if key == EVERYWHERE:
             break
     return found
+
+
+def _best_of_category(ask: Ask, held: Held, out: Out, taken: Iterable[str]) -> tuple[str, ...]:
+    """As many best sellers of the category as a page may need, without those that are not shown or are taken.
+
+    A category may have a hundred thousand products, of which a page shows ten.
+    """
+    category = next((each for each in out if isinstance(each, Category)), _NO_CATEGORY)
+    count = ask.view.count or held.shown
+    gone = [each for each in out if not isinstance(each, Category)]
+    there = set(taken)
+    shown = (code for code in category.best if code not in there and not any(code in each for each in gone))
+    return tuple(islice(shown, None if count is None else ask.view.page * count + ROTATION_REACH))
 
 
 def unanswered(ask: Ask, source: Source) -> list[Recommendation]:

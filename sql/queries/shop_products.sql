@@ -1,9 +1,12 @@
--- Products with their description, and the price of one piece at the newest sale.
+-- Products with their description, the price of one piece at the newest sale, and what the catalogue has of them.
 select
-    product.stock_code,
-    product.description,
-    newest.price
-from retail.product
+    asked.stock_code,
+    catalogue.image_url,
+    coalesce(product.description, catalogue.description) as description,
+    coalesce(newest.price, catalogue.price::double precision) as price
+from unnest(%(stock_codes)s::text[]) as asked (stock_code)
+left join retail.product on asked.stock_code = product.stock_code
+left join retail.catalogue on asked.stock_code = catalogue.stock_code
 left join lateral (
     select invoice_line.unit_price::double precision as price
     from retail.invoice_line
@@ -16,4 +19,4 @@ left join lateral (
         invoice_line.unit_price desc
     limit 1
 ) as newest on true
-where product.stock_code = any(%(stock_codes)s)
+where coalesce(product.description, catalogue.description) is not null

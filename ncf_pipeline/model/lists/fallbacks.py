@@ -29,7 +29,7 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rule
         Columns of `columns.Lists`; the keys are countries, and `*` for the whole shop.
     """
     known = interactions_as_of(interactions, as_of)
-    best_everywhere = _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
+    best_everywhere = best_sellers_of(interactions, as_of)
     new_everywhere = _new_arrivals(known, known, as_of)
     rows: list[tuple[str, str, str, list[str]]] = []
     for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
@@ -43,6 +43,17 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rule
             shown = (code for code in codes if rules.shows(code, place))
             rows.append(("fallback", country, name, rules.arranged(shown, top_n, list_name=name, country=place)))
     return pd.DataFrame(rows, columns=list(Lists.ALL))
+
+
+def best_sellers_of(interactions: pd.DataFrame, as_of: datetime) -> list[str]:
+    """Every product that was sold: the best sellers of the last `RECENT_DAYS`, then those of all time.
+
+    Args:
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        as_of: first instant excluded.
+    """
+    known = interactions_as_of(interactions, as_of)
+    return _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
 
 
 def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:

@@ -1,10 +1,11 @@
 """The pages of the demo shop. They read lists from Redis as any shop would, and work without Redis and Postgres too.
 
-A page loads nothing from another host and runs nothing: no scripts, no fonts, no pictures.
+A page runs nothing, and loads nothing from another host but the pictures that the shop's catalogue names: no scripts,
+no fonts.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -25,19 +26,20 @@ from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
-from ncf_pipeline.pages.shelves import codes_of, item, shelf
+from ncf_pipeline.pages.shelves import Item, codes_of, item, shelf
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import AsyncStorefront
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
-_POLICY = policy(style_src="'self'", form_action="'self'")
+_ALLOWED = {"style_src": "'self'", "form_action": "'self'"}
+_POLICY = policy(**_ALLOWED)
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 """The names under which a browser on this machine opens the shop."""
 
-_LONGEST_CODE, _LONGEST_BASKET, _LONGEST_FORM = 100, 50, 4096
+_LONGEST_CODE, _LONGEST_BASKET, _LONGEST_FORM, _LONGEST_CATEGORY = 100, 50, 4096, 300
 _NOTHING_BOUGHT = "This customer has bought nothing yet."
 
 _Answer = TypeVar("_Answer")
@@ -88,7 +90,10 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
 
     async def page(request: Request, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
         shown["live"] = await shop.meta()
-        return templates.TemplateResponse(request, f"{name}.html", shown, status_code=status, headers=headers(_POLICY))
+        shown["pictures"] = True
+        sites = sorted({origin for each in _items(shown) if (origin := each.origin) is not None})
+        allowed = policy(**_ALLOWED, img_src=" ".join(sites)) if sites else _POLICY
+        return templates.TemplateResponse(request, f"{name}.html", shown, status_code=status, headers=headers(allowed))
 
     @app.get("/")
     async def home(request: Request, number: Annotated[str, Query(max_length=MAX_CUSTOMER)] = "") -> HTMLResponse:
@@ -111,19 +116,23 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
         request: Request,
         customer_id: Annotated[str, InPath(min_length=1, max_length=MAX_CUSTOMER)],
         dismissed: Annotated[str, Query(max_length=_LONGEST_CODE)] = "",
+        category: Annotated[str, Query(max_length=_LONGEST_CATEGORY)] = "",
     ) -> HTMLResponse:
-        """A customer's three lists, and what they bought."""
+        """A customer's three lists, of a category or of all, and what they bought."""
         if not is_possible(customer_id):
             raise HTTPException(404, "There is no such customer.")
         known = await read(purchases.customer, customer_id)
         # One round trip, and no product is on two shelves.
         lists = await shop.for_page(
-            ["for_you", "discover", "buy_again"], customer=customer_id, country=known.country if known else None
+            ["for_you", "discover", "buy_again"],
+            customer=customer_id,
+            country=known.country if known else None,
+            category=category or None,
         )
         bought = await read(purchases.purchases, customer_id) or []
         codes = codes_of(lists.values()) + [each.stock_code for each in bought] + ([dismissed] if dismissed else [])
         names = await read(purchases.products, codes) or {}
-        above = "The shelves above show it all."
+        above = "The shelves above show it all." if not category else "Nothing else of this category."
         shelves = [
             shelf("for-you", "For you", lists["for_you"], names),
             shelf("discover", "Discover", lists["discover"], names, empty=above),
@@ -137,6 +146,8 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
             customer=known,
             shelves=shelves,
             history=history,
+            category=category,
+            categories=await read(purchases.categories) or [],
             dismissed=item(dismissed, names) if dismissed else None,
         )
 
@@ -200,14 +211,25 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
         return await page(request, "product", product=item(code, names), shelves=shelves)
 
     @app.get("/visitors")
-    async def visitor(request: Request, country: Annotated[str, Query(max_length=100)] = "") -> HTMLResponse:
-        """What a visitor sees who is not logged in, with or without a known country."""
-        best = await shop.for_visitor(list_name="for_you", country=country or None)
-        new = await shop.for_visitor(list_name="new_arrivals", country=country or None)
+    async def visitor(
+        request: Request,
+        country: Annotated[str, Query(max_length=100)] = "",
+        category: Annotated[str, Query(max_length=_LONGEST_CATEGORY)] = "",
+    ) -> HTMLResponse:
+        """What a visitor sees who is not logged in, with or without a known country, of a category or of all."""
+        best = await shop.for_visitor(list_name="for_you", country=country or None, category=category or None)
+        new = await shop.for_visitor(list_name="new_arrivals", country=country or None, category=category or None)
         names = await read(purchases.products, codes_of([best, new])) or {}
         shelves = [shelf("best-sellers", "Best sellers", best, names), shelf("new", "New arrivals", new, names)]
-        known = await read(purchases.countries) or []
-        return await page(request, "visitor", country=country, countries=known, shelves=shelves)
+        return await page(
+            request,
+            "visitor",
+            country=country,
+            countries=await read(purchases.countries) or [],
+            category=category,
+            categories=await read(purchases.categories) or [],
+            shelves=shelves,
+        )
 
     async def failed(request: Request, status: int, title: str, words: str) -> HTMLResponse:
         return await page(request, "error", status=status, heading=title, words=words)
@@ -215,6 +237,16 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     protect(app, policy=_POLICY, show=failed)
     return app
+
+
+def _items(shown: Mapping[str, Any]) -> Iterator[Item]:
+    """The products that a page shows."""
+    for each in shown.get("shelves", ()):
+        yield from each.items
+    yield from shown.get("items", ())
+    yield from (each for each, _ in shown.get("history", ()))
+    if "product" in shown:
+        yield shown["product"]
 
 
 async def _posted(request: Request) -> tuple[str, str]:

@@ -8,10 +8,16 @@ import redis
 from pydantic import SecretStr
 
 from ncf_pipeline.errors import InputError, ListStoreError
+from ncf_pipeline.privacy import kept_out
+from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import catalogue, hiding
+from ncf_pipeline.serving.health import check_lists
 from ncf_pipeline.serving.merchandising import categories_of
+from ncf_pipeline.serving.publish import refresh, republish
 from ncf_pipeline.serving.watch import watch
 from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.training import retrain
 
 HEADER = "SKU;Name;Category;Brand;Price;Stock;Launched on;Image\n"
 CUP = "85123a;Cup;Kitchen > Cups;Aga;2,55;4;31.01.2011;https://shop.example/cup.jpg\n"
@@ -233,3 +239,29 @@ def test_two_loads_at_once_are_one_after_the_other(load, settings, sold_out):
         thread.join()
     assert len({(category, stock) for _, category, _, stock in facts(settings)}) == 1
     assert len(sold_out()) == (500 if facts(settings)[0][3] == 0 else 0)
+
+
+def test_a_publication_has_a_key_for_each_category_and_none_without_a_catalogue(load, settings, version):
+    retrain.publish(settings, version)
+    with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
+        keys = f"{settings.key_prefix}:p*:category:*"
+        assert list(store.scan_iter(keys)) == []
+        text = "".join(f"{22000 + number},{'Kitchen > Cups' if number % 3 else 'Kitchen'}\n" for number in range(60))
+        load(f"sku,category\n{text}99999,Never sold\n")
+        assert refresh(settings) == 2
+        names = {key.partition(":category:")[2] for key in store.scan_iter(keys)}
+        assert names == {"Kitchen", "Kitchen > Cups"}
+        assert check_lists(settings).problems == ()
+        with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as shop:
+            cups = set(shop.for_visitor(category="Kitchen > Cups", count=100).stock_codes)
+            assert cups == {f"{22000 + number}" for number in range(60) if number % 3}
+            found = shop.for_customer("14600", category="Kitchen", count=12)
+            assert found.source == "customer"
+            assert len(found.stock_codes) == 12
+            assert set(found.stock_codes) <= {f"{22000 + number}" for number in range(60)}
+            assert shop.for_visitor(category="Never sold").source == "none"
+        # An earlier publication comes back with its categories.
+        with kept_out(settings) as erased:
+            assert republish(settings, registry.publications(settings)[0], erased=erased) == 3
+        assert len(list(store.scan_iter(f"{settings.key_prefix}:p000003:category:*"))) == 2
+        assert store.hget(f"{settings.key_prefix}:p000003:meta", "top_n") == f"{settings.top_n}"

@@ -36,6 +36,10 @@ LISTS = [
     ("fallback", "Channel Islands", "new_arrivals", ["23843", "23084"]),
     ("fallback", "*", "for_you", ["22423"]),
     ("fallback", "*", "new_arrivals", ["23843"]),
+    ("category", "Kitchen", "best_sellers", ["22423", "85099B", "22804"]),
+    ("category", "Kitchen", "others", []),
+    ("category", "Kitchen > Cups", "best_sellers", ["22423", "85099B"]),
+    ("category", "Kitchen > Cups", "others", []),
 ]
 
 

@@ -59,6 +59,11 @@ def shop(settings):
             "insert into retail.product values %s",
             [(code, name, begin) for code, name in zip(CODES, NAMES, strict=True)],
         )
+    _publish(settings)
+    return settings
+
+
+def _publish(settings, more=()):
     ten = CODES[:10]
     reasons = f"[{','.join(REASONS)}]"
     rows = [("customer", str(WHO), name, ten, reasons) for name in ("for_you", "discover")]
@@ -73,12 +78,24 @@ def shop(settings):
         for country, codes in (("EIRE", CODES[::-1][:10]), ("*", ten))
         for name in ("for_you", "new_arrivals")
     ]
+    rows += more
     publication.publish(
         settings,
         [pd.DataFrame(rows, columns=[*Lists.ALL, Lists.REASONS])],
         meta={"model_version": "v7", "cutoff": "2011-06-04T00:00:00", "top_n": 10},
     )
-    return settings
+
+
+@pytest.fixture
+def publish_category(shop):
+    """Publishes the lists again, with the products of a category."""
+
+    def make_live(category, codes):
+        _publish(
+            shop, [("category", category, name, kept, None) for name, kept in (("best_sellers", codes), ("others", []))]
+        )
+
+    return make_live
 
 
 @pytest.fixture

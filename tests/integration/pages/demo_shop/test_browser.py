@@ -1,6 +1,11 @@
 """The demo shop in a real browser: by keyboard alone, on a phone, and with its servers away."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
+
+from ncf_pipeline.storage.database import transaction
 
 WHO = 14646
 PAGES = ["/", f"/customers/{WHO}", "/customers/12347", "/customers/999", "/products/22000", "/visitors?country=EIRE"]
@@ -100,3 +105,79 @@ def test_an_unknown_customer_sees_the_fallback_and_an_unknown_product_is_not_fou
     assert "best sellers everywhere" in page.inner_text("main")
     assert page.request.get(f"{address}/products/NONE").status == 404
     assert page.request.get(f"{address}/customers/{WHO}").headers["content-security-policy"].startswith("default-src")
+
+
+@pytest.fixture
+def catalogue(shop):
+    """Gives the shop a catalogue, whose pictures are on a server of this machine; returns the addresses asked for."""
+    asked = []
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("Referer")))
+            self.send_response(200)
+            self.send_header("Content-Type", "image/svg+xml")
+            self.end_headers()
+            self.wfile.write(
+                b'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"><rect width="4" height="3"/></svg>'
+            )
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    site = f"http://127.0.0.1:{server.server_port}"
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.catalogue_load (source, sha256, is_whole, facts, loaded_by, rows_read, rows_new, "
+            "rows_changed, rows_unchanged, rows_repeated, rows_refused, products_missing) "
+            "values ('c.csv', '', true, '{}', 'ann', 0, 0, 0, 0, 0, 0, 0) returning load_id"
+        )
+        (load,) = cursor.fetchone()
+        for code, category, image in (
+            ("22000", "Lights > Hanging", f"{site}/light.svg?a=1&b=2"),
+            ("22001", "Kitchen", "https://shop.example;script-src/x.png"),
+            ("22002", 'أكواب "&<b', None),
+        ):
+            cursor.execute(
+                "insert into retail.catalogue (stock_code, category, image_url, load_id) values (%s, %s, %s, %s)",
+                (code, category, image, load),
+            )
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_category_and_pictures_on_a_phone(shop, catalogue, serve, page, publish_category):
+    publish_category("Lights", ["22000", "22011"])
+    address = serve(shop)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}/customers/{WHO}")
+    assert page.locator("#category option").all_inner_texts() == [
+        "All", "Kitchen", "Lights", "Lights > Hanging", 'أكواب "&<b'
+    ]  # fmt: skip
+    page.wait_for_function("() => [...document.images].some(image => image.naturalWidth > 0)")
+    assert {path for path, _ in catalogue} == {"/light.svg?a=1&b=2"}
+    assert {referer for _, referer in catalogue} == {None}
+    assert page.locator(".card img").count() == 1  # of 22000; the other address is shown as letters
+    assert page.locator(".history img").count() == 1
+    page.select_option("#category", "Lights")
+    page.locator("main form.where button").click()
+    page.wait_for_url("**/customers/14646?category=Lights")
+    assert texts(page, "section:nth-of-type(1) .card a")[0].startswith("White hanging heart")
+    assert len(texts(page, "section:nth-of-type(1) .card")) == 2
+    assert page.locator("#category").input_value() == "Lights"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    page.goto(f"{address}/visitors?category=Kitchen&country=EIRE")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    page.goto(f"{address}/products/22000")
+    allowed = page.request.get(f"{address}/products/22000").headers["content-security-policy"]
+    assert "shop.example" not in allowed
+    assert "img-src http://127.0.0.1:" in allowed
+
+
+def test_a_shop_without_a_catalogue_has_no_choice_and_no_picture(shop, serve, page):
+    page.goto(f"{serve(shop)}/customers/{WHO}")
+    assert page.locator("#category, img").count() == 0
+    assert "img-src" not in page.request.get(page.url).headers["content-security-policy"]
