@@ -17,7 +17,7 @@ from ncf_pipeline.columns import LEVEL, InvoiceLines
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.fetching import Source, check_unchanged, fetch
 from ncf_pipeline.ingest.mappings.given import Given
-from ncf_pipeline.ingest.readers.cells import LINE, NOTHING, READ_IS, UNREADABLE, as_typed
+from ncf_pipeline.ingest.readers.cells import ERROR, LINE, NOTHING, READ_IS, UNREADABLE, as_typed
 from ncf_pipeline.ingest.readers.codes import normalised
 from ncf_pipeline.ingest.readers.file_kinds import open_tables
 from ncf_pipeline.ingest.readers.header import CORRECTS, Layout, Shape, shortened
@@ -182,7 +182,7 @@ def read_catalogue(location: str, *, max_mb: int, columns: Mapping[str, str] | N
     """
     with scratch_folder() as folder:
         source = fetch(location, folder, None, inbox=None, max_mb=max_mb)
-        file = _read(source, folder, max_mb=max_mb, shape=_shape(columns or {}))
+        file = _read(source, folder, max_mb=max_mb, columns=columns or {})
         check_unchanged(source)
         return file
 
@@ -203,13 +203,17 @@ def _shape(named: Mapping[str, str]) -> Shape:
     )
 
 
-def _read(source: Source, folder: Path, *, max_mb: int, shape: Shape) -> CatalogueFile:
+def _read(source: Source, folder: Path, *, max_mb: int, columns: Mapping[str, str]) -> CatalogueFile:
+    shape = _shape(columns)
     file = open_tables(source.path, source.name, folder, max_unpacked_mb=max_mb, given=Given(), mapping=shape)
     layouts = [table.layout for table in file.tables if table.layout is not None]
     if any(layout.sources != layouts[0].sources for layout in layouts):
         one, other = (table.where for table in file.tables[:2])
         raise InputError(f"{one} and {other} have different columns. Put each into a file of its own.")
     layout = layouts[0]
+    lacking = [columns[name] for name in columns if _READ_AS[name] not in layout.sources]
+    if lacking:
+        raise InputError(f"{source.name} has no column {lacking[0]!r}, which --column names. Correct the name.")
     facts = tuple(name for name in FACTS if _READ_AS[name] in layout.sources)
     if not facts:
         raise InputError(f"{source.name} has no column beside the codes that is known. Name one with --column.")
@@ -307,7 +311,7 @@ def _level() -> pl.Expr:
 
 
 def _is_bad(text: pl.Series, limit: int) -> pl.Series:
-    return (text.str.len_chars() > limit) | text.str.contains(_CONTROL)
+    return (text.str.len_chars() > limit) | text.str.contains(_CONTROL) | text.str.contains(ERROR)
 
 
 def _refused(

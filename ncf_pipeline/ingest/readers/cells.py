@@ -106,7 +106,7 @@ _WHOLE_ID = r"^(?:\+?(\d{1,15})(?:\.0*)?|\+?(\d+))$"
 _NUMBER = r"^[+-]?[.,]?\d[\d.,]*(?:[eE][+-]\d+)?$|^[+-]?\d*[.,]\d+[eE]\d+$"
 """A number in any spelling; 12345e67 may be a code of hexadecimal digits."""
 
-_ERROR = (
+ERROR = (
     r"^#(?:REF!|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|N/A|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!|BUSY!|GETTING_DATA"
     r"|BEZUG!|WERT!|ZAHL!|NV|VALEUR!|NOM\?|NOMBRE!|NUL!|N/D|[¡¿](?:REF|VALOR|NOMBRE|NUM|DIV/0|NULO)[!?]|RIF!|VALORE!"
     r"|NOME\?|VERW!|WAARDE!|NAAM\?|N/B|FORMULA! .*)$"
@@ -207,7 +207,7 @@ def _text(name: str, limit: int, dialect: Dialect) -> pl.Expr:
         fits = ~text.str.contains(r"[\x00-\x1f\x7f]")
     else:
         fits = ~text.str.contains("\x00", literal=True)
-    fits &= (text.str.len_chars() <= limit) & ~text.str.contains(_ERROR)
+    fits &= (text.str.len_chars() <= limit) & ~text.str.contains(ERROR)
     return pl.when(fits).then(text).alias(name)
 
 
@@ -236,7 +236,7 @@ def _customer(cells: pl.Series) -> pl.Expr:
     whole = pl.when(~text.str.contains(_EITHER_MARK)).then(
         pl.coalesce(text.str.extract(_WHOLE_ID, 1), text.str.extract(_WHOLE_ID, 2))
     )
-    fits = ~text.str.contains(rf"[\x00-\x1f\x7f]|{_NUMBER}|{_GUEST_WORD}|{_ERROR}")
+    fits = ~text.str.contains(rf"[\x00-\x1f\x7f]|{_NUMBER}|{_GUEST_WORD}|{ERROR}")
     code = pl.coalesce(whole, pl.when(fits).then(text))
     return pl.when(code.str.contains("[^0]") & (code.str.len_chars() <= MAX_CUSTOMER)).then(code)
 

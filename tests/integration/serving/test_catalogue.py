@@ -110,6 +110,7 @@ def test_each_bad_row_is_a_line_and_the_others_are_loaded(load, settings):
         "A6;Vase;;>;1,00;1;;//shop.example/a.jpg\n",
         'A7;Vase; > ;;1,00;1;;"https://shop.example/a b.jpg"\n',
         "A8;Vase\n",
+        "A9;Vase;#REF!;;1,00;1;;\n",
     ]
     done = load(HEADER + "".join(rows), whole=True)
     assert [code for code, *_ in facts(settings)] == ["85123A"]
@@ -126,9 +127,10 @@ def test_each_bad_row_is_a_line_and_the_others_are_loaded(load, settings):
         "row 10, Category: '>' is no category.",
         "row 10, Image: 'https://shop.example/a b.jpg' is no address of an image.",
         "row 11, The row is broken: 'A8;Vase'.",
+        "row 12, Category: '#REF!' is no category.",
     ):
         assert any(line.startswith(start) for line in said), start
-    assert len(said) == 11
+    assert len(said) == 12
     kept = catalogue.refused_rows(settings)
     assert kept == list(done.merged.refused)
     assert kept[1].cells == {
@@ -177,6 +179,13 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(load, settings, t
         load(text)
     assert says in str(caught.value)
     assert catalogue.catalogue(settings).loads == []
+
+
+def test_a_column_that_is_named_has_to_be_there(load):
+    with pytest.raises(InputError, match="has no column 'Sparte', which --column names"):
+        load(HEADER + CUP, columns={"category": "Sparte"})
+    with pytest.raises(InputError, match="A catalogue has no 'categories'"):
+        load(HEADER + CUP, columns={"categories": "Category"})
 
 
 def test_marks_encodings_and_kinds_of_files_are_those_of_invoices(load, settings, tmp_path):
