@@ -65,6 +65,12 @@ _NAMES = {
     ),
 }  # fmt: skip
 
+SHAPE = Shape("a catalogue", {_READ_AS[name]: names for name, names in _NAMES.items()}, needed=_CODE)
+"""Of a catalogue whose columns have names that are known."""
+
+ONLY_IN_CATALOGUES = frozenset((_CATEGORY, _BRAND, _IMAGE))
+"""Columns of a table that no invoice has."""
+
 _MAX_CATEGORY, _MAX_BRAND, _MAX_ADDRESS = 300, 100, 2_000
 _CONTROL = r"[\x00-\x1f\x7f]"
 _ADDRESS = r"^(?i:https?)://[^\s/?#@\\\"<>^`{|}%]+(?:[/?#][^\s\"<>\\^`{|}]*)?$"

@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ncf_pipeline.columns import InvoiceLines
 from ncf_pipeline.errors import InputError
+from ncf_pipeline.ingest.catalogue import ONLY_IN_CATALOGUES, SHAPE
 from ncf_pipeline.ingest.mappings.mapping import Mapping
 from ncf_pipeline.ingest.proposals.sample import sampled
-from ncf_pipeline.ingest.readers.header import find_header
+from ncf_pipeline.ingest.readers.header import column_of, find_header
 from ncf_pipeline.settings import Settings
 
 Rows = Sequence[Sequence[str | None]]
@@ -57,6 +59,21 @@ def looks_like(rows: Rows, mappings: Iterable[Mapping]) -> Mapping | None:
     return best[1] if best is not None else None
 
 
+def looks_like_catalogue(rows: Rows) -> bool:
+    """Whether a table says something of products that no invoice says, and neither when nor to whom they were sold.
+
+    >>> looks_like_catalogue([["SKU", "Price", "Category"]]), looks_like_catalogue([["SKU", "Price", "Invoice date"]])
+    (True, False)
+    """
+    try:
+        header = find_header(rows, "", SHAPE)
+    except InputError:
+        return False
+    sold = (InvoiceLines.INVOICE_DATE, InvoiceLines.CUSTOMER_ID)
+    names = [cell or "" for cell in rows[header.row]]
+    return not ONLY_IN_CATALOGUES.isdisjoint(header.positions) and not any(column_of(name) in sold for name in names)
+
+
 def next_step(settings: Settings, path: Path, name: str, mappings: Iterable[Mapping], *, read_by: str | None) -> str:
     """What a person can do with a file that lacks the columns that were looked for, in one sentence.
 
@@ -78,6 +95,8 @@ def next_step(settings: Settings, path: Path, name: str, mappings: Iterable[Mapp
     if known is not None:
         title = title_of(known.name)
         return f" It looks like {title}: use --mapping {known.name}, or put it into inbox/{known.name}."
+    if any(map(looks_like_catalogue, tables)):
+        return " If it is a catalogue, load it with `ncf-pipeline catalogue load FILE`; the inbox is for invoices."
     if read_by is not None:
         return ""
     return f" Or run `ncf-pipeline mapping new {shlex.quote(name)}`: it asks once how such files look."
