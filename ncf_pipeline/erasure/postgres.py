@@ -28,6 +28,7 @@ _NO_CUSTOMER = frozenset(
         "rules_sha256",
         "customer_hash",
         "url",
+        "image_url",
         "snapshot_id",
         "sentence",
         "mapping",
@@ -54,8 +55,25 @@ _WRITTEN_BY_PEOPLE = {
     ("ops", "incident", "body"),
     ("ml", "experiment", "hypothesis"),
     ("ml", "experiment", "ended_why"),
+    ("retail", "catalogue_load", "source"),
+    ("retail", "excluded_stock_code", "reason"),
+    ("retail", "hidden_product", "why"),
+    ("retail", "pinned_product", "note"),
+    ("retail", "rule_change", "reason"),
+    ("retail", "rule_preview", "reason"),
+    ("retail", "unlisted_product", "note"),
 }
 """Columns with text that people wrote, or file names: an id in them may be a customer's, so it is masked."""
+_WITH_WORDS_OF_PEOPLE = {
+    ("ml", "gate_decision", "reasons"),
+    ("ml", "model_event", "reason"),
+    ("ml", "publication", "reason"),
+    ("retail", "refused_catalogue_row", "problems"),
+    ("retail", "rule_preview", "error"),
+}
+"""Columns with text by this program that may have people's words in it, such as why they rolled back."""
+_LAST = ("retail", "changed_rule")
+"""The history of rules: masking a rule's note adds to it what the note was."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,10 @@ class _Column:
     table: str
     name: str
     type: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.schema, self.table, self.name
 
     @property
     def place(self) -> str:
@@ -92,7 +114,7 @@ def search(connection: Connection, customer_id: str) -> dict[str, int]:
                     names_customer(value, customer_id) for _, value in _candidates(connection, column, customer_id)
                 )
             else:
-                written = (column.schema, column.table, column.name) in _WRITTEN_BY_PEOPLE
+                written = column.key in _WRITTEN_BY_PEOPLE
                 name = pattern(customer_id, written=written)
                 in_text = sum(
                     name.search(str(value)) is not None for _, value in _candidates(connection, column, customer_id)
@@ -125,9 +147,10 @@ def erase(connection: Connection, customer_id: str, *, without_country: bool) ->
                     for row, value in _candidates(connection, column, customer_id)
                     if names_customer(value, customer_id)
                 ]
-            elif (column.schema, column.table, column.name) in _WRITTEN_BY_PEOPLE:
+            elif column.key in _WRITTEN_BY_PEOPLE | _WITH_WORDS_OF_PEOPLE:
+                written = column.key in _WRITTEN_BY_PEOPLE
                 changed = [
-                    (mask(value, customer_id, written=True), row)
+                    (_masked(value, customer_id, written=written), row)
                     for row, value in _candidates(connection, column, customer_id)
                 ]
             cursor.executemany(column.statement("update {table} set {column} = %s where ctid = %s::tid"), changed)
@@ -156,13 +179,21 @@ def vacuum(settings: Settings) -> None:
         ) from error
 
 
+def _masked(value: str | list[str], customer_id: str, *, written: bool) -> str | list[str]:
+    """A text, or each of an array, with the id masked."""
+    if isinstance(value, list):
+        return [mask(each, customer_id, written=written) for each in value]
+    return mask(value, customer_id, written=written)
+
+
 def _columns(connection: Connection) -> list[_Column]:
-    """The columns that could name a customer: those called `customer_id`, and those of text or JSON."""
-    return [
+    """The columns that could name a customer: those called `customer_id`, and those of text or JSON; `_LAST` last."""
+    found = [
         _Column(schema=row.table_schema, table=row.table_name, name=row.column_name, type=row.data_type)
         for row in query_rows(connection, "columns_for_people")
         if row.column_name not in _NO_CUSTOMER
     ]
+    return sorted(found, key=lambda column: (column.schema, column.table) == _LAST)
 
 
 def _candidates(connection: Connection, column: _Column, customer_id: str) -> Iterator[tuple[str, Any]]:

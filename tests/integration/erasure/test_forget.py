@@ -113,7 +113,7 @@ def dump(settings):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select format('%I.%I', table_schema, table_name) from information_schema.tables "
-            "where table_type = 'BASE TABLE' and table_schema in ('raw', 'retail', 'ml', 'public')"
+            "where table_type = 'BASE TABLE' and table_schema in ('raw', 'retail', 'ml', 'ops', 'public')"
         )
         for (table,) in cursor.fetchall():
             cursor.execute(f"select t::text from {table} as t")
