@@ -8,7 +8,15 @@ import pytest
 from ncf_pipeline.storage.database import transaction
 
 WHO = 14646
-PAGES = ["/", f"/customers/{WHO}", "/customers/12347", "/customers/999", "/products/22000", "/visitors?country=EIRE"]
+PAGES = [
+    "/",
+    f"/customers/{WHO}",
+    "/customers/12347",
+    "/customers/999",
+    "/products/22000",
+    "/visitors?country=EIRE",
+    "/basket?code=22000",
+]
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -59,6 +67,80 @@ def test_a_customer_a_product_and_a_visitor_by_keyboard_alone(shop, serve, page,
     # A name is shown as text, even if it contains markup.
     assert texts(page, ".card a")[0] == "<script>alert('a name')</script>"
     assert "best sellers in this country" in page.inner_text("main")
+
+
+def test_a_basket_grows_and_shrinks_by_keyboard_alone(shop, serve, page, tab_to):
+    page.goto(f"{serve(shop)}/products/22000")
+    tab_to("Put into a basket")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/basket?code=22000")
+    assert texts(page, "h2") == ["Goes with your basket"]
+    assert texts(page, ".history li > a") == ["White hanging heart t-light holder"]
+    assert texts(page, ".history .price") == ["£1.25"]
+    listed = texts(page, ".card > a")
+    assert "White hanging heart t-light holder" not in listed
+
+    tab_to("Put in")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/basket?code=22000&code=*")
+    assert len(texts(page, ".history li")) == 2
+    tab_to("Stock code")
+    page.keyboard.type("22009")
+    tab_to("Customer id")
+    page.keyboard.type(str(WHO))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**&code=22009&customer={WHO}")
+    assert len(texts(page, ".history li")) == 3
+    # A script as a name stays text, and the basket knows whose it is after each step.
+    for left in (2, 1, 0):
+        tab_to("Take out")
+        page.keyboard.press("Enter")
+        page.wait_for_function(f"() => document.querySelectorAll('.history li').length === {left}")
+    assert page.url.endswith(f"/basket?customer={WHO}")
+    assert texts(page, ".empty") == ["The basket is empty."]
+    assert texts(page, "h2") == ["To begin with"]
+
+
+def test_a_mouse_puts_a_product_into_the_basket_and_opens_another(shop, serve, page):
+    page.goto(f"{serve(shop)}/basket?code=22000")
+    page.locator(".card .put").first.click()
+    page.wait_for_url("**/basket?code=22000&code=*")
+    page.locator(".card > a:not(.put)").first.click()
+    page.wait_for_url("**/products/22*")
+
+
+def test_not_for_me_takes_a_product_away_until_it_is_undone(shop, serve, page, tab_to):
+    page.goto(f"{serve(shop)}/customers/{WHO}")
+    before = texts(page, "section:nth-of-type(1) .card > a")
+    tab_to("Not for me")  # of the first product
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/customers/{WHO}?dismissed=22000")
+    assert "White hanging heart t-light holder is not shown to this customer any more." in page.inner_text(
+        "[role=status]"
+    )
+    for number in (1, 2, 3):
+        assert "White hanging heart" not in page.inner_text(f"section.shelf:nth-of-type({number})")
+    page.goto(page.url.replace(f"customers/{WHO}?dismissed=22000", f"basket?customer={WHO}"))
+    assert "White hanging heart" not in page.inner_text("main")
+    page.go_back()
+    tab_to("Undo")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/customers/{WHO}")
+    assert texts(page, "section:nth-of-type(1) .card > a") == before
+    assert page.locator("[role=status]").count() == 0
+
+
+def test_not_for_me_is_not_stored_without_redis_and_the_page_says_so(shop, serve, page, monkeypatch):
+    address = serve(shop)
+
+    async def away(*_):
+        return False
+
+    monkeypatch.setattr("ncf_pipeline.storefront.AsyncStorefront.dismiss", away)
+    form = {"customer": str(WHO), "stock_code": "22000"}
+    answer = page.request.post(f"{address}/dismiss", form=form, headers={"Origin": address, "Accept": "text/html"})
+    assert answer.status == 503
+    assert "It was not stored, because Redis does not answer. Try again in a minute." in answer.text()
 
 
 @pytest.mark.parametrize("width", [390, 320])
