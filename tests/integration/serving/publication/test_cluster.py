@@ -11,11 +11,15 @@ from published import META, make_lists
 from pydantic import ValidationError
 from redis.exceptions import RedisClusterException
 
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import ListStoreError, SettingsError
 from ncf_pipeline.local.ports import LOOPBACK, free_port, is_free
 from ncf_pipeline.local.status import status
 from ncf_pipeline.serving import publication
+from ncf_pipeline.serving.dismissals import dismissed
 from ncf_pipeline.serving.publication import contents
+from ncf_pipeline.serving.publication.erasing import erase_customer, keys_of_customer
+from ncf_pipeline.serving.publication.store import connected
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import AsyncStorefront, Storefront
 
@@ -154,6 +158,41 @@ def test_the_async_client_reads_the_same(shop, nodes):
 
     sources, unknown, meta = asyncio.run(ask_all())
     assert (sources, unknown, meta["model_version"]) == (["customer"] * 3, "country", "v1")
+
+
+def test_hidden_sold_out_and_dismissed_products_are_left_out_on_every_node(shop, nodes):
+    codes = [f"2200{number}" for number in range(6)]
+    lists = make_lists(customers=40)
+    lists[Lists.STOCK_CODES] = [codes] * len(lists)
+    publication.publish(shop, [lists], meta=META | {"top_n": 3})
+    customers = [str(14646 + number) for number in range(40)]
+    with connected(shop, "nothing is hidden") as store:
+        store.client.zadd("ncf:hidden", {codes[0]: float("inf")})
+        store.client.zadd("ncf:hidden:EIRE", {codes[1]: time.time() + 600})
+        store.client.sadd("ncf:sold_out", codes[2])
+    with Storefront(url_of(next(iter(nodes))), cluster=True, raise_errors=True, timeout=5) as writer:
+        assert all(writer.dismiss(customer, codes[3]) for customer in customers[::2])
+    assert min(len(keys_of(port, "ncf:dismissed:customer:*")) for port in nodes) > 0
+    for port in nodes:
+        with Storefront(url_of(port), cluster=True, raise_errors=True, timeout=5) as reader:
+            for place, customer in enumerate(customers):
+                left = [code for code in codes if code not in (codes[0], codes[2])]
+                mine = [code for code in left if place % 2 or code != codes[3]]
+                assert reader.for_customer(customer).stock_codes == tuple(mine[:3])
+                abroad = reader.lists_of_customer(customer, country="EIRE")["discover"].stock_codes
+                assert abroad == tuple([code for code in mine if code != codes[1]][:3])
+            assert reader.for_product("85123A").stock_codes == (codes[1], codes[3], codes[4])
+    assert dismissed(shop) == {customer: frozenset([codes[3]]) for customer in customers[::2]}
+
+    async def ask():
+        async with AsyncStorefront(url_of(list(nodes)[1]), cluster=True, raise_errors=True, timeout=5) as reader:
+            assert await reader.undismiss(customers[0], codes[3])
+            return (await reader.for_customer(customers[0])).stock_codes
+
+    assert asyncio.run(ask()) == (codes[1], codes[3], codes[4])
+    erase_customer(shop, customers[2])
+    assert keys_of_customer(shop, customers[2]) == []
+    assert customers[2] not in dismissed(shop)
 
 
 def test_a_flip_a_removal_and_the_list_of_publications(shop, nodes, without_grace):
