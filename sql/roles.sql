@@ -45,7 +45,9 @@ grant select, insert, update on raw.batch_file, raw.quarantined_line, raw.quaran
 grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
 grant select on raw.line_to_check to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
-grant execute on function retail.summarise_new_lines to ncf_ingest;
+grant execute on function
+retail.summarise_new_lines, retail.set_lookups_aside, retail.bring_lookups_back
+to ncf_ingest;
 -- After an ingest, it says which of these match no product.
 grant select on retail.excluded_stock_code, retail.unlisted_product, retail.product_country to ncf_ingest;
 -- The shop's catalogue, which may be loaded by the same worker.

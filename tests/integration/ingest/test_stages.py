@@ -6,6 +6,7 @@ import pytest
 
 from ncf_pipeline import synthetic
 from ncf_pipeline.errors import NcfError
+from ncf_pipeline.ingest import merging
 from ncf_pipeline.ingest import stages as ingest
 from ncf_pipeline.ingest.summary import batch_summary
 from ncf_pipeline.storage.database import transaction
@@ -143,3 +144,41 @@ def test_files_leave_the_inbox_once_they_are_merged_or_refused(settings):
     assert not [path for path in inbox.rglob("*") if path.is_file() and path.parent == inbox]
     kept = {path.name for path in inbox.parent.rglob("*") if path.is_file()}
     assert {"good.csv", "bad.csv"} <= {name.split("--")[-1] for name in kept} | kept
+
+
+def indexes(settings):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select indexdef from pg_indexes where tablename = 'invoice_line' order by indexdef")
+        return [definition for (definition,) in cursor.fetchall()]
+
+
+def whether_aside(monkeypatch):
+    answers = []
+    monkeypatch.setattr(merging, "BULK_LINES", 1)
+    asked = merging._set_lookups_aside
+    monkeypatch.setattr(merging, "_set_lookups_aside", lambda *args: answers.append(asked(*args)) or answers[-1])
+    return answers
+
+
+def test_a_load_as_large_as_the_shop_makes_the_indexes_for_pages_anew(settings, tmp_path, monkeypatch):
+    before, answers = indexes(settings), whether_aside(monkeypatch)
+    (tmp_path / "day.csv").write_text(f"{HEADER}\n{GOOD}\n{GOOD.replace('85123A', '22423')}\n")
+    load(settings, tmp_path / "day.csv")
+    assert indexes(settings) == before
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("analyze retail.invoice_line")
+    (tmp_path / "day.csv").write_text(f"{HEADER}\n{GOOD.replace('536365', '536366')}\n")
+    load(settings, tmp_path / "day.csv")
+    assert answers == [True], "the second load is smaller than the shop"
+    assert [line[0] for line in stored(settings)] == ["536365", "536365", "536366"]
+
+
+def test_a_large_load_waits_for_no_reader(settings, tmp_path, monkeypatch):
+    before, answers = indexes(settings), whether_aside(monkeypatch)
+    (tmp_path / "day.csv").write_text(f"{HEADER}\n{GOOD}\n")
+    with transaction(settings) as reading, reading.cursor() as cursor:
+        cursor.execute("select count(*) from retail.invoice_line")
+        load(settings, tmp_path / "day.csv")
+    assert answers == [False]
+    assert len(stored(settings)) == 1
+    assert indexes(settings) == before

@@ -361,6 +361,8 @@ CALLED_BY = {
     "ops.announce_hidden_product": set(),
     "ops.announce_incident": set(),
     "retail.summarise_new_lines": {"ingest"},
+    "retail.set_lookups_aside": {"ingest"},
+    "retail.bring_lookups_back": {"ingest"},
 }
 """Who may call the functions that run with the owner's rights."""
 
