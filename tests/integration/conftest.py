@@ -6,6 +6,7 @@ And logins that are members of one role, and what the tests of pages ask of a re
 import uuid
 from datetime import datetime, timedelta
 
+import for_everybody
 import numpy as np
 import pytest
 import torch
@@ -110,7 +111,7 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     said, asked = [], []
-    opened.on("console", lambda message: said.append(message.text))
+    opened.on("console", lambda message: said.append(f"{message.text} {message.location['url']}"))
     opened.on("request", lambda request: asked.append(request.url))
     yield opened
     context.close()
@@ -125,7 +126,7 @@ def tab_to(page):
     def press(name, most=60):
         for _ in range(most):
             page.keyboard.press("Tab")
-            focused = page.evaluate(FOCUSED)
+            focused = page.evaluate(for_everybody.FOCUSED)
             if focused[0].startswith(name):
                 assert focused[1], f"nobody sees that {name} has the focus"
                 return
@@ -135,33 +136,9 @@ def tab_to(page):
 
 
 @pytest.fixture
-def faint(page):
-    """Texts of the page that have too little contrast to what is behind them."""
-    return lambda: page.evaluate(CONTRAST)
-
-
-FOCUSED = """() => {
-  const e = document.activeElement;
-  const outlined = pseudo => getComputedStyle(e, pseudo).outlineStyle !== 'none';
-  return [e.labels?.[0]?.innerText || e.innerText || '', outlined(null) || outlined('::after')];
-}"""
-
-# WCAG 2.2, 1.4.3: text against what is behind it, 4.5 to 1.
-CONTRAST = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgb = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data]; };
-  const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => v / 255)
-    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * x + .7152 * y + .0722 * z; };
-  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
-    if (c[3] === 255) return c; } return [255, 255, 255]; };
-  const colour = e => getComputedStyle(e)[e instanceof SVGElement ? 'fill' : 'color'];
-  return [...document.querySelectorAll('body *:not(title)')]
-    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.checkVisibility())
-    .map(e => { const [a, b] = [light(rgb(colour(e))), light(behind(e))];
-      return [e.textContent.trim().slice(0, 30), (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]; })
-    .filter(([, ratio]) => ratio < 4.5);
-}"""
+def lacks(page):
+    """What the page that is open lacks: in light and dark, on a phone, by keyboard, for a screen reader."""
+    return lambda: for_everybody.shortcomings(page)
 
 
 @pytest.fixture

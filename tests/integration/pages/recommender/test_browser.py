@@ -1,4 +1,4 @@
-"""The Recommender page in a real browser: in Airflow's frame, by keyboard alone, on a phone, in light and dark."""
+"""The Recommender page in a real browser: in Airflow's frame, by keyboard alone, with labels that can be read."""
 
 import pytest
 from fastapi.responses import HTMLResponse
@@ -38,39 +38,10 @@ def test_by_keyboard_alone_from_the_top_to_a_customers_lists(opened, page, tab_t
     page.wait_for_url("**/recommender/")
 
 
-@pytest.mark.parametrize("width", [390, 320])
-def test_a_phone_never_scrolls_sideways_and_labels_do_not_overlap(opened, page, width):
-    page.set_viewport_size({"width": width, "height": 844})
-    for path in ("", "runbook", "customer", "experiment-spring"):
-        page.goto(opened + path)
-        page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
-    page.goto(opened)
-    assert page.evaluate(OVERLAPPING) == []
-
-
 def test_labels_do_not_overlap_at_any_width(opened, page):
-    for width in range(480, 1500, 60):
+    for width in (320, 390, *range(480, 1500, 60)):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate(OVERLAPPING) == [], width
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast_and_the_page_has_what_a_screen_reader_needs(opened, page, faint, scheme):
-    page.emulate_media(color_scheme=scheme)
-    for path in ("", "runbook", "experiment-spring"):
-        page.goto(opened + path)
-        assert faint() == [], path
-        assert page.locator("h1").count() == 1
-        assert page.locator("html[lang=en] header, main, footer, header nav[aria-label]").count() == 4
-        assert page.locator("nav:not([aria-label])").count() == 0
-    page.goto(opened)
-    assert page.locator("svg[role=img]:not([aria-label])").count() == 0
-    assert page.locator("svg:not([role=img]):not([aria-hidden=true])").count() == 0
-    page.fill("#number", str(WHO))
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/customer")
-    assert faint() == []
 
 
 def test_in_airflows_frame_it_follows_airflows_light_and_dark(shop, site, serve, browser):

@@ -389,24 +389,6 @@ def opened(shop, page):
         yield f"{address}/recommender/"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast_and_a_phone_never_scrolls_sideways(opened, page, faint, shop, scheme):
-    discard_lines(shop, [3], note="W" * 300, actor="ben")
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
-    for path in (
-        "quarantine",
-        f"quarantine?rule={RULE}",
-        "quarantine-line-2",
-        "quarantine-line-3",
-        "quarantine-request-1",
-    ):
-        page.goto(opened + path)
-        assert faint() == [], path
-        assert page.locator("h1").count() == 1
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
-
-
 def test_by_keyboard_alone_from_the_lines_to_a_discarded_one(opened, page, tab_to, shop):
     page.goto(f"{opened}quarantine")
     tab_to("Line 2")

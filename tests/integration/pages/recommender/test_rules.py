@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
+from preview_result import RESULT
 from pydantic import SecretStr
 from shown_words import words
 
@@ -15,7 +16,6 @@ from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.changes import Change
-from ncf_pipeline.serving.rules.previews import Example, Result
 from ncf_pipeline.serving.rules.values import Limits, Rule
 from ncf_pipeline.storage.database import transaction
 
@@ -289,35 +289,6 @@ def test_hide_a_product_until_friday_by_keyboard_and_undo_it(opened, shop, page,
     assert Rule("discontinued", "23001", ends_on=FRIDAY) not in changes.rules(shop)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_has_contrast_and_never_scrolls_sideways(opened, page, faint, scheme):
-    page.emulate_media(color_scheme=scheme)
-    for path in ("rules", "rules?find=light", "rules?product=85123A", "rules?product=99999"):
-        page.goto(opened + path)
-        page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
-        assert faint() == [], path
-        assert page.locator("h1").count() == 1
-        assert page.evaluate(UNLABELLED) == [], path
-        for width in (390, 320):
-            page.set_viewport_size({"width": width, "height": 844})
-            assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
-        page.set_viewport_size({"width": 1280, "height": 900})
-
-
-UNLABELLED = """() => [...document.querySelectorAll('input:not([type=hidden]), select')]
-  .filter(e => !e.labels.length).map(e => e.outerHTML)"""
-
-
-RESULT = Result(
-    "p000014", "v14", TODAY, 10, 20_000, 1_000, 278, 90, 85, 3, 1, 2.0, 1.99,
-    (
-        Example("Netherlands", "customer", "for_you", ("23000", "23001"), ("85123A", "23000")),
-        Example("23002", "product", "similar", ("23000",), ("23003",)),
-        Example("*", "fallback", "for_you", ("23000", "23001"), ("23001",)),
-    ),
-)  # fmt: skip
-
-
 @pytest.fixture
 def starts():
     """The runs that the page started."""
@@ -440,14 +411,3 @@ def test_only_who_may_change_rules_decides(ask, shop, may_change):
         refused = client.post(address, data=form(preview=str(number)) | {"token": "stale"})
         assert refused.status_code == 403
     assert previews.preview(shop, number).is_open
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_preview_has_contrast_and_never_scrolls_sideways(shop, desk, serve, site, page, faint, scheme, monkeypatch):
-    number = previewed(shop, desk(), monkeypatch)
-    page.emulate_media(color_scheme=scheme)
-    page.goto(f"{serve(site(shop))}rules-preview-{number}")
-    assert faint() == []
-    for width in (1280, 390, 320):
-        page.set_viewport_size({"width": width, "height": 844})
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width

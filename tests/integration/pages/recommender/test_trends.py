@@ -135,15 +135,3 @@ def test_labels_are_few_enough_and_the_newest_stays(count):
     assert len(labels) == count
     assert labels[-1] == (f"v{count - 1}",)
     assert sum(map(bool, labels)) <= MOST // 2
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_it_fits_and_has_contrast(shop, lists, serve, page, faint, scheme, width):
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 844})
-    address = serve(shop)
-    for path in ("trends", "trends-precision", "now"):
-        page.goto(address + path)
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
-        assert faint() == [], path

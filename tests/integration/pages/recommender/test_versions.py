@@ -9,7 +9,6 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from shown_words import words
-from web_server import serving
 
 from ncf_pipeline.pages.forms import form_token
 from ncf_pipeline.pages.recommender.app import create_app
@@ -211,18 +210,3 @@ def test_with_postgres_away_the_page_says_so_and_redis_does_not_matter(ask, hist
     assert "secret" not in answer.text
     without_redis = history.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     assert ask(without_redis).get("versions").status_code == 200
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast_and_a_phone_never_scrolls_sideways(history, published, page, faint, scheme):
-    app = FastAPI()
-    app.mount("/recommender", create_app(lambda: history))
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
-    with serving(app) as address:
-        page.goto(f"{address}/recommender/versions?a=13&b=14&product=23000")
-        page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
-        assert faint() == []
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
-        page.focus("#serve-0")
-        assert page.locator("h1").count() == 1
