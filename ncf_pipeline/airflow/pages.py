@@ -23,7 +23,7 @@ from ncf_pipeline.airflow.settings import PREFIX, task_settings
 from ncf_pipeline.airflow.work import AirflowWork
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
 from ncf_pipeline.pages.headers import headers, policy
-from ncf_pipeline.pages.navigation import with_bar
+from ncf_pipeline.pages.navigation import entry_of, with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.pages.recommender.experiments import EXPERIMENTS
 from ncf_pipeline.pages.recommender.quarantine import QUARANTINE
@@ -117,9 +117,15 @@ def _form_key() -> bytes:
 
 
 def log_in(request: Request) -> RedirectResponse:
-    """Sends a person to the login, and from there back to what they asked for."""
+    """Sends a person to the login, and from there back to what they asked for.
+
+    What a form sent is not kept, so after it the login leads back to the page that the form stands under.
+    """
+    root = root_of(request)
     asked = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"{root_of(request)}login?{urlencode({'next': asked})}", status_code=303)
+    if request.method not in ("GET", "HEAD"):
+        asked = root + entry_of(request.url.path.removeprefix(root)).address
+    return RedirectResponse(f"{root}login?{urlencode({'next': asked})}", status_code=303)
 
 
 def person(user: GetUserDep) -> Person:

@@ -9,7 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from ncf_pipeline.errors import NcfError, PassingError
+from ncf_pipeline.errors import (
+    DatabaseUnavailableError,
+    ListStoreUnavailableError,
+    NcfError,
+    PassingError,
+    StoreUnavailableError,
+)
 from ncf_pipeline.pages.headers import SafeHeaders, headers
 
 logger = logging.getLogger(__name__)
@@ -30,6 +36,13 @@ _WORDS = {
     HTTPStatus.FORBIDDEN.phrase: "You are logged in, but you may not see this. Ask whoever administers Airflow.",
     HTTPStatus.METHOD_NOT_ALLOWED.phrase: "This address does not answer such a request.",
 }
+
+_SERVERS = {
+    DatabaseUnavailableError: "Postgres",
+    ListStoreUnavailableError: "Redis",
+    StoreUnavailableError: "The store of models and reports",
+}
+"""What a person calls the server that is away. Its address, which the error has, is for the log."""
 
 Show = Callable[[Request, int, str, str], Awaitable[Response]]
 """Renders an error: of a request, a status, a title and words."""
@@ -74,8 +87,10 @@ def protect(app: FastAPI, *, policy: str, show: Show, log_in: Callable[[Request]
     async def failed(request: Request, error: NcfError) -> Response:
         logger.error("%s", error)
         if isinstance(error, PassingError):
+            away = next((f"{name} does not answer, or is busy. " for kind, name in _SERVERS.items()
+                         if isinstance(error, kind)), "")  # fmt: skip
             return await answer(
-                request, 503, "This cannot be read now. Try again in a minute; the server's log says why."
+                request, 503, f"{away}This cannot be read now. Try again in a minute; the server's log says why."
             )
         return await answer(request, 500, "This cannot be read. The server's log says why.")
 

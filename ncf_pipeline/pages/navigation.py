@@ -40,6 +40,15 @@ ENTRIES: Sequence[Entry] = (
 """In the order of the navigation."""
 
 
+def entry_of(path: str) -> Entry:
+    """Returns the entry that a page stands under, by its address relative to the root; the overview if none does.
+
+    >>> entry_of("rules-save").address, entry_of("products-why").address, entry_of("none").address
+    ('rules', 'products', '')
+    """
+    return next((entry for entry in ENTRIES if entry.leads_to(path)), ENTRIES[0])
+
+
 def navigation(path: str, root: str) -> Markup:
     """Renders the navigation, with a mark on the entry of the page that it stands on.
 

@@ -432,7 +432,7 @@ def test_without_airflows_database_the_page_says_so(visit, known, monkeypatch):
     client = visit("admin")
     monkeypatch.setattr(work, "create_session", away)
     page = client.get("/recommender/now")
-    assert page.status_code == 200
+    assert page.status_code == 503
     assert "Airflow cannot say what runs. Airflow's database does not answer" in said(page)
     assert client.get("/recommender/").status_code == 200
 

@@ -57,6 +57,7 @@ _NOBODY: dict[str, Any] = {
     "customer": None,
     "shelves": (),
     "database_error": None,
+    "is_away": False,
     "wrong": None,
     "bought": None,
     "currency": "",
@@ -178,7 +179,8 @@ def _routes(
             looked_up = {"customer_id": customer_id, **_of_customer(settings, customer_id, after, earlier)}
         except InputError as error:
             raise HTTPException(422, str(error)) from error
-        return _page(request, "customer", **_NOBODY | looked_up)
+        status = 503 if looked_up["is_away"] else 200
+        return _page(request, "customer", status=status, **_NOBODY | looked_up)
 
     @router.get("/customer")
     def nobody(request: Request, may_look: SeesCustomers) -> HTMLResponse:
@@ -233,7 +235,9 @@ def _of_customer(settings: Settings, customer_id: str, after: str, earlier: bool
         shelf("buy-again", "Buy again", lists["buy_again"], names, empty="This customer has bought nothing yet."),
     ]
     shown = {"customer": known, "shelves": shelves, "database_error": error, "names": names}
-    return {**found, **shown, "currency": settings.currency, "places": settings.top_n}
+    # Without Postgres there are still lists, and without Redis purchases. Without both there is nothing to show.
+    is_away = error is not None and all(each.source == "unavailable" for each in lists.values())
+    return {**found, **shown, "is_away": is_away, "currency": settings.currency, "places": settings.top_n}
 
 
 def _page(request: Request, name: str, *, status: int = 200, root: str = "", **shown: Any) -> HTMLResponse:

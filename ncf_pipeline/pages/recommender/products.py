@@ -22,7 +22,7 @@ from ncf_pipeline.pages.recommender.work import Show
 from ncf_pipeline.pages.shelves import Shelf, codes_of, item, shelf
 from ncf_pipeline.serving import products
 from ncf_pipeline.serving.products import Week
-from ncf_pipeline.serving.rules.values import Rule
+from ncf_pipeline.serving.rules.values import Rule, canonical
 from ncf_pipeline.serving.why import why
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
@@ -76,16 +76,18 @@ def routes(
             items = [_item(each.stock_code, each.description) for each in found.products]
             return show(
                 request, "products", find=find.strip(), after=after, found=found, items=items, wrong=None,
-                database_error=None,
+                database_error=None, shelves=(),
             )  # fmt: skip
         except InputError as error:
-            nothing = {"found": None, "items": (), "database_error": None, "after": ""}
+            nothing: dict[str, Any] = {"found": None, "items": (), "database_error": None, "after": "", "shelves": ()}
             return show(request, "products", status=404, find=product.strip(), wrong=str(error), **nothing)
         except DatabaseError as error:
             logger.warning("%s", error)
             nothing = {"found": None, "items": (), "wrong": None, "after": ""}
-            said = settings.without_secrets(str(error))
-            return show(request, "products", status=503, find=find or product, database_error=said, **nothing)
+            nothing["database_error"] = settings.without_secrets(str(error))
+            left = _left(settings, product) if product.strip() else ()
+            asked = {"find": find or product, "shelves": left, "product": canonical(product)}
+            return show(request, "products", status=200 if left else 503, **asked, **nothing)
 
     @router.post("/products-why", dependencies=[Depends(of_this_site)])
     def why_page(
@@ -161,13 +163,19 @@ def _rule(rule: Rule, today: date) -> tuple[str, str, str | None]:
     return str(rule).removeprefix(f"{rule.stock_code} "), state, rule.note
 
 
-def _shelves(settings: Settings, stock_code: str) -> tuple[list[Shelf], bool]:
-    """A product's lists as the shop reads them now, and whether Redis is away."""
+def _left(settings: Settings, stock_code: str) -> Sequence[Shelf]:
+    """A product's lists without Postgres: by codes instead of names; none if Redis is away too."""
+    shelves, redis_is_away = _shelves(settings, canonical(stock_code.replace("\x00", "")), named=False)
+    return () if redis_is_away else shelves
+
+
+def _shelves(settings: Settings, stock_code: str, *, named: bool = True) -> tuple[list[Shelf], bool]:
+    """A product's lists as the shop reads them now, with names from Postgres or not, and whether Redis is away."""
     with Storefront(
         settings.list_store(), prefix=settings.key_prefix, cluster=settings.redis_cluster, timeout=PATIENCE
     ) as shop:
         lists = {name: shop.for_product(stock_code, list_name=name) for name in (BOUGHT_TOGETHER, SIMILAR)}
-    names = purchases.products(settings, codes_of(lists.values()))
+    names = purchases.products(settings, codes_of(lists.values())) if named else {}
     shelves = [
         shelf(name.replace("_", "-"), _TITLES[name], found, names, empty="No product belongs to it.")
         for name, found in lists.items()

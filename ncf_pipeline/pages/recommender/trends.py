@@ -212,7 +212,9 @@ def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequ
         except NcfError as failure:
             logger.warning("%s", failure)
             error = settings.without_secrets(str(failure))
-        return show(request, "trends", trends=drawn, exposure=shown, exposure_error=error, at=datetime.now(UTC))
+        found: dict[str, Any] = {"trends": drawn, "exposure": shown, "exposure_error": error}
+        is_away = error is not None and all(each["error"] for each in drawn)
+        return show(request, "trends", status=503 if is_away else 200, is_away=is_away, **found, at=datetime.now(UTC))
 
     @router.get("/trends-exposure.csv")
     def exposure_csv() -> Response:

@@ -207,7 +207,7 @@ def routes(desk: Desk | None, seen_by: Sequence[Any], show: Show) -> APIRouter:
         try:
             dags = desk.orchestrator.dags(list(_OF_PAGE))
         except NcfError as error:
-            return show(request, "work", error=str(error), at=at)
+            return show(request, "work", status=503, error=str(error), at=at)
         duties = [(duty, dags[duty.dag_id]) for duty in DUTIES if duty.dag_id in dags]
         by_hand = [(duty, dags[duty.dag_id]) for duty in BY_HAND if duty.dag_id in dags]
         steps = []

@@ -7,7 +7,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from ncf_pipeline.errors import ArtifactError, DatabaseUnavailableError
+from ncf_pipeline.errors import (
+    ArtifactError,
+    DatabaseUnavailableError,
+    ListStoreUnavailableError,
+    StoreUnavailableError,
+    UncheckedError,
+)
 from ncf_pipeline.experiments import report as experiment_report
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.demo_shop import app as demo_shop
@@ -116,10 +122,16 @@ def test_the_page_of_an_error_finds_its_style_at_any_depth(visit, recommends):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [(DatabaseUnavailableError("Postgres at /srv/pg refuses"), 503), (ArtifactError("/srv/shop is damaged"), 500)],
+    ("error", "status", "names"),
+    [
+        (DatabaseUnavailableError("Postgres at /srv/pg refuses"), 503, "Postgres does not answer"),
+        (ListStoreUnavailableError("the server at /srv/r refuses"), 503, "Redis does not answer"),
+        (StoreUnavailableError("/srv/shop is away"), 503, "The store of models and reports does not answer"),
+        (UncheckedError("no room in /srv"), 503, "This cannot be read now"),
+        (ArtifactError("/srv/shop is damaged"), 500, "This cannot be read"),
+    ],
 )
-def test_what_cannot_be_read_says_so_and_the_log_says_why(visit, recommends, caplog, error, status):
+def test_what_cannot_be_read_names_the_server_and_the_log_says_why(visit, recommends, caplog, error, status, names):
     def away():
         raise error
 
@@ -127,6 +139,7 @@ def test_what_cannot_be_read_says_so_and_the_log_says_why(visit, recommends, cap
     answer = visit(recommends).get("/away")
     assert answer.status_code == status
     assert "cannot be read" in answer.text
+    assert names in answer.text
     assert "/srv" not in answer.text
     assert str(error) in caplog.text
 

@@ -3,12 +3,15 @@
 import json
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from inspect import get_annotations
 
 import buyers
 import numpy as np
 import pandas as pd
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from psycopg2.extras import execute_values
 from web_server import serving
@@ -235,6 +238,24 @@ def ask(site, shop):
 
     def of(settings=shop):  # a shop that has nothing yet has its own module: a new one empties Redis
         return TestClient(site(settings), base_url="http://shop.example/recommender/", follow_redirects=False)
+
+    return of
+
+
+@pytest.fixture
+def pages_of():
+    """Makes the routes of an application that answer with a page, by method and path, with what their paths match.
+
+    Their functions say that they return HTML.
+    """
+
+    def of(app):
+        return {
+            (method, route.path): route.path_regex
+            for route in app.routes
+            if isinstance(route, APIRoute) and get_annotations(route.endpoint).get("return") is HTMLResponse
+            for method in route.methods
+        }
 
     return of
 

@@ -117,3 +117,6 @@ def test_without_postgres_or_redis_the_page_shows_what_is_left(ask, shop, buyer)
     page = ask(gone).post("customer", data={"number": "14646"})
     assert (page.status_code, "Postgres does not answer" in said(page)) == (200, True)
     assert "23000" in said(page)
+    page = ask(gone.model_copy(update={"redis_url": away.redis_url})).post("customer", data={"number": "14646"})
+    assert (page.status_code, "Postgres does not answer, nor does Redis" in said(page)) == (503, True)
+    assert "the-db-password" not in page.text

@@ -199,15 +199,19 @@ def test_an_unknown_product_is_not_found_and_the_search_is_there(ask):
     assert ask().get("products", params={"find": "x" * 201}, headers=PERSON).status_code == 422
 
 
-def test_redis_away_leaves_the_rest_and_postgres_away_is_named(ask, shop, stocked):
+def test_redis_away_leaves_the_rest_and_postgres_away_leaves_the_lists(ask, shop, stocked):
     away = shop.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     page = ask(away).get("products", params={"product": "85123A"})
     assert page.status_code == 200
     assert "Redis does not answer, so its lists are missing here." in said(page)
     assert "White holder" in said(page)
     gone = shop.model_copy(update={"database_url": SecretStr("postgresql://ncf:the-db-password@127.0.0.1:1/none")})
-    for params in ({"product": "85123A"}, {"find": "holder"}):
-        page = ask(gone).get("products", params=params)
+    page = ask(gone).get("products", params={"product": "85123a"})
+    assert (page.status_code, page.text.count('<section class="shelf"')) == (200, 2)
+    assert "Postgres does not answer, so of 85123A only its lists can be shown, by stock codes." in said(page)
+    nothing = gone.model_copy(update={"redis_url": away.redis_url})
+    for settings, params in ((gone, {"find": "holder"}), (nothing, {"product": "85123A"})):
+        page = ask(settings).get("products", params=params)
         assert page.status_code == 503
         assert "Postgres does not answer, so products cannot be shown." in said(page)
         assert "the-db-password" not in page.text

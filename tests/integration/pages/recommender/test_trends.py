@@ -117,7 +117,7 @@ def test_lists_whose_file_is_gone_are_said_to_be_and_the_charts_stay(ask):
 def test_without_postgres_each_trend_says_so_and_a_table_is_away_for_a_moment(ask, shop):
     gone = shop.model_copy(update={"database_url": SecretStr("postgresql://ncf:the-db-password@127.0.0.1:1/none")})
     page = ask(gone).get("trends")
-    assert page.status_code == 200
+    assert page.status_code == 503
     assert page.text.count('<p class="empty">') == len(TRENDS) + 1
     assert "the-db-password" not in page.text
     table = ask(gone).get("trends-precision", headers={"accept": "text/html"})
