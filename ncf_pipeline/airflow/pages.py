@@ -144,7 +144,7 @@ app = create_app(
     task_settings,
     seen_by=[_SEES_MODELS],
     sees_customers=sees_customers,
-    desk=Desk(AirflowWork(), person, _form_key()),
+    desk=Desk(AirflowWork(), person, _form_key(), start_run),
     changes_rules=Access(changes_rules, name_of, _form_key(), start_run),
     settles_lines=Access(settles_lines, name_of, _form_key(), start_run, sees_lines),
     decides_versions=Deciding(decides_versions, name_of, _form_key(), start_run, answer=_answer),

@@ -1,10 +1,9 @@
-"""Airflow as the page `now` sees it: its DAGs and runs, read and changed in the API server, which has its database."""
+"""Airflow as the page `now` sees it: its DAGs and runs, read and switched in the API server, which has its database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from airflow.api.common.trigger_dag import trigger_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
@@ -12,7 +11,6 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
-from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -52,19 +50,6 @@ class AirflowWork:
                 )
                 for dag in known
             }
-
-    def start(self, dag_id: str, *, by: str) -> None:
-        """Starts a run with the default params, and notes it in the audit log."""
-        with _session() as session:
-            run = trigger_dag(
-                dag_id,
-                triggered_by=DagRunTriggeredByType.UI,
-                triggering_user_name=by,
-                conf={},
-                session=session,
-            )
-            run_id = None if run is None else run.run_id
-            session.add(Log("trigger_dag_run", owner=by, owner_display_name=by, dag_id=dag_id, run_id=run_id))
 
     def switch(self, dag_ids: Sequence[str], *, on: bool, by: str) -> None:
         """Pauses or unpauses DAGs, all or none, and notes each in the audit log."""

@@ -165,7 +165,7 @@ def pin(
 
 
 @rules_app.command()
-def remove(code: Code, reason: Reason = "", as_json: Json = False) -> None:
+def remove(code: Code, reason: Reason = "", preview: Preview = False, as_json: Json = False) -> None:
     """Remove all rules of a product."""
     from ncf_pipeline.errors import InputError
     from ncf_pipeline.serving.rules import changes
@@ -175,8 +175,7 @@ def remove(code: Code, reason: Reason = "", as_json: Json = False) -> None:
         keys = tuple(rule.key for rule in changes.rules(settings) if rule.stock_code == canonical(code))
         if not keys:
             raise InputError(f"{canonical(code)} has no rule. `ncf-pipeline rules list` shows all.")
-        change = changes.Change(remove=keys)
-        made = changes.apply(settings, change, actor=user(), reason=reason_of(reason))
+        made = _made(settings, changes.Change(remove=keys), reason_of(reason), preview=preview)
     _tell(made, as_json=as_json)
 
 
@@ -291,14 +290,19 @@ def history(
 def undo(
     change: Annotated[int, typer.Argument(help="Number of the change, as `rules history` shows it.", metavar="CHANGE")],
     reason: Reason = "",
+    preview: Preview = False,
     as_json: Json = False,
 ) -> None:
     """Make the rules that a change changed what they were before it."""
-    from ncf_pipeline.serving.rules import changes
+    from ncf_pipeline.serving.rules import changes, previews
     from ncf_pipeline.serving.rules.values import reason_of
 
+    made: int | Result | None
     with serving(load_settings(), list_store=False) as settings:
-        made = changes.undo(settings, change, actor=user(), reason=reason_of(reason))
+        if preview:
+            made = previews.compute(settings, changes.undoing(settings, change))
+        else:
+            made = changes.undo(settings, change, actor=user(), reason=reason_of(reason))
     _tell(made, as_json=as_json)
 
 

@@ -248,12 +248,14 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         product: Annotated[str, Form()] = "",
         reason: Annotated[str, Form()] = "",
         seen: Annotated[int, Form()] = 0,
+        then: Annotated[str, Query()] = "",
     ) -> Response:
-        """Removes a rule."""
+        """Removes a rule. `then` is in the address of the button, because its name and value say which rule."""
 
-        def act(settings: Settings) -> int | None:
-            change = Change(remove=(rule,))
-            return changes.apply(settings, change, actor=who, reason=reason_of(reason), seen=seen)
+        def act(settings: Settings) -> int | str | None:
+            if then == "preview" and all(each.key != rule for each in changes.rules(settings)):
+                raise InputError(f"There is no rule '{rule[:200]}' any more: somebody removed it.")
+            return changed(request, who, settings, Change(remove=(rule,)), reason, seen, then)
 
         return answer(request, who, act, product=product)
 
@@ -282,9 +284,17 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         who: Sender,
         change: Annotated[int, Form(ge=1, lt=2**62)],
         product: Annotated[str, Form()] = "",
+        seen: Annotated[int, Form()] = 0,
+        then: Annotated[str, Query()] = "",
     ) -> Response:
         """Undoes a change."""
-        return answer(request, who, lambda settings: changes.undo(settings, change, actor=who), product=product)
+
+        def act(settings: Settings) -> int | str | None:
+            if then != "preview":
+                return changes.undo(settings, change, actor=who)
+            return changed(request, who, settings, changes.undoing(settings, change), "", seen, then)
+
+        return answer(request, who, act, product=product)
 
     @changing.post("/rules-upload")
     def upload(

@@ -23,7 +23,7 @@ from ncf_pipeline.serving.rules.values import (
     Rule,
 )
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, execute, query_rows, read_rows, transaction
+from ncf_pipeline.storage.database import Connection, execute, query_rows, read_rows, rehearsal, transaction
 
 _KIND_OF = {why: kind for kind, why in LEAVES_OUT.items()}
 _EVERY_CHANGE = 2**63 - 1
@@ -39,12 +39,14 @@ class Change:
         remove: `Rule.key` of stored rules that shall no longer hold.
         limits: the new limits; None: as they are.
         replaces_all: whether `put` takes the place of all rules.
+        undoes: number of the change that it undoes, as `undoing` makes it; None: it undoes none.
     """
 
     put: tuple[Rule, ...] = ()
     remove: tuple[str, ...] = ()
     limits: Limits | None = None
     replaces_all: bool = False
+    undoes: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -54,6 +56,7 @@ class Change:
             "remove": list(self.remove),
             "limits": None if limits is None else [limits.max_per_family, limits.min_price],
             "replaces_all": self.replaces_all,
+            "undoes": self.undoes,
         }
 
     @classmethod
@@ -65,6 +68,7 @@ class Change:
             tuple(stored["remove"]),
             None if limits is None else Limits(*limits),
             stored["replaces_all"],
+            stored.get("undoes"),
         )
 
     @property
@@ -213,6 +217,24 @@ def undo(settings: Settings, change_id: int, *, actor: str, reason: str | None =
             ) from error
         (made,) = query_rows(connection, "rule_change_now")
     return int(made.change_id)
+
+
+def undoing(settings: Settings, change_id: int) -> Change:
+    """Says what `undo` would do, as a change to be seen first. Nothing is written.
+
+    Raises:
+        InputError: as `undo`.
+    """
+    with rehearsal(settings):
+        before, limits_before = {rule.key: rule for rule in rules(settings)}, limits(settings)
+        undo(settings, change_id, actor="")
+        after, limits_after = {rule.key: rule for rule in rules(settings)}, limits(settings)
+    return Change(
+        put=tuple(rule for key, rule in after.items() if rule != before.get(key)),
+        remove=tuple(key for key in before if key not in after),
+        limits=limits_after if limits_after != limits_before else None,
+        undoes=change_id,
+    )
 
 
 def _rules(connection: Connection) -> list[Rule]:

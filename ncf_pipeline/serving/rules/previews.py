@@ -244,10 +244,13 @@ def save(settings: Settings, preview_id: int, *, actor: str) -> int | None:
 
     Raises:
         ChangedMeanwhileError: somebody has changed the same rules since the preview was asked for.
-        InputError: somebody has decided already.
+        InputError: somebody has decided already, or a change cannot be undone any more.
     """
     asked = _undecided(settings, preview_id)
-    made = changes.apply(settings, asked.change, actor=actor, reason=asked.reason, seen=asked.seen)
+    if asked.change.undoes is not None:
+        made: int | None = changes.undo(settings, asked.change.undoes, actor=actor, reason=asked.reason)
+    else:
+        made = changes.apply(settings, asked.change, actor=actor, reason=asked.reason, seen=asked.seen)
     write(settings, "decide_preview", preview_id=preview_id, state="saved", saved_as=made)
     return made
 

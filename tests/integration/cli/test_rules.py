@@ -61,6 +61,10 @@ def test_each_rule_in_one_line_and_back(run, settings, today):
     run("limit", "--price", "none")
     run("remove", "22423")
     assert "It was so already" in run("limit", "--price", "none")
+    for would in (("remove", "85123A"), ("undo", str(changes.newest_change(settings)))):
+        with pytest.raises(InputError, match="no lists to compare with"):  # nothing was published here
+            run(*would, "--preview")
+    assert len(changes.rules(settings)) == 1
     run("undo", str(changes.newest_change(settings)))
     assert len(changes.rules(settings)) == 3
     past = run("history", "--product", "85123A")

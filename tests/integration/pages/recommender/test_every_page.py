@@ -87,7 +87,8 @@ def full(shop, tmp_path, monkeypatch):
 @pytest.fixture
 def app(full):
     """The pages for somebody who may do everything."""
-    return create_app(lambda: full, desk=Desk(Runs(), lambda: Person("anna", lambda *_: True), b"a key of the test"))
+    anna = Person("anna", lambda *_: True)
+    return create_app(lambda: full, desk=Desk(Runs(), lambda: anna, b"a key of the test", lambda *_: True))
 
 
 def test_every_page_is_reached_and_is_for_everybody(app, pages_of, serve, page, lacks):

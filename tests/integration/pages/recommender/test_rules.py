@@ -246,7 +246,7 @@ def test_many_rules_are_shown_a_part_at_a_time_and_the_page_stays_light(ask, sho
     while address:
         page = client.get(address)
         assert len(page.content) < 60_000
-        seen += re.findall(r'name="rule" value="out (\w+)"', page.text)
+        seen += re.findall(r'name="rule" value="out (\w+)">', page.text)
         following = re.search(r'href="(rules\?after=\w+)#in-force">Next', page.text)
         address = following[1] if following else None
     assert seen == [rule.stock_code for rule in put]
@@ -350,6 +350,27 @@ def test_a_preview_is_computed_by_a_run_and_shown_when_it_is_ready(desk, shop, s
     assert "Spaceboy lunch box 23001 goes" in said
     assert "again.js" not in ready.text
     assert len(ready.content) < 60_000
+
+
+def test_removing_and_undoing_are_seen_first_too(desk, shop, starts):
+    client = desk()
+    made = changes.apply(shop, Change(put=(Rule("hidden", "23001"),)), actor="ben", reason=None)
+    page = client.get("rules")
+    assert 'name="rule" value="out 23001" formaction="rules-remove?then=preview"' in page.text
+    assert f'name="change" value="{made}" formaction="rules-undo?then=preview"' in page.text
+    removing = client.post("rules-remove?then=preview", data=form(rule="out 23001", seen=str(made)))
+    assert "− 23001 hidden" in words(removing)
+    undoing = client.post("rules-undo?then=preview", data=form(change=str(made), seen=str(made)))
+    assert f"It undoes change {made}. − 23001 hidden" in words(undoing)
+    assert [dag for dag, _ in starts] == ["preview_rules", "preview_rules"]
+    assert changes.rules(shop) == [Rule("hidden", "23001")]
+    assert f"undo change {made}" in words(client.get("rules"))
+    number = undoing.url.path.rpartition("-")[2]
+    client.post("rules-publish", data=form(preview=number))
+    assert (changes.rules(shop), changes.history(shop)[0].undoes) == ([], made)
+    for path, fields in (("rules-remove", {"rule": "out 23001"}), ("rules-undo", {"change": str(made)})):
+        gone = client.post(f"{path}?then=preview", data=form(**fields))
+        assert (gone.status_code, "Not saved." in words(gone)) == (422, True)
 
 
 def test_a_preview_is_saved_and_the_lists_are_refreshed(desk, shop, starts, monkeypatch):

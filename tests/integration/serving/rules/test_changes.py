@@ -1,15 +1,17 @@
 """Rules are changed, recorded and undone: by the page, by a file, by a command and by SQL."""
 
+import json
 from datetime import date, timedelta
 
 import pytest
 
 from ncf_pipeline.errors import ChangedMeanwhileError, InputError
 from ncf_pipeline.serving.merchandising import read_rule_tables
-from ncf_pipeline.serving.rules import changes, checks, files
+from ncf_pipeline.serving.rules import changes, checks, files, previews
 from ncf_pipeline.serving.rules.changes import Change
-from ncf_pipeline.serving.rules.values import Limits, Rule, parsed
+from ncf_pipeline.serving.rules.values import Limits, Rule, known, parsed
 from ncf_pipeline.storage.database import rehearsal, transaction
+from ncf_pipeline.storage.resources import query
 
 TODAY = date.today()
 SOON = TODAY + timedelta(days=7)
@@ -114,6 +116,51 @@ def test_every_change_can_be_undone_and_the_undoing_too(shop):
     changes.undo(shop, undoing, actor="ben")
     assert set(changes.rules(shop)) == {Rule("out of stock", "85123A", ends_on=SOON)}
     assert changes.limits(shop) == Limits(1, 0.25)
+
+
+def test_a_code_that_was_never_sold_is_looked_up_by_index(shop):
+    sold = """
+        insert into retail.invoice_line
+        select 'L' || n, 1, 'P' || n % 4000, 'A THING', 1, '2011-12-03', 1, null, 'EIRE', 1
+        from generate_series(1, 20000) as n"""
+    sql(shop, sold)
+    sql(shop, "analyze retail.invoice_line")
+    assert known(shop, ["p7", "P7", "99999", "24001"]).unknown_products == {"p7", "99999"}
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute(f"explain {query('unknown_products')}", {"stock_codes": ["99999", "99998"]})
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "invoice_line_by_product" in plan
+    assert "Seq Scan on invoice_line" not in plan
+
+
+def test_what_undoing_would_do_is_said_and_nothing_is_changed(shop):
+    before = (Rule("hidden", "85123A", note="old"), Rule("pinned", "22423", (), "for_you", 3, TODAY))
+    apply(shop, *before)
+    pin = next(rule for rule in changes.rules(shop) if rule.kind == "pinned")
+    only = Rule("only in", "22423", ("France",))
+    second = apply(shop, Rule("out of stock", "85123A"), only, remove=(pin.key,), limits=Limits(1, 0.25))
+    after, newest = changes.rules(shop), changes.newest_change(shop)
+    change = changes.undoing(shop, second)
+    assert (set(change.put), change.remove) == (set(before), (only.key,))
+    assert (change.limits, change.undoes) == (Limits(), second)
+    assert set(previews.after(after, change)) == set(before)
+    assert Change.from_dict(json.loads(json.dumps(change.as_dict()))) == change
+    assert (changes.rules(shop), changes.newest_change(shop)) == (after, newest)
+    apply(shop, Rule("hidden", "85123A"))
+    with pytest.raises(InputError, match="changed again since"):
+        changes.undoing(shop, second)
+
+
+def test_a_preview_of_an_undoing_is_saved_as_one(shop):
+    first = apply(shop, Rule("hidden", "85123A"))
+    change = changes.undoing(shop, first)
+    one, two = (previews.ask(shop, change, asked_by="anna", reason="a mistake", seen=first) for _ in range(2))
+    made = previews.save(shop, one, actor="ben")
+    assert changes.rules(shop) == []
+    (newest, _) = changes.history(shop)
+    assert (newest.change_id, newest.undoes, newest.actor, newest.reason) == (made, first, "ben", "a mistake")
+    with pytest.raises(InputError, match="undone already"):
+        previews.save(shop, two, actor="ben")
 
 
 def test_what_was_changed_again_since_is_not_undone(shop):
