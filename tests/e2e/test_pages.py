@@ -4,6 +4,7 @@ import html
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -11,7 +12,8 @@ pytestmark = pytest.mark.xdist_group("airflow")
 
 DAGS = Path(__file__).parents[2] / "dags"
 PERSON = {"accept": "text/html,*/*;q=0.8"}
-ROLES = ("viewer", "user", "op", "admin")
+USERS = {"viewer": "viewer", "user": "user", "op": "op", "admin": "admin", "merchandiser": "user"}
+"""With their roles; each password is the name."""
 
 
 @pytest.fixture
@@ -23,13 +25,14 @@ def app(dags):
 
 @pytest.fixture(scope="module")
 def airflow(dags, tmp_path_factory):
-    """Airflow's own API server as an application, with a user of each role, whose password is its name."""
+    """Airflow's own API server as an application, with a user of each role."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
     passwords = tmp_path_factory.mktemp("airflow") / "passwords.json"
-    passwords.write_text(json.dumps({role: role for role in ROLES}))
+    passwords.write_text(json.dumps({user: user for user in USERS}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", ",".join(f"{role}:{role}" for role in ROLES))
+        users = ",".join(f"{user}:{role}" for user, role in USERS.items())
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
         yield create_app(apps="core")
         purge_cached_app()
@@ -48,6 +51,14 @@ def visit(airflow, connections):
         return client
 
     return at
+
+
+def log_in(page, who):
+    """Fills in Airflow's login, to which the page has led."""
+    page.wait_for_url("**/auth/login?*")
+    page.fill("input[name=username]", who)
+    page.fill("input[name=password]", who)
+    page.keyboard.press("Enter")
 
 
 def test_every_page_first_requires_a_login(app):
@@ -163,10 +174,7 @@ def test_hide_a_product_in_airflow_in_a_browser_with_redis_away(airflow, connect
     with serving(airflow) as address:
         page = browser.new_page()
         page.goto(f"{address}/recommender/rules")
-        page.wait_for_url("**/auth/login?*")
-        page.fill("input[name=username]", "op")
-        page.fill("input[name=password]", "op")
-        page.keyboard.press("Enter")
+        log_in(page, "op")
         page.wait_for_url("**/recommender/rules")
         page.fill("#find", "holder white")
         page.keyboard.press("Enter")
@@ -228,6 +236,13 @@ def test_somebody_who_is_not_logged_in_is_led_to_airflows_login_and_back(visit, 
     assert parse_qs(urlsplit(led.headers["location"]).query) == {"next": [path]}
 
 
+def test_after_the_login_a_form_leads_to_the_page_that_it_stands_under(visit):
+    client = visit()
+    for path, page in (("rules-save", "rules"), ("products-why", "products"), ("customer", "customer")):
+        led = client.post(f"/recommender/{path}", data={"number": "14646"})
+        assert led.headers["location"] == f"/recommender/login?next=%2Frecommender%2F{page}"
+
+
 @pytest.mark.parametrize(
     "next_", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""]
 )
@@ -282,10 +297,7 @@ def test_from_an_alerts_link_through_the_login_to_the_section_of_the_runbook(air
     with serving(airflow) as address:
         page = browser.new_page()
         page.goto(f"{address}/recommender/runbook#redis-does-not-answer")
-        page.wait_for_url("**/auth/login?*")
-        page.fill("input[name=username]", "viewer")
-        page.fill("input[name=password]", "viewer")
-        page.keyboard.press("Enter")
+        log_in(page, "viewer")
         page.wait_for_url("**/recommender/runbook#redis-does-not-answer")
         assert page.locator("#redis-does-not-answer").is_visible()
         page.goto(f"{address}/recommender/")
@@ -481,10 +493,7 @@ def test_correct_a_line_in_airflow_in_a_browser_and_a_run_releases_it(
     with serving(airflow) as address:
         page = browser.new_page()
         page.goto(f"{address}/recommender/quarantine")
-        page.wait_for_url("**/auth/login?*")
-        page.fill("input[name=username]", "op")
-        page.fill("input[name=password]", "op")
-        page.keyboard.press("Enter")
+        log_in(page, "op")
         page.wait_for_url("**/recommender/quarantine")
         page.get_by_role("link", name="Line 1").click()
         page.fill("#quantity", "4")
@@ -581,10 +590,7 @@ def test_roll_back_in_airflow_in_a_browser_with_redis_away(
     with serving(airflow) as address:
         page = browser.new_page()
         page.goto(f"{address}/recommender/versions?a=1&b=2")
-        page.wait_for_url("**/auth/login?*")
-        page.fill("input[name=username]", "op")
-        page.fill("input[name=password]", "op")
-        page.keyboard.press("Enter")
+        log_in(page, "op")
         page.wait_for_url("**/recommender/versions?a=1&b=2")
         assert "seed" in page.inner_text("section:has(#facts)")
         page.fill("#serve-0", "too many umbrellas")
@@ -679,3 +685,135 @@ def test_an_auth_manager_that_tells_views_apart_grants_experiments_by_name(monke
     monkeypatch.setattr(pages, "get_auth_manager", ByName)
     assert pages.runs_experiments("analyst")
     assert not pages.runs_experiments("merchandiser")
+
+
+@pytest.fixture
+def by_view(monkeypatch):
+    """An auth manager that tells views apart, as FAB's: the merchandiser may change rules, and look nobody up."""
+    from ncf_pipeline.airflow import pages
+
+    class ByView:
+        def __init__(self, manager):
+            self._manager = manager
+
+        def __getattr__(self, name):
+            return getattr(self._manager, name)
+
+        def is_authorized_custom_view(self, *, method, resource_name, user):
+            may_change = resource_name == "Recommender rules" and user.get_name() == "merchandiser"
+            return may_change or user.get_name() == "admin"
+
+    manager = pages.get_auth_manager
+    monkeypatch.setattr(pages, "get_auth_manager", lambda: ByView(manager()))
+
+
+@pytest.fixture
+def listed(connections):
+    """Lists of 17850 in Redis."""
+    import pandas as pd
+
+    from ncf_pipeline.columns import Lists
+    from ncf_pipeline.serving import publication
+
+    rows = [("customer", "17850", name, ["85126A"]) for name in ("for_you", "discover", "buy_again")]
+    rows += [("product", "85126A", name, []) for name in ("bought_together", "similar")]
+    rows += [("fallback", "*", name, ["85126A"]) for name in ("for_you", "new_arrivals")]
+    meta = {"model_version": "v2", "cutoff": "2011-12-01T00:00:00", "top_n": 10}
+    publication.publish(connections, [pd.DataFrame(rows, columns=list(Lists.ALL))], number=2, meta=meta)
+
+
+@pytest.mark.parametrize("who", ["admin", "merchandiser", "viewer"])
+def test_everybody_does_in_a_browser_what_they_may_and_is_refused_the_rest(
+    airflow, known, by_view, connections, broken_lines, two_versions, listed, browser, who
+):
+    from web_server import serving
+
+    from ncf_pipeline.serving.rules import changes
+
+    looks_up = settles = decides = who == "admin"
+    with serving(airflow) as address:
+        page = browser.new_context().new_page()
+
+        def refused(path, **fields):
+            """Sends what no form of theirs sends."""
+            answer = page.request.post(f"{root}{path}", form=fields, headers=PERSON)
+            return answer.status == 403 and "<h1>You may not do this</h1>" in answer.text()
+
+        root = f"{address}/recommender/"
+        page.goto(f"{root}products")
+        log_in(page, who)
+        page.wait_for_url("**/recommender/products")
+        page.fill("#find", "holdre")
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Holder").click()
+        page.wait_for_url("**/recommender/products?product=85126A")
+        assert page.inner_text("h1") == "Holder"
+        assert page.locator("form[action=products-why]").count() == looks_up
+        if looks_up:
+            page.fill("#number", "17850")
+            page.get_by_role("button", name="Why?").click()
+            page.wait_for_url("**/recommender/products-why")
+            assert "It is shown: number 1." in page.inner_text(".reasons")
+            page.fill("#number", " ")
+            page.evaluate("() => document.querySelector('[action=products-why]').submit()")
+            assert "printable characters" in page.inner_text("[role=alert]")
+        else:
+            assert "You may not look customers up" in page.inner_text("section:has(#why)")
+            assert refused("products-why", number="17850", product="85126A")
+        page.goto(f"{root}products?product=NONE")
+        assert "The shop has no product NONE." in page.inner_text("[role=alert]")
+
+        page.goto(f"{root}customer")
+        if looks_up:
+            page.fill("#number", "17850")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".shelf")
+            assert page.inner_text("h1").split() == ["Customer", "17850"]
+            assert page.locator(".shelf .card").count() == 3
+        else:
+            assert "You may not look customers up" in page.inner_text("main")
+            assert refused("customer", number="17850")
+
+        page.goto(f"{root}quarantine?rule=quantity_is_not_zero")
+        if settles:
+            page.get_by_role("link", name="Line 1").click()
+            page.get_by_role("button", name="Discard it").click()
+            assert page.locator("#discard-why:invalid").count() == 1  # the browser asks for the reason
+            page.fill("#discard-why", "a test order")
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/recommender/quarantine-request-1")
+            assert "Discarded." in page.inner_text("[role=status]")
+        else:
+            assert "You may see how many lines wait, and not the lines" in page.inner_text("main")
+            page.goto(f"{root}quarantine-line-1")
+            assert page.inner_text("h1") == "You may not do this"
+            assert refused("quarantine-discard", line="1", reason="a test order")
+
+        page.goto(f"{root}versions?a=3&b=2")
+        if decides:
+            page.fill("#answer-0", "good lists")
+            page.get_by_role("button", name="Approve v3").click()
+            assert "No run waits for an answer about v3." in page.inner_text("[role=alert]")
+        else:
+            assert "You may look, and not decide." in page.inner_text("section:has(#decide)")
+            assert refused("versions-answer", version="3", may_serve="yes", reason="good lists")
+            assert refused("versions-serve", version="1", instead_of="2", reason="umbrellas")
+
+        page.goto(f"{root}rules?product=85126A")
+        if who == "viewer":
+            assert "You may look, and not change anything." in page.inner_text("main")
+            assert refused("rules-save", rule="hidden", stock_code="85126A")
+        else:
+            page.get_by_text("Leave it out").first.click()
+            page.get_by_role("button", name="Leave it out").click()
+            page.wait_for_url("**/recommender/rules?product=85126A&saved=*")
+        assert [change.actor for change in changes.history(connections)] == ([who] if who != "viewer" else [])
+        page.context.close()
+
+
+def test_nobody_sees_any_of_them_and_comes_back_to_each_after_the_login(visit):
+    client = visit()
+    for path in ("products?product=85126A", "customer", "quarantine", "quarantine-line-1", "versions?a=1&b=2", "rules"):
+        led = client.get(f"/recommender/{path}")
+        assert led.status_code == 303
+        assert led.headers["location"] == f"/recommender/login?{urlencode({'next': f'/recommender/{path}'})}"
