@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     currency: str = Field(
         "GBP", pattern=r"^[A-Z]{3}$", description="the shop's currency, a code of ISO 4217 such as EUR: pages show it"
     )
+    locale: str = Field(
+        "en_GB",
+        pattern=r"^[A-Za-z]{2,3}(_[A-Za-z0-9]{2,8})*$",
+        description="how pages write numbers, money and dates: a locale of the Unicode CLDR such as de_DE",
+    )
     api_keys: SecretStr | None = Field(
         None, description="of the API: reader=KEY, writer=KEY or writer:NAME=KEY, separated by spaces"
     )

@@ -9,13 +9,16 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
 from ncf_pipeline import html
+from ncf_pipeline.pages import locales
 
 _FOLDER = Path(__file__).parent
 
 
 def templates(folder: Path) -> Jinja2Templates:
     """Finds templates in `folder`, among those that both sites share, and then the base of all pages."""
-    return Jinja2Templates(env=html.environment(folder / "templates", _FOLDER / "templates"))
+    environment = html.environment(folder / "templates", _FOLDER / "templates")
+    environment.filters.update(locales.FILTERS)
+    return Jinja2Templates(env=environment)
 
 
 def static_files(folder: Path) -> StaticFiles:

@@ -1,25 +1,23 @@
-"""Money as a page shows it, in the shop's currency."""
+"""Money as a page shows it, in the shop's currency and by its locale."""
 
-_SIGNS = {
-    "AUD": "A$", "BRL": "R$", "CAD": "C$", "CNY": "CN¥", "EUR": "€", "GBP": "£", "HKD": "HK$", "ILS": "₪", "INR": "₹",
-    "JPY": "¥", "KRW": "₩", "MXN": "MX$", "NZD": "NZ$", "PHP": "₱", "TWD": "NT$", "UAH": "₴", "USD": "$", "VND": "₫",
-}  # fmt: skip
-_WITHOUT_CENTS = frozenset(
-    ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF")
-)
-_WITH_THOUSANDTHS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+import re
+
+from babel.numbers import format_currency, get_currency_symbol
+
+from ncf_pipeline.pages.locales import used
 
 
 def money(amount: float, currency: str) -> str:
-    """Writes an amount with its currency's sign, or with its code if it has no sign that people know it by.
+    """Writes an amount with its currency's sign, or with its code if it has no sign in the shop's locale.
 
     Args:
         amount: in the currency's main unit.
         currency: code of ISO 4217, whose decimal places count.
 
     >>> money(1234.5, "GBP"), money(1234.5, "JPY"), money(-3, "EUR")
-    ('£1,234.50', '¥1,234', '-€3.00')
+    ('£1,234.50', 'JP¥1,234', '-€3.00')
     """
-    places = 0 if currency in _WITHOUT_CENTS else 3 if currency in _WITH_THOUSANDTHS else 2
-    before = _SIGNS.get(currency) or f"{currency}\xa0"
-    return f"{'-' if amount < 0 else ''}{before}{abs(amount):,.{places}f}"
+    written = format_currency(amount, currency, locale=used())
+    sign = get_currency_symbol(currency, locale=used())
+    # The CLDR's rule for a sign that ends with a letter: CHF 5, and not CHF5.
+    return re.sub(rf"{re.escape(sign)}(?=-?\d)", f"{sign}\xa0", written) if sign[-1].isalpha() else written

@@ -22,7 +22,7 @@ from ncf_pipeline import pages as web
 from ncf_pipeline.errors import DatabaseError, SettingsError
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
-from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages import locales, purchases
 from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
@@ -75,7 +75,14 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
         async with shop:
             yield
 
-    app = FastAPI(title="Demo shop", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    async def by_locale() -> None:
+        """Lets each page be written by the shop's locale."""
+        locales.use(settings.locale)
+
+    written = [Depends(by_locale)]
+    app = FastAPI(
+        dependencies=written, title="Demo shop", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
     app.mount("/static", web.static_files(_FOLDER), name="static")
     templates = web.templates(_FOLDER)
     templates.env.filters["quoted"] = quoted

@@ -17,7 +17,7 @@ from ncf_pipeline.errors import DatabaseError, InputError, NcfError
 from ncf_pipeline.evaluation.summary import difference, label, number, with_interval
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
-from ncf_pipeline.pages import purchases
+from ncf_pipeline.pages import locales, purchases
 from ncf_pipeline.pages.error_pages import protect
 from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
@@ -78,8 +78,6 @@ _templates.env.filters.update(
     with_interval=with_interval,
     label=label,
     instant=instant,
-    day=lambda at: f"{at:%-d %b %Y}",
-    minute=lambda at: f"{at:%-d %b %H:%M}",
     ago=lambda then, at: duration(at - then),
     masked=masked,
     money=money,
@@ -112,19 +110,26 @@ def create_app(
         settles_lines: who may see lines in quarantine and settle them; everybody if None.
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
+
+    def settings_here() -> Settings:
+        """Reads the settings, and writes the page that is being answered by their locale."""
+        settings = settings_of()
+        locales.use(settings.locale)
+        return settings
+
     app = FastAPI(title="Recommender", docs_url=None, redoc_url=None, openapi_url=None)
     # The page's style and script contain nothing about a shop.
     app.mount("/static", web.static_files(_FOLDER))
-    app.include_router(_routes(settings_of, seen_by, sees_customers, desk))
+    app.include_router(_routes(settings_here, seen_by, sees_customers, desk))
     app.include_router(work.routes(desk, seen_by, _page))
-    app.include_router(trends.routes(settings_of, desk, seen_by, _page))
-    app.include_router(products.routes(settings_of, seen_by, sees_customers, CUSTOMERS, _page))
+    app.include_router(trends.routes(settings_here, desk, seen_by, _page))
+    app.include_router(products.routes(settings_here, seen_by, sees_customers, CUSTOMERS, _page))
     anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
-    app.include_router(rules.routes(settings_of, seen_by, changes_rules or anybody, _page))
-    app.include_router(quarantine.routes(settings_of, seen_by, settles_lines or anybody, _page))
-    app.include_router(experiments.routes(settings_of, seen_by, runs_experiments or anybody, _page))
+    app.include_router(rules.routes(settings_here, seen_by, changes_rules or anybody, _page))
+    app.include_router(quarantine.routes(settings_here, seen_by, settles_lines or anybody, _page))
+    app.include_router(experiments.routes(settings_here, seen_by, runs_experiments or anybody, _page))
     deciding = decides_versions or Deciding(anybody.may_change, anybody.who, anybody.key)
-    app.include_router(versions.routes(settings_of, seen_by, sees_customers, deciding, _page, CUSTOMERS))
+    app.include_router(versions.routes(settings_here, seen_by, sees_customers, deciding, _page, CUSTOMERS))
     protect(app, policy=_POLICY, show=_error_page, log_in=log_in)
     return app
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor
 
+from ncf_pipeline.pages.locales import count
+
 HEIGHT = 190
 """Pixels between the top of the axis and 0."""
 
@@ -124,7 +126,7 @@ def chart(
     shown = [value for each in series for value in each.values]
     step, top = _scale(max((max(value.mean, value.high or 0) for value in shown), default=0))
     across = [100 * (place + 0.5) / max(len(labels), 1) for place in range(len(labels))]
-    count = round(top / step)
+    steps = round(top / step)
     every = 1 + (len(labels) - 1) // 4
     return Chart(
         title,
@@ -134,7 +136,7 @@ def chart(
             (round(x, 2), label, (len(labels) - 1 - place) % every == 0)
             for place, (x, label) in enumerate(zip(across, labels, strict=True))
         ),
-        tuple((down(step * number, top), _tick(step * number, step)) for number in range(count + 1)),
+        tuple((down(step * number, top), _tick(step * number, step)) for number in range(steps + 1)),
         tuple(_drawn(each, across, top, down) for each in series if each.values),
     )
 
@@ -196,7 +198,7 @@ def _tick(value: float, step: float) -> str:
     for size, letter in ((1_000_000, "M"), (10_000, "k")):
         if value >= size:
             return f"{value / (1000 if letter == 'k' else size):g}{letter}"
-    return f"{value:,.0f}"
+    return count(round(value))
 
 
 def _drawn(series: Series, across: Sequence[float], top: float, down: Callable[[float, float], float]) -> Drawn:

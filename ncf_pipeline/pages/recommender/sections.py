@@ -12,6 +12,7 @@ from ncf_pipeline.evaluation.scores import QUESTIONS
 from ncf_pipeline.evaluation.summary import QUESTIONS_IN_WORDS, label, number, with_interval
 from ncf_pipeline.experiments.design import share_sees
 from ncf_pipeline.live.drift import LivePrecision
+from ncf_pipeline.pages.locales import axis_day, short_day
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
@@ -202,7 +203,7 @@ def _chart_of_retrains(question: str, rows: Sequence[Retrain]) -> Chart:
         f"{QUESTIONS_IN_WORDS[question]}: Precision@{newest.k} of {question}",
         f"{summary}. The numbers are in the table below.",
         [
-            (f"v{row.scores.version}", f"{row.scores.cutoff:%-d %b}", "held" if row.outcome == "held" else "")
+            (f"v{row.scores.version}", axis_day(row.scores.cutoff), "held" if row.outcome == "held" else "")
             for row in rows
         ],
         [Series("baseline", baselines, -7), Series("incumbent", incumbents, 7), Series("candidate", candidates)],
@@ -214,7 +215,7 @@ def _chart_of_windows(question: str, rows: Sequence[Window]) -> Chart:
     lists, instead = [], []
     for place, row in enumerate(rows):
         precision = row.precision
-        when = f"{row.bought_from:%-d %b} to {row.bought_until:%-d %b}"
+        when = f"{short_day(row.bought_from)} to {short_day(row.bought_until)}"
         if precision.live is not None:
             lists.append(_value(place, f"{when}, lists", precision.live, precision.low, precision.high))
         if precision.instead is not None:
@@ -224,7 +225,7 @@ def _chart_of_windows(question: str, rows: Sequence[Window]) -> Chart:
         (f"The last {len(rows)} windows between two retrains. " if len(rows) > 1 else "")
         + f"In the newest window the lists have {number(newest.live)}. "
         "The numbers are in the table below.",
-        [(f"{row.bought_until:%-d %b}", f"p{row.number}") for row in rows],
+        [(axis_day(row.bought_until), f"p{row.number}") for row in rows],
         [Series("instead", instead, -5), Series("lists", lists)],
     )
 

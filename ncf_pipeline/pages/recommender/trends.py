@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse, Response
 from ncf_pipeline.errors import NcfError
 from ncf_pipeline.evaluation.scores import QUESTIONS
 from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.locales import count, percent
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
 from ncf_pipeline.pages.recommender.exposure import exposure
 from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
@@ -157,15 +158,15 @@ def _share(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value:.2%}"
+    return percent(value, 2)
 
 
 def _count(value: float) -> str:
-    return f"{value:,.0f}"
+    return count(round(value))
 
 
 def _hours(value: float) -> str:
-    return f"{value:,.1f} h"
+    return f"{count(round(value, 1))} h"
 
 
 TRENDS = (

@@ -15,6 +15,7 @@ from ncf_pipeline.evaluation.summary import QUESTIONS_IN_WORDS, difference, labe
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
+from ncf_pipeline.pages.locales import count, day, short_day
 from ncf_pipeline.pages.recommender.rules import Access, Show
 from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.registry import live_periods
@@ -342,7 +343,7 @@ def _facts(settings: Settings, sides: Sequence["RetrainSummary"]) -> list[Line]:
         two("Batches in it", lambda model: _count(batches[models.index(model)]), new),
         two(
             "Lines that they brought",
-            lambda model: f"{lines[model.version].lines:,}" if model.version in lines else None,
+            lambda model: count(lines[model.version].lines) if model.version in lines else None,
         ),
         two("Version of the package", lambda model: code(model, "package_version")),
         two("Commit", lambda model: code(model, "commit")),
@@ -367,12 +368,12 @@ def _files(model: ModelVersion) -> str:
 
 
 def _count(batches: list[int] | None) -> str | None:
-    return None if batches is None else f"{len(batches):,}"
+    return None if batches is None else count(len(batches))
 
 
 def _only(mine: list[int] | None, theirs: list[int] | None, other: ModelVersion) -> str:
     more, fewer = len(set(mine or ()) - set(theirs or ())), len(set(theirs or ()) - set(mine or ()))
-    return f"{more:,} that {other.name} lacks; it has {fewer:,} others" if more or fewer else ""
+    return f"{count(more)} that {other.name} lacks; it has {count(fewer)} others" if more or fewer else ""
 
 
 def _of_candidate(side: "RetrainSummary") -> dict[tuple[str, str], Scores]:
@@ -387,7 +388,7 @@ _METRICS: Sequence[tuple[str, Callable[[Scores], str]]] = (
     ("Revenue@{k}", lambda s: percent(s.revenue_at_k)),
     ("Coverage of the catalogue", lambda s: percent(s.catalog_coverage)),
     ("Full lists", lambda s: percent(s.full_lists)),
-    ("Customers", lambda s: f"{s.customers:,}"),
+    ("Customers", lambda s: count(s.customers)),
 )
 
 
@@ -465,7 +466,7 @@ def _cohorts(sides: Sequence["RetrainSummary"]) -> list[Line]:
         if scores is None:
             return ""
         mean = with_interval(scores.precision_at_k, scores.precision_low, scores.precision_high)
-        return f"{mean}, {scores.customers:,} customers"
+        return f"{mean}, {count(scores.customers)} customers"
 
     return [
         Line(f"{question}: {cohort}", _pair(cell(scores.get((question, cohort))) for scores in both))
@@ -509,7 +510,7 @@ def _live(sides: Sequence["RetrainSummary"]) -> list[Line]:
             return ""
         newest = max(rows, key=lambda row: row.bought_until)
         mean = with_interval(float(newest.precision_at_k or 0), newest.precision_low, newest.precision_high)
-        return f"{mean}, {newest.bought_from:%-d %b} to {newest.bought_until:%-d %b %Y}"
+        return f"{mean}, {short_day(newest.bought_from)} to {day(newest.bought_until)}"
 
     lines = [Line(question, _pair(cell(side, question) for side in sides)) for question in QUESTIONS]
     return [line for line in lines if any(line.cells)]
@@ -579,7 +580,7 @@ def _lists_of(
         return f"{model.name} never published lists."
     name = name_of(newest.number)
     if newest.customers + newest.products > _MOST_LISTS:
-        return f"{name} has more than {_MOST_LISTS:,} lists, too many to search while you wait."
+        return f"{name} has more than {count(_MOST_LISTS)} lists, too many to search while you wait."
     try:
         kept = lists_of(newest, key, audience=audience, with_reasons=False)
     except StoreUnavailableError as error:

@@ -163,6 +163,15 @@ def test_weeks_add_up_and_have_a_place_by_takings(ask, shop, stocked):
     assert len(page.content) < 60_000
 
 
+def test_numbers_money_and_days_are_those_of_the_shops_locale(ask, shop, stocked, lists):
+    german = shop.model_copy(update={"locale": "de_DE", "currency": "EUR"})
+    words = said(ask(german).get("products", params={"product": "85123A"}))
+    assert "10,00 € when it was last sold, on 06.12.2011" in words
+    assert "For you 50,0 % 1 of 2 customers" in words
+    assert "in all 40,00\xa0€. The most is 30,00\xa0€" in ask(german).get("products?product=85123A").text
+    assert "£10.00 when it was last sold, on 6 Dec 2011" in said(ask().get("products?product=85123A"))
+
+
 def test_rules_that_touch_it_are_named(ask, shop, stocked):
     hiding.hide(shop, ["85123A"], actor="anna", country="EIRE", why="recalled")
     change = Change(
