@@ -142,6 +142,12 @@ def lacks(page):
 
 
 @pytest.fixture
+def faint(page):
+    """Texts of the page that have too little contrast to what is behind them."""
+    return lambda: page.evaluate(for_everybody.CONTRAST)
+
+
+@pytest.fixture
 def granted(settings, servers):
     """The owner's settings and a superuser's, in a database with the roles."""
     database = settings.database().rpartition("/")[2]

@@ -108,6 +108,11 @@ def test_every_page_is_reached_and_is_for_everybody(app, pages_of, serve, page, 
 
     for missing in NOT_LINKED[1:]:  # the console would tell of a 404
         page.route(root + missing, lambda route: route.fulfill(response=route.fetch(), status=200))
+    parts = []  # of pages, for which their scripts ask
+    page.on(
+        "request",
+        lambda request: parts.append((request.method, request.url)) if request.resource_type == "fetch" else None,
+    )
     todo = [("GET", root, None), *(("GET", root + address, None) for address in NOT_LINKED)]
     seen = {kind_of("GET", root)}
     while todo:
@@ -131,6 +136,7 @@ def test_every_page_is_reached_and_is_for_everybody(app, pages_of, serve, page, 
                 seen.add(kind)
                 todo.append((how, action, None) if how == "GET" else (how, address, place))
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
+    reached |= {kind[:2] for part in parts if (kind := kind_of(*part))}
     assert set(pages) - reached == set(), "no link and no form leads there; perhaps this shop needs more data"
 
 
