@@ -247,7 +247,8 @@ def _of_customer(settings: Settings, customer_id: str, after: str, earlier: bool
 
 def _page(request: Request, name: str, *, status: int = 200, root: str = "", **shown: Any) -> HTMLResponse:
     path = request.url.path.removeprefix(root_of(request))
-    common = {"root": root, "navigation": navigation(path, root)}
+    # Pictures are on other hosts, of which these pages load nothing.
+    common = {"root": root, "navigation": navigation(path, root), "pictures": False}
     return _templates.TemplateResponse(
         request, f"{name}.html", {**common, **shown}, status_code=status, headers=headers(_POLICY)
     )
