@@ -47,7 +47,7 @@ def list_(
     from ncf_pipeline.serving.rules.values import canonical
 
     with serving(load_settings(), list_store=False) as settings:
-        rules = [rule for rule in changes.rules(settings) if product is None or rule.stock_code == canonical(product)]
+        rules = [rule for rule in changes.rules(settings) if product is None or canonical(product) in rule.products]
         limits = changes.limits(settings)
     if as_json:
         typer.echo(
@@ -58,7 +58,7 @@ def list_(
     today = _today()
     for rule in rules:
         place = f"{rule.list_name}, place {rule.position}; " if rule.position else ""
-        where = place + (", ".join(rule.countries) or "everywhere")
+        where = place + (f"beside {rule.beside}" if rule.beside else ", ".join(rule.countries) or "everywhere")
         days = " ".join(
             [
                 *([f"from {rule.starts_on}"] if rule.starts_on else []),
@@ -138,8 +138,12 @@ def only_in(
 def pin(
     code: Code,
     list_name: Annotated[
-        Literal["for_you", "discover", "new_arrivals"], typer.Option("--list", help="In which list.")
-    ] = ("for_you"),
+        Literal["for_you", "discover", "new_arrivals"] | None,
+        typer.Option("--list", help="In which list. Default: for_you.", show_default=False),
+    ] = None,
+    beside: Annotated[
+        str, typer.Option(help="In the list bought_together of this stock code instead.", metavar="CODE")
+    ] = "",
     country: Annotated[str, typer.Option(help="Only in lists for this country. Default: for everyone.")] = "",
     position: Annotated[str, typer.Option(help="The place in the list, from 1.")] = "1",
     begins: Annotated[str, typer.Option("--from", help="The first day, as 2026-12-01. Default: today.")] = "",
@@ -150,11 +154,12 @@ def pin(
     preview: Preview = False,
     as_json: Json = False,
 ) -> None:
-    """Put a product at a place of every list of a name."""
+    """Put a product at a place of every list of a name, or of what is bought together with another product."""
     written: dict[str, str | Sequence[str]] = {
-        "rule": "pinned",
+        "rule": "pinned beside" if beside else "pinned",
         "stock_code": code,
-        "list": list_name,
+        "beside": beside,
+        "list": list_name or "",
         "countries": country,
         "position": position,
         "from": begins,
@@ -314,7 +319,7 @@ def _put(written: dict[str, str | Sequence[str]], reason: str, *, anyway: bool, 
 
     rule = parsed(written, today=_today())
     with serving(load_settings(), list_store=False) as settings:
-        doubts = [] if anyway else known(settings, [rule.stock_code]).doubts(rule)
+        doubts = [] if anyway else known(settings, rule.products).doubts(rule)
         if doubts:
             raise InputError(f"{' '.join(doubts)} Nothing is saved. --anyway saves it all the same.")
         made = _made(settings, changes.Change(put=(rule,)), reason_of(reason), preview=preview)

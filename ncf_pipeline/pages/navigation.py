@@ -33,6 +33,7 @@ ENTRIES: Sequence[Entry] = (
     Entry("Versions", "versions", ("models/",)),
     Entry("Customers", "customer", ("customer-",)),
     Entry("Rules", "rules", ("rules-",)),
+    Entry("Bundles", "bundles"),
     Entry("Experiments", "experiments", ("experiments-", "experiment-")),
     Entry("Quarantine", "quarantine", ("quarantine-",)),
     Entry("Runbook", "runbook"),

@@ -194,7 +194,8 @@ def newly_hidden(before: Rules, now: Rules) -> set[str] | None:
     Returns:
         The codes; None if the rules differ otherwise, so that any list may be another one.
     """
-    if (before.pins, before.max_per_family) != (now.pins, now.max_per_family) or before.hidden - now.hidden:
+    pins, pins_now = ([pin for pin in rules.pins if pin.beside is None] for rules in (before, now))
+    if (pins, before.max_per_family) != (pins_now, now.max_per_family) or before.hidden - now.hidden:
         return None
     for code, countries in before.only_in.items():
         if not now.only_in.get(code, countries | {"and others"}) <= countries:

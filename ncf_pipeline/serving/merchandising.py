@@ -52,10 +52,7 @@ def read_rule_tables(settings: Settings, today: date) -> RuleTables:
     return RuleTables(
         unlisted=frozenset(row.stock_code for row in unlisted),
         only_in={row.stock_code: frozenset(row.countries) for row in only_in},
-        pins=tuple(
-            Pin(stock_code=row.stock_code, list_name=row.list_name, country=row.country, position=row.position)
-            for row in pins
-        ),
+        pins=tuple(Pin(row.stock_code, row.list_name, row.country, row.position, row.beside) for row in pins),
         undescribed=frozenset(row.stock_code for row in pins if not row.is_described),
         max_per_family=limits[0].max_per_family if limits else None,
         min_price=limits[0].min_price if limits else None,

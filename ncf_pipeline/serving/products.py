@@ -214,7 +214,7 @@ def product(settings: Settings, stock_code: str) -> Product:
         code, rows[0].description, rows[0].price, rows[0].sold_at, rows[0].is_excluded,
         tuple(Named(*row) for row in members if row.stock_code != code) if len(members) <= MOST_VARIANTS else (),
         weeks,
-        tuple(rule for rule in changes.rules(settings) if rule.stock_code == code),
+        tuple(rule for rule in changes.rules(settings) if code in rule.products),
         tuple(each for each in hidden if each.stock_code == code),
         limits[0].max_per_family if limits else None, limits[0].min_price if limits else None,
     )  # fmt: skip

@@ -28,7 +28,8 @@ pin_in_force as (
     select
         upper(btrim(stock_code)) as stock_code,
         list_name,
-        country
+        country,
+        upper(btrim(beside)) as beside
     from retail.pinned_product
     where
         %(today)s >= starts_on
@@ -214,6 +215,7 @@ list_without_pin as (
             and given_list.key = history.key
     where
         (plain_pin.country is null or list_place.countries = array[plain_pin.country])
+        and (plain_pin.beside is null or given_list.key = plain_pin.beside)
         and not plain_pin.stock_code = any(given_list.stock_codes)
         and not (
             given_list.list_name = 'discover'

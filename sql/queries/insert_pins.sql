@@ -1,4 +1,4 @@
-insert into retail.pinned_product (stock_code, list_name, country, position, starts_on, ends_on, note)
+insert into retail.pinned_product (stock_code, list_name, country, position, starts_on, ends_on, note, beside)
 select
     stock_code,
     list_name,
@@ -6,7 +6,8 @@ select
     position,
     starts_on,
     ends_on,
-    note
+    note,
+    beside
 from
     unnest(
         %(stock_codes)s::text[],
@@ -15,5 +16,6 @@ from
         %(positions)s::integer[],
         %(starts_on)s::date[],
         %(ends_on)s::date[],
-        %(notes)s::text[]
-    ) as given (stock_code, list_name, country, position, starts_on, ends_on, note)
+        %(notes)s::text[],
+        %(besides)s::text[]
+    ) as given (stock_code, list_name, country, position, starts_on, ends_on, note, beside)

@@ -9,7 +9,8 @@ with leaves_out as (
         null::date as starts_on,
         shown_again_on as ends_on,
         note,
-        null::bigint as pin_id
+        null::bigint as pin_id,
+        null::text as beside
     from retail.unlisted_product
 ),
 
@@ -23,14 +24,15 @@ only_in as (
         null::date as starts_on,
         null::date as ends_on,
         null::text as note,
-        null::bigint as pin_id
+        null::bigint as pin_id,
+        null::text as beside
     from retail.product_country
     group by retail.canonical_stock_code(stock_code)
 ),
 
 pinned as (
     select
-        'pinned' as kind,
+        case when beside is null then 'pinned' else 'pinned beside' end as kind,
         retail.canonical_stock_code(stock_code) as stock_code,
         case when country is not null then array[country] end as countries,
         list_name,
@@ -38,7 +40,8 @@ pinned as (
         starts_on,
         ends_on,
         note,
-        pin_id
+        pin_id,
+        retail.canonical_stock_code(beside) as beside
     from retail.pinned_product
 )
 

@@ -2,6 +2,7 @@ select
     pinned_product.list_name,
     pinned_product.country,
     pinned_product.position,
+    retail.canonical_stock_code(pinned_product.beside) as beside,
     retail.canonical_stock_code(pinned_product.stock_code) as stock_code,
     product.stock_code is not null as is_described
 from retail.pinned_product

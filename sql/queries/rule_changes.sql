@@ -41,7 +41,11 @@ where
             from retail.changed_rule
             where
                 changed_rule.change_id = rule_change.change_id
-                and changed_rule.stock_code = %(stock_code)s
+                and (
+                    changed_rule.stock_code = %(stock_code)s
+                    or retail.canonical_stock_code(changed_rule.was ->> 'beside') = %(stock_code)s
+                    or retail.canonical_stock_code(changed_rule.is_now ->> 'beside') = %(stock_code)s
+                )
         )
     )
 order by rule_change.change_id desc

@@ -253,7 +253,8 @@ class ListMaker:
 
         `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS` baskets, and
         `MIN_LIFT` times more than by chance, in order of shrunk cosine. `similar` comes from the embeddings. A product
-        that came after training has no embedding, and version 0 has none at all: there, `similar` is `bought_together`.
+        that came after training has no embedding, and version 0 has none at all: there, `similar` is `bought_together`
+        without what is pinned there.
 
         Args:
             top_n: length of a list.
@@ -272,7 +273,7 @@ class ListMaker:
             companions = _stored_order(together, int(index))
             for name, others in ((BOUGHT_TOGETHER, companions), (SIMILAR, similar.get(int(index), companions))):
                 candidates = (str(codes[other]) for other in others)
-                stock_codes = self.rules.arranged(candidates, top_n, list_name=name, country=None)
+                stock_codes = self.rules.arranged(candidates, top_n, list_name=name, country=None, beside=code)
                 rows.append(("product", code, name, stock_codes))
         return _table(rows)
 

@@ -26,12 +26,14 @@ class Pin:
         list_name: of the lists.
         country: the lists for this country only; for every country if None.
         position: place in the list, from 1.
+        beside: the product whose list it is, for lists of products; None for all others.
     """
 
     stock_code: str
     list_name: str
     country: str | None = None
     position: int = 1
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,20 @@ class Rules:
             self._masks[key] = np.array([self.shows(code, key) for code in stock_codes], np.bool_)
         return self._masks[key]
 
-    def pinned(self, list_name: str, country: str | None) -> list[Pin]:
+    def pinned(self, list_name: str, country: str | None, beside: str | None = None) -> list[Pin]:
         """The pins of a list that may be shown, each product once, in the order of `pins`."""
-        key = (list_name, country if country in self._named_countries else None)
+        key = (
+            list_name,
+            country if country in self._named_countries else None,
+            beside if beside in self._paired else None,
+        )
         if key not in self._pinned:
             of_list = {
                 pin.stock_code: pin
                 for pin in reversed(self.pins)
-                if pin.list_name == list_name and pin.country in (None, key[1]) and self.shows(pin.stock_code, key[1])
+                if (pin.list_name, pin.beside) == (list_name, key[2])
+                and pin.country in (None, key[1])
+                and self.shows(pin.stock_code, key[1])
             }
             self._pinned[key] = sorted(of_list.values(), key=self.pins.index)
         return self._pinned[key]
@@ -111,6 +119,7 @@ class Rules:
         never: Collection[str] = (),
         reranking: Reranking | None = None,
         again: Collection[str] = (),
+        beside: str | None = None,
     ) -> list[str]:
         """Makes a list: pins at their places, and the best candidates around them, not too many of a family.
 
@@ -122,6 +131,7 @@ class Rules:
             never: stock codes that are not pinned in this list.
             reranking: brings variety to the candidates; None leaves them in their order.
             again: for `reranking`: stock codes that were shown last week.
+            beside: the product whose list it is, for its pins; None for lists of customers and visitors.
 
         Returns:
             Stock codes, best first; fewer than `count` if there are not enough candidates.
@@ -129,7 +139,7 @@ class Rules:
         >>> Rules(pins=(Pin("X", "for_you", position=2),)).arranged("ABC", 3, list_name="for_you", country=None)
         ['A', 'X', 'B']
         """
-        pins = [pin for pin in self.pinned(list_name, country) if pin.stock_code not in never]
+        pins = [pin for pin in self.pinned(list_name, country, beside) if pin.stock_code not in never]
         families, places = Counter[str](), list[tuple[int, str]]()
         for pin in pins:
             if len(places) < count and self._has_room(families, pin.stock_code):
@@ -169,9 +179,13 @@ class Rules:
         return frozenset(pins).union(self.at_once_in, *self.only_in.values())
 
     @cached_property
+    def _paired(self) -> frozenset[str]:
+        return frozenset(pin.beside for pin in self.pins if pin.beside is not None)
+
+    @cached_property
     def _masks(self) -> dict[str | None, Mask]:
         return {}
 
     @cached_property
-    def _pinned(self) -> dict[tuple[str, str | None], list[Pin]]:
+    def _pinned(self) -> dict[tuple[str, str | None, str | None], list[Pin]]:
         return {}

@@ -23,7 +23,7 @@ from ncf_pipeline.pages.forms import of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.navigation import navigation
-from ncf_pipeline.pages.recommender import experiments, products, quarantine, rules, trends, versions, work
+from ncf_pipeline.pages.recommender import bundles, experiments, products, quarantine, rules, trends, versions, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
 from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
@@ -126,6 +126,7 @@ def create_app(
     app.include_router(products.routes(settings_here, seen_by, sees_customers, CUSTOMERS, _page))
     anybody = Access(lambda: True, lambda: "somebody", secrets.token_bytes(32))
     app.include_router(rules.routes(settings_here, seen_by, changes_rules or anybody, _page))
+    app.include_router(bundles.routes(settings_here, seen_by, changes_rules or anybody, _page))
     app.include_router(quarantine.routes(settings_here, seen_by, settles_lines or anybody, _page))
     app.include_router(experiments.routes(settings_here, seen_by, runs_experiments or anybody, _page))
     deciding = decides_versions or Deciding(anybody.may_change, anybody.who, anybody.key)

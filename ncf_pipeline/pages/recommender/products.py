@@ -146,7 +146,7 @@ def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
         "charts": _charts(product.weeks, settings.currency),
         "weeks": [(week, money(week.takings, settings.currency)) for week in reversed(product.weeks)],
         "ranked": products.RANKED,
-        "rules": [_rule(rule, today) for rule in product.rules],
+        "rules": [_rule(rule, product.stock_code, today) for rule in product.rules],
         "limits": product.limits_in_words(today),
         "shown": shown,
         "shown_error": shown_error,
@@ -157,10 +157,10 @@ def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
     }
 
 
-def _rule(rule: Rule, today: date) -> tuple[str, str, str | None]:
-    """A rule without its product, its state and its note."""
+def _rule(rule: Rule, stock_code: str, today: date) -> tuple[str, str, str | None]:
+    """A rule without the page's product, its state and its note."""
     state = "over" if rule.is_over(today) else "not yet" if rule.begins_later(today) else ""
-    return str(rule).removeprefix(f"{rule.stock_code} "), state, rule.note
+    return str(rule).removeprefix(f"{stock_code} "), state, rule.note
 
 
 def _left(settings: Settings, stock_code: str) -> Sequence[Shelf]:

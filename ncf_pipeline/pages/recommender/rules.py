@@ -23,6 +23,7 @@ from ncf_pipeline.serving.rules.values import (
     LEAVES_OUT,
     ONLY_IN,
     PINNED,
+    PINNED_BESIDE,
     PINNED_LISTS,
     Rule,
     canonical,
@@ -54,10 +55,11 @@ REFRESH = {
 """What became of the refresh that somebody asked for."""
 
 
-class _Countries:
+class Countries:
     """The countries of a shop, found out once in five minutes: the question reads every line of its invoices."""
 
     def __init__(self) -> None:
+        """Knows none yet."""
         self._found: tuple[str, ...] = ()
         self._until = 0.0
 
@@ -133,7 +135,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
     Sender = Annotated[str, Depends(sender)]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
-    countries_of = _Countries()
+    countries_of = Countries()
 
     def page(request: Request, may_change: bool, who: str, *, status: int = 200, **asked: Any) -> HTMLResponse:
         settings = settings_of()
@@ -216,6 +218,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         begins: Annotated[str, Form(alias="from")] = "",
         until: Annotated[str, Form()] = "",
         note: Annotated[str, Form()] = "",
+        beside: Annotated[str, Form()] = "",
         reason: Annotated[str, Form()] = "",
         seen: Annotated[int, Form()] = 0,
         anyway: Annotated[bool, Form()] = False,
@@ -231,6 +234,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
             "from": begins,
             "until": until,
             "note": note,
+            "beside": beside,
             "reason": reason,
         }
 
@@ -238,7 +242,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
             change = Change(put=_parsed(settings, entered, anyway=anyway))
             return changed(request, who, settings, change, reason, seen, then)
 
-        return answer(request, who, act, product=canonical(stock_code), entered=entered)
+        return answer(request, who, act, product=canonical(beside or stock_code), entered=entered)
 
     @changing.post("/rules-remove")
     def remove(
@@ -415,7 +419,7 @@ def _parsed(settings: Settings, entered: Mapping[str, Any], *, anyway: bool) -> 
     else:
         put = (parsed(entered, today=today),)
     if not anyway:
-        shop = known(settings, {rule.stock_code for rule in put})
+        shop = known(settings, {code for rule in put for code in rule.products})
         doubts = dict.fromkeys(doubt for rule in put for doubt in shop.doubts(rule))
         if doubts:
             raise UnmatchedError("\n".join(doubts))
@@ -443,13 +447,16 @@ def _contents(
     today, code = _today(), canonical(product)
     rules = changes.rules(settings)
     open_rules = [rule for rule in rules if not rule.is_over(today)]
-    shop = known(settings, {rule.stock_code for rule in open_rules} | ({code} if code else set()), countries)
+    shop = known(
+        settings, {each for rule in open_rules for each in rule.products} | ({code} if code else set()), countries
+    )
     found = _search(settings, find) if find.strip() else []
     if len(found) == 1 and not code and found[0].stock_code == canonical(find):
         code = found[0].stock_code
     later = [rule for rule in rules if rule.stock_code > after]
     listed = _whole_products(later)
-    named = _items(settings, {rule.stock_code for rule in listed} | {code})
+    about_product = [rule for rule in rules if code in rule.products]
+    named = _items(settings, {each for rule in [*listed, *about_product] for each in rule.products} | {code})
     findings = findings_among(open_rules, shop)
     return {
         "today": today,
@@ -458,7 +465,7 @@ def _contents(
         "code": code,
         "item": named.get(code),
         "is_known": code not in shop.unknown_products,
-        "of_product": [_shown(rule, named, today) for rule in rules if rule.stock_code == code],
+        "of_product": [_shown(rule, named, today) for rule in about_product],
         "rules": [_shown(rule, named, today) for rule in listed],
         "count": len(rules),
         "after": after,
@@ -480,6 +487,8 @@ def _contents(
         "lists": PINNED_LISTS,
         "only_in": ONLY_IN,
         "pinned": PINNED,
+        "pinned_beside": PINNED_BESIDE,
+        "names": named,
     }
 
 

@@ -19,6 +19,7 @@ from ncf_pipeline.serving.rules.values import (
     LEAVES_OUT,
     ONLY_IN,
     PINNED,
+    PINNED_BESIDE,
     Limits,
     Rule,
 )
@@ -75,7 +76,7 @@ class Change:
     def stock_codes(self) -> set[str]:
         """The products that it names. Those of a pin that is removed are not known from its key."""
         removed = {key.partition(" ")[2] for key in self.remove if not key.startswith("pin ")}
-        return {rule.stock_code for rule in self.put} | removed
+        return {code for rule in self.put for code in rule.products} | removed
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,7 @@ def _rules(connection: Connection) -> list[Rule]:
             row.ends_on,
             row.note,
             row.pin_id,
+            row.beside,
         )
         for row in query_rows(connection, "list_rules")
     ]
@@ -256,7 +258,7 @@ def _rules(connection: Connection) -> list[Rule]:
 
 def _refuse_if_changed_since(connection: Connection, change: Change, stored: Sequence[Rule], seen: int) -> None:
     codes = change.stock_codes | {rule.stock_code for rule in stored if change.replaces_all}
-    codes |= {rule.stock_code for rule in stored if rule.key in change.remove}
+    codes |= {code for rule in stored if rule.key in change.remove for code in rule.products}
     later = query_rows(
         connection,
         "rules_changed_since",
@@ -279,15 +281,15 @@ def _remove(connection: Connection, change: Change, stored: Sequence[Rule]) -> N
         if key not in removed:
             raise InputError(f"There is no rule '{key}' any more: somebody removed it.")
     if change.replaces_all:
-        stays = {(rule.kind in LEAVES_OUT, rule.stock_code) for rule in change.put if rule.kind != PINNED}
+        stays = {(rule.kind in LEAVES_OUT, rule.stock_code) for rule in change.put if not rule.is_pin}
         for rule in stored:
-            is_put = rule in change.put if rule.kind == PINNED else (rule.kind in LEAVES_OUT, rule.stock_code) in stays
+            is_put = rule in change.put if rule.is_pin else (rule.kind in LEAVES_OUT, rule.stock_code) in stays
             if not is_put:
                 removed[rule.key] = rule
     gone = list(removed.values())
     execute(connection, "delete_unlisted", stock_codes=[rule.stock_code for rule in gone if rule.kind in LEAVES_OUT])
     _delete_countries(connection, [(rule.stock_code, each) for rule in gone for each in _only(rule)])
-    execute(connection, "delete_pins", pin_ids=[rule.pin_id for rule in gone if rule.kind == PINNED])
+    execute(connection, "delete_pins", pin_ids=[rule.pin_id for rule in gone if rule.is_pin])
 
 
 def _put_left_out(connection: Connection, change: Change, stored: Sequence[Rule]) -> None:
@@ -318,8 +320,8 @@ def _put_countries(connection: Connection, change: Change, stored: Sequence[Rule
 
 
 def _put_pins(connection: Connection, change: Change, stored: Sequence[Rule]) -> None:
-    there = {rule for rule in stored if rule.kind == PINNED and rule.key not in change.remove}
-    new = [rule for rule in dict.fromkeys(change.put) if rule.kind == PINNED and rule not in there]
+    there = {rule for rule in stored if rule.is_pin and rule.key not in change.remove}
+    new = [rule for rule in dict.fromkeys(change.put) if rule.is_pin and rule not in there]
     if new:
         execute(
             connection,
@@ -331,6 +333,7 @@ def _put_pins(connection: Connection, change: Change, stored: Sequence[Rule]) ->
             starts_on=[rule.starts_on for rule in new],
             ends_on=[rule.ends_on for rule in new],
             notes=[rule.note for rule in new],
+            besides=[rule.beside for rule in new],
         )
 
 
@@ -365,5 +368,10 @@ def _row_in_words(table: str, row: Mapping[str, Any]) -> str:
         until = f" until {row['shown_again_on']}" if row["shown_again_on"] else ""
         return f"{code} {_KIND_OF.get(row['why'], HIDDEN)}{until}"
     until = f" until {row['ends_on']}" if row["ends_on"] else ""
+    if row.get("beside"):
+        return (
+            f"{code} {PINNED_BESIDE} {row['beside']} to place {row['position']} of {row['list_name']} "
+            f"from {row['starts_on']}{until}"
+        )
     where = f"in {row['country']}" if row["country"] else "for everyone"
     return f"{code} {PINNED} to place {row['position']} of {row['list_name']} {where} from {row['starts_on']}{until}"

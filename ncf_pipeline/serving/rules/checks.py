@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from ncf_pipeline.serving.rules.changes import rules as read_rules
-from ncf_pipeline.serving.rules.values import LEAVES_OUT, ONLY_IN, PINNED, Known, Rule, known
+from ncf_pipeline.serving.rules.values import LEAVES_OUT, ONLY_IN, Known, Rule, known
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
@@ -47,7 +47,8 @@ def findings(settings: Settings, *, today: date | None = None) -> list[Finding]:
     """
     today = today or datetime.now(UTC).date()
     open_rules = [rule for rule in read_rules(settings) if not rule.is_over(today)]
-    shop = known(settings, (rule.stock_code for rule in open_rules)) if open_rules else Known(frozenset(), ())
+    codes = {code for rule in open_rules for code in rule.products}
+    shop = known(settings, codes) if open_rules else Known(frozenset(), ())
     found = findings_among(open_rules, shop)
     patterns = [
         Finding(
@@ -73,12 +74,17 @@ def findings_among(rules: Sequence[Rule], shop: Known) -> list[Finding]:
     found = []
     for rule in rules:
         doubts = shop.doubts(rule)
-        if rule.kind == PINNED:
+        if rule.is_pin:
             other = left_out.get(rule.stock_code)
             if other is not None and other.ends_on is None:
                 doubts.append(f"It is never shown, because {other.stock_code} is {other.kind}.")
             elif rule.countries and not set(rule.countries) & only_in.get(rule.stock_code, set(rule.countries)):
                 doubts.append(f"It is never shown: {rule.stock_code} is only shown in other countries.")
+            elif rule.beside is not None and rule.stock_code in only_in:
+                doubts.append(
+                    f"It is never shown: {rule.stock_code} is only shown in some countries, and the list of a product "
+                    "is the same in every country."
+                )
         if doubts:
             found.append(Finding(str(rule), rule.stock_code, " ".join(doubts)))
     return found

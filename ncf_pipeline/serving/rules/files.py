@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import date
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.serving.rules.values import LEAVES_OUT, PINNED, Rule, known, parsed
+from ncf_pipeline.serving.rules.values import LEAVES_OUT, Rule, known, parsed
 from ncf_pipeline.serving.spreadsheets import FORMULA, unrun
 from ncf_pipeline.settings import Settings
 
-COLUMNS = ("rule", "stock_code", "countries", "list", "position", "from", "until", "note")
+COLUMNS = ("rule", "stock_code", "countries", "list", "position", "from", "until", "note", "beside")
 
 MOST_ROWS, MOST_BYTES = 50_000, 5_000_000
 
@@ -41,6 +41,7 @@ def written(rules: Iterable[Rule], *, today: date) -> str:
             rule.starts_on or "",
             rule.ends_on or "",
             rule.note or "",
+            rule.beside or "",
         )
         writer.writerow([unrun(cell) for cell in cells])
     return content.getvalue()
@@ -73,13 +74,13 @@ def read(settings: Settings, content: bytes, *, today: date, anyway: bool = Fals
         except InputError as error:
             wrong[line] = str(error)
             continue
-        same = rule if rule.kind == PINNED else (rule.kind in LEAVES_OUT, rule.stock_code)
+        same = rule if rule.is_pin else (rule.kind in LEAVES_OUT, rule.stock_code)
         if same in names:
             wrong[line] = f"{rule.stock_code}: row {names[same]} has the same rule, or one that says otherwise."
         names.setdefault(same, line)
         found[line] = rule
     if not anyway and found:
-        shop = known(settings, (rule.stock_code for rule in found.values()))
+        shop = known(settings, (code for rule in found.values() for code in rule.products))
         for line, rule in found.items():
             if doubts := shop.doubts(rule):
                 wrong[line] = " ".join(filter(None, (wrong.get(line), *doubts)))

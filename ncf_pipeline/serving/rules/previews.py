@@ -28,7 +28,7 @@ from ncf_pipeline.serving.merchandising import RuleTables, read_rule_tables, rul
 from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.changes import Change
-from ncf_pipeline.serving.rules.values import LEAVES_OUT, ONLY_IN, PINNED, Rule
+from ncf_pipeline.serving.rules.values import LEAVES_OUT, ONLY_IN, Rule
 from ncf_pipeline.serving.scoring import maker_of, model_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_rows, read_rows, transaction, write
@@ -338,7 +338,7 @@ def tables_after(settings: Settings, change: Change, today: date) -> RuleTables:
         InputError: a rule to remove does not exist.
     """
     rules = [rule for rule in after(changes.rules(settings), change) if not rule.is_over(today)]
-    pins = [rule for rule in rules if rule.kind == PINNED and not rule.begins_later(today)]
+    pins = [rule for rule in rules if rule.is_pin and not rule.begins_later(today)]
     pins.sort(key=lambda rule: (rule.position, rule.pin_id is None, rule.pin_id))  # of new ones, in the given order
     codes = sorted({rule.stock_code for rule in pins})
     described = {row.stock_code for row in read_rows(settings, "descriptions", stock_codes=codes)}
@@ -347,7 +347,13 @@ def tables_after(settings: Settings, change: Change, today: date) -> RuleTables:
         unlisted=frozenset(rule.stock_code for rule in rules if rule.kind in LEAVES_OUT),
         only_in={rule.stock_code: frozenset(rule.countries) for rule in rules if rule.kind == ONLY_IN},
         pins=tuple(
-            Pin(rule.stock_code, str(rule.list_name), rule.countries[0] if rule.countries else None, rule.position or 1)
+            Pin(
+                rule.stock_code,
+                str(rule.list_name),
+                rule.countries[0] if rule.countries else None,
+                rule.position or 1,
+                rule.beside,
+            )
             for rule in pins
         ),
         undescribed=frozenset(codes) - described,
@@ -373,15 +379,15 @@ def after(rules: Sequence[Rule], change: Change) -> list[Rule]:
         rule
         for rule in rules
         if rule.key not in change.remove
-        and (rule in change.put if rule.kind == PINNED and change.replaces_all else not change.replaces_all)
+        and (rule in change.put if rule.is_pin and change.replaces_all else not change.replaces_all)
         and _place(rule) not in replaced - {None}
     ]
-    return [*kept, *(rule for rule in dict.fromkeys(change.put) if rule.kind != PINNED or rule not in kept)]
+    return [*kept, *(rule for rule in dict.fromkeys(change.put) if not rule.is_pin or rule not in kept)]
 
 
 def _place(rule: Rule) -> tuple[bool, str] | None:
     """What a product has one rule of; None for a pin."""
-    return None if rule.kind == PINNED else (rule.kind in LEAVES_OUT, rule.stock_code)
+    return None if rule.is_pin else (rule.kind in LEAVES_OUT, rule.stock_code)
 
 
 class _Compared:

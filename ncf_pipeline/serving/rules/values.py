@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from ncf_pipeline.columns import DISCOVER, FOR_YOU, NEW_ARRIVALS
+from ncf_pipeline.columns import BOUGHT_TOGETHER, DISCOVER, FOR_YOU, NEW_ARRIVALS
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
 HIDDEN, OUT_OF_STOCK, DISCONTINUED, ONLY_IN, PINNED = "hidden", "out of stock", "discontinued", "only in", "pinned"
+PINNED_BESIDE = "pinned beside"
 
 LEAVES_OUT = {HIDDEN: "excluded", OUT_OF_STOCK: "out of stock", DISCONTINUED: "discontinued"}
 """Kinds that leave a product out of every list, and how `retail.unlisted_product` names them."""
 
-KINDS = (*LEAVES_OUT, ONLY_IN, PINNED)
+KINDS = (*LEAVES_OUT, ONLY_IN, PINNED, PINNED_BESIDE)
+
+PINS = (PINNED, PINNED_BESIDE)
+"""Kinds that put a product at a place of lists: of customers and visitors, or of another product."""
 
 PINNED_LISTS = (FOR_YOU, DISCOVER, NEW_ARRIVALS)
 """Lists in which a product can be pinned."""
@@ -42,6 +46,7 @@ class Rule:
         ends_on: the first day without the rule; None: no end.
         note: for people.
         pin_id: of a pin that is stored.
+        beside: of a pinned pair, the product on whose list `stock_code` is.
     """
 
     kind: str
@@ -53,11 +58,22 @@ class Rule:
     ends_on: date | None = None
     note: str | None = None
     pin_id: int | None = field(default=None, compare=False)
+    beside: str | None = None
+
+    @property
+    def is_pin(self) -> bool:
+        """Whether it puts a product at a place of lists."""
+        return self.kind in PINS
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The products that it names: its own, and of a pinned pair the other one."""
+        return (self.stock_code,) if self.beside is None else (self.stock_code, self.beside)
 
     @property
     def key(self) -> str:
         """What tells a stored rule from all others: `pin 7`, `out 85123A` or `only 85123A`."""
-        if self.kind == PINNED:
+        if self.is_pin:
             return f"pin {self.pin_id}"
         return f"{'only' if self.kind == ONLY_IN else 'out'} {self.stock_code}"
 
@@ -74,6 +90,8 @@ class Rule:
         words = [self.stock_code, self.kind]
         if self.kind == ONLY_IN:
             words.append(", ".join(self.countries))
+        if self.beside is not None:
+            words.append(f"{self.beside} to place {self.position} of {self.list_name}")
         if self.kind == PINNED:
             words.append(f"to place {self.position} of {self.list_name}")
             words.append(f"in {self.countries[0]}" if self.countries else "for everyone")
@@ -95,6 +113,7 @@ class Rule:
             "ends_on": self.ends_on.isoformat() if self.ends_on else None,
             "note": self.note,
             "pin_id": self.pin_id,
+            "beside": self.beside,
         }
 
     @classmethod
@@ -134,10 +153,11 @@ class Known:
     def doubts(self, rule: Rule) -> list[str]:
         """Why a rule would match nothing, or less than it says, in sentences; empty if it matches."""
         doubts = []
-        if rule.stock_code in self.unknown_products:
-            doubts.append(f"The shop never sold {rule.stock_code}, and has no description of it.")
-            if rule.stock_code in self.close:
-                doubts[-1] += f" Did you mean {self.close[rule.stock_code]}?"
+        for code in rule.products:
+            if code in self.unknown_products:
+                doubts.append(f"The shop never sold {code}, and has no description of it.")
+                if code in self.close:
+                    doubts[-1] += f" Did you mean {self.close[code]}?"
         for country in rule.countries:
             if country not in self.countries:
                 doubts.append(f"Nobody orders from {country}.")
@@ -192,8 +212,8 @@ def parsed(written: Mapping[str, str | Sequence[str]], *, today: date) -> Rule:
     """Makes a rule of what a person wrote.
 
     Args:
-        written: `rule`, `stock_code`, `countries` (several), `list`, `position`, `from`, `until` and `note`; what is
-            missing or empty is not set.
+        written: `rule`, `stock_code`, `countries` (several), `list`, `position`, `from`, `until`, `note` and
+            `beside`; what is missing or empty is not set.
         today: a rule that ended before is refused.
 
     Raises:
@@ -216,11 +236,12 @@ def parsed(written: Mapping[str, str | Sequence[str]], *, today: date) -> Rule:
     note = text.get("note") or None
     if note is not None and (len(note) > MOST_TEXT or _UNPRINTABLE.search(note)):
         wrong.append(f"note: write up to {MOST_TEXT} printable characters in one line.")
-    list_name = position = starts_on = None
-    if kind == PINNED:
-        list_name = text.get("list") or FOR_YOU
-        if list_name not in PINNED_LISTS:
-            wrong.append(f"list: {_quoted(list_name)} is not one of {', '.join(PINNED_LISTS)}.")
+    list_name = position = starts_on = beside = None
+    if kind in PINS:
+        lists, usual = (PINNED_LISTS, FOR_YOU) if kind == PINNED else ((BOUGHT_TOGETHER,), BOUGHT_TOGETHER)
+        list_name = text.get("list") or usual
+        if list_name not in lists:
+            wrong.append(f"list: {_quoted(list_name)} is not one of {', '.join(lists)}.")
         place = text.get("position") or "1"
         if place.isascii() and place.isdecimal() and 1 <= int(place[:9]) <= MOST_POSITION:
             position = int(place)
@@ -229,11 +250,17 @@ def parsed(written: Mapping[str, str | Sequence[str]], *, today: date) -> Rule:
         starts_on = _day(text, "from", wrong) or today
         if ends_on is not None and starts_on >= ends_on:
             wrong.append(f"until: {ends_on} is not after the first day, {starts_on}.")
-        if len(countries) > 1:
+        if kind == PINNED and len(countries) > 1:
             wrong.append("countries: a pin is for one country, or for everyone if there is none.")
     else:
         only = {"list": "a list", "position": "a position", "from": "a first day"}
         wrong += [f"{name}: only a pin has {what}." for name, what in only.items() if text.get(name)]
+    if kind == PINNED_BESIDE:
+        beside = _other(text, code, wrong)
+        if countries:
+            wrong.append("countries: the list of a product is the same in every country.")
+    elif text.get("beside"):
+        wrong.append(f"beside: only '{PINNED_BESIDE}' has another product.")
     if kind == ONLY_IN:
         if not countries:
             wrong.append("countries: name at least one country.")
@@ -242,7 +269,7 @@ def parsed(written: Mapping[str, str | Sequence[str]], *, today: date) -> Rule:
         wrong.append(f"countries: '{kind}' is for every country. Use '{ONLY_IN}' for the countries that still show it.")
     if wrong:
         raise InputError(" ".join(wrong))
-    return Rule(kind, code, countries, list_name, position, starts_on, ends_on, note)
+    return Rule(kind, code, countries, list_name, position, starts_on, ends_on, note, beside=beside)
 
 
 def parsed_limits(written: Mapping[str, str]) -> Limits:
@@ -273,6 +300,15 @@ def reason_of(text: str) -> str | None:
     if len(reason) > MOST_TEXT or _UNPRINTABLE.search(reason):
         raise InputError(f"reason: write up to {MOST_TEXT} printable characters in one line.")
     return reason or None
+
+
+def _other(text: Mapping[str, str], code: str, wrong: list[str]) -> str:
+    beside = canonical(text.get("beside", ""))
+    if not beside or len(beside) > MOST_TEXT or _UNPRINTABLE.search(beside):
+        wrong.append("beside: write the code of the product on whose list it is.")
+    elif beside == code:
+        wrong.append(f"beside: {code} cannot be on its own list.")
+    return beside
 
 
 def _day(text: Mapping[str, str], name: str, wrong: list[str]) -> date | None:

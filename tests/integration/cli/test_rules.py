@@ -39,6 +39,14 @@ def run(settings, monkeypatch):
     return invoke
 
 
+def test_a_pair_in_one_line(run, settings, today):
+    run("pin", "22423", "--beside", "85123a", "--position", "2")
+    pair = Rule("pinned beside", "22423", (), "bought_together", 2, today, beside="85123A")
+    assert changes.rules(settings) == [pair]
+    assert json.loads(run("list", "--product", "85123A", "--json"))["rules"][0]["beside"] == "85123A"
+    assert "beside 85123A" in run("list")
+
+
 def test_each_rule_in_one_line_and_back(run, settings, today):
     assert "Saved as change" in run("hide", "85123a", "--why", "out of stock", "--until", str(SOON), "--reason", "ship")
     run("only-in", "22423", "EIRE")

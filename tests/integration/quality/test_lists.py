@@ -168,6 +168,20 @@ def test_spoilt_lists_break_the_rule(settings, products, rule_id):
         assert not any(customer in str(rule.example) for customer in CUSTOMERS)
 
 
+def test_a_pinned_pair_has_to_be_on_the_list_of_its_product_alone(settings, products):
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.pinned_product (stock_code, list_name, beside, starts_on)"
+            " values (%s, 'bought_together', %s, '2026-07-01')",
+            (PRODUCTS[1], PRODUCTS[0].lower()),
+        )
+    lists = good_lists()
+    assert [rule.rule_id for rule in checked(settings, lists, purchases()).failed] == ["pin_is_shown"]
+    is_its = (lists[Lists.KEY] == PRODUCTS[0]) & (lists[Lists.LIST_NAME] == "bought_together")
+    lists.loc[is_its, Lists.STOCK_CODES] = lists.loc[is_its, Lists.STOCK_CODES].map(lambda _: [PRODUCTS[1]])
+    assert checked(settings, lists, purchases()).failed == []
+
+
 def test_an_example_names_the_list_and_not_the_customer(settings, products):
     (broken,) = (
         rule

@@ -105,6 +105,24 @@ def test_each_rule_reaches_redis_by_a_refresh(settings, version, published, capl
     assert "NOVEL1" not in shown(published())
 
 
+def test_a_pinned_pair_is_first_on_the_list_of_its_product_and_no_other(settings, version, published):
+    retrain.publish(settings, version)
+    before = published()
+    product, other = sorted(key for audience, key in before if audience == "product")[:2]
+    execute(
+        settings,
+        "insert into retail.pinned_product (stock_code, list_name, beside) "
+        f"values ('{other}', 'bought_together', '{product}')",
+    )
+    assert refresh(settings) == 2
+    after = published()
+    assert after["product", product]["bought_together"][0] == other
+    assert other not in after["product", product]["bought_together"][1:]
+    assert after["product", product]["similar"] == before["product", product]["similar"]
+    others = {key for key in after if key[0] == "product"} - {("product", product)}
+    assert {key: after[key] for key in others} == {key: before[key] for key in others}
+
+
 def test_a_stock_code_excluded_since_the_snapshot_is_left_out(settings, version, published):
     retrain.publish(settings, version)
     code = published()["fallback", "*"]["for_you"][0]
@@ -189,4 +207,4 @@ def test_the_examples_of_the_guide_run(settings):
     tables = read_rule_tables(settings, date.today())
     assert {"22423", "84946"} <= tables.unlisted
     assert (tables.max_per_family, tables.min_price) == (2, 0.5)
-    assert [pin.stock_code for pin in tables.pins] == ["23084"]
+    assert [(pin.stock_code, pin.beside) for pin in tables.pins] == [("23084", None), ("22384", "20725")]

@@ -116,6 +116,25 @@ def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop, today):
     assert "It was so already" in words(again)
 
 
+def test_a_pair_is_pinned_on_the_page_of_its_product_and_shown_on_both(ask, shop, today):
+    client = ask()
+    fields = {"rule": "pinned beside", "stock_code": "23001", "beside": "85123a", "reason": "They match"}
+    saved = client.post("rules-save", data=form(**fields))
+    assert saved.url.params["product"] == "85123A"
+    assert changes.rules(shop) == [Rule("pinned beside", "23001", (), "bought_together", 1, today, beside="85123A")]
+    for product in ("85123A", "23001"):
+        text = words(client.get("rules", params={"product": product}))
+        assert "pinned beside place 1 of what is bought together with" in text
+        assert "“ They match ”" in text
+    assert "pinned beside place 1" in words(client.get("rules"))
+    refused = client.post("rules-save", data=form(**fields | {"stock_code": "85123A"}))
+    assert (refused.status_code, "85123A cannot be on its own list." in words(refused)) == (422, True)
+    typo = client.post("rules-save", data=form(**fields | {"beside": "85123Z"}))
+    assert "The shop never sold 85123Z" in words(typo)
+    client.post("rules-undo", data=form(change=str(changes.newest_change(shop))))
+    assert changes.rules(shop) == []
+
+
 def test_a_rule_is_removed_and_each_change_undone(ask, shop):
     client = ask()
     changes.apply(shop, Change(put=(Rule("hidden", "85123A"),)), actor="ben", reason=None)

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from ncf_pipeline.errors import ChangedMeanwhileError, InputError
+from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
 from ncf_pipeline.serving.merchandising import read_rule_tables
 from ncf_pipeline.serving.rules import changes, checks, files, previews
 from ncf_pipeline.serving.rules.changes import Change
@@ -60,6 +60,69 @@ def test_each_kind_of_rule_is_stored_as_the_publisher_reads_it(shop):
     assert (tables.max_per_family, tables.min_price) == (2, 0.5)
     assert set(changes.rules(shop)) == set(put)
     assert changes.limits(shop) == Limits(2, 0.5)
+
+
+def pair(code, beside, position=1, **fields):
+    return Rule("pinned beside", code, (), "bought_together", position, TODAY, beside=beside, **fields)
+
+
+def test_a_pinned_pair_is_stored_found_by_both_products_and_undone(shop):
+    seen = changes.newest_change(shop)
+    made = apply(shop, pair("22423", "85123A"), pair("24001", "85123A", 2, ends_on=SOON, note="new"))
+    assert [(pin.stock_code, pin.beside, pin.position) for pin in read_rule_tables(shop, TODAY).pins] == [
+        ("22423", "85123A", 1),
+        ("24001", "85123A", 2),
+    ]
+    assert apply(shop, pair("22423", "85123A")) is None
+    words = f"+ 22423 pinned beside 85123A to place 1 of bought_together from {TODAY}"
+    for code in ("22423", "85123A"):
+        assert changes.history(shop, stock_code=code)[0].words[0] == words
+    of_one = Change(put=(Rule("hidden", "85123A"),))
+    with pytest.raises(ChangedMeanwhileError, match="anna changed this too"):
+        changes.apply(shop, of_one, actor="ben", reason=None, seen=seen)
+    text = files.written(changes.rules(shop), today=TODAY)
+    assert "pinned beside,22423,,bought_together,1" in text
+    assert files.read(shop, text.encode(), today=TODAY) == changes.rules(shop)
+    assert Change.from_dict(Change(put=(pair("22423", "85123A"),)).as_dict()).put == (pair("22423", "85123A"),)
+    changes.undo(shop, made, actor="anna")
+    assert changes.rules(shop) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ({"beside": ""}, "beside: write the code of the product on whose list it is."),
+        ({"beside": " 22423"}, "beside: 22423 cannot be on its own list."),
+        ({"list": "for_you"}, "list: 'for_you' is not one of bought_together."),
+        ({"countries": ["EIRE"]}, "countries: the list of a product is the same in every country."),
+        ({"rule": "pinned"}, "beside: only 'pinned beside' has another product."),
+        ({"rule": "hidden"}, "beside: only 'pinned beside' has another product."),
+    ],
+)
+def test_what_is_no_pair_is_refused(written, says):
+    with pytest.raises(InputError) as refused:
+        parsed({"rule": "pinned beside", "stock_code": "22423", "beside": "85123A"} | written, today=TODAY)
+    assert says in str(refused.value)
+
+
+def test_postgres_refuses_what_is_no_pair(shop):
+    for columns, values in (
+        ("stock_code, list_name", "'22423', 'bought_together'"),
+        ("stock_code, beside", "'22423', '85123A'"),
+        ("stock_code, list_name, beside", "'22423', 'bought_together', ' 22423'"),
+        ("stock_code, list_name, beside, country", "'22423', 'bought_together', '85123A', 'EIRE'"),
+    ):
+        with pytest.raises(DatabaseError):
+            sql(shop, f"insert into retail.pinned_product ({columns}) values ({values})")
+
+
+def test_pairs_that_cannot_be_shown_are_found(shop):
+    apply(shop, Rule("only in", "22423", ("EIRE",)), pair("22423", "85123A"), pair("85123A", "TYPO"))
+    assert [finding.why for finding in checks.findings(shop)] == [
+        "It is never shown: 22423 is only shown in some countries, and the list of a product is the same in every "
+        "country.",
+        "The shop never sold TYPO, and has no description of it.",
+    ]
 
 
 def test_what_is_so_already_is_no_change(shop):
@@ -266,7 +329,7 @@ def test_each_wrong_row_of_a_file_has_a_line_and_nothing_is_read(shop):
         files.read(shop, content.encode(), today=TODAY)
     assert str(error.value).splitlines() == [
         "5 rows are wrong, so nothing was changed.",
-        "Row 3: rule: 'hiden' is not one of hidden, out of stock, discontinued, only in, pinned.",
+        "Row 3: rule: 'hiden' is not one of hidden, out of stock, discontinued, only in, pinned, pinned beside.",
         "Row 5: until: 'soon' is not a day: write it as 2026-12-24.",
         "Row 6: Nobody orders from Frence. Nobody orders from Ireland. So no list would show 22423 anywhere.",
         "Row 7: The shop never sold 22424, and has no description of it. Did you mean 22423?",

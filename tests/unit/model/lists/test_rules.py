@@ -5,7 +5,7 @@ import json
 import pytest
 from shop_with_tastes import CUTOFF
 
-from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
+from ncf_pipeline.columns import BOUGHT_TOGETHER, DISCOVER, FOR_YOU, SIMILAR, Lists
 from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.model.lists.rules import Pin, Rules
@@ -41,6 +41,19 @@ def test_a_list_under_rules(rules, expected):
 def test_a_list_leaves_out_pins_of_products_that_are_never_pinned_in_it():
     rules = Rules(pins=(Pin("X", FOR_YOU),))
     assert arranged(rules, ["1", "2", "3"], never={"X"}) == ["1", "2", "3"]
+
+
+def test_a_pinned_pair_is_on_the_list_of_its_product_alone():
+    rules = Rules(pins=(Pin("X", BOUGHT_TOGETHER, beside="7"), Pin("Y", BOUGHT_TOGETHER, None, 2, "7")))
+
+    def beside(code, list_name=BOUGHT_TOGETHER):
+        return rules.arranged("ABC", 3, list_name=list_name, country=None, beside=code)
+
+    assert beside("7") == ["X", "Y", "A"]
+    assert beside("8") == ["A", "B", "C"]
+    assert beside("7", SIMILAR) == ["A", "B", "C"]
+    assert arranged(rules, "ABC") == ["A", "B", "C"]
+    assert not rules.arranges(FOR_YOU, "France")
 
 
 def test_a_list_is_short_only_if_no_candidate_is_left():
