@@ -82,7 +82,7 @@ NOBODY = {
     "retail.changed_rule": "rule",
     "retail.erasure": "key_check requested_by state",
     "retail.hidden_product": "hidden_by shown_by",
-    "retail.pinned_product": "list_name",
+    "retail.pinned_product": "beside list_name",
     "retail.product_category": "category",
     "retail.refused_catalogue_row": "sheet",
     "retail.rule_change": "actor",
