@@ -86,6 +86,10 @@ class Observed:
     usual: Mapping[str, timedelta] = field(default_factory=dict)
 
 
+WHERE_ASKED_FOR = frozenset({"take_events"})
+"""DAGs that only exist in a shop that has set their schedule, which the watcher need not know."""
+
+
 def our_dags() -> frozenset[str]:
     """Returns the ids of this package's DAGs: each is in a file of its name."""
     return frozenset(entry.stem for entry in resource("dags").glob("*.py"))
@@ -126,7 +130,7 @@ def observe(api: AirflowApi, *, since: datetime, now: datetime, look_after: time
     return Observed(
         dead,
         broken,
-        missing=ours - set(dags) - set(broken),
+        missing=ours - WHERE_ASKED_FOR - set(dags) - set(broken),
         due_at={
             name: _instant(dag["next_dagrun_run_after"])
             for name, dag in dags.items()

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import ExitStack
+from datetime import datetime
 
 import pytest
 from fastapi import FastAPI
@@ -14,7 +15,9 @@ from ncf_pipeline.errors import (
     StoreUnavailableError,
     UncheckedError,
 )
+from ncf_pipeline.experiments import records
 from ncf_pipeline.experiments import report as experiment_report
+from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.demo_shop import app as demo_shop
 from ncf_pipeline.pages.recommender import app as recommender
@@ -145,6 +148,9 @@ def test_what_cannot_be_read_names_the_server_and_the_log_says_why(visit, recomm
 
 
 def test_a_figure_that_is_missing_does_not_say_where_it_would_be(visit, recommends, settings, caplog):
+    design = Design("spring", "Lists sell.", "holdout", 0.5, "salt", datetime(2011, 12, 9), minimum_effect=0.1)
+    entry = records.start(settings, design, by="test")
+    records.end(settings, entry.number, by="test", why="nobody looked", stopped_at=datetime(2011, 12, 10))
     answer = visit(recommends, PROGRAM).get("/experiment-spring/effect.svg")
     assert (answer.status_code, answer.json()) == (404, {"detail": "The experiment spring has no such figure."})
     assert experiment_report.folder(settings, "spring") in caplog.text
