@@ -25,7 +25,7 @@ select
     (1 + number %% 4)::integer, code, 'PRODUCT ' || code,
     case when number %% 50 = 49 then -1 else 1 + number %% 12 end,
     %(begin)s
-    + number * interval '360 days' / %(lines)s
+    + interval '360 days' * (number::double precision / %(lines)s)
     + case when number %% 50 = 49 then interval '14 days' else interval '0' end,
     2.55, customer, 'United Kingdom', 1
 from (
