@@ -1,7 +1,6 @@
 """Files of events: `.csv`, `.csv.gz` and `.parquet`, each row with where it was."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -15,8 +14,9 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.encodings import encoding_of
 from ncf_pipeline.ingest.readers.file_kinds import kind_of
 from ncf_pipeline.ingest.readers.header import shortened
+from ncf_pipeline.ingest.readers.parquet_files import unpacked_columns
 from ncf_pipeline.ingest.readers.text_files import DELIMITERS, MAX_LINE, opened_bytes, opened_text
-from ncf_pipeline.ingest.readers.unpacking import too_large, unpacked_by
+from ncf_pipeline.ingest.readers.unpacking import too_large
 from ncf_pipeline.storage.files import open_regular
 
 AT_ONCE = 10_000
@@ -74,17 +74,14 @@ def _of_parquet(path: Path, name: str, folder: Path, max_unpacked_mb: int) -> It
         why = shortened(str(error), 120)
         raise InputError(f"{name} is not a readable Parquet file ({why}). Send it again.") from error
     places = _places(names, name)
-    cells = folder / "events.arrow"
-    wanted = {"columns": [names[at] for at in places.values()], "with_zone": True}
-    unpacked_by(
-        "unpack_parquet.py",
+    cells = unpacked_columns(
+        path,
         name,
-        str(path.resolve()),
-        str(cells),
-        json.dumps(wanted),
+        folder,
+        [names[at] for at in places.values()],
+        with_zone=True,
         max_unpacked_mb=max_unpacked_mb,
-        kind="Parquet file",
-        advice="Save the events as .csv.",
+        rows="events",
     )
     with pa.OSFile(str(cells)) as source:
         row, reader = 2, pa.ipc.open_file(source)

@@ -1,7 +1,7 @@
 """`.parquet`: columns of any plain type, as text like every other file, unpacked in a process of its own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,25 +52,53 @@ def open_parquet(
             raise InputError(
                 f"{name}: the column {schema.names[position]} has the type {kind}. Save it as text, numbers or dates."
             )
-    cells = folder / "cells.arrow"
-    wanted = {
-        "columns": [schema.names[position] for position in header.positions.values()],
-        "with_zone": isinstance(mapping, Mapping) and header.layout is not None,
-    }
-    unpacked_by(
-        "unpack_parquet.py",
+    cells = unpacked_columns(
+        path,
         name,
-        str(path.resolve()),
-        str(cells),
-        json.dumps(wanted),
+        folder,
+        [schema.names[position] for position in header.positions.values()],
+        with_zone=isinstance(mapping, Mapping) and header.layout is not None,
         max_unpacked_mb=max_unpacked_mb,
-        kind="Parquet file",
-        advice="Save the lines as .csv.",
+        rows="lines",
     )
     chunks = partial(_chunks, cells, header)
     numbers = [column for column, position in header.positions.items() if _is_number(schema.field(position).type)]
     dialect = Dialect(plain_numbers=frozenset(numbers), warnings=_of_zones(schema, header))
     return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks, dialect=dialect, layout=header.layout)
+
+
+def unpacked_columns(
+    path: Path, name: str, folder: Path, columns: Sequence[str], *, with_zone: bool, max_unpacked_mb: int, rows: str
+) -> Path:
+    """Unpacks columns of a Parquet file as text, in a process of its own.
+
+    Args:
+        path: of the file.
+        name: what people call it, for messages.
+        folder: where the unpacked columns go.
+        columns: their names.
+        with_zone: whether instants keep their time zone.
+        max_unpacked_mb: a file that unpacks to more megabytes is refused.
+        rows: what the rows are, for messages.
+
+    Returns:
+        An Arrow file of texts, in the order of `columns`.
+
+    Raises:
+        InputError: the file is damaged, or unpacks to too much.
+    """
+    cells = folder / "cells.arrow"
+    unpacked_by(
+        "unpack_parquet.py",
+        name,
+        str(path.resolve()),
+        str(cells),
+        json.dumps({"columns": list(columns), "with_zone": with_zone}),
+        max_unpacked_mb=max_unpacked_mb,
+        kind="Parquet file",
+        advice=f"Save the {rows} as .csv.",
+    )
+    return cells
 
 
 def _chunks(cells: Path, header: Header) -> Iterator[pl.DataFrame]:

@@ -4,15 +4,12 @@ import re
 from datetime import date
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from rules_pages import rules_client, rules_site
 from shown_words import words
 from web_server import serving
 
 from ncf_pipeline.pages.recommender import bundles as page_of_bundles
-from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.values import Rule
 from ncf_pipeline.storage.database import transaction
@@ -45,26 +42,13 @@ def shop(history):
 @pytest.fixture
 def site():
     """Makes the page an application in which `anna` may change rules, or may not."""
-
-    def of(settings, may_change=True):
-        app = FastAPI()
-        access = Access(lambda: may_change, lambda: "anna", b"a key of the test")
-        app.mount("/recommender", create_app(lambda: settings, changes_rules=access))
-        return app
-
-    return of
+    return rules_site
 
 
 @pytest.fixture
-def ask(site, shop):
+def ask(shop):
     """Sends requests to the page."""
-
-    def of(settings=shop, **access):
-        client = TestClient(site(settings, **access), base_url="http://shop.example/recommender/")
-        client.headers["accept"] = "text/html"
-        return client
-
-    return of
+    return lambda settings=shop, **access: rules_client(settings, **access)
 
 
 def places(page):

@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from preview_result import RESULT
 from pydantic import SecretStr
+from rules_pages import KEY, rules_client, rules_site
 from shown_words import words
 
 from ncf_pipeline.errors import InputError
@@ -21,7 +22,6 @@ from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("recommender page")]
 
-KEY = b"a key of the test"
 TODAY = date.today()
 FRIDAY = TODAY + timedelta(days=7)
 LONG = "حقيبة يد مزخرفة " + "VERYLONGNAMEWITHOUTSPACES" * 4
@@ -49,26 +49,13 @@ def shop(history):
 @pytest.fixture
 def site():
     """Makes the page an application in which `anna` may change rules, or may not."""
-
-    def of(settings, may_change=True):
-        app = FastAPI()
-        access = Access(lambda: may_change, lambda: "anna", KEY)
-        app.mount("/recommender", create_app(lambda: settings, changes_rules=access))
-        return app
-
-    return of
+    return rules_site
 
 
 @pytest.fixture
-def ask(site, shop):
+def ask(shop):
     """Sends requests to the page."""
-
-    def of(settings=shop, **access):
-        client = TestClient(site(settings, **access), base_url="http://shop.example/recommender/")
-        client.headers["accept"] = "text/html"
-        return client
-
-    return of
+    return lambda settings=shop, **access: rules_client(settings, **access)
 
 
 def form(**fields):
