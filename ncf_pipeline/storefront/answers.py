@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 CustomerList = Literal["for_you", "discover", "buy_again"]
@@ -144,8 +145,14 @@ def reasons_in(text: object, count: int) -> tuple[Reason, ...] | None:
         evidence = entry[1] if len(entry) > 1 else None
         if evidence is not None and type(evidence) is not int and type(evidence) is not str:
             return None
-        reasons.append(Reason(cast("ReasonCode", entry[0]), evidence))
+        reasons.append(_reason(entry[0], evidence))
     return tuple(reasons) if (str(text).isascii() and "\\u" not in str(text)) or _are_text(reasons) else None
+
+
+@lru_cache(maxsize=10_000)
+def _reason(code: str, evidence: int | str | None) -> Reason:
+    """The same reason is met again and again, and takes longer to make than to find."""
+    return Reason(cast("ReasonCode", code), evidence)
 
 
 def _are_text(reasons: list[Reason]) -> bool:

@@ -1,9 +1,14 @@
 import asyncio
+import os
+import random
+import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
 import redis
 from both_clients import Both
@@ -11,7 +16,7 @@ from published import META, make_lists
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.serving import publication
-from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront, reading
+from ncf_pipeline.storefront import AsyncStorefront, Reason, Recommendation, Storefront, clients, reading
 
 HEAVY = ("pandas", "numpy", "torch", "psycopg2", "airflow", "great_expectations", "sqlalchemy", "pydantic", "rich")
 
@@ -201,6 +206,97 @@ def test_no_page_notices_that_redis_closed_its_connection(settings, store, publi
         # A server that restarts closes all connections: no page notices.
         store.client_kill_filter(_type="normal", skipme=True)
         assert shop.for_customer(14646).source == "customer"
+
+
+def test_threads_share_a_client_and_each_gets_its_own_answers(settings, publish):
+    publish(customers=200)
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True, timeout=30) as shop:
+        with ThreadPoolExecutor(2 * clients.LINES) as threads:
+            found = list(threads.map(lambda number: shop.for_customer(14646 + number % 200), range(2000)))
+        assert [answer.stock_codes[1] for answer in found] == [f"{number % 200}" for number in range(2000)]
+        assert len(shop._lines._idle) <= clients.LINES
+
+
+class TheTimeIsUpError(BaseException):
+    """What a server raises in a page that takes too long."""
+
+
+def test_a_page_that_is_cut_off_leaves_its_answer_to_no_other_page(settings, store, publish):
+    publish(customers=2)
+
+    def stop(*_):
+        raise TheTimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with Storefront(settings.list_store(), prefix=settings.key_prefix, timeout=10) as shop:
+            assert shop.for_customer(14646).stock_codes[1] == "0"
+            store.client_pause(400)  # ms, so that the command is sent, and its answer comes late
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(TheTimeIsUpError):
+                shop.for_customer(14646)
+            assert [shop.for_customer(14647).stock_codes[1] for _ in range(3)] == ["1"] * 3
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_connections_of_its_own(settings, publish):
+    publish(customers=2)
+    program = """
+import os, sys
+from ncf_pipeline.storefront import Storefront
+shop = Storefront(sys.argv[1], prefix=sys.argv[2], raise_errors=True, timeout=10)
+assert shop.for_customer(14646).stock_codes[1] == "0"
+child = os.fork()
+wanted = "1" if child else "0"
+mixed = [found for _ in range(2000) if (found := shop.for_customer(14646 + int(wanted)).stock_codes[1]) != wanted]
+if not child:
+    os._exit(bool(mixed))
+assert not mixed and os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", program, settings.list_store(), settings.key_prefix], check=True)
+
+
+def test_a_limit_of_connections_in_the_address_is_kept(settings, store, publish):
+    publish()
+    url = f"{settings.list_store()}?max_connections=1&client_name=limited"
+    with Storefront(url, prefix=settings.key_prefix, raise_errors=True) as shop:
+        assert shop.for_customer(14646).source == shop.lists_of_customer(14646)["for_you"].source == "customer"
+        assert sum(client["name"] == "limited" for client in store.client_list()) == 1
+
+
+def test_the_short_way_to_an_answer_is_the_long_one(settings, store, publish, monkeypatch):
+    """A page's usual question is answered in fewer steps: the answers must not differ."""
+    dice = random.Random(1)
+    codes = [f"{number:05d}" for number in range(40)]
+    rows = [
+        ("customer", str(number), name, dice.sample(codes, dice.choice([0, 1, 9, 20])))
+        for number in range(30)
+        for name in ("for_you", "discover", "buy_again")
+    ]
+    rows += [("fallback", "*", name, codes[:20]) for name in ("for_you", "new_arrivals")]
+    publication.publish(settings, [pd.DataFrame(rows, columns=list(Lists.ALL))], meta=META)
+    store.zadd(f"{settings.key_prefix}:hidden", dict.fromkeys(codes[:10], float("inf")))
+    store.zadd(f"{settings.key_prefix}:hidden:EIRE", dict.fromkeys(codes[10:30], float("inf")))
+    store.hset(f"{settings.key_prefix}:p000001:customer:7", "for_you", '["1", 2]')
+    asked = [
+        {
+            "customer_id": dice.randrange(31),
+            "list_name": dice.choice(["for_you", "discover", "buy_again"]),
+            "country": dice.choice([None, "EIRE", "France"]),
+            "count": dice.choice([None, 1, 3, 50]),
+            "page": dice.choice([1, 1, 2]),
+            "exclude": dice.sample(codes, dice.choice([0, 0, 15, 40])),
+        }
+        for _ in range(400)
+    ]
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, reasons=False, raise_errors=True) as shop:
+        short = [shop.for_customer(**each) for each in asked]
+        counted = shop.statistics.broken_lists
+        monkeypatch.setattr(reading, "_usual", lambda *_: None)
+        assert [shop.for_customer(**each) for each in asked] == short
+        assert shop.statistics.broken_lists == 2 * counted > 0
 
 
 def test_importing_it_imports_nothing_heavy():
