@@ -7,17 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Events
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.ingest.readers.encodings import encoding_of
 from ncf_pipeline.ingest.readers.file_kinds import kind_of
-from ncf_pipeline.ingest.readers.header import shortened
-from ncf_pipeline.ingest.readers.parquet_files import unpacked_columns
+from ncf_pipeline.ingest.readers.parquet_files import refuse_unless_plain, schema_in, unpacked_columns
 from ncf_pipeline.ingest.readers.text_files import DELIMITERS, MAX_LINE, opened_bytes, opened_text
 from ncf_pipeline.ingest.readers.unpacking import too_large
-from ncf_pipeline.storage.files import open_regular
 
 AT_ONCE = 10_000
 
@@ -67,13 +64,10 @@ def _of_text(path: Path, name: str, *, packed: bool, max_unpacked_mb: int) -> It
 
 
 def _of_parquet(path: Path, name: str, folder: Path, max_unpacked_mb: int) -> Iterator[Rows]:
-    try:
-        with open_regular(path) as file:
-            names = pq.read_schema(file).names
-    except (pa.ArrowException, OSError, ValueError) as error:
-        why = shortened(str(error), 120)
-        raise InputError(f"{name} is not a readable Parquet file ({why}). Send it again.") from error
+    schema = schema_in(path, name, max_unpacked_mb=max_unpacked_mb)
+    names = schema.names
     places = _places(names, name)
+    refuse_unless_plain(schema, places.values(), name)
     cells = unpacked_columns(
         path,
         name,

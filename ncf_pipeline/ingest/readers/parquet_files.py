@@ -1,7 +1,7 @@
 """`.parquet`: columns of any plain type, as text like every other file, unpacked in a process of its own."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,24 +34,9 @@ def open_parquet(
     Raises:
         InputError: the file is damaged, unpacks to too much, lacks a column, or a column holds no plain values.
     """
-    try:
-        with open_regular(path) as file:
-            metadata = pq.read_metadata(file)
-            schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{name} is not a readable Parquet file ({shortened(str(error), 120)}). Send it again."
-        ) from error
-    unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-    if unpacked > max_unpacked_mb << 20:
-        raise too_large(name, max_unpacked_mb, unpacked >> 20)
+    schema = schema_in(path, name, max_unpacked_mb=max_unpacked_mb)
     header = find_header([schema.names], name, mapping)
-    for position in header.positions.values():
-        kind = schema.field(position).type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise InputError(
-                f"{name}: the column {schema.names[position]} has the type {kind}. Save it as text, numbers or dates."
-            )
+    refuse_unless_plain(schema, header.positions.values(), name)
     cells = unpacked_columns(
         path,
         name,
@@ -65,6 +50,51 @@ def open_parquet(
     numbers = [column for column, position in header.positions.items() if _is_number(schema.field(position).type)]
     dialect = Dialect(plain_numbers=frozenset(numbers), warnings=_of_zones(schema, header))
     return Table(where=name, sheet=None, ignored=header.ignored, chunks=chunks, dialect=dialect, layout=header.layout)
+
+
+def schema_in(path: Path, name: str, *, max_unpacked_mb: int) -> pa.Schema:
+    """The columns of a Parquet file, by its footer.
+
+    Args:
+        path: of the file.
+        name: what people call it, for messages.
+        max_unpacked_mb: a file that says it unpacks to more megabytes is refused. What it says need not be true:
+            `unpacked_columns` counts.
+
+    Raises:
+        InputError: the file is damaged, or says that it unpacks to too much.
+    """
+    try:
+        with open_regular(path) as file:
+            metadata = pq.read_metadata(file)
+            schema = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{name} is not a readable Parquet file ({shortened(str(error), 120)}). Send it again."
+        ) from error
+    unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    if unpacked > max_unpacked_mb << 20:
+        raise too_large(name, max_unpacked_mb, unpacked >> 20)
+    return schema
+
+
+def refuse_unless_plain(schema: pa.Schema, positions: Iterable[int], name: str) -> None:
+    """Refuses columns that hold no plain values.
+
+    Args:
+        schema: of the file.
+        positions: of the columns that are read.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: a column is nested, or holds bytes.
+    """
+    for position in positions:
+        kind = schema.field(position).type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise InputError(
+                f"{name}: the column {schema.names[position]} has the type {kind}. Save it as text, numbers or dates."
+            )
 
 
 def unpacked_columns(

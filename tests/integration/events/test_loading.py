@@ -90,6 +90,19 @@ def test_a_file_that_cannot_be_used_says_why(shop, tmp_path, name, content, why)
         stages.load(shop, [str(tmp_path / name)], now=NOW)
 
 
+def test_a_parquet_file_is_refused_by_its_footer_before_it_is_unpacked(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "unpacked_columns", None)  # nothing is unpacked
+    columns = {"at": ["2026-07-01"], "kind": ["view"], "product": ["A"], "session": ["s"]}
+    path = tmp_path / "a.parquet"
+    for wrong, kind in (([["A", "B"]], "large_list<.*>"), ([{"a": 1}], "struct<.*>"), ([b"A"], "large_binary")):
+        pl.DataFrame(columns | {"product": wrong}).write_parquet(path)
+        with pytest.raises(InputError, match=rf"the column product has the type {kind}. Save it as text, numbers or"):
+            stages.load(shop, [str(path)], now=NOW)
+    pl.DataFrame(columns | {"page": ["long" * 1_000_000]}).write_parquet(path)
+    with pytest.raises(InputError, match=r"a\.parquet .*1 MB"):
+        stages.load(shop.model_copy(update={"max_unpacked_mb": 1}), [str(path)], now=NOW)
+
+
 def test_the_commands_say_one_line(shop, tell, tmp_path, monkeypatch):
     for name, value in (("DATABASE_URL", shop.database()), ("REDIS_URL", shop.list_store())):
         monkeypatch.setenv(f"NCF_{name}", value)
