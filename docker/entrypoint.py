@@ -118,6 +118,12 @@ def redis(user: str, database: int) -> str:
     return f"redis://{user}:{quote(secret(f'{user}_redis_password'), safe='')}@{os.environ['REDIS_ADDRESS']}/{database}"
 
 
+def keys_of_the_api() -> dict[str, str]:
+    """Returns the variable with the API's keys, or with their file, if there is one: the API reads it again."""
+    file = SECRETS / "lists_api_keys"
+    return {"NCF_API_KEYS_FILE": str(file)} if file.is_file() else {"NCF_API_KEYS": secret("lists_api_keys")}
+
+
 def variables_of_secrets() -> dict[str, dict[str, str]]:
     """Returns, by secret, the variables that it becomes. Of the logins to the shop's database, the owner's is last."""
     shop = {
@@ -141,7 +147,7 @@ def variables_of_secrets() -> dict[str, dict[str, str]]:
         "api_secret_key": {"AIRFLOW__API__SECRET_KEY": secret("api_secret_key")},
         "lists_redis_password": {"AIRFLOW_CONN_LIST_STORE": redis("lists", 0), "NCF_REDIS_URL": redis("lists", 0)},
         "lists_api_redis_password": {"NCF_REDIS_URL": redis("lists_api", 0)},
-        "lists_api_keys": {"NCF_API_KEYS": secret("lists_api_keys")},
+        "lists_api_keys": keys_of_the_api(),
         "s3_access_key": {"AWS_ACCESS_KEY_ID": secret("s3_access_key")},
         "s3_secret_key": {"AWS_SECRET_ACCESS_KEY": secret("s3_secret_key")},
         # The same key on every worker: with another key, a worker would load erased customers again.

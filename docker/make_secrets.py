@@ -18,6 +18,8 @@ NAMES = {
     "broker_redis_password": 32,
     "lists_redis_password": 32,
     "lists_api_redis_password": 32,
+    "dismisser_redis_password": 32,
+    "stock_redis_password": 32,
     "airflow_admin_password": 20,
     "airflow_watcher_password": 20,
     "grafana_admin_password": 20,

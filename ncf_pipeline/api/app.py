@@ -1,6 +1,6 @@
 """The application: routes over the storefront's client, behind a guard."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,12 +35,13 @@ Send a key with each request: `Authorization: Bearer KEY`. Errors are `applicati
 """
 
 
-def create_app(settings: Settings, keys: Sequence[Key] | None, *, log_requests: bool = True) -> FastAPI:
+def create_app(settings: Settings, keys: Callable[[], Sequence[Key]] | None, *, log_requests: bool = True) -> FastAPI:
     """Makes the API of an installation.
 
     Args:
         settings: whose Redis and Postgres. It starts without either, and answers 503 until they are there.
-        keys: that are valid; None lets anybody ask who reaches it under a name of this machine.
+        keys: returns those that are valid now, such as `keys.RenewedKeys`; None lets anybody ask who reaches
+            it under a name of this machine.
         log_requests: whether a line is logged for each answer.
 
     Raises:

@@ -43,13 +43,18 @@ class Guard:
 
     Args:
         app: what answers them.
-        keys: that are valid; None if anybody may ask.
+        keys: returns those that are valid now; None if anybody may ask.
         limits: requests with one key, by its role.
         done: see `Done`.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Sequence[Key] | None, limits: dict[Role, RateLimitItem], done: Sequence[Done]
+        self,
+        app: ASGIApp,
+        *,
+        keys: Callable[[], Sequence[Key]] | None,
+        limits: dict[Role, RateLimitItem],
+        done: Sequence[Done],
     ) -> None:
         self.app, self._keys, self._limits, self._done = app, keys, limits, done
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -88,7 +93,7 @@ class Guard:
         """Why a request is not answered; None if it is."""
         if scope["path"] in OPEN:
             return None
-        owner = ANYBODY if self._keys is None else owner_of(Headers(scope=scope).get("authorization"), self._keys)
+        owner = ANYBODY if self._keys is None else owner_of(Headers(scope=scope).get("authorization"), self._keys())
         if owner is None:
             said = "Send a key of this API in the header Authorization: Bearer KEY. A key in the address is not read."
             return problem(401, said, {"WWW-Authenticate": "Bearer"})

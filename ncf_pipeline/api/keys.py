@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
+import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -10,10 +12,15 @@ from typing import Literal, cast
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 Role = Literal["reader", "writer"]
 
 SHORTEST = 20
 """Characters of a key: fewer could be guessed."""
+
+LOOK_SECONDS = 1.0
+"""The file with keys is looked at no more often."""
 
 _ENTRY = re.compile(rf"(reader|writer)(?::([A-Za-z0-9_-]{{1,32}}))?=([A-Za-z0-9._~+/-]{{{SHORTEST},200}}=*)")
 
@@ -78,6 +85,53 @@ def keys_of(settings: Settings) -> list[Key]:
                 f"NCF_API_KEYS_FILE: {settings.api_keys_file} cannot be read as text. Name the file with the keys."
             ) from error
     return keys_in(text)
+
+
+class RenewedKeys:
+    """The keys that are set, read again whenever the file with keys changes, so that a key is replaced without a gap.
+
+    If the file cannot be used, the keys before stay valid, and the log says why. A file without keys is used.
+
+    Raises:
+        SettingsError: at the start, as `keys_of`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._mark = self._seen()  # first: a change while the file is read is another change
+        self._keys: Sequence[Key] = keys_of(settings)
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def __call__(self) -> Sequence[Key]:
+        """The keys that are valid now."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            mark = self._seen()
+            if mark != self._mark:
+                self._mark = mark
+                self._read_again()
+        return self._keys
+
+    def _seen(self) -> tuple[int, ...] | None:
+        """What changes with the file, and with the one that a link to it names; None without a file."""
+        file = self._settings.api_keys_file
+        if file is None:
+            return None
+        try:
+            found = file.stat()
+        except OSError:
+            return ()
+        return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = keys_of(self._settings)
+        except SettingsError as error:
+            said = "The keys of the API were not read again, and those before stay valid: %s"
+            logger.error(said, error)  # noqa: TRY400
+            return
+        of_each = [sum(key.role == role for key in self._keys) for role in ("reader", "writer")]
+        logger.info("The keys of the API were read again: %d of readers, %d of writers.", *of_each)
 
 
 def owner_of(authorization: str | None, keys: Sequence[Key]) -> Key | None:

@@ -39,12 +39,12 @@ def serve(
     """Serve the lists as JSON over HTTP, for storefronts that may not open Redis, until it is stopped.
 
     Keys are in NCF_API_KEYS, or in the file that NCF_API_KEYS_FILE names: reader=KEY for those who read lists,
-    writer=KEY for those who also hide products and store dismissals. Several of each are valid at once, so a key can be
-    replaced without a gap. /openapi.json describes what may be asked; docs/storefront.md has examples. Traffic is not
-    encrypted: put a proxy with TLS in front.
+    writer=KEY for those who also hide products and store dismissals. Several of each are valid at once, and the file is
+    read again when it changes, so a key can be replaced without a gap. /openapi.json describes what may be asked;
+    docs/storefront.md has examples. Traffic is not encrypted: put a proxy with TLS in front.
     """
     from ncf_pipeline.api.app import LOOPBACK, create_app
-    from ncf_pipeline.api.keys import keys_of
+    from ncf_pipeline.api.keys import RenewedKeys
     from ncf_pipeline.api.server import server_of
     from ncf_pipeline.local.ports import listening
 
@@ -52,10 +52,10 @@ def serve(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     settings = load_settings()
-    keys = keys_of(settings)
+    keys = RenewedKeys(settings)
     if without_keys and host not in LOOPBACK:
         raise SettingsError(f"--without-keys is only for 127.0.0.1: others could reach {host} and hide products.")
-    if not keys and not without_keys:
+    if not keys() and not without_keys:
         raise SettingsError(
             "The API has no keys. Set NCF_API_KEYS to reader=KEY writer=KEY, or NCF_API_KEYS_FILE to a file with them; "
             "`openssl rand -hex 32` makes a KEY. To try it on this machine alone: --without-keys."

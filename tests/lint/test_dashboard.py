@@ -1,6 +1,7 @@
 """The dashboard counts what happened, also the first time: Prometheus itself evaluates its queries."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,15 +9,35 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ncf_pipeline.api.metrics import Metrics
+from ncf_pipeline.storefront import Statistics
+
 DASHBOARD = Path(__file__).parents[2] / "docker" / "grafana" / "recommender.json"
 LINES = "airflow_ncf_ingest_lines_read"
 STAGE = "airflow_ncf_stage_duration_ingest_invoices_merge_sum"
 
 
+PANELS = json.loads(DASHBOARD.read_text())["panels"]
+
+
 def queries(title):
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    (panel,) = [panel for panel in panels if panel["title"] == title]
+    (panel,) = [panel for panel in PANELS if panel["title"] == title]
     return [target["expr"] for target in panel["targets"]]
+
+
+def test_the_panels_of_the_api_ask_for_what_it_counts():
+    """Each name and label of a query is one that the API answers under /metrics."""
+    metrics = Metrics(Statistics)
+    metrics.answered({"method": "GET", "path": "/health"}, 200, 0.01)
+    metrics.listed("for_you", "customer")
+    told = metrics.text().decode()
+    asked = [query for panel in PANELS for query in queries(panel["title"]) if "ncf_api_" in query]
+    assert len(asked) == 5
+    for query in asked:
+        for name in re.findall(r"ncf_api_\w+", query):
+            (line, *_) = [line for line in told.splitlines() if line.startswith(name + "{")]
+            labels = set(re.findall(r"(\w+)=", line))
+            assert set(re.findall(r"by \((\w+)\)|(\w+)!~", query)[0]) - {""} <= labels, query
 
 
 # Every 5 minutes, from 01:00 on, because a counter begins when it first counts: 100; 150 from 20:00 on; nothing from

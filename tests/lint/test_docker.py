@@ -121,7 +121,7 @@ def test_redis_keeps_room_below_its_limit_of_memory():
 def users(tmp_path):
     """The users of a real Redis that the command of compose.yaml has configured, by a function that connects as one."""
     (tmp_path / "secrets").mkdir()
-    for user in ("broker", "lists", "lists_api"):
+    for user in ("broker", "lists", "lists_api", "dismisser", "stock"):
         (tmp_path / "secrets" / f"{user}_redis_password").write_text(f"{user}-password\n")
     script = services()["redis"]["command"][2].replace("$$", "$").replace("/run/secrets", str(tmp_path / "secrets"))
     script = script.replace("/tmp/users.acl", str(tmp_path / "users.acl")).partition("exec redis-server")[0]
@@ -200,6 +200,30 @@ def test_the_api_reads_lists_and_writes_what_is_hidden_or_dismissed_and_nothing_
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 api.execute_command(*command.split())
+
+
+def test_the_users_for_programs_of_the_shop_do_their_one_thing_and_nothing_else(users):
+    with users("lists") as lists, users("dismisser") as dismisser, users("stock") as stock:
+        lists.set("ncf:current", "p000001")
+        lists.hset("ncf:p000001:customer:1", "for_you", '["A","B","C"]')
+        port = dismisser.connection_pool.connection_kwargs["port"]
+        with stock.pipeline() as whole_stock:
+            whole_stock.delete("ncf:sold_out").sadd("ncf:sold_out", "C", "D").execute()
+        assert stock.srem("ncf:sold_out", "D") == 1
+        with Storefront(f"redis://dismisser:dismisser-password@127.0.0.1:{port}/0", raise_errors=True) as shop:
+            assert shop.dismiss("1", "A")
+            assert shop.for_customer("1").stock_codes == ("B",)
+            assert shop.undismiss("1", "A")
+        for client, command in (
+            (dismisser, "ZADD ncf:hidden 1 A"),
+            (dismisser, "SADD ncf:sold_out A"),
+            (dismisser, "HSET ncf:p000001:customer:1 for_you []"),
+            (stock, "GET ncf:current"),
+            (stock, "DEL ncf:hidden"),
+            (stock, "ZADD ncf:hidden 1 A"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())
 
 
 def test_celery_works_as_the_broker_s_user(users):

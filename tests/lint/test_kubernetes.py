@@ -10,6 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ncf_pipeline.api.app import create_app
+from ncf_pipeline.settings import Settings
+
 KUBERNETES = Path(__file__).parents[2] / "docker" / "kubernetes"
 VERSION = "1.33"
 
@@ -19,7 +22,7 @@ def values():
 
 
 def objects():
-    files = ("prepare.yaml", "watcher.yaml")
+    files = ("prepare.yaml", "watcher.yaml", "lists-api.yaml")
     return [found for file in files for found in yaml.safe_load_all((KUBERNETES / file).read_text())]
 
 
@@ -28,9 +31,9 @@ def workers():
     return {"default": celery, **{worker["name"]: worker for worker in celery["sets"]}}
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(6))
 def test_the_files_that_are_applied_beside_the_chart_follow_the_schema(number):
-    assert len(objects()) == 3
+    assert len(objects()) == 6
     kubernetes_validate.validate(objects()[number], VERSION, strict=True)
 
 
@@ -58,6 +61,32 @@ def test_the_pods_beside_the_chart_may_do_as_little_as_its_own():
         chart = values()["securityContexts"]
         assert allowed.items() <= (chart["pod"] | chart["containers"]).items()
         assert pod["containers"][0]["resources"]["limits"]["memory"]
+
+
+def test_the_api_of_the_lists_is_found_by_its_service_and_by_prometheus():
+    deployment, service, budget = (found for found in objects() if found["metadata"]["name"].endswith("lists-api"))
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    assert service["spec"]["ports"] == [{"name": "http", "port": port["containerPort"], "targetPort": port["name"]}]
+    for selector in (service["spec"]["selector"], budget["spec"]["selector"]["matchLabels"]):
+        assert selector == pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
+    scraped = {name.partition("/")[2]: value for name, value in pod["metadata"]["annotations"].items()}
+    assert scraped == {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "keys"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert Path(given["NCF_API_KEYS_FILE"]) == Path(mount["mountPath"]) / "keys"
+    assert "subPath" not in mount  # a part of a volume does not change with its secret
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
+def test_the_probes_ask_what_the_api_answers(probe):
+    paths = {route.path for route in create_app(Settings(redis_url="redis://127.0.0.1:1/0"), list).routes}
+    (deployment,) = [
+        found for found in objects() if found["kind"] == "Deployment" and "lists" in str(found["metadata"])
+    ]
+    asked = deployment["spec"]["template"]["spec"]["containers"][0][probe]["httpGet"]
+    assert asked["path"] in paths
 
 
 def test_only_training_runs_on_a_node_with_a_gpu():

@@ -19,7 +19,8 @@ def served():
     with ExitStack() as stack:
 
         def serve(settings, keys=f"reader:web={READER} writer:desk={WRITER}", **options):
-            app = create_app(settings, keys_in(keys) if keys else None, **options)
+            valid = keys_in(keys) if keys else []
+            app = create_app(settings, (lambda: valid) if keys else None, **options)
             return app, stack.enter_context(serving(app, server_of(app)))
 
         yield serve

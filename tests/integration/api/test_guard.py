@@ -15,7 +15,7 @@ import httpx
 import pytest
 from web_api import READER, WRITER
 
-from ncf_pipeline.api import guard
+from ncf_pipeline.api import guard, server
 from ncf_pipeline.errors import SettingsError
 
 LIST = "/customers/14646/lists/for_you"
@@ -125,6 +125,61 @@ def test_a_body_that_does_not_come_is_not_waited_for(shop, served, monkeypatch):
         assert b" 408 " in slow.recv(100)
 
 
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX-", b"HTTP/1.1 408 Request Timeout\r\n"),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /", b"HTTP/1.1 200 OK\r\n"),
+    ],
+)
+def test_headers_that_do_not_come_are_not_waited_for(shop, served, monkeypatch, sent, answer):
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    _, address = served(shop)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=20) as slow:
+        slow.sendall(sent)
+        got = b""
+        while part := slow.recv(4096):  # until the server closes it
+            got += part
+    assert got.startswith(answer)
+    assert (b'"detail": "The request did not come within 0.2 seconds."' in got) == (len(sent) > 0)
+
+
+def test_headers_in_pieces_and_pauses_between_requests_are_fine(shop, served, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
+    _, address = served(shop)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=20) as slow:
+        for _ in range(2):
+            for piece in (b"GET /health HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n"):
+                slow.sendall(piece)
+                time.sleep(0.05)
+            assert slow.recv(4096).startswith(b"HTTP/1.1 200 OK")
+            time.sleep(0.7)  # longer than headers may take: there are none yet
+
+
+def test_keys_are_replaced_without_a_restart(shop, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"reader={READER}")
+    process = command(shop, NCF_API_KEYS_FILE=str(file))
+    other = READER[::-1]
+
+    def status(key):
+        return httpx.get(f"{address}{LIST}", headers={"Authorization": f"Bearer {key}"}, timeout=30).status_code
+
+    try:
+        address = process.stderr.readline().split()[-1]
+        assert (status(READER), status(other)) == (200, 401)
+        file.write_text(f"reader={other}")
+        time.sleep(1.1)
+        assert (status(READER), status(other)) == (401, 200)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "The keys of the API were read again: 1 of readers, 0 of writers." in log
+    assert other not in log
+
+
 def test_each_key_has_a_limit_of_its_own(shop, asks):
     limited = shop.model_copy(update={"api_reader_limit": "3/hour", "api_writer_limit": "1/hour"})
     api = asks(limited)
@@ -231,18 +286,18 @@ def command(settings, *arguments, **environment):
 
 
 def test_the_command_answers_and_stops_in_order(shop):
-    server = command(shop, NCF_API_KEYS=f"reader={READER}")
+    process = command(shop, NCF_API_KEYS=f"reader={READER}")
     try:
-        first = server.stderr.readline()
+        first = process.stderr.readline()
         assert "The API is at http://127.0.0.1:" in first
         address = first.split()[-1]
         with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {READER}"}, timeout=30) as api:
             assert api.get(LIST).status_code == 200
-            server.send_signal(signal.SIGTERM)
-            _, log = server.communicate(timeout=60)
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=60)
     finally:
-        server.kill()
-    assert server.returncode == 0
+        process.kill()
+    assert process.returncode == 0
     assert log.splitlines()[-1].endswith("The API has stopped.")
     assert READER not in log
     assert "Traceback" not in log

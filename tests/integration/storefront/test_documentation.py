@@ -97,9 +97,11 @@ def test_the_php_example_finds_the_list(published):
     (example,) = blocks("php")
     assert '"127.0.0.1", 6379' in example
     port = redis.connection.parse_url(published)["port"]
-    program = example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode($stockCodes);"
+    program = (
+        example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode([$stockCodes, $ofCategory]);"
+    )
     ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(ran.stdout) == ["23084", "22423", "22086"]
+    assert json.loads(ran.stdout) == [["23084", "22423", "22086"], ["22423", "85099B"]]
 
 
 def test_the_node_example_finds_lists(published, tmp_path):
@@ -115,7 +117,8 @@ def test_the_node_example_finds_lists(published, tmp_path):
     # The process ends when the connection does.
     (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
     ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
-    assert re.findall(r"'(\w+)'", ran.stdout) == ["23084", "22423", "22086", "22423"]
+    shown = [re.findall(r"'(\w+)'", codes) for codes in re.findall(r"\[[^]]*\]", ran.stdout)]
+    assert shown == [["23084", "22423", "22086"], ["22423"], ["22423", "85099B"], ["22423", "85099B", "22804"]]
 
 
 def test_the_curl_examples_print_what_is_shown(settings, published, tmp_path):
@@ -129,7 +132,7 @@ def test_the_curl_examples_print_what_is_shown(settings, published, tmp_path):
     users = {"READER": "r" * 20, "WRITER": "w" * 20}
     redis_url = type(settings.redis_url)(published.replace("reader:", "api:"))
     shop = settings.model_copy(update={"redis_url": redis_url, "key_prefix": "ncf"})
-    app = create_app(shop, keys_in(f"reader={users['READER']} writer={users['WRITER']}"))
+    app = create_app(shop, lambda: keys_in(f"reader={users['READER']} writer={users['WRITER']}"))
     with serving(app, server_of(app)) as address:
         environment = {**os.environ, **users, "API": address}
         for command, shown in examples:

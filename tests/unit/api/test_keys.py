@@ -2,7 +2,8 @@
 
 import pytest
 
-from ncf_pipeline.api.keys import keys_in, keys_of, owner_of
+from ncf_pipeline.api import keys
+from ncf_pipeline.api.keys import RenewedKeys, keys_in, keys_of, owner_of
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.settings import Settings
 
@@ -44,3 +45,28 @@ def test_keys_are_read_from_a_file_and_from_a_variable(tmp_path):
     for wrong in (file, tmp_path, tmp_path / "none"):
         with pytest.raises(SettingsError, match=r"NCF_API_KEYS_FILE: .* cannot be read as text"):
             keys_of(Settings(api_keys_file=wrong))
+
+
+def test_a_file_that_changes_is_read_again_and_a_broken_one_is_not_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(keys, "LOOK_SECONDS", 0.0)
+    file = tmp_path / "keys"
+    file.write_text(f"reader={A}")
+    valid = RenewedKeys(Settings(api_keys=f"writer={B}", api_keys_file=file))
+    assert [key.role for key in valid()] == ["reader", "writer"]
+    for broken in (f"reader={A[:-1]}", f"writer={B}", None):
+        caplog.clear()
+        file.unlink() if broken is None else file.write_text(broken)
+        assert [key.role for key in valid()] == [key.role for key in valid()] == ["reader", "writer"]
+        assert len(caplog.records) == 1  # once for each change
+        assert "were not read again, and those before stay valid: " in caplog.text
+        assert A[:-1] not in caplog.text
+    file.write_text("# nobody reads\n")
+    assert [key.role for key in valid()] == ["writer"]
+
+
+def test_the_file_is_looked_at_once_a_second(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"reader={A}")
+    valid = RenewedKeys(Settings(api_keys_file=file))
+    file.write_text(f"writer={B}")
+    assert [key.role for key in valid()] == ["reader"]
