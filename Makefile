@@ -110,8 +110,8 @@ check-gpu: install  ## training on a CUDA device beside the CPU: quality, time, 
 bench-snapshot: install  ## time and memory of a snapshot; LINES="2000000 50000000"
 	$(BIN)/python benchmarks/snapshot.py $(if $(LINES),--lines $(LINES))
 
-bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md
-	$(BIN)/python benchmarks/serving.py
+bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md; SERVERS=programs of further list servers
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(foreach server,$(SERVERS),--server $(server))
 
 bench-baskets: install  ## how often the client suggests the next product of a real basket; DATA=the workbook or day files
 	$(BIN)/python benchmarks/baskets.py --data "$(DATA)"

@@ -1,24 +1,29 @@
 """The cost of publishing and reading: `python benchmarks/serving.py` writes docs/serving.md.
 
-It publishes lists of a million customers and a hundred thousand products to an embedded Redis, twice, reads them, and
-rolls back. All readers alternate each second between the client and a plain GET of the same bytes, so that other load
-on the machine slows both equally. Then 16 clients read the same over HTTP, in turns with the client; `--only-http`
-measures that alone, in a smaller shop, and writes that section of the page.
+It publishes lists of a million customers and a hundred thousand products to an embedded Redis, twice, reads them, rolls
+back, and reads while the next publication is written; then the same in shops with a tenth and a hundredth of the
+customers or the products. All readers alternate each second between the client and a plain GET of the same bytes, so
+that other load on the machine slows both equally. 16 clients read the same over HTTP, in turns with the client;
+`--only-http` measures that alone, in a smaller shop, and writes that section of the page. `--only-bytes` does so for
+what a customer takes in Redis, by the settings, on each server that is here; `--server` names further ones.
 """
 
 import argparse
 import http.client
+import json
 import multiprocessing
 import os
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
@@ -30,13 +35,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import redis
+from list_servers import LIST_SERVERS
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ncf_pipeline.api.app import create_app
 from ncf_pipeline.api.keys import keys_in
 from ncf_pipeline.api.server import server_of
-from ncf_pipeline.columns import LISTS_OF, Lists
+from ncf_pipeline.columns import FOR_YOU, LISTS_OF, Lists
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
 from ncf_pipeline.serving import publication
@@ -55,6 +61,22 @@ KEY = "a-key-for-the-benchmark"
 HTTP_CUSTOMERS, HTTP_PRODUCTS = 20_000, 5_000  # of the section about HTTP alone
 OVER_HTTP = "## Over HTTP"
 
+IN_REDIS = "## What a customer takes in Redis"
+BYTES_CUSTOMERS, BYTES_PRODUCTS = 100_000, 100_000
+WHYS: tuple[list[object], ...] = (["bought", 3], ["goes_with", "22423"], ["popular"], ["taste"])
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("the defaults: three lists of 20, of which 10 are shown, with reasons", {"reasons": True}),
+    ("`NCF_REASONS=false`", {}),
+    ("`NCF_REASONS=false`, `NCF_KEYS_EXPIRE=false`", {"keys_expire": False}),
+    ("`NCF_REASONS=false`, `NCF_SPARE=0`", {"spare": 0}),
+    ("`NCF_REASONS=false`, `NCF_SPARE=0`, `NCF_KEYS_EXPIRE=false`", {"spare": 0, "keys_expire": False}),
+    ("`NCF_CUSTOMER_LISTS=for_you`, with reasons", {"reasons": True, "customer_lists": FOR_YOU}),
+    ("`NCF_CUSTOMER_LISTS=for_you`, `NCF_REASONS=false`", {"customer_lists": FOR_YOU}),
+    ("`NCF_CUSTOMER_LISTS='for_you buy_again'`, `NCF_REASONS=false`, `NCF_SPARE=2`",
+     {"customer_lists": "for_you buy_again", "spare": 2}),
+)  # fmt: skip
+"""What is set, and how it is measured: without reasons, ten spare products and all three lists if it does not say."""
+
 Figures = dict[str, Any]
 
 
@@ -66,7 +88,9 @@ def made_up_codes(products: int) -> npt.NDArray[np.object_]:
     return np.char.add(codes, letters).astype(object)
 
 
-def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataFrame, float]]:
+def made_up_lists(
+    customers: int, products: int, *, spare: int = SPARE, reasons: bool = False
+) -> Iterator[tuple[str, pd.DataFrame, float]]:
     """Three full lists for each customer, two for each product, two for each country; and the seconds to make them."""
     random = np.random.default_rng(1)
     codes = made_up_codes(products)
@@ -86,8 +110,12 @@ def made_up_lists(customers: int, products: int) -> Iterator[tuple[str, pd.DataF
                 Lists.AUDIENCE: np.full(len(some), audience, object),
                 Lists.KEY: some,
                 Lists.LIST_NAME: np.tile(np.array(names, object), len(some) // len(names)),
-                Lists.STOCK_CODES: list(codes[random.integers(products, size=(len(some), TOP_N + SPARE))]),
+                Lists.STOCK_CODES: list(codes[random.integers(products, size=(len(some), TOP_N + spare))]),
             }
+            if reasons:
+                whys = np.array([json.dumps(why, separators=(",", ":")) for why in WHYS], object)
+                chosen = whys[random.integers(len(WHYS), size=(len(some), TOP_N + spare))]
+                columns[Lists.REASONS] = [f"[{','.join(of_list)}]" for of_list in chosen]
             frame = pd.DataFrame(columns)
             made = time.perf_counter() - began
             yield audience, frame, made
@@ -116,6 +144,27 @@ def publish(settings: Settings, store: redis.Redis, customers: int, products: in
         "per_customer": (memory["product"] - memory["customer"]) / customers,
         "per_product": (memory["fallback"] - memory["product"]) / products,
     }
+
+
+def keep_publishing(settings: Settings, customers: int, products: int) -> None:
+    """Publishes again and again, in a process of its own, until it is ended."""
+    while True:
+        publication.publish(settings, (frame for _, frame, _ in made_up_lists(customers, products)), meta=META)
+
+
+@contextmanager
+def while_published(settings: Settings, customers: int, products: int) -> Iterator[None]:
+    """Meanwhile, the next publication is written."""
+    publisher = multiprocessing.get_context("spawn").Process(
+        target=keep_publishing, args=(settings, customers, products), daemon=True
+    )
+    publisher.start()
+    try:
+        time.sleep(2)  # until it has begun
+        yield
+    finally:
+        publisher.terminate()
+        publisher.join()
 
 
 def memory_of_keys(store: redis.Redis, settings: Settings, number: int, customers: int) -> float:
@@ -211,7 +260,7 @@ def over_http(port: int) -> Callable[[int], bytes]:
 def serve_api(settings: Settings, listener: socket.socket) -> None:
     """The API, in a process of its own."""
     unlimited = settings.model_copy(update={"api_reader_limit": "1000000/second"})
-    server_of(create_app(unlimited, keys_in(f"reader={KEY}"), log_requests=False)).run(sockets=[listener])
+    server_of(create_app(unlimited, lambda: keys_in(f"reader={KEY}"), log_requests=False)).run(sockets=[listener])
 
 
 def read_over_http(settings: Settings, chosen: Sequence[int], processes: int) -> Figures:
@@ -284,51 +333,148 @@ def roll_back(settings: Settings, store: redis.Redis, number: int) -> tuple[floa
     return seen[0], done
 
 
-def measure(customers: int, products: int) -> Figures:
-    """All figures, on a separate embedded Redis."""
+@contextmanager
+def embedded() -> Iterator[tuple[Settings, redis.Redis]]:
+    """A separate embedded Redis, and a client of it."""
     folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
     port = free_port()
     server = start_redis(folder / "redis", port=port, password="bench", log=folder / "redis.log", durable=False)
     try:
-        url = redis_url(port, password="bench")
-        settings = Settings(redis_url=url, home=folder)
-        with redis.Redis.from_url(url, decode_responses=True) as store:
-            figures: Figures = {"redis": store.info("server")["redis_version"], "load": os.getloadavg()[0]}
-            figures["first"] = publish(settings, store, customers, products)
-            print(figures, file=sys.stderr, flush=True)
-            figures["usage"] = memory_of_keys(store, settings, 1, customers)
-            figures["second"] = publish(settings, store, customers, products)
-            print(figures["second"], file=sys.stderr, flush=True)
-            chosen = copy_plainly(store, settings, customers)
-            figures["reads"] = {}
-            for hidden in (0, min(HIDDEN, products // 10)):
-                hide(store, settings, products, hidden)
-                for processes in (1, 16):
-                    figures["reads"][hidden, processes] = read(url, settings.key_prefix, chosen, processes)
-            hide(store, settings, products, 0)
-            print(figures["reads"], file=sys.stderr, flush=True)
-            figures["http"] = read_over_http(settings, chosen, 16)
-            figures["rollback"] = roll_back(settings, store, 1)
+        here = Settings(redis_url=redis_url(port, password="bench"), home=folder)
+        with redis.Redis.from_url(here.list_store(), decode_responses=True) as store:
+            yield here, store
     finally:
         stop_redis(server)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(customers: int, products: int) -> Figures:
+    """All figures of a shop."""
+    with embedded() as (settings, store):
+        url = settings.list_store()
+        figures: Figures = {"redis": store.info("server")["redis_version"], "load": os.getloadavg()[0]}
+        figures["first"] = publish(settings, store, customers, products)
+        print(figures, file=sys.stderr, flush=True)
+        figures["usage"] = memory_of_keys(store, settings, 1, customers)
+        figures["second"] = publish(settings, store, customers, products)
+        print(figures["second"], file=sys.stderr, flush=True)
+        chosen = copy_plainly(store, settings, customers)
+        figures["rollback"] = roll_back(settings, store, 1)
+        figures["reads"] = {}
+        few, many = 0, min(HIDDEN, products // 10)
+        for hidden in (few, many):
+            hide(store, settings, products, hidden)
+            for processes in (1, 16):
+                figures["reads"]["-", hidden, processes] = read(url, settings.key_prefix, chosen, processes)
+            with while_published(settings, customers, products):
+                figures["reads"]["yes", hidden, 16] = read(url, settings.key_prefix, chosen, 16)
+        hide(store, settings, products, 0)
+        print(figures["reads"], file=sys.stderr, flush=True)
+        figures["http"] = read_over_http(settings, chosen, 16)
     return figures
+
+
+def measure_size(customers: int, products: int) -> Figures:
+    """Some figures of a shop: what may change with its size."""
+    with embedded() as (settings, store):
+        figures: Figures = {"first": publish(settings, store, customers, products)}
+        publish(settings, store, customers, products)
+        chosen = copy_plainly(store, settings, customers)
+        figures["rollback"] = roll_back(settings, store, 1)
+        hide(store, settings, products, min(HIDDEN, products // 10))
+        with while_published(settings, customers, products):
+            figures["reads"] = read(settings.list_store(), settings.key_prefix, chosen, 16)
+    print(customers, products, figures, file=sys.stderr, flush=True)
+    return figures
+
+
+@contextmanager
+def started(program: Path) -> Iterator[redis.Redis]:
+    """A server of this program, with the setting for small hashes that docs/storefront.md advises, and a client."""
+    folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
+    port = free_port()
+    options = {"port": port, "bind": "127.0.0.1", "save": "", "dir": folder, "hash-max-ziplist-value": 1024}
+    server = subprocess.Popen(
+        [program, *(part for name, value in options.items() for part in (f"--{name}", str(value)))],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with redis.Redis(port=port, decode_responses=True) as store:
+            while True:
+                try:
+                    store.ping()
+                    break
+                except redis.ConnectionError:
+                    if server.poll() is not None:
+                        raise
+                    time.sleep(0.05)
+            yield store
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure_bytes(servers: Sequence[Path], customers: int) -> Figures:
+    """By server and variant, the bytes by which Redis grows for each customer, all told."""
+    figures: Figures = {}
+    for program in servers:
+        with started(program) as store:
+            info = store.info()
+            name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+            name += f", {str(info['mem_allocator']).partition('-')[0]}"
+            figures[name] = {}
+            port = store.connection_pool.connection_kwargs["port"]
+            for said, options in VARIANTS:
+                # So that what it frees is not counted later.
+                store.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
+                asked = {"reasons": False, "spare": SPARE, **options}
+                settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", **asked)
+                before = store.info("memory")["used_memory"]
+                made = made_up_lists(customers, BYTES_PRODUCTS, spare=asked["spare"], reasons=asked["reasons"])
+                frames = (frame for audience, frame, _ in made if audience != "product")
+                publication.publish(settings, frames, meta=META)
+                figures[name][said] = (store.info("memory")["used_memory"] - before) / customers
+            print(name, figures[name], file=sys.stderr, flush=True)
+    return figures
+
+
+def servers_here(others: Sequence[str]) -> list[Path]:
+    """Programs of the servers that the tests know, if they are installed, and of those that were named."""
+    return [Path(path) for path in (*LIST_SERVERS.values(), *others) if path is not None]
 
 
 def measure_http() -> Figures:
     """The figures over HTTP alone, in a small shop: how many customers there are does not change them."""
-    folder = Path(tempfile.mkdtemp(prefix="ncf-bench-"))
-    port = free_port()
-    server = start_redis(folder / "redis", port=port, password="bench", log=folder / "redis.log", durable=False)
-    try:
-        settings = Settings(redis_url=redis_url(port, password="bench"), home=folder)
-        with redis.Redis.from_url(settings.list_store(), decode_responses=True) as store:
-            publish(settings, store, HTTP_CUSTOMERS, HTTP_PRODUCTS)
+    with embedded() as (settings, store):
+        publish(settings, store, HTTP_CUSTOMERS, HTTP_PRODUCTS)
         chosen = np.random.default_rng(3).permutation(HTTP_CUSTOMERS).tolist()
         return {"load": os.getloadavg()[0], "http": read_over_http(settings, chosen, 16)}
-    finally:
-        stop_redis(server)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def report_bytes(customers: int, by_server: Figures) -> list[str]:
+    """The section about memory."""
+    rows = [
+        f"| {said} | {' | '.join(f'{of[said]:.0f}' for of in by_server.values())} |"
+        for said in next(iter(by_server.values()))
+    ]
+    return [
+        IN_REDIS,
+        "",
+        f"{date.today().isoformat()}. Bytes by which Redis grows for each of {customers:,} customers, all told: "
+        "values, key, its place in the table of keys and in that of expiry times, index. With `hash-max-listpack-value "
+        "1024`.",
+        "",
+        f"| | {' | '.join(by_server)} |",
+        f"| --- |{' --- |' * len(by_server)}",
+        *rows,
+        "",
+        "A stock code of a list takes eight to nine bytes, and its reason 15 on average; the names of three lists and "
+        "the rest of a hash 37; a key 100 to 110, and its end 20 to 40. jemalloc rounds a value up to 320, 384, 448, "
+        "512, 640, ... bytes. So ten places more in each of three lists cannot be had for under 400 bytes, and neither "
+        "can reasons: publish the lists that pages show.",
+        "",
+    ]
 
 
 def report_http(customers: int, f: Figures) -> list[str]:
@@ -351,13 +497,37 @@ def report_http(customers: int, f: Figures) -> list[str]:
     ]
 
 
+def report_sizes(sizes: Sequence[tuple[int, int]], figures: Sequence[Figures]) -> list[str]:
+    """The section about shops of other sizes."""
+    rows = []
+    for (customers, products), f in zip(sizes, figures, strict=True):
+        one, reads = f["first"], f["reads"]
+        rows.append(
+            f"| {customers:,} | {products:,} | {one['seconds']:.1f} | {one['keys'] / one['seconds']:,.0f} "
+            f"| {one['per_customer']:.0f} | {one['per_product']:.0f} | {f['rollback'][0]:.2f} "
+            f"| {reads['client']['rate']:,.0f} | {reads['client']['p99']:.1f} | {reads['ratio']:.2f} |"
+        )
+    return [
+        "## By size",
+        "",
+        "The same in other shops. Reads are those of 16 processes while a publication is written, with up to "
+        f"{HIDDEN:,} hidden products, a tenth of all at most.",
+        "",
+        "| customers | products | seconds to publish | keys a second | bytes a customer | bytes a product "
+        "| seconds of a rollback | reads a second | p99 ms | share of the limit |",
+        f"|{' --- |' * 10}",
+        *rows,
+        "",
+    ]
+
+
 def report(customers: int, products: int, f: Figures) -> list[str]:
-    """The lines of docs/serving.md."""
+    """The lines of docs/serving.md before the sections on sizes and on HTTP."""
     one = f["first"]
     rows = [
-        f"| {hidden:,} | {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} "
+        f"| {written} | {hidden:,} | {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} "
         f"| {of['cpu']:.0f} | {reads['ratio']:.2f} |"
-        for (hidden, processes), reads in f["reads"].items()
+        for (written, hidden, processes), reads in f["reads"].items()
         for name, of in (("`for_customer`", reads["client"]), ("plain `GET`", reads["plain"]))
     ]
     seen, done = f["rollback"]
@@ -390,15 +560,15 @@ def report(customers: int, products: int, f: Figures) -> list[str]:
         "## Reading",
         "",
         "`Storefront.for_customer(id, country=...)` against a `GET` of the same bytes by the same library with the "
-        "same options, which is the upper limit. All readers use one in even seconds and the other in odd seconds. The "
-        "last column is the client's share of the limit: the median over neighbouring seconds.",
+        "same options. The client keeps connections for single commands, so it may be faster. All readers use one in "
+        "even seconds and the other in odd seconds. The "
+        "last column is the client's share of that: the median over neighbouring seconds.",
         "",
-        "| hidden products | client processes | | reads a second | p50 ms | p99 ms | CPU of a read, µs | share of the "
-        "limit |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| a publication is written | hidden products | client processes | | reads a second | p50 ms | p99 ms "
+        "| CPU of a read, µs | share of the limit |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
-        *report_http(customers, f),
     ]
 
 
@@ -408,14 +578,42 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--print", action="store_true", help="print the page instead of writing it")
     parser.add_argument("--only-http", action="store_true", help="measure the API alone, and renew its section")
+    parser.add_argument("--only-bytes", action="store_true", help="measure memory by settings, and renew its section")
+    parser.add_argument("--bytes-customers", type=int, default=BYTES_CUSTOMERS)
+    parser.add_argument("--server", action="append", default=[], help="a program of another Redis or Valkey to measure")
     options = parser.parse_args()
     path = Path(__file__).parent.parent / "docs" / "serving.md"
+    servers = servers_here(options.server)
     if options.only_http:
         before = path.read_text().partition(f"\n{OVER_HTTP}\n")[0].rstrip()
-        page = "\n".join([before, "", *report_http(HTTP_CUSTOMERS, measure_http())]) + "\n"
+        lines = [before, "", *report_http(HTTP_CUSTOMERS, measure_http())]
+    elif options.only_bytes:
+        first, is_there, rest = path.read_text().partition(f"\n{IN_REDIS}\n")
+        if is_there:
+            after = rest[rest.index("\n## ") + 1 :]
+        else:
+            first, _, rest = first.partition(f"\n{OVER_HTTP}\n")
+            after = f"{OVER_HTTP}\n{rest}"
+        section = report_bytes(options.bytes_customers, measure_bytes(servers, options.bytes_customers))
+        lines = [first.rstrip(), "", *section, after.rstrip()]
     else:
-        found = measure(options.customers, options.products)
-        page = "\n".join(report(options.customers, options.products, found)) + "\n"
+        full = (options.customers, options.products)
+        sizes = [
+            (full[0] // 100, full[1]),
+            (full[0] // 10, full[1]),
+            (full[0], full[1] // 100),
+            (full[0], full[1] // 10),
+        ]
+        found = measure(*full)
+        others = [measure_size(*size) for size in sizes]
+        whole = {**found, "reads": found["reads"]["yes", min(HIDDEN, full[1] // 10), 16]}
+        lines = [
+            *report(*full, found),
+            *report_bytes(options.bytes_customers, measure_bytes(servers, options.bytes_customers)),
+            *report_sizes([*sizes, full], [*others, whole]),
+            *report_http(full[0], found),
+        ]
+    page = "\n".join(lines) + "\n"
     if not options.print:
         path.write_text(page)
     print(page)

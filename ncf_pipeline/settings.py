@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ncf_pipeline.columns import FOR_YOU, LISTS_OF
 from ncf_pipeline.errors import SettingsError
 from ncf_pipeline.redaction import MASK, has_secrets, redacted, secrets_of
 
@@ -214,6 +215,11 @@ class Settings(BaseSettings):
         None, ge=0, description="most products in a list's first places that these showed last week, without a purchase"
     )
     variety_places: int = Field(5, ge=1, le=200, description="how many places are the first")
+    customer_lists: str = Field(
+        " ".join(LISTS_OF["customer"]),
+        description="the customers' lists that are published: for_you and any of the others, separated by spaces; "
+        "each needs memory in Redis",
+    )
     reasons: bool = Field(True, description="publish why each product is on a customer's list; needs memory in Redis")
     chances: bool = Field(
         False, description="publish the chance that a customer buys each product of for_you; needs memory in Redis"
@@ -303,6 +309,11 @@ class Settings(BaseSettings):
     max_retrain_age_days: float = Field(8, gt=0, description="alert if the last retrain is longer ago")
 
     list_ttl_days: int = Field(35, ge=1, description="days until a published list expires in Redis")
+    keys_expire: bool = Field(
+        True,
+        description="each key of a publication expires by itself; false: only what leads readers to it does, which "
+        "saves memory in Redis",
+    )
     keep_publications: int = Field(2, ge=1, description="number of publications kept in Redis, the live one included")
 
     @field_validator("shop_timezone")
@@ -312,6 +323,14 @@ class Settings(BaseSettings):
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # the name of a folder is an OSError
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/London") from error
+
+    @field_validator("customer_lists")
+    @classmethod
+    def _are_lists_of_customers(cls, text: str) -> str:
+        known, named = LISTS_OF["customer"], text.split()
+        if FOR_YOU not in named or not set(named) <= set(known):
+            raise ValueError(f"{text!r} is not for_you, alone or with others of {' '.join(known)}")
+        return " ".join(name for name in known if name in named)
 
     @field_validator("database_url", "redis_url")
     @classmethod
@@ -360,6 +379,11 @@ class Settings(BaseSettings):
         """Fills a dataclass from the settings of a prefix: its field `min_lines` from `PREFIX_min_lines`."""
         names = [field.name for field in fields(cast("Any", kind))]
         return kind(**{name: getattr(self, f"{prefix}_{name}") for name in names})
+
+    @property
+    def published_lists(self) -> tuple[str, ...]:
+        """The customers' lists that are published."""
+        return tuple(self.customer_lists.split())
 
     @property
     def inbox_path(self) -> Path:

@@ -83,7 +83,7 @@ def _of(settings: Settings, number: int, version: int, url: str, customers: int)
     for_you: dict[str, list[str]] = {}
     for row in _rows(number, url):
         name, codes = row[Lists.LIST_NAME], row[Lists.STOCK_CODES][:places]
-        if row[Lists.AUDIENCE] == "customer" and name in lists:
+        if row[Lists.AUDIENCE] == "customer" and name in settings.published_lists:
             lists[name].update(codes)
             if name == FOR_YOU:
                 for_you[row[Lists.KEY]] = codes

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from ncf_pipeline.columns import BUY_AGAIN, DISCOVER, FOR_YOU, LISTS_OF
+from ncf_pipeline.columns import BUY_AGAIN, DISCOVER, FOR_YOU
 from ncf_pipeline.errors import ArtifactError, DatabaseError, InputError, ListStoreError, NcfError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE
@@ -40,7 +40,6 @@ from ncf_pipeline.storefront import Recommendation, Storefront
 
 logger = logging.getLogger(__name__)
 
-CUSTOMER_LISTS = LISTS_OF["customer"]
 
 KEPT_SECONDS = 600
 """After the last question, what scores customers is kept in memory for so long."""
@@ -133,7 +132,7 @@ def why(settings: Settings, customer_id: str, stock_code: str, *, most_customers
     read = _read_redis(settings, customer, code, country, notes)
     live = _live(settings, read)
     if live is None:
-        none = [Answer(name, "not known", "No lists are live.") for name in CUSTOMER_LISTS]
+        none = [Answer(name, "not known", "No lists are live.") for name in settings.published_lists]
         return Why(code, described[0].description, country, None, None, tuple(none), None, None, tuple(notes))
     kept: Mapping[str, KeptList] = {}
     try:
@@ -146,7 +145,7 @@ def why(settings: Settings, customer_id: str, stock_code: str, *, most_customers
     asked = _Question(
         settings, customer, code, described[0], country, bool(known), hides, lowest, live, read, kept, most_customers
     )
-    answers = tuple(asked.answer(name) for name in CUSTOMER_LISTS)
+    answers = tuple(asked.answer(name) for name in settings.published_lists)
     return Why(
         code, described[0].description, country, name_of(live.number), f"v{live.version}", answers, asked.chance,
         asked.reproduced, (*notes, *asked.notes),

@@ -20,3 +20,14 @@ def test_time_zones_by_their_iana_names(monkeypatch):
     assert load_settings().shop_timezone == "UTC"
     monkeypatch.setenv("NCF_SHOP_TIMEZONE", "Europe/London")
     assert load_settings().shop_timezone == "Europe/London"
+
+
+@pytest.mark.parametrize("lists", ["discover", "for_you similar", "for_you,discover"])
+def test_customers_have_a_list_for_you_whatever_else_is_published(lists):
+    with pytest.raises(SettingsError, match=f"NCF_CUSTOMER_LISTS: .*{lists!r} is not for_you"):
+        load_settings(customer_lists=lists)
+
+
+def test_the_lists_of_customers_that_are_published():
+    assert load_settings().published_lists == ("for_you", "discover", "buy_again")
+    assert load_settings(customer_lists=" buy_again  for_you ").published_lists == ("for_you", "buy_again")

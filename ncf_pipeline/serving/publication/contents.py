@@ -9,7 +9,7 @@ import random
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import repeat
@@ -89,14 +89,17 @@ def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: C
     contents = Contents()
     everywhere = f"fallback:{EVERYWHERE}"
     hashed = array("q")  # 8 bytes for each key, to find keys that occur twice
-    for number, chunk in enumerate(_chunks(_hashes(lists))):
+    for number, chunk in enumerate(_chunks(_hashes(lists, store.customer_lists))):
         before_each()
         _write_index(store, name, number, [suffix for suffix, _ in chunk])
+        if store.keys_expire:
+            store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
         pipeline = store.client.pipeline(transaction=False)
         for suffix, fields in chunk:
             key = store.key(name, suffix)
             pipeline.hset(key, mapping=fields)
-            pipeline.expire(key, store.seconds_to_live)
+            if store.keys_expire:
+                pipeline.expire(key, store.seconds_to_live)
             contents.keys[suffix.partition(":")[0]] += 1
             hashed.append(hash(suffix))
         pipeline.execute()
@@ -180,13 +183,19 @@ def missing(store: Store, name: str) -> int:
 
 
 def extend(store: Store, name: str) -> None:
-    """Sets the time to live of all keys of a publication to that of a new one."""
+    """Sets the time to live of all keys of a publication to that of a new one, if keys have one."""
+    index = store.key(name, "index")
+    if not store.keys_expire:
+        store.client.persist(index)  # first: keys without an end must not outlive what lists them
     for number in chunk_numbers(store, name):
         pipeline = store.client.pipeline(transaction=False)
         for suffix in read_index(store, name, number):
-            pipeline.expire(store.key(name, suffix), store.seconds_to_live)
+            key = store.key(name, suffix)
+            # Both only queue a command. The type checker sees two types of result.
+            _ = pipeline.expire(key, store.seconds_to_live) if store.keys_expire else pipeline.persist(key)
         pipeline.execute()
-    store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
+    if store.keys_expire:
+        store.client.expire(index, store.seconds_to_live + _LATER)
     # Last, because the age of a publication is read from its meta.
     store.client.expire(store.key(name, "meta"), store.seconds_to_live)
 
@@ -229,8 +238,8 @@ def index(store: Store, name: str) -> Iterator[list[str]]:
     return (read_index(store, name, number) for number in chunk_numbers(store, name))
 
 
-def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
-    """One (key, fields) for each key, also if its rows are in two frames."""
+def _hashes(lists: Iterable[pd.DataFrame], of_customers: Container[str]) -> Iterator[Hash]:
+    """One (key, fields) for each key, also if its rows are in two frames; of customers, the lists that are named."""
     current: tuple[str, str] | None = None
     fields: Fields = {}
     for frame in lists:
@@ -238,9 +247,11 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
         beside = (frame[name] if name in frame else repeat(None, len(frame)) for name in _BESIDE)
         for audience, key, list_name, stock_codes, *texts in zip(*columns, *beside, strict=True):
             if current != (audience, key):
-                if current is not None:
+                if current is not None and fields:
                     yield f"{current[0]}:{current[1]}", fields
                 current, fields = (audience, key), {}
+            if audience == "customer" and list_name in LISTS_OF["customer"] and list_name not in of_customers:
+                continue
             if list_name not in LISTS_OF.get(audience, ()) or list_name in fields:
                 raise InputError(f"{audience} {key} has a list {list_name}, which it must not have, or has it twice.")
             try:
@@ -250,7 +261,7 @@ def _hashes(lists: Iterable[pd.DataFrame]) -> Iterator[Hash]:
             for names, text in zip(_BESIDE.values(), texts, strict=True):
                 if isinstance(text, str) and audience == "customer" and list_name in names:
                     fields[names[list_name]] = text
-    if current is not None:
+    if current is not None and fields:
         yield f"{current[0]}:{current[1]}", fields
 
 
@@ -271,9 +282,7 @@ def _digest(chunk: Iterable[Hash]) -> bytes:
 
 
 def _write_index(store: Store, name: str, number: int, suffixes: list[str]) -> None:
-    index = store.key(name, "index")
-    store.client.hset(index, str(number), zlib.compress(_encode(suffixes).encode()))
-    store.client.expire(index, store.seconds_to_live + _LATER)
+    store.client.hset(store.key(name, "index"), str(number), zlib.compress(_encode(suffixes).encode()))
 
 
 def read_index(store: Store, name: str, number: int) -> list[str]:

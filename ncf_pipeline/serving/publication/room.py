@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from ncf_pipeline.columns import BUY_AGAIN, FOR_YOU, REASONED_LISTS, chances_of, due_of, reasons_of
+from ncf_pipeline.columns import BUY_AGAIN, FOR_YOU, LISTS_OF, REASONED_LISTS, chances_of, due_of, reasons_of
 from ncf_pipeline.serving.publication import contents
 from ncf_pipeline.serving.publication.store import Store, live_name, states, whole_since
 from ncf_pipeline.settings import Settings
@@ -101,7 +101,8 @@ def left_out(settings: Settings) -> frozenset[bytes]:
     reasons = () if settings.reasons else map(reasons_of, REASONED_LISTS)
     chances = () if settings.chances else (chances_of(FOR_YOU),)
     due = () if settings.due else (due_of(BUY_AGAIN),)
-    return frozenset(name.encode() for name in (*reasons, *chances, *due))
+    lists = [name for name in LISTS_OF["customer"] if name not in settings.published_lists]
+    return frozenset(name.encode() for name in (*lists, *map(reasons_of, lists), *reasons, *chances, *due))
 
 
 def look(

@@ -56,6 +56,8 @@ class Store:
     client: redis.Redis  # or a cluster's client, which has the same commands
     prefix: str
     seconds_to_live: int
+    keys_expire: bool  # each key by itself; else only the pointer and the meta, without which readers find no list
+    customer_lists: tuple[str, ...]  # that are published
 
     @property
     def pointer(self) -> str:
@@ -105,7 +107,13 @@ def connected(settings: Settings, what_fails: str, *, so: str = "The previous li
     """
     try:
         with _client(settings) as client:
-            yield Store(client, settings.key_prefix, settings.list_ttl_days * 86_400)
+            yield Store(
+                client,
+                settings.key_prefix,
+                settings.list_ttl_days * 86_400,
+                settings.keys_expire,
+                settings.published_lists,
+            )
     except FAULTS as error:
         kind = ListStoreUnavailableError if may_pass(error) else ListStoreError
         raise kind(f"Redis: {what_fails}: {_one_line(error)}. {so}") from error

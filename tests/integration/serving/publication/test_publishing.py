@@ -10,6 +10,7 @@ from ncf_pipeline.errors import InputError, ListStoreError, SettingsError
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.publication import contents, publishing
 from ncf_pipeline.serving.publication.store import change_state, connected, now, states, whole
+from ncf_pipeline.storefront import Storefront
 
 
 def test_the_contract_key_by_key(settings, store, keys, publish):
@@ -52,6 +53,37 @@ def test_every_list_expires_and_nothing_that_points_to_it_expires_first(settings
     for key in ["current", *keys("p000001:*")]:
         left = store.ttl(f"{settings.key_prefix}:{key}")
         assert limit - 60 < left <= (index if key == "p000001:index" else limit), key
+
+
+def test_keys_need_no_end_of_their_own_and_are_removed_all_the_same(settings, store, keys, publish, without_grace):
+    publish()
+    endless = settings.model_copy(update={"keys_expire": False, "keep_publications": 1})
+    lists = [make_lists("b")]
+    publication.publish(endless, lists, number=2, meta=META)
+    ends = {key: store.ttl(f"{settings.key_prefix}:{key}") for key in ["current", *keys("p000002:*")]}
+    assert {key for key, left in ends.items() if left > 0} == {"current", "p000002:meta"}  # without which none is found
+    assert keys("p000001:*") == []
+    publication.publish(endless, lists, number=3, meta=META)
+    assert keys("p000002:*") == []
+
+
+def test_a_change_of_mind_about_ends_reaches_the_live_publication(settings, store, keys, publish):
+    publish()
+    of_lists = [key for key in keys("p000001:*") if key != "p000001:meta"]
+    for keys_expire in (False, True):
+        publication.renew(settings.model_copy(update={"keys_expire": keys_expire}), 1)
+        assert {store.ttl(f"{settings.key_prefix}:{key}") > 0 for key in of_lists} == {keys_expire}
+        assert store.ttl(f"{settings.key_prefix}:p000001:meta") > 0
+
+
+def test_only_the_lists_that_a_shop_shows_are_published(settings, store):
+    few = settings.model_copy(update={"customer_lists": "for_you buy_again"})
+    publication.publish(few, [make_lists()], number=1, meta=META)
+    assert set(store.hkeys(f"{settings.key_prefix}:p000001:customer:14646")) == {"for_you", "buy_again"}
+    assert set(store.hkeys(f"{settings.key_prefix}:p000001:product:85123A")) == {"bought_together", "similar"}
+    with Storefront(settings.list_store(), prefix=settings.key_prefix) as shop:
+        assert shop.for_customer(14646, list_name="discover").source == "everywhere"
+        assert shop.for_customer(14646, list_name="buy_again").source == "customer"
 
 
 def test_the_list_store_assigns_a_number_if_the_caller_names_none(settings, store, publish):
