@@ -23,6 +23,7 @@ import torch
 
 from ncf_pipeline.columns import DISCOVER, FOR_YOU
 from ncf_pipeline.errors import SettingsError
+from ncf_pipeline.model import kernels
 from ncf_pipeline.model.ensembles import Ensemble
 from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
@@ -118,15 +119,15 @@ def log_softmax(scores: FloatArray, start: IntArray, among: Mask) -> FloatArray:
     >>> log_softmax(np.log([1.0, 3.0, 4.0]), np.array([0, 2, 3]), np.array([True, True, True])).round(3).tolist()
     [-1.386, -0.288, 0.0]
     """
-    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    highest = np.full(len(start) - 1, -np.inf)
-    with np.errstate(invalid="ignore"):  # of a broken network, which the gate holds, nothing is a number
-        np.maximum.at(highest, owner[among], scores[among])
-    some = np.isfinite(highest)
+    highest, total, shifted = np.empty(len(start) - 1), np.empty(len(start) - 1), np.empty(len(scores))
+    kernels.highest_of_groups(scores, start, among, highest)
+    some = np.isfinite(highest)  # of a broken network, which the gate holds, nothing is a number
     highest[~some] = 0.0
-    total = np.bincount(owner[among], np.exp(scores[among] - highest[owner[among]]), minlength=len(highest))
+    kernels.less_of_groups(scores, start, highest, shifted)
+    with np.errstate(over="ignore"):  # of what does not count
+        kernels.sums_of_groups(np.exp(shifted), start, among, total)
     total[~some] = 1.0
-    shifted: FloatArray = scores - (highest + np.log(total))[owner]
+    kernels.less_of_groups(scores, start, highest + np.log(total), shifted)
     return shifted
 
 

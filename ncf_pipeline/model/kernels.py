@@ -586,6 +586,116 @@ def gathered(shared, shared_row, customer, owner, vectors, product, begin, end, 
 
 
 @compiled
+def highest_of_groups(values, start, among, out):
+    """The highest value of each group; -inf without any, NaN if one is no number.
+
+    Args:
+        values: (R,).
+        start: (B + 1,) group b is rows start[b] to start[b + 1].
+        among: (R,) which rows count.
+        out: (B,).
+    """
+    for group in range(len(out)):
+        highest = -np.inf
+        for row in range(start[group], start[group + 1]):
+            # What is no number is larger and smaller than nothing, so it has to be asked for.
+            if among[row] and not values[row] <= highest:
+                highest = values[row]
+                if values[row] != values[row]:
+                    break
+        out[group] = highest
+
+
+@compiled
+def sums_of_groups(values, start, among, out):
+    """The sum of each group's values, in their order; the arguments are those of `highest_of_groups`."""
+    for group in range(len(out)):
+        total = 0.0
+        for row in range(start[group], start[group + 1]):
+            if among[row]:
+                total += values[row]
+        out[group] = total
+
+
+@compiled
+def less_of_groups(values, start, less, out):
+    """(R,) each value less that of its group, (B,); the other arguments are those of `highest_of_groups`."""
+    for group in range(len(less)):
+        for row in range(start[group], start[group + 1]):
+            out[row] = values[row] - less[group]
+
+
+@compiled
+def last_places(group, value, start, values, out):
+    """Where in a group the last value is that is not above another one.
+
+    Args:
+        group, value: (n,) the groups, and the values that are asked for.
+        start: (G + 1,) the values of group g are rows start[g] to start[g + 1].
+        values: (N,) ascending within a group.
+        out: (n,) rows; -1 where all values of the group are above.
+    """
+    for number in range(len(out)):
+        first = low = start[group[number]]
+        high = start[group[number] + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if values[middle] <= value[number]:
+                low = middle + 1
+            else:
+                high = middle
+        out[number] = low - 1 if low > first else -1
+
+
+@compiled
+def _strongest_bought(product, start, columns, values, times_of):
+    """The strongest neighbour of a product that was bought, ties by column; -1 without one."""
+    strongest, found = np.float32(0), -1
+    for entry in range(start[product], start[product + 1]):
+        if times_of[columns[entry]] > 0 and values[entry] > strongest:
+            strongest, found = values[entry], columns[entry]
+    return found
+
+
+@compiled
+def facts_of_pairs(
+    customer, product, pair_start, product_of, times,
+    baskets_start, baskets_columns, baskets_values, buyers_start, buyers_columns, buyers_values,
+    out_times, out_goes_with, out_popular_with,
+):  # fmt: skip
+    """What customers' purchases say about products: see `reasons.Reasons`.
+
+    Args:
+        customer: (R,) customer_index; rows of one customer stand together, or each costs a pass over the history.
+        product: (R,) product_index.
+        pair_start, product_of: (C + 1,) and (N,) the pairs of each customer: see `state.Pairs`.
+        times: (N,) how often each was bought, without returned ones.
+        baskets_start, baskets_columns, baskets_values: (P, P) neighbours by baskets, ascending by column; and
+        buyers_start, buyers_columns, buyers_values: by customers.
+        out_times: (R,) how often the customer bought the product.
+        out_goes_with: (R,) the strongest neighbour by baskets that the customer bought, ties by column; -1 without one,
+            and where the product itself was bought.
+        out_popular_with: (R,) the same by customers; -1 where there is one by baskets, too.
+    """
+    times_of = np.zeros(len(baskets_start) - 1, times.dtype)
+    for row in range(len(customer)):
+        begin, end = pair_start[customer[row]], pair_start[customer[row] + 1]
+        if row == 0 or customer[row] != customer[row - 1]:
+            for pair in range(begin, end):
+                times_of[product_of[pair]] = times[pair]
+        out_times[row] = times_of[product[row]]
+        found = liked = -1
+        if out_times[row] == 0:
+            found = _strongest_bought(product[row], baskets_start, baskets_columns, baskets_values, times_of)
+            if found < 0:
+                liked = _strongest_bought(product[row], buyers_start, buyers_columns, buyers_values, times_of)
+        out_goes_with[row], out_popular_with[row] = found, liked
+        if row + 1 == len(customer) or customer[row] != customer[row + 1]:
+            for pair in range(begin, end):
+                times_of[product_of[pair]] = 0
+
+
+@compiled
 def best_candidates(start, product, scores, among, out, out_size):
     """The best candidates of each customer, best first, ties by product_index; a score that is no number comes last.
 

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,17 @@ def copurchase_weights(bought: sp.csr_array, recipe: Recipe) -> Weights:
     if bought.shape[1] <= recipe.max_dense_products:
         return ease(bought, recipe.ridge)
     return sp.csr_array(cosine_neighbours(bought, recipe.copurchase_neighbours).T.tocsr())
+
+
+def sparse_parts(table: Weights) -> tuple[npt.NDArray[Any], ...]:
+    """Start, columns and values of a sparse table, in the types that `kernels` knows; empty for a dense one."""
+    if isinstance(table, np.ndarray):
+        return np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+    return (
+        table.indptr.astype(np.int64, copy=False),
+        table.indices.astype(np.int32, copy=False),
+        table.data.astype(np.float32, copy=False),
+    )
 
 
 def ease(bought: sp.csr_array, ridge: float) -> npt.NDArray[np.float32]:

@@ -71,9 +71,19 @@ class Events:
         places: IntArray = self._index.get_indexer(pd.Index(customers, dtype=object)).astype(np.int64)
         return places
 
+    def index_of_products(self, stock_codes: Sequence[str]) -> IntArray:
+        """(n,) the product_index of each stock code; -1 for one that is not in `products`."""
+        places: IntArray = self._product_index.get_indexer(pd.Index(stock_codes, dtype=object)).astype(np.int64)
+        return places
+
     @cached_property
     def _index(self) -> pd.Index:
         return pd.Index(self.customers, dtype=object)
+
+    @cached_property
+    def _product_index(self) -> pd.Index:
+        codes: list[str] = self.products.tolist()
+        return pd.Index(codes, dtype=object)
 
 
 def encode(interactions: pd.DataFrame, until: datetime) -> Events:

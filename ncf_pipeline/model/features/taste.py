@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model import kernels
-from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from
+from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from, sparse_parts
 from ncf_pipeline.model.features.events import DAY, IntArray
 from ncf_pipeline.model.features.state import Column, Mask, ShopState, rank_in_group, unit_rows
 from ncf_pipeline.model.features.tables import Float32
@@ -181,7 +181,7 @@ class Taste:
     @cached_property
     def _sparse_weights(self) -> tuple[npt.NDArray[Any], ...]:
         """Start, columns and values of the weights by customers, by baskets and by words; empty for dense ones."""
-        return tuple(chain.from_iterable(map(_parts, (self.by_customers, self.by_baskets, self.by_words))))
+        return tuple(chain.from_iterable(map(sparse_parts, (self.by_customers, self.by_baskets, self.by_words))))
 
     def _copurchases(self, customers: IntArray) -> Float32:
         """(5, B, P) scores by dense weights, in the order of `tables.TASTE`; (5, 0, 0) if the weights are sparse."""
@@ -213,7 +213,7 @@ class Taste:
         state, known = self.state, self.state.known_customers
         newest = known[np.argsort(-state.last_visit[known], kind="stable")]
         pool = np.sort(newest[: self.recipe.neighbour_pool])
-        by_product = _parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
+        by_product = sparse_parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
         pair, owner = slices(state.pairs.start[pool], state.pairs.start[pool + 1])
         bought = state.is_bought[pair]
         pair, owner = pair[bought], owner[bought]
@@ -275,8 +275,8 @@ class Taste:
             cost=np.where(ready_place >= 0, 1, having),
             products=bought.astype(np.int64),
             place=place,
-            new=_parts(newly),
-            every=_parts(every),
+            new=sparse_parts(newly),
+            every=sparse_parts(every),
             mean_new=mean_new,
             mean_every=mean_every,
         )
@@ -295,7 +295,8 @@ class Taste:
         weights = np.zeros((len(customers), len(followers.inverse)), np.float32)
         kernels.follower_weights(
             customers, state.pairs.start, state.pairs.product, state.is_bought, state.unit_rate,
-            *_parts(followers.before), followers.ready, followers.ready_place, followers.inverse, is_short, weights,
+            *sparse_parts(followers.before), followers.ready, followers.ready_place, followers.inverse, is_short,
+            weights,
         )  # fmt: skip
         long = np.flatnonzero(~is_short)
         inverse = torch.from_numpy(followers.inverse)
@@ -325,14 +326,3 @@ def _shares(row: IntArray, product: IntArray, shape: tuple[int, int]) -> sp.csr_
     """A table with 1/sqrt(n) for each of a row's n products, so that a wholesaler's order does not drown others."""
     count = np.bincount(row, minlength=shape[0])
     return sp.csr_array(((1 / np.sqrt(count[row])).astype(np.float32), (row, product)), shape=shape)
-
-
-def _parts(table: Weights) -> tuple[npt.NDArray[Any], ...]:
-    """Start, columns and values of a sparse table, in the types that `kernels` knows; empty for a dense one."""
-    if isinstance(table, np.ndarray):
-        return np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-    return (
-        table.indptr.astype(np.int64, copy=False),
-        table.indices.astype(np.int32, copy=False),
-        table.data.astype(np.float32, copy=False),
-    )

@@ -1,12 +1,11 @@
 """Top-N lists of customers and of products. The same inputs make the same lists; ties by stock code."""
 
 import copy
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pandas as pd
@@ -26,14 +25,14 @@ from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
-from ncf_pipeline.model.features.events import IntArray, encode, microseconds, rows_of
+from ncf_pipeline.model.features.events import IntArray, encode, microseconds
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.lists.baseline_scorer import BaselineScorer
 from ncf_pipeline.model.lists.certainty import Certainty
 from ncf_pipeline.model.lists.due import Rhythm
 from ncf_pipeline.model.lists.listed_chances import ListedChances
 from ncf_pipeline.model.lists.network_scorer import NetworkScorer
-from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons
+from ncf_pipeline.model.lists.reasons import MIN_BASKETS, MIN_LIFT, Reasons, as_json
 from ncf_pipeline.model.lists.rules import Rules
 from ncf_pipeline.model.lists.scoring import Candidates, ScoreArray, Scorer
 from ncf_pipeline.model.lists.style import PLAIN, Order, Style
@@ -51,8 +50,6 @@ Row = tuple[str, str, str, list[str]]
 
 Earlier = tuple[Iterable[pd.DataFrame], datetime]
 """What customers were shown last week, in the columns of `columns.Lists`, and the instant that the lists are as of."""
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class ListMaker:
@@ -204,20 +201,22 @@ class ListMaker:
         """
         wanted = (lists[Lists.AUDIENCE] == "customer") & lists[Lists.LIST_NAME].isin(REASONED_LISTS)
         stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
-        length = stock_codes.map(len).to_numpy(np.int64)
+        length = np.array([len(codes) for codes in stock_codes], np.int64)
         events = self.state.events
         customer = events.index_of(lists.loc[wanted, Lists.KEY].tolist())
         # -1 for a pinned product that was never sold
-        product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
+        product = events.index_of_products([code for codes in stock_codes for code in codes])
         reasons = iter(self.reasoning.of(np.repeat(customer, length), product, self.scorer.last_resort))
+        reason_of_pin, weak = as_json((PINNED,)), as_json((self.scorer.last_resort,))
         texts = []
-        for who, name, codes in zip(customer, lists.loc[wanted, Lists.LIST_NAME], stock_codes, strict=True):
+        names = lists.loc[wanted, Lists.LIST_NAME]
+        for who, name, codes in zip(customer.tolist(), names, stock_codes, strict=True):
+            of_list = list(islice(reasons, len(codes)))
             pinned = {pin.stock_code for pin in self.rules.pinned(name, _country_of(self.state, who))}
-            reasons_here = [(code, next(reasons)) for code in codes]
-            weak = self.scorer.last_resort
-            texts.append(
-                _encode([(PINNED,) if code in pinned and why[0] == weak else why for code, why in reasons_here])
-            )
+            if pinned:
+                known = zip(codes, of_list, strict=True)
+                of_list = [reason_of_pin if code in pinned and why == weak else why for code, why in known]
+            texts.append(f"[{','.join(of_list)}]")
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
     def due(self, lists: pd.DataFrame) -> pd.Series:
@@ -233,9 +232,9 @@ class ListMaker:
         stock_codes = lists.loc[wanted, Lists.STOCK_CODES]
         events = self.state.events
         customer = np.repeat(events.index_of(lists.loc[wanted, Lists.KEY].tolist()), stock_codes.map(len))
-        product = rows_of(events.products.tolist(), [code for codes in stock_codes for code in codes]) - 1
+        product = events.index_of_products([code for codes in stock_codes for code in codes])
         days = iter(self.rhythm.due_on(customer, product))
-        texts = [_encode([next(days) for _ in codes]) for codes in stock_codes]
+        texts = [as_json(list(islice(days, len(codes)))) for codes in stock_codes]
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
 
     @property
@@ -292,14 +291,14 @@ class ListMaker:
             texts: list[str | None] = [None] * len(made)
             if self._chances is not None:
                 of_lists = self._chances.of([row[3] for row in made[::3]], scored)
-                texts[::3] = map(_encode, of_lists)
+                texts[::3] = map(as_json, of_lists)
             chances += texts
         return rows
 
     def _rows_of(self, scored: Candidates, top_n: int) -> list[Row]:
         """The three lists of each customer of a chunk, `for_you` first."""
         state, rules, codes = self.state, self.rules, self.codes
-        countries = [_country_of(state, customer) for customer in scored.customer]
+        countries = [state.events.countries[index] or None for index in state.country[scored.customer].tolist()]
         shown = self._shown_in(countries, scored)
         depth = top_n if self._reranking is None else top_n + LOOK_AHEAD
         if rules.max_per_family:  # a limit on families may pass over any number of candidates

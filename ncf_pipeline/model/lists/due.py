@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.events import DAY, Events, FloatArray, IntArray
 from ncf_pipeline.model.features.state import rank_in_group
 
@@ -56,7 +57,9 @@ class _Days:
         place: (N,) number of earlier days of the same pair.
         first: (N,) the pair's first day.
         following: (N,) the pair's next day; `_NEVER` if there is none.
-        visitor, visit: (M,) customer_index and day, by customer and day.
+        start: (C + 1,) the rows of customer c are start[c] to start[c + 1].
+        visit: (M,) the day of each visit, by customer and day; and
+        visit_start: (C + 1,) those of customer c are visit_start[c] to visit_start[c + 1].
     """
 
     customer: IntArray
@@ -65,8 +68,9 @@ class _Days:
     place: IntArray
     first: IntArray
     following: IntArray
-    visitor: IntArray
+    start: IntArray
     visit: IntArray
+    visit_start: IntArray
 
 
 _NEVER = np.iinfo(np.int64).max
@@ -102,7 +106,7 @@ class Rhythm:
         known = row >= 0
         if known.any():
             last = row[known]
-            group, gap = self._groups(last, np.full(len(last), self.today), days.customer[last])
+            group, gap = self._groups(last, np.full(len(last), self.today), customer[known])
             until[known] = np.ceil(self.medians[group] * gap)
             # A median in gaps of others may be longer than anybody was watched.
             until[until > self.today - days.day.min()] = np.nan
@@ -116,17 +120,21 @@ class Rhythm:
             product: (n,) product_index.
         """
         until = self.days_until_due(customer, product)
-        day = np.datetime64(self.today, "D") + np.nan_to_num(until).astype(np.int64)
-        return [str(each) if known else None for each, known in zip(day, np.isfinite(until), strict=True)]
+        known = np.isfinite(until)
+        days, place = np.unique(until[known].astype(np.int64), return_inverse=True)
+        texts = np.datetime_as_string(np.datetime64(self.today, "D") + days).tolist()
+        place_of = np.full(len(until), len(texts))
+        place_of[known] = place
+        text_or_none = [*texts, None]
+        return [text_or_none[each] for each in place_of.tolist()]
 
     def _last_rows(self, customer: IntArray, product: IntArray) -> IntArray:
         """(n,) the row of `days` with the pair's last day; -1 if there is none."""
         days = self.days
-        products = len(self.product_gap)
-        code, wanted = days.customer * products + days.product, customer * products + product
-        row = np.searchsorted(code, wanted, side="right") - 1
+        row = np.empty(len(customer), np.int64)
+        kernels.last_places(customer, product, days.start, days.product, row)
         found = row >= 0
-        found[found] = code[row[found]] == wanted[found]
+        found[found] = days.product[row[found]] == product[found]
         return np.where(found, row, -1)
 
     def _groups(self, row: IntArray, landmark: IntArray, customer: IntArray) -> tuple[IntArray, FloatArray]:
@@ -156,10 +164,9 @@ class Rhythm:
     def _lateness(self, customer: IntArray, landmark: IntArray) -> FloatArray:
         """(n,) days since the last visit before the landmark, in usual gaps between visits."""
         days = self.days
-        span = self.today + 1
-        code = days.visitor * span + days.visit
-        last = np.searchsorted(code, customer * span + landmark) - 1
-        first = np.searchsorted(days.visitor, customer)
+        last = np.empty(len(customer), np.int64)
+        kernels.last_places(customer, landmark - 1, days.visit_start, days.visit, last)
+        first = days.visit_start[customer]
         visits = last - first  # gaps between them
         # One visit: as if the next were due after as long as has gone by since, half of the time.
         gap = (days.visit[last] - days.visit[first] + 30) / (visits + 1)
@@ -251,8 +258,11 @@ def _days(events: Events, at: int) -> _Days:
     of_pair = np.cumsum(~same_pair) - 1
     following = np.full(len(day), _NEVER)
     following[:-1][same_pair[1:]] = day[1:][same_pair[1:]]
-    visits = np.unique(np.stack([customer, day]), axis=1)
-    return _Days(customer, product, day, np.arange(len(day)) - begin[of_pair], day[begin][of_pair], following, *visits)
+    span = int(day.max(initial=0)) + 1
+    visitor, visit = np.divmod(np.unique(customer * span + day), span)
+    start, visit_start = (np.searchsorted(owner, np.arange(len(events.customers) + 1)) for owner in (customer, visitor))
+    place = np.arange(len(day)) - begin[of_pair]
+    return _Days(customer, product, day, place, day[begin][of_pair], following, start, visit, visit_start)
 
 
 def _product_gaps(days: _Days, products: int) -> FloatArray:

@@ -4,15 +4,16 @@ A network gives no reasons. So a reason is the strongest fact about a customer a
 without returned purchases.
 """
 
+import json
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from ncf_pipeline.columns import BOUGHT, GOES_WITH, NEW, POPULAR, POPULAR_WITH, TASTE
-from ncf_pipeline.model.features.copurchase import cosine_neighbours
-from ncf_pipeline.model.features.events import DAY, IntArray
+from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features.copurchase import cosine_neighbours, sparse_parts
+from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.features.tables import first_and_last_sale
 
@@ -34,10 +35,7 @@ POPULAR_SHARE = 20
 NEIGHBOURS = 100
 """Most products that a product can go with, or be popular with the buyers of."""
 
-PAIRS_AT_ONCE = 16_384
-
-Reason = tuple[str] | tuple[str, int | str]
-"""A code of `columns`, and its evidence if it has one: `("bought", 3)`, `("goes_with", "85123A")`, `("new",)`."""
+as_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Reasons:
@@ -49,7 +47,6 @@ class Reasons:
 
     def __init__(self, state: ShopState) -> None:
         self.state = state
-        self._pair = state.owner * state.shape[1] + state.pairs.product  # ascending
         first, _ = first_and_last_sale(state)
         self._new: Mask = state.known_products & (first >= state.at - NEW_DAYS * DAY)
         self._popular: Mask = np.zeros(state.shape[1], np.bool_)
@@ -59,7 +56,12 @@ class Reasons:
         """Makes the tables that all customers share, and does not wait for the first reason."""
         self.basket_neighbours, self.buyer_neighbours  # noqa: B018 - cached properties
 
-    def of(self, customer: IntArray, product: IntArray, last_resort: str = TASTE) -> list[Reason]:
+    @cached_property
+    def codes(self) -> list[str]:
+        """(P,) the stock code of each product as JSON."""
+        return [as_json(str(code)) for code in self.state.events.products]
+
+    def of(self, customer: IntArray, product: IntArray, last_resort: str = TASTE) -> list[str]:
         """Returns the strongest reason for each product on a customer's list.
 
         From the strongest to the weakest:
@@ -75,59 +77,44 @@ class Reasons:
           the recent best sellers, with which version 0 fills up its lists.
 
         Args:
-            customer: (R,) customer_index of the events.
+            customer: (R,) customer_index of the events; those of one customer together.
             product: (R,) product_index of the events; -1 for a product that was never sold.
             last_resort: code of the weakest reason.
 
         Returns:
-            R reasons.
+            R reasons as JSON: a code, and its evidence if it has one: `["bought",3]`, `["goes_with","85123A"]`,
+            `["new"]`.
         """
-        reasons: list[Reason] = []
-        for begin in range(0, len(customer), PAIRS_AT_ONCE):
-            part = slice(begin, begin + PAIRS_AT_ONCE)
-            reasons += self._of_some(customer[part], product[part], last_resort)
-        return reasons
-
-    def _of_some(self, customer: IntArray, product: IntArray, last_resort: str) -> list[Reason]:
-        codes = self.state.events.products
-        unsold, product = product < 0, np.maximum(product, 0)
-        times = self._times(customer, product)
-        in_baskets = self._strongest_owned(self.basket_neighbours, customer, product)
-        with_buyers = self._strongest_owned(self.buyer_neighbours, customer, product)
-        reasons: list[Reason] = []
-        for never_sold, count, companion, liked, index in zip(
-            unsold, times, in_baskets, with_buyers, product, strict=True
-        ):
-            if never_sold:
-                reasons.append((last_resort,))
+        codes, is_new, is_popular = self.codes, self._new, self._popular
+        times, goes_with, popular_with = self._facts(customer, np.maximum(product, 0))
+        new, popular, weakest = as_json((NEW,)), as_json((POPULAR,)), as_json((last_resort,))
+        reasons: list[str] = []
+        facts = zip(product.tolist(), times.tolist(), goes_with.tolist(), popular_with.tolist(), strict=True)
+        for index, count, companion, liked in facts:
+            if index < 0:
+                reasons.append(weakest)
             elif count > 0:
-                reasons.append((BOUGHT, int(count)))
+                reasons.append(f'["{BOUGHT}",{count:.0f}]')
             elif companion >= 0:
-                reasons.append((GOES_WITH, str(codes[companion])))
+                reasons.append(f'["{GOES_WITH}",{codes[companion]}]')
             elif liked >= 0:
-                reasons.append((POPULAR_WITH, str(codes[liked])))
-            elif self._new[index]:
-                reasons.append((NEW,))
+                reasons.append(f'["{POPULAR_WITH}",{codes[liked]}]')
+            elif is_new[index]:
+                reasons.append(new)
             else:
-                reasons.append((POPULAR,) if self._popular[index] else (last_resort,))
+                reasons.append(popular if is_popular[index] else weakest)
         return reasons
 
-    def _times(self, customer: IntArray, product: IntArray) -> npt.NDArray[np.float64]:
-        """(R,) invoices with the product, without returned ones."""
-        if not len(self._pair):
-            return np.zeros(len(customer))
-        wanted = customer * self.state.shape[1] + product
-        place = np.minimum(np.searchsorted(self._pair, wanted), len(self._pair) - 1)
-        return np.where(self._pair[place] == wanted, self.state.pairs.times[place], 0.0)
-
-    def _strongest_owned(self, neighbours: sp.csr_array, customer: IntArray, product: IntArray) -> IntArray:
-        """(R,) product_index of the product's strongest neighbour that the customer has; -1 if there is none."""
-        shared = neighbours[product].multiply(self.state.bought[customer]).tocoo()
-        strongest = np.full(len(product), -1, np.int64)
-        order = np.lexsort((shared.col, -shared.data, shared.row))
-        rows, first = np.unique(shared.row[order], return_index=True)
-        strongest[rows] = shared.col[order][first]
-        return strongest
+    def _facts(self, customer: IntArray, product: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+        """(R,) each: invoices with the product, and the strongest neighbours that the customer has, -1 without one."""
+        pairs, count = self.state.pairs, len(customer)
+        times, goes_with, popular_with = np.empty(count), np.empty(count, np.int64), np.empty(count, np.int64)
+        kernels.facts_of_pairs(
+            customer, product, pairs.start, pairs.product, pairs.times,
+            *sparse_parts(self.basket_neighbours), *sparse_parts(self.buyer_neighbours),
+            times, goes_with, popular_with,
+        )  # fmt: skip
+        return times, goes_with, popular_with
 
     @cached_property
     def basket_neighbours(self) -> sp.csr_array:

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features import events, state
-from ncf_pipeline.model.lists import assemble, network_scorer, value
+from ncf_pipeline.model.lists import assemble, due, network_scorer, reasons, value
 
 Array = npt.NDArray[Any]
 Structure = dict[str, Any]
@@ -27,16 +27,18 @@ _PACKAGE = "ncf_pipeline.model."
 
 _LEFT_OUT: dict[type, frozenset[str]] = {
     events.Events: frozenset(
-        {"_index", "customer", "product", "invoice", "time", "returned", "quantity", "price"}
+        {"_index", "_product_index", "customer", "product", "invoice", "time", "returned", "quantity", "price"}
         | {"resident", "resident_in", "resident_since", "described", "descriptions", "described_since"}
     ),
     state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
     assemble.ListMaker: frozenset({"codes"}),
     network_scorer.NetworkScorer: frozenset({"network"}),
     state.Pairs: frozenset({"first", "invoices_since_first", "invoices_since_last", "pieces"}),
+    reasons.Reasons: frozenset({"codes"}),
+    due._Days: frozenset({"customer", "following"}),  # noqa: SLF001 - what is left of it once the medians are known
     value.ExpectedSpend: frozenset({"_rows", "_residual"}),
 }
-"""Attributes that nobody reads once the tables are made, or that are made again: `_index`, `codes` and `network`. They
+"""Attributes that nobody reads once the tables are made, or that are made again: indexes, `codes` and `network`. They
 would be a third of the bytes."""
 
 

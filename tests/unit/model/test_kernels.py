@@ -39,3 +39,36 @@ def test_the_nearest_of_rows_are_those_of_a_sort(most):
         expected = others[np.lexsort((others, -table[60 + row, others]))][:most]
         assert best[row, : size[row]].tolist() == expected.tolist()
         assert values[row, : size[row]].tolist() == table[60 + row, expected].tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_last_place_in_a_group_is_that_of_a_search(seed):
+    random = np.random.default_rng(seed)
+    start = np.array([0, 0, 5, 6, 40])
+    values = np.concatenate([np.sort(random.integers(20, size=size)) for size in np.diff(start)])
+    group, value = random.integers(4, size=200), random.integers(-2, 22, size=200)
+    places = np.empty(200, np.int64)
+    kernels.last_places(group, value, start, values, places)
+    for of_group, asked, place in zip(group, value, places, strict=True):
+        begin, end = start[of_group], start[of_group + 1]
+        up_to = int(np.searchsorted(values[begin:end], asked, side="right"))
+        assert place == (begin + up_to - 1 if up_to else -1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_highest_and_the_sum_of_a_group_are_those_of_numpy(seed):
+    random = np.random.default_rng(seed)
+    start = np.array([0, 3, 3, 30, 60, 61, 80])
+    values, among = random.normal(size=80), random.random(80) < 0.7
+    values[[35, 60]], among[[35, 60]], among[:3] = np.nan, True, False
+    owner = np.repeat(np.arange(6), np.diff(start))
+    highest = np.full(6, -np.inf)
+    np.maximum.at(highest, owner[among], values[among])
+    out = np.empty(6)
+    kernels.highest_of_groups(values, start, among, out)
+    assert np.array_equal(out, highest, equal_nan=True)
+    kernels.sums_of_groups(values, start, among, out)
+    assert np.array_equal(out, np.bincount(owner[among], values[among], minlength=6), equal_nan=True)
+    less = np.empty(80)
+    kernels.less_of_groups(values, start, np.arange(6.0), less)
+    assert np.array_equal(less, values - owner, equal_nan=True)

@@ -1,10 +1,16 @@
 """Every reason is checked against the purchases."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from recount import Facts, check_every_reason, with_reasons
 from shop_with_tastes import CUTOFF, frame
 
+from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features.copurchase import sparse_parts
 from ncf_pipeline.model.features.events import encode, microseconds
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.lists.assemble import ListMaker
@@ -19,7 +25,7 @@ def reason_for(rows, customer, product, at=CUTOFF):
     (reason,) = Reasons(state).of(
         pd.array([index]).to_numpy("int64"), pd.array([products.index(product)]).to_numpy("int64")
     )
-    return reason
+    return tuple(json.loads(reason))
 
 
 def test_every_reason_of_every_list_is_true(recommender, shop):
@@ -69,6 +75,31 @@ def test_new_popular_and_taste():
     assert reason_for(rows, 1, "BEST") == ("new",)
     more = pd.concat([rows, frame([(9, "BEST", "d", 1)])])
     assert reason_for(more, 1, "BEST") == ("popular",)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_facts_of_pairs_are_those_of_dense_tables(seed):
+    random = np.random.default_rng(seed)
+    customers, products = 12, 40
+    times = random.integers(3, size=(customers, products)) * (random.random((customers, products)) < 0.3)
+    owner, product_of = np.nonzero(times + (random.random(times.shape) < 0.1))  # some were returned in full
+    start = np.searchsorted(owner, np.arange(customers + 1))
+    baskets, buyers = (
+        (random.integers(1, 4, (products, products)) * (random.random((products, products)) < share)).astype(np.float32)
+        for share in (0.05, 0.3)
+    )
+    customer, product = np.sort(random.integers(customers, size=300)), random.integers(products, size=300)
+    tables = [part for table in (baskets, buyers) for part in sparse_parts(sp.csr_array(table))]
+    found = np.empty(300), np.empty(300, np.int64), np.empty(300, np.int64)
+    kernels.facts_of_pairs(
+        customer, product, start, product_of, times[owner, product_of].astype(float), *tables, *found
+    )
+    for who, what, count, goes_with, popular_with in zip(customer, product, *found, strict=True):
+        assert count == times[who, what]
+        near = [table[what] * (times[who] > 0) for table in (baskets, buyers)]  # argmax: ties by column
+        first, second = (int(row.argmax()) if row.any() else -1 for row in near)
+        assert goes_with == (first if count == 0 else -1)
+        assert popular_with == (second if count == 0 and first < 0 else -1)
 
 
 def test_only_lists_of_customers_have_reasons(model, shop):
