@@ -148,7 +148,7 @@ class Ensemble:
         numbers, feature_of = (np.append(part, np.repeat(part[:1], rest)) for part in (numbers, feature_of))
         scores = np.empty(len(features))
         kernels.leaf_sums(
-            tuple(shared), np.stack(rows).astype(np.int32), _bits(table), numbers, feature_of,
+            tuple(left.ravel() for left in shared), np.stack(rows).astype(np.int32), _bits(table), numbers, feature_of,
             self.passed, self.table_start, self.tables, self.values, scores,
         )  # fmt: skip
         return scores

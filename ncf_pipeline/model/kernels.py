@@ -30,8 +30,9 @@ PRODUCTS_AT_ONCE = 16
 COLUMNS_AT_ONCE = 64
 """Columns that are compared with the worst of the best at once: see `nearest_of_rows`."""
 
-ROWS_AT_ONCE, FEATURES_AT_ONCE = 4, 4
-"""Candidates whose leaves are summed side by side, and features whose bits are combined at once: see `leaf_sums`."""
+ROWS_AT_ONCE, FEATURES_AT_ONCE, PLACES_AT_ONCE = 4, 8, 64
+"""Candidates whose leaves are summed side by side, features whose bits are combined at once, and candidates whose rows
+of tables are looked up at once: see `leaf_sums`."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -516,8 +517,11 @@ def leaves_left(features, numbers, feature_of, passed, table_start, tables, out)
 def leaf_sums(shared, shared_row, features, numbers, feature_of, passed, table_start, tables, values, out):
     """The sum of the values of the leaves that candidates reach, in the order of the trees.
 
+    Tables are asked for by place, not row by row: a row of a table is an object, which is counted as it comes and goes.
+    A place is a number without a sign, as one with a sign would be checked.
+
     Args:
-        shared: a tuple of tables (., T) from `leaves_left`, and
+        shared: a tuple of tables (., T) from `leaves_left`, row after row, and
         shared_row: (len(shared), R) the row of each table that a candidate has.
         features: (R, W) further ones of each candidate, the bits of float16.
         numbers, feature_of: (K,) as in `leaves_left`; K is a multiple of `FEATURES_AT_ONCE`.
@@ -525,44 +529,60 @@ def leaf_sums(shared, shared_row, features, numbers, feature_of, passed, table_s
         values: (T, L) of the leaves.
         out: (R,).
     """
-    trees, asked, count = len(values), len(numbers), len(out)
-    left = np.empty((ROWS_AT_ONCE, trees), tables.dtype)
-    places = np.empty(asked, np.int64)
-    for begin in range(0, count, ROWS_AT_ONCE):
-        size = min(ROWS_AT_ONCE, count - begin)
-        for number in range(ROWS_AT_ONCE):
-            row, of_row = begin + min(number, size - 1), left[number]
-            of_row[:] = shared[0][shared_row[0, row]]
-            for block in range(1, len(shared)):
-                of_block = shared[block][shared_row[block, row]]
+    asked, count = len(numbers), len(out)
+    trees, leaves = np.uintp(values.shape[0]), np.uintp(values.shape[1])
+    of_tables, of_leaves = tables.ravel(), values.ravel()
+    second, third, fourth = trees, trees + trees, trees + trees + trees  # where the leaves of other candidates begin
+    left = np.empty(ROWS_AT_ONCE * values.shape[0], tables.dtype)
+    places = np.empty((PLACES_AT_ONCE, asked), np.uintp)
+    for start in range(0, count, PLACES_AT_ONCE):
+        stop = min(start + PLACES_AT_ONCE, count)
+        for place in range(asked):
+            one, column = numbers[place], feature_of[place]
+            for row in range(start, stop):
+                places[row - start, place] = np.uintp(table_start[one] + passed[one, features[row, column]]) * trees
+        for begin in range(start, stop, ROWS_AT_ONCE):
+            size = min(ROWS_AT_ONCE, stop - begin)
+            for number in range(ROWS_AT_ONCE):
+                row, mine = begin + min(number, size - 1), np.uintp(number) * trees
+                of_first, first_row = shared[0], np.uintp(shared_row[0, row]) * trees
                 for tree in range(trees):
-                    of_row[tree] &= of_block[tree]
-            for place in range(asked):
-                one = numbers[place]
-                places[place] = table_start[one] + passed[one, features[row, feature_of[place]]]
-            for place in range(0, asked, FEATURES_AT_ONCE):
-                a, b = tables[places[place]], tables[places[place + 1]]
-                c, d = tables[places[place + 2]], tables[places[place + 3]]
-                for tree in range(trees):
-                    of_row[tree] &= a[tree] & b[tree] & c[tree] & d[tree]
-        # Sums of several candidates side by side: each waits for its last term.
-        first = second = third = fourth = 0.0
-        for tree in range(trees):
-            first += values[tree, _lowest_bit(left[0, tree])]
-            second += values[tree, _lowest_bit(left[1, tree])]
-            third += values[tree, _lowest_bit(left[2, tree])]
-            fourth += values[tree, _lowest_bit(left[3, tree])]
-        sums = (first, second, third, fourth)
-        for number in range(size):
-            out[begin + number] = sums[number]
+                    left[mine + tree] = of_first[first_row + tree]
+                for block in range(1, len(shared)):
+                    of_block, block_row = shared[block], np.uintp(shared_row[block, row]) * trees
+                    for tree in range(trees):
+                        left[mine + tree] &= of_block[block_row + tree]
+                at = row - start
+                for place in range(0, asked, FEATURES_AT_ONCE):
+                    a, b, c, d = places[at, place], places[at, place + 1], places[at, place + 2], places[at, place + 3]
+                    e, f = places[at, place + 4], places[at, place + 5]
+                    g, h = places[at, place + 6], places[at, place + 7]
+                    for tree in range(trees):
+                        left[mine + tree] &= (
+                            of_tables[a + tree] & of_tables[b + tree] & of_tables[c + tree] & of_tables[d + tree]
+                            & of_tables[e + tree] & of_tables[f + tree] & of_tables[g + tree] & of_tables[h + tree]
+                        )  # fmt: skip
+            # Sums of several candidates side by side: each waits for its last term.
+            one_sum = two_sum = three_sum = four_sum = 0.0
+            leaf = np.uintp(0)
+            for tree in range(trees):
+                one_sum += of_leaves[leaf + _lowest_bit(left[tree])]
+                two_sum += of_leaves[leaf + _lowest_bit(left[second + tree])]
+                three_sum += of_leaves[leaf + _lowest_bit(left[third + tree])]
+                four_sum += of_leaves[leaf + _lowest_bit(left[fourth + tree])]
+                leaf += leaves
+            sums = (one_sum, two_sum, three_sum, four_sum)
+            for number in range(size):
+                out[begin + number] = sums[number]
 
 
 @compiled
-def gathered(shared, shared_row, customer, owner, vectors, product, begin, end, sums, inputs):
+def gathered(shared, width, shared_row, customer, owner, vectors, product, begin, end, sums, inputs):
     """Adds the rows that candidates share with others, and multiplies their embeddings: see `network_scores`.
 
     Args:
-        shared: a tuple of tables (., W), and
+        shared: a tuple of tables (., W), row after row; see `leaf_sums`.
+        width: W.
         shared_row: (len(shared), R) the row of each table that a candidate has.
         customer: (B, D) vectors, and
         owner: (R,) whose candidate each is.
@@ -572,17 +592,19 @@ def gathered(shared, shared_row, customer, owner, vectors, product, begin, end, 
         sums: (n, W), for at least so many.
         inputs: (n, at least D) whose first D columns get the products of both vectors.
     """
-    dim = customer.shape[1]
+    across, dim = np.uintp(width), np.uintp(customer.shape[1])
+    of_customers, of_products = customer.ravel(), vectors.ravel()
     for row in range(begin, end):
-        of_row = sums[row - begin]
-        of_row[:] = shared[0][shared_row[0, row]]
+        of_first, first_row = shared[0], np.uintp(shared_row[0, row]) * across
+        for place in range(across):
+            sums[row - begin, place] = of_first[first_row + place]
         for block in range(1, len(shared)):
-            of_block = shared[block][shared_row[block, row]]
-            for place in range(len(of_row)):
-                of_row[place] += of_block[place]
-        one, other, both = customer[owner[row]], vectors[product[row]], inputs[row - begin]
+            of_block, block_row = shared[block], np.uintp(shared_row[block, row]) * across
+            for place in range(across):
+                sums[row - begin, place] += of_block[block_row + place]
+        one, other = np.uintp(owner[row]) * dim, np.uintp(product[row]) * dim
         for place in range(dim):
-            both[place] = one[place] * other[place]
+            inputs[row - begin, place] = of_customers[one + place] * of_products[other + place]
 
 
 @compiled

@@ -100,11 +100,11 @@ class NetworkScores:
         network, count, dim = self.network, len(product), customer.shape[1]
         scores = torch.empty((count, 2))
         sums, inputs = torch.zeros((ROWS_AT_ONCE, weights.shape[1])), torch.zeros((ROWS_AT_ONCE, weights.shape[0]))
-        tables = tuple(table.numpy() for table in shared)
+        tables, width = tuple(table.numpy().ravel() for table in shared), weights.shape[1]
         for begin in range(0, count, ROWS_AT_ONCE):
             end = min(begin + ROWS_AT_ONCE, count)
             kernels.gathered(
-                tables, rows, customer.numpy(), owner, self._product.numpy(), product, begin, end,
+                tables, width, rows, customer.numpy(), owner, self._product.numpy(), product, begin, end,
                 sums.numpy(), inputs.numpy(),
             )  # fmt: skip
             inputs[: end - begin, dim:] = own[begin:end]
@@ -116,7 +116,7 @@ class NetworkScores:
         return scores.numpy()
 
     def _standard(self, table: Float16, part: slice) -> Tensor:
-        features = torch.from_numpy(table.astype(np.float32))
+        features = torch.from_numpy(table).float()
         return features.sub_(self.network.feature_mean[part]).mul_(self.network.feature_scale[part])
 
     def _of(self, table: Float16, part: slice) -> Tensor:

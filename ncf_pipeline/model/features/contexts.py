@@ -22,6 +22,7 @@ from ncf_pipeline.model.features.tables import (
     TASTE,
     Block,
     FeatureRows,
+    as_float16,
     customer_table,
     feature_rows,
     filled_table,
@@ -120,14 +121,14 @@ class ContextMaker:
         row_of_pair = len(bought_before) + owner  # a customer's products that were never bought have the same features
         row_of_pair[bought_before] = np.arange(len(bought_before))
         of_pairs = np.concatenate([self.pair_table[pair[bought_before]], self.never_bought[customers]])
-        taste = filled_table(TASTE, len(pair), candidates.columns()).astype(np.float16)
+        taste = as_float16(filled_table(TASTE, len(pair), candidates.columns()))
         features = feature_rows(
             {
                 PAIR: Block(of_pairs, row_of_pair.astype(np.int32)),
                 PRODUCT: Block(self.product_table, product, of_products=True),
                 CUSTOMER: Block(self.customer_table[customers], owner.astype(np.int32)),
                 TASTE: Block(taste, None),
-                CROSS: Block(filled_table(CROSS, len(pair), cross).astype(np.float16), None),
+                CROSS: Block(as_float16(filled_table(CROSS, len(pair), cross)), None),
             }
         )
         return Contexts(

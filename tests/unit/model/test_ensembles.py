@@ -93,8 +93,8 @@ def test_shared_features_are_scored_as_if_each_candidate_had_its_own(count, leav
         feature = random.integers(9, size=leaves - 1)
         trees.append(Tree(feature, random.normal(size=leaves - 1), each.children, random.normal(size=leaves)))
     ensemble = Ensemble(trees, 9)
-    of_pair, of_product, own = (random.normal(size=size).astype(np.float16) for size in ((5, 2), (7, 3), (50, 4)))
-    pair, product = random.integers(5, size=50), random.integers(7, size=50)
+    of_pair, of_product, own = (random.normal(size=size).astype(np.float16) for size in ((5, 2), (7, 3), (150, 4)))
+    pair, product = random.integers(5, size=150), random.integers(7, size=150)
     of_products = Block(of_product, product, of_products=True)
     shared = FeatureRows(Block(of_pair, pair.astype(np.int32)), of_products, Block(own, None))
     expected = [sum((walked(tree, row.astype(float)) for tree in trees), 0.0) for row in shared[:]]

@@ -18,6 +18,7 @@ from ncf_pipeline.model.features.tables import (
     PRODUCT,
     TASTE,
     Block,
+    as_float16,
     customer_table,
     feature_rows,
     filled_table,
@@ -246,3 +247,13 @@ def test_every_element_has_a_rank_in_its_group():
     assert rank_in_group(group, key).tolist() == [1, 0, 0, 2]
     assert rank_in_group(group, -key, -np.arange(4)).tolist() == [1, 0, 2, 0]
     assert rank_in_group(group[:0]).tolist() == []
+
+
+def test_a_float16_is_rounded_as_numpy_rounds():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    every = every[np.isfinite(every)]
+    between = ((np.sort(every)[1:].astype(float) + np.sort(every)[:-1]) / 2).astype(np.float32)  # ties
+    random = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
+    values = np.concatenate([every, between, np.nextafter(between, np.float32(9)), random, [np.inf, -np.inf, np.nan]])
+    values = values.astype(np.float32)[:, None]
+    assert np.array_equal(as_float16(values), values.astype(np.float16), equal_nan=True)
