@@ -5,6 +5,7 @@ import email.policy
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hypothesis
+import psutil
 import psycopg2
 import pytest
 import redis
@@ -39,9 +41,11 @@ REAL_DATA = TESTS.parent.parent / "shared" / "data"
 ROLE = TEMPLATE = "ncf"  # no superuser, as in production
 TRAINED = {"model", "honest"}  # fixtures that train
 SLOW = {"erasure", "experiments", "ingest", "live", "local", "quality", "serving", "training"}  # by their tests' sum
-FAST = {"shared_buffers": "64MB", "max_connections": "60"}
+FAST = {"shared_buffers": "64MB", "max_connections": "60", "max_wal_size": "128MB"}
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}  # a crash may lose it all
 CHEAP_PASSWORDS = {"scram_iterations": "1"}  # tests connect thousands of times; from release 16 on
+MEMORY = Path("/dev/shm")
+ROOM = 6_000_000_000  # bytes of memory that have to be free: a worker takes 200 MB, with the real workbook 2 GB
 
 
 def pytest_configure(config):
@@ -52,6 +56,8 @@ def pytest_configure(config):
         if name.startswith(("NCF_", "PG", "AIRFLOW_CONN_", "MLFLOW_")) or name == "REDISCLI_AUTH":
             del os.environ[name]
     os.environ["NCF_HOME"] = str(Path(tempfile.gettempdir()) / f"ncf-no-home-{uuid.uuid4().hex}")
+    # Each of the many connections would first ask for two kinds of encryption that the tests' servers do not have.
+    os.environ |= {"PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}
 
 
 def pytest_collection_modifyitems(items):
@@ -85,8 +91,7 @@ def servers():
     from ncf_pipeline.local.postgres import SUPERUSER, database_url, start_postgres, stop_postgres
     from ncf_pipeline.local.redis import redis_url, start_redis, stop_redis
 
-    # Not pytest's own folder: the user that Postgres runs as could not pass through it.
-    folder = Path(tempfile.mkdtemp(prefix="ncf-test-"))
+    folder = _folder_of_servers()
     started = []
     try:
         port = ports.free_port()
@@ -105,7 +110,7 @@ def servers():
                 log=folder / "postgres.log",
                 parameters=parameters,
             )
-        started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid)))
+        started.append((stop_postgres, postgres, _stopped_with_us(postgres.pid, folder)))
         server_url = database_url(port, role=SUPERUSER, password="test", database="postgres")
         port = ports.free_port()
         with pytest.MonkeyPatch.context() as patch:
@@ -124,9 +129,20 @@ def servers():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stopped_with_us(pid):
-    """Stops a server even when this process is killed: its end of the pipe closes then."""
+def _folder_of_servers():
+    """Makes a folder in memory if there is room: a database is 600 files, and nearly each test makes and drops one.
+
+    Not in pytest's own folder: the user that Postgres runs as could not pass through it.
+    """
+    room = MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ROOM
+    return Path(tempfile.mkdtemp(prefix="ncf-test-", dir=MEMORY if room else None))
+
+
+def _stopped_with_us(pid, folder=None):
+    """Stops a server, and removes its folder, even when this process is killed: its end of the pipe closes then."""
     script = f"read _; kill -INT {pid}"
+    if folder is not None:
+        script += f"; sleep 5; rm -rf {shlex.quote(str(folder))}"
     return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
 
