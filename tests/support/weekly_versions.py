@@ -1,6 +1,8 @@
 """A shop, and versions of an untrained network: their tests need versions, not good ones."""
 
 from datetime import datetime, timedelta
+from functools import cache
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -19,6 +21,15 @@ BATCH = 7
 
 def sell(settings, start, end, *, batch=BATCH):
     """Six invoices a day, of four products each, by 40 customers in turn."""
+    lines, products = _sold(start, end, batch)
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.copy_expert("copy retail.invoice_line from stdin with (format csv)", StringIO(lines))
+        execute_values(cursor, "insert into retail.product values %s on conflict do nothing", products)
+
+
+@cache
+def _sold(start, end, batch):
+    """The lines that are sold, as CSV, and the products; the same for every test that asks for them."""
     random = np.random.default_rng(start.toordinal())
     rows = []
     for number in range(6 * (end - start).days):
@@ -26,10 +37,8 @@ def sell(settings, start, end, *, batch=BATCH):
         for line, product in enumerate(random.choice(120, 4, replace=False)):
             code = f"{22000 + (product + 3 * (number % 40)) % 150}"
             rows.append((f"{at:%m%d}{number:06d}", line, code, "A GOOD THING", 1, at, 1.0, customer, "France", batch))
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        execute_values(cursor, "insert into retail.invoice_line values %s", rows)
-        codes = {(row[2], "A GOOD THING", TODAY) for row in rows}
-        execute_values(cursor, "insert into retail.product values %s on conflict do nothing", sorted(codes))
+    lines = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    return lines, sorted({(row[2], "A GOOD THING", TODAY) for row in rows})
 
 
 @pytest.fixture
