@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-snapshot bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-snapshot bench-retrain bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -109,6 +109,9 @@ check-gpu: install  ## training on a CUDA device beside the CPU: quality, time, 
 
 bench-snapshot: install  ## time and memory of a snapshot; LINES="2000000 50000000"
 	$(BIN)/python benchmarks/snapshot.py $(if $(LINES),--lines $(LINES))
+
+bench-retrain: install  ## time and memory of each stage of a retrain; SIZE=customers,products,lines
+	$(BIN)/python benchmarks/retrain.py $(if $(SIZE),--shop "$(SIZE)")
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md; SERVERS=programs of further list servers
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(foreach server,$(SERVERS),--server $(server))
