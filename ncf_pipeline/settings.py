@@ -301,6 +301,10 @@ class Settings(BaseSettings):
     events_schedule: str = Field(
         "off", pattern=_SCHEDULE, description="of take_events, which exists unless this is off"
     )
+    catalogue: SecretStr | None = Field(
+        None, description="a path or URL at which the shop's catalogue lies; with it, the DAG load_catalogue exists"
+    )
+    catalogue_schedule: str = Field("off", pattern=_SCHEDULE, description="of load_catalogue")
     events_days: int = Field(
         180, ge=1, le=3650, description="days after which what visitors viewed, put into baskets or wished is removed"
     )
@@ -427,7 +431,7 @@ class Settings(BaseSettings):
         channels = [re.sub("^(page|warn|info)=", "", entry) for entry in entries]
         channels += [self.heartbeat_url.get_secret_value()] if self.heartbeat_url else []
         channels += [self.webhook_url.get_secret_value()] if self.webhook_url else []
-        servers = (self.database_url, self.redis_url, self.mlflow_tracking_uri)
+        servers = (self.database_url, self.redis_url, self.mlflow_tracking_uri, self.catalogue)
         urls = [url.get_secret_value() for url in servers if url]
         found = set().union(channels, *map(secrets_of, (*urls, *channels)), *map(_tokens, channels))
         others = (self.erasure_key, self.airflow_password, self.webhook_secret, self.api_keys)

@@ -14,6 +14,9 @@ from ncf_pipeline.storage.locks import Lock
 _LOCK = Lock(0x63617461, "loads a catalogue")  # "cata": the stock that is stored last is told last
 
 
+_NAMED = 5  # wrong cells that a message names
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What a load did.
@@ -139,6 +142,16 @@ def load(
             with transaction(settings) as connection:
                 execute(connection, "catalogue_stock_told", load_id=merged.load_id)
     return Loaded(file.name, whole, file.facts, file.ignored, file.notes, merged, sold_out, back)
+
+
+def refused_message(done: Loaded) -> str | None:
+    """What a person must know of a load, the title first: the first rows that could not be used; None if all could."""
+    refused = done.merged.refused
+    if not refused:
+        return None
+    count = "1 row was" if len(refused) == 1 else f"{len(refused):,} rows were"
+    lines = [f"{row.where}, {problem}" for row in refused for problem in row.problems]
+    return "\n".join([f"The catalogue {done.source}: {count} wrong and not loaded.", *lines[:_NAMED]])
 
 
 def tell_waiting_stock(settings: Settings) -> None:

@@ -86,8 +86,8 @@ class Observed:
     usual: Mapping[str, timedelta] = field(default_factory=dict)
 
 
-WHERE_ASKED_FOR = frozenset({"take_events"})
-"""DAGs that only exist in a shop that has set their schedule, which the watcher need not know."""
+WHERE_ASKED_FOR = frozenset({"load_catalogue", "take_events"})
+"""DAGs that only exist in a shop that has set their schedule or file, which the watcher need not know."""
 
 
 def our_dags() -> frozenset[str]:

@@ -215,6 +215,26 @@ def test_a_run_reads_folders_by_their_mappings_and_tells_once_of_one_that_has_no
     assert not (inbox / "uci" / "day.csv").exists()
 
 
+def test_a_catalogue_is_loaded_by_airflow_where_its_file_is_named(dags, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    from ncf_pipeline.airflow.alerts import alert
+
+    assert "load_catalogue" not in dags
+    monkeypatch.setenv("NCF_CATALOGUE", "https://shop.example/products.csv?sig=secret")
+    for schedule in (None, "0 1 * * *"):
+        if schedule is not None:
+            monkeypatch.setenv("NCF_CATALOGUE_SCHEDULE", schedule)
+        bag = DagBag(str(PROJECT / "dags" / "load_catalogue.py"))
+        assert not bag.import_errors
+        (dag,) = bag.dags.values()
+        assert (dag.dag_id, dag.max_active_runs, dag.catchup) == ("load_catalogue", 1, False)
+        assert getattr(dag.timetable, "expression", None) == schedule
+        assert dag.params.dump() == {"file": None, "whole": False, "columns": []}
+        assert "secret" not in str(dag.params.dump()) + dag.doc_md
+        assert alert in as_list(dag.task_dict["load"].on_failure_callback)
+
+
 def test_events_are_taken_by_schedule_only_if_there_is_one(dags, monkeypatch):
     from airflow.dag_processing.dagbag import DagBag
 

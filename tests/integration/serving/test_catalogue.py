@@ -51,6 +51,17 @@ def problems(loaded):
     return [f"{row.where}, {problem}" for row in loaded.merged.refused for problem in row.problems]
 
 
+def test_what_on_call_is_told_of_wrong_rows(load):
+    assert catalogue.refused_message(load(HEADER + CUP)) is None
+    one = catalogue.refused_message(load(HEADER + CUP + LAMP.replace("10,00", "-2")))
+    assert one.startswith(
+        "The catalogue catalogue.csv: 1 row was wrong and not loaded.\nrow 3, Price: '-2' is no price."
+    )
+    many = "".join(f"{number};Lamp;Lights;;-2;0;;\n" for number in range(10_000, 10_009))
+    first, *named = catalogue.refused_message(load(HEADER + CUP + many)).splitlines()
+    assert (first, len(named)) == ("The catalogue catalogue.csv: 9 rows were wrong and not loaded.", 5)
+
+
 def test_a_file_is_loaded_and_loaded_again_changes_nothing(load, settings):
     done = load(HEADER + CUP + LAMP).merged
     assert (done.read, done.new, done.changed, done.unchanged) == (2, 2, 0, 0)
