@@ -470,7 +470,7 @@ def report_bytes(customers: int, by_server: Figures) -> list[str]:
         *rows,
         "",
         "A stock code of a list takes eight to nine bytes, and its reason 15 on average; the names of three lists and "
-        "the rest of a hash 37; a key 100 to 110, and its end 20 to 40. jemalloc rounds a value up to 320, 384, 448, "
+        "the rest of a hash 37; a key 100 to 110, and its end 15 to 40. jemalloc rounds a value up to 320, 384, 448, "
         "512, 640, ... bytes. So ten places more in each of three lists cannot be had for under 400 bytes, and neither "
         "can reasons: publish the lists that pages show.",
         "",
