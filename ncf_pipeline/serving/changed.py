@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,19 @@ import pyarrow.compute as pc
 from ncf_pipeline.columns import Interactions, Lists
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import records as experiment_registry
-from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.rules import Rules
-from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot_by_parts
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving.drafts import Basis
 from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.scoring import GONE, batches, maker_of, model_of, share_of, whole
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
+
+if TYPE_CHECKING:  # what scores imports torch, and a refresh that scores everybody does that elsewhere
+    from ncf_pipeline.model.lists.assemble import ListMaker
+    from ncf_pipeline.model.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ SAMPLE = 500
 """Unchanged customers who are scored to see how much their lists would differ; all of them if there are no more."""
 
 _DOUBT = 0.05
-_READ = [Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES, Lists.GROUP, Lists.AS_OF]
+_READ = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES, Lists.GROUP, Lists.AS_OF)
 _HASHED = (
     Interactions.STOCK_CODE,
     Interactions.INVOICE_NO,
@@ -79,8 +81,8 @@ class Plan:
     sample: int = 0
     difference: float | None = None
     at_most: float | None = None
-    maker: ListMaker | None = field(default=None, repr=False, compare=False)
-    model: TrainedModel | None = field(default=None, repr=False, compare=False)
+    maker: "ListMaker | None" = field(default=None, repr=False, compare=False)
+    model: "TrainedModel | None" = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: counts, and no customer."""
@@ -129,7 +131,7 @@ def plan_refresh(
     basis: Basis,
     *,
     top_n: int,
-    model: TrainedModel | None = None,
+    model: "TrainedModel | None" = None,
 ) -> Plan:
     """Decides whom a refresh scores.
 
@@ -152,7 +154,10 @@ def plan_refresh(
         return Plan(None, "a merchandiser's rules have changed otherwise than by products that are hidden")
     sold = set(snapshot.interactions[Interactions.STOCK_CODE]) | {pin.stock_code for pin in basis.rules.pins}
     try:
-        before = digests(read_snapshot(settings, last.snapshot_id).interactions, last.publication.as_of)
+        before: dict[str, int] = {}
+        # Part by part, so that memory does not hold all lines twice. All lines of a customer are in one part.
+        for part in read_snapshot_by_parts(settings, last.snapshot_id):
+            before |= digests(part, last.publication.as_of)
         theirs = _listed(last.publication, hidden, sold)
     except ArtifactError as error:
         return Plan(None, f"what {name_of(last.publication.number)} was made from cannot be read ({error})")
@@ -299,16 +304,27 @@ def _listed(published: Publication, hidden: set[str], sold: set[str]) -> dict[st
         ArtifactError: they are no longer kept, or damaged.
     """
     found: dict[str, _Listed] = {}
-    for batch in batches(published.url):
-        for row in whole(batch).select(_READ).to_pylist():
-            key, codes = row[Lists.KEY], row[Lists.STOCK_CODES]
-            if row[Lists.AUDIENCE] != "customer":
-                continue
-            shows_hidden = not hidden.isdisjoint(codes) or not sold.issuperset(codes)
+    for batch in batches(published.url, _READ):
+        lists = whole(batch)
+        lists = lists.filter(pc.equal(lists[Lists.AUDIENCE], "customer")).combine_chunks()
+        if not len(lists):
+            continue
+        codes = lists[Lists.STOCK_CODES].combine_chunks()
+        listed = codes.flatten()
+        may_be_shown = pc.is_in(listed, value_set=pa.array(sorted(sold - hidden), pa.string()))
+        shows_hidden = np.zeros(len(lists), np.bool_)
+        shows_hidden[codes.value_parent_indices().filter(pc.invert(may_be_shown)).to_numpy()] = True
+        rows = zip(
+            lists[Lists.KEY].to_pylist(),
+            lists[Lists.AS_OF].to_pylist(),
+            pc.is_valid(lists[Lists.GROUP]).to_pylist(),
+            shows_hidden.tolist(),
+            strict=True,
+        )
+        for key, as_of, in_share, shows in rows:
             if (known := found.get(key)) is None:
-                as_of = row[Lists.AS_OF] or published.as_of
-                found[key] = _Listed(as_of, row[Lists.GROUP] is not None, shows_hidden)
-            elif shows_hidden:
+                found[key] = _Listed(as_of or published.as_of, in_share, shows)
+            elif shows and not known.shows_hidden:
                 found[key] = known._replace(shows_hidden=True)
     return found
 
@@ -331,7 +347,7 @@ def _proved(settings: Settings, plan: Plan, published: Publication, compared: li
     sample = random.choice(np.array(compared, dtype=object), min(SAMPLE, len(compared)), replace=False).tolist()
     theirs = {
         (row[Lists.KEY], row[Lists.LIST_NAME]): row[Lists.STOCK_CODES]
-        for batch in batches(published.url)
+        for batch in batches(published.url, _READ)
         for row in _rows_of(whole(batch), sample)
     }
     of_customer: dict[str, list[float]] = {}
@@ -353,5 +369,5 @@ def _rows_of(lists: pa.Table, customers: list[str]) -> list[dict[str, Any]]:
     wanted = pc.and_(
         pc.equal(lists[Lists.AUDIENCE], "customer"), pc.is_in(lists[Lists.KEY], value_set=pa.array(customers))
     )
-    rows: list[dict[str, Any]] = lists.filter(wanted).select(_READ).to_pylist()
+    rows: list[dict[str, Any]] = lists.filter(wanted).select(list(_READ)).to_pylist()
     return rows

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -33,7 +34,6 @@ from ncf_pipeline.errors import (
 )
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.model.lists.rules import Rules
-from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
@@ -76,6 +76,9 @@ from ncf_pipeline.serving.scoring import (
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, remove_file
+
+if TYPE_CHECKING:  # what scores imports torch, which `prepare` and `publish_parts` seldom need
+    from ncf_pipeline.model.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -301,7 +304,7 @@ def draft_of(
     top_n: int,
     erased: Erased,
     only_changed: bool = False,
-    model: TrainedModel | None = None,
+    model: "TrainedModel | None" = None,
 ) -> Scoring:
     """Opens a draft of a version's lists, with what they depend on as it is now; returns what scores it.
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,8 @@ from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import SHARE, chosen
 from ncf_pipeline.experiments.group_lists import best_sellers
 from ncf_pipeline.experiments.records import Experiment
-from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
-from ncf_pipeline.model.lists.categories import category_lists
-from ncf_pipeline.model.lists.fallbacks import fallback_lists
-from ncf_pipeline.model.lists.shared import Parts, put_together
 from ncf_pipeline.model.lists.variety import SHOWN_BEFORE
-from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
-from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.arrays import are_there, map_arrays, remove_arrays, write_arrays
 from ncf_pipeline.registry.manifests import KnownManifests
@@ -43,6 +38,10 @@ from ncf_pipeline.serving.merchandising import categories_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
+
+if TYPE_CHECKING:  # what scores imports torch: nothing here does that before it is needed
+    from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
+    from ncf_pipeline.model.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +123,8 @@ class Scoring:
         draft: Draft,
         *,
         snapshot: Snapshot | None = None,
-        model: TrainedModel | None = None,
-        maker: ListMaker | None = None,
+        model: "TrainedModel | None" = None,
+        maker: "ListMaker | None" = None,
     ) -> None:
         self._settings = settings
         self.draft = draft
@@ -140,7 +139,7 @@ class Scoring:
         """Whether this process has made some of what all customers share."""
         return "_maker" in vars(self)
 
-    def maker_for(self, group: str | None) -> ListMaker | None:
+    def maker_for(self, group: str | None) -> "ListMaker | None":
         """Who makes the lists of customers of a group, as `columns.Lists.GROUP` names it; None: best sellers.
 
         Raises:
@@ -158,6 +157,8 @@ class Scoring:
             ErasedMeanwhileError: somebody was erased since. Nothing is kept.
             ArtifactError: the artifact store refused. Nothing is kept.
         """
+        from ncf_pipeline.model.lists.shared import Parts
+
         draft, basis = self.draft, self.draft.basis
         self._maker.make_shared(with_reasons=basis.reasons, with_due=basis.due)
         if self._others is not None:  # made only now, as it may take over what has just been made
@@ -250,6 +251,8 @@ class Scoring:
         """What `keep` has kept for this draft, mapped; None if it has not been called."""
         if not are_there(self.draft.shared):
             return None
+        from ncf_pipeline.model.lists.shared import put_together
+
         facts, arrays = map_arrays(self.draft.shared, self._settings.cache_path)
         try:
             maker, others = put_together(facts["makers"], arrays, self._outside)
@@ -277,11 +280,11 @@ class Scoring:
         return read_snapshot(self._settings, self.draft.snapshot_id)
 
     @cached_property
-    def _model(self) -> TrainedModel | None:
+    def _model(self) -> "TrainedModel | None":
         return model_of(self._settings, self._version)
 
     @cached_property
-    def _challenger(self) -> TrainedModel | None:
+    def _challenger(self) -> "TrainedModel | None":
         """The model of the experiment's share; None if it is that of all others."""
         design = self._experiment.design if self._experiment is not None else None
         if design is None or design.challenger is None:
@@ -289,11 +292,11 @@ class Scoring:
         return model_of(self._settings, _servable(self._settings, design.challenger, design.name))
 
     @cached_property
-    def _maker(self) -> ListMaker:
+    def _maker(self) -> "ListMaker":
         return self._kept.maker if self._kept is not None else self._maker_of(self._model)
 
     @cached_property
-    def _others(self) -> ListMaker | None:
+    def _others(self) -> "ListMaker | None":
         """Who makes the lists of the experiment's share; None if there is no share, or it gets best sellers."""
         if self._kept is not None:
             return self._kept.others
@@ -304,7 +307,7 @@ class Scoring:
             return self._maker_of(self._challenger)
         return self._maker.in_order(design.list_order) if design.list_order is not None else None
 
-    def _maker_of(self, model: TrainedModel | None) -> ListMaker:
+    def _maker_of(self, model: "TrainedModel | None") -> "ListMaker":
         return maker_of(self._settings, model, self._snapshot, self.draft.basis)
 
     @cached_property
@@ -328,6 +331,8 @@ class Scoring:
     def _fallbacks(self) -> pd.DataFrame:
         if self._kept is not None:
             return self._kept.fallbacks
+        from ncf_pipeline.model.lists.fallbacks import fallback_lists
+
         draft = self.draft
         return fallback_lists(self._snapshot.interactions, draft.as_of, draft.top_n, draft.basis.rules)
 
@@ -338,6 +343,8 @@ class Scoring:
         categories = categories_of(self._settings)
         if not categories:  # most shops have none, and need not read the snapshot for it
             return pd.DataFrame([], columns=list(Lists.ALL))
+        from ncf_pipeline.model.lists.categories import category_lists
+
         draft = self.draft
         return category_lists(self._snapshot.interactions, draft.as_of, categories, draft.basis.rules)
 
@@ -353,8 +360,8 @@ class _Kept:
         categories: likewise.
     """
 
-    maker: ListMaker
-    others: ListMaker | None
+    maker: "ListMaker"
+    others: "ListMaker | None"
     fallbacks: pd.DataFrame
     categories: pd.DataFrame
 
@@ -505,20 +512,22 @@ def kept_lists(url: str, columns: Iterable[str] | None = None) -> Iterator[pd.Da
 
 
 def batches(url: str, columns: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The same as batches of Arrow.
+    """The same as batches of Arrow, without columns that an earlier version did not write.
 
     Raises:
         ArtifactError: the lists are no longer kept, or damaged.
     """
     try:
         with open_file(url) as file:
-            names = list(columns) if columns is not None else None
-            yield from pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=names)
+            stored = pq.ParquetFile(file)
+            there = stored.schema_arrow.names
+            names = [name for name in columns if name in there] if columns is not None else None
+            yield from stored.iter_batches(ROWS_AT_ONCE, columns=names)
     except store_errors() as error:
         raise store_error(f"{url} cannot be read", error, "Choose another version, or retrain.") from error
 
 
-def model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | None:
+def model_of(settings: Settings, model_version: ModelVersion) -> "TrainedModel | None":
     """What `ListMaker` scores with: the version's model; None for version 0.
 
     Raises:
@@ -526,12 +535,14 @@ def model_of(settings: Settings, model_version: ModelVersion) -> TrainedModel | 
     """
     if model_version.recommender == registry.BASELINES:
         return None
+    from ncf_pipeline.registry import artifacts
+
     if model_version.url is None:
         raise ArtifactError(f"{model_version.name} has no artifact: it was never refitted. Retrain, or choose another.")
     return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
 
 
-def maker_of(settings: Settings, model: TrainedModel | None, snapshot: Snapshot, basis: Basis) -> ListMaker:
+def maker_of(settings: Settings, model: "TrainedModel | None", snapshot: Snapshot, basis: Basis) -> "ListMaker":
     """Makes the lists of a draft with this basis.
 
     Args:
@@ -543,6 +554,8 @@ def maker_of(settings: Settings, model: TrainedModel | None, snapshot: Snapshot,
     Raises:
         ArtifactError: the lists that were shown last week are gone since it was decided that they count.
     """
+    from ncf_pipeline.model.lists.assemble import ListMaker
+
     earlier = _lists_of(settings, basis.shown) if basis.shown is not None else None
     return ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style, earlier=earlier)
 
@@ -590,7 +603,7 @@ def shown_last_week(settings: Settings, as_of: datetime) -> int | None:
     return shown.number
 
 
-def _lists_of(settings: Settings, number: int) -> Earlier:
+def _lists_of(settings: Settings, number: int) -> "Earlier":
     """The customers' lists of a publication, and the instant that they are as of.
 
     Raises:

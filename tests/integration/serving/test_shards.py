@@ -74,7 +74,7 @@ def in_tasks(settings, count, monkeypatch):
     made = prepare(in_shards(settings, count))
     with monkeypatch.context() as once:
         once.setattr(scoring, "read_snapshot", None)
-        once.setattr(scoring, "ListMaker", None)
+        once.setattr(scoring, "maker_of", None)
         for part in made:
             assert score_shards(settings, [part])
     return publish_parts(settings, made)
