@@ -45,6 +45,10 @@ def test_the_dags_are_those_of_the_package(tmp_path):
     assert environment(tmp_path)["AIRFLOW__CORE__DAGS_FOLDER"] == str(resource("dags"))
 
 
+def test_dag_files_that_do_not_change_are_seldom_read_again(tmp_path):
+    assert float(environment(tmp_path)["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"]) >= 300
+
+
 def test_the_environment_changes_only_with_the_settings(tmp_path):
     assert fingerprint(environment(tmp_path)) == fingerprint(environment(tmp_path))
     assert fingerprint(environment(tmp_path)) != fingerprint(environment(tmp_path, top_n=7))
