@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-snapshot bench-retrain bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-refresh bench-snapshot bench-retrain bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -106,6 +106,10 @@ bench-scale: install  ## time and memory of training and scoring, by customers, 
 
 check-gpu: install  ## training on a CUDA device beside the CPU: quality, time, memory; DATA=the workbook, MINUTES=60
 	$(BIN)/python benchmarks/check_gpu.py --minutes $(MINUTES) $(if $(DATA),--workbook "$(DATA)")
+
+bench-refresh: install  ## from a day's file to live lists, in Airflow; and only for those who changed; DATA=day files
+	$(BIN)/python benchmarks/refresh.py airflow $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/refresh.py changed
 
 bench-snapshot: install  ## time and memory of a snapshot; LINES="2000000 50000000"
 	$(BIN)/python benchmarks/snapshot.py $(if $(LINES),--lines $(LINES))
