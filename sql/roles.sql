@@ -45,6 +45,7 @@ grant select, insert, update on raw.batch_file, raw.quarantined_line, raw.quaran
 grant select, insert, update, delete, truncate on raw.landed_line to ncf_ingest;
 grant select on raw.line_to_check to ncf_ingest;
 grant select, insert, update, delete on retail.invoice, retail.invoice_line, retail.product to ncf_ingest;
+grant select on retail.known_product, retail.described_product to ncf_ingest;
 grant execute on function
 retail.summarise_new_lines, retail.set_lookups_aside, retail.bring_lookups_back
 to ncf_ingest;
@@ -86,6 +87,8 @@ grant select on retail.purchase_or_return to ncf_publishing;
 grant select on retail.unlisted_product, retail.product_country, retail.pinned_product, retail.list_limit
 to ncf_publishing;
 grant select on retail.product_category, retail.catalogue to ncf_training, ncf_publishing;
+grant select on retail.described_product to ncf_training;
+grant select on retail.known_product, retail.described_product to ncf_publishing;
 -- The watch tells readers what is sold out if Redis was away when a catalogue was loaded.
 grant select, update (stock_waits) on retail.catalogue_load to ncf_publishing;
 -- `hide` and `unhide`, and what every publication and watch copies to Redis
@@ -138,6 +141,7 @@ to ncf_merchandising;
 grant select, update (max_per_family, min_price) on retail.list_limit to ncf_merchandising;
 grant select on retail.rule_change, retail.changed_rule, retail.product, retail.excluded_stock_code
 to ncf_merchandising;
+grant select on retail.known_product, retail.described_product to ncf_merchandising;
 grant select (stock_code, description, quantity, invoice_date, unit_price, country)
 on retail.invoice_line to ncf_merchandising;
 grant execute on function retail.undo_rule_change to ncf_merchandising;
@@ -168,8 +172,8 @@ select,
 insert (stock_code, country, until, why, hidden_by),
 update (shown_at, shown_by)
 on retail.hidden_product to ncf_hiding;
-grant select (stock_code) on retail.product to ncf_hiding;
-grant select (stock_code, country) on retail.invoice_line to ncf_hiding;
+grant select on retail.known_product to ncf_hiding;
+grant select (country) on retail.invoice_line to ncf_hiding;
 
 -- Correcting: the page Quarantine. It asks for releases, which ingest carries out, and discards lines.
 grant select on raw.batch, raw.batch_file, raw.used_mapping, raw.quarantined_line, retail.invoice to ncf_correcting;

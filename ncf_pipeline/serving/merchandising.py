@@ -25,7 +25,7 @@ class RuleTables:
         unlisted: stock codes that no list shows.
         only_in: for stock codes that only some countries' lists show, those countries.
         pins: by position, then by age.
-        undescribed: stock codes of pins that `retail.product` does not have.
+        undescribed: stock codes of pins of products without a description.
         max_per_family: most variants of one product in a list; None: no limit.
         min_price: lowest price of the newest sale, in the shop's currency; None: no limit.
     """
@@ -77,7 +77,8 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
     unknown = tables.undescribed - set(prices.index)
     if unknown:
         logger.warning(
-            "Not pinned: %s. They were never sold and have no row in retail.product: correct the pin, or add the row.",
+            "Not pinned: %s. They were never sold, and neither retail.product nor the catalogue describes them: correct"
+            " the pin, or load a description.",
             ", ".join(sorted(unknown)),
         )
     known = sorted({*prices.index, *(pin.stock_code for pin in tables.pins)})

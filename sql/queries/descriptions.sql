@@ -1,5 +1,5 @@
 select
     stock_code,
     description
-from retail.product
+from retail.described_product
 where stock_code = any(%(stock_codes)s)

@@ -64,14 +64,14 @@ faulty_code as materialized (
             shown_code.stock_code,
             -- a pinned product may be new, without a sale
             given_product.stock_code is null
-            and (product.stock_code is null or pin.stock_code is null) as is_unsold,
+            and (described_product.stock_code is null or pin.stock_code is null) as is_unsold,
             unlisted.stock_code is not null as is_unlisted,
             coalesce(given_product.unit_price < limits.min_price, false) as is_cheap,
             retail.is_excluded_stock_code(shown_code.stock_code) as is_excluded,
-            product.stock_code is null as is_undescribed
+            described_product.stock_code is null as is_undescribed
         from shown_code
         left join given_product on shown_code.stock_code = given_product.stock_code
-        left join retail.product on shown_code.stock_code = product.stock_code
+        left join retail.described_product on shown_code.stock_code = described_product.stock_code
         left join unlisted on shown_code.stock_code = unlisted.stock_code
         left join (select distinct stock_code from pin_in_force) as pin
             on shown_code.stock_code = pin.stock_code
@@ -178,10 +178,10 @@ plain_pin as (
     select pin_in_force.*
     from pin_in_force
     left join given_product on pin_in_force.stock_code = given_product.stock_code
-    left join retail.product on pin_in_force.stock_code = product.stock_code
+    left join retail.described_product on pin_in_force.stock_code = described_product.stock_code
     left join retail.list_limit as limits on true
     where
-        (given_product.stock_code is not null or product.stock_code is not null)
+        (given_product.stock_code is not null or described_product.stock_code is not null)
         and coalesce(
             (
                 select count(distinct relative.stock_code)

@@ -11,18 +11,8 @@ with unknown_code as materialized (
     where
         not exists (
             select
-            from retail.product
-            where product.stock_code = given.stock_code
-        )
-        and not exists (
-            select
-            from retail.catalogue
-            where catalogue.stock_code = given.stock_code
-        )
-        and not exists (
-            select
-            from retail.invoice_line
-            where retail.canonical_stock_code(invoice_line.stock_code) = given.stock_code
+            from retail.known_product
+            where known_product.stock_code = given.stock_code
         )
 ),
 

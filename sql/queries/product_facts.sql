@@ -1,18 +1,18 @@
 -- A product, with its newest sale before now, and whether its code stands for none.
 select
-    product.stock_code,
-    product.description,
+    described_product.stock_code,
+    described_product.description,
     newest.price,
     newest.sold_at,
-    retail.is_excluded_stock_code(product.stock_code) as is_excluded
-from retail.product
+    retail.is_excluded_stock_code(described_product.stock_code) as is_excluded
+from retail.described_product
 left join lateral (
     select
         invoice_line.unit_price::double precision as price,
         invoice_line.invoice_date as sold_at
     from retail.invoice_line
     where
-        retail.canonical_stock_code(invoice_line.stock_code) = product.stock_code
+        retail.canonical_stock_code(invoice_line.stock_code) = described_product.stock_code
         and invoice_line.quantity > 0
         and invoice_line.unit_price > 0
     order by
@@ -20,4 +20,4 @@ left join lateral (
         invoice_line.unit_price desc
     limit 1
 ) as newest on true
-where product.stock_code = %(stock_code)s
+where described_product.stock_code = %(stock_code)s

@@ -9,18 +9,8 @@ with known_code as materialized (
     where
         exists (
             select
-            from retail.product
-            where product.stock_code = waiting.stock_code
-        )
-        or exists (
-            select
-            from retail.catalogue
-            where catalogue.stock_code = waiting.stock_code
-        )
-        or exists (
-            select
-            from retail.invoice_line
-            where retail.canonical_stock_code(invoice_line.stock_code) = waiting.stock_code
+            from retail.known_product
+            where known_product.stock_code = waiting.stock_code
         )
 ),
 

@@ -26,19 +26,19 @@ open_rule as materialized (
     from rule
     where not exists (
         select
-        from retail.product
+        from retail.described_product
         where
             case
-                when rule.is_pattern then retail.code_matches(product.stock_code, rule.pattern)
-                else product.stock_code = retail.canonical_stock_code(rule.pattern)
+                when rule.is_pattern then retail.code_matches(described_product.stock_code, rule.pattern)
+                else described_product.stock_code = retail.canonical_stock_code(rule.pattern)
             end
     )
 ),
 
 -- mostly there is no other rule, and then no line has to be read
-sold_code as materialized (
-    select distinct retail.canonical_stock_code(stock_code) as stock_code
-    from retail.invoice_line
+known_code as materialized (
+    select distinct stock_code
+    from retail.known_product
     where exists (select from open_rule)
 )
 
@@ -49,11 +49,11 @@ from open_rule
 where
     not exists (
         select
-        from sold_code
+        from known_code
         where
             case
-                when open_rule.is_pattern then retail.code_matches(sold_code.stock_code, open_rule.pattern)
-                else sold_code.stock_code = retail.canonical_stock_code(open_rule.pattern)
+                when open_rule.is_pattern then retail.code_matches(known_code.stock_code, open_rule.pattern)
+                else known_code.stock_code = retail.canonical_stock_code(open_rule.pattern)
             end
     )
 order by

@@ -1,7 +1,7 @@
 -- Words of descriptions that begin with one of these letters: among them may be what somebody meant.
 select word
-from retail.product
-cross join lateral regexp_split_to_table(lower(product.description), '\s+') as word
+from retail.described_product
+cross join lateral regexp_split_to_table(lower(described_product.description), '\s+') as word
 where
     left(word, 1) = any(%(letters)s)
     and length(word) > 2

@@ -141,7 +141,7 @@ class Known:
     """What the shop knows of what rules name.
 
     Attributes:
-        unknown_products: those of the codes in question that were never sold and are not described.
+        unknown_products: those of the codes that were never sold, and are not described or in the catalogue.
         countries: in which somebody ordered.
         close: for unknown codes, those of products that are written nearly so.
     """

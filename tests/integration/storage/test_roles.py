@@ -237,8 +237,8 @@ experimenting ml.model_version: select
 experimenting retail.invoice_line: select (invoice_date)
 hiding ops.announcement: delete, select, update (streamed_at, post, posts_failed, next_post_at)
 hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
-hiding retail.invoice_line: select (stock_code, country)
-hiding retail.product: select (stock_code)
+hiding retail.invoice_line: select (country)
+hiding retail.known_product: select
 ingest ops.incident: insert, select, update
 ingest ops.incident_run: insert, select, update
 ingest raw.batch: delete, insert, select, update
@@ -252,18 +252,22 @@ ingest raw.quarantined_line: insert, select, update
 ingest raw.used_mapping: insert, select
 ingest retail.catalogue: delete, insert, select, update
 ingest retail.catalogue_load: insert, select, update
+ingest retail.described_product: select
 ingest retail.erasure: select
 ingest retail.excluded_stock_code: select
 ingest retail.invoice: delete, insert, select, update
 ingest retail.invoice_line: delete, insert, select, update
+ingest retail.known_product: select
 ingest retail.product: delete, insert, select, update
 ingest retail.product_country: select
 ingest retail.refused_catalogue_row: delete, insert, select
 ingest retail.shop_event: delete, insert, select
 ingest retail.unlisted_product: select
 merchandising retail.changed_rule: select
+merchandising retail.described_product: select
 merchandising retail.excluded_stock_code: select
 merchandising retail.invoice_line: select (stock_code, description, quantity, invoice_date, unit_price, country)
+merchandising retail.known_product: select
 merchandising retail.list_limit: select, update (max_per_family, min_price)
 merchandising retail.pinned_product: delete, insert, select, update
 merchandising retail.product: select
@@ -301,12 +305,14 @@ publishing raw.quarantined_line: select (batch_id, state)
 publishing retail.bundle: delete, insert, select
 publishing retail.catalogue: select
 publishing retail.catalogue_load: select, update (stock_waits)
+publishing retail.described_product: select
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select
 publishing retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, \
 update (shown_at, shown_by)
 publishing retail.invoice: select
 publishing retail.invoice_line: select
+publishing retail.known_product: select
 publishing retail.list_limit: select
 publishing retail.pinned_product: select
 publishing retail.product: select
@@ -330,6 +336,7 @@ training ops.incident: insert, select, update
 training ops.incident_run: insert, select, update
 training raw.batch: select
 training retail.catalogue: select
+training retail.described_product: select
 training retail.erasure: select
 training retail.excluded_stock_code: select
 training retail.invoice: select

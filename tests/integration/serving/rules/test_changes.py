@@ -6,6 +6,9 @@ from datetime import date, timedelta
 import pytest
 
 from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
+from ncf_pipeline.serving import products
+from ncf_pipeline.serving.catalogue import load
+from ncf_pipeline.serving.hiding import hide
 from ncf_pipeline.serving.merchandising import read_rule_tables
 from ncf_pipeline.serving.rules import changes, checks, files, previews
 from ncf_pipeline.serving.rules.changes import Change
@@ -194,6 +197,26 @@ def test_a_code_that_was_never_sold_is_looked_up_by_index(shop):
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "invoice_line_by_product" in plan
     assert "Seq Scan on invoice_line" not in plan
+
+
+def test_a_product_that_only_the_catalogue_knows_is_found_ruled_pinned_and_hidden(shop, tmp_path):
+    file = tmp_path / "products.csv"
+    file.write_text("Code,Name,Price\n30001,RABBIT LAMP,9.95\n30002,,1.00\n85123A,ANOTHER NAME,1.00\n")
+    load(shop, str(file), whole=True, actor="anna")
+    assert known(shop, ["30001", "30002", "30003"]).unknown_products == {"30003"}
+    assert hide(shop, ["30001", "30003"], actor="anna", country="EIRE") == ["30003"]
+    assert [each.stock_code for each in products.search(shop, "lamp").products] == ["24001", "30001"]
+    assert products.product(shop, "30001").description == "RABBIT LAMP"
+    assert products.product(shop, "85123A").description == "HOLDER"
+    apply(
+        shop,
+        Rule("only in", "30002", ("EIRE",)),
+        *(Rule("pinned", code, (), "for_you", 1, TODAY) for code in ("30001", "30002")),
+    )
+    assert checks.findings(shop) == []
+    tables = read_rule_tables(shop, TODAY)
+    assert {pin.stock_code for pin in tables.pins} == {"30001", "30002"}
+    assert tables.undescribed == {"30002"}
 
 
 def test_what_undoing_would_do_is_said_and_nothing_is_changed(shop):
