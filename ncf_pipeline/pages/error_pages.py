@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ncf_pipeline.errors import (
     DatabaseUnavailableError,
@@ -17,6 +18,7 @@ from ncf_pipeline.errors import (
     StoreUnavailableError,
 )
 from ncf_pipeline.pages.headers import SafeHeaders, headers
+from ncf_pipeline.storage.connections import kept_connections
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ def wants_page(request: Request) -> bool:
 def protect(app: FastAPI, *, policy: str, show: Show, log_in: Callable[[Request], Response] | None = None) -> None:
     """Gives every answer of an application the headers that protect it, and answers its errors.
 
+    Its pages share connections to Postgres (`kept_connections`).
+
     Args:
         app: the application.
         policy: the Content-Security-Policy of answers that have none of their own.
@@ -63,6 +67,7 @@ def protect(app: FastAPI, *, policy: str, show: Show, log_in: Callable[[Request]
         log_in: answers a person who is not logged in; None where nobody logs in.
     """
     app.add_middleware(SafeHeaders, policy=policy)
+    app.add_middleware(_KeptConnections)
 
     async def answer(request: Request, status: int, words: str) -> Response:
         if not wants_page(request):
@@ -97,6 +102,17 @@ def protect(app: FastAPI, *, policy: str, show: Show, log_in: Callable[[Request]
     @app.exception_handler(Exception)
     async def broken(request: Request, _: Exception) -> Response:
         return await answer(request, 500, "This page failed. Nothing was changed. The server's log says why.")
+
+
+class _KeptConnections:
+    """Middleware: the transactions of a page use connections to Postgres that earlier pages opened."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with kept_connections():
+            await self._app(scope, receive, send)
 
 
 def _is_of_nobody(error: HTTPException) -> bool:

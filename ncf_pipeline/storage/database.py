@@ -13,6 +13,7 @@ from psycopg2.extras import NamedTupleCursor
 
 from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError, SettingsError
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage import connections
 from ncf_pipeline.storage.faults import may_pass, one_line
 from ncf_pipeline.storage.resources import query
 
@@ -99,14 +100,15 @@ def refresh_statistics(connection: Connection, table: str, *columns: str) -> Non
 def transaction(settings: Settings) -> Iterator[Connection]:
     """Opens a connection, commits at the end of the block, and rolls everything back if the block raises.
 
-    In a `rehearsal`, it is part of the rehearsal's transaction.
+    In a `rehearsal`, it is part of the rehearsal's transaction. In `kept_connections`, one that waits may be used.
 
     Raises:
         SettingsError: no database is set, and the embedded one does not run.
         DatabaseError: Postgres refused a statement; a `DatabaseUnavailableError` if that may pass.
     """
     shared = _rehearsal.get()
-    connection = shared if shared is not None else _connect(settings)
+    connection = shared if shared is not None else connections.taken(settings.database()) or _connect(settings)
+    is_over = False
     try:
         try:
             with nullcontext() if shared is None else savepoint(shared, "rehearsed", undone_by=Exception):
@@ -116,6 +118,7 @@ def transaction(settings: Settings) -> Iterator[Connection]:
                 connection.rollback()
             raise
         connection.commit()
+        is_over = True
     except psycopg2.errors.UndefinedTable as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.errors.InvalidSchemaName as error:
@@ -127,7 +130,10 @@ def transaction(settings: Settings) -> Iterator[Connection]:
         kind = DatabaseUnavailableError if may_pass(error) else DatabaseError
         raise kind(f"Postgres: {one_line(error)}. The step was rolled back.") from error
     finally:
-        connection.close()
+        if is_over and shared is None:
+            connections.left(settings.database(), connection)
+        else:
+            connection.close()
 
 
 def _connect(settings: Settings, kind: type[Connection] = Connection) -> Connection:
