@@ -22,12 +22,13 @@ from ncf_pipeline.airflow.runs import answer_question, start_run
 from ncf_pipeline.airflow.settings import PREFIX, task_settings
 from ncf_pipeline.airflow.work import AirflowWork
 from ncf_pipeline.errors import ArtifactError, InputError, StoreUnavailableError
+from ncf_pipeline.pages.forms import Access
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.navigation import entry_of, with_bar
 from ncf_pipeline.pages.recommender.app import CUSTOMERS, create_app, login_page, root_of
 from ncf_pipeline.pages.recommender.experiments import EXPERIMENTS
 from ncf_pipeline.pages.recommender.quarantine import QUARANTINE
-from ncf_pipeline.pages.recommender.rules import RULES, Access
+from ncf_pipeline.pages.recommender.rules import RULES
 from ncf_pipeline.pages.recommender.versions import VERSIONS, Deciding
 from ncf_pipeline.pages.recommender.work import Action, Desk, Person
 from ncf_pipeline.settings import load_settings

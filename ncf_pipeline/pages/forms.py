@@ -3,12 +3,35 @@
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, Form, HTTPException, Request
 
 HOURS = 12
 """How long a form may stay open before it is sent."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may change something, and how they prove it.
+
+    Attributes:
+        may_change: dependency that says whether the user may.
+        who: dependency that returns the user's name, for the record.
+        key: signs the tokens of forms; shared by all processes that answer.
+        start: starts a run of a DAG with the user's own rights, and says whether it can begin at once; None where there
+            is no Airflow.
+        may_see: dependency that says whether the user may see what is changed, where that has a permission of its own.
+    """
+
+    may_change: Callable[..., bool]
+    who: Callable[..., str]
+    key: bytes
+    start: Callable[[Request, str, dict[str, Any]], bool] | None = None
+    may_see: Callable[..., bool] = lambda: True
 
 
 def of_this_site(request: Request) -> None:
@@ -60,6 +83,27 @@ def check_token(key: bytes, user: str, token: str, *, at: float | None = None) -
         raise HTTPException(
             403, f"This form was open for more than {HOURS} hours. Open the page again, and send it anew."
         )
+
+
+def sender(access: Access, does: str, permission: str) -> Callable[..., str]:
+    """Makes the dependency that returns who sends a form, and refuses whoever may not.
+
+    Args:
+        access: who may.
+        does: what the form does, after "You may not", for whoever may not.
+        permission: what it needs edit access to, by name.
+    """
+    MaySee = Annotated[bool, Depends(access.may_see)]  # noqa: N806 - a type
+    MayChange = Annotated[bool, Depends(access.may_change)]  # noqa: N806
+    Who = Annotated[str, Depends(access.who)]  # noqa: N806
+
+    def sends(may_see: MaySee, may_change: MayChange, who: Who, token: Annotated[str, Form()] = "") -> str:
+        if not (may_see and may_change):
+            raise HTTPException(403, f"You may not {does}. It needs the permission to edit {permission}.")
+        check_token(access.key, who, token)
+        return who
+
+    return sends
 
 
 def _signature(key: bytes, user: str, seconds: str) -> str:

@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from ncf_pipeline.pages.forms import Access
 from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.pages.recommender.rules import Access
 
 KEY = b"a key of the test"
 

@@ -19,13 +19,12 @@ from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import locales, purchases
 from ncf_pipeline.pages.error_pages import protect
-from ncf_pipeline.pages.forms import of_this_site
+from ncf_pipeline.pages.forms import Access, of_this_site
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.navigation import navigation
 from ncf_pipeline.pages.recommender import bundles, experiments, products, quarantine, rules, trends, versions, work
 from ncf_pipeline.pages.recommender.now import PATIENCE, now
-from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.pages.recommender.runbook import runbook
 from ncf_pipeline.pages.recommender.sections import SECTIONS, Section
 from ncf_pipeline.pages.recommender.versions import Deciding

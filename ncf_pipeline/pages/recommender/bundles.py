@@ -11,9 +11,9 @@ from fastapi.responses import HTMLResponse
 
 from ncf_pipeline.errors import DatabaseError
 from ncf_pipeline.pages import purchases
-from ncf_pipeline.pages.forms import form_token
+from ncf_pipeline.pages.forms import Access, form_token
 from ncf_pipeline.pages.money import money
-from ncf_pipeline.pages.recommender.rules import RULES, Access, Countries, Show
+from ncf_pipeline.pages.recommender.rules import RULES, Countries, Show
 from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.serving.bundles import FoundBundle, found_bundles, invoices_in, may_be_counted
 from ncf_pipeline.serving.rules import changes

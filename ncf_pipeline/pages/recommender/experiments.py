@@ -6,10 +6,11 @@ the end; with weekly looks, the always-valid interval alone. No page of these sa
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -32,10 +33,10 @@ from ncf_pipeline.experiments.records import Experiment, Report
 from ncf_pipeline.experiments.results import Interval, MeasureResult, WeeklyEffect
 from ncf_pipeline.experiments.sentences import percent, plan_in_words
 from ncf_pipeline.experiments.stages import Past
-from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
+from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
 from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.recommender.charts import Chart, signed_chart, thinned
-from ncf_pipeline.pages.recommender.rules import REFRESH, Access, Show, refresh
+from ncf_pipeline.pages.recommender.rules import REFRESH, Show, refresh
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff
 from ncf_pipeline.settings import Settings
@@ -55,6 +56,7 @@ MOST_LINES = 3_000_000
 MOST_TEXT, MOST_CHALLENGERS = 500, 50
 
 _PLANS, _PATIENCE = 200, 60
+_CHOSEN = ("endless", "also")
 _NOTHING: dict[str, Any] = {
     "name": "",
     "hypothesis": "",
@@ -170,6 +172,35 @@ def asked_of(
     return _asked(share, weeks, effect, power, metric, decides, endless, also or ())
 
 
+def entered_of(
+    name: Annotated[str, Query(max_length=100)] = "",
+    hypothesis: Annotated[str, Query(max_length=MOST_TEXT)] = "",
+    kind: Annotated[Kind, Query()] = "holdout",
+    challenger: Annotated[str, Query(max_length=10)] = "",
+    harm_bound: Annotated[int, Query(ge=0, le=100)] = 10,
+    ends_on_harm: Annotated[bool, Query()] = True,
+) -> dict[str, Any]:
+    """Reads from an address what the form to start an experiment has."""
+    return {
+        "name": name,
+        "hypothesis": hypothesis,
+        "kind": kind,
+        "challenger": challenger,
+        "harm_bound": harm_bound,
+        "ends_on_harm": ends_on_harm,
+    }
+
+
+def address_of(asked: Asked, entered: Mapping[str, Any]) -> str:
+    """The address of a plan: with all that the sliders and the form say, because nothing else keeps it."""
+    fields: list[tuple[str, Any]] = [(name, value) for name, value in vars(asked).items() if name not in _CHOSEN]
+    fields += [("endless", "true")] if asked.endless else []
+    fields += [("also", name) for name in asked.also]
+    fields += [(name, str(value).lower()) if isinstance(value, bool) else (name, value)
+               for name, value in entered.items() if value != _NOTHING[name]]  # fmt: skip
+    return f"experiments?{urlencode(fields)}"
+
+
 def sent(
     share: Annotated[int, Form(ge=1, le=50)],
     weeks: Annotated[int, Form(ge=2, le=104)],
@@ -213,16 +244,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
     MayRun = Annotated[bool, Depends(access.may_change)]  # noqa: N806 - a type
     Who = Annotated[str, Depends(access.who)]  # noqa: N806
 
-    def sender(may_run: MayRun, who: Who, token: Annotated[str, Form()] = "") -> str:
-        """Returns who sends a form; refuses whoever may not."""
-        if not may_run:
-            raise HTTPException(
-                403, f"You may not start and stop experiments. It needs the permission to edit {EXPERIMENTS}."
-            )
-        check_token(access.key, who, token)
-        return who
-
-    Sender = Annotated[str, Depends(sender)]  # noqa: N806
+    Sender = Annotated[str, Depends(sender(access, "start and stop experiments", EXPERIMENTS))]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
     plans = Plans()
@@ -249,6 +271,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
                 request, "experiments", status=503, **shown | {"database_error": settings.without_secrets(str(error))}
             )
         about: dict[str, Any] = {"wrong": "", "entered": _NOTHING, **told}
+        about["link"] = address_of(asked, about["entered"])
         return show(request, "experiments", status=status, token=form_token(access.key, who), **shown, **about)
 
     def watch(request: Request, who: str, may_run: bool, name: str, *, status: int = 200, **told: Any) -> HTMLResponse:
@@ -280,10 +303,12 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         who: Who,
         may_run: MayRun,
         asked: Annotated[Asked, Depends(asked_of)],
+        entered: Annotated[dict[str, Any], Depends(entered_of)],
         before: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
     ) -> HTMLResponse:
         """The running experiment, the form to plan and start one, and those that ended."""
-        return page(request, who, may_run, asked, before=before, plans_it="share" in request.query_params)
+        plans_it = "share" in request.query_params
+        return page(request, who, may_run, asked, before=before, plans_it=plans_it, entered=entered)
 
     @router.get("/experiments-plan")
     def plan(request: Request, asked: Annotated[Asked, Depends(asked_of)]) -> HTMLResponse:

@@ -15,8 +15,8 @@ from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
 from ncf_pipeline.ingest import requests
 from ncf_pipeline.ingest.corrections import QuarantinedLine, lines_in_workbook, quarantined_lines, workbook_of
 from ncf_pipeline.ingest.readers.header import header_name
-from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
-from ncf_pipeline.pages.recommender.rules import Access, Show
+from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
+from ncf_pipeline.pages.recommender.rules import Show
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
@@ -74,19 +74,12 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
     Who = Annotated[str, Depends(access.who)]  # noqa: N806
     Number = Annotated[int, Path(ge=1, lt=2**62)]  # noqa: N806
 
-    def sender(may_see: MaySee, may_change: MayChange, who: Who, token: Annotated[str, Form()] = "") -> str:
-        """Returns who sends a form; refuses whoever may not."""
-        if not (may_see and may_change):
-            raise HTTPException(403, f"You may not settle lines. It needs the permission to edit {QUARANTINE}.")
-        check_token(access.key, who, token)
-        return who
-
     def reader(may_see: MaySee) -> None:
         """Refuses whoever may not see lines."""
         if not may_see:
             raise HTTPException(403, f"You may not see these lines. It needs the permission to read {QUARANTINE}.")
 
-    Sender = Annotated[str, Depends(sender)]  # noqa: N806
+    Sender = Annotated[str, Depends(sender(access, "settle lines", QUARANTINE))]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query, Reques
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
-from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
+from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.serving.rules import changes, files, previews
@@ -79,26 +79,6 @@ class Show(Protocol):
 
 
 @dataclass(frozen=True)
-class Access:
-    """Who may change rules, and how they prove it.
-
-    Attributes:
-        may_change: dependency that says whether the user may.
-        who: dependency that returns the user's name, for the record.
-        key: signs the tokens of forms; shared by all processes that answer.
-        start: starts a run of a DAG with the user's own rights, and says whether it can begin at once; None where there
-            is no Airflow.
-        may_see: dependency that says whether the user may see what is changed, where that has a permission of its own.
-    """
-
-    may_change: Callable[..., bool]
-    who: Callable[..., str]
-    key: bytes
-    start: Callable[[Request, str, dict[str, Any]], bool] | None = None
-    may_see: Callable[..., bool] = lambda: True
-
-
-@dataclass(frozen=True)
 class Shown:
     """A rule as the page shows it.
 
@@ -125,14 +105,7 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
     MayChange = Annotated[bool, Depends(access.may_change)]  # noqa: N806 - a type
     Who = Annotated[str, Depends(access.who)]  # noqa: N806
 
-    def sender(may_change: MayChange, who: Who, token: Annotated[str, Form()] = "") -> str:
-        """Returns who sends a form; refuses whoever may not."""
-        if not may_change:
-            raise HTTPException(403, f"You may not change rules. It needs the permission to edit {RULES}.")
-        check_token(access.key, who, token)
-        return who
-
-    Sender = Annotated[str, Depends(sender)]  # noqa: N806
+    Sender = Annotated[str, Depends(sender(access, "change rules", RULES))]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
     countries_of = Countries()

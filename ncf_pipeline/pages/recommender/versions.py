@@ -14,9 +14,9 @@ from ncf_pipeline.evaluation.scores import QUESTIONS, Scores
 from ncf_pipeline.evaluation.summary import QUESTIONS_IN_WORDS, difference, label, number, percent, with_interval
 from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.pages import purchases
-from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
+from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
 from ncf_pipeline.pages.locales import count, day, short_day
-from ncf_pipeline.pages.recommender.rules import Access, Show
+from ncf_pipeline.pages.recommender.rules import Show
 from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
@@ -124,16 +124,7 @@ def routes(
     Who = Annotated[str, Depends(access.who)]  # noqa: N806
     Version = Annotated[int, Form(ge=0, lt=2**31)]  # noqa: N806
 
-    def sender(may_decide: MayDecide, who: Who, token: Annotated[str, Form()] = "") -> str:
-        """Returns who sends a form; refuses whoever may not."""
-        if not may_decide:
-            raise HTTPException(
-                403, f"You may not decide which version serves. It needs the permission to edit {VERSIONS}."
-            )
-        check_token(access.key, who, token)
-        return who
-
-    Sender = Annotated[str, Depends(sender)]  # noqa: N806
+    Sender = Annotated[str, Depends(sender(access, "decide which version serves", VERSIONS))]  # noqa: N806
     router = APIRouter(dependencies=list(seen_by))
     changing = APIRouter(dependencies=[*seen_by, Depends(of_this_site)])
 

@@ -1,14 +1,24 @@
-// The sliders of a plan: shows what they stand at, and asks the server what that finds when they rest.
+// The sliders of a plan: shows what they stand at, and asks the server what that finds when they rest. The address has
+// the whole plan, so that it is there again when somebody comes back.
 const plan = document.getElementById("plan");
 const planned = document.getElementById("planned");
-const start = document.querySelector("#start button");
+const link = document.querySelector("#kept a");
+const form = document.getElementById("start");
+const start = form?.querySelector("button");
 let timer;
 let asked;
+const fields = () => {
+  for (const copy of plan.querySelectorAll("[data-of=start]")) {
+    const field = form?.elements[copy.name];
+    if (field) copy.value = field.type === "checkbox" ? field.checked : field.value;
+  }
+  return new URLSearchParams(new FormData(plan));
+};
 const ask = async () => {
   asked?.abort();
   const mine = (asked = new AbortController());
   try {
-    const answer = await fetch(`experiments-plan?${new URLSearchParams(new FormData(plan))}`, { signal: mine.signal });
+    const answer = await fetch(`experiments-plan?${fields()}`, { signal: mine.signal });
     const text = await answer.text();
     if (mine !== asked) return;
     if (answer.ok) planned.innerHTML = text;
@@ -28,4 +38,10 @@ const wait = (milliseconds) => {
   timer = setTimeout(ask, milliseconds);
 };
 plan.addEventListener("input", () => wait(300));
+const keep = () => {
+  link.setAttribute("href", `experiments?${fields()}#planning`);
+  history.replaceState(null, "", link.getAttribute("href"));
+};
+plan.addEventListener("change", keep);
+form?.addEventListener("change", keep);
 if (!planned.querySelector(".facts")) wait(0);

@@ -4,6 +4,7 @@ import html
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import buyers
 import pandas as pd
@@ -22,9 +23,8 @@ from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.experiments.power import entered_at
 from ncf_pipeline.experiments.sentences import plan_in_words, sentence
-from ncf_pipeline.pages.forms import form_token
+from ncf_pipeline.pages.forms import Access, form_token
 from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.storage.database import transaction
 
@@ -144,6 +144,22 @@ def test_one_look_more_measures_and_fewer_weeks_change_the_plan(ask, shop):
     assert "2 measures are asked" in text
     for wrong in ({"share": "70"}, {"weeks": "1"}, {"metric": "luck"}, {"decides": "never"}):
         assert client.get("experiments-plan", params=PLAN | wrong).status_code == 422
+
+
+def test_a_plan_is_a_link_with_all_its_fields(ask, shop):
+    form = {"name": "spring", "hypothesis": "A & B <sell>.", "kind": "order", "harm_bound": "7"}
+    form["ends_on_harm"] = "false"
+    more = {"decides": "once", "also": ["items_per_basket", "revenue_per_customer"], "endless": "true"}
+    page = ask().get("experiments", params={**PLAN, **more, **form, "challenger": ""})
+    link = html.unescape(re.search('href="([^"]+)#planning"', page.text)[1])
+    again = ask().get(link)
+    assert html.unescape(re.search('href="([^"]+)#planning"', again.text)[1]) == link
+    asked = parse_qs(urlsplit(link).query)
+    assert {name: asked[name] for name in (*PLAN, *more, *form)} == {
+        name: value if isinstance(value, list) else [value] for name, value in {**PLAN, **more, **form}.items()
+    }
+    assert 'value="A &amp; B &lt;sell&gt;."' in again.text
+    assert '<option value="order" selected>' in again.text
 
 
 def test_before_somebody_asks_nothing_is_computed_and_a_short_past_is_said(ask, shop, monkeypatch):
@@ -341,6 +357,14 @@ def test_the_sliders_show_the_power_as_they_move_by_keyboard(shop, page, tab_to,
         page.keyboard.type("spring")
         tab_to("Why: what you expect")
         page.keyboard.type("They sell more.")
+        tab_to("End by itself")
+        page.keyboard.press("Space")
+        planned = page.evaluate("() => location.href")  # whoever leaves the page has the plan again
+        page.goto("about:blank")
+        page.goto(planned)
+        assert (page.input_value("#share"), page.input_value("#hypothesis")) == (share, "They sell more.")
+        assert not page.is_checked("#ends_on_harm")
+        page.locator("#planned .facts").wait_for()
         tab_to("Start what is planned above")
         page.keyboard.press("Enter")
         page.wait_for_url("**/experiment-spring?did=started")

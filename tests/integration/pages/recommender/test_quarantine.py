@@ -17,9 +17,8 @@ from ncf_pipeline import alerts
 from ncf_pipeline.errors import DatabaseUnavailableError
 from ncf_pipeline.ingest import requests, stages
 from ncf_pipeline.ingest.corrections import discard_lines, quarantined_lines
-from ncf_pipeline.pages.forms import form_token
+from ncf_pipeline.pages.forms import Access, form_token
 from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("recommender page")]

@@ -12,9 +12,8 @@ from rules_pages import KEY, rules_client, rules_site
 from shown_words import words
 
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.pages.forms import form_token
+from ncf_pipeline.pages.forms import Access, form_token
 from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.pages.recommender.rules import Access
 from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.changes import Change
 from ncf_pipeline.serving.rules.values import Limits, Rule
