@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-refresh bench-snapshot bench-retrain bench-serving bench-baskets bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-scale bench-refresh bench-snapshot bench-retrain bench-serving bench-pages bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -119,6 +119,9 @@ bench-retrain: install  ## time and memory of each stage of a retrain; SIZE=cust
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md; SERVERS=programs of further list servers
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(foreach server,$(SERVERS),--server $(server))
+
+bench-pages: install  ## how long each page takes in a shop of a million customers; CUSTOMERS=200000 for a smaller one
+	$(BIN)/python benchmarks/pages.py $(if $(CUSTOMERS),--customers $(CUSTOMERS))
 
 bench-baskets: install  ## how often the client suggests the next product of a real basket; DATA=the workbook or day files
 	$(BIN)/python benchmarks/baskets.py --data "$(DATA)"

@@ -40,7 +40,7 @@ LOGINS = {
     "shop_worker": ("ncf_ingest", "ncf_training", "ncf_publishing"),
     "gpu_worker": ("ncf_training",),
     "watcher": ("ncf_publishing",),
-    "pages": ("ncf_reading", "ncf_correcting", "ncf_merchandising", "ncf_experimenting"),
+    "pages": ("ncf_reading", "ncf_correcting", "ncf_merchandising", "ncf_experimenting", "ncf_hiding"),
     "lists_api": ("ncf_hiding",),
 }
 

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -817,3 +818,153 @@ def test_nobody_sees_any_of_them_and_comes_back_to_each_after_the_login(visit):
         led = client.get(f"/recommender/{path}")
         assert led.status_code == 303
         assert led.headers["location"] == f"/recommender/login?{urlencode({'next': f'/recommender/{path}'})}"
+
+
+class Hand:
+    """A person at a browser: what they click and type is counted."""
+
+    def __init__(self, page):
+        self.page, self.clicks, self.keys = page, 0, 0
+
+    def click(self, found, **position):
+        self.clicks += 1
+        found.click(**position)
+
+    def choose(self, found, option):
+        """Opens a choice and clicks an option."""
+        self.clicks += 2
+        found.select_option(option)
+
+    def type(self, text):
+        self.keys += len(text)
+        self.page.keyboard.type(text)
+
+    def press(self, *keys):
+        self.keys += len(keys)
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def __call__(self, role, name):
+        return self.page.get_by_role(role, name=name, exact=True)
+
+
+@pytest.fixture
+def sold(connections, two_versions, listed, tmp_path):
+    """85123A is sold in EIRE, where one of two customers is shown it."""
+    import pandas as pd
+
+    from ncf_pipeline.columns import Lists
+    from ncf_pipeline.storage.database import transaction
+
+    rows = [("customer", who, "for_you", codes) for who, codes in (("14911", ["85123A"]), ("14156", ["22423"]))]
+    pd.DataFrame(rows, columns=list(Lists.ALL)).to_parquet(tmp_path / "lists.parquet")
+    with transaction(connections) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into retail.product values ('85123A', 'WHITE HOLDER', now()), ('22423', 'CAKESTAND', now());"
+            "insert into retail.invoice_line values"
+            " ('1', 1, '85123A', 'WHITE HOLDER', 1, '2011-11-01', 2.55, '14911', 'EIRE', 1),"
+            " ('2', 1, '22423', 'CAKESTAND', 1, '2011-11-02', 12.75, '14156', 'EIRE', 1)"
+        )
+        cursor.execute("update ml.publication set url = %s where number = 2", ((tmp_path / "lists.parquet").as_uri(),))
+
+
+def hide_in_a_country(hand, dags):
+    friday = date.today() + timedelta(days=(4 - date.today().weekday()) % 7 or 7)
+    hand.click(hand("link", "Rules"))
+    hand.click(hand("textbox", "Product, by code or name"))
+    hand.type("85123A")
+    hand.press("Enter")
+    hand.click(hand.page.get_by_text("Hide it at once", exact=True).first)
+    hand.choose(hand.page.locator("#hide-country"), "EIRE")
+    hand.click(hand.page.locator("#hide-until"), position={"x": 12, "y": 12})
+    hand.type(f"{friday:%m%d%Y}")
+    hand.press("Enter")
+    said = hand.page.locator("[role=status]").inner_text()
+    assert f"from customers of EIRE until {friday}" in said
+    assert "1 of 2 customers in EIRE were shown it in for_you" in said
+
+
+def find_out_why(hand, dags):
+    hand.click(hand("link", "Products"))
+    hand.click(hand("textbox", "Product, by code or name"))
+    hand.type("85123A")
+    hand.press("Enter")
+    hand.click(hand.page.locator("#number"))
+    hand.type("14911")
+    hand.press("Enter")
+    assert "They are in EIRE, and it is hidden there at once until" in hand.page.locator(".reasons").inner_text()
+
+
+def correct_a_cell(hand, dags):
+    hand.click(hand("link", "Quarantine"))
+    hand.click(hand("link", "Line 1"))
+    hand.click(hand.page.locator("#quantity"))
+    hand.press("Control+a")
+    hand.type("4")
+    hand.press("Enter")
+    hand.page.get_by_text("It waits for a worker").wait_for()
+    given = {"request": 1, "action": "release", "lines": [], "set": [], "note": None}
+    assert str(dags["correct_quarantine"].test(run_conf=given).state) == "success"
+    hand.page.reload()  # as the page does by itself
+    assert "Released." in hand.page.locator("[role=status]").inner_text()
+
+
+def compare_and_roll_back(hand, dags):
+    hand.click(hand("link", "Versions"))
+    hand.click(hand("link", "Compare v1 with what serves"))
+    assert "seed" in hand.page.locator("section:has(#facts)").inner_text()
+    hand.click(hand.page.locator("#serve-0"))
+    hand.type("too many umbrellas")
+    hand.press("Enter")
+    assert "rollback_model is" in hand.page.locator("[role=status]").inner_text()
+
+
+def start_an_experiment(hand, dags):
+    hand.click(hand("link", "Experiments"))
+    hand.page.locator("#start button:enabled").wait_for()
+    hand.click(hand.page.locator("#name"))
+    hand.type("spring")
+    hand.press("Tab")
+    hand.type("They sell more.")
+    hand.press("Enter")
+    hand.page.wait_for_url("**/experiment-spring?did=started*")
+    assert "5.0% of the customers see best sellers" in hand.page.locator("[role=status]").inner_text()
+
+
+TASKS = {
+    hide_in_a_country: "Hide 85123A in EIRE until Friday, and see what that changes",
+    find_out_why: "Find out why a customer is not shown a product",
+    correct_a_cell: "Correct a cell in quarantine, and release its line",
+    compare_and_roll_back: "Compare two versions, and roll back",
+    start_an_experiment: "Start an experiment, and see what its share sees",
+}
+
+
+def test_five_tasks_take_no_more_clicks_and_keys_than_the_documentation_says(
+    airflow, known, dags, connections, broken_lines, sold, browser
+):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from web_server import serving
+
+    stated = (Path(__file__).parents[2] / "docs" / "merchandising.md").read_text()
+    with serving(airflow) as address:
+        page = browser.new_context(locale="en-US").new_page()
+        page.goto(f"{address}/recommender/")
+        log_in(page, "op")
+        page.wait_for_url("**/recommender/")
+        taken, most = {}, {}
+        for act, task in TASKS.items():
+            hand = Hand(page)
+            page.get_by_role("link", name="Overview", exact=True).click()
+            page.wait_for_url("**/recommender/")
+            act(hand, dags)
+            taken[task] = (hand.clicks, hand.keys)
+            (numbers,) = re.findall(rf"^\| {re.escape(task)} \| (\d+) \| (\d+) \|", stated, re.MULTILINE)
+            most[task] = (int(numbers[0]), int(numbers[1]))
+        page.context.close()
+    with create_session() as session:
+        session.query(DagRun).filter(DagRun.triggering_user_name == "op").delete()
+    assert {task: (clicks <= most[task][0], keys <= most[task][1]) for task, (clicks, keys) in taken.items()} == (
+        dict.fromkeys(TASKS.values(), (True, True))
+    ), taken

@@ -66,13 +66,17 @@ def routes(
         after: Annotated[str, Query(max_length=200)] = "",
         product: Annotated[str, Query(max_length=200)] = "",
     ) -> HTMLResponse:
-        """A search for products; or one product."""
+        """A search for products; or one product, also if the search has its whole code."""
         settings = settings_of()
         try:
             if product.strip():
                 asking: dict[str, Any] = {"may_look": may_look, "permission": permission}
                 return show(request, "product", **contents(settings, product), **asking)
             found = products.search(settings, find, after=after)
+            code = canonical(find)
+            if code in (each.stock_code for each in found.products) and not (after or found.meant):
+                asking = {"may_look": may_look, "permission": permission}
+                return show(request, "product", **contents(settings, code), **asking)
             items = [_item(each.stock_code, each.description) for each in found.products]
             return show(
                 request, "products", find=find.strip(), after=after, found=found, items=items, wrong=None,

@@ -11,10 +11,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError
+from ncf_pipeline.columns import FOR_YOU
+from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError, ListStoreError, NcfError
 from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.pages.shelves import Item, item
+from ncf_pipeline.serving import hiding, products
+from ncf_pipeline.serving.appearances import MOST_FOR_COUNTRIES
+from ncf_pipeline.serving.hiding import HiddenProduct
 from ncf_pipeline.serving.rules import changes, files, previews
 from ncf_pipeline.serving.rules.changes import Change
 from ncf_pipeline.serving.rules.checks import findings_among
@@ -53,6 +57,10 @@ REFRESH = {
     "refused": "You may not start refresh_lists. Shoppers see it with the next refresh.",
 }
 """What became of the refresh that somebody asked for."""
+
+
+AT_ONCE, LATER = "hidden at once", "later"
+"""What the form to hide a product at once is called; what is stored, and not yet known to readers."""
 
 
 class Countries:
@@ -161,9 +169,13 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
         after: Annotated[str, Query(max_length=200)] = "",
         before: Annotated[int | None, Query(ge=1, lt=2**62)] = None,
         saved: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+        hid: Annotated[str, Query(max_length=200)] = "",
+        showed: Annotated[bool, Query()] = False,
+        when: Annotated[str, Query(max_length=10)] = "",
     ) -> HTMLResponse:
         """The rules, the forms to change them, and who changed them."""
         asked: dict[str, Any] = {"find": find, "product": product, "after": after, "before": before, "saved": saved}
+        asked |= {"hid": hid, "showed": showed, "is_later": when == LATER}
         return page(request, may_change, who, **asked)
 
     @router.get("/rules.csv")
@@ -216,6 +228,43 @@ def routes(settings_of: Callable[[], Settings], seen_by: Sequence[Any], access: 
             return changed(request, who, settings, change, reason, seen, then)
 
         return answer(request, who, act, product=canonical(beside or stock_code), entered=entered)
+
+    @changing.post("/rules-hide")
+    def hide(
+        request: Request,
+        who: Sender,
+        stock_code: Annotated[str, Form(max_length=200)],
+        country: Annotated[str, Form(max_length=200)] = "",
+        until: Annotated[str, Form(max_length=40)] = "",
+        reason: Annotated[str, Form()] = "",
+    ) -> Response:
+        """Hides a product at once: readers take it out within seconds, without a refresh."""
+        entered = {"rule": AT_ONCE, "countries": [country], "until": until, "reason": reason}
+
+        def act(settings: Settings) -> str:
+            end = hiding.instant(until, settings.shop_timezone) if until.strip() else None
+            why, place = reason_of(reason), country or None
+            when = now_or_later(
+                lambda: hiding.hide(settings, [stock_code], actor=who, country=place, until=end, why=why)
+            )
+            return f"rules?{urlencode({'product': canonical(stock_code), 'hid': country or '*', 'when': when})}"
+
+        return answer(request, who, act, product=canonical(stock_code), entered=entered)
+
+    @changing.post("/rules-show")
+    def unhide(
+        request: Request,
+        who: Sender,
+        stock_code: Annotated[str, Form(max_length=200)],
+        country: Annotated[str, Form(max_length=200)] = "",
+    ) -> Response:
+        """Shows a product again that was hidden at once."""
+
+        def act(settings: Settings) -> str:
+            when = now_or_later(lambda: hiding.unhide(settings, [stock_code], actor=who, country=country or None))
+            return f"rules?{urlencode({'product': canonical(stock_code), 'showed': 'true', 'when': when})}"
+
+        return answer(request, who, act, product=canonical(stock_code))
 
     @changing.post("/rules-remove")
     def remove(
@@ -412,6 +461,9 @@ def _contents(
     after: str = "",
     before: int | None = None,
     saved: int | None = None,
+    hid: str = "",
+    showed: bool = False,
+    is_later: bool = False,
     wrong: Sequence[str] = (),
     unmatched: bool = False,
     entered: Mapping[str, Any] | None = None,
@@ -431,6 +483,9 @@ def _contents(
     about_product = [rule for rule in rules if code in rule.products]
     named = _items(settings, {each for rule in [*listed, *about_product] for each in rule.products} | {code})
     findings = findings_among(open_rules, shop)
+    hidden = [each for each in hiding.hidden_products(settings) if each.stock_code == code] if code else []
+    place = None if hid == "*" else hid
+    hid_now = next((each for each in hidden if hid and each.country == place), None)
     return {
         "today": today,
         "find": find,
@@ -452,6 +507,12 @@ def _contents(
         "previews": [] if code else previews.open_previews(settings),
         "seen": changes.newest_change(settings),
         "saved": saved,
+        "hidden_now": hidden,
+        "hid": hid_now,
+        "reached": _reached(settings, hid_now) if hid_now is not None else "",
+        "showed": showed,
+        "is_later": is_later,
+        "at_once": AT_ONCE,
         "about_saved": _about(settings, saved),
         "wrong": wrong,
         "unmatched": unmatched,
@@ -463,6 +524,42 @@ def _contents(
         "pinned_beside": PINNED_BESIDE,
         "names": named,
     }
+
+
+def now_or_later(act: Callable[[], object]) -> str:
+    """Hides or shows something; says whether readers know it: it is stored even if Redis does not answer."""
+    try:
+        act()
+    except ListStoreError as error:
+        logger.warning("%s", error)
+        return LATER
+    return "now"
+
+
+def _reached(settings: Settings, hidden: HiddenProduct) -> str:
+    """How many of those from whom a product is hidden were shown it, in a sentence; empty if it is not known."""
+    try:
+        shown = products.shown(settings, hidden.stock_code)
+    except DatabaseError:
+        raise
+    except NcfError as error:
+        logger.warning("%s", error)
+        return ""
+    if shown is None:
+        return "No lists are live, so nobody was shown it."
+    if hidden.country is None:
+        there, number, among = "", shown.lists[FOR_YOU], shown.customers
+    elif shown.of <= MOST_FOR_COUNTRIES:
+        there = f" in {hidden.country}"
+        number, among = next((each[1:] for each in shown.countries if each[0] == hidden.country), (0, 0))
+    else:
+        return ""
+    if not number:
+        return f"No customer{there} was shown it in for_you."
+    return (
+        f"{number:,} of {among:,} customers{there} were shown it in for_you: the next product of their list takes its "
+        "place."
+    )
 
 
 def _about(settings: Settings, saved: int | None) -> changes.PastChange | None:

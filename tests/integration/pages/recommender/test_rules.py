@@ -3,6 +3,7 @@
 import re
 from datetime import date, timedelta
 
+import pandas as pd
 import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
@@ -11,9 +12,11 @@ from pydantic import SecretStr
 from rules_pages import KEY, rules_client, rules_site
 from shown_words import words
 
+from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import InputError
 from ncf_pipeline.pages.forms import Access, form_token
 from ncf_pipeline.pages.recommender.app import create_app
+from ncf_pipeline.serving import hiding
 from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.changes import Change
 from ncf_pipeline.serving.rules.values import Limits, Rule
@@ -23,6 +26,9 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("recommender pag
 
 TODAY = date.today()
 FRIDAY = TODAY + timedelta(days=7)
+WHO, WEEKS = 14646, 14
+"""The customer and the number of the publication of the shop with a history."""
+
 LONG = "حقيبة يد مزخرفة " + "VERYLONGNAMEWITHOUTSPACES" * 4
 
 
@@ -41,7 +47,7 @@ def shop(history):
         cursor.execute(
             "truncate retail.unlisted_product, retail.product_country, retail.pinned_product;"
             "update retail.list_limit set max_per_family = null, min_price = null;"
-            "truncate retail.changed_rule, retail.rule_change, retail.rule_preview"
+            "truncate retail.changed_rule, retail.rule_change, retail.rule_preview, retail.hidden_product"
         )
 
 
@@ -100,6 +106,40 @@ def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop, today):
     assert "“ Ship ”" in page
     again = client.post("rules-save", data=form(rule="only in", stock_code="23000", countries=["Netherlands"]))
     assert "It was so already" in words(again)
+
+
+def test_a_product_is_hidden_at_once_in_a_country_and_shown_again(ask, shop, tmp_path):
+    rows = [("customer", str(WHO), "for_you", ["23000", "23001"]), ("customer", "17850", "for_you", ["23000"])]
+    lists = tmp_path / "lists.parquet"
+    pd.DataFrame(rows, columns=list(Lists.ALL)).to_parquet(lists)
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("update ml.publication set url = %s where number = %s", (lists.as_uri(), WEEKS))
+    client = ask()
+    fields = {"stock_code": "23000", "country": "Netherlands", "until": str(FRIDAY), "reason": "Recall"}
+    hid = words(client.post("rules-hide", data=form(**fields)))
+    assert f"Hidden: shoppers no longer see it. from customers of Netherlands until {FRIDAY:%Y-%m-%d}" in hid
+    assert "1 of 1 customers in Netherlands were shown it in for_you: the next product of their list" in hid
+    (hidden,) = hiding.hidden_products(shop)
+    assert (hidden.stock_code, hidden.country, hidden.why, hidden.hidden_by) == (
+        "23000",
+        "Netherlands",
+        "Recall",
+        "anna",
+    )
+    page = client.get("rules", params={"product": "23000"})
+    assert "hidden at once from customers of Netherlands" in words(page)
+    refused = client.post("rules-hide", data=form(**fields | {"until": "2020-01-01"}))
+    assert (refused.status_code, "is not later than now" in words(refused)) == (422, True)
+    shown = client.post("rules-show", data=form(stock_code="23000", country="Netherlands"))
+    assert "It is shown again." in words(shown)
+    assert hiding.hidden_products(shop) == []
+    away = ask(shop.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
+    stored = words(away.post("rules-hide", data=form(stock_code="23001")))
+    assert "Stored: Redis does not answer" in stored
+    assert "1 of 2 customers were shown it in for_you" in stored
+    denied = ask(may_change=False).post("rules-hide", data=form(**fields))
+    assert denied.status_code == 403
+    assert [each.stock_code for each in hiding.hidden_products(shop)] == ["23001"]
 
 
 def test_a_pair_is_pinned_on_the_page_of_its_product_and_shown_on_both(ask, shop, today):
