@@ -1,7 +1,9 @@
 """How training and scoring scale: `python benchmarks/scale.py` writes docs/scale.md.
 
 `--only 2500,70000,1500000` measures one size. `--only 1000000,5000,10000000 --train-on 4000 --score 100000` trains on a
-sample of the customers, and scores many.
+sample of the customers, and scores many. `--processes 2` scores them as shards do: what all customers share is kept,
+each process maps it, and lists have chances, reasons and days. A large shop on two cores:
+`--only 1000000,100000,50000000 --train-on 4000 --epochs 1 --score 20000 --processes 2`.
 
 Each size is a made-up shop in a process of its own, so that its peak memory is its own. Seconds are wall clock, and CPU
 seconds are beside them: if others use the machine, only CPU seconds are comparable.
@@ -13,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +26,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 # Customers, products, lines. The usual shop is about half as large as Online Retail; the others differ in one number.
 USUAL = (2_000, 2_000, 200_000)
@@ -43,11 +48,16 @@ GPU = "\n## On a GPU\n"
 Size = tuple[int, int, int]  # customers, products, lines
 Figures = dict[str, Any]  # seconds, megabytes and counts by name: printed as JSON by one process, read by another
 IntArray = npt.NDArray[np.integer[Any]]
+LINES_AT_ONCE = 5_000_000
+"""Lines that are made up at once: their random numbers take ten times the room of what is kept of them."""
 Result = TypeVar("Result")
 
 
 def make_interactions(customers: int, products: int, lines: int, seed: int = 0) -> pd.DataFrame:
-    """Makes lines of customers who buy their favourites, products of three groups that they like, and best sellers."""
+    """Makes lines of customers who buy their favourites, products of three groups that they like, and best sellers.
+
+    Columns have the types of a snapshot's, and take as much room.
+    """
     random = np.random.default_rng(seed)
     groups = max(products // GROUP, 3)
     liked = random.integers(groups, size=(customers, 3))
@@ -70,26 +80,40 @@ def make_interactions(customers: int, products: int, lines: int, seed: int = 0) 
     visitor[:customers] = np.arange(customers)[: len(visitor)]  # each comes at least once, where there are enough
     minute = np.sort(random.integers(DAYS * 24 * 60, size=visits))
     visit = np.sort(random.integers(visits, size=lines))
-    customer = random.permutation(visitor)[visit]
-    kind = random.random(lines)
-    product = np.select(
-        [kind < 0.4, kind < 0.75],
-        [favourites[customer, random.integers(FAVOURITES, size=lines)], of_liked(customer)],
-        anything(lines),
-    )
+    visitor = random.permutation(visitor)
+    product, quantity = np.empty(lines, np.int32), np.empty(lines)
+    for begin in range(0, lines, LINES_AT_ONCE):
+        part = slice(begin, min(begin + LINES_AT_ONCE, lines))
+        customer, count = visitor[visit[part]], part.stop - part.start
+        kind = random.random(count)
+        product[part] = np.select(
+            [kind < 0.4, kind < 0.75],
+            [favourites[customer, random.integers(FAVOURITES, size=count)], of_liked(customer)],
+            anything(count),
+        )
+        quantity[part] = random.integers(1, 13, count)
+    descriptions = made_up_descriptions(products, random)
+    customer = visitor[visit].astype(np.int32)
     return pd.DataFrame(
         {
-            "customer_id": np.char.mod("%d", 10_000 + np.arange(customers)).astype(object)[customer],
-            "stock_code": np.char.mod("P%06d", np.arange(products))[product],
-            "invoice_no": np.char.mod("%07d", np.arange(visits))[visit],
+            "customer_id": _texts([str(10_000 + number) for number in range(customers)], customer),
+            "stock_code": _texts([f"P{number:06d}" for number in range(products)], product),
+            "invoice_no": _texts([f"{number:07d}" for number in range(visits)], visit),
             "purchased_at": (np.datetime64(START, "us") + minute.astype("timedelta64[m]"))[visit],
-            "quantity": random.integers(1, 13, lines),
+            "quantity": quantity,
             "unit_price": (1 + product % 50) / 4,
-            "country": np.where(customer % 10 == 0, "France", "United Kingdom"),
-            "description": made_up_descriptions(products, random)[product],
+            "country": _texts(["United Kingdom", "France"], (customer % 10 == 0).astype(np.int32)),
+            "description": _texts(descriptions.tolist(), product),
             "returned_at": np.full(lines, np.datetime64("NaT", "us")),
-        }
+        },
+        copy=False,
     )
+
+
+def _texts(names: Sequence[str], place: IntArray) -> pd.Series:
+    """A column of texts as a snapshot has it: Arrow's, not an object for each line."""
+    column: pd.Series = pa.array(names, pa.large_string()).take(pa.array(place)).to_pandas()
+    return column
 
 
 def made_up_descriptions(products: int, random: np.random.Generator) -> npt.NDArray[np.str_]:
@@ -101,10 +125,18 @@ def made_up_descriptions(products: int, random: np.random.Generator) -> npt.NDAr
 
 
 def measure(
-    customers: int, products: int, lines: int, *, epochs: int | None, train_on: int | None, score: int | None
+    customers: int,
+    products: int,
+    lines: int,
+    *,
+    epochs: int | None,
+    train_on: int | None,
+    score: int | None,
+    processes: int | None,
 ) -> Figures:
     """Measures seconds and MB of one size."""
     from ncf_pipeline.model.lists.assemble import ListMaker
+    from ncf_pipeline.model.lists.rules import Rules
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
@@ -126,7 +158,12 @@ def measure(
     model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
     _reset_peak()
-    maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF))
+    rules = Rules()
+    maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF, rules))
+    if processes is not None:
+        timed("first", lambda: maker.make_shared(with_reasons=True, with_due=True))
+        figures |= in_shards(maker, outside_of(model, rules), model, processes, score or maker.known)
+        return figures
     # The first batch computes what all customers share.
     timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
     shards = 1 if score is None else max(1, maker.known // score)
@@ -134,6 +171,77 @@ def measure(
     figures["scored"] = rows // 3
     timed("product_lists", lambda: maker.products(10))
     return figures
+
+
+def outside_of(model: Any, rules: Any) -> dict[str, object]:
+    """What has a place of its own beside what customers share: see `serving.scoring.Scoring`."""
+    return {"rules": rules, "model": model, "network of model": model.network, "chances of model": model.chances}
+
+
+def in_shards(maker: Any, outside: Mapping[str, object], model: Any, processes: int, score: int) -> Figures:
+    """Keeps what all customers share as `prepare` does, and scores about so many customers, each process its shard."""
+    from ncf_pipeline.model.lists.shared import Parts
+    from ncf_pipeline.registry.arrays import write_arrays
+    from ncf_pipeline.registry.artifacts import save_model
+
+    shards = processes * max(1, maker.known // score)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, f"file://{folder}/model", lineage={}, card="")
+        parts = Parts(outside)
+        facts = {"maker": parts.of(maker)}
+        write_arrays(f"file://{folder}/shared", parts.arrays, facts, personal=parts.personal)
+        kept = sum(array.nbytes for array in parts.arrays.values()) // 2**20
+        wall = time.perf_counter()
+        running = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--map", folder, "--shard", f"{shard},{shards}"], stdout=subprocess.PIPE
+            )
+            for shard in range(processes)
+        ]
+        figures: list[Figures] = [json.loads(process.communicate()[0]) for process in running]
+        if any(process.returncode for process in running):
+            raise SystemExit("a shard was not scored")
+        return {
+            "kept_mb": kept,
+            "shards_s": round(time.perf_counter() - wall, 1),
+            "scored": sum(each["scored"] for each in figures),
+            "customers_a_s": round(sum(each["scored"] / each["score_s"] for each in figures)),
+            "customers_a_cpu_s": round(
+                sum(each["scored"] for each in figures) / sum(each["score_cpu_s"] for each in figures)
+            ),
+            "shards": figures,
+        }
+
+
+def score_mapped(folder: str, shard: tuple[int, int]) -> Figures:
+    """Scores a shard as `serving.scoring` does, and writes its part; what is not a customer's lists is left out."""
+    import torch
+
+    from ncf_pipeline.model.lists.rules import Rules
+    from ncf_pipeline.model.lists.shared import put_together
+    from ncf_pipeline.registry.arrays import map_arrays
+    from ncf_pipeline.registry.artifacts import load_model
+    from ncf_pipeline.serving.scoring import SCHEMA, as_table
+
+    torch.set_num_threads(1)  # of a process of several; each has a core
+    model = load_model(f"file://{folder}/model")
+    facts, arrays = map_arrays(f"file://{folder}/shared", Path(folder))
+    maker = put_together(facts["maker"], arrays, outside_of(model, Rules()))
+    for _ in maker.customers(1, shard=(0, maker.known)):
+        pass  # what each process makes for itself
+    wall, cpu, rows = time.perf_counter(), time.process_time(), 0
+    with pq.ParquetWriter(f"{folder}/part-{shard[0]}.parquet", SCHEMA) as writer:
+        for lists in maker.customers(10, spare=10, shard=shard, with_chances=True):
+            writer.write_table(as_table(lists.assign(reasons=maker.reasons(lists), due=maker.due(lists))))
+            rows += len(lists)
+    return {
+        "scored": rows // 3,
+        "score_s": round(time.perf_counter() - wall, 2),
+        "score_cpu_s": round(time.process_time() - cpu, 2),
+        "own_mb": _status_mb("RssAnon"),
+        "mapped_mb": _status_mb("RssFile"),
+        "peak_mb": _peak_mb(),
+    }
 
 
 def _reset_peak() -> None:
@@ -255,17 +363,25 @@ def main() -> None:
     )
     parser.add_argument("--train-on", type=int, help="train on this many customers")
     parser.add_argument("--score", type=int, help="score about this many customers")
+    parser.add_argument("--processes", type=int, help="score in so many processes that map what customers share")
     parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
+    parser.add_argument("--map", help="score a shard of what `--processes` has kept in this folder, and print JSON")
+    parser.add_argument("--shard", help="i,n: shard i of n, from 0")
     options = parser.parse_args()
+    if options.map is not None:
+        shard, shards = (int(part) for part in options.shard.split(","))
+        print(json.dumps(score_mapped(options.map, (shard, shards))))
+        return
     if options.only is None:
         report(options.epochs)
         return
     customers, products, lines = (int(part) for part in options.only.split(","))
     size = (customers, products, lines)
+    how = {name: getattr(options, name) for name in ("epochs", "train_on", "score", "processes")}
     if options.here:
-        print(json.dumps(measure(*size, epochs=options.epochs, train_on=options.train_on, score=options.score)))
+        print(json.dumps(measure(*size, **how)))
     else:
-        in_a_process(size, {"epochs": options.epochs, "train-on": options.train_on, "score": options.score})
+        in_a_process(size, {name.replace("_", "-"): value for name, value in how.items()})
 
 
 if __name__ == "__main__":
