@@ -77,6 +77,18 @@ WISH: Final = "wish"
 
 EVENT_KINDS: Final = (VIEW, CART, WISH)
 
+
+class Looks:
+    """A snapshot's looks: what customers viewed, put into a basket or wished before its cutoff, one row for each."""
+
+    CUSTOMER_ID: Final = "customer_id"  # string; visitors without a login have no looks
+    STOCK_CODE: Final = "stock_code"  # string
+    KIND: Final = "kind"  # one of `EVENT_KINDS`
+    LOOKED_AT: Final = "looked_at"  # datetime64[us], the shop's own clock, as of purchases
+
+    ALL: Final = (CUSTOMER_ID, STOCK_CODE, KIND, LOOKED_AT)
+
+
 MOST_EVENTS_WAITING: Final = 500_000
 """About so many events the stream holds: whoever adds one lets the oldest ones go."""
 
@@ -133,6 +145,9 @@ REASONED_LISTS: Final = LISTS_OF["customer"]
 BOUGHT: Final = "bought"
 GOES_WITH: Final = "goes_with"
 POPULAR_WITH: Final = "popular_with"
+VIEWED: Final = "viewed"
+CARTED: Final = "carted"
+WISHED: Final = "wished"
 NEW: Final = "new"
 POPULAR: Final = "popular"
 PINNED: Final = "pinned"

@@ -67,6 +67,8 @@ grant select, insert, delete, update (events) on raw.quarantined_event to ncf_in
 grant select on raw.batch to ncf_training;
 grant select on retail.invoice, retail.invoice_line, retail.product, retail.excluded_stock_code to ncf_training;
 grant select on retail.purchase_or_return to ncf_training;
+-- Snapshots also hold what customers looked at; the session is nobody's business.
+grant select (customer_id, stock_code, kind, happened_at) on retail.shop_event to ncf_training, ncf_publishing;
 grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_training;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_training;
 grant select on ml.model_version, ml.model_event, ml.gate_decision, ml.model_manifest to ncf_training;

@@ -32,6 +32,7 @@ class Flow:
 
 _SNAPSHOT, _BACKTEST, _MODEL = "{artifacts}/snapshots/%s", "{artifacts}/backtests/v%s", "{artifacts}/models/v%s"
 _INVOICES = ("retail.invoice_line", "retail.product", "retail.excluded_stock_code")
+_EVENTS = "retail.shop_event"
 _PUBLICATION = ("ml.publication", "{artifacts}/publications/p{result:06d}.parquet", "{lists}")
 _DRAFTS = "{artifacts}/drafts"
 _CATEGORIES = ("retail.product_category", "retail.catalogue")
@@ -44,7 +45,8 @@ FLOWS: Final = {
     "ingest_invoices.validate": Flow(("raw.landed_line",)),
     "ingest_invoices.quarantine": Flow(("raw.landed_line",), ("raw.quarantined_line",)),
     "ingest_invoices.merge": Flow(("raw.landed_line",), ("retail.invoice", "retail.invoice_line", "retail.product")),
-    "retrain_recommender.snapshot": Flow(_INVOICES, ("ml.snapshot", _SNAPSHOT % "{result}")),
+    "take_events.take": Flow(("{lists}",), (_EVENTS, "raw.quarantined_event")),
+    "retrain_recommender.snapshot": Flow((*_INVOICES, _EVENTS), ("ml.snapshot", _SNAPSHOT % "{result}")),
     "retrain_recommender.live_performance": Flow(
         (_SNAPSHOT % "{given}", "ml.live_period"), ("ml.live_performance", "ml.drift_report")
     ),
@@ -57,7 +59,7 @@ FLOWS: Final = {
     "retrain_recommender.prepare": Flow((_MODEL % "{given:06d}", *_RULES), ("ml.draft",)),
     "retrain_recommender.score": Flow(("ml.draft",), (_DRAFTS,)),
     "retrain_recommender.publish": Flow((_MODEL % "{given:06d}", "ml.draft", _DRAFTS), _PUBLICATION),
-    "refresh_lists.prepare": Flow((*_INVOICES, *_RULES), ("ml.draft", "ml.snapshot")),
+    "refresh_lists.prepare": Flow((*_INVOICES, _EVENTS, *_RULES), ("ml.draft", "ml.snapshot")),
     "refresh_lists.score": Flow(("ml.draft",), (_DRAFTS,)),
     "refresh_lists.publish": Flow(("ml.draft", _DRAFTS), _PUBLICATION),
     "find_bundles.find": Flow(_INVOICES, ("retail.bundle",)),

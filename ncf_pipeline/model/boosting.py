@@ -29,7 +29,7 @@ from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
 from ncf_pipeline.model.features.queries import Chunk
 from ncf_pipeline.model.features.state import Mask
-from ncf_pipeline.model.features.tables import FEATURES, FeatureRows
+from ncf_pipeline.model.features.tables import FEATURES, FeatureRows, feature_names
 from ncf_pipeline.model.libraries import library
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD
 from ncf_pipeline.model.recipe import Recipe
@@ -51,14 +51,15 @@ class Trees:
 
     Args:
         texts: by question, an ensemble as LightGBM writes it.
+        features: names of the columns that they must have been trained on.
 
     Raises:
         ValueError: a text is not an ensemble over this version's features.
     """
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], features: Sequence[str] = FEATURES) -> None:
         self.texts = dict(texts)
-        self._ensembles = {question: _read(question, text) for question, text in self.texts.items()}
+        self._ensembles = {question: _read(question, text, features) for question, text in self.texts.items()}
 
     def scores(self, contexts: Contexts) -> dict[str, FloatArray]:
         """Scores candidates.
@@ -72,11 +73,11 @@ class Trees:
         return {question: ensemble.scores(contexts.features) for question, ensemble in self._ensembles.items()}
 
 
-def _read(question: str, text: str) -> Ensemble:
+def _read(question: str, text: str, features: Sequence[str]) -> Ensemble:
     if question not in HEADS:
         raise ValueError(f"there are trees for {question!r}, which is no question")
     try:
-        return Ensemble.of_text(text, FEATURES)
+        return Ensemble.of_text(text, features)
     except ValueError as error:
         raise ValueError(f"the trees for {question} cannot be read: {error}") from error
 
@@ -167,7 +168,7 @@ def train_trees(chunks: Sequence[Chunk], until: int, recipe: Recipe) -> Trees | 
             texts[question] = _trained(parts, recipe)
             candidates, seconds = sum(len(part.rows) for part in parts), time.perf_counter() - started
             logger.info("Trees for %s: %s candidates, %.1f s", question, f"{candidates:,}", seconds)
-    return Trees(texts) if texts else None
+    return Trees(texts, feature_names(recipe)) if texts else None
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def _trained(parts: Sequence[Examples], recipe: Recipe) -> str:
         [_Rows(part) for part in parts if len(part.rows)],
         np.concatenate([part.bought for part in parts]).astype(np.float32),
         weight=weight / weight.mean(),
-        feature_name=list(FEATURES),
+        feature_name=list(feature_names(recipe)),
         params=parameters,
     )
     text: str = lightgbm.train(parameters, dataset, recipe.trees_rounds).model_to_string()

@@ -13,6 +13,7 @@ from torch import Tensor
 from ncf_pipeline.model.batches import Batches, TrainingBatch
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.features.events import encode, microseconds, rows_of
+from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.queries import instants, queries_at
 from ncf_pipeline.model.network import FOR_YOU_HEAD, Batch
 from ncf_pipeline.model.trained import TrainedModel
@@ -49,7 +50,7 @@ class IdsWorth:
 
 
 @torch.no_grad()
-def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame) -> IdsWorth:
+def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame, looks: pd.DataFrame | None = None) -> IdsWorth:
     """A permutation test (Good 2005, "Permutation, Parametric and Bootstrap Tests of Hypotheses", chapter 3).
 
     The model predicts the last horizons before its cutoff, on which it was trained. What it learned about a customer or
@@ -67,11 +68,13 @@ def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame) -> IdsWorth:
     Args:
         model: from `train`.
         interactions: those that it was trained on; later ones are ignored.
+        looks: columns of `columns.Looks`, likewise; only a model that reads them needs any.
 
     Returns:
         Both numbers, over at most `MAX_QUERIES` queries; 0 if there are no queries.
     """
-    events, until = encode(interactions, model.cutoff), microseconds(model.cutoff)
+    events = encode(interactions, model.cutoff, looks_for(model.recipe, looks))
+    until = microseconds(model.cutoff)
     horizon = model.recipe.horizon_days
     full = [instant for instant in instants(events, until, model.recipe) if instant.horizon_days == horizon]
     queries = Batches(

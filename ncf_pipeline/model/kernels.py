@@ -344,13 +344,13 @@ def candidates(
     words_start, words_columns, words_values,
     pool, pool_start, pool_place, pool_value, theirs_start, theirs, theirs_rate, theirs_recent, similar_customers,
     followed, followed_products, followed_place, after_start, after_column, after_value, after_mean, follower_weights,
-    popular, known_products, each,
+    popular, known_products, each, looked, looked_start,
     out_product, out_pair, out_taste, out_highest, out_end,
 ):  # fmt: skip
     """Chooses the candidates of some customers, and scores them by every source of taste.
 
     Candidates are `popular` products; for two scores by co-purchases, one by similar customers and one by followers,
-    the best ones that are not candidates yet; and the customer's own.
+    the best ones that are not candidates yet; and the customer's own, and those that the customer looked at.
 
     Args:
         customers: (B,) customer_index.
@@ -379,6 +379,8 @@ def candidates(
         popular: (k,) product_index.
         known_products: (P,) which products may be candidates.
         each: how many of each score.
+        looked, looked_start: product_index of what each customer looked at; those of customer b begin at
+            looked_start[b].
         out_product, out_pair, out_taste: (at least R,), (R,) and (R, SOURCES): product_index, ascending for a customer;
             the row of the pair, -1 where there is none; and the scores.
         out_highest: (B,) the highest co-purchase score, at least 0.
@@ -460,6 +462,13 @@ def candidates(
             product = product_of[pair]
             pair_of[product] = pair
             if own[own_start[owner] + pair - pairs[0]] and chosen[product] != owner:
+                chosen[product] = owner
+                mine[size] = product
+                size += 1
+        for place in range(looked_start[owner], looked_start[owner + 1]):
+            product = looked[place]
+            if chosen[product] != owner:
+                chosen[product] = owner
                 mine[size] = product
                 size += 1
         of_followers, all_followers = follower_weights[owner], zero

@@ -1,6 +1,12 @@
 """Every hyper-parameter in one place. Saved with the weights, so that the same model can be trained again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+LOOK_CANDIDATES = 60
+"""`Recipe.look_candidates` of a shop that tells what customers look at."""
+
+_OF_LOOKS = {"look_candidates", "look_days", "look_half_life_days"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Recipe:
         popular_candidates: best sellers of the last `horizon_days` that are candidates for every customer.
         taste_candidates: further candidates by each taste score (co-purchases, similar customers, followers).
         max_history_candidates: most candidates from a customer's own products, bought last first.
+        look_candidates: most candidates from what a customer viewed, put into a basket or wished and has not bought
+            since; 0 for a model that reads no such looks, and is as if there were none.
+        look_days: older looks do not count.
+        look_half_life_days: a look of that age counts half.
         ridge: EASE's lambda; the higher, the less co-purchases count.
         max_dense_products: most products for which the co-purchase weights are EASE's, dense; a larger catalogue gets
             sparse cosine neighbours. Once trained, a model keeps its kind: see `TrainedModel.feature_recipe`.
@@ -85,6 +95,9 @@ class Recipe:
     popular_candidates: int = 200
     taste_candidates: int = 60
     max_history_candidates: int = 400
+    look_candidates: int = 0
+    look_days: int = 28
+    look_half_life_days: float = 5.0
     ridge: float = 300.0
     max_dense_products: int = 8000
     copurchase_neighbours: int = 200
@@ -98,7 +111,22 @@ class Recipe:
     @property
     def most_candidates(self) -> int:
         """The most candidates of a customer, about: a product may be chosen for several reasons."""
-        return self.popular_candidates + 4 * self.taste_candidates + self.max_history_candidates
+        of_taste = self.popular_candidates + 4 * self.taste_candidates
+        return of_taste + self.max_history_candidates + self.look_candidates
+
+    @property
+    def reads_looks(self) -> bool:
+        """Whether a model of this recipe reads what customers viewed, put into a basket or wished."""
+        return self.look_candidates > 0
+
+    def with_looks(self) -> "Recipe":
+        """The same for a shop that tells what customers look at."""
+        return replace(self, look_candidates=LOOK_CANDIDATES)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as they are stored. Without looks, their fields are left out: they would mean nothing."""
+        values = asdict(self) | {"hidden": list(self.hidden)}
+        return {name: value for name, value in values.items() if self.reads_looks or name not in _OF_LOOKS}
 
     def network_alone(self) -> "Recipe":
         """The same without trees beside the network."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ncf_pipeline.errors import OutdatedModelError
 from ncf_pipeline.model.boosting import Trees
 from ncf_pipeline.model.chances import Chances
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import feature_names
 from ncf_pipeline.model.network import PurchaseNCF
 from ncf_pipeline.model.recipe import Recipe
 
@@ -133,9 +133,9 @@ class TrainedModel:
             tensors={name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
             | {f"{_TREES}{question}": _as_tensor(text) for question, text in texts.items()},
             config={
-                "recipe": asdict(self.recipe) | {"hidden": list(self.recipe.hidden)},
+                "recipe": self.recipe.as_dict(),
                 "cutoff": self.cutoff.isoformat(),
-                "features": list(FEATURES),
+                "features": list(feature_names(self.recipe)),
                 "epochs": self.epochs,
                 "history": [asdict(report) for report in self.history],
                 "lines": self.lines,
@@ -167,13 +167,13 @@ class TrainedModel:
             ValueError: a tensor is missing, the shapes do not fit together, or the trees cannot be read.
         """
         config = state.config
-        if list(config["features"]) != list(FEATURES):
-            raise OutdatedModelError("it was trained with other features than this version computes")
         known = {item.name for item in fields(Recipe)}
         values = {name: value for name, value in config["recipe"].items() if name in known}
         # A model from before there were trees: if it is trained again, it gets none either.
         values = {"trees_weight": 0.0, "discover_trees_weight": 0.0} | values
         recipe = Recipe(**(values | {"hidden": tuple(values["hidden"])}))
+        if list(config["features"]) != list(feature_names(recipe)):
+            raise OutdatedModelError("it was trained with other features than this version computes")
         customers, products = list(state.vocabularies["customers"]), list(state.vocabularies["products"])
         network = new_network(len(customers), len(products), recipe)
         weights = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(_TREES)}
@@ -196,7 +196,7 @@ class TrainedModel:
             history=[EpochReport(**report) for report in config["history"]],
             lines=config.get("lines"),
             chances=Chances.from_dict(config["chances"]) if config.get("chances") else None,
-            trees=Trees(texts) if texts else None,
+            trees=Trees(texts, feature_names(recipe)) if texts else None,
         )
 
 
@@ -220,7 +220,7 @@ def new_network(customers: int, products: int, recipe: Recipe) -> PurchaseNCF:
         return PurchaseNCF(
             customers,
             products,
-            len(FEATURES),
+            len(feature_names(recipe)),
             dim=recipe.embedding_dim,
             hidden=recipe.hidden,
             dropout=recipe.dropout,

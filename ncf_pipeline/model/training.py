@@ -22,6 +22,7 @@ from ncf_pipeline.model.batches import Batches, Resident
 from ncf_pipeline.model.boosting import has_trees, import_lightgbm, train_trees
 from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
+from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.taste import Taste
@@ -60,6 +61,7 @@ def train(
     cutoff: datetime,
     recipe: Recipe,
     *,
+    looks: pd.DataFrame | None = None,
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
     epochs: int | None = None,
@@ -73,6 +75,7 @@ def train(
         interactions: columns of `columns.Interactions`; purchases and returns at or after the cutoff are ignored.
         cutoff: first instant excluded.
         recipe: every hyper-parameter.
+        looks: columns of `columns.Looks`, for a recipe that reads them; those at or after the cutoff are ignored.
         device: `auto`, `cpu` or `cuda`.
         on_epoch: called after each epoch.
         epochs: number of epochs; an inner holdout chooses it if None. A refit takes the backtest's.
@@ -97,7 +100,7 @@ def train(
     placement = place(device, policy)
     if has_trees(recipe):
         import_lightgbm()  # what is missing is told before minutes of training
-    events = encode(interactions, cutoff)
+    events = encode(interactions, cutoff, looks_for(recipe, looks))
     until = microseconds(cutoff)
     chunks = all_queries(events, until, recipe)
     customers, products = np.arange(len(events.customers)) + 1, np.arange(len(events.products)) + 1

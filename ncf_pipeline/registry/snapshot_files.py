@@ -1,7 +1,8 @@
-"""The files of a snapshot: its interactions, in one part or in several by customer, and its products. And their hash.
+"""The files of a snapshot: its interactions, in one part or in several by customer, its products, its looks. A hash.
 
     <artifacts>/snapshots/s000042/
         products.parquet
+        looks.parquet                           of a shop that tells what customers look at
         interactions.parquet                    of a small shop
         interactions-0001-of-0032.parquet ...   of a large one
 
@@ -15,7 +16,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from ncf_pipeline.columns import Interactions, Products
+from ncf_pipeline.columns import Interactions, Looks, Products
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
 
@@ -48,6 +49,14 @@ INTERACTIONS = pl.Schema(
     }
 )
 PRODUCTS = pl.Schema({Products.STOCK_CODE: pl.String(), Products.DESCRIPTION: pl.String()})
+LOOKS = pl.Schema(
+    {
+        Looks.CUSTOMER_ID: pl.String(),
+        Looks.STOCK_CODE: pl.String(),
+        Looks.KIND: pl.String(),
+        Looks.LOOKED_AT: pl.Datetime("us"),
+    }
+)
 
 _NUMBERS = {Interactions.CUSTOMER_ID: pl.Int64(), Interactions.QUANTITY: pl.Int64()}
 """Types of earlier snapshots. If the values still are such numbers, the content has the hash that it had then."""
@@ -66,7 +75,7 @@ _ORDER = [
     Interactions.DESCRIPTION,
     Interactions.RETURNED_AT,
 ]
-_ONE_PART, _ITS_PRODUCTS = "interactions.parquet", "products.parquet"
+_ONE_PART, _ITS_PRODUCTS, _ITS_LOOKS = "interactions.parquet", "products.parquet", "looks.parquet"
 _PART = re.compile(r"interactions-(\d+)-of-(\d+)\.parquet")
 
 
@@ -80,6 +89,7 @@ class Content:
         lines: number of interactions.
         customers: number of customers.
         sha256: of the values, whatever their order and storage format.
+        looks: columns of `LOOKS`, in their order; empty if there are none, and then there is no file of them.
     """
 
     parts: Sequence[pl.DataFrame | Path]
@@ -87,6 +97,15 @@ class Content:
     lines: int
     customers: int
     sha256: str
+    looks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LOOKS))
+
+    def with_looks(self, looks: pl.DataFrame) -> "Content":
+        """The same with looks.
+
+        Args:
+            looks: columns of `LOOKS`, in any order.
+        """
+        return replace(self, looks=looks.sort(Looks.ALL), sha256=sha256_with_looks(self.sha256, looks))
 
 
 class Gathering:
@@ -200,10 +219,12 @@ def write_content(url: str, content: Content) -> None:
     Raises:
         ArtifactError: the artifact store refused.
     """
-    names = {_ITS_PRODUCTS, *(name_of(part, len(content.parts)) for part in range(len(content.parts)))}
+    of_looks = [_ITS_LOOKS] if content.looks.height else []
+    names = {_ITS_PRODUCTS, *of_looks, *(name_of(part, len(content.parts)) for part in range(len(content.parts)))}
     _remove(url, keep=names)  # a writer that was killed may have left another number of parts
     with new_file(f"{url}/{_ITS_PRODUCTS}") as file:
         content.products.write_parquet(file)
+    write_looks(url, content.looks)
     for part, interactions in enumerate(content.parts):
         with new_file(f"{url}/{name_of(part, len(content.parts))}") as file:
             if isinstance(interactions, Path):
@@ -211,6 +232,17 @@ def write_content(url: str, content: Content) -> None:
                     shutil.copyfileobj(source, file, 1 << 24)
             else:
                 interactions.write_parquet(file)
+
+
+def write_looks(url: str, looks: pl.DataFrame) -> None:
+    """Writes a snapshot's looks; nothing if there are none.
+
+    Raises:
+        ArtifactError: the artifact store refused.
+    """
+    if looks.height:
+        with new_file(f"{url}/{_ITS_LOOKS}") as file:
+            looks.write_parquet(file)
 
 
 def parts_of(url: str) -> list[str]:
@@ -224,14 +256,19 @@ def parts_of(url: str) -> list[str]:
     return [f"{url}/{name_of(part, number)}" for part in range(number)]
 
 
-def is_there(url: str) -> bool:
+def is_there(url: str, *, with_looks: bool = False) -> bool:
     """Whether a folder has all files of a snapshot.
+
+    Args:
+        url: of the folder.
+        with_looks: whether the snapshot has looks.
 
     Raises:
         ArtifactError: the artifact store cannot be reached, or refused.
     """
     found = list_files(url)
-    return {_ITS_PRODUCTS, *(part.rpartition("/")[2] for part in parts_of(url))} <= found.keys()
+    of_looks = [_ITS_LOOKS] if with_looks else []
+    return {_ITS_PRODUCTS, *of_looks, *(part.rpartition("/")[2] for part in parts_of(url))} <= found.keys()
 
 
 def remove_content(url: str) -> None:
@@ -245,7 +282,7 @@ def remove_content(url: str) -> None:
 
 def _remove(url: str, *, keep: Collection[str]) -> None:
     for name in list_files(url):
-        if name not in keep and (name in (_ONE_PART, _ITS_PRODUCTS) or _PART.fullmatch(name)):
+        if name not in keep and (name in (_ONE_PART, _ITS_PRODUCTS, _ITS_LOOKS) or _PART.fullmatch(name)):
             remove_file(f"{url}/{name}")
 
 
@@ -267,6 +304,27 @@ def read_products(url: str) -> pl.DataFrame:
     return _read(f"{url}/{_ITS_PRODUCTS}", PRODUCTS)
 
 
+def read_looks(url: str) -> pl.DataFrame:
+    """The looks of a snapshot; none if it has no file of them.
+
+    Raises:
+        ArtifactError: they are damaged, or the store cannot be reached.
+    """
+    return _read(f"{url}/{_ITS_LOOKS}", LOOKS) if _ITS_LOOKS in list_files(url) else pl.DataFrame(schema=LOOKS)
+
+
+def sha256_with_looks(sha256: str, looks: pl.DataFrame) -> str:
+    """The SHA-256 of a snapshot with its looks; without looks, it is what it was before there were any.
+
+    Args:
+        sha256: of its interactions and products.
+        looks: columns of `LOOKS`, in any order.
+    """
+    if not looks.height:
+        return sha256
+    return hashlib.sha256(f"{sha256} {_digest(looks.sort(Looks.ALL))}".encode()).hexdigest()
+
+
 def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
     """The SHA-256 of the rows' values, whatever their order and their storage format.
 
@@ -277,8 +335,12 @@ def content_sha256(interactions: pl.DataFrame, products: pl.DataFrame) -> str:
         interactions: columns of `columns.Interactions`.
         products: columns of `columns.Products`.
     """
+    return _digest(in_order(_as_numbers(interactions)), products.sort(Products.STOCK_CODE))
+
+
+def _digest(*frames: pl.DataFrame) -> str:
     digest = hashlib.sha256()
-    for frame in (in_order(_as_numbers(interactions)), products.sort(Products.STOCK_CODE)):
+    for frame in frames:
         digest.update(f"{frame.height}:{frame.columns}".encode())
         for column in frame:
             digest.update(column.is_null().cast(pl.UInt8).to_numpy().data)

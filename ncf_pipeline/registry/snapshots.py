@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from ncf_pipeline.columns import Interactions
+from ncf_pipeline.columns import Interactions, Looks
 from ncf_pipeline.errors import ArtifactError, DatabaseUnavailableError, InputError
 from ncf_pipeline.privacy import hold_off, known_erased, refuse_if_erased_since
 from ncf_pipeline.registry.snapshot_files import (
     INTERACTIONS,
+    LOOKS,
     PRODUCTS,
     Content,
     Gathering,
@@ -29,12 +30,15 @@ from ncf_pipeline.registry.snapshot_files import (
     is_there,
     name_of,
     parts_of,
+    read_looks,
     read_part,
     read_products,
     remove_content,
     sha256_of_part,
     sha256_of_parts,
+    sha256_with_looks,
     write_content,
+    write_looks,
 )
 from ncf_pipeline.registry.stores import root_of
 from ncf_pipeline.settings import Settings
@@ -60,6 +64,7 @@ class Snapshot:
         products: columns of `columns.Products`, every product that was bought, by stock code.
         batches: ids of the batches whose lines are in it, as recorded when it was first taken; None if they were not
             recorded.
+        looks: columns of `columns.Looks`, of customers with a purchase; empty for a shop that tells nothing.
     """
 
     snapshot_id: str
@@ -68,6 +73,7 @@ class Snapshot:
     interactions: pd.DataFrame
     products: pd.DataFrame
     batches: tuple[int, ...] | None = None
+    looks: pd.DataFrame = field(default_factory=lambda: _as_pandas(pl.DataFrame(schema=LOOKS)))
 
 
 def newest_cutoff(settings: Settings) -> datetime:
@@ -121,10 +127,11 @@ def _take(settings: Settings, cutoff: datetime) -> str:
             erased = known_erased(connection, settings)
             stream(connection, query("interactions"), INTERACTIONS, gathering.add, cutoff=cutoff)
             described = fetch(connection, query("snapshot_products"), PRODUCTS)
+            looks = fetch(connection, query("looks"), LOOKS, cutoff=cutoff, timezone=settings.shop_timezone)
             batches = _batches(connection, cutoff)
         if not gathering.lines:
             raise InputError(f"There are no purchases before {cutoff}: choose a later cutoff, or load more invoices.")
-        content = gathering.content(described)
+        content = gathering.content(described).with_looks(looks)
         try:
             with transaction(settings) as connection:
                 refuse_if_erased_since(connection, settings, erased)
@@ -157,7 +164,7 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     with transaction(settings) as connection:
         hold_off(connection)
         record = _record(connection, snapshot_id)
-        interactions, products, sha256 = _read(record.url)
+        interactions, products, looks, sha256 = _read(record.url)
     _check(record, sha256)
     return Snapshot(
         snapshot_id=snapshot_id,
@@ -166,6 +173,7 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
         interactions=_as_pandas(interactions),
         products=_as_pandas(products),
         batches=None if record.batches is None else tuple(record.batches),
+        looks=_as_pandas(looks),
     )
 
 
@@ -191,7 +199,18 @@ def read_snapshot_by_parts(settings: Settings, snapshot_id: str) -> Iterator[pd.
         frame = read_part(part)
         hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
         yield _as_pandas(frame)
-    _check(record, hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products))
+    sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
+    _check(record, sha256_with_looks(sha256, read_looks(record.url)))
+
+
+def read_looks_of_snapshot(settings: Settings, snapshot_id: str) -> pd.DataFrame:
+    """Reads the looks of a snapshot alone. They are checked with all of its content: see `read_snapshot_by_parts`.
+
+    Raises:
+        ArtifactError: there is no such snapshot, its looks are damaged, or the store cannot be reached.
+    """
+    with transaction(settings) as connection:
+        return _as_pandas(read_looks(_record(connection, snapshot_id).url))
 
 
 def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: datetime) -> list[str]:
@@ -221,7 +240,9 @@ def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: 
 def erase_from_snapshots(
     settings: Settings, root: str, customer_id: str, erasure_id: int, *, without_country: bool
 ) -> None:
-    """Makes a customer's purchases those of a guest in every snapshot of a store. Each changed one gets a new hash.
+    """Makes a customer's purchases those of a guest in every snapshot of a store, and removes the customer's looks.
+
+    Each changed snapshot gets a new hash.
 
     The new files are written beside the old ones, then the record names the new ones, then the old ones are removed.
     So the record always names complete files, and a call that was stopped may be repeated.
@@ -258,7 +279,9 @@ def erase_from_snapshots(
 
 
 def _write_without(url: str, before: str, customer_id: str, *, without_country: bool) -> tuple[str, int] | None:
-    """Writes a snapshot whose purchases of a customer are those of a guest; one part is in memory at a time.
+    """Writes a snapshot whose purchases of a customer are those of a guest, and which has none of the customer's looks.
+
+    One part is in memory at a time.
 
     Args:
         url: of the new files.
@@ -267,21 +290,24 @@ def _write_without(url: str, before: str, customer_id: str, *, without_country: 
         without_country: whether to remove the country of their purchases too.
 
     Returns:
-        The SHA-256 of the content, and the number of customers; None if the customer has no purchases in it.
+        The SHA-256 of the content, and the number of customers; None if nothing in it names the customer.
     """
-    parts, products = parts_of(before), read_products(before)
+    parts, products, all_looks = parts_of(before), read_products(before), read_looks(before)
+    looks = all_looks.filter(pl.col(Looks.CUSTOMER_ID) != customer_id)
     number = len(parts)
     own = bucket_of(customer_id) % number
     is_theirs = (pl.col(Interactions.CUSTOMER_ID) == customer_id).fill_null(value=False)
     theirs = read_part(parts[own]).filter(is_theirs)
-    if theirs.is_empty():
+    if theirs.is_empty() and looks.height == all_looks.height:
         return None
     gone = [Interactions.CUSTOMER_ID, *([Interactions.COUNTRY] if without_country else [])]
     theirs = theirs.with_columns(pl.lit(None, INTERACTIONS[name]).alias(name) for name in gone)
-    part_of_line = bucket_of_lines(theirs) % number  # where a guest's lines belong
+    # where a guest's lines belong
+    part_of_line = bucket_of_lines(theirs) % number if theirs.height else pl.Series([], dtype=pl.Int64)
     hashes, customers = [], 0
     with new_file(f"{url}/products.parquet") as file:
         products.write_parquet(file)
+    write_looks(url, looks)
     for part, source in enumerate(parts):
         left = read_part(source).filter(~is_theirs) if part == own else read_part(source)
         frame = in_order(pl.concat([left, theirs.filter(part_of_line == part)]))
@@ -289,16 +315,17 @@ def _write_without(url: str, before: str, customer_id: str, *, without_country: 
             frame.write_parquet(file)
         hashes.append(content_sha256(frame, products) if number == 1 else sha256_of_part(frame))
         customers += customers_of(frame)
-    return hashes[0] if number == 1 else sha256_of_parts(hashes, products), customers
+    sha256 = hashes[0] if number == 1 else sha256_of_parts(hashes, products)
+    return sha256_with_looks(sha256, looks), customers
 
 
-def _read(url: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
-    """The interactions and the products of a snapshot, and their SHA-256."""
-    products, parts = read_products(url), [read_part(part) for part in parts_of(url)]
+def _read(url: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, str]:
+    """The interactions, the products and the looks of a snapshot, and their SHA-256."""
+    products, looks, parts = read_products(url), read_looks(url), [read_part(part) for part in parts_of(url)]
     if len(parts) == 1:
-        return parts[0], products, content_sha256(parts[0], products)
+        return parts[0], products, looks, sha256_with_looks(content_sha256(parts[0], products), looks)
     sha256 = sha256_of_parts([sha256_of_part(part) for part in parts], products)
-    return in_order(pl.concat(parts)), products, sha256
+    return in_order(pl.concat(parts)), products, looks, sha256_with_looks(sha256, looks)
 
 
 def _record(connection: Connection, snapshot_id: str) -> Any:
@@ -327,7 +354,7 @@ def _keep(connection: Connection, settings: Settings, cutoff: datetime, content:
     _lock(connection)
     known = query_rows(connection, "find_snapshot", cutoff=cutoff, sha256=content.sha256)
     if known:
-        if not is_there(known[0].url):
+        if not is_there(known[0].url, with_looks=content.looks.height > 0):
             write_content(known[0].url, content)
         return _name(known[0].snapshot_id)
     (following,) = query_rows(connection, "next_snapshot_id")

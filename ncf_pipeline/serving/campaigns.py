@@ -162,7 +162,8 @@ def customers_for(settings: Settings, stock_code: str, *, top: int) -> Campaign:
             )
         if champion.recommender == registry.BASELINES:
             logger.info("Version 0 serves, which has no chances: customers are ordered by the product's place.")
-        maker = ListMaker(model_of(settings, champion), snapshot.interactions, snapshot.cutoff)
+        model = model_of(settings, champion)
+        maker = ListMaker(model, snapshot.interactions, snapshot.cutoff, looks=snapshot.looks)
         who = _Chosen(settings, code, rules, now.by_country, maker.countries())
         scored = list(_scored(maker, code, who.customers))
         _refuse_if_erased(settings, erased)

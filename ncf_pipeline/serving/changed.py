@@ -19,12 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncf_pipeline.columns import Interactions, Lists
+from ncf_pipeline.columns import Interactions, Lists, Looks
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.model.lists.rules import Rules
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot_by_parts
+from ncf_pipeline.registry.snapshots import Snapshot, read_looks_of_snapshot, read_snapshot_by_parts
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving.drafts import Basis
 from ncf_pipeline.serving.publication import name_of
@@ -38,9 +38,11 @@ if TYPE_CHECKING:  # what scores imports torch, and a refresh that scores everyb
 
 logger = logging.getLogger(__name__)
 
-NEW, PURCHASES, PRODUCT, EXPERIMENT, AGE = "new", "purchases", "product", "experiment", "age"
-"""Why a customer is scored: has no lists yet; bought or returned, or an invoice was corrected; a product on a list may
-no longer be shown; is in the share of an experiment that began or ended; the lists are old."""
+NEW, PURCHASES, LOOKED, PRODUCT = "new", "purchases", "looks", "product"
+EXPERIMENT, AGE = "experiment", "age"
+"""Why a customer is scored: has no lists yet; bought or returned, or an invoice was corrected; viewed, put into a
+basket or wished something, and the model reads that; a product on a list may no longer be shown; is in the share of an
+experiment that began or ended; the lists are old."""
 
 SAMPLE = 500
 """Unchanged customers who are scored to see how much their lists would differ; all of them if there are no more."""
@@ -158,6 +160,7 @@ def plan_refresh(
         # Part by part, so that memory does not hold all lines twice. All lines of a customer are in one part.
         for part in read_snapshot_by_parts(settings, last.snapshot_id):
             before |= digests(part, last.publication.as_of)
+        looks_before = read_looks_of_snapshot(settings, last.snapshot_id)
         theirs = _listed(last.publication, hidden, sold)
     except ArtifactError as error:
         return Plan(None, f"what {name_of(last.publication.number)} was made from cannot be read ({error})")
@@ -165,6 +168,11 @@ def plan_refresh(
     maker = maker_of(settings, model, snapshot, basis)
     known = list(maker.countries())
     now = digests(snapshot.interactions, snapshot.cutoff)
+    recipe = maker.state.recipe
+    looked = set[str]()
+    if recipe.reads_looks or basis.experiment is not None:  # an experiment's challenger may read looks
+        since = snapshot.cutoff - timedelta(days=recipe.look_days)
+        looked = who_looked(looks_before, snapshot.looks, since)
     moved = _moved(settings, last.basis.experiment, basis.experiment, known)
     oldest = snapshot.cutoff - timedelta(days=settings.lists_max_age_days)
     why = dict.fromkeys(sorted(theirs.keys() - set(known)), GONE)
@@ -174,6 +182,8 @@ def plan_refresh(
             why[customer] = NEW
         elif before.get(customer) != now.get(customer):
             why[customer] = PURCHASES
+        elif customer in looked:
+            why[customer] = LOOKED
         elif listed.shows_hidden:
             why[customer] = PRODUCT
         elif customer in moved:
@@ -227,6 +237,23 @@ def digests(interactions: pd.DataFrame, as_of: datetime) -> dict[str, int]:
     hashes = pd.util.hash_pandas_object(lines[list(_HASHED)], index=False)
     sums = hashes.groupby(lines[Interactions.CUSTOMER_ID].to_numpy()).sum()
     return {str(customer): int(total) for customer, total in zip(sums.index, sums.to_numpy(np.uint64), strict=True)}
+
+
+def who_looked(before: pd.DataFrame, now: pd.DataFrame, since: datetime) -> set[str]:
+    """The customers of whom something else is known that they viewed, put into a basket or wished.
+
+    Args:
+        before: columns of `columns.Looks`, as the last lists know them.
+        now: the same, as new lists do.
+        since: older looks count for neither.
+    """
+    sums = []
+    for looks in (before, now):
+        late = looks[looks[Looks.LOOKED_AT] >= since]
+        hashes = pd.util.hash_pandas_object(late[list(Looks.ALL)], index=False)
+        sums.append(hashes.groupby(late[Looks.CUSTOMER_ID].to_numpy()).sum())
+    then, today = (dict(zip(each.index, each.to_numpy(np.uint64), strict=True)) for each in sums)
+    return {str(customer) for customer in then.keys() | today.keys() if then.get(customer) != today.get(customer)}
 
 
 def difference(before: Sequence[str], now: Sequence[str]) -> float:

@@ -4,7 +4,7 @@ What they are, and what their dot products mean, is in `model.embeddings`; for p
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def _facts(model: TrainedModel, version: int, as_of: datetime) -> dict[str, str]
         "dimension": str(model.recipe.embedding_dim),
         "as_of": as_of.isoformat(),
         "cutoff": model.cutoff.isoformat(),
-        "recipe": json.dumps(asdict(model.recipe)),
+        "recipe": json.dumps(model.recipe.as_dict()),
         "package_version": __version__,
     }
 

@@ -20,6 +20,12 @@ def in_words(reason: Reason, name_of: Callable[[str], str]) -> str | None:
         case "bought":
             times = int(reason.evidence or 1)
             return "You bought this before" if times == 1 else f"You bought this {times} times"
+        case "carted":
+            return "You put this into your basket"
+        case "wished":
+            return "On your wish list"
+        case "viewed":
+            return "You looked at this"
         case "goes_with":
             return f"Goes with {other}"
         case "popular_with":

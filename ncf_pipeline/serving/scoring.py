@@ -557,7 +557,15 @@ def maker_of(settings: Settings, model: "TrainedModel | None", snapshot: Snapsho
     from ncf_pipeline.model.lists.assemble import ListMaker
 
     earlier = _lists_of(settings, basis.shown) if basis.shown is not None else None
-    return ListMaker(model, snapshot.interactions, snapshot.cutoff, basis.rules, style=basis.style, earlier=earlier)
+    return ListMaker(
+        model,
+        snapshot.interactions,
+        snapshot.cutoff,
+        basis.rules,
+        looks=snapshot.looks,
+        style=basis.style,
+        earlier=earlier,
+    )
 
 
 def experiment_of(settings: Settings, draft: Draft) -> Experiment | None:

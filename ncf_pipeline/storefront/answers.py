@@ -12,7 +12,10 @@ ProductList = Literal["bought_together", "similar"]
 VisitorList = Literal["for_you", "new_arrivals"]
 PageList = Literal["for_you", "discover", "buy_again", "bought_together", "similar", "new_arrivals"]
 Source = Literal["customer", "product", "basket", "category", "country", "everywhere", "none", "unavailable"]
-ReasonCode = Literal["bought", "goes_with", "popular_with", "new", "popular", "taste", "best_seller", "pinned"]
+ReasonCode = Literal[
+    "bought", "carted", "wished", "viewed", "goes_with", "popular_with", "new", "popular", "taste", "best_seller",
+    "pinned",
+]  # fmt: skip
 
 _decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
 
@@ -22,11 +25,12 @@ class Reason:
     """Why a product is on a customer's list. Later versions may publish codes that are not named here.
 
     Attributes:
-        code: `bought`: the customer bought it on `evidence` invoices; `goes_with`: often in one basket with the product
-            `evidence`, which they bought; `popular_with`: many customers who bought the product `evidence`, as this one
-            did, bought it; `new`: first sold within the last weeks; `popular`: a recent best seller; `pinned`: chosen
-            by the shop; `taste`: chosen by the model from all that they bought; `best_seller`: comes next among the
-            best sellers (only in lists that no model made).
+        code: `bought`: the customer bought it on `evidence` invoices; `carted`, `wished`, `viewed`: they put it into a
+            basket or on a wish list, or looked at it, lately, and have not bought it since; `goes_with`: often in one
+            basket with the product `evidence`, which they bought; `popular_with`: many customers who bought the product
+            `evidence`, as this one did, bought it; `new`: first sold within the last weeks; `popular`: a recent best
+            seller; `pinned`: chosen by the shop; `taste`: chosen by the model from all that they bought; `best_seller`:
+            comes next among the best sellers (only in lists that no model made).
         evidence: a number of invoices, or a stock code; None for the other codes.
     """
 

@@ -62,7 +62,12 @@ class ChancesTest:
 
 
 def with_chances(
-    model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, *, top_n: int = DEPTH
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    truth: Holdout,
+    *,
+    top_n: int = DEPTH,
+    looks: pd.DataFrame | None = None,
 ) -> tuple[TrainedModel, ChancesTest]:
     """Fits a candidate's chances, and tests them.
 
@@ -71,11 +76,12 @@ def with_chances(
         interactions: columns of `columns.Interactions`.
         truth: the holdout.
         top_n: length of the lists that are served.
+        looks: columns of `columns.Looks`; only a model that reads them needs any.
 
     Returns:
         The model with its chances, and the test.
     """
-    days, pairs = _days(truth), _pairs(model, interactions, truth, top_n)
+    days, pairs = _days(truth), _pairs(model, interactions, truth, top_n, looks)
     chance = out_of_fold(pairs, days)
     tested = ~np.isnan(chance) & (pairs.rank < top_n)
     found = reliability(chance[tested], pairs.bought[tested], pairs.customer[tested])
@@ -83,7 +89,12 @@ def with_chances(
 
 
 def as_served(
-    model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, *, top_n: int = DEPTH
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    truth: Holdout,
+    *,
+    top_n: int = DEPTH,
+    looks: pd.DataFrame | None = None,
 ) -> Reliability | None:
     """Tests the chances of a model that was trained, and whose chances were fitted, before the holdout.
 
@@ -92,13 +103,14 @@ def as_served(
         interactions: columns of `columns.Interactions`.
         truth: the holdout.
         top_n: length of the lists that are served.
+        looks: columns of `columns.Looks`; only a model that reads them needs any.
 
     Returns:
         None if the model has no chances for as many days.
     """
     if model.chances is None or model.chances.days != _days(truth):
         return None
-    pairs = _pairs(model, interactions, truth, top_n)
+    pairs = _pairs(model, interactions, truth, top_n, looks)
     pairs = pairs.where(pairs.rank < top_n)
     return reliability(model.chances.of(pairs.facts), pairs.bought, pairs.customer)
 
@@ -107,7 +119,9 @@ def _days(truth: Holdout) -> int:
     return round((truth.end - truth.start).total_seconds() / 86_400)
 
 
-def _pairs(model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, top_n: int) -> Pairs:
-    maker = ListMaker(model, interactions, truth.start)
+def _pairs(
+    model: TrainedModel, interactions: pd.DataFrame, truth: Holdout, top_n: int, looks: pd.DataFrame | None
+) -> Pairs:
+    maker = ListMaker(model, interactions, truth.start, looks=looks)
     customers = sampled(maker.state.known_customers)
     return best_pairs(maker.scorer, maker.state, customers, truth.bought[FOR_YOU], depth=max(top_n, DEPTH))

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from safetensors.torch import save_file
 
 from ncf_pipeline import __version__
 from ncf_pipeline.model.device import Policy, place
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import feature_names
 from ncf_pipeline.model.fitting import Progress
 from ncf_pipeline.model.recipe import Recipe
 
@@ -60,9 +59,9 @@ def checkpoint_key(
     facts = {
         "snapshot": snapshot_sha256,
         "cutoff": cutoff.isoformat(),
-        "recipe": asdict(recipe),
+        "recipe": recipe.as_dict(),
         "epochs": epochs,
-        "features": FEATURES,
+        "features": feature_names(recipe),
         "device": placement.device.type,
         "precision": placement.policy.precision,
         "processes": placement.world,

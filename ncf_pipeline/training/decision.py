@@ -113,15 +113,22 @@ def log_decision(settings: Settings, version: int) -> list[str]:
     return list(decision.reasons)
 
 
-def training_facts(model: TrainedModel, interactions: pd.DataFrame, *, incumbent_lines: int | None) -> TrainingFacts:
+def training_facts(
+    model: TrainedModel,
+    interactions: pd.DataFrame,
+    *,
+    incumbent_lines: int | None,
+    looks: pd.DataFrame | None = None,
+) -> TrainingFacts:
     """Collects what the gate needs to know about how a model was trained.
 
     Args:
         model: the candidate or its refit.
         interactions: all of the snapshot, in the columns of `columns.Interactions`; the model may have seen fewer.
         incumbent_lines: interactions that the incumbent was trained on; None without an incumbent.
+        looks: all of the snapshot, in the columns of `columns.Looks`; only a model that reads them needs any.
     """
-    worth = worth_of_ids(model, interactions)
+    worth = worth_of_ids(model, interactions, looks)
     return TrainingFacts(
         losses=tuple(report.loss for report in model.history),
         out_of_time=any(report.out_of_time for report in model.history),

@@ -65,6 +65,7 @@ def train(
     cutoff: datetime,
     recipe: Recipe,
     *,
+    looks: pd.DataFrame | None = None,
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
     epochs: int | None = None,
@@ -82,11 +83,14 @@ def train(
     together = place(device, policy).world > 1
     try:
         if together:
-            checkpoints = _share(interactions, cutoff, recipe, device, epochs, checkpoints, budget_seconds, policy)
+            checkpoints = _share(
+                interactions, looks, cutoff, recipe, device, epochs, checkpoints, budget_seconds, policy
+            )
         return training.train(
             interactions,
             cutoff,
             recipe,
+            looks=looks,
             device=device,
             on_epoch=on_epoch,
             epochs=epochs,
@@ -105,6 +109,7 @@ def train(
 
 def _share(
     interactions: pd.DataFrame,
+    looks: pd.DataFrame | None,
     cutoff: datetime,
     recipe: Recipe,
     device: str,
@@ -125,10 +130,9 @@ def _share(
         "policy": asdict(policy) if policy is not None else None,
         "earlier": earlier.facts if earlier is not None else None,
     }
-    content = io.BytesIO()
-    interactions.to_parquet(content)
     _send(json.dumps(facts).encode())
-    _send(content.getvalue())
+    _send(_as_bytes(interactions))
+    _send(_as_bytes(looks) if looks is not None and recipe.reads_looks else b"")
     _send(save_tensors(earlier.tensors) if earlier is not None else b"")
     return _Held(earlier, checkpoints) if checkpoints is not None else None
 
@@ -136,7 +140,7 @@ def _share(
 def _help() -> None:
     """Takes part in every training of the first process, until it sends that it has ended."""
     while facts := _receive():
-        wanted, content, tensors = json.loads(facts), _receive(), _receive()
+        wanted, content, looks, tensors = json.loads(facts), _receive(), _receive(), _receive()
         earlier = Progress(load_tensors(tensors), wanted["earlier"]) if tensors else None
         values = wanted["recipe"]
         # The first process meets the same error in the data or the recipe, and reports it.
@@ -145,6 +149,7 @@ def _help() -> None:
                 pd.read_parquet(io.BytesIO(content)),
                 datetime.fromisoformat(wanted["cutoff"]),
                 Recipe(**(values | {"hidden": tuple(values["hidden"])})),
+                looks=pd.read_parquet(io.BytesIO(looks)) if looks else None,
                 device=wanted["device"],
                 epochs=wanted["epochs"],
                 checkpoints=_Held(earlier, None) if wanted["keeps"] else None,
@@ -166,6 +171,12 @@ class _Held:
     def save(self, progress: Progress) -> None:
         if self.file is not None:
             self.file.save(progress)
+
+
+def _as_bytes(table: pd.DataFrame) -> bytes:
+    content = io.BytesIO()
+    table.to_parquet(content)
+    return content.getvalue()
 
 
 def _send(content: bytes) -> None:

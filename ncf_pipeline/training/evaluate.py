@@ -72,9 +72,8 @@ def evaluate(
     depth = depth_of(settings)
     of_peers = peer_lists(snapshot.interactions, truth.start, depth, truth.known_customers) if peers else []
     style = style_of(settings)
-    model, lists = train_and_recommend(
-        snapshot, recipe_of(settings), truth, depth=depth, device=settings.device, style=style
-    )
+    recipe = recipe_of(settings, snapshot.looks, truth.start)
+    model, lists = train_and_recommend(snapshot, recipe, truth, depth=depth, device=settings.device, style=style)
     fallbacks = fallback_lists(snapshot.interactions, truth.start, depth)
     scores = score(lists | {peer.name: peer.lists for peer in of_peers}, truth, k=settings.k, fallbacks=fallbacks)
     priced: list[Price] = []
@@ -87,6 +86,7 @@ def evaluate(
             categories=categories_of(settings),
             depth=depth,
             k=settings.k,
+            looks=snapshot.looks,
         )
     return Evaluation(snapshot.snapshot_id, snapshot.cutoff, truth.start, tuple(scores), tuple(priced))
 

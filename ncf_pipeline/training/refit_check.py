@@ -20,7 +20,7 @@ import pandas as pd
 from ncf_pipeline.columns import FOR_YOU, Interactions
 from ncf_pipeline.errors import DamagedModelError, OutdatedModelError
 from ncf_pipeline.evaluation.scores import agreement
-from ncf_pipeline.model.features.tables import FEATURES
+from ncf_pipeline.model.features.tables import feature_names
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.trained import TrainedModel
 from ncf_pipeline.registry import artifacts
@@ -86,7 +86,15 @@ class RefitAgreement:
         return f"{line}; two seeds share {self.two_seeds.shared:.1%}, as measured with v{self.two_seeds.measured_with}."
 
 
-def shared_by(one: TrainedModel, other: TrainedModel, interactions: pd.DataFrame, as_of: datetime, *, k: int) -> float:
+def shared_by(
+    one: TrainedModel,
+    other: TrainedModel,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    *,
+    k: int,
+    looks: pd.DataFrame | None = None,
+) -> float:
     """Share of the first `k` of `for_you` that two models have in common, over the latest customers.
 
     Args:
@@ -95,10 +103,13 @@ def shared_by(one: TrainedModel, other: TrainedModel, interactions: pd.DataFrame
         interactions: of the snapshot, in the columns of `columns.Interactions`.
         as_of: the instant at which both recommend.
         k: depth.
+        looks: of the snapshot, in the columns of `columns.Looks`; only models that read them need any.
     """
     in_order = interactions.sort_values(Interactions.PURCHASED_AT)[Interactions.CUSTOMER_ID].dropna()
     customers = in_order.drop_duplicates(keep="last").tail(COMPARED_CUSTOMERS).tolist()
-    left, right = (customer_lists(each, interactions, as_of, k, customers=customers) for each in (one, other))
+    left, right = (
+        customer_lists(each, interactions, as_of, k, customers=customers, looks=looks) for each in (one, other)
+    )
     return agreement(left, right, question=FOR_YOU, k=k)
 
 
@@ -111,6 +122,7 @@ def of_two_seeds(
     train_other: Callable[[], TrainedModel],
     *,
     k: int,
+    looks: pd.DataFrame | None = None,
 ) -> TwoSeeds:
     """Finds the measure of an earlier version, or makes one.
 
@@ -122,6 +134,7 @@ def of_two_seeds(
         as_of: the instant at which both recommend: that of the refit.
         train_other: trains on the same purchases for as many epochs, with another seed.
         k: depth.
+        looks: of its snapshot, in the columns of `columns.Looks`.
 
     Raises:
         TrainingError: training failed.
@@ -133,7 +146,7 @@ def of_two_seeds(
         return found
     logger.info("How much two seeds have in common is not known: training a second one.")
     other = train_other()
-    shared = shared_by(evaluated, other, interactions, as_of, k=k)
+    shared = shared_by(evaluated, other, interactions, as_of, k=k, looks=looks)
     logger.info("Two seeds share %.1f%%.", 100 * shared)
     return TwoSeeds(shared, k, version, evaluated.lines, evaluated.epochs)
 
@@ -163,7 +176,7 @@ def _made_alike(config: dict[str, Any], evaluated: TrainedModel) -> bool:
     """Whether a model with that config has the recipe of the evaluated one, whatever its seed, and today's features."""
     unimportant = {"seed": None}
     theirs, ours = config["recipe"] | unimportant, evaluated.state().config["recipe"] | unimportant
-    return bool(theirs == ours and config["features"] == list(FEATURES))
+    return bool(theirs == ours and config["features"] == list(feature_names(evaluated.recipe)))
 
 
 def _fits(measure: TwoSeeds, evaluated: TrainedModel, k: int) -> bool:

@@ -12,12 +12,13 @@ use the same.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
+from ncf_pipeline.columns import Looks
 from ncf_pipeline.errors import ErasedMeanwhileError, InputError, SettingsError, TrainingError
 from ncf_pipeline.evaluation.baselines import BASELINES
 from ncf_pipeline.evaluation.gate import TrainingFacts, objections_to_refit, objections_to_training
@@ -101,6 +102,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+MIN_LOOKS = 100
+"""Fewest looks before the holdout for a model that reads them."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +244,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
     """
     data = read_snapshot(settings, snapshot_id)
     holdout_start = data.cutoff - timedelta(days=settings.holdout_days)
-    recipe = recipe_of(settings)
+    recipe = recipe_of(settings, data.looks, holdout_start)
     version = registry.open_version(
         settings,
         run_key=run_key,
@@ -251,7 +255,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
             "holdout_days": settings.holdout_days,
             "k": settings.k,
             "top_n": settings.top_n,
-            "recipe": asdict(recipe),
+            "recipe": recipe.as_dict(),
         },
         requested_by=requested_by,
     )
@@ -271,17 +275,17 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         budget_seconds=60 * settings.train_budget_minutes,
         style=style,
     )
-    candidate, tested = with_chances(candidate, data.interactions, truth, top_n=settings.top_n)
+    candidate, tested = with_chances(candidate, data.interactions, truth, top_n=settings.top_n, looks=data.looks)
 
     def recommend(model: TrainedModel) -> pd.DataFrame:
-        return recommend_holdout(model, data.interactions, truth, depth, style)
+        return recommend_holdout(model, data.interactions, truth, depth, style, looks=data.looks)
 
     entry = registry.model_version(settings, version)
     incumbent, model, alone_because = load_incumbent(settings, entry)
     incumbent_lines = None
     if model is not None:
         lists[INCUMBENT], incumbent_lines = recommend(model), model.lines
-        served = as_served(model, data.interactions, truth, top_n=settings.top_n)
+        served = as_served(model, data.interactions, truth, top_n=settings.top_n, looks=data.looks)
         tested = replace(tested, incumbent=served)
         del model
     others = best_recent(
@@ -297,8 +301,8 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         lists[BEST_RECENT] = others.lists
     fallbacks = fallback_lists(data.interactions, truth.start, depth)
     scores = others.of_interest(score(lists, truth, k=settings.k, fallbacks=fallbacks))
-    facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines)
-    in_style = facts_of(style, candidate, data.interactions, truth, lists, depth=depth, k=settings.k)
+    facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines, looks=data.looks)
+    in_style = facts_of(style, candidate, data.interactions, truth, lists, depth=depth, k=settings.k, looks=data.looks)
     registry.record_evaluation(settings, version, scores)
     _save(
         KnownManifests(settings, version, is_backtest=True),
@@ -354,6 +358,7 @@ def refit(settings: Settings, version: int) -> bool:
         data.interactions,
         data.cutoff,
         evaluated.recipe,
+        looks=data.looks,
         device=settings.device,
         epochs=evaluated.epochs,
         on_epoch=_log_epoch,
@@ -362,10 +367,10 @@ def refit(settings: Settings, version: int) -> bool:
     )
     model = replace(model, chances=evaluated.chances)
     scores = registry.evaluation(settings, version)
-    facts = training_facts(model, data.interactions, incumbent_lines=None)
+    facts = training_facts(model, data.interactions, incumbent_lines=None, looks=data.looks)
     bounds, k = thresholds(settings), int(entry.config["k"])
     objections = objections_to_training(facts, bounds, whose="the refit")
-    shared, seeds = shared_by(model, evaluated, data.interactions, data.cutoff, k=k), None
+    shared, seeds = shared_by(model, evaluated, data.interactions, data.cutoff, k=k, looks=data.looks), None
     logger.info("The refit and the evaluated model share %.1f%% of their recommendations.", 100 * shared)
     second = replace(evaluated.recipe, seed=evaluated.recipe.seed + 1)
     checkpoints_of_second = _checkpoints(settings, data, evaluated.cutoff, second, evaluated.epochs)
@@ -376,13 +381,16 @@ def refit(settings: Settings, version: int) -> bool:
                 data.interactions,
                 evaluated.cutoff,
                 second,
+                looks=data.looks,
                 device=settings.device,
                 epochs=evaluated.epochs,
                 on_epoch=_log_epoch,
                 checkpoints=checkpoints_of_second,
             )
 
-        seeds = of_two_seeds(settings, version, evaluated, data.interactions, data.cutoff, train_second, k=k)
+        seeds = of_two_seeds(
+            settings, version, evaluated, data.interactions, data.cutoff, train_second, k=k, looks=data.looks
+        )
     objections += objections_to_refit(shared, seeds.shared if seeds is not None else None, bounds)
     agreement = RefitAgreement(shared, k, seeds)
     if objections:
@@ -529,9 +537,19 @@ def truth_for(snapshot: Snapshot, holdout_start: datetime) -> Holdout:
     return truth
 
 
-def recipe_of(settings: Settings) -> Recipe:
-    """The recipe of a retrain: the defaults, with the seed, and without trees if `trees` is off."""
+def recipe_of(settings: Settings, looks: pd.DataFrame, holdout_start: datetime) -> Recipe:
+    """The recipe of a retrain: the defaults, with the seed, and without trees if `trees` is off.
+
+    It reads what customers look at if there are at least `MIN_LOOKS` looks to learn from.
+
+    Args:
+        settings: `seed` and `trees` are used.
+        looks: of the snapshot, in the columns of `columns.Looks`.
+        holdout_start: those from this instant on do not count.
+    """
     recipe = Recipe(seed=settings.seed)
+    if int((looks[Looks.LOOKED_AT] < holdout_start).sum()) >= MIN_LOOKS:
+        recipe = recipe.with_looks()
     return recipe if settings.trees else recipe.network_alone()
 
 
@@ -571,17 +589,21 @@ def train_and_recommend(
         snapshot.interactions,
         truth.start,
         recipe,
+        looks=snapshot.looks,
         device=device,
         on_epoch=_log_epoch,
         checkpoints=checkpoints,
         budget_seconds=budget_seconds,
     )
-    lists = {CANDIDATE: recommend_holdout(candidate, snapshot.interactions, truth, depth, style)}
+
+    def recommend(model: TrainedModel, style: Style) -> pd.DataFrame:
+        return recommend_holdout(model, snapshot.interactions, truth, depth, style, looks=snapshot.looks)
+
+    lists = {CANDIDATE: recommend(candidate, style)}
     if candidate.trees is not None:
-        network = candidate.network_alone()
-        lists[NETWORK_ALONE] = recommend_holdout(network, snapshot.interactions, truth, depth, style)
+        lists[NETWORK_ALONE] = recommend(candidate.network_alone(), style)
     if not style.is_plain:
-        lists[PLAIN] = recommend_holdout(candidate, snapshot.interactions, truth, depth)
+        lists[PLAIN] = recommend(candidate, PLAIN_STYLE)
     for name, baseline in BASELINES.items():
         lists[name] = baseline(snapshot.interactions, truth.start, depth, truth.known_customers)
     lists[VERSION_0] = recommend_holdout(None, snapshot.interactions, truth, depth, style)

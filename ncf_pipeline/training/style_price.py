@@ -116,7 +116,12 @@ class Price:
 
 
 def week_before(
-    model: TrainedModel | None, interactions: pd.DataFrame, truth: Holdout, depth: int, style: Style
+    model: TrainedModel | None,
+    interactions: pd.DataFrame,
+    truth: Holdout,
+    depth: int,
+    style: Style,
+    looks: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """The lists of the holdout's customers a week before it, without a limit on what was shown before these."""
     return customer_lists(
@@ -125,12 +130,19 @@ def week_before(
         truth.start - WEEK,
         depth,
         customers=list(truth.known_customers),
+        looks=looks,
         style=style.without_repeat,
     )
 
 
 def recommend_holdout(
-    model: TrainedModel | None, interactions: pd.DataFrame, truth: Holdout, depth: int, style: Style = PLAIN_STYLE
+    model: TrainedModel | None,
+    interactions: pd.DataFrame,
+    truth: Holdout,
+    depth: int,
+    style: Style = PLAIN_STYLE,
+    *,
+    looks: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Recommends to the holdout's known customers as the shop would have shown it at the holdout's start.
 
@@ -140,15 +152,18 @@ def recommend_holdout(
         truth: the holdout.
         depth: length of a list.
         style: in which order, and with how much variety.
+        looks: columns of `columns.Looks`; only a model that reads them needs any.
 
     Returns:
         Lists in the columns of `columns.Lists`.
     """
     earlier: Earlier | None = None
     if style.variety.repeat is not None:
-        earlier = [week_before(model, interactions, truth, depth, style)], truth.start - WEEK
+        earlier = [week_before(model, interactions, truth, depth, style, looks)], truth.start - WEEK
     customers = list(truth.known_customers)
-    return customer_lists(model, interactions, truth.start, depth, customers=customers, style=style, earlier=earlier)
+    return customer_lists(
+        model, interactions, truth.start, depth, customers=customers, looks=looks, style=style, earlier=earlier
+    )
 
 
 def facts_of(
@@ -160,6 +175,7 @@ def facts_of(
     *,
     depth: int,
     k: int,
+    looks: pd.DataFrame | None = None,
 ) -> StyleFacts | None:
     """How varied a candidate's lists are, as they are served and plain; None if they are served plain.
 
@@ -171,12 +187,13 @@ def facts_of(
         lists: by recommender, `CANDIDATE` and `PLAIN` among them.
         depth: length of a list.
         k: depth of the figures.
+        looks: columns of `columns.Looks`; only a model that reads them needs any.
     """
     if style.is_plain:
         return None
     styles = {CANDIDATE: style, PLAIN: PLAIN_STYLE}
     family = _family_of(interactions)
-    before = {name: week_before(model, interactions, truth, depth, each) for name, each in styles.items()}
+    before = {name: week_before(model, interactions, truth, depth, each, looks) for name, each in styles.items()}
     return StyleFacts(
         str(style),
         {
@@ -250,6 +267,7 @@ def prices(
     categories: Mapping[str, str],
     depth: int,
     k: int,
+    looks: pd.DataFrame | None = None,
 ) -> list[Price]:
     """Prices several limits and the order by value, each alone, and what is set now.
 
@@ -261,14 +279,15 @@ def prices(
         categories: of the shop's products; without any, limits on categories are left out.
         depth: length of a list.
         k: depth of the figures.
+        looks: columns of `columns.Looks`; only a model that reads them needs any.
 
     Returns:
         For each question, the lists without any setting first.
     """
-    maker = ListMaker(model, interactions, truth.start)
+    maker = ListMaker(model, interactions, truth.start, looks=looks)
     customers = list(truth.known_customers)
     deep = pd.concat(maker.customers(depth + LOOK_AHEAD, chosen=customers), ignore_index=True)
-    before = week_before(model, interactions, truth, depth, PLAIN_STYLE)
+    before = week_before(model, interactions, truth, depth, PLAIN_STYLE, looks)
     lists = {NO_SETTING: _cut(deep, depth)}
     for setting, variety in _limits(k, categories):
         lists[setting] = _varied(deep, variety, before, truth, maker, depth)
@@ -277,7 +296,7 @@ def prices(
         setting = f"NCF_ORDER=value NCF_VALUE_WEIGHT={weight:g}"
         lists[setting] = pd.concat(by_value.customers(depth, chosen=customers), ignore_index=True)
     if not as_set.is_plain:
-        lists["as set"] = recommend_holdout(model, interactions, truth, depth, as_set)
+        lists["as set"] = recommend_holdout(model, interactions, truth, depth, as_set, looks=looks)
     named = {CANDIDATE if name == NO_SETTING else name: made for name, made in lists.items()}
     fallbacks = fallback_lists(interactions, truth.start, depth)
     scores = [each for each in score(named, truth, k=k, fallbacks=fallbacks) if each.cohort == KNOWN]

@@ -12,11 +12,11 @@ import numpy as np
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.families import Families
 from ncf_pipeline.model.features.habits import SEGMENTS, purchases_of, segments
+from ncf_pipeline.model.features.looks import LOOKS
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.features.tables import (
     CROSS,
     CUSTOMER,
-    FEATURES,
     PAIR,
     PRODUCT,
     TASTE,
@@ -24,6 +24,7 @@ from ncf_pipeline.model.features.tables import (
     FeatureRows,
     as_float16,
     customer_table,
+    feature_names,
     feature_rows,
     filled_table,
     first_and_last_sale,
@@ -47,7 +48,7 @@ class Contexts:
         customer: (B,) customer_index of the events.
         start: (B + 1,) the candidates of customer b are rows start[b] to start[b + 1].
         product: (R,) product_index of the events, ascending within a customer.
-        features: (R, F), columns as in `features.tables.FEATURES`.
+        features: (R, F), columns as in `features.tables.feature_names`.
         bought: (R,) whether the customer bought it and has not returned it.
         seen: (R,) whether the customer ever bought it, returned or not.
     """
@@ -97,7 +98,7 @@ class ContextMaker:
     def parts(self, customers: IntArray) -> list[IntArray]:
         """The customers of each chunk: see `contexts`."""
         recipe = self.state.recipe
-        size = min(recipe.rows_at_once(recipe.most_candidates * len(FEATURES)), MOST_CUSTOMERS)
+        size = min(recipe.rows_at_once(recipe.most_candidates * len(feature_names(recipe))), MOST_CUSTOMERS)
         return [customers[start : start + size] for start in range(0, len(customers), size)]
 
     def of(self, customers: IntArray) -> Contexts:
@@ -122,20 +123,21 @@ class ContextMaker:
         row_of_pair[bought_before] = np.arange(len(bought_before))
         of_pairs = np.concatenate([self.pair_table[pair[bought_before]], self.never_bought[customers]])
         taste = as_float16(filled_table(TASTE, len(pair), candidates.columns()))
-        features = feature_rows(
-            {
-                PAIR: Block(of_pairs, row_of_pair.astype(np.int32)),
-                PRODUCT: Block(self.product_table, product, of_products=True),
-                CUSTOMER: Block(self.customer_table[customers], owner.astype(np.int32)),
-                TASTE: Block(taste, None),
-                CROSS: Block(as_float16(filled_table(CROSS, len(pair), cross)), None),
-            }
-        )
+        blocks = {
+            PAIR: Block(of_pairs, row_of_pair.astype(np.int32)),
+            PRODUCT: Block(self.product_table, product, of_products=True),
+            CUSTOMER: Block(self.customer_table[customers], owner.astype(np.int32)),
+            TASTE: Block(taste, None),
+            CROSS: Block(as_float16(filled_table(CROSS, len(pair), cross)), None),
+        }
+        if state.recipe.reads_looks:
+            of_looks = state.interest.columns(who, product, state.at)
+            blocks[LOOKS] = Block(as_float16(filled_table(LOOKS, len(pair), of_looks)), None)
         return Contexts(
             customer=customers,
             start=candidates.start,
             product=product,
-            features=features,
+            features=feature_rows(blocks),
             bought=times > 0,
             seen=seen,
         )

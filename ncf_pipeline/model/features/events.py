@@ -1,7 +1,7 @@
 """Interactions as arrays: an event for each product on each invoice, in order of time, with integer ids."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -12,11 +12,13 @@ import pandas as pd
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.id_order import rank
+from ncf_pipeline.model.features.looks import DAY, Looks, encode_looks, no_looks
+
+__all__ = ["DAY", "NEVER", "Events", "FloatArray", "IntArray", "encode", "microseconds", "rows_of"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-DAY = 86_400_000_000  # microseconds
 NEVER = np.iinfo(np.int64).max  # later than every instant
 
 
@@ -44,6 +46,7 @@ class Events:
         described: (N,) index into `products`; one entry for each product and each of its descriptions.
         descriptions: (N,) the descriptions.
         described_since: (N,) microseconds; the first sale under that description.
+        looks: what customers viewed, put into a basket or wished; none if nothing is to read them.
     """
 
     customers: npt.NDArray[np.object_]
@@ -62,6 +65,7 @@ class Events:
     described: IntArray
     descriptions: tuple[str, ...]
     described_since: IntArray
+    looks: Looks = field(default_factory=no_looks)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -86,12 +90,13 @@ class Events:
         return pd.Index(codes, dtype=object)
 
 
-def encode(interactions: pd.DataFrame, until: datetime) -> Events:
+def encode(interactions: pd.DataFrame, until: datetime, looks: pd.DataFrame | None = None) -> Events:
     """Makes events of the interactions before an instant. Nothing later reaches the result, not even an id.
 
     Args:
         interactions: columns of `columns.Interactions`, rows in any order.
-        until: first instant excluded, for purchases and for returns.
+        until: first instant excluded, for purchases, for returns and for looks.
+        looks: columns of `columns.Looks`, rows in any order; None for a model that reads none.
     """
     columns = Interactions
     known = interactions[interactions[columns.PURCHASED_AT] < until]
@@ -142,6 +147,7 @@ def encode(interactions: pd.DataFrame, until: datetime) -> Events:
         described=described,
         descriptions=descriptions,
         described_since=described_since,
+        looks=encode_looks(looks, until, ids, products),
     )
 
 

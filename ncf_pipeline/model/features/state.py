@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import DAY, Events, FloatArray, IntArray
+from ncf_pipeline.model.features.looks import Interest
 from ncf_pipeline.model.recipe import Recipe
 
 Mask = npt.NDArray[np.bool_]
@@ -155,11 +156,32 @@ class ShopState:
         Returns:
             (N,) for each pair.
         """
+        known: Mask = self._pair_of(customer, product) >= 0
+        return known
+
+    def last_bought(self, customer: IntArray, product: IntArray) -> IntArray:
+        """When customers last bought products before the instant.
+
+        Args:
+            customer: (N,) customer_index.
+            product: (N,) product_index.
+
+        Returns:
+            (N,) microseconds; 0 for what a customer never bought, or returned in full.
+        """
+        pair = self._pair_of(customer, product)
+        last = np.zeros(len(pair), np.int64)
+        last[pair >= 0] = self.pairs.last[pair[pair >= 0]]
+        return last
+
+    def _pair_of(self, customer: IntArray, product: IntArray) -> IntArray:
+        """(N,) the row of each customer and product in `pairs`; -1 if the customer never bought it."""
         code = self.owner * self.shape[1] + self.pairs.product  # ascending
+        if not len(code):
+            return np.full(len(customer), -1, np.int64)
         wanted = customer * self.shape[1] + product
         place = np.minimum(np.searchsorted(code, wanted), len(code) - 1)
-        known: Mask = code[place] == wanted if len(code) else np.zeros(len(wanted), np.bool_)
-        return known
+        return np.where(code[place] == wanted, place, -1)
 
     def products_seen_by(self, customer: int) -> IntArray:
         """The product_index of each product that a customer (by customer_index) ever bought, returned or not."""
@@ -247,6 +269,12 @@ class ShopState:
         usual = np.median(size[size > 0]) if len(alive) else 1.0
         table.data *= np.repeat(np.sqrt(np.minimum(1.0, usual / np.maximum(size, 1))), size).astype(np.float32)
         return table
+
+    @cached_property
+    def interest(self) -> Interest:
+        """What customers viewed, put into a basket or wished; for a recipe that reads looks."""
+        known = self.invoices > 0
+        return Interest(self.events.looks, self.at, self.recipe, known, self.known_products, self.last_bought)
 
     @cached_property
     def ranking(self) -> IntArray:

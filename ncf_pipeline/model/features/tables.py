@@ -16,7 +16,9 @@ import torch
 
 from ncf_pipeline.model.features.events import DAY, IntArray
 from ncf_pipeline.model.features.habits import Purchases, customer_habits, last_price, pair_habits, product_habits
+from ncf_pipeline.model.features.looks import LOOKS
 from ncf_pipeline.model.features.state import YEAR, Column, ShopState, rank_in_group
+from ncf_pipeline.model.recipe import Recipe
 
 Float32 = npt.NDArray[np.float32]
 Float16 = npt.NDArray[np.float16]
@@ -112,6 +114,11 @@ FEATURES = PAIR + PRODUCT + CUSTOMER + TASTE + CROSS
 """Names of the F columns of `Contexts.features`, in order. A model stores them and fits only these features."""
 
 
+def feature_names(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the F columns for models of a recipe: `FEATURES`, and behind them `LOOKS` if it reads looks."""
+    return FEATURES + LOOKS if recipe.reads_looks else FEATURES
+
+
 def filled_table(names: Sequence[str], rows: int, columns: Iterable[Column]) -> Float32:
     """A table whose columns are filled by name, each exactly once.
 
@@ -198,16 +205,17 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Block]) -> FeatureRows:
     """The features of R candidates, from the columns of each group of features.
 
     Args:
-        blocks: len(names) columns for each group's names: `PAIR`, `PRODUCT`, `CUSTOMER`, `TASTE`, `CROSS`.
+        blocks: len(names) columns for each group's names: `PAIR`, `PRODUCT`, `CUSTOMER`, `TASTE`, `CROSS`, and
+            `LOOKS` if there are any.
 
     Returns:
-        (R, F), columns as in `FEATURES`.
+        (R, F), columns as in `feature_names`.
 
     Raises:
         ValueError: a group is missing, out of order, or not as wide as its names.
     """
     names = tuple(chain.from_iterable(blocks))
-    if names != FEATURES:
+    if names not in (FEATURES, FEATURES + LOOKS):
         raise ValueError(f"features are not in the order of FEATURES: {names}")
     for group, block in blocks.items():
         if block.table.shape[1] != len(group):

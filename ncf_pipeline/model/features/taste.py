@@ -130,7 +130,9 @@ class Taste:
         self.state, self.recipe = state, state.recipe
 
     def candidates(self, customers: IntArray) -> TasteCandidates:
-        """Current best sellers, the best by taste, and each customer's own products bought last, with scores.
+        """Current best sellers, the best by taste, and each customer's own products, with scores.
+
+        A customer's own are those bought last; and, if the recipe reads looks, those looked at and not bought since.
 
         Args:
             customers: (B,) customer_index of each customer.
@@ -140,6 +142,8 @@ class Taste:
         own = self._bought_last(customers)
         popular = state.ranking[: recipe.popular_candidates]
         most = len(customers) * (len(popular) + CANDIDATE_SCORES * recipe.taste_candidates) + int(own.sum())
+        looked, looked_start = self._looked(customers)
+        most += len(looked)
         product, pair = np.empty(most, np.int64), np.empty(most, np.int64)
         scores = np.empty((most, kernels.SOURCES), np.float32)
         highest, end = np.zeros(len(customers), np.float32), np.zeros(len(customers), np.int64)
@@ -152,7 +156,7 @@ class Taste:
             self._is_dense, self._copurchases(customers), *self._sparse_weights,
             *self._pool, recipe.similar_customers,
             followed, followers.products, followers.place, *followers.every, followers.mean_every, weights,
-            popular, state.known_products, recipe.taste_candidates,
+            popular, state.known_products, recipe.taste_candidates, looked, looked_start,
             product, pair, scores, highest, end,
         )  # fmt: skip
         start = np.concatenate([[0], end])
@@ -164,6 +168,12 @@ class Taste:
             highest=highest,
             start=start,
         )
+
+    def _looked(self, customers: IntArray) -> tuple[IntArray, IntArray]:
+        """What the customers looked at and have not bought since, and where each one's begin; nothing without looks."""
+        if not self.recipe.reads_looks:
+            return np.zeros(0, np.int64), np.zeros(len(customers) + 1, np.int64)
+        return self.state.interest.candidates(customers, self.recipe.look_candidates)
 
     def _bought_last(self, customers: IntArray) -> Mask:
         """Which of the customers' pairs are candidates: not returned, the `max_history_candidates` bought last."""

@@ -26,6 +26,7 @@ from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds
+from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.lists.baseline_scorer import BaselineScorer
 from ncf_pipeline.model.lists.certainty import Certainty
@@ -65,6 +66,7 @@ class ListMaker:
         as_of: datetime,
         rules: Rules | None = None,
         *,
+        looks: pd.DataFrame | None = None,
         style: Style = PLAIN,
         earlier: Earlier | None = None,
     ) -> None:
@@ -75,12 +77,15 @@ class ListMaker:
             interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
             as_of: first instant excluded.
             rules: of a merchandiser; no rules if None.
+            looks: columns of `columns.Looks`; those at or after `as_of` are ignored. Only a model that reads them needs
+                any.
             style: in which order, and with how much variety.
             earlier: for variety against last week; None if nothing was shown then.
         """
         self.rules = rules or Rules()
         recipe = model.feature_recipe if model is not None else Recipe()
-        self.state = ShopState(encode(interactions, as_of), microseconds(as_of), recipe)
+        events = encode(interactions, as_of, looks_for(recipe, looks))
+        self.state = ShopState(events, microseconds(as_of), recipe)
         self.reasoning = Reasons(self.state)
         self.scorer: Scorer = (
             NetworkScorer(model, self.state) if model is not None else BaselineScorer(self.state, self.reasoning)
@@ -369,6 +374,7 @@ def customer_lists(
     top_n: int,
     *,
     customers: Sequence[str] | None = None,
+    looks: pd.DataFrame | None = None,
     style: Style = PLAIN,
     earlier: Earlier | None = None,
 ) -> pd.DataFrame:
@@ -383,6 +389,7 @@ def customer_lists(
         as_of: first instant excluded.
         top_n: length of a list; `buy_again` is shorter if the customer bought fewer products.
         customers: customer ids; every customer with a purchase before `as_of` if None.
+        looks: columns of `columns.Looks`, as in `ListMaker`.
         style: in which order, and with how much variety.
         earlier: for variety against last week; None if nothing was shown then.
 
@@ -390,7 +397,9 @@ def customer_lists(
         Columns of `columns.Lists`, three rows a customer, ascending by customer id.
     """
     batches = list(
-        ListMaker(model, interactions, as_of, style=style, earlier=earlier).customers(top_n, chosen=customers)
+        ListMaker(model, interactions, as_of, looks=looks, style=style, earlier=earlier).customers(
+            top_n, chosen=customers
+        )
     )
     return pd.concat(batches, ignore_index=True) if batches else _table([])
 
@@ -414,7 +423,14 @@ def version_0_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, cus
     return pd.concat([known, recent_best_sellers(interactions, as_of, top_n, unknown)], ignore_index=True)
 
 
-def product_lists(model: TrainedModel | None, interactions: pd.DataFrame, as_of: datetime, top_n: int) -> pd.DataFrame:
+def product_lists(
+    model: TrainedModel | None,
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    *,
+    looks: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Makes `bought_together` and `similar` of every product bought before `as_of`.
 
     Args:
@@ -422,11 +438,12 @@ def product_lists(model: TrainedModel | None, interactions: pd.DataFrame, as_of:
         interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
         as_of: first instant excluded.
         top_n: length of a list.
+        looks: columns of `columns.Looks`, as in `ListMaker`; no list of products depends on them.
 
     Returns:
         See `ListMaker.products`.
     """
-    return ListMaker(model, interactions, as_of).products(top_n)
+    return ListMaker(model, interactions, as_of, looks=looks).products(top_n)
 
 
 def _reranking(style: Style, rules: Rules, state: ShopState) -> Reranking | None:

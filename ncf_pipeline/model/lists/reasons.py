@@ -10,7 +10,21 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from ncf_pipeline.columns import BOUGHT, GOES_WITH, NEW, POPULAR, POPULAR_WITH, TASTE
+from ncf_pipeline.columns import (
+    BOUGHT,
+    CART,
+    CARTED,
+    EVENT_KINDS,
+    GOES_WITH,
+    NEW,
+    POPULAR,
+    POPULAR_WITH,
+    TASTE,
+    VIEW,
+    VIEWED,
+    WISH,
+    WISHED,
+)
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import cosine_neighbours, sparse_parts
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
@@ -35,6 +49,8 @@ POPULAR_SHARE = 20
 NEIGHBOURS = 100
 """Most products that a product can go with, or be popular with the buyers of."""
 
+_LOOKED = {VIEW: VIEWED, CART: CARTED, WISH: WISHED}
+
 as_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -47,6 +63,7 @@ class Reasons:
 
     def __init__(self, state: ShopState) -> None:
         self.state = state
+        self._interest = state.interest if state.recipe.reads_looks else None
         first, _ = first_and_last_sale(state)
         self._new: Mask = state.known_products & (first >= state.at - NEW_DAYS * DAY)
         self._popular: Mask = np.zeros(state.shape[1], np.bool_)
@@ -67,6 +84,8 @@ class Reasons:
         From the strongest to the weakest:
 
         - `bought`: on how many invoices the customer bought it, without returned ones.
+        - `carted`, `wished`, `viewed`: the customer did so lately, and has not bought it since. Only in the lists of a
+          model that reads what customers look at.
         - `goes_with`: a product that the customer has. Both share at least `MIN_BASKETS` baskets, `MIN_LIFT` times more
           than by chance.
         - `popular_with`: a product that the customer has. At least `MIN_BUYERS` customers bought both, `MIN_LIFT` times
@@ -88,13 +107,21 @@ class Reasons:
         codes, is_new, is_popular = self.codes, self._new, self._popular
         times, goes_with, popular_with = self._facts(customer, np.maximum(product, 0))
         new, popular, weakest = as_json((NEW,)), as_json((POPULAR,)), as_json((last_resort,))
+        looked_at = [as_json((_LOOKED[kind],)) for kind in EVENT_KINDS]
+        looked = np.full(len(product), -1)
+        if self._interest is not None:
+            looked = self._interest.strongest(customer, product)
         reasons: list[str] = []
-        facts = zip(product.tolist(), times.tolist(), goes_with.tolist(), popular_with.tolist(), strict=True)
-        for index, count, companion, liked in facts:
+        facts = zip(
+            product.tolist(), times.tolist(), looked.tolist(), goes_with.tolist(), popular_with.tolist(), strict=True
+        )
+        for index, count, look, companion, liked in facts:
             if index < 0:
                 reasons.append(weakest)
             elif count > 0:
                 reasons.append(f'["{BOUGHT}",{count:.0f}]')
+            elif look >= 0:
+                reasons.append(looked_at[look])
             elif companion >= 0:
                 reasons.append(f'["{GOES_WITH}",{codes[companion]}]')
             elif liked >= 0:

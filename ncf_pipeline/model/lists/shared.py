@@ -29,6 +29,7 @@ _LEFT_OUT: dict[type, frozenset[str]] = {
     events.Events: frozenset(
         {"_index", "_product_index", "customer", "product", "invoice", "time", "returned", "quantity", "price"}
         | {"resident", "resident_in", "resident_since", "described", "descriptions", "described_since"}
+        | {"looks"}
     ),
     state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
     assemble.ListMaker: frozenset({"codes"}),

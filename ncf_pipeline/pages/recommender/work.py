@@ -58,6 +58,12 @@ DUTIES = (
     Duty(
         WATCH, "Looks at what shoppers see, and alerts on-call", "Nobody is told if the lists are old or gone.", "Watch"
     ),
+    Duty(
+        "take_events",
+        "Takes in what visitors view, put into a basket or wish",
+        "Events wait in Redis, which keeps about the newest 500,000.",
+        "Take events",
+    ),
     Duty(UPLIFT, "Measures the running experiment", "Nobody measures uplift, and no experiment is ended for harm."),
     Duty("find_bundles", "Finds products that sell together", "Bundles stay as they are."),
     Duty("prune_artifacts", "Removes old models and lists", "Old models and lists fill the store."),

@@ -1,4 +1,4 @@
-"""Nothing of the holdout reaches a backtest: no product, no customer, no return."""
+"""Nothing of the holdout reaches a backtest: no product, no customer, no return, no look."""
 
 from datetime import timedelta
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lookers import looks_frame, make_looks
 from shop_with_tastes import CUTOFF, START, frame
 
 from ncf_pipeline.evaluation.baselines import BASELINES
@@ -16,7 +17,9 @@ from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.lists.assemble import product_lists
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
 from ncf_pipeline.registry.snapshots import Snapshot
-from ncf_pipeline.training.retrain import train_and_recommend, truth_for
+from ncf_pipeline.settings import Settings
+from ncf_pipeline.training.retrain import recipe_of, train_and_recommend, truth_for
+from ncf_pipeline.training.style_price import recommend_holdout
 
 pytestmark = pytest.mark.trains
 
@@ -24,9 +27,10 @@ END = CUTOFF + timedelta(days=28)
 PLANTED, LAUNCHED, LATE = "P0F", "P0E", "999999"
 
 
-def snapshot_of(interactions):
+def snapshot_of(interactions, looks=None):
     products = pd.DataFrame({"stock_code": sorted(interactions["stock_code"].unique()), "description": ""})
-    return Snapshot("s000001", END, "0" * 64, interactions, products)
+    of_looks = {"looks": looks} if looks is not None else {}
+    return Snapshot("s000001", END, "0" * 64, interactions, products, **of_looks)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +83,8 @@ def shuffled(planted):
     return mixed.sample(frac=1, random_state=2)
 
 
-def backtest(interactions, truth, recipe):
-    return train_and_recommend(snapshot_of(interactions), recipe, truth, depth=10, device="cpu")
+def backtest(interactions, truth, recipe, looks=None):
+    return train_and_recommend(snapshot_of(interactions, looks), recipe, truth, depth=10, device="cpu")
 
 
 def test_a_product_of_the_holdout_is_in_no_vocabulary_feature_baseline_or_list(planted, recipe):
@@ -141,3 +145,59 @@ def test_no_feature_knows_more_than_its_instant_and_no_answer_more_than_the_cuto
         assert (early.customers[chunk.customer] == events.customers[other.customer]).all()
         assert (early.products[chunk.product] == events.products[other.product]).all()
         np.testing.assert_array_equal(chunk.features, other.features)
+
+
+@pytest.fixture(scope="module")
+def looks(planted):
+    """Who will buy a product looks at it before; so looks of the holdout say all."""
+    return make_looks(planted, seen=0.8, seed=2)
+
+
+def test_looks_of_the_holdout_change_no_bit_of_model_or_lists(planted, looks, recipe):
+    truth = truth_for(snapshot_of(planted), CUTOFF)
+    recipe = recipe.with_looks()
+    before = looks[looks["looked_at"] < CUTOFF]
+    # A leak would show: at the holdout's start, all put what they will buy into their baskets.
+    carts = [(who, code, "cart", CUTOFF) for who, codes in truth.bought["for_you"].items() for code in codes]
+    more = pd.concat([before, looks_frame(carts)]).sample(frac=1, random_state=3)
+    (one, lists), (other, others) = (backtest(planted, truth, recipe, each) for each in (before, more))
+    left, right = one.state(), other.state()
+    assert left.config == right.config | {"history": left.config["history"]}
+    assert [report.loss for report in one.history] == [report.loss for report in other.history]
+    assert left.tensors.keys() == right.tensors.keys()
+    assert all(torch.equal(left.tensors[name], right.tensors[name]) for name in left.tensors)
+    for name in lists:
+        assert lists[name].equals(others[name]), name
+    # And they are read: if nobody looks at anything, the lists are others.
+    nothing = recommend_holdout(one, planted, truth, 10, looks=looks_frame([]))
+    assert not nothing.equals(lists["candidate"])
+
+
+def test_no_feature_of_looks_knows_more_than_its_instant(planted, looks, recipe):
+    recipe = recipe.with_looks()
+    events = encode(planted, CUTOFF, looks)
+    for at, days in instants(events, microseconds(CUTOFF), recipe):
+        early = encode(planted, CUTOFF, looks[looks["looked_at"] < pd.Timestamp(at, unit="us")])
+        for chunk, other in zip(queries_at(events, at, days, recipe), queries_at(early, at, days, recipe), strict=True):
+            np.testing.assert_array_equal(chunk.contexts.product, other.contexts.product)
+            np.testing.assert_array_equal(chunk.contexts.features, other.contexts.features)
+
+
+def test_looks_of_the_holdout_do_not_decide_whether_a_model_reads_looks(looks):
+    late = looks[looks["looked_at"] >= CUTOFF]
+    assert len(late) > 100
+    assert not recipe_of(Settings(), late, CUTOFF).reads_looks
+    assert recipe_of(Settings(), looks, CUTOFF).reads_looks
+
+
+def test_a_model_that_reads_no_looks_is_the_same_with_them_and_without(planted, looks, recipe):
+    truth = truth_for(snapshot_of(planted), CUTOFF)
+    (one, lists), (other, others) = backtest(planted, truth, recipe), backtest(planted, truth, recipe, looks)
+    left, right = one.state(), other.state()
+    assert left.config["recipe"] == right.config["recipe"]
+    assert left.config["features"] == right.config["features"]
+    assert not {name for name in left.config["recipe"] if name.startswith("look_")}
+    assert left.tensors.keys() == right.tensors.keys()
+    assert all(torch.equal(left.tensors[name], right.tensors[name]) for name in left.tensors)
+    for name in lists:
+        assert lists[name].equals(others[name]), name

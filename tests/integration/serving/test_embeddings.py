@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -185,7 +185,7 @@ def test_the_files_say_what_they_are(served, tmp_path):
         assert dict(zip(schema.names, schema.types, strict=True)) == columns
         facts = {key.decode(): value.decode() for key, value in schema.metadata.items()}
         assert (facts["ncf.version"], facts["ncf.dimension"]) == ("1", "4")
-        assert json.loads(facts["ncf.recipe"]) == asdict(model.recipe) | {"hidden": [8, 4]}
+        assert json.loads(facts["ncf.recipe"]) == model.recipe.as_dict()
         assert facts["ncf.as_of"] == newest_cutoff(served).isoformat()
         assert facts["ncf.cutoff"] == (TODAY - 4 * WEEK).isoformat()
 

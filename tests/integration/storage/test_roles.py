@@ -320,6 +320,7 @@ publishing retail.product_category: select
 publishing retail.product_country: select
 publishing retail.purchase_or_return: select
 publishing retail.rule_preview: select, update (state, result, error, ended_at)
+publishing retail.shop_event: select (happened_at, kind, stock_code, customer_id)
 publishing retail.unlisted_product: select
 training ml.drift_report: insert, select, update
 training ml.evaluation: delete, insert, select
@@ -344,6 +345,7 @@ training retail.invoice_line: select
 training retail.product: select
 training retail.product_category: select
 training retail.purchase_or_return: select
+training retail.shop_event: select (happened_at, kind, stock_code, customer_id)
 """
 """What each role may do, as it was reviewed. The reading role may select from everything."""
 
