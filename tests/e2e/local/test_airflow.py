@@ -93,6 +93,12 @@ def pids(settings):
     return {name: process.pid for name, process in read_services(settings.home).processes.items() if is_alive(process)}
 
 
+def wait_for_end(api, dag_id, run_id):
+    """Waits until a run has ended, well or not. Each question costs the API server time that the run needs."""
+    while api.run_state(dag_id, run_id) not in ("success", "failed"):
+        time.sleep(1)
+
+
 def test_everything_runs_and_status_says_so(running):
     state = status(running)
     assert set(state.running) == ALL
@@ -159,8 +165,7 @@ def test_up_restarts_only_killed_processes_and_stops_their_children(running):
 def test_a_failed_run_says_why_in_one_line(running, api):
     api.unpause("ingest_invoices")
     run_id = api.trigger("ingest_invoices", {"paths": ["/nowhere/at all.csv"]})
-    while api.run_state("ingest_invoices", run_id) not in ("success", "failed"):
-        pass
+    wait_for_end(api, "ingest_invoices", run_id)
     (failed,) = [task for task in api.tasks("ingest_invoices", run_id) if task.state == "failed"]
     assert failed.task_id == "discover"
     assert api.error_of(failed).startswith("InputError: /nowhere/at all.csv: there is no such file")
@@ -172,8 +177,7 @@ def test_a_task_links_to_the_page_of_its_batch_which_only_users_can_open(running
     (running.inbox_path / "a day.csv").write_text(f"{HEADER}\n{GOOD}\n{ZERO}\n")
     api.unpause("ingest_invoices")
     run_id = api.trigger("ingest_invoices", {})
-    while api.run_state("ingest_invoices", run_id) not in ("success", "failed"):
-        pass
+    wait_for_end(api, "ingest_invoices", run_id)
     links = api._ask("GET", f"/api/v2/dags/ingest_invoices/dagRuns/{run_id}/taskInstances/validate/links")
     url = links["extra_links"]["Data Docs"]
     assert url == f"{status(running).airflow_url}/recommender/data-docs/invoices/batch-000001.html"
@@ -271,8 +275,7 @@ def test_a_backfilled_week_publishes_nothing_older_and_on_call_is_alerted_that_i
     api._ask("POST", "/api/v2/backfills", {"dag_id": dag_id, "run_backwards": False, "dag_run_conf": {}, **missed})
     (run,) = api._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
     assert (run["run_type"], run["logical_date"]) == ("backfill", "2021-04-19T04:00:00Z")
-    while api.run_state(dag_id, run["dag_run_id"]) not in ("success", "failed"):
-        time.sleep(1)
+    wait_for_end(api, dag_id, run["dag_run_id"])
     ended = {task.task_id: task.state for task in api.tasks(dag_id, run["dag_run_id"])}
     assert (ended["refit"], ended["register"], ended["held"], ended["publish"]) == (*["success"] * 3, "skipped")
     # The current week is scheduled too, after it.

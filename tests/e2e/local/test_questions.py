@@ -47,12 +47,12 @@ def asked(running, api, dag_id, run_id, task_id):
     """Waits for the question to a person, and returns it."""
     while (task := {task.task_id: task for task in api.tasks(dag_id, run_id)}[task_id]).state != "awaiting_input":
         assert api.run_state(dag_id, run_id) not in ("success", "failed")
-        time.sleep(0.3)
+        time.sleep(1)
     # As a person would, answer only after the worker that asked has exited. Otherwise Airflow takes its exit for the
     # end of the answered task.
     gone = f"task_id='{task_id}', run_id='{run_id}', try_number={task.try_number}, "
     while gone not in (running.home / "logs" / "airflow-scheduler.log").read_text():
-        time.sleep(0.3)
+        time.sleep(1)
     return api._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")
 
 
@@ -64,7 +64,7 @@ def answer(api, dag_id, run_id, task_id, option, **params):
 def ended(api, dag_id, run_id):
     """Waits until a run has succeeded, and returns the states of its tasks."""
     while (state := api.run_state(dag_id, run_id)) not in ("success", "failed"):
-        time.sleep(0.3)
+        time.sleep(1)
     tasks = api.tasks(dag_id, run_id)
     assert state == "success", [api.error_of(task) for task in tasks if task.state == "failed"]
     return {task.task_id: task.state for task in tasks}
@@ -75,7 +75,7 @@ def ask_again(api, run_id):
     what = {"dag_run_id": run_id, "task_ids": ANSWERED, "only_failed": False, "dry_run": False}
     api._ask("POST", f"/api/v2/dags/{RETRAIN}/clearTaskInstances", what)
     while {task.task_id: task.state for task in api.tasks(RETRAIN, run_id)}["gate"] != "success":
-        time.sleep(0.3)
+        time.sleep(1)
 
 
 def pass_the_deadline(running):

@@ -173,7 +173,7 @@ def wait(cluster, until, patience):
         for process in cluster.processes.values():
             assert is_alive(process), last_words(process)
         assert time.monotonic() < deadline, {name: last_words(server) for name, server in cluster.processes.items()}
-        time.sleep(0.3)
+        time.sleep(1)
     return result
 
 
