@@ -124,7 +124,7 @@ bench-serving: install  ## publishing and reading a million customers' lists, in
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(foreach server,$(SERVERS),--server $(server))
 
 bench-pages: install  ## how long each page takes in a shop of a million customers; CUSTOMERS=200000 for a smaller one
-	$(BIN)/python benchmarks/pages.py $(if $(CUSTOMERS),--customers $(CUSTOMERS))
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/pages.py $(if $(CUSTOMERS),--customers $(CUSTOMERS))
 
 bench-baskets: install  ## how often the client suggests the next product of a real basket; DATA=the workbook or day files
 	$(BIN)/python benchmarks/baskets.py --data "$(DATA)"
