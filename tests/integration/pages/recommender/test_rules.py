@@ -117,7 +117,7 @@ def test_a_product_is_hidden_at_once_in_a_country_and_shown_again(ask, shop, tmp
     client = ask()
     fields = {"stock_code": "23000", "country": "Netherlands", "until": str(FRIDAY), "reason": "Recall"}
     hid = words(client.post("rules-hide", data=form(**fields)))
-    assert f"Hidden: shoppers no longer see it. from customers of Netherlands until {FRIDAY:%Y-%m-%d}" in hid
+    assert f"Hidden from customers of Netherlands until {FRIDAY:%Y-%m-%d}" in hid
     assert "1 of 1 customers in Netherlands were shown it in for_you: the next product of their list" in hid
     (hidden,) = hiding.hidden_products(shop)
     assert (hidden.stock_code, hidden.country, hidden.why, hidden.hidden_by) == (
@@ -135,7 +135,7 @@ def test_a_product_is_hidden_at_once_in_a_country_and_shown_again(ask, shop, tmp
     assert hiding.hidden_products(shop) == []
     away = ask(shop.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
     stored = words(away.post("rules-hide", data=form(stock_code="23001")))
-    assert "Stored: Redis does not answer" in stored
+    assert "It is stored: Redis does not answer" in stored
     assert "1 of 2 customers were shown it in for_you" in stored
     denied = ask(may_change=False).post("rules-hide", data=form(**fields))
     assert denied.status_code == 403
