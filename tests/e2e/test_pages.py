@@ -67,7 +67,7 @@ def test_every_page_first_requires_a_login(app):
     from fastapi.testclient import TestClient
 
     pages = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
-    assert len(pages) == 46
+    assert len(pages) == 48
     pages.remove(("GET", "/login"))
     with TestClient(app, follow_redirects=False) as stranger:
         for method, template in pages:

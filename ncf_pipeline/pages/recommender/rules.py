@@ -68,15 +68,15 @@ class Countries:
 
     def __init__(self) -> None:
         """Knows none yet."""
-        self._found: tuple[str, ...] = ()
-        self._until = 0.0
+        self._found: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def of(self, settings: Settings) -> tuple[str, ...]:
-        """The countries in which somebody ordered, in alphabetical order."""
-        if time.monotonic() > self._until:
-            self._found = known(settings, ()).countries
-            self._until = time.monotonic() + _SECONDS
-        return self._found
+        """The countries in which somebody ordered, in alphabetical order. A shop without any is asked again."""
+        found, until = self._found.get(settings.database(), ((), 0.0))
+        if not found or time.monotonic() > until:
+            found = known(settings, ()).countries
+            self._found = {settings.database(): (found, time.monotonic() + _SECONDS)}
+        return found
 
 
 class Show(Protocol):

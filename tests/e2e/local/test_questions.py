@@ -178,7 +178,7 @@ def test_events_of_openlineage_name_the_tables_and_artifacts(running, retrain):
     port = read_services(running.home).ports["postgres"]
     ncf, home = f"postgres://127.0.0.1:{port} ncf", running.artifacts.removeprefix("file:///")
     assert flows["retrain_recommender.snapshot"] == (
-        {f"{ncf}.retail.invoice_line", f"{ncf}.retail.product", f"{ncf}.retail.excluded_stock_code"},
+        {f"{ncf}.retail.{table}" for table in ("invoice_line", "product", "excluded_stock_code", "shop_event")},
         {f"{ncf}.ml.snapshot", f"file:// {home}/snapshots/s000001"},
     )
     reads, writes = flows["retrain_recommender.backtest"]

@@ -77,9 +77,9 @@ def test_one_list_for_everyone_trained_on_positives_alone(shop, honest, monkeypa
     _, model = honest
     recommend = retrain.recommend_holdout
 
-    def plain(which, interactions, truth, depth, style):
+    def plain(which, interactions, truth, depth, style, **options):
         if which is not model:
-            return recommend(which, interactions, truth, depth, style)
+            return recommend(which, interactions, truth, depth, style, **options)
         return plain_ncf(interactions, truth.start, depth, truth.known_customers)
 
     monkeypatch.setattr(retrain, "recommend_holdout", plain)

@@ -4,7 +4,6 @@ import html
 import re
 from datetime import UTC, datetime, timedelta
 
-import psycopg2
 import pytest
 from pydantic import SecretStr
 
@@ -15,7 +14,7 @@ from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.pages.recommender.now import now
 from ncf_pipeline.pages.recommender.sections import SECTIONS
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.storage import database
+from ncf_pipeline.storage import connections
 from ncf_pipeline.storage.database import transaction
 
 WHO = 14646
@@ -216,10 +215,8 @@ def test_a_section_that_cannot_be_read_does_not_affect_the_others(ask, shop):
 
 def test_each_section_needs_one_query(ask, monkeypatch):
     asked = []
-    connect = psycopg2.connect
-    monkeypatch.setattr(
-        database.psycopg2, "connect", lambda *args, **options: asked.append(1) or connect(*args, **options)
-    )
+    taken = connections.taken  # by each transaction
+    monkeypatch.setattr(connections, "taken", lambda url: asked.append(1) or taken(url))
     assert ask().get("").status_code == 200
     assert len(asked) == len(SECTIONS) + 2  # what serves, and what is broken
 
