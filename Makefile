@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-events bench-scale bench-refresh bench-snapshot bench-retrain bench-serving bench-pages bench-baskets bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-events bench-scale bench-refresh bench-snapshot bench-retrain bench-samples bench-serving bench-pages bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -119,6 +119,9 @@ bench-snapshot: install  ## time and memory of a snapshot; LINES="2000000 500000
 
 bench-retrain: install  ## time and memory of each stage of a retrain; SIZE=customers,products,lines
 	$(BIN)/python benchmarks/retrain.py $(if $(SIZE),--shop "$(SIZE)")
+
+bench-samples: install  ## what training on a sample of the customers costs in quality; DATA=the workbook
+	$(BIN)/python benchmarks/samples.py $(if $(DATA),--data "$(DATA)",--made-up 20000,2000,400000)
 
 bench-serving: install  ## publishing and reading a million customers' lists, into docs/serving.md; SERVERS=programs of further list servers
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(foreach server,$(SERVERS),--server $(server))

@@ -154,6 +154,11 @@ class Settings(BaseSettings):
     train_budget_minutes: float = Field(
         240, gt=0, description="minutes after which training begins no further epoch; the gate then holds the version"
     )
+    train_lines: int = Field(
+        5_000_000,
+        ge=1,
+        description="purchases to train and evaluate a model on; of a shop with more, a sample of the customers",
+    )
     gpu_promised: bool = Field(False, description="this worker has a GPU: training without one logs a warning")
 
     gate_baseline_margin: float = Field(

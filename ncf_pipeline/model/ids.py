@@ -14,7 +14,7 @@ from ncf_pipeline.model.batches import Batches, TrainingBatch
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.features.events import encode, microseconds, rows_of
 from ncf_pipeline.model.features.looks import looks_for
-from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.queries import customers_to_learn_from, instants, queries_at
 from ncf_pipeline.model.network import FOR_YOU_HEAD, Batch
 from ncf_pipeline.model.trained import TrainedModel
 
@@ -76,15 +76,17 @@ def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame, looks: pd.Data
     events = encode(interactions, model.cutoff, looks_for(model.recipe, looks))
     until = microseconds(model.cutoff)
     horizon = model.recipe.horizon_days
+    learned = customers_to_learn_from(events, until, model.recipe)
     full = [instant for instant in instants(events, until, model.recipe) if instant.horizon_days == horizon]
+    chunks = [queries_at(events, instant.at, horizon, model.recipe, learned) for instant in full[:HORIZONS]]
     queries = Batches(
-        [chunk for instant in full[:HORIZONS] for chunk in queries_at(events, instant.at, horizon, model.recipe)],
+        [chunk for of_instant in chunks for chunk in of_instant],
         rows_of(model.customers, events.customers.tolist()),
         rows_of(model.products, events.products.tolist()),
         place("cpu"),
     )
     queries.queries = queries.queries[:MAX_QUERIES]
-    customers_in_place = model.customers == events.customers.tolist()
+    customers_in_place = model.customers == events.customers[learned].tolist()
     products_in_place = model.products == events.products.tolist()
     if not len(queries):
         return IdsWorth(customers_in_place, products_in_place, queries=0, customers=0.0, products=0.0)

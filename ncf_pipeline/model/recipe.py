@@ -21,6 +21,8 @@ class Recipe:
         step_days: days between the past instants that the model learns from.
         min_history_days: days of invoices before the earliest instant.
         max_instants: most instants with the full horizon, newest first.
+        max_queries: about how many queries (one customer at one instant) a training learns from at most; of a larger
+            shop, a sample of the customers.
         recency_days: an instant's weight is exp(-age / recency_days).
         max_epochs: most passes over the training queries; an inner holdout chooses the number.
         min_steps: fewest batches in an epoch; in a small shop, an epoch passes over the queries several times.
@@ -70,6 +72,7 @@ class Recipe:
     step_days: int = 14
     min_history_days: int = 42
     max_instants: int = 12
+    max_queries: int = 50_000
     recency_days: float = 100.0
     max_epochs: int = 4
     min_steps: int = 60

@@ -23,8 +23,8 @@ from ncf_pipeline.model.boosting import has_trees, import_lightgbm, train_trees
 from ncf_pipeline.model.device import Policy, place
 from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds
 from ncf_pipeline.model.features.looks import looks_for
-from ncf_pipeline.model.features.queries import Chunk, instants, queries_at
-from ncf_pipeline.model.features.state import ShopState
+from ncf_pipeline.model.features.queries import Chunk, customers_to_learn_from, instants, queries_at
+from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.fitting import Fit, Progress, inner_precision, warm_start
 from ncf_pipeline.model.recipe import Recipe
@@ -102,8 +102,10 @@ def train(
         import_lightgbm()  # what is missing is told before minutes of training
     events = encode(interactions, cutoff, looks_for(recipe, looks))
     until = microseconds(cutoff)
-    chunks = all_queries(events, until, recipe)
-    customers, products = np.arange(len(events.customers)) + 1, np.arange(len(events.products)) + 1
+    learned = customers_to_learn_from(events, until, recipe)
+    chunks = all_queries(events, until, recipe, learned)
+    # A customer who teaches nothing has no embedding: the row for unknown ones is better than an untrained one.
+    customers, products = np.where(learned, np.cumsum(learned), 0), np.arange(len(events.products)) + 1
 
     resident = Resident.if_it_fits(chunks, products, placement)
 
@@ -120,7 +122,7 @@ def train(
 
     def untrained(queries: Batches, at: int) -> Fit:
         torch.manual_seed(recipe.seed)
-        network = new_network(len(customers), len(products), recipe)
+        network = new_network(int(learned.sum()), len(products), recipe)
         warm_start(network, Taste(ShopState(events, at, recipe)).by_customers, recipe)
         return Fit(network, queries, at, recipe)
 
@@ -146,7 +148,7 @@ def train(
     return TrainedModel(
         recipe=recipe,
         cutoff=cutoff,
-        customers=events.customers.tolist(),
+        customers=events.customers[learned].tolist(),
         products=[str(product) for product in events.products],
         network=fit.averaged.cpu().eval(),
         epochs=fit.epoch,
@@ -219,12 +221,19 @@ def _select(fit: Fit, held: Batches, recipe: Recipe, run: _TrainingRun) -> None:
         run.add(report, fit)
 
 
-def all_queries(events: Events, until: int, recipe: Recipe) -> list[Chunk]:
-    """Queries of every instant, newest first. NumPy and SciPy release the interpreter's lock, so threads help."""
+def all_queries(events: Events, until: int, recipe: Recipe, among: Mask | None = None) -> list[Chunk]:
+    """Queries of every instant, newest first. NumPy and SciPy release the interpreter's lock, so threads help.
+
+    Args:
+        events: all of the shop.
+        until: microseconds; the cutoff.
+        recipe: every hyper-parameter.
+        among: (C,) which customers are asked about; all if None.
+    """
     fewest, most = THREADS
     with ThreadPoolExecutor(min(max(fewest, torch.get_num_threads() // 2), most)) as threads:
         of_instants = threads.map(
-            lambda instant: queries_at(events, instant.at, instant.horizon_days, recipe),
+            lambda instant: queries_at(events, instant.at, instant.horizon_days, recipe, among),
             instants(events, until, recipe),
         )
         return [chunk for chunks in of_instants for chunk in chunks]

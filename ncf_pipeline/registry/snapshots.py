@@ -29,6 +29,7 @@ from ncf_pipeline.registry.snapshot_files import (
     in_order,
     is_there,
     name_of,
+    parts_in_turn,
     parts_of,
     read_looks,
     read_part,
@@ -65,6 +66,7 @@ class Snapshot:
         batches: ids of the batches whose lines are in it, as recorded when it was first taken; None if they were not
             recorded.
         looks: columns of `columns.Looks`, of customers with a purchase; empty for a shop that tells nothing.
+        share: of its lines that were read; below 1 for a sample of the customers.
     """
 
     snapshot_id: str
@@ -74,6 +76,11 @@ class Snapshot:
     products: pd.DataFrame
     batches: tuple[int, ...] | None = None
     looks: pd.DataFrame = field(default_factory=lambda: _as_pandas(pl.DataFrame(schema=LOOKS)))
+    share: float = 1.0
+
+    def whole(self, lines: int) -> int:
+        """How many lines of the whole snapshot so many of those that were read stand for."""
+        return round(lines / self.share)
 
 
 def newest_cutoff(settings: Settings) -> datetime:
@@ -155,8 +162,15 @@ def _temporary_folder() -> Iterator[Path]:
         raise store_error(place, error, "Make room there, or name another folder in TMPDIR.") from error
 
 
-def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
+def read_snapshot(settings: Settings, snapshot_id: str, *, most_lines: int | None = None) -> Snapshot:
     """Reads a snapshot and checks its content.
+
+    Args:
+        settings: whose database and artifact store.
+        snapshot_id: of the snapshot.
+        most_lines: of a snapshot with more lines that is kept in parts, only so many parts are returned that they have
+            about as many lines, and one at least. They are a sample of the customers, with all of their lines; of
+            guests, one by invoices. All parts are read for the check, one in memory at a time. None: all lines.
 
     Raises:
         ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
@@ -164,7 +178,8 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
     with transaction(settings) as connection:
         hold_off(connection)
         record = _record(connection, snapshot_id)
-        interactions, products, looks, sha256 = _read(record.url)
+        share = 1.0 if most_lines is None else most_lines / record.lines
+        interactions, products, looks, sha256 = _read(record.url, share)
     _check(record, sha256)
     return Snapshot(
         snapshot_id=snapshot_id,
@@ -174,6 +189,7 @@ def read_snapshot(settings: Settings, snapshot_id: str) -> Snapshot:
         products=_as_pandas(products),
         batches=None if record.batches is None else tuple(record.batches),
         looks=_as_pandas(looks),
+        share=interactions.height / record.lines,
     )
 
 
@@ -319,13 +335,24 @@ def _write_without(url: str, before: str, customer_id: str, *, without_country: 
     return sha256_with_looks(sha256, looks), customers
 
 
-def _read(url: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, str]:
-    """The interactions, the products and the looks of a snapshot, and their SHA-256."""
-    products, looks, parts = read_products(url), read_looks(url), [read_part(part) for part in parts_of(url)]
+def _read(url: str, share: float) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, str]:
+    """The interactions, the products and the looks of a snapshot, and their SHA-256; about a share of the lines."""
+    products, looks, parts = read_products(url), read_looks(url), parts_of(url)
     if len(parts) == 1:
-        return parts[0], products, looks, sha256_with_looks(content_sha256(parts[0], products), looks)
-    sha256 = sha256_of_parts([sha256_of_part(part) for part in parts], products)
-    return in_order(pl.concat(parts)), products, looks, sha256_with_looks(sha256, looks)
+        only = read_part(parts[0])
+        return only, products, looks, sha256_with_looks(content_sha256(only, products), looks)
+    wanted = set(parts_in_turn(len(parts))[: max(1, int(share * len(parts)))])
+    hashes, kept = list[str](), list[pl.DataFrame]()
+    for part, source in enumerate(parts):
+        frame = read_part(source)
+        hashes.append(sha256_of_part(frame))
+        if part in wanted:
+            kept.append(frame)
+    interactions = in_order(pl.concat(kept))
+    sha256 = sha256_with_looks(sha256_of_parts(hashes, products), looks)
+    if len(wanted) < len(parts):
+        looks = looks.join(interactions.select(Interactions.CUSTOMER_ID).unique(), on=Looks.CUSTOMER_ID, how="semi")
+    return interactions, products, looks, sha256
 
 
 def _record(connection: Connection, snapshot_id: str) -> Any:

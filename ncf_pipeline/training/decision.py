@@ -1,7 +1,7 @@
 """The gate stage: collects what the rule needs, asks `evaluation.gate.decide`, and stores the decision."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from typing import Any
@@ -119,6 +119,7 @@ def training_facts(
     *,
     incumbent_lines: int | None,
     looks: pd.DataFrame | None = None,
+    whole: Callable[[int], int] = int,
 ) -> TrainingFacts:
     """Collects what the gate needs to know about how a model was trained.
 
@@ -127,6 +128,7 @@ def training_facts(
         interactions: all of the snapshot, in the columns of `columns.Interactions`; the model may have seen fewer.
         incumbent_lines: interactions that the incumbent was trained on; None without an incumbent.
         looks: all of the snapshot, in the columns of `columns.Looks`; only a model that reads them needs any.
+        whole: how many lines so many of the interactions stand for, if these are a sample: see `Snapshot.whole`.
     """
     worth = worth_of_ids(model, interactions, looks)
     return TrainingFacts(
@@ -134,7 +136,7 @@ def training_facts(
         out_of_time=any(report.out_of_time for report in model.history),
         finite_weights=all(bool(torch.isfinite(tensor).all()) for tensor in model.network.state_dict().values()),
         lines=model.lines,
-        lines_there=int((interactions[Interactions.PURCHASED_AT] < model.cutoff).sum()),
+        lines_there=whole(int((interactions[Interactions.PURCHASED_AT] < model.cutoff).sum())),
         incumbent_lines=incumbent_lines,
         customers_in_place=worth.customers_in_place,
         products_in_place=worth.products_in_place,

@@ -12,10 +12,10 @@ import pandas as pd
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.evaluation.scores import Scores, score
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import take_snapshot
 from ncf_pipeline.serving.merchandising import categories_of, style_of
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.training.retrain import depth_of, recipe_of, train_and_recommend, truth_for
+from ncf_pipeline.training.retrain import depth_of, read_sample, recipe_of, train_and_recommend, truth_for
 from ncf_pipeline.training.style_price import Price, prices
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def evaluate(
         TrainingError: there are too few interactions to train on or to evaluate on.
         ModuleNotFoundError: the library of a peer is not installed.
     """
-    snapshot = read_snapshot(settings, take_snapshot(settings, cutoff))
+    snapshot = read_sample(settings, take_snapshot(settings, cutoff))
     truth = truth_for(snapshot, snapshot.cutoff - timedelta(days=settings.holdout_days))
     # The peers come first, so that a missing library is reported before minutes of training.
     depth = depth_of(settings)

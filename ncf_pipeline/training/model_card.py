@@ -50,6 +50,7 @@ def render(
         f"- Snapshot {snapshot.snapshot_id}, SHA-256 `{snapshot.sha256}`",
         f"- Purchases before {model.cutoff}: {len(model.customers):,} customers, {len(model.products):,} products, "
         f"{len(snapshot.interactions):,} lines in the snapshot",
+        *_sample(snapshot),
         f"- Lists: {recommenders_in_words(NCF)}",
         "",
         f"## Evaluation on the holdout before {snapshot.cutoff}",
@@ -150,6 +151,16 @@ def _table(scores: Sequence[Scores]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _sample(snapshot: Snapshot) -> list[str]:
+    if snapshot.share == 1:
+        return []
+    whole = snapshot.whole(len(snapshot.interactions))
+    return [
+        f"- A sample of the customers: these lines are {snapshot.share:.1%} of all {whole:,} (NCF_TRAIN_LINES). The "
+        "evaluation is of the same customers"
+    ]
 
 
 def _chances(test: ChancesTest | None) -> list[str]:

@@ -242,7 +242,7 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         TrainingError: there are too few interactions to train on or to evaluate on.
         ArtifactError: the snapshot is missing or damaged.
     """
-    data = read_snapshot(settings, snapshot_id)
+    data = read_sample(settings, snapshot_id)
     holdout_start = data.cutoff - timedelta(days=settings.holdout_days)
     recipe = recipe_of(settings, data.looks, holdout_start)
     version = registry.open_version(
@@ -301,7 +301,9 @@ def backtest(settings: Settings, snapshot_id: str, *, run_key: str, requested_by
         lists[BEST_RECENT] = others.lists
     fallbacks = fallback_lists(data.interactions, truth.start, depth)
     scores = others.of_interest(score(lists, truth, k=settings.k, fallbacks=fallbacks))
-    facts = training_facts(candidate, data.interactions, incumbent_lines=incumbent_lines, looks=data.looks)
+    facts = training_facts(
+        candidate, data.interactions, incumbent_lines=incumbent_lines, looks=data.looks, whole=data.whole
+    )
     in_style = facts_of(style, candidate, data.interactions, truth, lists, depth=depth, k=settings.k, looks=data.looks)
     registry.record_evaluation(settings, version, scores)
     _save(
@@ -346,7 +348,7 @@ def refit(settings: Settings, version: int) -> bool:
     if has_served(settings, version):
         return True
     entry = registry.model_version(settings, version)
-    data = read_snapshot(settings, entry.snapshot_id)
+    data = read_sample(settings, entry.snapshot_id)
     backtest_url = artifacts.version_url(settings.artifacts, version, backtest=True)
     known = KnownManifests(settings, version, is_backtest=True)
     evaluated = artifacts.load_model(backtest_url, known=known)
@@ -365,9 +367,9 @@ def refit(settings: Settings, version: int) -> bool:
         checkpoints=checkpoints,
         budget_seconds=60 * settings.train_budget_minutes,
     )
-    model = replace(model, chances=evaluated.chances)
+    model = replace(model, chances=evaluated.chances, lines=data.whole(model.lines or 0))
     scores = registry.evaluation(settings, version)
-    facts = training_facts(model, data.interactions, incumbent_lines=None, looks=data.looks)
+    facts = training_facts(model, data.interactions, incumbent_lines=None, looks=data.looks, whole=data.whole)
     bounds, k = thresholds(settings), int(entry.config["k"])
     objections = objections_to_training(facts, bounds, whose="the refit")
     shared, seeds = shared_by(model, evaluated, data.interactions, data.cutoff, k=k, looks=data.looks), None
@@ -595,6 +597,8 @@ def train_and_recommend(
         checkpoints=checkpoints,
         budget_seconds=budget_seconds,
     )
+    if snapshot.share < 1:
+        candidate = replace(candidate, lines=snapshot.whole(candidate.lines or 0))
 
     def recommend(model: TrainedModel, style: Style) -> pd.DataFrame:
         return recommend_holdout(model, snapshot.interactions, truth, depth, style, looks=snapshot.looks)
@@ -610,6 +614,27 @@ def train_and_recommend(
     return candidate, lists
 
 
+def read_sample(settings: Settings, snapshot_id: str) -> Snapshot:
+    """Reads what a model is trained and evaluated on: a snapshot, or of a large shop a sample of its customers.
+
+    Args:
+        settings: `train_lines` is used.
+        snapshot_id: of the snapshot.
+
+    Raises:
+        ArtifactError: the snapshot is missing or damaged.
+    """
+    data = read_snapshot(settings, snapshot_id, most_lines=settings.train_lines)
+    if data.share < 1:
+        logger.info(
+            "%s has %s purchases: a sample of the customers, with %s of them, stands for all (NCF_TRAIN_LINES).",
+            snapshot_id,
+            f"{data.whole(len(data.interactions)):,}",
+            f"{len(data.interactions):,}",
+        )
+    return data
+
+
 def depth_of(settings: Settings) -> int:
     """Length of the lists that an evaluation scores: enough for all metrics, and never more than shoppers see.
 
@@ -621,7 +646,8 @@ def depth_of(settings: Settings) -> int:
 def _checkpoints(
     settings: Settings, snapshot: Snapshot, cutoff: datetime, recipe: Recipe, epochs: int | None = None
 ) -> CheckpointFile:
-    key = checkpoint_key(snapshot.sha256, cutoff, recipe, settings.device, epochs)
+    content = snapshot.sha256 if snapshot.share == 1 else f"{snapshot.sha256} {snapshot.share}"
+    key = checkpoint_key(content, cutoff, recipe, settings.device, epochs)
     return CheckpointFile(settings.checkpoints_path, key)
 
 

@@ -3,6 +3,7 @@ select
     sha256,
     url,
     batches,
+    lines,
     pruned_at
 from ml.snapshot
 where snapshot_id = %(snapshot_id)s

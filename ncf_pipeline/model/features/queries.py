@@ -66,7 +66,38 @@ def instants_since(begin: int, until: int, recipe: Recipe) -> list[Instant]:
     return [instant for instant in past if instant.at >= first]
 
 
-def queries_at(events: Events, at: int, days: int, recipe: Recipe) -> list[Chunk]:
+def customers_to_learn_from(events: Events, until: int, recipe: Recipe) -> Mask:
+    """The customers whose queries a training learns from: all, or a sample if the queries were more than `max_queries`.
+
+    A customer is in it with all of their queries. The shop's state at an instant is that of all customers in any case.
+
+    Args:
+        events: all of the shop.
+        until: microseconds; the cutoff.
+        recipe: `max_queries`, `seed`, and what `instants` uses.
+
+    Returns:
+        (C,) by customer_index. The same events and recipe give the same sample.
+    """
+    count = sum(
+        len(np.unique(events.customer[_answers(events, instant.at, instant.horizon_days)]))
+        for instant in instants(events, until, recipe)
+    )
+    customers = len(events.customers)
+    if count <= recipe.max_queries:
+        return np.ones(customers, np.bool_)
+    sample: Mask = np.random.default_rng([recipe.seed, count]).random(customers) < recipe.max_queries / count
+    return sample
+
+
+def _answers(events: Events, at: int, days: int) -> Mask:
+    """Which events answer queries of an instant: bought in the horizon by somebody known, and not returned in it."""
+    end = at + days * DAY
+    answers: Mask = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
+    return answers
+
+
+def queries_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | None = None) -> list[Chunk]:
     """Queries of one instant: one for each known customer who bought something in the horizon.
 
     Args:
@@ -74,16 +105,19 @@ def queries_at(events: Events, at: int, days: int, recipe: Recipe) -> list[Chunk
         at: the instant, in microseconds.
         days: of the horizon.
         recipe: every hyper-parameter.
+        among: (C,) which customers are asked about; all if None.
 
     Returns:
         Chunks of bounded memory, by customer.
     """
     end = at + days * DAY
     state = ShopState(events, at, recipe)
-    answers = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
+    answers = _answers(events, at, days)
     _, products = state.shape
     bought = np.unique(events.customer[answers] * products + events.product[answers])
     customers = np.intersect1d(np.unique(bought // products), state.known_customers)
+    if among is not None:
+        customers = customers[among[customers]]
     chunks = []
     for contexts in ContextMaker(state).contexts(customers):
         owner = np.repeat(contexts.customer, np.diff(contexts.start))

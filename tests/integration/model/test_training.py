@@ -11,11 +11,12 @@ from shop_with_tastes import CUTOFF, START, frame
 from ncf_pipeline.errors import SettingsError, TrainingError
 from ncf_pipeline.model.boosting import has_trees
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
-from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.queries import customers_to_learn_from, instants, queries_at
+from ncf_pipeline.model.ids import worth_of_ids
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
-from ncf_pipeline.model.training import train
+from ncf_pipeline.model.training import all_queries, train
 from ncf_pipeline.registry import artifacts
 
 pytestmark = pytest.mark.trains
@@ -209,3 +210,31 @@ def test_a_network_without_an_epoch_is_no_model(shop, recipe, epochs):
 def test_a_model_knows_on_how_many_lines_it_was_trained(shop, model):
     assert model.lines == (shop["purchased_at"] < CUTOFF).sum() < len(shop)
     assert TrainedModel.from_state(model.state()).lines == model.lines
+
+
+def test_of_a_large_shop_a_sample_of_the_customers_is_learned_from(shop, recipe, model):
+    events, until = encode(shop, CUTOFF), microseconds(CUTOFF)
+    every = all_queries(events, until, recipe)
+    queries = sum(len(chunk.contexts.customer) for chunk in every)
+    assert customers_to_learn_from(events, until, replace(recipe, max_queries=queries)).all()
+    small = replace(recipe, max_queries=queries // 3)
+    learned = customers_to_learn_from(events, until, small)
+    assert 0.15 < learned.mean() < 0.55
+    assert (learned == customers_to_learn_from(events, until, small)).all()
+    sampled = all_queries(events, until, small, learned)
+    for chunk, whole in zip(sampled, every, strict=True):
+        theirs = learned[whole.contexts.customer]
+        assert (chunk.contexts.customer == whole.contexts.customer[theirs]).all()
+        # Features are made of everybody's purchases, whoever is learned from.
+        assert (
+            chunk.contexts.features[:] == whole.contexts.features[:][np.repeat(theirs, np.diff(whole.contexts.start))]
+        ).all()
+    trained = train(shop, CUTOFF, small, device="cpu")
+    assert trained.customers == events.customers[learned].tolist()
+    assert trained.products == model.products
+    lists = customer_lists(trained, shop, CUTOFF, 10)
+    # The others get lists too, as customers who came after the training do.
+    assert set(lists["key"]) == set(customer_lists(model, shop, CUTOFF, 10)["key"])
+    worth = worth_of_ids(trained, shop)
+    assert worth.customers_in_place
+    assert not worth_of_ids(replace(trained, customers=trained.customers[1:]), shop).customers_in_place

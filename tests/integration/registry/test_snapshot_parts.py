@@ -62,6 +62,35 @@ def test_it_holds_what_it_holds_in_one_part(in_parts):
     assert first == second
 
 
+def test_a_sample_is_of_customers_with_all_of_their_lines(in_parts):
+    settings, whole = in_parts
+    number = take_snapshot(settings, whole.cutoff)
+    samples = [read_snapshot(settings, number, most_lines=lines) for lines in (1, 300, 600, len(whole.interactions))]
+    customers = [set(sample.interactions["customer_id"].dropna()) for sample in samples]
+    assert 0 < len(customers[0]) < len(customers[1]) < len(customers[2]) < len(customers[3])
+    assert customers[0] <= customers[1] <= customers[2] <= customers[3]  # a larger sample has no others
+    for sample, theirs in zip(samples, customers, strict=True):
+        assert sample.share == len(sample.interactions) / len(whole.interactions)
+        assert sample.whole(len(sample.interactions)) == len(whole.interactions)
+        known = sample.interactions["customer_id"].notna()
+        lines = whole.interactions[whole.interactions["customer_id"].isin(theirs)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(sample.interactions[known].reset_index(drop=True), lines)
+        pd.testing.assert_frame_equal(sample.products, whole.products)
+        assert sample.sha256 == samples[-1].sha256
+    assert samples[-1].share == 1
+    assert 300 / 2 < len(samples[1].interactions) < 300 * 2
+
+
+def test_a_part_that_is_damaged_is_refused_even_if_a_sample_leaves_it_out(in_parts):
+    settings, whole = in_parts
+    number = take_snapshot(settings, whole.cutoff)
+    (url,) = (row.url for row in read_rows(settings, "snapshots") if row.url.endswith(number))
+    last = parts_of(url)[-1]
+    Path(last.removeprefix("file://")).write_bytes(Path(parts_of(url)[0].removeprefix("file://")).read_bytes())
+    with pytest.raises(ArtifactError, match="is damaged: its content has another SHA-256"):
+        read_snapshot(settings, number, most_lines=1)
+
+
 def test_a_part_has_all_lines_of_its_customers_and_no_others(in_parts):
     settings, whole = in_parts
     take_snapshot(settings, whole.cutoff)

@@ -10,7 +10,7 @@ import pytest
 from ncf_pipeline import synthetic
 from ncf_pipeline.evaluation.gate import GateDecision
 from ncf_pipeline.ingest.stages import ingest
-from ncf_pipeline.registry import artifacts
+from ncf_pipeline.registry import artifacts, snapshot_files
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot
 from ncf_pipeline.training import retrain
@@ -99,3 +99,24 @@ def test_a_missing_gpu_that_was_promised_is_a_loud_warning(settings, caplog, pro
     missing = retrain.missing_gpu(settings.model_copy(update={"gpu_promised": promised, "device": device}))
     assert (missing is not None) == warned
     assert ("NO GPU" in caplog.text) == warned
+
+
+@pytest.mark.timeout(600)
+def test_a_large_shop_is_trained_and_evaluated_on_a_sample_of_its_customers(settings, champion, monkeypatch):
+    monkeypatch.setattr(snapshot_files, "LINES_OF_A_PART", 500)
+    snapshot = retrain.snapshot(settings)
+    whole = read_snapshot(settings, snapshot).interactions
+    settings = settings.model_copy(update={"train_lines": int(0.6 * len(whole))})
+    sample = retrain.read_sample(settings, snapshot)
+    assert 0.3 < sample.share < 0.9
+    version = retrain.backtest(settings, snapshot, run_key="sample", requested_by="test")
+    url = artifacts.version_url(settings.artifacts, version, backtest=True)
+    before = sample.interactions["purchased_at"] < registry.model_version(settings, version).holdout_start
+    assert set(artifacts.load_model(url).customers) == set(sample.interactions["customer_id"][before].dropna())
+    assert (
+        f"{sample.share:.1%} of all {len(whole):,}" in Path(f"{url}/model_card.md".removeprefix("file://")).read_text()
+    )
+    # The champion learned from all lines. Fewer of a sample do not look like a loss, as they stand for all.
+    training = artifacts.read_manifest(url)["training"]
+    assert training["lines"] == training["lines_there"] == sample.whole(int(before.sum()))
+    assert "has the database lost lines?" not in str(retrain.gate(settings, version).reasons)
