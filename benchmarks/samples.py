@@ -27,7 +27,7 @@ from ncf_pipeline.columns import DISCOVER, FOR_YOU, Interactions
 from ncf_pipeline.evaluation.bootstrap import mean_intervals
 from ncf_pipeline.evaluation.scores import score_by_customer, truth_of
 from ncf_pipeline.model.features.events import encode, microseconds
-from ncf_pipeline.model.features.queries import instants, queries_at
+from ncf_pipeline.model.features.queries import count_queries
 from ncf_pipeline.model.lists.assemble import customer_lists
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
@@ -46,16 +46,6 @@ def sampled(interactions: pd.DataFrame, share: float) -> pd.DataFrame:
     return interactions[np.isin(bucket, parts_in_turn(BUCKETS)[: int(share * BUCKETS)])]
 
 
-def count_queries(interactions: pd.DataFrame, cut: datetime, recipe: Recipe) -> int:
-    """How many queries a training on everything learns from."""
-    events, until = encode(interactions, cut), microseconds(cut)
-    return sum(
-        len(chunk.contexts.customer)
-        for instant in instants(events, until, recipe)
-        for chunk in queries_at(events, instant.at, instant.horizon_days, recipe)
-    )
-
-
 Measured = tuple[pd.DataFrame, dict[str, float]]
 """Precision@5 of each known customer (rows), by question and model (columns); and CPU seconds of each training."""
 
@@ -65,7 +55,7 @@ def measure(interactions: pd.DataFrame, cut: datetime, share: float, seed: int) 
     truth = truth_of(interactions, cut, cut + HOLDOUT)
     recipe = Recipe(seed=seed)
     before = interactions[interactions[Interactions.PURCHASED_AT] < cut]
-    fewer = replace(recipe, max_queries=int(share * count_queries(before, cut, recipe)))
+    fewer = replace(recipe, max_queries=int(share * count_queries(encode(before, cut), microseconds(cut), recipe)))
     scores, seconds = {}, {}
     for name, lines, of in (
         (EVERYTHING, before, recipe),

@@ -79,15 +79,25 @@ def customers_to_learn_from(events: Events, until: int, recipe: Recipe) -> Mask:
     Returns:
         (C,) by customer_index. The same events and recipe give the same sample.
     """
-    count = sum(
-        len(np.unique(events.customer[_answers(events, instant.at, instant.horizon_days)]))
-        for instant in instants(events, until, recipe)
-    )
-    customers = len(events.customers)
+    count, customers = count_queries(events, until, recipe), len(events.customers)
     if count <= recipe.max_queries:
         return np.ones(customers, np.bool_)
     sample: Mask = np.random.default_rng([recipe.seed, count]).random(customers) < recipe.max_queries / count
     return sample
+
+
+def count_queries(events: Events, until: int, recipe: Recipe) -> int:
+    """About how many queries a training on everybody learns from: customers who were new in a horizon count, too.
+
+    Args:
+        events: all of the shop.
+        until: microseconds; the cutoff.
+        recipe: what `instants` uses.
+    """
+    return sum(
+        len(np.unique(events.customer[_answers(events, instant.at, instant.horizon_days)]))
+        for instant in instants(events, until, recipe)
+    )
 
 
 def _answers(events: Events, at: int, days: int) -> Mask:
