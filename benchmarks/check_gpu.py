@@ -195,15 +195,16 @@ class Bench:
         self.holdout_start = self.cutoff - HOLDOUT
         self.recipe = recipe_of(options)
         self.feature_seconds: dict[int, float] = {}
-        self.chunks: dict[int, Any] = {}
+        self.chunks: dict[tuple[int, bytes | None], Any] = {}
         compute = training.all_queries
 
-        def once(events: Any, until: int, recipe: Any) -> Any:
-            if until not in self.chunks:
+        def once(events: Any, until: int, recipe: Any, among: Any = None) -> Any:
+            asked = until, None if among is None else among.tobytes()
+            if asked not in self.chunks:
                 started = time.perf_counter()
-                self.chunks[until] = compute(events, until, recipe)
+                self.chunks[asked] = compute(events, until, recipe, among)
                 self.feature_seconds[until] = time.perf_counter() - started
-            return self.chunks[until]
+            return self.chunks[asked]
 
         patch.object(training, "all_queries", once).start()
 

@@ -920,7 +920,8 @@ def compare_and_roll_back(hand, dags):
 
 
 def start_an_experiment(hand, dags):
-    hand.click(hand("link", "Experiments"))
+    with hand.page.expect_response("**/experiments-plan?*"):  # until it is planned, Enter in the form does nothing
+        hand.click(hand("link", "Experiments"))
     hand.page.locator("#start button:enabled").wait_for()
     hand.click(hand.page.locator("#name"))
     hand.type("spring")
