@@ -29,17 +29,17 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rule
         Columns of `columns.Lists`; the keys are countries, and `*` for the whole shop.
     """
     known = interactions_as_of(interactions, as_of)
-    best_everywhere = best_sellers_of(interactions, as_of)
-    new_everywhere = _new_arrivals(known, known, as_of)
+    recent, new = _since(known, as_of), _of_new_products(known, as_of)
+    best_everywhere = _then(popularity_ranking(recent), popularity_ranking(known))
+    new_everywhere = popularity_ranking(new)
+    best_in, new_in = _rankings_by_country(recent), _rankings_by_country(new)
     rows: list[tuple[str, str, str, list[str]]] = []
     for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
-        best, new = best_everywhere, new_everywhere
+        best, arrived = best_everywhere, new_everywhere
         if country != EVERYWHERE:
-            here = known[known[Interactions.COUNTRY] == country]
-            best = _then(popularity_ranking(_since(here, as_of)), best)
-            new = _then(_new_arrivals(here, known, as_of), new)
+            best, arrived = _then(best_in.get(country, []), best), _then(new_in.get(country, []), arrived)
         place = None if country == EVERYWHERE else country
-        for name, codes in ((FOR_YOU, best), (NEW_ARRIVALS, new)):
+        for name, codes in ((FOR_YOU, best), (NEW_ARRIVALS, arrived)):
             shown = (code for code in codes if rules.shows(code, place))
             rows.append(("fallback", country, name, rules.arranged(shown, top_n, list_name=name, country=place)))
     return pd.DataFrame(rows, columns=list(Lists.ALL))
@@ -56,11 +56,17 @@ def best_sellers_of(interactions: pd.DataFrame, as_of: datetime) -> list[str]:
     return _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
 
 
-def _new_arrivals(here: pd.DataFrame, everywhere: pd.DataFrame, as_of: datetime) -> list[str]:
-    """Products first sold, in any country, in the last `NEW_DAYS`: by popularity here, ties by stock code."""
-    first_sold = everywhere.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].min()
-    new = set(first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)])
-    return [code for code in popularity_ranking(here) if code in new]
+def _of_new_products(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    """The interactions of products that were first sold, in any country, in the last `NEW_DAYS`."""
+    first_sold = known.groupby(Interactions.STOCK_CODE, observed=True)[Interactions.PURCHASED_AT].min()
+    new = first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)]
+    return known[known[Interactions.STOCK_CODE].isin(new)]
+
+
+def _rankings_by_country(interactions: pd.DataFrame) -> dict[str, list[str]]:
+    """What was sold in each country, by popularity there, ties by stock code."""
+    by_country = interactions.groupby(Interactions.COUNTRY, observed=True, sort=False)
+    return {str(country): popularity_ranking(here) for country, here in by_country}
 
 
 def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
