@@ -2,17 +2,19 @@
 
 Each shop has a database of its own and a new Python process. It has a customer for each 50 lines, 100,000 products at
 most, four lines to an invoice, and gets every fiftieth line back two weeks later. Printed are seconds on the clock, CPU
-seconds of Python and of Postgres, and the most memory of each, as `benchmarks/ingest.py` measures them; then how long
-Postgres alone takes to answer the query of the snapshot and to throw the answer away.
+seconds of Python and of Postgres, and the most memory of each, as `benchmarks/ingest.py` measures them; the same for
+the rules on the snapshot, in a process of their own; then how long Postgres alone takes to answer the query of the
+snapshot and to throw the answer away.
 """
 
 import argparse
+import resource
 import time
 from contextlib import closing
 from datetime import datetime
 
 import psycopg2
-from ingest import Measured, Meter, in_new_process, shop, show
+from ingest import Cost, Measured, Meter, in_new_process, shop, show
 
 from ncf_pipeline.settings import Settings
 
@@ -60,11 +62,33 @@ def snapshot(lines: int) -> list[Measured]:
         print(f"{lines:,} lines were stored in {time.perf_counter() - begun:.0f} s", flush=True)
         with Meter(f"a snapshot of {lines:,} lines") as meter, meter.step("snapshot"):
             meter.measured.result = take_snapshot(settings)
+        rules = in_new_process(checked, settings, meter.measured.result)
         cutoff = newest_cutoff(settings)
         explain = "explain (analyze, timing off) " + query("interactions")
         with Meter("the query alone, without an answer") as alone, alone.step("query"):
             alone.measured.result = _execution_time(settings, explain, cutoff)
-        return [meter.measured, alone.measured]
+        return [meter.measured, *rules, alone.measured]
+
+
+def checked(settings: Settings, snapshot_id: str) -> list[Measured]:
+    """Checks the rules on a snapshot, as a retrain does."""
+    from ncf_pipeline.privacy import kept_out
+    from ncf_pipeline.quality.snapshots import check_snapshot
+    from ncf_pipeline.registry.snapshots import open_snapshot
+
+    begun, before = time.perf_counter(), time.process_time()
+    with kept_out(settings):
+        report = check_snapshot(settings, open_snapshot(settings, snapshot_id))
+    cost = Cost(time.perf_counter() - begun, time.process_time() - before)
+    broken = ", ".join(f"{rule.rule_id} {rule.rows:,}" for rule in report.broken) or "none"
+    return [
+        Measured(
+            "its rules",
+            {"rules": cost},
+            python_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            result=f"{report.rules} rules on {report.lines:,} lines; broken: {broken}",
+        )
+    ]
 
 
 def _execution_time(settings: Settings, explain: str, cutoff: datetime) -> str:

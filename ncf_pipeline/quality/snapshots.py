@@ -1,23 +1,26 @@
 """The rules of `expectations/interactions.json`, checked on a snapshot before anything is trained on it.
 
-They are checked on the Parquet files as read back, because training reads those, and they are in memory then anyway.
-For the 400,000 purchases of a real year this takes about a second and 130 MB beside the library.
+They are checked on the Parquet files as read back, because training reads those; of a large shop, a part at a time
+(`parts`). For the 400,000 purchases of a real year this takes about a second and 130 MB beside the library.
 """
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
+import polars as pl
 from psycopg2.extras import Json
 
 from ncf_pipeline.columns import Interactions, Products
 from ncf_pipeline.errors import QualityError
 from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.parts import CheckInParts
 from ncf_pipeline.quality.suites import BrokenRule, Severity
-from ncf_pipeline.registry.snapshots import Snapshot
+from ncf_pipeline.registry import snapshot_files
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows, transaction
 from ncf_pipeline.storage.resources import query
@@ -60,8 +63,22 @@ class SnapshotReport:
         return {**asdict(self), "broken": [asdict(rule) for rule in self.broken]}
 
 
-def check_snapshot(settings: Settings, snapshot: Snapshot) -> SnapshotReport:
+class Purchases(Protocol):
+    """A snapshot, in memory or read part by part: `Snapshot` or `SnapshotInParts` of `registry.snapshots`."""
+
+    @property
+    def snapshot_id(self) -> str: ...
+    @property
+    def cutoff(self) -> datetime: ...
+    @property
+    def products(self) -> pd.DataFrame: ...
+    def parts(self) -> Iterator[pd.DataFrame]: ...
+
+
+def check_snapshot(settings: Settings, snapshot: Purchases) -> SnapshotReport:
     """Checks every rule on a snapshot, logs the rules that failed, and keeps the report in the snapshot's record.
+
+    One part of it is in memory at a time.
 
     Args:
         settings: whose database; the table of excluded stock codes is read as it is now.
@@ -72,21 +89,24 @@ def check_snapshot(settings: Settings, snapshot: Snapshot) -> SnapshotReport:
 
     Raises:
         QualityError: the snapshot broke a critical rule, or a rule could not be checked. Nothing is trained on it.
+        ArtifactError: its files are gone or damaged. There is no report.
     """
-    frame = _with_instants(snapshot.interactions, snapshot.cutoff)
-    parameters = {
-        "cutoff": snapshot.cutoff,
-        "recent": snapshot.cutoff - RECENT,
-        **_foreign_codes(settings, snapshot),
-        **_bounds(settings, snapshot),
-    }
-    verdict = quality.check_frame(frame, SUITE, parameters=parameters)
+    check, foreign = CheckInParts(SUITE, in_order=_in_order), _ForeignCodes(settings, snapshot.products)
+    instants = {"cutoff": snapshot.cutoff, "recent": snapshot.cutoff - RECENT}
+    first: datetime | None = None
+    for part in snapshot.parts():
+        check.add(_with_instants(part, snapshot.cutoff), {**instants, **foreign.among(part)})
+        if Interactions.PURCHASED_AT in part:
+            began = part[Interactions.PURCHASED_AT].min()
+            if pd.notna(began) and (first is None or began < first):
+                first = began
+    verdict = check.verdict({**instants, **_bounds(settings, snapshot, first)})
     report = SnapshotReport(
         rules=verdict.rules,
         worst=verdict.worst,
         broken=tuple(verdict.broken),
-        lines=len(frame),
-        active_days=int(frame[DAY_OF_LATE].nunique()) if DAY_OF_LATE in frame else 0,
+        lines=check.lines,
+        active_days=check.distinct(DAY_OF_LATE),
     )
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -96,7 +116,7 @@ def check_snapshot(settings: Settings, snapshot: Snapshot) -> SnapshotReport:
     if verdict.worst == "critical":
         consequence = "Nothing was trained; the live model stays live"
         raise QualityError(quality.refusal(verdict, snapshot.snapshot_id, consequence))
-    logger.info("%s: %d rules checked on %d purchases.", snapshot.snapshot_id, verdict.rules, len(frame))
+    logger.info("%s: %d rules checked on %d purchases.", snapshot.snapshot_id, verdict.rules, check.lines)
     return report
 
 
@@ -113,25 +133,49 @@ def _with_instants(interactions: pd.DataFrame, cutoff: datetime) -> pd.DataFrame
     )
 
 
-def _foreign_codes(settings: Settings, snapshot: Snapshot) -> dict[str, list[str]]:
-    """Stock codes of the interactions that are excluded, and those that are not among the snapshot's products.
+class _ForeignCodes:
+    """Stock codes of interactions that are excluded, and those that are not among the snapshot's products.
 
-    Both are mostly empty. They are found here because the library copies long lists of values many times.
+    Both are mostly empty. They are found here because the library copies long lists of values many times. The database
+    is asked about each code once, so a code is the same in each part.
     """
-    if Interactions.STOCK_CODE not in snapshot.interactions:
-        return {"excluded": [], "strangers": []}
-    codes = sorted(snapshot.interactions[Interactions.STOCK_CODE].dropna().unique())
-    excluded = [row.stock_code for row in read_rows(settings, "excluded_among", stock_codes=codes)]
-    return {"excluded": excluded, "strangers": sorted(set(codes) - set(snapshot.products[Products.STOCK_CODE]))}
+
+    def __init__(self, settings: Settings, products: pd.DataFrame) -> None:
+        self._settings = settings
+        self._products = set(products[Products.STOCK_CODE])
+        self._asked = set[str]()
+        self._excluded = set[str]()
+
+    def among(self, part: pd.DataFrame) -> dict[str, list[str]]:
+        """Those of a part's codes, as parameters of the rules."""
+        if Interactions.STOCK_CODE not in part:
+            return {"excluded": [], "strangers": []}
+        codes = set(part[Interactions.STOCK_CODE].dropna().unique())
+        asked = sorted(codes - self._asked)
+        self._asked.update(asked)
+        self._excluded |= {row.stock_code for row in read_rows(self._settings, "excluded_among", stock_codes=asked)}
+        return {"excluded": sorted(codes & self._excluded), "strangers": sorted(codes - self._products)}
 
 
-def _bounds(settings: Settings, snapshot: Snapshot) -> dict[str, int | None]:
-    """What is usual, by the newest good snapshot with no later cutoff; no bounds if there is none."""
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of different parts, as they follow each other in the whole snapshot; as they are if a column is missing."""
+    if not set(snapshot_files.INTERACTIONS) <= set(rows):
+        return rows
+    return snapshot_files.in_order(pl.from_pandas(rows)).to_pandas()
+
+
+def _bounds(settings: Settings, snapshot: Purchases, first: datetime | None) -> dict[str, int | None]:
+    """What is usual, by the newest good snapshot with no later cutoff; no bounds if there is none.
+
+    Args:
+        settings: of the shop.
+        snapshot: that is checked.
+        first: instant of its first purchase; None without purchases.
+    """
     before = read_rows(settings, "snapshot_before", snapshot_id=_number(snapshot), cutoff=snapshot.cutoff)
-    if not before or Interactions.PURCHASED_AT not in snapshot.interactions or snapshot.interactions.empty:
+    if not before or first is None:
         return {"fewest_lines": 0, "most_lines": None, "fewest_days": 0}
     (earlier,) = before
-    first = snapshot.interactions[Interactions.PURCHASED_AT].min()
     days_before, days = (max(1.0, (until - first) / timedelta(days=1)) for until in (earlier.cutoff, snapshot.cutoff))
     return {
         "fewest_lines": math.floor(0.95 * earlier.lines),
@@ -140,5 +184,5 @@ def _bounds(settings: Settings, snapshot: Snapshot) -> dict[str, int | None]:
     }
 
 
-def _number(snapshot: Snapshot) -> int:
+def _number(snapshot: Purchases) -> int:
     return int(snapshot.snapshot_id.removeprefix("s"))

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -101,6 +101,35 @@ class Verdict:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the library says about one rule on one batch.
+
+    Attributes:
+        rule_id: of the rule.
+        rows: how many rows broke it; for a rule on a batch, how many groups of rows.
+        failed: whether that is more than the rule tolerates.
+        example: as in `BrokenRule`.
+        value: a value that broke it, the first in the batch; None if the rule is not on the values of one column.
+        column: that this value is in.
+        checked: number of rows that the rule was asked of: those that it does not ignore.
+        mostly: share of these rows that must keep it.
+        not_checked: why the rule could not be checked; None if it was.
+        no_room: whether that was because this machine had no room.
+    """
+
+    rule_id: str
+    rows: int = 0
+    failed: bool = False
+    example: str | None = None
+    value: Any = None
+    column: str | None = None
+    checked: int = 0
+    mostly: float = 1.0
+    not_checked: str | None = None
+    no_room: bool = False
+
+
 @lru_cache
 def rules_of(suite: str) -> dict[str, Rule]:
     """The rules of `expectations/SUITE.json`, by id.
@@ -182,13 +211,34 @@ def check_frame(frame: "pd.DataFrame", suite: str, *, parameters: Mapping[str, A
     Raises:
         QualityError: a rule could not be loaded or checked. That says nothing about the data.
     """
+    return verdict_of(suite, outcomes_of_frame(frame, suite, rules_of(suite), parameters=parameters))
+
+
+def outcomes_of_frame(
+    frame: "pd.DataFrame", suite: str, rules: Collection[str], *, parameters: Mapping[str, Any]
+) -> list[Outcome]:
+    """Checks some rules of a suite on a data frame.
+
+    Args:
+        frame: with the columns that the rules name.
+        suite: name of the file in `expectations/`, without `.json`.
+        rules: ids of the rules to check.
+        parameters: value of each `$PARAMETER` of these rules.
+
+    Returns:
+        One entry for each of the rules.
+
+    Raises:
+        QualityError: a rule could not be loaded, or none could be checked.
+    """
     context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("whole")
-    return _check(
+    return _outcomes(
         context,
         suite,
         batch,
+        rules=rules,
         batch_parameters={"dataframe": frame},
         parameters=parameters,
         result_format={"result_format": "BASIC", "partial_unexpected_count": 1},
@@ -332,9 +382,31 @@ def _check(
     parameters: Mapping[str, Any],
     result_format: dict[str, Any],
 ) -> Verdict:
+    outcomes = _outcomes(
+        context,
+        suite,
+        batch,
+        rules=rules_of(suite),
+        batch_parameters=batch_parameters,
+        parameters=parameters,
+        result_format=result_format,
+    )
+    return verdict_of(suite, outcomes)
+
+
+def _outcomes(
+    context: Any,
+    suite: str,
+    batch: Any,
+    *,
+    rules: Collection[str],
+    batch_parameters: dict[str, Any],
+    parameters: Mapping[str, Any],
+    result_format: dict[str, Any],
+) -> list[Outcome]:
     gx = _great_expectations()
     definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=suite, data=batch, suite=_loaded(context, suite))
+        gx.ValidationDefinition(name=suite, data=batch, suite=_loaded(context, suite, rules))
     )
     checkpoint = context.checkpoints.add(
         gx.Checkpoint(name=suite, validation_definitions=[definition], result_format=result_format)
@@ -345,7 +417,7 @@ def _check(
         kind = UncheckedError if may_pass(error) or isinstance(error, MemoryError) else QualityError
         raise kind(f"expectations/{suite}.json: the rules could not be checked: {_first_line(error)}") from error
     (result,) = results.run_results.values()
-    return _verdict(suite, result)
+    return [_outcome(each) for each in result.results]
 
 
 def _great_expectations() -> Any:
@@ -404,6 +476,16 @@ def _first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), "the library gave no reason")
 
 
+def rules_as_written(suite: str) -> list[dict[str, Any]]:
+    """The rules of `expectations/SUITE.json`, as the library reads them.
+
+    Raises:
+        QualityError: the file cannot be read.
+    """
+    written: list[dict[str, Any]] = _suite(suite)["expectations"]
+    return written
+
+
 def _suite(suite: str) -> dict[str, Any]:
     path = resource("expectations", f"{suite}.json")
     try:
@@ -413,60 +495,85 @@ def _suite(suite: str) -> dict[str, Any]:
     return written
 
 
-def _loaded(context: Any, suite: str) -> Any:
+def _loaded(context: Any, suite: str, rules: Collection[str]) -> Any:
     from great_expectations.core.expectation_suite import ExpectationSuite
 
     written = _suite(suite)
+    written["expectations"] = [rule for rule in written["expectations"] if rule["meta"]["id"] in rules]
     loaded = context.suites.add(ExpectationSuite(**written))
     # The library drops a rule of an unknown type or severity, with no more than a log line.
-    missing = set(rules_of(suite)) - {expectation.meta["id"] for expectation in loaded.expectations}
+    missing = set(rules) - {expectation.meta["id"] for expectation in loaded.expectations}
     if missing or len(loaded.expectations) != len(written["expectations"]):
         raise QualityError(
-            f"expectations/{suite}.json has {len(written['expectations'])} rules, but only {len(loaded.expectations)} "
+            f"expectations/{suite}.json: of {len(written['expectations'])} rules, only {len(loaded.expectations)} "
             f"could be loaded. Correct the type, severity or arguments of {', '.join(sorted(missing))}."
         )
     return loaded
 
 
-def _verdict(suite: str, result: Any) -> Verdict:
+def verdict_of(suite: str, outcomes: Sequence[Outcome]) -> Verdict:
+    """What a suite says about some data.
+
+    Args:
+        suite: name of the file in `expectations/`, without `.json`.
+        outcomes: of each of its rules.
+
+    Raises:
+        QualityError: a rule could not be checked. That says nothing about the data.
+        UncheckedError: the same, because this machine had no room.
+    """
     rules = rules_of(suite)
-    broken, not_checked, no_room = [], [], False
-    for each in result.results:
-        rule = rules[each.expectation_config.meta["id"]]
-        reason = _why_not_checked(each.exception_info)
-        if reason is not None:
-            no_room = no_room or any(words in str(each.exception_info) for words in _NO_ROOM)
-            not_checked.append(f"The rule {rule.rule_id} could not be checked: {reason}")
-            continue
-        rows = _rows(each)
-        if rows or not each.success:
-            broken.append(
-                BrokenRule(
-                    rule_id=rule.rule_id,
-                    severity=rule.severity,
-                    breaks=rule.breaks,
-                    sentence=rule.sentence,
-                    rows=rows,
-                    failed=not each.success,
-                    example=_example(each.result),
-                )
-            )
-    if no_room:
-        raise UncheckedError(not_checked[0])
-    # If a column is missing, the rules on it cannot be checked, but the rule on columns can: it says so better.
-    if not_checked and not any(
-        rule.failed and rule.breaks == "batch" and rule.severity == "critical" for rule in broken
-    ):
-        raise QualityError(not_checked[0])
-    if len(result.results) != len(rules):
-        raise QualityError(
-            f"expectations/{suite}.json has {len(rules)} rules, but {len(result.results)} were checked. See the log."
+    not_checked = [each for each in outcomes if each.not_checked is not None]
+    broken = [
+        BrokenRule(
+            rule_id=each.rule_id,
+            severity=rules[each.rule_id].severity,
+            breaks=rules[each.rule_id].breaks,
+            sentence=rules[each.rule_id].sentence,
+            rows=each.rows,
+            failed=each.failed,
+            example=each.example,
         )
-    # Not `success`: it is also false if a rule failed that is only for information.
-    worst = result.get_max_severity_failure()
-    order = ("critical", "warning", "info")
-    broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows))
-    return Verdict(rules=len(rules), worst=worst.value if worst is not None else None, broken=broken)
+        for each in outcomes
+        if each.not_checked is None and (each.rows or each.failed)
+    ]
+    why = [f"The rule {each.rule_id} could not be checked: {each.not_checked}" for each in not_checked]
+    if any(each.no_room for each in not_checked):
+        raise UncheckedError(why[0])
+    # If a column is missing, the rules on it cannot be checked, but the rule on columns can: it says so better.
+    if why and not any(rule.failed and rule.breaks == "batch" and rule.severity == "critical" for rule in broken):
+        raise QualityError(why[0])
+    if len(outcomes) != len(rules):
+        raise QualityError(
+            f"expectations/{suite}.json has {len(rules)} rules, but {len(outcomes)} were checked. See the log."
+        )
+    order: tuple[Severity, ...] = ("critical", "warning", "info")
+    # Not the library's `success`: it is also false if a rule failed that is only for information.
+    worst = next(
+        (severity for severity in order if any(rule.failed and rule.severity == severity for rule in broken)), None
+    )
+    place = {rule_id: place for place, rule_id in enumerate(rules)}  # the library's own order depends on the columns
+    broken.sort(key=lambda each: (not each.failed, order.index(each.severity), -each.rows, place[each.rule_id]))
+    return Verdict(rules=len(rules), worst=worst, broken=broken)
+
+
+def _outcome(result: Any) -> Outcome:
+    config, found = result.expectation_config, result.result
+    rule_id: str = config.meta["id"]
+    reason = _why_not_checked(result.exception_info)
+    if reason is not None:
+        no_room = any(words in str(result.exception_info) for words in _NO_ROOM)
+        return Outcome(rule_id, not_checked=reason, no_room=no_room)
+    return Outcome(
+        rule_id,
+        rows=_rows(result),
+        failed=not result.success,
+        example=_example(found),
+        value=next(iter(found.get("partial_unexpected_list") or ()), None),
+        column=config.kwargs.get("column"),
+        checked=(found.get("element_count") or 0) - (found.get("missing_count") or 0),
+        mostly=config.kwargs.get("mostly", 1.0),
+    )
 
 
 _NO_ROOM = ("MemoryError", "Unable to allocate", "Cannot allocate memory", "No space left on device")

@@ -82,6 +82,52 @@ class Snapshot:
         """How many lines of the whole snapshot so many of those that were read stand for."""
         return round(lines / self.share)
 
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """The interactions that were read, as the only part: see `SnapshotInParts.parts`."""
+        yield self.interactions
+
+
+@dataclass(frozen=True)
+class SnapshotInParts:
+    """A snapshot whose interactions are read part by part, so that memory need hold only one.
+
+    Use it while `privacy.kept_out` keeps erasures out.
+
+    Attributes:
+        snapshot_id: such as s000001.
+        cutoff: the first instant that is not in it.
+        sha256: of its content, whatever the order of the rows.
+        products: columns of `columns.Products`, every product that was bought, by stock code.
+        lines: number of interactions.
+        url: of its folder.
+    """
+
+    snapshot_id: str
+    cutoff: datetime
+    sha256: str
+    products: pd.DataFrame
+    lines: int
+    url: str
+
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """Reads the interactions. The content is checked at the end: what was made of the parts counts only then.
+
+        Yields:
+            Columns of `columns.Interactions`, by time within a part. All lines of a customer are in one part.
+
+        Raises:
+            ArtifactError: the files are gone or damaged, or the store cannot be reached.
+        """
+        products, parts, hashes = read_products(self.url), parts_of(self.url), list[str]()
+        for part in parts:
+            frame = read_part(part)
+            hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
+            interactions = _as_pandas(frame)
+            del frame  # whoever reads has the only copy
+            yield interactions
+        sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
+        _check(self, sha256_with_looks(sha256, read_looks(self.url)))
+
 
 def newest_cutoff(settings: Settings) -> datetime:
     """The instant just after the newest invoice line.
@@ -193,30 +239,35 @@ def read_snapshot(settings: Settings, snapshot_id: str, *, most_lines: int | Non
     )
 
 
-def read_snapshot_by_parts(settings: Settings, snapshot_id: str) -> Iterator[pd.DataFrame]:
-    """Reads the interactions of a snapshot part by part: memory need hold only one. The content is checked at the end.
-
-    Call it while `privacy.kept_out` keeps erasures out. What was made of the parts counts once all have been read.
+def open_snapshot(settings: Settings, snapshot_id: str) -> SnapshotInParts:
+    """A snapshot whose interactions are read when they are asked for.
 
     Args:
         settings: whose database and artifact store.
         snapshot_id: of the snapshot.
 
-    Yields:
-        Columns of `columns.Interactions`, by time within a part. All lines of a customer are in one part.
+    Raises:
+        ArtifactError: there is no such snapshot, its products are gone or damaged, or the store cannot be reached.
+    """
+    with transaction(settings) as connection:
+        record = _record(connection, snapshot_id)
+    return SnapshotInParts(
+        snapshot_id=snapshot_id,
+        cutoff=record.cutoff,
+        sha256=record.sha256,
+        products=_as_pandas(read_products(record.url)),
+        lines=record.lines,
+        url=record.url,
+    )
+
+
+def read_snapshot_by_parts(settings: Settings, snapshot_id: str) -> Iterator[pd.DataFrame]:
+    """Reads the interactions of a snapshot part by part: see `SnapshotInParts.parts`.
 
     Raises:
         ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
     """
-    with transaction(settings) as connection:
-        record = _record(connection, snapshot_id)
-    products, parts, hashes = read_products(record.url), parts_of(record.url), list[str]()
-    for part in parts:
-        frame = read_part(part)
-        hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
-        yield _as_pandas(frame)
-    sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
-    _check(record, sha256_with_looks(sha256, read_looks(record.url)))
+    yield from open_snapshot(settings, snapshot_id).parts()
 
 
 def read_looks_of_snapshot(settings: Settings, snapshot_id: str) -> pd.DataFrame:

@@ -50,7 +50,7 @@ from ncf_pipeline.quality.snapshots import check_snapshot
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
-from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, open_snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving.merchandising import style_of
 from ncf_pipeline.serving.publish import (
@@ -217,7 +217,8 @@ def snapshot(settings: Settings, cutoff: datetime | None = None, *, not_after: d
     if cutoff is None and not_after is not None:
         cutoff = min(not_after, newest_cutoff(settings))
     snapshot_id = take_snapshot(settings, cutoff)
-    check_snapshot(settings, read_snapshot(settings, snapshot_id))
+    with kept_out(settings):
+        check_snapshot(settings, open_snapshot(settings, snapshot_id))
     return snapshot_id
 
 

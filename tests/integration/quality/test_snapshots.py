@@ -11,11 +11,14 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.errors import QualityError, UncheckedError
+from ncf_pipeline.errors import ArtifactError, QualityError, UncheckedError
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.snapshots import SUITE, check_snapshot
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.registry import snapshot_files
+from ncf_pipeline.registry.snapshot_files import parts_of, read_part
+from ncf_pipeline.registry.snapshots import open_snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.storage.database import transaction
+from ncf_pipeline.storage.files import new_file
 from ncf_pipeline.training import retrain
 
 START = datetime(2011, 1, 1)
@@ -156,3 +159,29 @@ def test_a_machine_without_room_is_told_from_broken_data(snapshot, settings, mon
     monkeypatch.setattr(PandasExecutionEngine, "get_compute_domain", fails)
     with pytest.raises(UncheckedError, match="could not be checked"):
         check_snapshot(settings, snapshot)
+
+
+@pytest.fixture
+def number_in_parts(settings, snapshot, monkeypatch):
+    """The id of a snapshot of the same purchases as `snapshot`, in several parts."""
+    monkeypatch.setattr(snapshot_files, "LINES_OF_A_PART", 600)
+    number = take_snapshot(settings, CUTOFF)
+    assert number != snapshot.snapshot_id
+    return number
+
+
+def test_a_snapshot_in_parts_has_the_report_that_it_has_in_one(settings, snapshot, number_in_parts):
+    whole, in_parts = check_snapshot(settings, snapshot), open_snapshot(settings, number_in_parts)
+    assert [len(part) for part in in_parts.parts()] != [whole.lines]
+    assert retrain.snapshot(settings, CUTOFF) == number_in_parts
+    assert report_of(settings, number_in_parts) == whole.as_dict()
+
+
+def test_a_snapshot_with_a_damaged_part_has_no_report(settings, number_in_parts):
+    in_parts = open_snapshot(settings, number_in_parts)
+    last = parts_of(in_parts.url)[-1]
+    with new_file(last) as file:
+        read_part(parts_of(in_parts.url)[0]).write_parquet(file)
+    with pytest.raises(ArtifactError, match="another SHA-256"):
+        check_snapshot(settings, in_parts)
+    assert report_of(settings, number_in_parts) is None
