@@ -100,6 +100,19 @@ class Products:
     DESCRIPTION: Final = "description"
 
 
+class Catalogue:
+    """What the shop's catalogue says of products, one row for each stock code; where it says nothing, missing."""
+
+    STOCK_CODE: Final = "stock_code"
+    DESCRIPTION: Final = "description"
+    CATEGORY: Final = "category"  # Kitchen > Cups
+    BRAND: Final = "brand"
+    # Whether the product is in the catalogue. Others only have a category by hand.
+    IS_LISTED: Final = "is_listed"
+
+    ALL: Final = (STOCK_CODE, DESCRIPTION, CATEGORY, BRAND, IS_LISTED)
+
+
 class Lists:
     """Top-N lists as a table: one row for each list; the rows of a key are adjacent."""
 
@@ -139,7 +152,7 @@ LISTS_OF: Final[dict[Audience, tuple[str, ...]]] = {
     "category": (BEST_SELLERS, OTHERS),
 }
 
-REASONED_LISTS: Final = LISTS_OF["customer"]
+REASONED_LISTS: Final = (*LISTS_OF["customer"], SIMILAR)
 """Lists that may have reasons; `reasons_of` names their hash field."""
 
 BOUGHT: Final = "bought"
@@ -153,6 +166,9 @@ POPULAR: Final = "popular"
 PINNED: Final = "pinned"
 TASTE: Final = "taste"  # the last resort of a model's lists
 BEST_SELLER: Final = "best_seller"  # the last resort of version 0's lists
+SAME_CATEGORY: Final = "same_category"  # of `similar`
+SAME_BRAND: Final = "same_brand"  # of `similar`
+ALIKE: Final = "alike"  # of `similar`
 
 
 def reasons_of(list_name: str) -> str:

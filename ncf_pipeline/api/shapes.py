@@ -106,7 +106,7 @@ class Page(Shown):
 
 
 class Reason(BaseModel):
-    """Why a product is on a customer's list: docs/storefront.md. Later versions may add codes."""
+    """Why a product is on a list: docs/storefront.md. Later versions may add codes."""
 
     code: str = Field(examples=["goes_with"])
     evidence: int | str | None = Field(examples=["22423"])
@@ -116,7 +116,10 @@ class Product(BaseModel):
     """A product of a list."""
 
     stock_code: str = Field(examples=["23084"])
-    reason: Reason | None = Field(None, description="Of a customer's own list, if the shop publishes reasons.")
+    reason: Reason | None = Field(
+        None,
+        description="Of a customer's own list, and of a `similar` that the catalogue made, if the shop publishes any.",
+    )
     chance: float | None = Field(None, description="Of a purchase, if the shop publishes chances.", examples=[0.31])
     due: date | None = Field(None, description="Of `buy_again`, if the shop publishes such days.")
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import pandas as pd
 
-from ncf_pipeline.columns import Interactions
+from ncf_pipeline.columns import Catalogue, Interactions
 from ncf_pipeline.evaluation.splits import interactions_as_of
 from ncf_pipeline.model.lists.rules import Pin, Rules
 from ncf_pipeline.model.lists.style import Style
@@ -99,6 +99,18 @@ def categories_of(settings: Settings) -> dict[str, str]:
         DatabaseError: Postgres cannot be reached or refused.
     """
     return {row.stock_code: row.category for row in read_rows(settings, "product_categories")}
+
+
+def catalogue_of(settings: Settings) -> pd.DataFrame | None:
+    """What the catalogue says of products, in the columns of `columns.Catalogue`; None if it has none.
+
+    Raises:
+        DatabaseError: Postgres cannot be reached or refused.
+    """
+    rows = read_rows(settings, "catalogue_facts")
+    if not any(row.is_listed for row in rows):
+        return None
+    return pd.DataFrame([row._asdict() for row in rows], columns=list(Catalogue.ALL))
 
 
 def style_of(settings: Settings) -> Style:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncf_pipeline.columns import FOR_YOU, SIMILAR, Interactions, Lists
+from ncf_pipeline.columns import FOR_YOU, SIMILAR, Catalogue, Interactions, Lists
 from ncf_pipeline.errors import (
     ArtifactError,
     ChangedMeanwhileError,
@@ -58,7 +58,7 @@ from ncf_pipeline.serving.drafts import (
     shards_for,
 )
 from ncf_pipeline.serving.hiding import copy_to_readers, hidden_now
-from ncf_pipeline.serving.merchandising import read_rule_tables, rules_for, style_of
+from ncf_pipeline.serving.merchandising import catalogue_of, read_rule_tables, rules_for, style_of
 from ncf_pipeline.serving.mlflow_runs import tell as tell_mlflow
 from ncf_pipeline.serving.rules import checks
 from ncf_pipeline.serving.scoring import (
@@ -281,8 +281,8 @@ def publish_lists(
         QualityError: the lists break a critical rule of `expectations/top_n_lists.json`. Nothing was written to the
             list store, the previous lists stay live, and the registry keeps the publication as refused, with the
             reason.
-        ChangedMeanwhileError: rules or experiments changed during each of `MAX_TRIES` tries. The previous lists stay
-            live.
+        ChangedMeanwhileError: rules, experiments or the catalogue changed during each of `MAX_TRIES` tries. The
+            previous lists stay live.
         SupersededError: the version does not serve, or no longer. The previous lists stay live.
         ListStoreError: Redis refused. The previous lists stay live.
     """
@@ -397,9 +397,12 @@ def _make_lists(
             try:
                 _check(settings, opened, snapshot, draft=draft, control=control)
             except QualityError:
-                if _rules(settings, snapshot, datetime.now(UTC).date()) == draft.basis.rules:
+                if _rules(settings, snapshot, datetime.now(UTC).date()) != draft.basis.rules:
+                    changed = "a merchandiser changed the rules"
+                elif _names_removed_products(settings, opened, snapshot):
+                    changed = "products were removed from the catalogue"
+                else:
                     raise
-                changed = "a merchandiser changed the rules"
             else:
                 if _experiment(settings, model_version) == draft.basis.experiment:
                     return opened, draft
@@ -408,9 +411,21 @@ def _make_lists(
         draft = None
         logger.info("While these lists were made, %s. They are made again.", changed)
     raise ChangedMeanwhileError(
-        f"The lists of {model_version.name} were not published: during each of {MAX_TRIES} tries their rules or the "
-        f"experiment changed; last, {changed}. The previous lists stay live. When the changes are done, run "
+        f"The lists of {model_version.name} were not published: during each of {MAX_TRIES} tries what they "
+        f"depend on changed; last, {changed}. The previous lists stay live. When the changes are done, run "
         "refresh_lists or `ncf-pipeline refresh`."
+    )
+
+
+def _names_removed_products(settings: Settings, opened: Publication, snapshot: Snapshot) -> bool:
+    """Whether a publication has lists of products that were not sold, and are not in the catalogue any more."""
+    in_shop = set(snapshot.interactions[Interactions.STOCK_CODE])
+    catalogue = catalogue_of(settings)
+    if catalogue is not None:
+        in_shop.update(catalogue[Catalogue.STOCK_CODE])
+    return any(
+        not in_shop.issuperset(lists.loc[lists[Lists.AUDIENCE] == "product", Lists.KEY])
+        for lists in kept_lists(opened.url, [Lists.AUDIENCE, Lists.KEY])
     )
 
 

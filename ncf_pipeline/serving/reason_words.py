@@ -15,7 +15,8 @@ def in_words(reason: Reason, name_of: Callable[[str], str]) -> str | None:
     >>> in_words(Reason("bought", 3), str)
     'You bought this 3 times'
     """
-    other = name_of(reason.evidence) if isinstance(reason.evidence, str) else ""
+    of_product = isinstance(reason.evidence, str) and reason.code in ("goes_with", "popular_with")
+    other = name_of(str(reason.evidence)) if of_product else ""
     match reason.code:
         case "bought":
             times = int(reason.evidence or 1)
@@ -40,6 +41,12 @@ def in_words(reason: Reason, name_of: Callable[[str], str]) -> str | None:
             return "Fits what you buy"
         case "best_seller":
             return "A best seller"
+        case "same_category":
+            return f"Also in {reason.evidence}"
+        case "same_brand":
+            return f"Also from {reason.evidence}"
+        case "alike":
+            return "Similar by its description"
     return None
 
 

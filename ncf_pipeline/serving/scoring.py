@@ -34,7 +34,7 @@ from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.drafts import Basis, Draft, name_of, outdated, read_draft, shard_of
-from ncf_pipeline.serving.merchandising import categories_of
+from ncf_pipeline.serving.merchandising import catalogue_of, categories_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
@@ -237,7 +237,7 @@ class Scoring:
                 made[Lists.AS_OF] = pd.Timestamp(draft.as_of)
                 yield OF_SHARE, made
         if shard == 0:
-            yield OF_NO_CUSTOMER, self._maker.products(draft.top_n)
+            yield OF_NO_CUSTOMER, self._maker.products(draft.top_n, with_reasons=basis.reasons)
             yield OF_NO_CUSTOMER, self._fallbacks
             yield OF_NO_CUSTOMER, self._categories
 
@@ -293,7 +293,9 @@ class Scoring:
 
     @cached_property
     def _maker(self) -> "ListMaker":
-        return self._kept.maker if self._kept is not None else self._maker_of(self._model)
+        if self._kept is not None:
+            return self._kept.maker
+        return maker_of(self._settings, self._model, self._snapshot, self.draft.basis)
 
     @cached_property
     def _others(self) -> "ListMaker | None":
@@ -304,11 +306,9 @@ class Scoring:
         if design is None:
             return None
         if design.challenger is not None:
-            return self._maker_of(self._challenger)
+            # Its lists of products are not published, so it need not know the catalogue.
+            return maker_of(self._settings, self._challenger, self._snapshot, self.draft.basis, with_catalogue=False)
         return self._maker.in_order(design.list_order) if design.list_order is not None else None
-
-    def _maker_of(self, model: "TrainedModel | None") -> "ListMaker":
-        return maker_of(self._settings, model, self._snapshot, self.draft.basis)
 
     @cached_property
     def _share(self) -> dict[str, str | None]:
@@ -542,7 +542,14 @@ def model_of(settings: Settings, model_version: ModelVersion) -> "TrainedModel |
     return artifacts.load_model(model_version.url, known=KnownManifests(settings, model_version.version))
 
 
-def maker_of(settings: Settings, model: "TrainedModel | None", snapshot: Snapshot, basis: Basis) -> "ListMaker":
+def maker_of(
+    settings: Settings,
+    model: "TrainedModel | None",
+    snapshot: Snapshot,
+    basis: Basis,
+    *,
+    with_catalogue: bool = True,
+) -> "ListMaker":
     """Makes the lists of a draft with this basis.
 
     Args:
@@ -550,6 +557,7 @@ def maker_of(settings: Settings, model: "TrainedModel | None", snapshot: Snapsho
         model: that scores; None for version 0.
         snapshot: the purchases that the lists know.
         basis: what they depend on besides.
+        with_catalogue: whether lists of products will be made of it.
 
     Raises:
         ArtifactError: the lists that were shown last week are gone since it was decided that they count.
@@ -565,6 +573,7 @@ def maker_of(settings: Settings, model: "TrainedModel | None", snapshot: Snapsho
         looks=snapshot.looks,
         style=basis.style,
         earlier=earlier,
+        catalogue=catalogue_of(settings) if with_catalogue else None,
     )
 
 

@@ -14,7 +14,7 @@ PageList = Literal["for_you", "discover", "buy_again", "bought_together", "simil
 Source = Literal["customer", "product", "basket", "category", "country", "everywhere", "none", "unavailable"]
 ReasonCode = Literal[
     "bought", "carted", "wished", "viewed", "goes_with", "popular_with", "new", "popular", "taste", "best_seller",
-    "pinned",
+    "pinned", "same_category", "same_brand", "alike",
 ]  # fmt: skip
 
 _decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
@@ -22,7 +22,7 @@ _decode = json.JSONDecoder().raw_decode  # faster than `json.loads`
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a product is on a customer's list. Later versions may publish codes that are not named here.
+    """Why a product is on a list. Later versions may publish codes that are not named here.
 
     Attributes:
         code: `bought`: the customer bought it on `evidence` invoices; `carted`, `wished`, `viewed`: they put it into a
@@ -30,8 +30,10 @@ class Reason:
             basket with the product `evidence`, which they bought; `popular_with`: many customers who bought the product
             `evidence`, as this one did, bought it; `new`: first sold within the last weeks; `popular`: a recent best
             seller; `pinned`: chosen by the shop; `taste`: chosen by the model from all that they bought; `best_seller`:
-            comes next among the best sellers (only in lists that no model made).
-        evidence: a number of invoices, or a stock code; None for the other codes.
+            comes next among the best sellers (only in lists that no model made). Of the products in `similar`:
+            `same_category`, `same_brand`: of the category, or the brand, `evidence`, as the product whose list it is;
+            `alike`: described with the same words; `goes_with`: often in one basket with it.
+        evidence: a number of invoices, a stock code, a category or a brand; None for the other codes.
     """
 
     code: ReasonCode
@@ -50,8 +52,8 @@ class Recommendation:
             sellers there; `none`: nothing is published, or the product has no list; `unavailable`: Redis did not
             answer.
         publication: e.g. `p000042`; None if nothing is published, or Redis did not answer.
-        reasons: one for each stock code of a customer's own list; empty for other lists, and if the shop publishes
-            none.
+        reasons: one for each stock code of a customer's own list, and of a `similar` that the shop's catalogue made or
+            filled up; empty for other lists, and if the shop publishes none.
         chances: for each stock code of a customer's own `for_you`, the chance that they buy it within four weeks; None
             for a product that the model did not score. Empty for other lists, if the client was not asked to read
             them, and if the shop publishes none.

@@ -21,6 +21,7 @@ from ncf_pipeline.columns import (
     FOR_YOU,
     LISTS_OF,
     MOST_EVENTS_WAITING,
+    SIMILAR,
     Events,
     chances_of,
     due_of,
@@ -271,8 +272,10 @@ class Reader:
         return commands
 
     def _beside(self, question: Question) -> list[str] | None:
-        """The fields that are read beside a customer's lists; None if there are none."""
+        """The fields that are read beside lists; None if there are none."""
         names = question.names
+        if question.source == "product":
+            return [*map(reasons_of, names)] if self._reasons and SIMILAR in names else None
         if question.source != "customer" or not (self._reasons or self._chances):
             return None
         reasons = [*map(reasons_of, names)] if self._reasons else []
@@ -391,7 +394,7 @@ class Reader:
             more = _best_of_category(ask, held, out, stock_codes)
             places = _places(stock_codes + more, out, ask.view, held.shown, question.key)
         shown = _at(stock_codes + more, places)
-        if alone or question.source != "customer":
+        if alone or len(reply) == len(question.names):  # nothing stands beside it
             return Recommendation(shown, question.source, held.name)
         after, count = len(question.names), len(stock_codes)
         reasons: tuple[Any, ...] = ()

@@ -133,6 +133,19 @@ expected as (
     from given_product
     cross join unnest(%(product_lists)s) as list_name
     union all
+    -- a product of the catalogue that was not sold may have products like it
+    select
+        'product' as audience,
+        given_list.key,
+        given_list.list_name
+    from given_list
+    inner join retail.catalogue on given_list.key = catalogue.stock_code
+    left join given_product on given_list.key = given_product.stock_code
+    where
+        given_list.audience = 'product'
+        and given_list.list_name = 'similar'
+        and given_product.stock_code is null
+    union all
     select
         'fallback' as audience,
         given_country.country as key,

@@ -1,7 +1,7 @@
 """Top-N lists of customers and of products. The same inputs make the same lists; ties by stock code."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +16,7 @@ from ncf_pipeline.columns import (
     BUY_AGAIN,
     DISCOVER,
     FOR_YOU,
+    GOES_WITH,
     PINNED,
     REASONED_LISTS,
     SIMILAR,
@@ -28,6 +29,7 @@ from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds
 from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.state import Mask, ShopState
+from ncf_pipeline.model.lists.alike import Alike
 from ncf_pipeline.model.lists.baseline_scorer import BaselineScorer
 from ncf_pipeline.model.lists.certainty import Certainty
 from ncf_pipeline.model.lists.due import Rhythm
@@ -69,6 +71,7 @@ class ListMaker:
         looks: pd.DataFrame | None = None,
         style: Style = PLAIN,
         earlier: Earlier | None = None,
+        catalogue: pd.DataFrame | None = None,
     ) -> None:
         """Computes what the shop knows at `as_of`.
 
@@ -81,6 +84,7 @@ class ListMaker:
                 any.
             style: in which order, and with how much variety.
             earlier: for variety against last week; None if nothing was shown then.
+            catalogue: columns of `columns.Catalogue`; None if the shop has none. Only lists of products depend on it.
         """
         self.rules = rules or Rules()
         recipe = model.feature_recipe if model is not None else Recipe()
@@ -95,6 +99,7 @@ class ListMaker:
         self._chances = ListedChances(fitted, self.state) if fitted is not None else None
         self.style = style
         self.spend = ExpectedSpend(self.state) if style.order == "value" else None
+        self._catalogue = catalogue
         self._reranking, self._shown = _reranking(style, self.rules, self.state), None
         if style.variety.repeat is not None and earlier is not None:
             self._shown = ShownBefore(*earlier, self.state, style.variety.places)
@@ -121,6 +126,7 @@ class ListMaker:
             with_due: whether `due` will be.
         """
         self.state.baskets  # noqa: B018 - a cached property, which `products` reads
+        self.alike  # noqa: B018
         if with_reasons:
             self.reasoning.make_shared()
         if with_due:
@@ -252,34 +258,88 @@ class ListMaker:
         """What the shop's customers teach about when they buy again."""
         return Rhythm(self.state.events, self.state.at)
 
-    def products(self, top_n: int) -> pd.DataFrame:
+    @cached_property
+    def alike(self) -> Alike | None:
+        """What products are like by the catalogue; None without one."""
+        return Alike(self.state, self._catalogue) if self._catalogue is not None and len(self._catalogue) else None
+
+    def products(self, top_n: int, *, with_reasons: bool = False) -> pd.DataFrame:
         """Makes `bought_together` and `similar` of every product bought before the instant.
 
         `bought_together` comes from baskets, guests' included: products that share at least `MIN_BASKETS` baskets, and
         `MIN_LIFT` times more than by chance, in order of shrunk cosine. `similar` comes from the embeddings. A product
         that came after training has no embedding, and version 0 has none at all: there, `similar` is `bought_together`
-        without what is pinned there.
+        without what is pinned there, filled up with products that are like it by the catalogue, if there is one.
+
+        A product of the catalogue that nobody bought has `similar` alone: products like it. If none is, it has no list.
 
         Args:
             top_n: length of a list.
+            with_reasons: whether to add the column `columns.Lists.REASONS` if there is a catalogue. It is missing for
+                lists that do not depend on it.
 
         Returns:
-            Columns of `columns.Lists`, two rows a product, ascending by stock code. A list may be short, or empty.
+            Columns of `columns.Lists`, two rows a product, ascending by stock code; then those of unsold products. A
+            list may be short, or empty.
         """
         state, codes = self.state, self.state.events.products
         shown = self.rules.shown(codes, None)
         count = top_n * (FAMILY_MEMBERS if self.rules.max_per_family else 1)
         together = cosine_neighbours(state.baskets, count, min_common=MIN_BASKETS, min_lift=MIN_LIFT, among=shown)
         similar = self.scorer.similar(shown, count)
+        known: list[int] = np.flatnonzero(state.known_products).tolist()
+        companions = {index: _stored_order(together, index).tolist() for index in known}
+        filled: dict[int, list[int]] = {}
+        if self.alike is not None:
+            short = [index for index in known if index not in similar and len(companions[index]) < count]
+            filled = dict(zip(short, self.alike.nearest(short, count, shown), strict=True))
         rows: list[Row] = []
-        for index in np.flatnonzero(state.known_products):
-            code = str(codes[index])
-            companions = _stored_order(together, int(index))
-            for name, others in ((BOUGHT_TOGETHER, companions), (SIMILAR, similar.get(int(index), companions))):
-                candidates = (str(codes[other]) for other in others)
-                stock_codes = self.rules.arranged(candidates, top_n, list_name=name, country=None, beside=code)
-                rows.append(("product", code, name, stock_codes))
-        return _table(rows)
+        reasons: list[str | None] = []
+        for index in known:
+            code, goes_with = str(codes[index]), companions[index]
+            others = [*similar.get(index, goes_with), *filled.get(index, ())]
+            rows.append(self._row_of_product(code, BOUGHT_TOGETHER, goes_with, top_n))
+            rows.append(self._row_of_product(code, SIMILAR, others, top_n))
+            reasons += [None, self._why_similar(index, goes_with, rows[-1]) if index in filled else None]
+        if self.alike is not None:
+            unsold = [self.alike.row_of_unsold(place) for place in range(len(self.alike.unsold))]
+            for row, code, others in zip(
+                unsold, self.alike.unsold, self.alike.nearest(unsold, count, shown), strict=True
+            ):
+                made = self._row_of_product(code, SIMILAR, others, top_n)
+                if made[3]:
+                    rows.append(made)
+                    reasons.append(self._why_similar(row, (), made))
+        table = _table(rows)
+        return table.assign(**{Lists.REASONS: pd.Series(reasons, dtype="str")}) if with_reasons else table
+
+    def _row_of_product(self, code: str, name: str, others: Iterable[int], top_n: int) -> Row:
+        """A list of a product, with the rules."""
+        candidates = (self.codes[other] for other in others)
+        return (
+            "product",
+            code,
+            name,
+            self.rules.arranged(candidates, top_n, list_name=name, country=None, beside=code),
+        )
+
+    def _why_similar(self, row: int, goes_with: Collection[int], made: Row) -> str:
+        """The reasons of a list that the catalogue made, or filled up, as JSON.
+
+        Args:
+            row: of the product whose list it is, in `alike`.
+            goes_with: product_index of those that share baskets with it.
+            made: the list.
+        """
+        assert self.alike is not None
+        _, code, name, stock_codes = made
+        pinned = {pin.stock_code for pin in self.rules.pinned(name, None, code)}
+        others = self.state.events.index_of_products(stock_codes).tolist()
+        reasons = [
+            (PINNED,) if listed in pinned else (GOES_WITH, code) if other in goes_with else self.alike.why(row, other)
+            for listed, other in zip(stock_codes, others, strict=True)
+        ]
+        return as_json(reasons)
 
     def _rows_of_customers(
         self, customers: IntArray, shown_n: int, spare: int, chances: list[str | None] | None

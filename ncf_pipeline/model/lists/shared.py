@@ -32,7 +32,7 @@ _LEFT_OUT: dict[type, frozenset[str]] = {
         | {"looks"}
     ),
     state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
-    assemble.ListMaker: frozenset({"codes"}),
+    assemble.ListMaker: frozenset({"codes", "_catalogue"}),
     network_scorer.NetworkScorer: frozenset({"network"}),
     state.Pairs: frozenset({"first", "invoices_since_first", "invoices_since_last", "pieces"}),
     reasons.Reasons: frozenset({"codes"}),

@@ -45,7 +45,7 @@ _BESIDE = {
     Lists.CHANCES: {FOR_YOU: chances_of(FOR_YOU)},
     Lists.DUE: {BUY_AGAIN: due_of(BUY_AGAIN)},
 }
-"""Optional columns: by list, the field that stands beside it in the hash of a customer."""
+"""Optional columns: by list, the field that stands beside it in the hash of a customer, or of a product."""
 
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
@@ -259,7 +259,7 @@ def _hashes(lists: Iterable[pd.DataFrame], of_customers: Container[str]) -> Iter
             except TypeError as error:
                 raise InputError(f"{audience} {key}: {list_name} is not a list of stock codes.") from error
             for names, text in zip(_BESIDE.values(), texts, strict=True):
-                if isinstance(text, str) and audience == "customer" and list_name in names:
+                if isinstance(text, str) and audience in ("customer", "product") and list_name in names:
                     fields[names[list_name]] = text
     if current is not None and fields:
         yield f"{current[0]}:{current[1]}", fields

@@ -2,6 +2,7 @@
 
 import threading
 
+import pandas as pd
 import polars as pl
 import pytest
 import redis
@@ -10,13 +11,14 @@ from pydantic import SecretStr
 from ncf_pipeline.errors import InputError, ListStoreError
 from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.serving import catalogue, hiding
+from ncf_pipeline.serving import catalogue, hiding, publish, scoring
 from ncf_pipeline.serving.health import check_lists
 from ncf_pipeline.serving.merchandising import categories_of
-from ncf_pipeline.serving.publish import refresh, republish
+from ncf_pipeline.serving.publish import prepare, publish_parts, refresh, republish
+from ncf_pipeline.serving.scoring import kept_lists, score_shards
 from ncf_pipeline.serving.watch import watch
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storefront import Storefront
+from ncf_pipeline.storefront import Reason, Storefront
 from ncf_pipeline.training import retrain
 
 HEADER = "SKU;Name;Category;Brand;Price;Stock;Launched on;Image\n"
@@ -285,3 +287,66 @@ def test_a_publication_has_a_key_for_each_category_and_none_without_a_catalogue(
             assert republish(settings, registry.publications(settings)[0], erased=erased) == 3
         assert len(list(store.scan_iter(f"{settings.key_prefix}:p000003:category:*"))) == 2
         assert store.hget(f"{settings.key_prefix}:p000003:meta", "top_n") == f"{settings.top_n}"
+
+
+NEW = "NEW1,Kitchen > Cups,Aga,Cup of no invoice\n"
+
+
+def test_a_product_that_nobody_bought_has_a_list_of_its_own_as_long_as_it_is_in_the_catalogue(
+    load, settings, version, monkeypatch
+):
+    retrain.publish(settings, version)
+    text = "".join(f"{22000 + number},{'Kitchen > Cups' if number % 3 else 'Lamps'},,\n" for number in range(60))
+    cups = {f"{22000 + number}" for number in range(60) if number % 3}
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as shop:
+        assert shop.for_product("NEW1", list_name="similar").source == "none"
+        before = shop.for_product("22001", list_name="similar")
+        load(f"sku,category,brand,name\n{text}{NEW}ODD1,Garden,,\n")
+        number = refresh(settings)
+        assert check_lists(settings).problems == ()
+        whole = lists_of_products(settings, number)
+        found = shop.for_product("NEW1", list_name="similar")
+        assert (found.source, len(found.stock_codes)) == ("product", settings.top_n)
+        assert set(found.stock_codes) <= cups
+        assert set(found.reasons) == {Reason("same_category", "Kitchen > Cups")}
+        page = shop.for_page(["bought_together", "similar"], product="NEW1")
+        assert (page["bought_together"].source, page["similar"]) == ("none", found)
+        assert shop.for_product("ODD1", list_name="similar").source == "none"
+        after = shop.for_product("22001", list_name="similar")
+        assert (after.stock_codes, after.reasons) == (before.stock_codes, ())
+
+        made = prepare(settings.model_copy(update={"scoring_shards": 3}))
+        with monkeypatch.context() as once:
+            once.setattr(scoring, "maker_of", None)  # from what `prepare` has kept
+            assert score_shards(settings, made)
+        assert lists_of_products(settings, publish_parts(settings, made)) == whole
+
+        catalogue.remove(settings, ["NEW1"])
+        assert "NEW1" not in {key for key, *_ in lists_of_products(settings, refresh(settings))}
+        assert shop.for_product("NEW1", list_name="similar").source == "none"
+
+
+def test_a_product_that_leaves_the_catalogue_while_lists_are_made_stops_no_publication(
+    load, settings, version, monkeypatch
+):
+    load(f"sku,category,brand,name\n22001,Kitchen > Cups,,\n{NEW}")
+    check, tries = publish.check_lists, []
+
+    def check_after_a_removal(*given, **named):
+        tries.append(catalogue.remove(settings, ["NEW1"]))
+        return check(*given, **named)
+
+    monkeypatch.setattr(publish, "check_lists", check_after_a_removal)
+    assert retrain.publish(settings, version) == 2
+    assert tries == [["NEW1"], []]
+    assert "NEW1" not in {key for key, *_ in lists_of_products(settings, 2)}
+
+
+def lists_of_products(settings, number):
+    (entry,) = (each for each in registry.publications(settings) if each.number == number)
+    lists = pd.concat(kept_lists(entry.url))
+    lists = lists[lists["audience"] == "product"]
+    return [
+        (key, name, tuple(codes), why if isinstance(why, str) else None)
+        for key, name, codes, why in lists[["key", "list_name", "stock_codes", "reasons"]].itertuples(index=False)
+    ]

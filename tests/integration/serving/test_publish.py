@@ -99,7 +99,7 @@ def test_lists_whose_rules_change_during_each_try_are_not_published(shop, serve,
             refresh(shop)
     assert tries() == MAX_TRIES
     assert str(caught.value) == (
-        "The lists of v1 were not published: during each of 5 tries their rules or the experiment changed; last, a "
+        "The lists of v1 were not published: during each of 5 tries what they depend on changed; last, a "
         "merchandiser changed the rules. The previous lists stay live. When the changes are done, run refresh_lists or "
         "`ncf-pipeline refresh`."
     )
