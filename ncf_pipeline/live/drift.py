@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.stats import chi2, norm
 
 from ncf_pipeline.columns import Interactions
-from ncf_pipeline.model.features.words import words_of
+from ncf_pipeline.model.descriptions import words_of
 
 GROUPS = 10
 """Parts of the catalogue with about the same number of sold lines."""

@@ -1,6 +1,6 @@
 """Tests whether a model's customer and product ids belong to its embeddings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from ncf_pipeline.model.batches import Batches, TrainingBatch
 from ncf_pipeline.model.device import place
 from ncf_pipeline.model.features.events import encode, microseconds, rows_of
 from ncf_pipeline.model.features.looks import looks_for
-from ncf_pipeline.model.features.queries import customers_to_learn_from, instants, queries_at
+from ncf_pipeline.model.features.queries import Chunk, chunks_at, customers_to_learn_from, instants
 from ncf_pipeline.model.network import FOR_YOU_HEAD, Batch
 from ncf_pipeline.model.trained import TrainedModel
 
@@ -78,9 +78,11 @@ def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame, looks: pd.Data
     horizon = model.recipe.horizon_days
     learned = customers_to_learn_from(events, until, model.recipe)
     full = [instant for instant in instants(events, until, model.recipe) if instant.horizon_days == horizon]
-    chunks = [queries_at(events, instant.at, horizon, model.recipe, learned) for instant in full[:HORIZONS]]
+    every = (
+        chunk for instant in full[:HORIZONS] for chunk in chunks_at(events, instant.at, horizon, model.recipe, learned)
+    )
     queries = Batches(
-        [chunk for of_instant in chunks for chunk in of_instant],
+        _first_ones(every),
         rows_of(model.customers, events.customers.tolist()),
         rows_of(model.products, events.products.tolist()),
         place("cpu"),
@@ -110,6 +112,17 @@ def worth_of_ids(model: TrainedModel, interactions: pd.DataFrame, looks: pd.Data
             lambda order, inputs: replace(inputs, product=order[inputs.product], history=order[inputs.history]),
         ),
     )
+
+
+def _first_ones(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """The first chunks that hold `MAX_QUERIES` queries with an answer, or all. No further one is made."""
+    kept, queries = [], 0
+    for chunk in chunks:
+        kept.append(chunk)
+        queries += len(chunk.answered())
+        if queries >= MAX_QUERIES:
+            break
+    return kept
 
 
 def _loss(model: TrainedModel, batches: list[TrainingBatch], changed: Callable[[Batch], Batch]) -> float:

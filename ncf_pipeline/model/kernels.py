@@ -30,6 +30,10 @@ PRODUCTS_AT_ONCE = 16
 COLUMNS_AT_ONCE = 64
 """Columns that are compared with the worst of the best at once: see `nearest_of_rows`."""
 
+BITS_AT_ONCE = 11
+BINS = 1 << BITS_AT_ONCE
+"""Bits of a number that are asked for at once, three times: see `_kth_largest`."""
+
 ROWS_AT_ONCE, FEATURES_AT_ONCE, PLACES_AT_ONCE = 4, 8, 64
 """Candidates whose leaves are summed side by side, features whose bits are combined at once, and candidates whose rows
 of tables are looked up at once: see `leaf_sums`."""
@@ -200,42 +204,92 @@ def nearest(
         out_size: (P,) how many each has.
     """
     products = len(norm)
-    total = np.zeros(products, np.float32)
-    met = np.full(products, -1, np.int32)
-    touched = np.empty(products, np.int32)
-    zero = np.float32(0)
+    total, zero = np.zeros(products, np.float32), np.float32(0)
     root = 1 / np.sqrt(norm)
+    met = np.zeros((products + 63) // 64, np.uint64)  # a bit for each column, so that they come out in order
+    found, near = np.empty(products, np.int32), np.empty(products, np.float32)
+    near_bits, histogram = near.view(np.int32), np.zeros(BINS, np.int32)
     for one in range(begin, end):
-        count, least = 0, zero
         for entry in range(column_start[one], column_start[one + 1]):
             row, weight = rows[entry], row_values[entry]
             for other_entry in range(start[row], start[row + 1]):
                 other = columns[other_entry]
-                if met[other] != one:
-                    met[other] = one
-                    total[other] = zero
-                    touched[count] = other
-                    count += 1
                 total[other] += weight * values[other_entry]
-        first, size = out_start[one], 0
-        kept_columns, kept_values = out_columns[first : out_start[one + 1]], out_values[first : out_start[one + 1]]
+                met[other >> 6] |= np.uint64(1) << np.uint64(other & 63)
+        total[one] = zero
+        count = 0
+        for word in range(len(met)):
+            left = met[word]
+            met[word] = 0
+            while left != 0:
+                other = 64 * word + np.int64(_lowest_bit(left))
+                left &= left - np.uint64(1)
+                both = total[other]
+                total[other] = zero
+                if both < min_common or not among[other]:
+                    continue
+                if min_lift > zero and both * population < min_lift * norm[one] * norm[other]:
+                    continue
+                value = both * both * root[other] * root[one]
+                value /= both + shrinkage
+                if value > zero:
+                    found[count], near[count] = other, value
+                    count += 1
+        first, most, size = out_start[one], out_start[one + 1] - out_start[one], 0
+        least, ties = np.int32(0), 0
+        if count > most:
+            least, ties = _kth_largest(near_bits, count, most, histogram)
         for place in range(count):
-            other = touched[place]
-            both = total[other]
-            if other == one or both < min_common or not among[other]:
-                continue
-            if min_lift > zero and both * population < min_lift * norm[one] * norm[other]:
-                continue
-            value = both * both * root[other] * root[one]
-            if size == len(kept_values) and value < least * (both + shrinkage):
-                continue  # far below the worst that is kept: spares the division, which takes longest
-            value /= both + shrinkage
-            if value > zero:
-                size = _offer(kept_values, kept_columns, size, value, other)
-                least = np.float32(0.999) * kept_values[0]
-        order = np.argsort(kept_columns[:size])
-        kept_columns[:size], kept_values[:size] = kept_columns[:size][order], kept_values[:size][order]
+            tied = near_bits[place] == least
+            if near_bits[place] > least or (tied and ties > 0):
+                out_columns[first + size], out_values[first + size] = found[place], near[place]
+                size += 1
+                ties -= tied
         out_size[one] = size
+
+
+@compiled
+def _kth_largest(bits, count, k, histogram):
+    """The k-th largest of some numbers of at least 0, and how many of those equal to it are among the k largest.
+
+    A radix selection: it asks for the leading bits of each number first, and then for the next ones of those that are
+    left. There is no branch that cannot be predicted, unlike in a heap.
+
+    Args:
+        bits: int32, at least `count` numbers. The bits of floats above 0 are in the same order as these.
+        count, k: how many numbers there are, and which is asked for; k is from 1 to `count`.
+        histogram: (BINS,) zeros, and zeros again when it is done.
+    """
+    known = 0  # the leading bits of the k-th largest
+    for shift in (2 * BITS_AT_ONCE, BITS_AT_ONCE, 0):
+        highest = 0
+        for place in range(count):
+            if bits[place] >> (shift + BITS_AT_ONCE) == known:
+                number = (bits[place] >> shift) & (BINS - 1)
+                histogram[number] += 1
+                highest = max(highest, number)
+        number = highest
+        while histogram[number] < k:
+            k -= histogram[number]
+            number -= 1
+        histogram[: highest + 1] = 0
+        known = (known << BITS_AT_ONCE) | number
+    return np.int32(known), k
+
+
+@compiled
+def packed(start, size, columns, values, out_start, out_columns, out_values):
+    """The filled part of each row, one after the other.
+
+    Args:
+        start, size: (P + 1,) where each row begins, and (P,) how many of its places are filled.
+        columns, values: of all rows, with gaps.
+        out_start, out_columns, out_values: the same without gaps.
+    """
+    for row in range(len(size)):
+        first, begin = start[row], out_start[row]
+        for place in range(size[row]):
+            out_columns[begin + place], out_values[begin + place] = columns[first + place], values[first + place]
 
 
 @compiled

@@ -165,11 +165,10 @@ def nearest_columns(
     edges = [0, *bounds.tolist(), products]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(search, pairwise(edges)))
-    kept = np.arange(len(columns)) - np.repeat(out_start[:-1], np.diff(out_start)) < np.repeat(
-        found, np.diff(out_start)
-    )
     start = np.concatenate([[0], np.cumsum(found)])
-    return sp.csr_array((values[kept], columns[kept], start), shape=(products, products))
+    near, likeness = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
+    kernels.packed(out_start, found, columns, values, start, near, likeness)
+    return sp.csr_array((likeness, near, start), shape=(products, products))
 
 
 def _largest_of_rows(table: sp.csr_array) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.id_order import rank
+from ncf_pipeline.model.descriptions import numbered_words
 from ncf_pipeline.model.features.looks import DAY, Looks, encode_looks, no_looks
 
 __all__ = ["DAY", "NEVER", "Events", "FloatArray", "IntArray", "encode", "microseconds", "rows_of"]
@@ -79,6 +80,11 @@ class Events:
         """(n,) the product_index of each stock code; -1 for one that is not in `products`."""
         places: IntArray = self._product_index.get_indexer(pd.Index(stock_codes, dtype=object)).astype(np.int64)
         return places
+
+    @cached_property
+    def words(self) -> tuple[IntArray, IntArray]:
+        """(W,) each: an index into `descriptions`, ascending, and the number of a word in it."""
+        return numbered_words(self.descriptions, self.products[self.described].tolist())
 
     @cached_property
     def _index(self) -> pd.Index:

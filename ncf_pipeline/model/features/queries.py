@@ -1,5 +1,6 @@
 """Training queries: a customer at a past instant, the candidates, and which of them the customer bought next."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,6 +111,14 @@ def _answers(events: Events, at: int, days: int) -> Mask:
 def queries_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | None = None) -> list[Chunk]:
     """Queries of one instant: one for each known customer who bought something in the horizon.
 
+    See `chunks_at`, which makes them one by one.
+    """
+    return list(chunks_at(events, at, days, recipe, among))
+
+
+def chunks_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | None = None) -> Iterator[Chunk]:
+    """Queries of one instant, chunk by chunk: who needs only the first ones does not wait for the others.
+
     Args:
         events: all that the answers may show; nothing from the cutoff on.
         at: the instant, in microseconds.
@@ -117,7 +126,7 @@ def queries_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask |
         recipe: every hyper-parameter.
         among: (C,) which customers are asked about; all if None.
 
-    Returns:
+    Yields:
         Chunks of bounded memory, by customer.
     """
     end = at + days * DAY
@@ -128,16 +137,12 @@ def queries_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask |
     customers = np.intersect1d(np.unique(bought // products), state.known_customers)
     if among is not None:
         customers = customers[among[customers]]
-    chunks = []
     for contexts in ContextMaker(state).contexts(customers):
         owner = np.repeat(contexts.customer, np.diff(contexts.start))
-        chunks.append(
-            Chunk(
-                at=at,
-                end=end,
-                contexts=contexts,
-                history=unit_rows(state.decayed[contexts.customer]),
-                positive=np.isin(owner * products + contexts.product, bought, assume_unique=True),
-            )
+        yield Chunk(
+            at=at,
+            end=end,
+            contexts=contexts,
+            history=unit_rows(state.decayed[contexts.customer]),
+            positive=np.isin(owner * products + contexts.product, bought, assume_unique=True),
         )
-    return chunks

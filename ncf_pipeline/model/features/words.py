@@ -4,12 +4,10 @@ A customer who bought the red one may want the blue one before anyone has bought
 but words can (content-based filtering: Lops et al. 2011, "Content-based Recommender Systems", section 3.3).
 """
 
-import re
-
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
-from ncf_pipeline.model.families import family_of
 from ncf_pipeline.model.features.copurchase import nearest_columns
 from ncf_pipeline.model.features.state import ShopState, unit_rows
 
@@ -19,8 +17,6 @@ MIN_ALIKE = 0.3
 MAX_PRODUCTS = 1000
 """A word that more products have is ignored: it says little about any two of them, and their pairs take long."""
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
-
 
 def word_table(state: ShopState) -> sp.csr_array:
     """TF-IDF of the words that at least two products have, from descriptions on invoices before the state's instant.
@@ -29,18 +25,11 @@ def word_table(state: ShopState) -> sp.csr_array:
         (P, V), rows of length 1, or empty for products without such a word. The order of the V words has no meaning.
     """
     events, products = state.events, state.shape[1]
-    numbers: dict[str, int] = {}
-    rows: list[int] = []
-    columns: list[int] = []
-    for product, description, since in zip(
-        events.described.tolist(), events.descriptions, events.described_since.tolist(), strict=True
-    ):
-        if since < state.at:
-            # Sorted, because the order of a set differs between processes, and sums depend on the order.
-            for word in sorted(words_of(description, str(events.products[product]))):
-                rows.append(product)
-                columns.append(numbers.setdefault(word, len(numbers)))
-    table = sp.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(products, max(len(numbers), 1)))
+    description, word = events.words
+    known = (events.described_since < state.at)[description]
+    rows = events.described[description[known]]
+    columns, words = pd.factorize(word[known])  # no trace is left of a word that is first used later
+    table = sp.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(products, max(len(words), 1)))
     table.data[:] = 1.0  # a word in two descriptions of a product counts once
     having = np.bincount(table.indices, minlength=table.shape[1])
     described = int((np.diff(table.indptr) > 0).sum())
@@ -49,16 +38,6 @@ def word_table(state: ShopState) -> sp.csr_array:
     table.data *= rarity[table.indices]
     table.eliminate_zeros()
     return unit_rows(table)
-
-
-def words_of(description: str, stock_code: str) -> set[str]:
-    """The words of a description, in lower case, and the family of the stock code.
-
-    >>> sorted(words_of("RED RETROSPOT CUP 2", "21931R"))
-    ['#21931', 'cup', 'red', 'retrospot']
-    """
-    words = {word.casefold() for word in _WORD.findall(description)}
-    return words | {f"#{family_of(stock_code)}"}
 
 
 def alike(table: sp.csr_array, count: int) -> sp.csr_array:

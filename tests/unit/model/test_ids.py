@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 from shop_with_tastes import CUTOFF, START
 
+from ncf_pipeline.model import ids
+from ncf_pipeline.model.features.queries import chunks_at
 from ncf_pipeline.model.ids import worth_of_ids
 from ncf_pipeline.settings import Settings
 
@@ -34,3 +36,19 @@ def test_purchases_after_the_cutoff_change_nothing(shop, model):
 def test_a_shop_without_a_whole_horizon_has_no_queries(shop, model):
     young = replace(model, cutoff=START)
     assert worth_of_ids(young, shop).queries == 0
+
+
+def test_queries_beyond_those_that_count_are_not_made(shop, model, monkeypatch):
+    made = []
+
+    def counted(*arguments):
+        for chunk in chunks_at(*arguments):
+            made.append(len(chunk.answered()))
+            yield chunk
+
+    monkeypatch.setattr(ids, "MAX_QUERIES", 10)
+    every = worth_of_ids(model, shop)
+    monkeypatch.setattr(ids, "chunks_at", counted)
+    assert worth_of_ids(model, shop) == every
+    assert every.queries == 10
+    assert sum(made) >= 10 > sum(made[:-1])

@@ -40,6 +40,25 @@ def test_cosine_keeps_what_is_shared_often_and_more_than_by_chance():
     assert cosine_neighbours(bought, 2, min_lift=2.5).nnz == 0
 
 
+@pytest.mark.parametrize("count", [1, 7, 40, 500])
+def test_neighbours_are_those_of_a_full_sort_with_ties_by_column(count):
+    random = np.random.default_rng(count)
+    bought = (random.random((60, 150)) < random.random(150)).astype(np.float32)
+    bought *= np.sqrt(random.choice([0.25, 1.0], (60, 1))).astype(np.float32)
+    among = random.random(150) < 0.9
+    found = cosine_neighbours(sp.csr_array(bought), count, min_common=2.0, min_lift=0.9, among=among).toarray()
+    both = bought.T @ bought
+    norm, population = np.diag(both).copy(), np.square(bought.max(axis=1)).sum()
+    root = 1 / np.sqrt(np.maximum(norm, np.float32(1e-9)))
+    likeness = both * both * root[None, :] * root[:, None] / (both + np.float32(10))
+    likeness[(both < 2) | (both * population < np.float32(0.9) * norm[:, None] * norm) | ~among] = 0
+    np.fill_diagonal(likeness, 0)
+    for one, (of_one, kept) in enumerate(zip(likeness, found, strict=True)):
+        best = [column for column in np.lexsort((np.arange(150), -of_one))[:count] if of_one[column] > 0]
+        assert np.flatnonzero(kept).tolist() == sorted(best), one
+        np.testing.assert_array_equal(kept[best], of_one[best])
+
+
 def test_strongest_breaks_ties_by_column():
     table = sp.csr_array(np.array([[1.0, 3.0, 1.0, 0.0], [0.0, -1.0, 0.0, 2.0]]))
     assert strongest(table, 2).toarray().tolist() == [[1, 3, 0, 0], [0, 0, 0, 2]]

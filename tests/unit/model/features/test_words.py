@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from shop_with_tastes import START, frame
 
+from ncf_pipeline.model.descriptions import words_of
 from ncf_pipeline.model.features.events import encode, microseconds
 from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.features.taste import Taste
-from ncf_pipeline.model.features.words import alike, word_table, words_of
+from ncf_pipeline.model.features.words import alike, word_table
 from ncf_pipeline.model.recipe import Recipe
 
 
