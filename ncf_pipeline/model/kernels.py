@@ -19,10 +19,8 @@ NEIGHBOURS, NEIGHBOURS_RECENT, FOLLOWED_NEW, FOLLOWED_ALL, WORDS = range(5, 10)
 SOURCES = 10
 """Columns of taste, in the order of `tables.TASTE`."""
 
-MET_BY_CUSTOMERS, MET_BY_NEIGHBOURS, MET = range(SOURCES, SOURCES + 3)
-LINE = 16
-"""A customer's totals of a product: those of the sources, whether any was added to, and up to a line of the processor's
-cache, so that a product costs one access."""
+OF_BASKETS, OF_WORDS, OF_NEIGHBOURS = 0, 2, 0
+"""The first column of these sources in their table of a customer's totals: see `candidates`."""
 
 PRODUCTS_AT_ONCE = 16
 """Products whose scores are turned from rows into columns at once: see `followed_new`."""
@@ -293,35 +291,37 @@ def packed(start, size, columns, values, out_start, out_columns, out_values):
 
 
 @compiled
-def _lines(count):
-    """(count, LINE) zeros, each row a line of the processor's cache."""
-    memory = np.zeros((count + 1) * LINE, np.float32)
-    begin = (-memory.ctypes.data // memory.itemsize) % LINE
-    return memory[begin : begin + count * LINE].reshape((count, LINE))
-
-
-@compiled
-def _add_row(start, columns, values, row, first, weights, flag, touched, count, total):
-    """Adds a row of a sparse table to a customer's totals, once for each weight; returns how many columns are met.
+def _add_row(start, columns, values, row, weights, first, met, total):
+    """Adds a row of a sparse table to a customer's totals, once for each weight.
 
     There is no branch: whether a column is new cannot be predicted, and to wait for it would take longest.
 
     Args:
         start, columns, values: the table (N, P).
         row: of the table.
-        first, weights: the place of the first weight's total, and a tuple of weights, so that the compiler knows how
-            many there are.
-        flag: the place that says whether a column was met.
-        touched: the columns that the customer met, each once; its first `count` places are taken.
-        total: (P, LINE) to add to.
+        weights: a tuple, so that the compiler knows how many there are.
+        first: the place of the first weight's total.
+        met: (P / 64,) a bit for each column, set for those that the customer met.
+        total: (P, .) to add to. Few columns, so that the table stays in the processor's cache.
     """
     for entry in range(start[row], start[row + 1]):
-        column, value = columns[entry], values[entry]
+        column, value = np.uintp(columns[entry]), values[entry]
         for place in range(len(weights)):
             total[column, first + place] += weights[place] * value
-        touched[count] = column
-        count += total[column, flag] == 0
-        total[column, flag] = 1
+        met[column >> np.uintp(6)] |= np.uint64(1) << np.uint64(column & np.uintp(63))
+
+
+@compiled
+def _take_met(met, out):
+    """The columns that a customer met, ascending; none is met afterwards. Returns how many there are."""
+    count = 0
+    for word in range(len(met)):
+        left = met[word]
+        met[word] = 0
+        while left != 0:
+            out[count] = 64 * word + np.int64(_lowest_bit(left))
+            left &= left - np.uint64(1)
+            count += 1
     return count
 
 
@@ -333,10 +333,15 @@ def _similar(
     """Finds the most similar customers, and weights them by squared cosine; returns how many there are."""
     known = 0
     for pair in range(pairs[0], pairs[1]):
-        if bought[pair]:
-            known = _add_row(
-                pool_start, pool_place, pool_value, product_of[pair], 0, (unit[pair],), 1, touched, known, likeness
-            )
+        if not bought[pair]:
+            continue
+        product, weight = product_of[pair], unit[pair]
+        for entry in range(pool_start[product], pool_start[product + 1]):
+            place = pool_place[entry]
+            likeness[place, 0] += weight * pool_value[entry]
+            touched[known] = place
+            known += likeness[place, 1] == 0
+            likeness[place, 1] = 1
     size = 0
     for number in range(known):
         place = touched[number]
@@ -362,20 +367,6 @@ def _choose(owner, best, found, chosen, known_products, mine, size):
             mine[size] = product
             size += 1
     return size
-
-
-@compiled
-def _best_met(owner, touched, count, total, column, chosen, best_values, best):
-    """Finds the best products that are not chosen yet, among those met; returns how many there are."""
-    found = 0
-    for place in range(count):
-        product = touched[place]
-        value = total[product, column]
-        if found == len(best) and value < best_values[0]:
-            continue
-        if value > 0 and chosen[product] != owner:
-            found = _offer(best_values, best, found, value, product)
-    return found
 
 
 @compiled
@@ -441,11 +432,13 @@ def candidates(
         out_end: (B,) the end of each customer's candidates.
     """
     products, zero = len(known_products), np.float32(0)
-    every = np.arange(products)
-    total = _lines(products)
-    # The products that a customer met, each once: by customers, by neighbours, and by baskets or words.
-    by_customers, by_neighbours = np.empty(products + 1, np.int32), np.empty(products + 1, np.int32)
-    by_any = np.empty(products + 1, np.int32)
+    every, words = np.arange(products), (products + 63) // 64
+    # Totals of each product by customers' weights, by baskets' and words', and by neighbours; and who of them was met.
+    by_customers = np.zeros((0 if is_dense else products, 4), np.float32)
+    by_others, by_neighbours = np.zeros((products, 4), np.float32), np.zeros((products, 2), np.float32)
+    met, met_by_others = np.zeros(words, np.uint64), np.zeros(words, np.uint64)
+    of_customers, of_neighbours = np.empty(products, np.int32), np.empty(products, np.int32)
+    values = np.empty((2, products), np.float32)
     likeness, touched = np.zeros((len(pool), 2), np.float32), np.empty(len(pool) + 1, np.int32)
     near_values, near = np.empty(similar_customers, np.float32), np.empty(similar_customers, np.int32)
     best_values, best = np.empty(each, np.float32), np.empty(each, np.int32)
@@ -462,53 +455,58 @@ def candidates(
             customer, pairs, product_of, bought, unit, pool, pool_start, pool_place, pool_value,
             touched, likeness, near_values, near,
         )  # fmt: skip
-        of_customers = of_neighbours = met = 0
-        for pair in range(pairs[0], pairs[1]):
-            if not bought[pair]:
-                continue
-            product = product_of[pair]
-            if not is_dense:
-                share, in_last = rate[pair], np.float32(last[pair])
-                of_customers = _add_row(
-                    customers_start, customers_columns, customers_values, product, COPURCHASE,
-                    (np.float32(1), share, in_last), MET_BY_CUSTOMERS, by_customers, of_customers, total,
-                )  # fmt: skip
-                met = _add_row(
-                    baskets_start, baskets_columns, baskets_values, product, BASKET_LAST, (in_last, share),
-                    MET, by_any, met, total,
-                )  # fmt: skip
-            met = _add_row(
-                words_start, words_columns, words_values, product, WORDS, (unit[pair],), MET, by_any, met, total
-            )
-        for number in range(near_them):
-            weight = near_values[number]
-            for entry in range(theirs_start[near[number]], theirs_start[near[number] + 1]):
-                product = theirs[entry]
-                total[product, NEIGHBOURS] += weight * theirs_rate[entry]
-                total[product, NEIGHBOURS_RECENT] += weight * theirs_recent[entry]
-                by_neighbours[of_neighbours] = product
-                of_neighbours += total[product, MET_BY_NEIGHBOURS] == 0
-                total[product, MET_BY_NEIGHBOURS] = 1
-        highest = zero
-        if is_dense:
-            for product in range(products):
-                highest = max(highest, copurchase[COPURCHASE, owner, product])
-        else:
-            for place in range(of_customers):
-                highest = max(highest, total[by_customers[place], COPURCHASE])
-        out_highest[owner] = highest
-        size = 0
+        size = count = 0
         for place in range(len(popular)):
             chosen[popular[place]] = owner
             mine[size] = popular[place]
             size += 1
-        for source in (COPURCHASE, COPURCHASE_DECAYED):
-            if is_dense:
+        # One source after the other: the totals of a source fit into the cache, those of all do not.
+        highest = zero
+        if is_dense:
+            for product in range(products):
+                highest = max(highest, copurchase[COPURCHASE, owner, product])
+            for source in (COPURCHASE, COPURCHASE_DECAYED):
                 found = _best_of_row(owner, copurchase[source, owner], every, chosen, best_values, best)
-            else:
-                found = _best_met(owner, by_customers, of_customers, total, source, chosen, best_values, best)
-            size = _choose(owner, best, found, chosen, known_products, mine, size)
-        found = _best_met(owner, by_neighbours, of_neighbours, total, NEIGHBOURS_RECENT, chosen, best_values, best)
+                size = _choose(owner, best, found, chosen, known_products, mine, size)
+        else:
+            for pair in range(pairs[0], pairs[1]):
+                if bought[pair]:
+                    _add_row(
+                        customers_start, customers_columns, customers_values, product_of[pair],
+                        (np.float32(1), rate[pair], np.float32(last[pair])), COPURCHASE, met, by_customers,
+                    )  # fmt: skip
+            count = _take_met(met, of_customers)
+            for place in range(count):
+                total = by_customers[of_customers[place]]
+                values[0, place], values[1, place] = total[COPURCHASE], total[COPURCHASE_DECAYED]
+                highest = max(highest, total[COPURCHASE])
+            for source in (COPURCHASE, COPURCHASE_DECAYED):
+                found = _best_of_row(owner, values[source, :count], of_customers, chosen, best_values, best)
+                size = _choose(owner, best, found, chosen, known_products, mine, size)
+            for pair in range(pairs[0], pairs[1]):
+                if bought[pair]:
+                    _add_row(
+                        baskets_start, baskets_columns, baskets_values, product_of[pair],
+                        (np.float32(last[pair]), rate[pair]), OF_BASKETS, met_by_others, by_others,
+                    )  # fmt: skip
+        out_highest[owner] = highest
+        for pair in range(pairs[0], pairs[1]):
+            if bought[pair]:
+                _add_row(
+                    words_start, words_columns, words_values, product_of[pair], (unit[pair],), OF_WORDS,
+                    met_by_others, by_others,
+                )  # fmt: skip
+        for number in range(near_them):
+            weight = near_values[number]
+            for entry in range(theirs_start[near[number]], theirs_start[near[number] + 1]):
+                column = np.uintp(theirs[entry])
+                by_neighbours[column, OF_NEIGHBOURS] += weight * theirs_rate[entry]
+                by_neighbours[column, OF_NEIGHBOURS + 1] += weight * theirs_recent[entry]
+                met[column >> np.uintp(6)] |= np.uint64(1) << np.uint64(column & np.uintp(63))
+        count_of_neighbours = _take_met(met, of_neighbours)
+        for place in range(count_of_neighbours):
+            values[0, place] = by_neighbours[of_neighbours[place], OF_NEIGHBOURS + 1]
+        found = _best_of_row(owner, values[0, :count_of_neighbours], of_neighbours, chosen, best_values, best)
         size = _choose(owner, best, found, chosen, known_products, mine, size)
         found = _best_of_row(owner, followed[owner], followed_products, chosen, best_values, best)
         size = _choose(owner, best, found, chosen, known_products, mine, size)
@@ -531,10 +529,16 @@ def candidates(
         for product in np.sort(mine[:size]):
             out_product[end], out_pair[end] = product, pair_of[product]
             of = out_taste[end]
-            of[:] = total[product, :SOURCES]
+            of[FOLLOWED_NEW] = of[FOLLOWED_ALL] = zero
             if is_dense:
                 for source in range(BASKET_DECAYED + 1):
                     of[source] = copurchase[source, owner, product]
+            else:
+                of[COPURCHASE:BASKET_LAST] = by_customers[product, :3]
+                of[BASKET_LAST], of[BASKET_DECAYED] = by_others[product, OF_BASKETS], by_others[product, OF_BASKETS + 1]
+            of[WORDS] = by_others[product, OF_WORDS]
+            of[NEIGHBOURS] = by_neighbours[product, OF_NEIGHBOURS]
+            of[NEIGHBOURS_RECENT] = by_neighbours[product, OF_NEIGHBOURS + 1]
             place = followed_place[product]
             if place >= 0:
                 of[FOLLOWED_NEW], of_all = followed[owner, place], zero
@@ -545,12 +549,12 @@ def candidates(
         out_end[owner] = end
         for pair in range(pairs[0], pairs[1]):
             pair_of[product_of[pair]] = -1
-        for place in range(of_customers):
-            total[by_customers[place]] = zero
-        for place in range(of_neighbours):
-            total[by_neighbours[place]] = zero
-        for place in range(met):
-            total[by_any[place]] = zero
+        for place in range(count):
+            by_customers[of_customers[place]] = zero
+        for place in range(count_of_neighbours):
+            by_neighbours[of_neighbours[place]] = zero
+        for place in range(_take_met(met_by_others, of_customers)):
+            by_others[of_customers[place]] = zero
 
 
 @compiled
