@@ -11,7 +11,7 @@ WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-events bench-scale bench-refresh bench-snapshot bench-retrain bench-samples bench-serving bench-pages bench-baskets bench-uplift bench-gate gate-drill gate-shops
+.PHONY: help install dist demo up down test test-fast fuzz bench-quality bench-recipe bench-peers bench-chances bench-events bench-newcomers bench-scale bench-refresh bench-snapshot bench-retrain bench-samples bench-serving bench-pages bench-baskets bench-uplift bench-gate gate-drill gate-shops
 .PHONY: try-pythons check-gpu lint advisories licences format lock bench-ingest bench-quarantine chaos
 .PHONY: docker-secrets docker-wheelhouse docker-smoke kubernetes-table
 
@@ -103,6 +103,9 @@ bench-chances: install  ## whether chances and due days come true, month by mont
 
 bench-events: install  ## what views, carts and wishes are worth on synthetic shops with known intent, and what noise costs
 	$(BIN)/python benchmarks/planted.py
+
+bench-newcomers: install  ## whether what a customer bought tells which new product they will buy; DATA=the workbook or SHOP=synthetic
+	$(BIN)/python benchmarks/newcomers.py $(if $(filter synthetic,$(SHOP)),--synthetic,--data "$(DATA)")
 
 bench-scale: install  ## time and memory of training and scoring, by customers, products and lines
 	$(BIN)/python benchmarks/scale.py

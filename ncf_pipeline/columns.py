@@ -107,10 +107,13 @@ class Catalogue:
     DESCRIPTION: Final = "description"
     CATEGORY: Final = "category"  # Kitchen > Cups
     BRAND: Final = "brand"
+    LAUNCHED_ON: Final = "launched_on"  # a day
     # Whether the product is in the catalogue. Others only have a category by hand.
     IS_LISTED: Final = "is_listed"
+    # Whether customers may be shown it before anybody has bought it: it is launched, described and in stock.
+    IS_OFFERED: Final = "is_offered"
 
-    ALL: Final = (STOCK_CODE, DESCRIPTION, CATEGORY, BRAND, IS_LISTED)
+    ALL: Final = (STOCK_CODE, DESCRIPTION, CATEGORY, BRAND, LAUNCHED_ON, IS_LISTED, IS_OFFERED)
 
 
 class Lists:
@@ -168,7 +171,7 @@ TASTE: Final = "taste"  # the last resort of a model's lists
 BEST_SELLER: Final = "best_seller"  # the last resort of version 0's lists
 SAME_CATEGORY: Final = "same_category"  # of `similar`
 SAME_BRAND: Final = "same_brand"  # of `similar`
-ALIKE: Final = "alike"  # of `similar`
+ALIKE: Final = "alike"  # of `similar`, and of the places for new products
 
 
 def reasons_of(list_name: str) -> str:

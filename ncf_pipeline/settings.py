@@ -232,6 +232,13 @@ class Settings(BaseSettings):
     due: bool = Field(
         False, description="publish by which day each product of buy_again is probably bought; needs memory in Redis"
     )
+    new_places: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="places of discover, of ten shown, for products of the catalogue that nobody or hardly anybody has "
+        "bought, and that are like what the customer buys",
+    )
     scoring_shards: int | None = Field(
         None, ge=1, le=1000, description="parts of the customers that are scored apart; default: one for each 50,000"
     )

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncf_pipeline.columns import Interactions, Lists, Looks
+from ncf_pipeline.columns import Catalogue, Interactions, Lists, Looks
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.model.lists.rules import Rules
@@ -27,6 +27,7 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import Snapshot, read_looks_of_snapshot, read_snapshot_by_parts
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving.drafts import Basis
+from ncf_pipeline.serving.merchandising import catalogue_of
 from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.scoring import GONE, batches, maker_of, model_of, share_of, whole
 from ncf_pipeline.settings import Settings
@@ -155,6 +156,8 @@ def plan_refresh(
     if hidden is None:
         return Plan(None, "a merchandiser's rules have changed otherwise than by products that are hidden")
     sold = set(snapshot.interactions[Interactions.STOCK_CODE]) | {pin.stock_code for pin in basis.rules.pins}
+    if basis.new_places and (catalogue := catalogue_of(settings, basis.today)) is not None:
+        sold.update(catalogue.loc[catalogue[Catalogue.IS_OFFERED], Catalogue.STOCK_CODE])
     try:
         before: dict[str, int] = {}
         # Part by part, so that memory does not hold all lines twice. All lines of a customer are in one part.

@@ -47,6 +47,7 @@ class Basis:
         chances: whether to publish chances.
         due: whether to publish due days.
         spare: products that each list holds beyond those that are shown.
+        new_places: places of `discover` for products that hardly anybody has bought.
     """
 
     today: date
@@ -58,6 +59,7 @@ class Basis:
     chances: bool
     due: bool
     spare: int = 0
+    new_places: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -101,13 +101,17 @@ def categories_of(settings: Settings) -> dict[str, str]:
     return {row.stock_code: row.category for row in read_rows(settings, "product_categories")}
 
 
-def catalogue_of(settings: Settings) -> pd.DataFrame | None:
+def catalogue_of(settings: Settings, today: date) -> pd.DataFrame | None:
     """What the catalogue says of products, in the columns of `columns.Catalogue`; None if it has none.
+
+    Args:
+        settings: whose database.
+        today: what is launched later is not offered yet.
 
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
     """
-    rows = read_rows(settings, "catalogue_facts")
+    rows = read_rows(settings, "catalogue_facts", today=today)
     if not any(row.is_listed for row in rows):
         return None
     return pd.DataFrame([row._asdict() for row in rows], columns=list(Catalogue.ALL))

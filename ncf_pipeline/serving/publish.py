@@ -329,6 +329,7 @@ def draft_of(
         chances=settings.chances,
         due=settings.due,
         spare=settings.spare,
+        new_places=settings.new_places,
     )
     top_n += settings.spare
     plan = None
@@ -399,7 +400,7 @@ def _make_lists(
             except QualityError:
                 if _rules(settings, snapshot, datetime.now(UTC).date()) != draft.basis.rules:
                     changed = "a merchandiser changed the rules"
-                elif _names_removed_products(settings, opened, snapshot):
+                elif _names_removed_products(settings, opened, snapshot, draft.basis.today):
                     changed = "products were removed from the catalogue"
                 else:
                     raise
@@ -417,16 +418,17 @@ def _make_lists(
     )
 
 
-def _names_removed_products(settings: Settings, opened: Publication, snapshot: Snapshot) -> bool:
-    """Whether a publication has lists of products that were not sold, and are not in the catalogue any more."""
+def _names_removed_products(settings: Settings, opened: Publication, snapshot: Snapshot, today: date) -> bool:
+    """Whether a publication names products that were not sold, and are not in the catalogue any more."""
     in_shop = set(snapshot.interactions[Interactions.STOCK_CODE])
-    catalogue = catalogue_of(settings)
+    catalogue = catalogue_of(settings, today)
     if catalogue is not None:
         in_shop.update(catalogue[Catalogue.STOCK_CODE])
-    return any(
-        not in_shop.issuperset(lists.loc[lists[Lists.AUDIENCE] == "product", Lists.KEY])
-        for lists in kept_lists(opened.url, [Lists.AUDIENCE, Lists.KEY])
-    )
+    for lists in _but_categories(opened.url):
+        named = {code for codes in lists[Lists.STOCK_CODES] for code in codes}
+        if not in_shop.issuperset(named.union(lists.loc[lists[Lists.AUDIENCE] == "product", Lists.KEY])):
+            return True
+    return False
 
 
 def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Publication, Collection[str]]:

@@ -15,7 +15,7 @@ def in_words(reason: Reason, name_of: Callable[[str], str]) -> str | None:
     >>> in_words(Reason("bought", 3), str)
     'You bought this 3 times'
     """
-    of_product = isinstance(reason.evidence, str) and reason.code in ("goes_with", "popular_with")
+    of_product = isinstance(reason.evidence, str) and reason.code in ("goes_with", "popular_with", "alike")
     other = name_of(str(reason.evidence)) if of_product else ""
     match reason.code:
         case "bought":
@@ -46,7 +46,7 @@ def in_words(reason: Reason, name_of: Callable[[str], str]) -> str | None:
         case "same_brand":
             return f"Also from {reason.evidence}"
         case "alike":
-            return "Similar by its description"
+            return f"New, and like {other}" if of_product else "Similar by its description"
     return None
 
 

@@ -306,8 +306,8 @@ class Scoring:
         if design is None:
             return None
         if design.challenger is not None:
-            # Its lists of products are not published, so it need not know the catalogue.
-            return maker_of(self._settings, self._challenger, self._snapshot, self.draft.basis, with_catalogue=False)
+            others = maker_of(self._settings, self._challenger, self._snapshot, self.draft.basis, with_catalogue=False)
+            return others.with_catalogue_of(self._maker)
         return self._maker.in_order(design.list_order) if design.list_order is not None else None
 
     @cached_property
@@ -557,7 +557,7 @@ def maker_of(
         model: that scores; None for version 0.
         snapshot: the purchases that the lists know.
         basis: what they depend on besides.
-        with_catalogue: whether lists of products will be made of it.
+        with_catalogue: whether to read it; if not, lists are made as without one.
 
     Raises:
         ArtifactError: the lists that were shown last week are gone since it was decided that they count.
@@ -573,7 +573,8 @@ def maker_of(
         looks=snapshot.looks,
         style=basis.style,
         earlier=earlier,
-        catalogue=catalogue_of(settings) if with_catalogue else None,
+        catalogue=catalogue_of(settings, basis.today) if with_catalogue else None,
+        new_places=basis.new_places,
     )
 
 

@@ -389,7 +389,10 @@ class _Question:
                 return "returned", "They returned what they bought of it."
             return "not bought", "They never bought it, and buy_again shows only what they bought."
         if not found.is_sold:
-            return "not sold", f"It was not sold before {self._live.as_of}, so the lists cannot know it."
+            return (
+                "not sold",
+                f"It was not sold before {self._live.as_of}, so the lists cannot know it.{self._new(name)}",
+            )
         place, length = found.places[name], self._draft.top_n if self._draft is not None else self._shown
         if place is None:
             return "family", self._family(found.lists[name], length)
@@ -403,6 +406,17 @@ class _Question:
         return "no candidate", (
             f"{never} is not among {candidates}: neither what they bought nor what customers like them bought leads to "
             f"it. Best sellers come after the candidates; there it would be number {place:,}; {keeps}."
+        )
+
+    def _new(self, name: str) -> str:
+        """What else is to say of a product that was not sold."""
+        places = self._draft.basis.new_places if self._draft is not None else 0
+        if name != DISCOVER or not places:
+            return ""
+        have = "1 place" if places == 1 else f"{places} places"
+        return (
+            f" {DISCOVER} has {have} for products that nobody has bought: others are more like what they "
+            "buy, or it is not launched, not described or not in stock."
         )
 
     def _family(self, listed: Sequence[str], length: int) -> str:

@@ -32,7 +32,8 @@ class Reason:
             seller; `pinned`: chosen by the shop; `taste`: chosen by the model from all that they bought; `best_seller`:
             comes next among the best sellers (only in lists that no model made). Of the products in `similar`:
             `same_category`, `same_brand`: of the category, or the brand, `evidence`, as the product whose list it is;
-            `alike`: described with the same words; `goes_with`: often in one basket with it.
+            `alike`: described with the same words (in `discover`: the customer bought the product `evidence`, which it
+            is like, and hardly anybody has bought it); `goes_with`: often in one basket with it.
         evidence: a number of invoices, a stock code, a category or a brand; None for the other codes.
     """
 

@@ -62,9 +62,12 @@ faulty_code as materialized (
     from (
         select
             shown_code.stock_code,
-            -- a pinned product may be new, without a sale
+            -- a product that is pinned, or in the catalogue, may be new, without a sale
             given_product.stock_code is null
-            and (described_product.stock_code is null or pin.stock_code is null) as is_unsold,
+            and (
+                described_product.stock_code is null
+                or (pin.stock_code is null and catalogue.stock_code is null)
+            ) as is_unsold,
             unlisted.stock_code is not null as is_unlisted,
             coalesce(given_product.unit_price < limits.min_price, false) as is_cheap,
             retail.is_excluded_stock_code(shown_code.stock_code) as is_excluded,
@@ -75,6 +78,7 @@ faulty_code as materialized (
         left join unlisted on shown_code.stock_code = unlisted.stock_code
         left join (select distinct stock_code from pin_in_force) as pin
             on shown_code.stock_code = pin.stock_code
+        left join retail.catalogue on shown_code.stock_code = catalogue.stock_code
         left join retail.list_limit as limits on true
     ) as looked_up
     where

@@ -8,6 +8,7 @@ section 3.3).
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,13 @@ MIN_ALIKE = 0.3
 
 CATEGORY_WEIGHT, BRAND_WEIGHT = 0.8, 0.3
 """What the same category, and the same brand, count beside the cosine of words, which is at most 1."""
+
+FEW_BUYERS = 5
+"""A product with fewer customers than this, or none, is a newcomer: what sells together says little of it yet."""
+
+LIKE_EACH, LED_TO = 50, 10
+"""A newcomer is like so many sold products, and each of these leads to so many newcomers: a customer's newcomers cost
+what the customer bought, and not what the catalogue has."""
 
 BEST_OF_EACH = 200
 """Products to which a word, a category or a brand leads: its best sellers. So the work grows with the products of the
@@ -52,6 +60,8 @@ class Alike:
 
     Attributes:
         unsold: (U,) the stock codes of the unsold products.
+        newcomers: (N,) the stock codes of products that are offered and have fewer than `FEW_BUYERS` customers, the
+            last launched first, ties by stock code.
     """
 
     def __init__(self, state: ShopState, catalogue: pd.DataFrame) -> None:
@@ -71,6 +81,8 @@ class Alike:
         brands = [" ".join(name.split()) if isinstance(name, str) else "" for name in known[Catalogue.BRAND]]
         self._facts, self._with_fact = self._tables(_fact_table(places, brands))
         self._with_fact.data[:] = 1  # the weights are those of the product that is compared
+        self._newcomers = _newcomers(state, codes, known)  # (N,) rows
+        self.newcomers: list[str] = [codes[row] for row in self._newcomers.tolist()]
         self._category, self._categories = _numbered(levels[-1] if levels else "" for levels in places)
         self._brand, self._brands = _numbered(brands)
 
@@ -100,16 +112,45 @@ class Alike:
         """
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = np.asarray(rows[begin : begin + ROWS_AT_ONCE], np.int64)
-            by_words = sp.csr_array(self._words[part] @ self._with_word)
-            by_words.data[by_words.data < MIN_ALIKE] = 0
-            found = sp.csr_array(by_words + self._facts[part] @ self._with_fact)
-            product = self._ranking[found.indices]
-            found.data[~shown[product] | (product == np.repeat(part, np.diff(found.indptr)))] = 0
-            best = strongest(found, count)
+            best = strongest(self._likeness(part, shown), count)
             for row in range(len(part)):
                 of_row = slice(best.indptr[row], best.indptr[row + 1])
                 columns = best.indices[of_row]
                 yield self._ranking[columns[np.lexsort((columns, -best.data[of_row]))]].tolist()
+
+    def _likeness(self, rows: IntArray, shown: Mask) -> sp.csr_array:
+        """(n, K) how much products are like each sold product, in the order of `_ranking`; not like themselves."""
+        by_words = sp.csr_array(self._words[rows] @ self._with_word)
+        by_words.data[by_words.data < MIN_ALIKE] = 0
+        found = sp.csr_array(by_words + self._facts[rows] @ self._with_fact)
+        product = self._ranking[found.indices]
+        found.data[~shown[product] | (product == np.repeat(rows, np.diff(found.indptr)))] = 0
+        return found
+
+    @cached_property
+    def led_to(self) -> sp.csr_array:
+        """(P, N) row p: how much a purchase of p speaks for each newcomer; the `LED_TO` that are most like it."""
+        shown = np.ones(self._products, np.bool_)
+        parts = [
+            strongest(self._likeness(self._newcomers[begin : begin + ROWS_AT_ONCE], shown), LIKE_EACH)
+            for begin in range(0, len(self._newcomers), ROWS_AT_ONCE)
+        ]
+        shape = (len(self._newcomers), self._products)
+        if not parts:
+            return sp.csr_array(shape[::-1], dtype=np.float32)
+        found = sp.csr_array(sp.vstack(parts, format="csr"))
+        by_product = sp.csr_array((found.data, self._ranking[found.indices], found.indptr), shape=shape)
+        return strongest(sp.csr_array(by_product.T.tocsr()), LED_TO)
+
+    @cached_property
+    def led_by(self) -> sp.csr_array:
+        """(N, P) the same by newcomer."""
+        return sp.csr_array(self.led_to.T.tocsr())
+
+    @cached_property
+    def place_of(self) -> dict[str, int]:
+        """The place of each newcomer in `newcomers`."""
+        return {code: place for place, code in enumerate(self.newcomers)}
 
     def why(self, row: int, other: int) -> Why:
         """What a product has in common with another one that `nearest` found: the first of these that holds.
@@ -130,6 +171,24 @@ class Alike:
         if brand and brand.casefold() == other_brand.casefold():
             return (SAME_BRAND, brand)
         return (ALIKE,)
+
+
+def _newcomers(state: ShopState, codes: Sequence[str], known: pd.DataFrame) -> IntArray:
+    """The rows of `Alike.newcomers`.
+
+    Args:
+        state: of the shop.
+        codes: (R,) of all rows.
+        known: (R,) what the catalogue says of them.
+    """
+    buyers = np.bincount(state.bought.indices, minlength=len(codes))
+    offered = known[Catalogue.IS_OFFERED].eq(other=True).to_numpy(np.bool_)
+    rows = np.flatnonzero(offered & (buyers < FEW_BUYERS))
+    launched = pd.to_datetime(known[Catalogue.LAUNCHED_ON].iloc[rows]).fillna(pd.Timestamp(0))
+    names = np.array([codes[row] for row in rows.tolist()], np.str_)
+    order = np.lexsort((names, -launched.to_numpy().astype("datetime64[us]").astype(np.int64)))
+    newcomers: IntArray = rows[order]
+    return newcomers
 
 
 def words_in(text: str) -> list[str]:

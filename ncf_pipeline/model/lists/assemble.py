@@ -1,7 +1,7 @@
 """Top-N lists of customers and of products. The same inputs make the same lists; ties by stock code."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -12,12 +12,15 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ncf_pipeline.columns import (
+    ALIKE,
     BOUGHT_TOGETHER,
     BUY_AGAIN,
     DISCOVER,
     FOR_YOU,
     GOES_WITH,
+    NEW,
     PINNED,
+    POPULAR,
     REASONED_LISTS,
     SIMILAR,
     Lists,
@@ -25,7 +28,7 @@ from ncf_pipeline.columns import (
 from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model import kernels
-from ncf_pipeline.model.features.copurchase import cosine_neighbours
+from ncf_pipeline.model.features.copurchase import cosine_neighbours, strongest
 from ncf_pipeline.model.features.events import IntArray, encode, microseconds
 from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.state import Mask, ShopState
@@ -45,6 +48,9 @@ from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.trained import TrainedModel
 
 BATCH_CUSTOMERS = 2048
+
+NEWCOMERS = 50
+"""Newcomers of a customer that are considered for `new_places`."""
 
 FAMILY_MEMBERS = 4
 """Candidates for a product's list, over its length, if a rule limits the products of a family."""
@@ -72,6 +78,7 @@ class ListMaker:
         style: Style = PLAIN,
         earlier: Earlier | None = None,
         catalogue: pd.DataFrame | None = None,
+        new_places: int = 0,
     ) -> None:
         """Computes what the shop knows at `as_of`.
 
@@ -84,7 +91,8 @@ class ListMaker:
                 any.
             style: in which order, and with how much variety.
             earlier: for variety against last week; None if nothing was shown then.
-            catalogue: columns of `columns.Catalogue`; None if the shop has none. Only lists of products depend on it.
+            catalogue: columns of `columns.Catalogue`; None if the shop has none. Lists of products depend on it.
+            new_places: places of `discover` for its products that nobody, or hardly anybody, has bought; at most half.
         """
         self.rules = rules or Rules()
         recipe = model.feature_recipe if model is not None else Recipe()
@@ -100,7 +108,8 @@ class ListMaker:
         self.style = style
         self.spend = ExpectedSpend(self.state) if style.order == "value" else None
         self._catalogue = catalogue
-        self._reranking, self._shown = _reranking(style, self.rules, self.state), None
+        self.new_places = new_places
+        self._reranking, self._shown = self._reranked(), None
         if style.variety.repeat is not None and earlier is not None:
             self._shown = ShownBefore(*earlier, self.state, style.variety.places)
 
@@ -126,7 +135,8 @@ class ListMaker:
             with_due: whether `due` will be.
         """
         self.state.baskets  # noqa: B018 - a cached property, which `products` reads
-        self.alike  # noqa: B018
+        if self.alike is not None and self.new_places:
+            self.alike.led_by  # noqa: B018
         if with_reasons:
             self.reasoning.make_shared()
         if with_due:
@@ -144,8 +154,14 @@ class ListMaker:
         other = copy.copy(self)
         other.rules = rules
         other.certainty = Certainty() if self.scorer.is_certain else None
-        other._reranking = _reranking(self.style, rules, self.state)  # noqa: SLF001 - of its own class
+        other._reranking = other._reranked()  # noqa: SLF001 - of its own class
         return other
+
+    def with_catalogue_of(self, other: "ListMaker") -> "ListMaker":
+        """Takes over what products are like from a maker of the same shop at the same instant; returns itself."""
+        self.alike = other.alike
+        self._reranking = self._reranked()
+        return self
 
     @cached_property
     def codes(self) -> list[str]:
@@ -219,6 +235,7 @@ class ListMaker:
         product = events.index_of_products([code for codes in stock_codes for code in codes])
         reasons = iter(self.reasoning.of(np.repeat(customer, length), product, self.scorer.last_resort))
         reason_of_pin, weak = as_json((PINNED,)), as_json((self.scorer.last_resort,))
+        weak_or_common = {weak, as_json((NEW,)), as_json((POPULAR,))}
         texts = []
         names = lists.loc[wanted, Lists.LIST_NAME]
         for who, name, codes in zip(customer.tolist(), names, stock_codes, strict=True):
@@ -227,8 +244,27 @@ class ListMaker:
             if pinned:
                 known = zip(codes, of_list, strict=True)
                 of_list = [reason_of_pin if code in pinned and why == weak else why for code, why in known]
+            if name == DISCOVER and self.new_places and self.alike is not None:
+                known = zip(codes, of_list, strict=True)
+                of_list = [self._why_new(who, code) or why if why in weak_or_common else why for code, why in known]
             texts.append(f"[{','.join(of_list)}]")
         return pd.Series(texts, index=stock_codes.index, dtype="str").reindex(lists.index)
+
+    def _why_new(self, customer: int, code: str) -> str | None:
+        """The product of the customer's that leads to a newcomer, as a reason in JSON; None if none does."""
+        assert self.alike is not None
+        place, pairs = self.alike.place_of.get(code), self.state.pairs
+        if place is None:
+            return None
+        led_by, begin = self.alike.led_by, pairs.start[customer]
+        part = slice(led_by.indptr[place], led_by.indptr[place + 1])
+        of_customer, of_newcomer = np.intersect1d(
+            self.state.products_seen_by(customer), led_by.indices[part], assume_unique=True, return_indices=True
+        )[1:]
+        weight = pairs.decayed[begin + of_customer, 1] * led_by.data[part][of_newcomer]
+        if not len(weight) or weight.max() <= 0:  # none, or all were returned
+            return None
+        return as_json((ALIKE, self.codes[pairs.product[begin + of_customer[weight.argmax()]]]))
 
     def due(self, lists: pd.DataFrame) -> pd.Series:
         """Tells by which day half of such customers have bought each product of `buy_again` once more: see `due`.
@@ -349,7 +385,7 @@ class ListMaker:
         for scored in self.scorer.candidates(customers):
             if self.certainty is not None:
                 self.certainty.add(scored.for_you, scored.start, shown_n)
-            made = self._rows_of(scored, shown_n + spare)
+            made = self._rows_of(scored, shown_n + spare, shown_n)
             rows += made
             if chances is None:
                 continue
@@ -360,8 +396,8 @@ class ListMaker:
             chances += texts
         return rows
 
-    def _rows_of(self, scored: Candidates, top_n: int) -> list[Row]:
-        """The three lists of each customer of a chunk, `for_you` first."""
+    def _rows_of(self, scored: Candidates, top_n: int, shown_n: int) -> list[Row]:
+        """The three lists of each customer of a chunk, `for_you` first; of the `top_n`, `shown_n` are shown."""
         state, rules, codes = self.state, self.rules, self.codes
         countries = [state.events.countries[index] or None for index in state.country[scored.customer].tolist()]
         shown = self._shown_in(countries, scored)
@@ -374,27 +410,66 @@ class ListMaker:
             DISCOVER: _best(scored, of_new, shown & ~scored.seen, depth),
             BUY_AGAIN: _best(scored, scored.for_you, shown & scored.bought, depth),
         }
+        newcomers = self._newcomers_for(scored.customer)
         rows: list[Row] = []
         for place, (customer, country) in enumerate(zip(scored.customer.tolist(), countries, strict=True)):
             for name, of_customers in best.items():
                 stock_codes = [codes[index] for index in of_customers[place]]
+                fresh: dict[int, str] = {}
+                if name == DISCOVER and newcomers is not None:
+                    fresh = self._places_of(newcomers[place], stock_codes[:shown_n], customer, country, shown_n)
                 reranking = self._reranking if name in VARIED_LISTS else None
                 fills_up = name != BUY_AGAIN and len(stock_codes) < top_n
-                if fills_up or reranking is not None or rules.arranges(name, country):
-                    stock_codes = self._arranged(customer, country, name, stock_codes, top_n, reranking)
+                if fills_up or fresh or reranking is not None or rules.arranges(name, country):
+                    stock_codes = self._arranged(customer, country, name, stock_codes, top_n, reranking, fresh)
                 rows.append(("customer", state.events.customers[customer], name, stock_codes[:top_n]))
         return rows
 
+    def _reranked(self) -> Reranking | None:
+        """What brings variety to lists that may show any product of the shop, those that are pinned, and newcomers."""
+        if not self.style.variety.is_on:
+            return None
+        codes = {*self.codes, *(pin.stock_code for pin in self.rules.pins)}
+        if self.new_places and self.alike is not None:
+            codes.update(self.alike.newcomers)
+        return Reranking(self.style.variety, sorted(codes))
+
+    def _newcomers_for(self, customers: IntArray) -> list[list[str]] | None:
+        """The newcomers that are most like what each customer buys, best first; None if there are no places for any."""
+        if not self.new_places or self.alike is None or not self.alike.newcomers:
+            return None
+        found = strongest(sp.csr_array(self.state.decayed[customers] @ self.alike.led_to), NEWCOMERS)
+        return [[self.alike.newcomers[at] for at in _stored_order(found, row)] for row in range(len(customers))]
+
+    def _places_of(
+        self, newcomers: list[str], best: Collection[str], customer: int, country: str | None, shown_n: int
+    ) -> dict[int, str]:
+        """The newcomers that a customer is shown, by place from 0: the last one of each of `new_places` equal parts."""
+        places = min(self.new_places, max(shown_n // 2, 1))
+        out = {self.codes[index] for index in self.state.products_seen_by(customer).tolist()}.union(best)
+        fitting = (code for code in newcomers if code not in out and self.rules.shows(code, country))
+        return {number * shown_n // places - 1: code for number, code in enumerate(islice(fitting, places), 1)}
+
     def _arranged(
-        self, customer: int, country: str | None, name: str, best: list[str], top_n: int, reranking: Reranking | None
+        self,
+        customer: int,
+        country: str | None,
+        name: str,
+        best: list[str],
+        top_n: int,
+        reranking: Reranking | None,
+        fresh: Mapping[int, str],
     ) -> list[str]:
-        """A list of a customer (by customer_index): its best candidates, filled up, with the rules and with variety."""
+        """A list of a customer (by customer_index): its best candidates, filled up, with the rules and with variety.
+
+        Products of `fresh` stand among the candidates at these places.
+        """
         state, rules, codes = self.state, self.rules, self.codes
         ever = state.products_seen_by(customer) if name == DISCOVER else state.ranking[:0]
         fill = state.ranking[:0] if name == BUY_AGAIN else state.ranking
         rest = _rest(fill, rules.shown(state.events.products, country), ever)
         return rules.arranged(
-            chain(best, (codes[index] for index in rest)),
+            _with_fresh(chain(best, (codes[index] for index in rest)), fresh),
             top_n,
             list_name=name,
             country=country,
@@ -506,18 +581,26 @@ def product_lists(
     return ListMaker(model, interactions, as_of, looks=looks).products(top_n)
 
 
-def _reranking(style: Style, rules: Rules, state: ShopState) -> Reranking | None:
-    """What brings variety to lists that may show any product of the shop, and those that are pinned."""
-    if not style.variety.is_on:
-        return None
-    codes = {str(code) for code in state.events.products} | {pin.stock_code for pin in rules.pins}
-    return Reranking(style.variety, sorted(codes))
-
-
 def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
     """Products that fill up a short list, best first. A generator: a full list takes none."""
     taken = set(never.tolist())
     yield from (index for index in ranking.tolist() if shown[index] and index not in taken)
+
+
+def _with_fresh(candidates: Iterable[str], fresh: Mapping[int, str]) -> Iterator[str]:
+    """The candidates, with others at some places from 0.
+
+    >>> list(_with_fresh("ABC", {1: "X", 9: "Y"}))
+    ['A', 'X', 'B', 'C', 'Y']
+    """
+    left, place = dict(fresh), 0
+    for code in candidates:
+        while place in left:
+            yield left.pop(place)
+            place += 1
+        yield code
+        place += 1
+    yield from left.values()
 
 
 def _country_of(state: ShopState, customer: int) -> str | None:

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features import events, state
-from ncf_pipeline.model.lists import assemble, due, network_scorer, reasons, value
+from ncf_pipeline.model.lists import alike, assemble, due, network_scorer, reasons, value
 
 Array = npt.NDArray[Any]
 Structure = dict[str, Any]
@@ -33,6 +33,7 @@ _LEFT_OUT: dict[type, frozenset[str]] = {
     ),
     state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
     assemble.ListMaker: frozenset({"codes", "_catalogue"}),
+    alike.Alike: frozenset({"place_of"}),
     network_scorer.NetworkScorer: frozenset({"network"}),
     state.Pairs: frozenset({"first", "invoices_since_first", "invoices_since_last", "pieces"}),
     reasons.Reasons: frozenset({"codes"}),

@@ -1,6 +1,7 @@
 """A catalogue: every row that can be used in one transaction, each other one named; its stock is told to readers."""
 
 import threading
+from datetime import datetime
 
 import pandas as pd
 import polars as pl
@@ -9,14 +10,17 @@ import redis
 from pydantic import SecretStr
 
 from ncf_pipeline.errors import InputError, ListStoreError
+from ncf_pipeline.experiments import records as experiments
+from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import catalogue, hiding, publish, scoring
 from ncf_pipeline.serving.health import check_lists
 from ncf_pipeline.serving.merchandising import categories_of
 from ncf_pipeline.serving.publish import prepare, publish_parts, refresh, republish
-from ncf_pipeline.serving.scoring import kept_lists, score_shards
+from ncf_pipeline.serving.scoring import kept_lists, score_shards, share_of
 from ncf_pipeline.serving.watch import watch
+from ncf_pipeline.serving.why import why
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storefront import Reason, Storefront
 from ncf_pipeline.training import retrain
@@ -340,6 +344,71 @@ def test_a_product_that_leaves_the_catalogue_while_lists_are_made_stops_no_publi
     assert retrain.publish(settings, version) == 2
     assert tries == [["NEW1"], []]
     assert "NEW1" not in {key for key, *_ in lists_of_products(settings, 2)}
+
+
+def test_newcomers_have_places_on_discover_if_the_shop_asks_for_it(load, settings, version, monkeypatch):
+    retrain.publish(settings, version)
+    settings = settings.model_copy(update={"new_places": 2})
+    assert [codes for *_, codes in newcomers_shown(settings, refresh(settings))] == []  # there is no catalogue
+    text = "".join(f"{22000 + number},{'Cups' if number % 3 else 'Lamps'},,,\n" for number in range(150))
+    new = "NEW1,Cups,Cup,,\nNEW2,Lamps,Lamp,2030-01-01,\nNEW3,Cups,Cup,2011-01-01,0\nNEW4,Cups,,,\n"
+    load(f"sku,category,name,launch date,stock\n{text}{new}POST,Cups,Postage,,\n")
+    number = refresh(settings)
+    assert check_lists(settings).problems == ()
+    shown = newcomers_shown(settings, number)
+    assert len(shown) > 30
+    assert {name for _, name, _ in shown} == {"discover"}
+    # NEW2 is not launched, NEW3 is sold out, NEW4 has no name, and POST is no product.
+    assert {codes for *_, codes in shown} == {("NEW1",)}
+    customer = shown[0][0]
+    with Storefront(settings.list_store(), prefix=settings.key_prefix, raise_errors=True) as shop:
+        found = shop.for_customer(customer, list_name="discover")
+        (reason,) = (why for code, why in zip(found.stock_codes, found.reasons, strict=True) if code == "NEW1")
+        assert reason.code == "alike"
+        assert int(reason.evidence) % 3  # a cup
+    assert found.stock_codes.index("NEW1") == 4
+    answers = {each.list_name: each for each in why(settings, customer, "NEW1").answers}
+    assert (answers["discover"].cause, answers["discover"].shown_at) == ("shown", 5)
+    assert answers["for_you"].cause == "not sold"
+    assert (
+        "has 2 places for products that nobody"
+        in {each.list_name: each.words for each in why(settings, customer, "NEW2").answers}["discover"]
+    )
+
+    made = prepare(settings.model_copy(update={"scoring_shards": 3}))
+    with monkeypatch.context() as once:
+        once.setattr(scoring, "maker_of", None)  # from what `prepare` has kept
+        assert score_shards(settings, made)
+    assert newcomers_shown(settings, publish_parts(settings, made)) == shown
+
+    catalogue.remove(settings, ["NEW1"])
+    changed = settings.model_copy(update={"refresh": "changed"})
+    assert newcomers_shown(settings, refresh(changed)) == []
+
+
+@pytest.mark.parametrize("kind", ["holdout", "order"])
+def test_a_control_group_is_shown_no_newcomer_and_others_are(load, settings, version, kind):
+    retrain.publish(settings, version)
+    text = "".join(f"{22000 + number},Cups,\n" for number in range(150))
+    load(f"sku,category,name\n{text}NEW1,Cups,Cup\n")
+    more = {"list_order": "value"} if kind == "order" else {}
+    design = Design("spring", "Lists sell more.", kind, 0.5, "salt", starts_at=datetime(2011, 12, 9), **more)
+    experiments.start(settings, design, by="test")
+    number = refresh(settings.model_copy(update={"new_places": 1}))
+    share = share_of(experiments.running(settings), {row[0] for row in newcomers_shown(settings, number)})
+    assert bool(share) is (kind == "order")
+
+
+def newcomers_shown(settings, number):
+    """The lists of customers with products that were never sold: customer, list, these products."""
+    (entry,) = (each for each in registry.publications(settings) if each.number == number)
+    lists = pd.concat(kept_lists(entry.url))
+    lists = lists[lists["audience"] == "customer"]
+    found = [
+        (key, name, tuple(code for code in codes if not code.startswith("22")))
+        for key, name, codes in lists[["key", "list_name", "stock_codes"]].itertuples(index=False)
+    ]
+    return [row for row in found if row[2]]
 
 
 def lists_of_products(settings, number):

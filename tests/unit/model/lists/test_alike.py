@@ -40,7 +40,7 @@ def sold(*sales):
 
 def catalogue(*rows):
     """Rows of code, description, category, brand; None where nothing is known."""
-    return pd.DataFrame([(*row, True) for row in rows], columns=list(Catalogue.ALL))
+    return pd.DataFrame([(*row, None, True, True) for row in rows], columns=list(Catalogue.ALL))
 
 
 def lists_of(interactions, listed, *, rules=None, top_n=5, as_of=AS_OF, with_reasons=True):
@@ -129,7 +129,7 @@ def test_what_is_only_known_later_does_not_count():
 
 def test_without_a_catalogue_lists_are_as_ever():
     plain = ListMaker(None, SHOP, AS_OF).products(5)
-    empty = catalogue().astype({Catalogue.IS_LISTED: bool})
+    empty = catalogue().astype({Catalogue.IS_LISTED: bool, Catalogue.IS_OFFERED: bool})
     for listed in (None, empty):
         made = ListMaker(None, SHOP, AS_OF, catalogue=listed).products(5, with_reasons=True)
         assert made["reasons"].isna().all()
