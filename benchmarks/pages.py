@@ -31,7 +31,7 @@ from ncf_pipeline.evaluation.scores import Scores
 from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import Publication
-from ncf_pipeline.serving import publication
+from ncf_pipeline.serving import publication, sales
 from ncf_pipeline.serving.hiding import hide
 from ncf_pipeline.serving.rules import changes, previews
 from ncf_pipeline.serving.rules.changes import Change
@@ -86,6 +86,7 @@ def fill(settings: Settings, customers: int, lines: int, versions: int) -> None:
     url = _versions(settings, customers, versions)
     told("versions")
     _publish(settings, customers, versions, url)
+    sales.keep(settings)
     told("lists")
     put = [Rule("hidden" if number % 2 else "out of stock", str(10_000 + number)) for number in range(RULES)]
     for begin in range(0, RULES, 10):

@@ -100,6 +100,8 @@ insert (stock_code, country, until, why, hidden_by),
 update (shown_at, shown_by)
 on retail.hidden_product to ncf_publishing;
 grant select, insert, delete on retail.bundle to ncf_publishing;
+-- what sold before the newest lists, for the pages
+grant select, insert, delete on retail.week_sold, retail.day_sold to ncf_publishing;
 grant select, insert, update (used_at, pruned_at, report) on ml.snapshot to ncf_publishing;
 grant usage on sequence ml.snapshot_snapshot_id_seq to ncf_publishing;
 grant select, update (pruned_at) on ml.model_version to ncf_publishing;
@@ -167,6 +169,7 @@ update (state, ended_by, ended_why, ended_at, stopped_at)
 on ml.experiment to ncf_experimenting;
 grant select on ml.model_version to ncf_experimenting;
 grant select (invoice_date) on retail.invoice_line to ncf_experimenting;
+grant select (as_of, state) on ml.publication to ncf_experimenting;
 
 -- Hiding: the API of the lists. It hides products and shows them again, and sees neither customers nor purchases.
 grant

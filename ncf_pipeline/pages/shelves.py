@@ -25,6 +25,13 @@ _SOURCES = {
     "none": "no list",
     "unavailable": "Redis does not answer",
 }
+_OF_VISITORS = {
+    "category": "of this category",
+    "country": "of this country",
+    "everywhere": "of all countries",
+}
+"""The same for a visitor, of whom nobody expects a personal list."""
+
 _EMPTY = {
     "none": "There is no list here yet.",
     "unavailable": "Recommendations are away for a moment. Everything else works.",
@@ -99,7 +106,13 @@ class Shelf:
 
 
 def shelf(
-    anchor: str, title: str, recommendation: Recommendation, known: Mapping[str, Product], *, empty: str = ""
+    anchor: str,
+    title: str,
+    recommendation: Recommendation,
+    known: Mapping[str, Product],
+    *,
+    empty: str = "",
+    of_visitors: bool = False,
 ) -> Shelf:
     """Makes a shelf of a recommendation.
 
@@ -109,6 +122,7 @@ def shelf(
         recommendation: as the storefront's client returned it.
         known: products by stock code; a product that is missing here is shown by its code.
         empty: the text to show if the list exists and has no products.
+        of_visitors: whether it is for somebody whom the shop does not know.
     """
     reasons: Iterable[Reason | None] = recommendation.reasons or (None,) * len(recommendation.stock_codes)
     items = tuple(
@@ -119,7 +133,8 @@ def shelf(
         stated = zip(items, recommendation.chances, strict=True)
         items = tuple(replace(each, chance=chance) for each, chance in stated)
     source = recommendation.source
-    return Shelf(anchor, title, items, _SOURCES[source], _EMPTY.get(source) or empty)
+    words = {**_SOURCES, **_OF_VISITORS}[source] if of_visitors else _SOURCES[source]
+    return Shelf(anchor, title, items, words, _EMPTY.get(source) or empty)
 
 
 def item(stock_code: str, known: Mapping[str, Product], reason: str | None = None) -> Item:

@@ -69,7 +69,7 @@ class LivePeriod:
 
 def live_periods(settings: Settings) -> list[LivePeriod]:
     """All live periods, oldest first. No purchase is answered by two of them, and some by none."""
-    return read_records(settings, LivePeriod, "live_periods")
+    return read_records(settings, LivePeriod, "live_periods", version=None, answering=False, most=None)[::-1]
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,30 @@ def known_periods(settings: Settings, version: int | None = None) -> list[KnownO
         settings: whose registry.
         version: returns only this version's periods; all if None.
     """
-    return [period for period in measured(settings)[1] if version is None or period.version == version]
+    return _measured(settings, version=version, reports=1, periods=None)[1]
 
 
-def measured(settings: Settings) -> tuple[list["DriftReport"], list[KnownOf]]:
-    """All drift reports and how much is known of each period, both oldest first, of one state of the registry."""
+def measured(settings: Settings, most: int | None = None) -> tuple[list["DriftReport"], list[KnownOf]]:
+    """The drift reports and how much is known of each period, both oldest first, of one state of the registry.
+
+    Args:
+        settings: whose registry.
+        most: returns only so many of the newest reports, and of the newest periods that answered anything; all if None.
+    """
+    return _measured(settings, version=None, reports=most, periods=most)
+
+
+def _measured(
+    settings: Settings, *, version: int | None, reports: int | None, periods: int | None
+) -> tuple[list["DriftReport"], list[KnownOf]]:
     with transaction(settings) as connection:
-        reports = query_records(connection, DriftReport, "drift_reports")
+        newest = query_records(connection, DriftReport, "drift_reports", most=reports)[::-1]
         (invoices,) = query_rows(connection, "newest_invoice")
-        periods = query_records(connection, LivePeriod, "live_periods")
-    until = max((report.bought_until for report in reports), default=None)
+        asked = {"version": version, "answering": periods is not None, "most": periods}
+        found = query_records(connection, LivePeriod, "live_periods", **asked)[::-1]
+    until = newest[-1].bought_until if newest else None
     loaded = loaded_until(invoices.newest)
-    return reports, [known_of(period, measured_until=until, loaded_until=loaded) for period in periods]
+    return newest, [known_of(period, measured_until=until, loaded_until=loaded) for period in found]
 
 
 def shown(period: LivePeriod, customers: Collection[str]) -> pd.DataFrame:
@@ -320,7 +332,13 @@ def record_measurement(settings: Settings, report: DriftReport, rows: Sequence[P
 
 def drift_reports(settings: Settings) -> list[DriftReport]:
     """All drift reports, oldest window first."""
-    return read_records(settings, DriftReport, "drift_reports")
+    return read_records(settings, DriftReport, "drift_reports", most=None)[::-1]
+
+
+def newest_drift(settings: Settings, versions: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """What the newest drift report found while each version was live, in words; none of a version without a report."""
+    rows = read_rows(settings, "drift_of_versions", versions=list(versions))
+    return {row.version: tuple(row.findings) for row in rows}
 
 
 def performance(settings: Settings, version: int | None = None) -> list[PublicationPerformance]:
@@ -330,5 +348,4 @@ def performance(settings: Settings, version: int | None = None) -> list[Publicat
         settings: whose registry.
         version: returns only this version's lists; all if None.
     """
-    rows = read_records(settings, PublicationPerformance, "live_performance")
-    return [row for row in rows if version is None or row.version == version]
+    return read_records(settings, PublicationPerformance, "live_performance", version=version)

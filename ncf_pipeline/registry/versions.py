@@ -33,6 +33,9 @@ from ncf_pipeline.storage.resources import query
 NCF, BASELINES = "ncf", "baselines"
 """What makes the lists of a version: a trained network, or counts alone."""
 
+_ALL_VERSIONS: Mapping[str, Any] = {"version": None, "before": None, "serves": False, "most": None}
+_CHAMPION: Mapping[str, Any] = {**_ALL_VERSIONS, "serves": True}
+
 VERSION_0_WORDS = (
     "personal frequency, what goes with it and what sells now. It needs no training, serves until a model is proven, "
     "and is made new with each refresh. The gate does not decide about it."
@@ -287,20 +290,31 @@ def model_version(settings: Settings, version: int) -> ModelVersion:
     Raises:
         InputError: there is no such version.
     """
-    for entry in model_versions(settings):
-        if entry.version == version:
-            return entry
-    raise InputError(f"There is no model version {version}: `ncf-pipeline models` lists them.")
+    found = read_records(settings, ModelVersion, "model_versions", **{**_ALL_VERSIONS, "version": version})
+    if not found:
+        raise InputError(f"There is no model version {version}: `ncf-pipeline models` lists them.")
+    return found[0]
 
 
-def model_versions(settings: Settings) -> list[ModelVersion]:
-    """All versions, newest first."""
-    return read_records(settings, ModelVersion, "model_versions")
+def model_versions(settings: Settings, *, before: int | None = None, most: int | None = None) -> list[ModelVersion]:
+    """The versions, newest first.
+
+    Args:
+        settings: whose registry.
+        before: returns only versions with a lower number; all if None.
+        most: how many to return; all if None.
+    """
+    return read_records(settings, ModelVersion, "model_versions", **{**_ALL_VERSIONS, "before": before, "most": most})
+
+
+def version_numbers(settings: Settings, most: int) -> list[int]:
+    """The numbers of the newest versions, newest first."""
+    return [row.version for row in read_rows(settings, "version_numbers", most=most)]
 
 
 def champion(settings: Settings) -> ModelVersion | None:
     """The version that serves; None before the first refresh."""
-    return next((entry for entry in model_versions(settings) if entry.state == "champion"), None)
+    return next(iter(read_records(settings, ModelVersion, "model_versions", **_CHAMPION)), None)
 
 
 def what_serves(settings: Settings) -> str:
@@ -580,14 +594,29 @@ def may_publish(settings: Settings) -> bool:
     return bool(row.may)
 
 
-def publications(settings: Settings) -> list[Publication]:
-    """All publications that are or were live, newest first."""
-    return read_records(settings, Publication, "publications")
+def publications(
+    settings: Settings, *, version: int | None = None, kept: bool = False, most: int | None = None
+) -> list[Publication]:
+    """The publications that are or were live, newest first.
+
+    Args:
+        settings: whose registry.
+        version: returns only those with lists of this version; all if None.
+        kept: returns only those whose files still exist.
+        most: how many to return; all if None.
+    """
+    asked = {"number": None, "version": version, "kept": kept, "most": most}
+    return read_records(settings, Publication, "publications", **asked)
+
+
+def publication(settings: Settings, number: int) -> Publication | None:
+    """A publication that is or was live; None if no such one ever was."""
+    asked = {"number": number, "version": None, "kept": False, "most": 1}
+    return next(iter(read_records(settings, Publication, "publications", **asked)), None)
 
 
 def _champion(connection: Connection) -> ModelVersion | None:
-    versions = query_records(connection, ModelVersion, "model_versions")
-    return next((entry for entry in versions if entry.state == "champion"), None)
+    return next(iter(query_records(connection, ModelVersion, "model_versions", **_CHAMPION)), None)
 
 
 def _serialise(connection: Connection) -> None:

@@ -7,7 +7,6 @@ from datetime import datetime
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import Lists
-from ncf_pipeline.registry import retention
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving.publication import name_of
@@ -72,5 +71,4 @@ def kept_publications(settings: Settings, most: int) -> list[Publication]:
     Raises:
         DatabaseError: Postgres cannot be reached or refuses.
     """
-    kept = {each.number for each in retention.kept_publications(settings) if each.state == "published"}
-    return [each for each in registry.publications(settings) if each.number in kept][:most]
+    return registry.publications(settings, kept=True, most=most)

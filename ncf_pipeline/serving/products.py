@@ -17,17 +17,12 @@ from ncf_pipeline.serving.hiding import HiddenProduct
 from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.values import Rule, canonical, closest
+from ncf_pipeline.serving.sales import WEEKS, best_of_weeks, first_week
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import query_records, query_rows, read_rows, transaction
 
 FOUND = 40
 """Products on a page of a search."""
-
-WEEKS = 26
-"""Weeks of sales."""
-
-RANKED = 1000
-"""Products that have a place in a week."""
 
 _MANY_WORDS, _KNOWN_WORDS, _FAMILY = 8, 5000, 40
 
@@ -203,13 +198,13 @@ def product(settings: Settings, stock_code: str) -> Product:
         members = query_rows(connection, "product_family", family=family, most=_FAMILY)
         (newest,) = query_rows(connection, "newest_sales")
         until = newest.as_of or (rows[0].sold_at + timedelta(microseconds=1) if rows[0].sold_at else None)
-        since = _monday(until) - timedelta(weeks=WEEKS - 1) if until else None
+        since = first_week(until) if until else None
         sold = query_rows(connection, "product_weeks", stock_code=code, since=since, until=until) if until else []
         hidden = query_records(connection, HiddenProduct, "hidden_products")
         limits = query_rows(connection, "list_limits")  # one row; without it there is no limit
     weeks: tuple[Week, ...] = ()
     if since is not None and until is not None:
-        weeks = _weeks(sold, _places(settings, newest.batch_id, since, until), code, since)
+        weeks = _weeks(sold, _places(settings, newest.batch_id, until), code, since)
     return Product(
         code, rows[0].description, rows[0].price, rows[0].sold_at, rows[0].is_excluded,
         tuple(Named(*row) for row in members if row.stock_code != code) if len(members) <= MOST_VARIANTS else (),
@@ -284,16 +279,9 @@ def _weeks(sold: Sequence[Any], places: Mapping[date, Sequence[str]], code: str,
 
 
 @lru_cache(maxsize=2)
-def _places(settings: Settings, batch_id: int, since: datetime, until: datetime) -> dict[date, list[str]]:  # noqa: ARG001
-    """The products of each week by takings, best first: computed once after each load, because it reads every line."""
-    rows = read_rows(settings, "best_of_weeks", since=since, until=until, most=RANKED)
-    return {row.week: row.stock_codes for row in rows}
-
-
-def _monday(at: datetime) -> datetime:
-    """The beginning of the week in which the last instant before this one lies."""
-    last = at - timedelta(microseconds=1)
-    return datetime(last.year, last.month, last.day, tzinfo=last.tzinfo) - timedelta(days=last.weekday())
+def _places(settings: Settings, batch_id: int, until: datetime) -> dict[date, list[str]]:  # noqa: ARG001
+    """The products of each week by takings, best first: read once after each load."""
+    return best_of_weeks(settings, until)
 
 
 def _short(code: str) -> str:

@@ -41,7 +41,7 @@ from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
-from ncf_pipeline.serving import publication
+from ncf_pipeline.serving import publication, sales
 from ncf_pipeline.serving.announcing import announce
 from ncf_pipeline.serving.catching_up import record_what_serves
 from ncf_pipeline.serving.changed import plan_refresh
@@ -674,4 +674,5 @@ def _make_live(
     )
     announce(settings)
     tell_mlflow(settings)
+    sales.keep(settings)
     return live.number

@@ -120,7 +120,7 @@ def watch(settings: Settings, *, now: datetime | None = None) -> Freshness:
     broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=False)}
     _tell(settings, broken, LIST_STORE_DOWN)
     if live.error is None:
-        published = bool(registry.publications(settings))
+        published = bool(registry.publications(settings, most=1))
         broken = {alert.kind: alert for alert in broken_lists(settings, live, now, published=published)}
         _tell(settings, broken, LISTS_OLD, LISTS_MISSING)
         seen = _look_at_redis(settings, live, now, broken)

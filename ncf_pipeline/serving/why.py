@@ -30,7 +30,7 @@ from ncf_pipeline.serving.hiding import HiddenProduct
 from ncf_pipeline.serving.kept_lists import KeptList, lists_of
 from ncf_pipeline.serving.products import below_limit
 from ncf_pipeline.serving.publication import name_of
-from ncf_pipeline.serving.publication.store import connected, now
+from ncf_pipeline.serving.publication.store import connected, now, number_of
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.values import LEAVES_OUT, Rule, canonical
 from ncf_pipeline.serving.scoring import Scoring, is_control
@@ -210,7 +210,10 @@ def _live(settings: Settings, read: _Read | None) -> Publication | None:
     if read is None:
         rows = read_rows(settings, "live_lists")
         name = name_of(rows[0].number) if rows else None
-    return next((each for each in registry.publications(settings) if name_of(each.number) == name), None)
+    try:
+        return registry.publication(settings, number_of(name)) if name is not None else None
+    except ValueError:  # somebody else's word in Redis
+        return None
 
 
 class _Question:

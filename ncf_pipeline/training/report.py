@@ -70,20 +70,21 @@ class RetrainSummary:
         return _with_text(summary)
 
 
-def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSummary:
+def retrain_summary(settings: Settings, version: int | None = None, *, periods: bool = True) -> RetrainSummary:
     """Reads a version with its evaluation, the gate's decision, its lineage and its live performance.
 
     Args:
         settings: of the registry to read.
         version: its number; None for the newest.
+        periods: whether to read in which periods its lists were live.
 
     Raises:
         InputError: there is no such version.
     """
-    versions = registry.model_versions(settings)
-    if version is None and not versions:
+    newest = registry.model_versions(settings, most=1) if version is None else []
+    if version is None and not newest:
         raise InputError("There is no version yet: `ncf-pipeline ingest` makes version 0, `retrain` the first model.")
-    model = registry.model_version(settings, version) if version is not None else versions[0]
+    model = registry.model_version(settings, version) if version is not None else newest[0]
     return RetrainSummary(
         model=model,
         batches=registry.batches(settings, model.version),
@@ -91,7 +92,7 @@ def retrain_summary(settings: Settings, version: int | None = None) -> RetrainSu
         decision=registry.gate_decision(settings, model.version),
         events=tuple(registry.model_events(settings, model.version)),
         live=tuple(live_periods.performance(settings, model.version)),
-        periods=tuple(live_periods.known_periods(settings, model.version)),
+        periods=tuple(live_periods.known_periods(settings, model.version)) if periods else (),
     )
 
 

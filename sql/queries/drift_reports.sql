@@ -1,3 +1,4 @@
+-- The drift reports, those of the newest windows first: all, or some.
 select
     snapshot_id,
     period,
@@ -6,4 +7,5 @@ select
     figures,
     findings
 from ml.drift_report
-order by bought_until asc
+order by bought_until desc
+limit %(most)s

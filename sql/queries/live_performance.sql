@@ -20,6 +20,7 @@ select
 from ml.live_performance
 inner join ml.live_period on live_performance.period = live_period.period
 inner join ml.publication on live_period.number = publication.number
+where %(version)s::bigint is null or publication.version = %(version)s
 order by
     live_performance.period asc,
     live_performance.bought_from asc,

@@ -1,36 +1,38 @@
--- A period answers until the first instant at which any later one took over. If that was before it began to answer, it
--- answers nothing: answers_until is answers_from.
+-- The periods, newest first: all, or those of a version, or the newest that answered anything. A period answers until
+-- the first instant at which any later one took over. If that was before it began to answer, it answers nothing:
+-- answers_until is answers_from. Read from the newest on, so that whoever asks for some reads no more.
 with ends as (
     select
-        period,
-        answers_from,
+        *,
         min(coalesce(took_over_at, answers_from)) over (
-            order by period asc rows between 1 following and unbounded following
+            order by period desc rows between unbounded preceding and 1 preceding
         ) as taken_over_at
     from ml.live_period
-),
-
-answered as (
-    select
-        period,
-        case when taken_over_at is not null then greatest(taken_over_at, answers_from) end as answers_until
-    from ends
 )
 
 select
-    live_period.period,
-    live_period.number,
+    ends.period,
+    ends.number,
     publication.version,
     publication.as_of,
     publication.url,
-    live_period.began_by,
-    live_period.began_at,
-    live_period.ended_at,
-    live_period.answers_from,
+    ends.began_by,
+    ends.began_at,
+    ends.ended_at,
+    ends.answers_from,
     publication.experiment,
-    answered.answers_until,
-    live_period.clock
-from ml.live_period
-inner join ml.publication on live_period.number = publication.number
-inner join answered on live_period.period = answered.period
-order by live_period.period asc
+    ends.clock,
+    case
+        when ends.taken_over_at is not null then greatest(ends.taken_over_at, ends.answers_from)
+    end as answers_until
+from ends
+inner join ml.publication on ends.number = publication.number
+where
+    (%(version)s::bigint is null or publication.version = %(version)s)
+    and (
+        not %(answering)s
+        or ends.taken_over_at is null
+        or ends.taken_over_at > ends.answers_from
+    )
+order by ends.period desc
+limit %(most)s

@@ -1,3 +1,4 @@
+-- The versions, newest first: all, or one, or the one that serves, or those before one.
 select
     version,
     recommender,
@@ -16,4 +17,9 @@ select
     withdrawn_at,
     pruned_at
 from ml.model_version
+where
+    (%(version)s::bigint is null or version = %(version)s)
+    and (%(before)s::bigint is null or version < %(before)s)
+    and (not %(serves)s or state = 'champion')
 order by version desc
+limit %(most)s

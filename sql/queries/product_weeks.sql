@@ -7,7 +7,8 @@ select
 from retail.invoice_line
 where
     retail.canonical_stock_code(stock_code) = %(stock_code)s
-    and invoice_date >= %(since)s
+    -- as in the index; since is a Monday
+    and date_trunc('week', invoice_date) >= %(since)s
     and invoice_date < %(until)s
 group by date_trunc('week', invoice_date)
 order by week asc

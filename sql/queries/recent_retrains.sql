@@ -1,12 +1,23 @@
 -- The candidates of the last retrains (up to a version, if one is given), for each question, beside the best baseline
 -- and the incumbent on the same holdout.
 with recent as (
-    select distinct version
-    from ml.evaluation
-    where
-        recommender = 'candidate'
-        and version <= coalesce(%(version)s::bigint, version)
-    order by version desc
+    select
+        model_version.version,
+        model_version.cutoff,
+        model_version.promoted_at
+    from ml.model_version
+    -- one version after the other, from the newest on
+    inner join lateral (
+        select evaluation.place
+        from ml.evaluation
+        where
+            evaluation.version = model_version.version
+            and evaluation.recommender = 'candidate'
+        order by evaluation.place asc
+        limit 1
+    ) as evaluated on true
+    where %(version)s::bigint is null or model_version.version <= %(version)s
+    order by model_version.version desc
     limit %(count)s
 ),
 
@@ -32,7 +43,7 @@ best as (
 
 select
     candidate.version,
-    model.cutoff,
+    recent.cutoff,
     candidate.question,
     candidate.k,
     candidate.customers,
@@ -47,9 +58,8 @@ select
     incumbent.precision_low as incumbent_low,
     incumbent.precision_high as incumbent_high,
     gate_decision.promote as may_serve,
-    model.promoted_at is not null as served
+    recent.promoted_at is not null as served
 from ml.evaluation as candidate
-inner join ml.model_version as model on candidate.version = model.version
 inner join recent on candidate.version = recent.version
 left join best
     on

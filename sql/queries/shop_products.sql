@@ -15,6 +15,8 @@ left join lateral (
         and invoice_line.quantity > 0
         and invoice_line.unit_price > 0
     order by
+        -- as in the index, so that no more than the lines of one week are read and sorted
+        date_trunc('week', invoice_line.invoice_date) desc,
         invoice_line.invoice_date desc,
         invoice_line.unit_price desc
     limit 1

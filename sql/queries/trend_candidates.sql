@@ -1,9 +1,22 @@
 -- The candidates of the last retrains on their own holdouts, oldest first, with the run that trained each.
 with recent as (
-    select distinct version
-    from ml.evaluation
-    where recommender = 'candidate'
-    order by version desc
+    select
+        model_version.version,
+        model_version.cutoff,
+        model_version.created_at,
+        model_version.run_key
+    from ml.model_version
+    -- one version after the other, from the newest on
+    inner join lateral (
+        select evaluation.place
+        from ml.evaluation
+        where
+            evaluation.version = model_version.version
+            and evaluation.recommender = 'candidate'
+        order by evaluation.place asc
+        limit 1
+    ) as evaluated on true
+    order by model_version.version desc
     limit %(count)s
 )
 
@@ -15,12 +28,11 @@ select
     evaluation.precision_low,
     evaluation.precision_high,
     evaluation.catalog_coverage,
-    model_version.cutoff,
-    model_version.created_at,
-    model_version.run_key
+    recent.cutoff,
+    recent.created_at,
+    recent.run_key
 from ml.evaluation
 inner join recent on evaluation.version = recent.version
-inner join ml.model_version on evaluation.version = model_version.version
 where
     evaluation.recommender = 'candidate'
     and evaluation.cohort = 'everyone'

@@ -227,7 +227,11 @@ def create_app(settings: Settings, *, hosts: Sequence[str] = LOCAL) -> FastAPI:
         best = await shop.for_visitor(list_name="for_you", country=country or None, category=category or None)
         new = await shop.for_visitor(list_name="new_arrivals", country=country or None, category=category or None)
         names = await read(purchases.products, codes_of([best, new])) or {}
-        shelves = [shelf("best-sellers", "Best sellers", best, names), shelf("new", "New arrivals", new, names)]
+        none = "No product is on this list."
+        shelves = [
+            shelf(anchor, title, found, names, empty=none, of_visitors=True)
+            for anchor, title, found in (("best-sellers", "Best sellers", best), ("new", "New arrivals", new))
+        ]
         return await page(
             request,
             "visitor",

@@ -23,6 +23,7 @@ from ncf_pipeline.pages.shelves import Shelf, codes_of, item, shelf
 from ncf_pipeline.serving import products
 from ncf_pipeline.serving.products import Week
 from ncf_pipeline.serving.rules.values import Rule, canonical
+from ncf_pipeline.serving.sales import RANKED
 from ncf_pipeline.serving.why import why
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
@@ -149,7 +150,7 @@ def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
         "family": [_item(each.stock_code, each.description) for each in product.family],
         "charts": _charts(product.weeks, settings.currency),
         "weeks": [(week, money(week.takings, settings.currency)) for week in reversed(product.weeks)],
-        "ranked": products.RANKED,
+        "ranked": RANKED,
         "rules": [_rule(rule, product.stock_code, today) for rule in product.rules],
         "limits": product.limits_in_words(today),
         "shown": shown,

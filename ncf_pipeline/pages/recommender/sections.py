@@ -121,8 +121,7 @@ def retrains(settings: Settings) -> Mapping[str, Any]:
 
 def live(settings: Settings) -> Mapping[str, Any]:
     """How the served lists performed, beside personal frequency on the same purchases; and what has drifted."""
-    every_report, known = live_periods.measured(settings)
-    reports = every_report[-MOST:]
+    reports, known = live_periods.measured(settings, MOST)
     windows = [
         Window(question, report.bought_from, report.bought_until, report.figures["publication"], precision)
         for report in reports
@@ -132,7 +131,7 @@ def live(settings: Settings) -> Mapping[str, Any]:
         "charts": [_chart_of_windows(question, answers) for question, answers in _by_question(windows)],
         "rows": windows[::-1],
         "drift": reports[-1].findings if reports else (),
-        "periods": [period for period in known if not period.answers_nothing][-MOST:][::-1],
+        "periods": known[::-1],
     }
 
 

@@ -21,14 +21,15 @@ from ncf_pipeline.pages.locales import count, percent
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
 from ncf_pipeline.pages.recommender.exposure import exposure
 from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
+from ncf_pipeline.serving.sales import DAYS, lines_by_day
 from ncf_pipeline.serving.spreadsheets import unrun
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
 
 logger = logging.getLogger(__name__)
 
-MOST, DAYS = 26, 42
-"""How many retrains, windows and publications a chart shows, and how many days."""
+MOST = 26
+"""How many retrains, windows and publications a chart shows."""
 
 _CSV_POLICY = policy()
 
@@ -139,7 +140,7 @@ def _loaded(settings: Settings) -> list[Point]:
 
 
 def _traded(settings: Settings) -> list[Point]:
-    return [Point(f"{row.day:%Y-%m-%d}", 0, float(row.lines)) for row in read_rows(settings, "trend_days", count=DAYS)]
+    return [Point(f"{day:%Y-%m-%d}", 0, float(lines)) for day, lines in lines_by_day(settings)]
 
 
 def _run(run_key: str) -> str | None:

@@ -1,7 +1,7 @@
 """The page of model versions: two side by side, their lists, and who may make one of them serve."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +44,7 @@ _MOST_LISTS = 300_000
 
 _LONGEST_REASON = 500
 _NEWEST = 2**62
+_CHOICES = 200
 _DECIDED = {
     "started": "rollback_model is running: shoppers see the other lists when it ends.",
     "paused": "rollback_model is switched off in Airflow. Switch it on, so that its run can begin.",
@@ -257,32 +258,33 @@ def _contents(
     before: int = _NEWEST,
 ) -> dict[str, Any]:
     """What the page shows. Without two versions to compare, it takes the newest, and what serves or the one before."""
-    every = registry.model_versions(settings)
-    serving = next((entry for entry in every if entry.state == "champion"), None)
-    older = [entry for entry in every if entry.version < before]
-    precision = {
-        (row.version, row.question): row for row in registry.recent_retrains(settings, count=max(len(every), 1))
-    }
+    serving = registry.champion(settings)
+    older = registry.model_versions(settings, before=before, most=SHOWN + 1)
+    newest = older[0].version if older else 0
+    precision = {(row.version, row.question): row for row in registry.recent_retrains(settings, newest, count=SHOWN)}
+    choices = registry.version_numbers(settings, _CHOICES)
     shown: dict[str, Any] = {
         "versions": older[:SHOWN],
         "next_before": older[SHOWN - 1].version if len(older) > SHOWN else None,
         "is_older": before < _NEWEST,
         "precision": {version: row for (version, question), row in precision.items() if question == QUESTIONS[0]},
         "serving": serving,
-        "choices": [entry.version for entry in every][:200],
+        "choices": choices,
         "a": None,
         "b": None,
     }
-    if not every:
+    if not choices:
         return shown
     from ncf_pipeline.training.report import retrain_summary  # draws figures too, which only this page and cards need
 
-    a = every[0].version if a is None else a
-    others = [entry.version for entry in every if entry.version != a]
+    a = choices[0] if a is None else a
+    others = [number for number in choices if number != a]
     if b is None:
         b = serving.version if serving is not None and serving.version != a else next(iter(others), a)
-    sides = (retrain_summary(settings, a), retrain_summary(settings, b))
-    published = registry.publications(settings)
+    sides = (retrain_summary(settings, a, periods=False), retrain_summary(settings, b, periods=False))
+    published = {
+        number: entry for number in (a, b) for entry in registry.publications(settings, version=number, most=1)
+    }
     shown |= {
         "a": sides[0].model,
         "b": sides[1].model,
@@ -297,7 +299,7 @@ def _contents(
         "thresholds": _two_of([_thresholds(side) for side in sides]),
         "recipe": _two_of([_flat(side.model.config) for side in sides]),
         "live": _live(sides),
-        "drift": _drift(settings, sides, published),
+        "drift": _drift(settings, sides),
         "product": product,
         "customer_id": customer_id,
         "lists": None,
@@ -422,6 +424,8 @@ def _pair(cells: Any) -> tuple[str, str]:
 
 def _paired(sides: Sequence["RetrainSummary"]) -> list[str]:
     """The paired difference of the two, where the gate compared one with the other; else why there is none."""
+    if sides[0].model.version == sides[1].model.version:
+        return [f"This is {sides[0].model.name} beside itself: choose another version, if there is one."]
     for mine, theirs in (sides, sides[::-1]):
         details = mine.decision.details if mine.decision else {}
         best = (details.get("best_recent") or {}).get("best", {})
@@ -507,23 +511,15 @@ def _live(sides: Sequence["RetrainSummary"]) -> list[Line]:
     return [line for line in lines if any(line.cells)]
 
 
-def _drift(
-    settings: Settings, sides: Sequence["RetrainSummary"], published: Sequence[Publication]
-) -> list[tuple[str, tuple[str, ...]]]:
+def _drift(settings: Settings, sides: Sequence["RetrainSummary"]) -> list[tuple[str, tuple[str, ...]]]:
     """The newest finding of drift while each version was live."""
-    version_of = {each.number: each.version for each in published}
-    newest: dict[int, tuple[str, ...]] = {}
-    for report in live_periods.drift_reports(settings):
-        version = version_of.get(report.figures.get("publication", -1))
-        if version is not None:
-            newest[version] = report.findings
+    newest = live_periods.newest_drift(settings, [side.model.version for side in sides])
     return [(side.model.name, newest[side.model.version]) for side in sides if newest.get(side.model.version)]
 
 
-def _servable(model: ModelVersion, published: Sequence[Publication]) -> bool:
-    """Whether a rollback can make it serve."""
-    has_served = any(each.version == model.version for each in published)
-    return has_served and model.pruned_at is None and model.state not in ("champion", "candidate")
+def _servable(model: ModelVersion, published: Container[int]) -> bool:
+    """Whether a rollback can make it serve; `published` are versions that ever published lists."""
+    return model.version in published and model.pruned_at is None and model.state not in ("champion", "candidate")
 
 
 def _waits(side: "RetrainSummary") -> bool:
@@ -540,15 +536,15 @@ def _refuse_unless_servable(settings: Settings, version: int) -> None:
             f"The files of {model.name} were removed on {model.pruned_at:%Y-%m-%d}, so it cannot serve again. Choose a "
             "newer version."
         )
-    if not _servable(model, registry.publications(settings)):
+    if not _servable(model, {entry.version for entry in registry.publications(settings, version=version, most=1)}):
         raise InputError(f"{model.name} never served, so there are no lists to go back to.")
 
 
 def _lists(
-    settings: Settings, models: Sequence[ModelVersion], published: Sequence[Publication], audience: str, key: str
+    settings: Settings, models: Sequence[ModelVersion], published: Mapping[int, Publication], audience: str, key: str
 ) -> list[Lists]:
     """The lists of a customer or a product as each version last published them."""
-    found = [_lists_of(model, published, audience, key) for model in models]
+    found = [_lists_of(model, published.get(model.version), audience, key) for model in models]
     codes = {code for each in found if not isinstance(each, str) for names in each[1].values() for code in names}
     names = purchases.products(settings, sorted(codes))
     told = []
@@ -564,9 +560,8 @@ def _lists(
 
 
 def _lists_of(
-    model: ModelVersion, published: Sequence[Publication], audience: str, key: str
+    model: ModelVersion, newest: Publication | None, audience: str, key: str
 ) -> tuple[str, dict[str, tuple[str, ...]]] | str:
-    newest = next((each for each in published if each.version == model.version), None)
     if newest is None:
         return f"{model.name} never published lists."
     name = name_of(newest.number)

@@ -88,6 +88,7 @@ NOBODY = {
     "retail.rule_change": "actor",
     "retail.rule_preview": "asked_by state",
     "retail.unlisted_product": "why",
+    "retail.week_sold": "stock_codes",
 }
 """Columns of names, kinds, states and codes, and of those who work here. They are searched all the same."""
 

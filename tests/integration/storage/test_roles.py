@@ -234,6 +234,7 @@ experimenting ml.experiment: insert (name, hypothesis, kind, challenger, share, 
 decides, harm_bound, ends_on_harm, starts_at, ends_at, started_by, also, list_order), select, \
 update (state, ended_by, ended_why, ended_at, stopped_at)
 experimenting ml.model_version: select
+experimenting ml.publication: select (as_of, state)
 experimenting retail.invoice_line: select (invoice_date)
 hiding ops.announcement: delete, select, update (streamed_at, post, posts_failed, next_post_at)
 hiding retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, update (shown_at, shown_by)
@@ -306,6 +307,7 @@ publishing retail.bundle: delete, insert, select
 publishing retail.catalogue: select
 publishing retail.catalogue_load: select, update (stock_waits)
 publishing retail.described_product: select
+publishing retail.day_sold: delete, insert, select
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select
 publishing retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, \
@@ -322,6 +324,7 @@ publishing retail.purchase_or_return: select
 publishing retail.rule_preview: select, update (state, result, error, ended_at)
 publishing retail.shop_event: select (happened_at, kind, stock_code, customer_id)
 publishing retail.unlisted_product: select
+publishing retail.week_sold: delete, insert, select
 training ml.drift_report: insert, select, update
 training ml.evaluation: delete, insert, select
 training ml.experiment: select

@@ -5,6 +5,7 @@ const planned = document.getElementById("planned");
 const link = document.querySelector("#kept a");
 const form = document.getElementById("start");
 const start = form?.querySelector("button");
+const late = document.getElementById("late");
 let timer;
 let asked;
 const fields = () => {
@@ -13,6 +14,11 @@ const fields = () => {
     if (field) copy.value = field.type === "checkbox" ? field.checked : field.value;
   }
   return new URLSearchParams(new FormData(plan));
+};
+// What is started is what is shown. A disabled button would swallow the Enter key without a word.
+const ready = (is) => {
+  start?.setAttribute("aria-disabled", String(!is));
+  if (is && late) late.textContent = "";
 };
 const ask = async () => {
   asked?.abort();
@@ -23,7 +29,7 @@ const ask = async () => {
     if (mine !== asked) return;
     if (answer.ok) planned.innerHTML = text;
     else planned.textContent = "This could not be planned. Press “Show the chance” to see why.";
-    if (start) start.disabled = !answer.ok;
+    ready(answer.ok);
   } catch {
     if (mine === asked) planned.textContent = "The server does not answer.";
   }
@@ -33,7 +39,7 @@ const wait = (milliseconds) => {
   for (const output of plan.querySelectorAll("output"))
     output.value = plan.elements[output.htmlFor.value].value + output.dataset.unit;
   planned.setAttribute("aria-busy", "true");
-  if (start) start.disabled = true; // what is started is what is shown
+  ready(false);
   clearTimeout(timer);
   timer = setTimeout(ask, milliseconds);
 };
@@ -44,4 +50,11 @@ const keep = () => {
 };
 plan.addEventListener("change", keep);
 form?.addEventListener("change", keep);
+form?.addEventListener("submit", (event) => {
+  if (start.getAttribute("aria-disabled") !== "true") return;
+  event.preventDefault();
+  late.textContent = planned.hasAttribute("aria-busy")
+    ? "Nothing is started yet: the plan above is still being computed. Look at it, then start it."
+    : "Nothing is started: what is set above could not be planned.";
+});
 if (!planned.querySelector(".facts")) wait(0);

@@ -338,6 +338,19 @@ def test_the_sliders_show_the_power_as_they_move_by_keyboard(shop, page, tab_to,
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 844})
     with serving(app) as address:
+        held = []
+        page.route("**/experiments-plan?*", held.append)
+        page.goto(f"{address}/recommender/experiments")
+        page.fill("#name", "early")
+        page.fill("#hypothesis", "They sell more.")
+        page.keyboard.press("Enter")  # before there is a plan
+        assert page.inner_text("#late").startswith("Nothing is started yet: the plan above is still being computed.")
+        for each in held:
+            each.continue_()
+        page.unroute("**/experiments-plan?*")
+        page.wait_for_selector("#planned .facts")
+        assert page.inner_text("#late") == ""
+        assert records.experiments(shop) == []
         page.goto(f"{address}/recommender/experiments")
         page.wait_for_selector("#planned .facts")
         assert page.input_value("[form=start][name=share]") == "5"

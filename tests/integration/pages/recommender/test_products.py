@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.pages.recommender.app import create_app
-from ncf_pipeline.serving import appearances, hiding, products
+from ncf_pipeline.serving import appearances, hiding, products, sales
 from ncf_pipeline.serving.rules import changes
 from ncf_pipeline.serving.rules.changes import Change
 from ncf_pipeline.serving.rules.values import Limits, Rule
@@ -154,7 +154,7 @@ def test_the_page_says_who_is_shown_it_and_what_is_spare_does_not_count(ask, sto
 
 def test_weeks_add_up_and_have_a_place_by_takings(ask, shop, stocked):
     weeks = {week.begins: week for week in products.product(shop, "85123A").weeks}
-    assert len(weeks) == products.WEEKS
+    assert len(weeks) == sales.WEEKS
     last, before = weeks[MONDAY.date()], weeks[MONDAY.date() - timedelta(weeks=1)]
     assert (last.pieces, last.takings, last.invoices) == (2, 10, 1)
     assert (before.pieces, before.takings) == (3, 30)  # also in the other spelling

@@ -210,3 +210,9 @@ def test_with_postgres_away_the_page_says_so_and_redis_does_not_matter(ask, hist
     assert "secret" not in answer.text
     without_redis = history.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     assert ask(without_redis).get("versions").status_code == 200
+
+
+def test_a_version_beside_itself_is_said_to_be_the_same(ask):
+    text = words(ask().get("versions", params={"a": 14, "b": 14}))
+    assert "This is v14 beside itself: choose another version, if there is one." in text
+    assert "never scored on the same customers" not in text

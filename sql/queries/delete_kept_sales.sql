@@ -1,0 +1,3 @@
+delete from retail.week_sold;
+
+delete from retail.day_sold
