@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ncf_pipeline.errors import (
     DatabaseUnavailableError,
+    InputError,
     ListStoreUnavailableError,
     NcfError,
     PassingError,
@@ -90,6 +91,8 @@ def protect(app: FastAPI, *, policy: str, show: Show, log_in: Callable[[Request]
 
     @app.exception_handler(NcfError)
     async def failed(request: Request, error: NcfError) -> Response:
+        if isinstance(error, InputError):  # what was sent is not logged: it may be a customer's id
+            return await answer(request, 422, str(error))
         logger.error("%s", error)
         if isinstance(error, PassingError):
             away = next((f"{name} does not answer, or is busy. " for kind, name in _SERVERS.items()

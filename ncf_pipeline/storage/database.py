@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with the name of a function
 from psycopg2.extras import NamedTupleCursor
 
-from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError, SettingsError
+from ncf_pipeline.errors import DatabaseError, DatabaseUnavailableError, InputError, SettingsError
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import connections
 from ncf_pipeline.storage.faults import may_pass, one_line
@@ -105,6 +105,7 @@ def transaction(settings: Settings) -> Iterator[Connection]:
     Raises:
         SettingsError: no database is set, and the embedded one does not run.
         DatabaseError: Postgres refused a statement; a `DatabaseUnavailableError` if that may pass.
+        InputError: a text has a NUL character.
     """
     shared = _rehearsal.get()
     connection = shared if shared is not None else connections.taken(settings.database()) or _connect(settings)
@@ -119,6 +120,10 @@ def transaction(settings: Settings) -> Iterator[Connection]:
             raise
         connection.commit()
         is_over = True
+    except ValueError as error:  # psycopg2's own, before Postgres sees the text
+        if "NUL (0x00)" not in str(error):
+            raise
+        raise InputError("A text has a NUL character, which Postgres cannot store. Nothing was changed.") from error
     except psycopg2.errors.UndefinedTable as error:
         raise DatabaseError(f"{one_line(error)}. Run `ncf-pipeline migrate` first.") from error
     except psycopg2.errors.InvalidSchemaName as error:

@@ -53,7 +53,7 @@ SHOWN = 20
 MOST_LINES = 3_000_000
 """A shop with more invoice lines is not planned while somebody waits: reading them takes minutes and gigabytes."""
 
-MOST_TEXT, MOST_CHALLENGERS = 500, 50
+MOST_TEXT, MOST_CHALLENGERS, MOST_LOOKED_AT = 500, 50, 200
 
 _PLANS, _PATIENCE = 200, 60
 _CHOSEN = ("endless", "also")
@@ -418,7 +418,7 @@ def _overview(settings: Settings, before: int | None) -> dict[str, Any]:
     serving = registry.champion(settings)
     challengers = [
         each
-        for each in registry.model_versions(settings)
+        for each in registry.model_versions(settings, most=MOST_LOOKED_AT)
         if each.is_servable and each.state != "held" and (serving is None or each.version != serving.version)
     ]
     return {
@@ -447,6 +447,10 @@ def _seen(every: Sequence[Experiment]) -> str:
 
 def _refuse_if_stale(settings: Settings, seen: str) -> None:
     every = records.experiments(settings)
+    if not every and seen:
+        raise ChangedMeanwhileError(
+            "There is no experiment, and this form knew one. Nothing was started. Start it again."
+        )
     if _seen(every) != seen:
         newest = every[0]
         did, by, at = (

@@ -226,6 +226,13 @@ def test_a_challenger_and_no_end_and_a_name_that_was_used(ask, shop):
     assert "There was an experiment spring before. Choose another name." in words(again)
 
 
+def test_a_form_that_knew_an_experiment_starts_nothing_where_there_is_none(ask, shop):
+    refused = ask().post("experiments-start", data=form(shop, **DESIGN) | {"seen": "7 ended"})
+    assert refused.status_code == 409
+    assert "this form knew one. Nothing was started." in words(refused)
+    assert records.experiments(shop) == []
+
+
 def test_a_stale_form_starts_nothing(ask, shop):
     stale = form(shop, **DESIGN | {"name": "summer"})
     begun(shop)
@@ -339,7 +346,11 @@ def test_the_sliders_show_the_power_as_they_move_by_keyboard(shop, page, tab_to,
     page.set_viewport_size({"width": width, "height": 844})
     with serving(app) as address:
         held = []
-        page.route("**/experiments-plan?*", held.append)
+
+        def hold(route):
+            held.append(route)
+
+        page.route("**/experiments-plan?*", hold)
         page.goto(f"{address}/recommender/experiments")
         page.fill("#name", "early")
         page.fill("#hypothesis", "They sell more.")

@@ -11,11 +11,12 @@ from ncf_pipeline.pages.recommender.app import create_app
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving import sales
+from ncf_pipeline.storage import connections
 from ncf_pipeline.storage.database import transaction
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("recommender page")]
 
-LINES, MANY = 100_000, 3_000
+LINES, MANY = 100_000, 10_000
 NEWEST = datetime(2011, 12, 9)
 FEW = 600
 """Rows of a registry's table that a page may read: what it shows, for some of its parts."""
@@ -80,11 +81,23 @@ def large(fresh_settings, tmp_path_factory):
 
 
 @pytest.fixture
-def rows_read(large):
-    """Does something, and returns how many rows of each table it read, by the statistics of Postgres."""
+def rows_read(large, monkeypatch):
+    """Does something, and returns how many rows of each table it read, by the statistics of Postgres.
+
+    A server process counts in them when its connection is closed, before it ends.
+    """
+    monkeypatch.setattr(connections, "left", lambda _, connection: connection.close())
 
     def read():
         with transaction(large) as connection, connection.cursor() as cursor:
+            others = 1
+            while others:
+                cursor.execute("select pg_stat_clear_snapshot()")
+                cursor.execute(
+                    "select count(*) from pg_stat_activity where datname = current_database() and"
+                    " pid <> pg_backend_pid() and backend_type in ('client backend', 'parallel worker')"
+                )
+                ((others,),) = cursor.fetchall()
             cursor.execute(
                 "select schemaname || '.' || relname, seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_all_tables"
             )

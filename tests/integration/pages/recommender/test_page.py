@@ -301,3 +301,10 @@ def test_an_incident_of_an_unknown_kind_is_shown_without_a_runbook_link(ask, sho
     page = ask().get("")
     assert "warn Lines wait." in words(page)
     assert "runbook#" not in page.text
+
+
+@pytest.mark.parametrize(("path", "field"), [("rules", "product"), ("quarantine", "rule"), ("products", "find")])
+def test_a_character_that_postgres_cannot_store_is_no_failure(ask, path, field):
+    page = ask().get(path, params={field: "85\x00"}, headers={"accept": "text/html"})
+    assert page.status_code in (200, 422)
+    assert page.status_code == 200 or "A text has a NUL character" in words(page)
