@@ -306,8 +306,8 @@ publishing raw.quarantined_line: select (batch_id, state)
 publishing retail.bundle: delete, insert, select
 publishing retail.catalogue: select
 publishing retail.catalogue_load: select, update (stock_waits)
-publishing retail.described_product: select
 publishing retail.day_sold: delete, insert, select
+publishing retail.described_product: select
 publishing retail.erasure: select
 publishing retail.excluded_stock_code: select
 publishing retail.hidden_product: insert (stock_code, country, until, why, hidden_by), select, \
