@@ -1,8 +1,9 @@
 """How training and scoring scale: `python benchmarks/scale.py` writes docs/scale.md.
 
 `--only 2500,70000,1500000` measures one size. `--only 1000000,5000,10000000 --train-on 4000 --score 100000` trains on a
-sample of the customers, and scores many. `--processes 2` scores them as shards do: what all customers share is kept,
-each process maps it, and lists have chances, reasons and days. A large shop on two cores:
+sample of the customers, and scores many. `--processes 2` scores them as the tasks of a publication do: a process makes
+what all customers share from the parts of a snapshot and keeps it, each shard maps it, and lists have chances, reasons
+and days. `prepare_mb` is the most memory of that process. A large shop on two cores:
 `--only 1000000,100000,50000000 --train-on 4000 --epochs 1 --score 20000 --processes 2`.
 
 Each size is a made-up shop in a process of its own, so that its peak memory is its own. Seconds are wall clock, and CPU
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -158,12 +159,10 @@ def measure(
     model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
     _reset_peak()
+    if processes is not None:
+        return figures | in_shards(model, interactions, processes, score or customers)
     rules = Rules()
     maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF, rules))
-    if processes is not None:
-        timed("first", lambda: maker.make_shared(with_reasons=True, with_due=True))
-        figures |= in_shards(maker, outside_of(model, rules), model, processes, score or maker.known)
-        return figures
     # The first batch computes what all customers share.
     timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
     shards = 1 if score is None else max(1, maker.known // score)
@@ -178,31 +177,24 @@ def outside_of(model: Any, rules: Any) -> dict[str, object]:
     return {"rules": rules, "model": model, "network of model": model.network, "chances of model": model.chances}
 
 
-def in_shards(maker: Any, outside: Mapping[str, object], model: Any, processes: int, score: int) -> Figures:
-    """Keeps what all customers share as `prepare` does, and scores about so many customers, each process its shard."""
-    from ncf_pipeline.model.lists.shared import Parts
-    from ncf_pipeline.registry.arrays import write_arrays
+def in_shards(model: Any, interactions: pd.DataFrame, processes: int, score: int) -> Figures:
+    """Makes what all customers share as `prepare` does, and scores about so many customers, each process its shard."""
     from ncf_pipeline.registry.artifacts import save_model
 
-    shards = processes * max(1, maker.known // score)
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, f"file://{folder}/model", lineage={}, card="")
-        parts = Parts(outside)
-        facts = {"maker": parts.of(maker)}
-        write_arrays(f"file://{folder}/shared", parts.arrays, facts, personal=parts.personal)
-        kept = sum(array.nbytes for array in parts.arrays.values()) // 2**20
+        write_parts(interactions, folder)
+        made = of_process("--prepare", folder)
+        shards = processes * max(1, made["known"] // score)
         wall = time.perf_counter()
         running = [
-            subprocess.Popen(
-                [sys.executable, __file__, "--map", folder, "--shard", f"{shard},{shards}"], stdout=subprocess.PIPE
-            )
-            for shard in range(processes)
+            of_process("--map", folder, "--shard", f"{shard},{shards}", wait=False) for shard in range(processes)
         ]
         figures: list[Figures] = [json.loads(process.communicate()[0]) for process in running]
         if any(process.returncode for process in running):
             raise SystemExit("a shard was not scored")
         return {
-            "kept_mb": kept,
+            **made,
             "shards_s": round(time.perf_counter() - wall, 1),
             "scored": sum(each["scored"] for each in figures),
             "customers_a_s": round(sum(each["scored"] / each["score_s"] for each in figures)),
@@ -211,6 +203,67 @@ def in_shards(maker: Any, outside: Mapping[str, object], model: Any, processes: 
             ),
             "shards": figures,
         }
+
+
+def of_process(*arguments: str, wait: bool = True) -> Any:
+    """What this program prints in a process of its own; with `wait=False` the process."""
+    process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE)
+    if not wait:
+        return process
+    printed = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed")
+    return json.loads(printed)
+
+
+def write_parts(interactions: pd.DataFrame, folder: str) -> None:
+    """Writes the lines into a folder as a snapshot keeps them, in parts by customer."""
+    import polars as pl
+
+    from ncf_pipeline.registry.snapshot_files import bucket_of_lines, in_order, name_of, parts_for
+
+    number = parts_for(len(interactions))
+    Path(folder, "snapshot").mkdir()
+    lines = pl.from_pandas(interactions)
+    part = bucket_of_lines(lines) % number
+    for place in range(number):
+        in_order(lines.filter(part == place)).write_parquet(f"{folder}/snapshot/{name_of(place, number)}")
+
+
+def prepare(folder: str) -> Figures:
+    """Makes what all customers share from the parts of a snapshot, and keeps it, as `prepare` does."""
+    from ncf_pipeline.model.lists.assemble import ListMaker
+    from ncf_pipeline.model.lists.fallbacks import fallback_lists
+    from ncf_pipeline.model.lists.rules import Rules
+    from ncf_pipeline.model.lists.sales import sales_of_parts
+    from ncf_pipeline.model.lists.shared import Parts
+    from ncf_pipeline.registry.arrays import write_arrays
+    from ncf_pipeline.registry.artifacts import load_model
+    from ncf_pipeline.registry.snapshot_files import parts_of, read_part
+
+    def read() -> Iterator[pd.DataFrame]:
+        for url in parts_of(f"file://{folder}/snapshot"):
+            yield read_part(url).to_arrow().to_pandas()
+
+    model, rules = load_model(f"file://{folder}/model"), Rules()
+    wall, cpu = time.perf_counter(), time.process_time()
+    fallback_lists(sales_of_parts(read, CUTOFF), CUTOFF, 20, rules)
+    sales_mb = _peak_mb()
+    maker = ListMaker(model, read(), CUTOFF, rules)
+    state_mb = _peak_mb()
+    maker.make_shared(with_reasons=True, with_due=True)
+    parts = Parts(outside_of(model, rules))
+    facts = {"maker": parts.of(maker)}
+    write_arrays(f"file://{folder}/shared", parts.arrays, facts, personal=parts.personal)
+    return {
+        "known": maker.known,
+        "kept_mb": sum(array.nbytes for array in parts.arrays.values()) // 2**20,
+        "prepare_s": round(time.perf_counter() - wall, 1),
+        "prepare_cpu_s": round(time.process_time() - cpu, 1),
+        "sales_mb": sales_mb,
+        "state_mb": state_mb,
+        "prepare_mb": _peak_mb(),
+    }
 
 
 def score_mapped(folder: str, shard: tuple[int, int]) -> Figures:
@@ -365,12 +418,16 @@ def main() -> None:
     parser.add_argument("--score", type=int, help="score about this many customers")
     parser.add_argument("--processes", type=int, help="score in so many processes that map what customers share")
     parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
+    parser.add_argument("--prepare", help="make what all customers share from the parts in this folder, and print JSON")
     parser.add_argument("--map", help="score a shard of what `--processes` has kept in this folder, and print JSON")
     parser.add_argument("--shard", help="i,n: shard i of n, from 0")
     options = parser.parse_args()
     if options.map is not None:
         shard, shards = (int(part) for part in options.shard.split(","))
         print(json.dumps(score_mapped(options.map, (shard, shards))))
+        return
+    if options.prepare is not None:
+        print(json.dumps(prepare(options.prepare)))
         return
     if options.only is None:
         report(options.epochs)

@@ -36,7 +36,12 @@ def best_sellers(interactions: pd.DataFrame, as_of: datetime, top_n: int, custom
 
 
 def recent_best_sellers(
-    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    *,
+    ranking: list[str] | None = None,
 ) -> pd.DataFrame:
     """Ranks by the invoices of the last 28 days; products without a recent sale follow.
 
@@ -45,16 +50,23 @@ def recent_best_sellers(
         as_of: as for `best_sellers`.
         top_n: as for `best_sellers`.
         customers: as for `best_sellers`.
+        ranking: all products of the shop in that order, if known; then the customers' own interactions are enough.
 
     Returns:
         Lists as those of `best_sellers`.
     """
     known = interactions_as_of(interactions, as_of)
-    return _same_for_everyone(_recent_ranking(known, as_of), known, top_n, customers)
+    everything = _recent_ranking(known, as_of) if ranking is None else ranking
+    return _same_for_everyone(everything, known, top_n, customers)
 
 
 def personal_frequency(
-    interactions: pd.DataFrame, as_of: datetime, top_n: int, customers: Sequence[str]
+    interactions: pd.DataFrame,
+    as_of: datetime,
+    top_n: int,
+    customers: Sequence[str],
+    *,
+    ranking: list[str] | None = None,
 ) -> pd.DataFrame:
     """Recommends what the customer bought on most invoices, then recent best sellers; hard to beat.
 
@@ -66,12 +78,13 @@ def personal_frequency(
         as_of: as for `best_sellers`.
         top_n: as for `best_sellers`.
         customers: as for `best_sellers`.
+        ranking: as for `recent_best_sellers`.
 
     Returns:
         Lists as those of `best_sellers`.
     """
     known = interactions_as_of(interactions, as_of)
-    popular = _recent_ranking(known, as_of)
+    popular = _recent_ranking(known, as_of) if ranking is None else ranking
     place = {code: position for position, code in enumerate(popular)}
     counts = (
         _of(customers, known)[[Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.INVOICE_NO]]

@@ -7,7 +7,7 @@ freedom less than bins (Yurdakul & Naranjo 2020, "Statistical properties of the 
 below the 99% point of that distribution is never reported as drift.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -245,51 +245,149 @@ def mix(interactions: pd.DataFrame, *, learned_until: datetime, start: datetime,
         end: first instant after the window.
         days: before `learned_until`, to compare with; for `Sales`, before `start`.
     """
-    at = interactions[Interactions.PURCHASED_AT]
-    now = interactions[(at >= start) & (at < end)]
-    then = interactions[(at >= learned_until - timedelta(days=days)) & (at < learned_until)]
-    known_products = interactions.loc[at < learned_until, Interactions.STOCK_CODE].unique()
-    buyers = set(now[Interactions.CUSTOMER_ID].dropna().unique())
-    known_customers = set(interactions.loc[at < start, Interactions.CUSTOMER_ID].dropna().unique())
-    catalogue, unsold = _catalogue(then[Interactions.STOCK_CODE], now[Interactions.STOCK_CODE])
-    return Mix(
-        customers=len(buyers),
-        newcomers=len(buyers - known_customers),
-        lines=len(now),
-        new_products=float((~now[Interactions.STOCK_CODE].isin(known_products)).mean()) if len(now) else 0.0,
-        countries=_countries(then, now),
-        catalogue=catalogue,
-        unsold_before=unsold,
-        sales=_sales(interactions, now, start=start, end=end, days=days),
-    )
+    counting = MixCount(learned_until=learned_until, start=start, end=end, days=days)
+    counting.add(interactions)
+    return counting.mix()
 
 
-def _sales(interactions: pd.DataFrame, now: pd.DataFrame, *, start: datetime, end: datetime, days: int) -> Sales:
-    at = interactions[Interactions.PURCHASED_AT]
-    then = interactions[(at >= start - timedelta(days=days)) & (at < start)]
-    sold = then[Interactions.STOCK_CODE].value_counts()
-    sells = now[Interactions.STOCK_CODE].value_counts()
-    level, jumps = _prices(then, now)
-    vanished, by_chance = _vanished(sold, sells)
-    return Sales(
-        customers_before=int(then[Interactions.CUSTOMER_ID].nunique()),
-        lines_a_day=_lines_a_day(now) if end - start >= FULL_WEEK else None,
-        lines_a_day_before=_lines_a_day(then),
-        with_id=float(now[Interactions.CUSTOMER_ID].notna().mean()) if len(now) else None,
-        with_id_before=float(then[Interactions.CUSTOMER_ID].notna().mean()) if len(then) else None,
-        price_level=level,
-        price_jumps=jumps,
-        vanished=vanished,
-        vanished_by_chance=by_chance,
-        lowest_group=_lowest_group(pd.concat([then, now]), sold, sells),
-        countries=_country_changes(interactions, start=start, end=end),
-    )
+class MixCount:
+    """Counts what `mix` compares, in a shop whose interactions come in parts. All lines of a customer are in one part.
+
+    In memory stay: counts of products and countries, of the window and the `days` before it the price of each line, and
+    the last description of each product.
+
+    Args:
+        learned_until: as for `mix`.
+        start: as for `mix`.
+        end: as for `mix`.
+        days: as for `mix`.
+        in_order: puts lines of several parts into the order that they have in the whole shop.
+    """
+
+    def __init__(
+        self,
+        *,
+        learned_until: datetime,
+        start: datetime,
+        end: datetime,
+        days: int,
+        in_order: Callable[[pd.DataFrame], pd.DataFrame] = lambda lines: lines,
+    ) -> None:
+        self._learned_until, self._start, self._end, self._length = learned_until, start, end, timedelta(days=days)
+        self._in_order = in_order
+        self._now, self._before = _Lines(), _Lines()
+        self._learned = pd.Series([], dtype=np.int64)
+        self._known = set[str]()
+        self._newcomers = 0
+        self._customers_in = {name: pd.Series([], dtype=np.int64) for name in ("now", "learned", "late", "earlier")}
+        self._first: datetime | None = None
+        self._described: pd.DataFrame | None = None
+
+    def add(self, interactions: pd.DataFrame) -> None:
+        """Counts a part.
+
+        Args:
+            interactions: columns of `columns.Interactions`.
+        """
+        at, code, customer = interactions[Interactions.PURCHASED_AT], Interactions.STOCK_CODE, Interactions.CUSTOMER_ID
+        start, learned_until = self._start, self._learned_until
+        now = interactions[(at >= start) & (at < self._end)]
+        learned = interactions[(at >= learned_until - self._length) & (at < learned_until)]
+        before = interactions[(at >= start - self._length) & (at < start)]
+        self._known.update(interactions.loc[at < learned_until, code].unique())
+        buyers = set(now[customer].dropna().unique())
+        self._newcomers += len(buyers - set(interactions.loc[at < start, customer].dropna().unique()))
+        self._now.add(now)
+        self._before.add(before)
+        self._learned = _summed(self._learned, learned[code].value_counts())
+        since, earlier = _country_windows(start, self._end)
+        of_countries = {
+            "now": now,
+            "learned": learned,
+            "late": interactions[(at >= since) & (at < self._end)],
+            "earlier": interactions[(at >= earlier) & (at < since)],
+        }
+        for name, lines in of_countries.items():
+            self._customers_in[name] = _summed(self._customers_in[name], _customers_by_country(lines))
+        if len(at) and (self._first is None or at.min() < self._first):
+            self._first = at.min()
+        described = _last_described(pd.concat([before, now]))
+        if self._described is not None:
+            described = _last_described(self._in_order(pd.concat([self._described, described], ignore_index=True)))
+        self._described = described
+
+    def mix(self) -> Mix:
+        """Compares what was counted."""
+        now = self._now
+        catalogue, unsold = _catalogue(self._learned, now.sold)
+        unknown = int(now.sold[~now.sold.index.isin(self._known)].sum())
+        return Mix(
+            customers=now.customers,
+            newcomers=self._newcomers,
+            lines=now.lines,
+            new_products=unknown / now.lines if now.lines else 0.0,
+            countries=_countries(self._customers_in["learned"], self._customers_in["now"]),
+            catalogue=catalogue,
+            unsold_before=unsold,
+            sales=self._sales(),
+        )
+
+    def _sales(self) -> Sales:
+        now, before = self._now, self._before
+        level, jumps = _prices(before.prices(), now.prices())
+        vanished, by_chance = _vanished(before.sold, now.sold)
+        return Sales(
+            customers_before=before.customers,
+            lines_a_day=now.lines_a_day() if self._end - self._start >= FULL_WEEK else None,
+            lines_a_day_before=before.lines_a_day(),
+            with_id=now.with_id / now.lines if now.lines else None,
+            with_id_before=before.with_id / before.lines if before.lines else None,
+            price_level=level,
+            price_jumps=jumps,
+            vanished=vanished,
+            vanished_by_chance=by_chance,
+            lowest_group=_lowest_group(self._described, before.sold, now.sold),
+            countries=_country_changes(
+                self._customers_in["late"], self._customers_in["earlier"], self._first, start=self._start, end=self._end
+            ),
+        )
 
 
-def _lines_a_day(lines: pd.DataFrame) -> float | None:
-    """Per day of trade: a shop that closes for the holidays has not lost sales."""
-    days = lines[Interactions.PURCHASED_AT].dt.normalize().nunique()
-    return len(lines) / days if days else None
+class _Lines:
+    """What is counted of the lines of some days, part by part."""
+
+    def __init__(self) -> None:
+        self.lines = self.with_id = self.customers = 0
+        self.sold = pd.Series([], dtype=np.int64)  # by stock code
+        self._days = set[datetime]()
+        self._prices: list[pd.DataFrame] = []
+
+    def add(self, lines: pd.DataFrame) -> None:
+        self.lines += len(lines)
+        self.with_id += int(lines[Interactions.CUSTOMER_ID].notna().sum())
+        self.customers += int(lines[Interactions.CUSTOMER_ID].nunique())
+        self.sold = _summed(self.sold, lines[Interactions.STOCK_CODE].value_counts())
+        self._days.update(lines[Interactions.PURCHASED_AT].dt.normalize().unique())
+        self._prices.append(lines[[Interactions.STOCK_CODE, Interactions.UNIT_PRICE]])
+
+    def prices(self) -> pd.DataFrame:
+        """Stock code and unit price of each line."""
+        return pd.concat(self._prices)
+
+    def lines_a_day(self) -> float | None:
+        """Per day of trade: a shop that closes for the holidays has not lost sales."""
+        return self.lines / len(self._days) if self._days else None
+
+
+def _summed(counts: pd.Series, more: pd.Series) -> pd.Series:
+    """Counts of two parts together, by name in alphabetical order."""
+    summed: pd.Series = pd.concat([each for each in (counts, more) if len(each)] or [counts]).groupby(level=0).sum()
+    return summed
+
+
+def _last_described(lines: pd.DataFrame) -> pd.DataFrame:
+    """The last of the lines that describe each product."""
+    return lines.dropna(subset=[Interactions.DESCRIPTION]).drop_duplicates(Interactions.STOCK_CODE, keep="last")
 
 
 def _prices(then: pd.DataFrame, now: pd.DataFrame) -> tuple[float | None, float]:
@@ -315,9 +413,10 @@ def _vanished(sold: pd.Series, sells: pd.Series) -> tuple[float, float]:
     return float((weight * ((now == 0) - zero)).sum()), float(norm.ppf(CHANCE)) * spread
 
 
-def _lowest_group(lines: pd.DataFrame, sold: pd.Series, sells: pd.Series) -> GroupChange | None:
+def _lowest_group(described: pd.DataFrame | None, sold: pd.Series, sells: pd.Series) -> GroupChange | None:
     code, text = Interactions.STOCK_CODE, Interactions.DESCRIPTION
-    described = lines.dropna(subset=[text]).drop_duplicates(code, keep="last")
+    if described is None:
+        return None
     pairs = [
         (word, product)
         for product, description in zip(described[code], described[text], strict=True)
@@ -336,14 +435,18 @@ def _lowest_group(lines: pd.DataFrame, sold: pd.Series, sells: pd.Series) -> Gro
     return GroupChange(word, float(before[word]), float(now[word]))
 
 
-def _country_changes(interactions: pd.DataFrame, *, start: datetime, end: datetime) -> tuple[CountryChange, ...]:
-    at = interactions[Interactions.PURCHASED_AT]
+def _country_windows(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """From when on customers of a country are counted, and from when on those before."""
     since = min(start, end - timedelta(days=COUNTRY_DAYS))
-    earlier = since - timedelta(days=COUNTRY_DAYS_BEFORE)
-    now = _customers_by_country(interactions[(at >= since) & (at < end)])
-    before = _customers_by_country(interactions[(at >= earlier) & (at < since)])
+    return since, since - timedelta(days=COUNTRY_DAYS_BEFORE)
+
+
+def _country_changes(
+    now: pd.Series, before: pd.Series, first: datetime | None, *, start: datetime, end: datetime
+) -> tuple[CountryChange, ...]:
+    _, earlier = _country_windows(start, end)
     # A few weeks of one season are no measure for the next.
-    if at.empty or at.min() >= earlier + FULL_WEEK or not before.sum() or not now.sum():
+    if first is None or first >= earlier + FULL_WEEK or not before.sum() or not now.sum():
         return ()
     changes = []
     for name in sorted({*before.index, *now.index}):
@@ -355,8 +458,8 @@ def _country_changes(interactions: pd.DataFrame, *, start: datetime, end: dateti
     return tuple(sorted(changes, key=lambda change: -abs(change.z))[:3])
 
 
-def _countries(then: pd.DataFrame, now: pd.DataFrame) -> Shift:
-    before, after = (_customers_by_country(part) for part in (then, now))
+def _countries(before: pd.Series, after: pd.Series) -> Shift:
+    """Compares customers by country."""
     largest = before.sort_values(ascending=False, kind="stable").index[:COUNTRIES].tolist()
     counted = [
         [*(int(part.get(name, 0)) for name in largest), int(part[~part.index.isin(largest)].sum())]
@@ -374,19 +477,18 @@ def _customers_by_country(lines: pd.DataFrame) -> pd.Series:
     return known[Interactions.CUSTOMER_ID].groupby(country).nunique()
 
 
-def _catalogue(then: pd.Series, now: pd.Series) -> tuple[Shift, float]:
-    sold = then.value_counts()
+def _catalogue(sold: pd.Series, sells: pd.Series) -> tuple[Shift, float]:
+    """Compares sold lines by product."""
     # By sales, then by stock code, so that the same sales always have the same tenths.
     sold = sold.sort_index().sort_values(ascending=False, kind="stable")
     middle = (sold.cumsum() - sold / 2) / max(int(sold.sum()), 1)
     group = (middle * GROUPS).astype(int).clip(upper=GROUPS - 1)
-    of_now = now.map(group)
-    known = of_now.dropna().astype(int)
+    known = sells[sells.index.isin(group.index)]
     before = sold.groupby(group).sum().reindex(range(GROUPS), fill_value=0)
-    after = known.value_counts().reindex(range(GROUPS), fill_value=0)
+    after = known.groupby(group.reindex(known.index)).sum().reindex(range(GROUPS), fill_value=0)
     used = before > 0  # a tenth is empty if a best seller fills more than one
     names = [f"tenth {number + 1}" for number in before.index[used]]
-    unsold = float(of_now.isna().mean()) if len(now) else 0.0
+    unsold = int(sells.sum() - known.sum()) / int(sells.sum()) if len(sells) else 0.0
     return shift(before[used].tolist(), after[used].tolist(), names), unsold
 
 

@@ -18,13 +18,27 @@ from ncf_pipeline.evaluation.scores import QUESTIONS
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.assignment import chosen
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Shift, findings, mix, shift
-from ncf_pipeline.live.scores import LIVE, LiveScores, pooled, score_slice, slice_of, summary
+from ncf_pipeline.live.drift import DriftFigures, DriftThresholds, LivePrecision, Mix, MixCount, Shift, findings, shift
+from ncf_pipeline.live.scores import (
+    INSTEAD,
+    LIVE,
+    LiveScores,
+    Slice,
+    joined,
+    lists_instead,
+    pooled,
+    score_slice,
+    slice_of,
+    summary,
+)
 from ncf_pipeline.model.lists.certainty import BINS
+from ncf_pipeline.model.lists.fallbacks import best_sellers_of
+from ncf_pipeline.model.lists.sales import SalesCount
+from ncf_pipeline.privacy import kept_out
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.live_periods import DriftReport, LivePeriod, PeriodPerformance
-from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, read_snapshot
+from ncf_pipeline.registry.snapshots import SnapshotInParts, lines_in_order, newest_cutoff, open_snapshot
 from ncf_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +65,12 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
     Raises:
         ArtifactError: the snapshot is missing or damaged.
     """
-    snapshot = read_snapshot(settings, snapshot_id)
+    with kept_out(settings):
+        return _live_performance(settings, open_snapshot(settings, snapshot_id))
+
+
+def _live_performance(settings: Settings, snapshot: SnapshotInParts) -> DriftReport | None:
+    snapshot_id = snapshot.snapshot_id
     earlier = [report for report in live_periods.drift_reports(settings) if report.snapshot_id != snapshot_id]
     periods = live_periods.live_periods(settings)
     if not periods:
@@ -67,10 +86,17 @@ def live_performance(settings: Settings, snapshot_id: str) -> DriftReport | None
     if not parts:
         logger.info("Live: no lists answer what was bought from %s to %s.", start, end)
         return None
-    measured = _measure(settings, snapshot, parts)
     last = parts[-1].period
     first = next(period for period in periods if period.version == last.version)
-    figures = _figures(settings, snapshot, earlier, (first, last), (start, end), measured.scores)
+    mixing = MixCount(
+        learned_until=_learned_until(settings, last, start),
+        start=start,
+        end=end,
+        days=settings.holdout_days,
+        in_order=lines_in_order,
+    )
+    measured = _measure(settings, snapshot, parts, mixing)
+    figures = _figures(settings, mixing.mix(), earlier, (first, last), (start, end), measured.scores)
     report = DriftReport(
         snapshot_id=snapshot.snapshot_id,
         period=last.period,
@@ -118,24 +144,37 @@ class _Measured:
     newcomers: int
 
 
-def _measure(settings: Settings, snapshot: Snapshot, parts: Sequence[_Part]) -> _Measured:
-    """Scores each part of the window. A part whose lists cannot be read is left out, with a warning."""
+def _measure(settings: Settings, snapshot: SnapshotInParts, parts: Sequence[_Part], mixing: MixCount) -> _Measured:
+    """Scores each part of the window. A part whose lists cannot be read is left out, with a warning.
+
+    The purchases are read twice: what the shop could have shown instead depends on the best sellers among all of them.
+    """
     designs = {entry.number: entry.design for entry in experiment_registry.experiments(settings)}
+    selling = SalesCount([part.begin for part in parts], by_country=False)
+    found: list[list[Slice]] = [[] for _ in parts]
+    for interactions in snapshot.parts():
+        mixing.add(interactions)
+        selling.add(interactions)
+        for of_part, part in zip(found, parts, strict=True):
+            of_part.append(_slice_of(part, designs.get(part.period.experiment or 0), interactions))
+    slices = [joined(of_part) for of_part in found]
+    rankings = [best_sellers_of(sales, sales.as_of) for sales in selling.sales(snapshot.parts)]
+    instead: list[list[dict[str, pd.DataFrame]]] = [[] for _ in parts]
+    for interactions in snapshot.parts():
+        for made, bought, ranking in zip(instead, slices, rankings, strict=True):
+            made.append(lists_instead(bought, interactions, k=settings.k, ranking=ranking))
     scores: list[LiveScores] = []
     rows: list[PeriodPerformance] = []
-    newcomers = 0
-    for part in parts:
+    for part, bought, made in zip(parts, slices, instead, strict=True):
         period = part.period
-        left_out = _in_experiment(designs.get(period.experiment or 0), snapshot.interactions)
-        bought = slice_of(snapshot.interactions, as_of=period.as_of, start=part.begin, end=part.end, left_out=left_out)
-        newcomers += len(bought.newcomers)
         customers = {customer for of_question in bought.truth.bought.values() for customer in of_question}
         try:
             lists = live_periods.shown(period, customers)
         except ArtifactError as error:
             logger.warning("Live: p%06d is not scored: %s", period.number, error)
             continue
-        for of_question in score_slice(bought, lists, snapshot.interactions, k=settings.k):
+        others = {name: pd.concat([each[name] for each in made], ignore_index=True) for name in INSTEAD}
+        for of_question in score_slice(bought, lists, others, k=settings.k):
             scores.append(of_question)
             rows += [
                 PeriodPerformance(
@@ -148,7 +187,16 @@ def _measure(settings: Settings, snapshot: Snapshot, parts: Sequence[_Part]) -> 
                 )
                 for row in summary(of_question)
             ]
-    return _Measured(scores, rows, newcomers)
+    return _Measured(scores, rows, sum(len(bought.newcomers) for bought in slices))
+
+
+def _slice_of(part: _Part, design: Design | None, interactions: pd.DataFrame) -> Slice:
+    """What those customers bought who are among some interactions."""
+    at, customer = interactions[Interactions.PURCHASED_AT], interactions[Interactions.CUSTOMER_ID]
+    buyers = customer[(at >= part.begin) & (at < part.end)].dropna().unique()
+    theirs = interactions[customer.isin(buyers)]  # a slice depends on nobody else
+    left_out = _in_experiment(design, theirs)
+    return slice_of(theirs, as_of=part.period.as_of, start=part.begin, end=part.end, left_out=left_out)
 
 
 def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[str]:
@@ -161,7 +209,7 @@ def _in_experiment(design: Design | None, interactions: pd.DataFrame) -> set[str
 
 def _figures(
     settings: Settings,
-    snapshot: Snapshot,
+    bought: Mix,
     earlier: Sequence[DriftReport],
     of_version: tuple[LivePeriod, LivePeriod],
     window: tuple[datetime, datetime],
@@ -176,10 +224,6 @@ def _figures(
     slices = len(scored) // len(QUESTIONS)
     first, last = of_version
     start, end = window
-    version = registry.model_version(settings, last.version)
-    learned_until = min(version.cutoff, last.as_of)
-    if version.recommender == registry.BASELINES:  # it moves on with each refresh, also within the window
-        learned_until = min(learned_until, start)
     length = (end - start) / max(slices, 1)
     return DriftFigures(
         thresholds=settings.of_prefix("drift", DriftThresholds),
@@ -188,15 +232,18 @@ def _figures(
         days_of_a_slice=length / timedelta(days=1),
         precision=precision,
         expected=_expected(earlier, settings.k, length),
-        mix=mix(
-            snapshot.interactions,
-            learned_until=learned_until,
-            start=start,
-            end=end,
-            days=settings.holdout_days,
-        ),
+        mix=bought,
         certainty=_certainty(settings, first, last),
     )
+
+
+def _learned_until(settings: Settings, last: LivePeriod, start: datetime) -> datetime:
+    """Until when the version of a window's last period has learned; `start`: of the window."""
+    version = registry.model_version(settings, last.version)
+    learned_until = min(version.cutoff, last.as_of)
+    if version.recommender == registry.BASELINES:  # it moves on with each refresh, also within the window
+        learned_until = min(learned_until, start)
+    return learned_until
 
 
 def _precision(scores: LiveScores, k: int) -> LivePrecision:

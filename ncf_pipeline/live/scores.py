@@ -5,7 +5,7 @@ bought nothing do not count. Customers who bought and had no list score 0, unles
 those saw the fallback, and are counted separately.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isfinite
@@ -91,22 +91,76 @@ def slice_of(
     return Slice(replace(truth, bought=bought), newcomers)
 
 
-def score_slice(part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame, *, k: int) -> list[LiveScores]:
+def joined(parts: Sequence[Slice]) -> Slice:
+    """The slice of a shop whose customers are in several parts.
+
+    Args:
+        parts: at least one, all of the same days. Each customer is in one.
+
+    Returns:
+        What scoring customer by customer needs; the truth has no cohorts and no catalogue.
+    """
+    truths = [part.truth for part in parts]
+    return Slice(
+        Holdout(
+            start=truths[0].start,
+            end=truths[0].end,
+            bought={
+                question: {customer: codes for truth in truths for customer, codes in truth.bought[question].items()}
+                for question in QUESTIONS
+            },
+            known_customers=tuple(in_order({customer for truth in truths for customer in truth.known_customers})),
+            newcomers={},
+            catalogue=frozenset(),
+            cohorts={},
+            spent={customer: spent for truth in truths for customer, spent in truth.spent.items()},
+            novelty={},
+        ),
+        frozenset().union(*(part.newcomers for part in parts)),
+    )
+
+
+def lists_instead(
+    part: Slice, interactions: pd.DataFrame, *, k: int, ranking: list[str] | None = None
+) -> dict[str, pd.DataFrame]:
+    """What the shop could have shown instead to the customers of a slice whose purchases are among some interactions.
+
+    Args:
+        part: from `slice_of`.
+        interactions: as for `slice_of`, with all lines of each customer of whom there is one.
+        k: depth of precision and recall.
+        ranking: all products, the recent best sellers as of the slice's start first, if that is known.
+
+    Returns:
+        By name of `INSTEAD`, columns of `columns.Lists`.
+    """
+    customers = {customer for bought in part.truth.bought.values() for customer in bought}
+    if ranking is not None:  # the other customers are in other parts
+        interactions = interactions[interactions[Interactions.CUSTOMER_ID].isin(customers)]
+        customers &= set(interactions[Interactions.CUSTOMER_ID])
+    depth, of_slice = max(k, NDCG_DEPTH), in_order(customers)
+    return {
+        name: baseline(interactions, part.truth.start, depth, of_slice, ranking=ranking)
+        for name, baseline in INSTEAD.items()
+    }
+
+
+def score_slice(
+    part: Slice, lists: pd.DataFrame, interactions: pd.DataFrame | Mapping[str, pd.DataFrame], *, k: int
+) -> list[LiveScores]:
     """Scores the live lists and the baselines, customer by customer.
 
     Args:
         part: from `slice_of`.
         lists: what the customers were shown, with columns of `columns.Lists`.
-        interactions: as for `slice_of`.
+        interactions: as for `slice_of`; or the lists that `lists_instead` has made of them.
         k: depth of precision and recall.
 
     Returns:
         One entry for each question.
     """
-    customers = in_order({customer for bought in part.truth.bought.values() for customer in bought})
-    made = {LIVE: lists}
-    for name, baseline in INSTEAD.items():
-        made[name] = baseline(interactions, part.truth.start, max(k, NDCG_DEPTH), customers)
+    instead = lists_instead(part, interactions, k=k) if isinstance(interactions, pd.DataFrame) else interactions
+    made = {LIVE: lists, **instead}
     scores = []
     for question in QUESTIONS:
         had = lists.loc[(lists[Lists.AUDIENCE] == "customer") & (lists[Lists.LIST_NAME] == question), Lists.KEY]

@@ -64,7 +64,7 @@ class _Filled:
 def check_lists(
     settings: Settings,
     lists: Iterable[pd.DataFrame],
-    interactions: pd.DataFrame,
+    interactions: pd.DataFrame | Iterable[pd.DataFrame],
     as_of: datetime,
     *,
     top_n: int,
@@ -78,8 +78,9 @@ def check_lists(
     Args:
         settings: whose database.
         lists: frames with the columns of `columns.Lists`; read one by one.
-        interactions: columns of `columns.Interactions`, from which the lists were made. They are passed because the
-            database may hold newer invoices, which the lists cannot know.
+        interactions: columns of `columns.Interactions`, from which the lists were made; or parts of them, all lines of
+            a customer in one. They are passed because the database may hold newer invoices, which the lists cannot
+            know.
         as_of: the lists know only interactions before this instant.
         top_n: the most products in a list.
         full: the products of a full list; as `top_n` if None.
@@ -117,7 +118,7 @@ def check_lists(
 def _fill(
     settings: Settings,
     lists: Iterable[pd.DataFrame],
-    interactions: pd.DataFrame,
+    interactions: pd.DataFrame | Iterable[pd.DataFrame],
     as_of: datetime,
     today: date,
     control: Collection[str],
@@ -125,19 +126,20 @@ def _fill(
 ) -> _Filled:
     """Fills `ml.checked_list` and `ml.checked_product`."""
     countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
-    for begin in range(0, len(interactions), _LINES_AT_ONCE):
-        known = interactions_as_of(interactions.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
-        prices.append(_newest_price(pl.from_pandas(known[[*_PRICED]])))
-        countries.update(known[Interactions.COUNTRY].dropna().unique())
-    products = _newest_price(pl.concat(prices)).drop(Interactions.PURCHASED_AT) if prices else pl.DataFrame()
     with transaction(settings) as connection, connection.cursor() as cursor:
         _empty(connection)
         cursor.execute(query("create_given_lists"))
         for frame in lists:
             _copy(connection, "given_list", _as_text(frame))
-        for pairs, customers in _pairs(interactions, as_of):
-            _copy(connection, "given_pair", pairs)
-            _copy(connection, "given_customer_country", customers)
+        for part in [interactions] if isinstance(interactions, pd.DataFrame) else interactions:
+            for begin in range(0, len(part), _LINES_AT_ONCE):
+                known = interactions_as_of(part.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
+                prices.append(_newest_price(pl.from_pandas(known[[*_PRICED]])))
+                countries.update(known[Interactions.COUNTRY].dropna().unique())
+            for pairs, customers in _pairs(part, as_of):
+                _copy(connection, "given_pair", pairs)
+                _copy(connection, "given_customer_country", customers)
+        products = _newest_price(pl.concat(prices)).drop(Interactions.PURCHASED_AT) if prices else pl.DataFrame()
         _copy(connection, "given_product", products)
         _copy(connection, "given_control", pl.DataFrame({"key": sorted(control)}))
         _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))

@@ -8,6 +8,7 @@
 So the library validates in each case, and what is added up are numbers of rows alone.
 """
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -107,6 +108,7 @@ class CheckInParts:
                 of_part = [kept(part[column]) for kept in kept_of]
                 earlier = [self._values[column]] if column in self._values else []
                 self._values[column] = _distinct(pd.concat([*earlier, *of_part]))
+        gc.collect()  # the library's objects refer to each other, and would keep this part and the next ones
 
     def distinct(self, column: str) -> int:
         """Number of distinct values in a column whose number a rule bounds; 0 if there is no such column."""

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import pandas as pd
-import polars as pl
 from psycopg2.extras import Json
 
 from ncf_pipeline.columns import Interactions, Products
@@ -20,7 +19,8 @@ from ncf_pipeline.errors import QualityError
 from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.parts import CheckInParts
 from ncf_pipeline.quality.suites import BrokenRule, Severity
-from ncf_pipeline.registry import snapshot_files
+from ncf_pipeline.registry.snapshot_files import INTERACTIONS
+from ncf_pipeline.registry.snapshots import lines_in_order
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows, transaction
 from ncf_pipeline.storage.resources import query
@@ -159,9 +159,9 @@ class _ForeignCodes:
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of different parts, as they follow each other in the whole snapshot; as they are if a column is missing."""
-    if not set(snapshot_files.INTERACTIONS) <= set(rows):
+    if not set(INTERACTIONS) <= set(rows):
         return rows
-    return snapshot_files.in_order(pl.from_pandas(rows)).to_pandas()
+    return lines_in_order(rows)
 
 
 def _bounds(settings: Settings, snapshot: Purchases, first: datetime | None) -> dict[str, int | None]:

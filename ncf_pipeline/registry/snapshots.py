@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import polars as pl
@@ -82,6 +83,11 @@ class Snapshot:
         """How many lines of the whole snapshot so many of those that were read stand for."""
         return round(lines / self.share)
 
+    @property
+    def customers(self) -> int:
+        """Number of customers among the interactions that were read, guests apart."""
+        return int(self.interactions[Interactions.CUSTOMER_ID].nunique())
+
     def parts(self) -> Iterator[pd.DataFrame]:
         """The interactions that were read, as the only part: see `SnapshotInParts.parts`."""
         yield self.interactions
@@ -99,6 +105,7 @@ class SnapshotInParts:
         sha256: of its content, whatever the order of the rows.
         products: columns of `columns.Products`, every product that was bought, by stock code.
         lines: number of interactions.
+        customers: number of customers, guests apart.
         url: of its folder.
     """
 
@@ -107,7 +114,17 @@ class SnapshotInParts:
     sha256: str
     products: pd.DataFrame
     lines: int
+    customers: int
     url: str
+
+    @cached_property
+    def looks(self) -> pd.DataFrame:
+        """Columns of `columns.Looks`, of customers with a purchase. They are checked with the last part.
+
+        Raises:
+            ArtifactError: they are damaged, or the store cannot be reached.
+        """
+        return _as_pandas(read_looks(self.url))
 
     def parts(self) -> Iterator[pd.DataFrame]:
         """Reads the interactions. The content is checked at the end: what was made of the parts counts only then.
@@ -127,6 +144,9 @@ class SnapshotInParts:
             yield interactions
         sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
         _check(self, sha256_with_looks(sha256, read_looks(self.url)))
+
+
+AnySnapshot: TypeAlias = Snapshot | SnapshotInParts
 
 
 def newest_cutoff(settings: Settings) -> datetime:
@@ -257,8 +277,21 @@ def open_snapshot(settings: Settings, snapshot_id: str) -> SnapshotInParts:
         sha256=record.sha256,
         products=_as_pandas(read_products(record.url)),
         lines=record.lines,
+        customers=record.customers,
         url=record.url,
     )
+
+
+def read_or_open(settings: Settings, snapshot_id: str) -> AnySnapshot:
+    """Reads a snapshot that is kept in one part. One in several parts is read part by part, when it is asked for.
+
+    Call it while `privacy.kept_out` keeps erasures out.
+
+    Raises:
+        ArtifactError: there is no such snapshot, its files are gone or damaged, or the store cannot be reached.
+    """
+    snapshot = open_snapshot(settings, snapshot_id)
+    return snapshot if len(parts_of(snapshot.url)) > 1 else read_snapshot(settings, snapshot_id)
 
 
 def read_snapshot_by_parts(settings: Settings, snapshot_id: str) -> Iterator[pd.DataFrame]:
@@ -278,6 +311,15 @@ def read_looks_of_snapshot(settings: Settings, snapshot_id: str) -> pd.DataFrame
     """
     with transaction(settings) as connection:
         return _as_pandas(read_looks(_record(connection, snapshot_id).url))
+
+
+def lines_in_order(lines: pd.DataFrame) -> pd.DataFrame:
+    """Lines of several parts, as they follow each other in the whole snapshot.
+
+    Args:
+        lines: columns of `columns.Interactions`, and any others.
+    """
+    return _as_pandas(in_order(pl.from_pandas(lines)))
 
 
 def prune_snapshots(settings: Settings, *, keep: Collection[str], unused_since: datetime) -> list[str]:

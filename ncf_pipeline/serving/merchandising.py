@@ -1,6 +1,7 @@
 """The rules that a merchandiser keeps in Postgres, and the style of lists, read once for each publication."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -59,7 +60,9 @@ def read_rule_tables(settings: Settings, today: date) -> RuleTables:
     )
 
 
-def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame, as_of: datetime) -> Rules:
+def rules_for(
+    settings: Settings, tables: RuleTables, interactions: pd.DataFrame | Iterable[pd.DataFrame], as_of: datetime
+) -> Rules:
     """The rules for lists as of an instant, from the tables and `retail.excluded_stock_code`.
 
     A pin of a product that was neither sold nor described is left out with a warning, because it may be a typing error.
@@ -67,7 +70,7 @@ def rules_for(settings: Settings, tables: RuleTables, interactions: pd.DataFrame
     Args:
         settings: whose database.
         tables: from `read_rule_tables`.
-        interactions: columns of `columns.Interactions`.
+        interactions: columns of `columns.Interactions`, or parts of them.
         as_of: first instant excluded.
 
     Raises:
@@ -144,10 +147,21 @@ def style_of(settings: Settings) -> Style:
     return Style(settings.order, variety, settings.value_weight)
 
 
-def newest_prices(interactions: pd.DataFrame, as_of: datetime) -> pd.Series:
-    """The unit price of each product when it was last sold, by stock code; the highest if that instant has several."""
+def newest_prices(interactions: pd.DataFrame | Iterable[pd.DataFrame], as_of: datetime) -> pd.Series:
+    """The unit price of each product when it was last sold, by stock code; the highest if that instant has several.
+
+    Args:
+        interactions: columns of `columns.Interactions`, or parts of them.
+        as_of: first instant excluded.
+    """
+    parts = [interactions] if isinstance(interactions, pd.DataFrame) else interactions
     columns = [Interactions.STOCK_CODE, Interactions.PURCHASED_AT, Interactions.UNIT_PRICE]
-    known = interactions_as_of(interactions, as_of)[columns]
+    last = [_last_sold(interactions_as_of(part, as_of)[columns]) for part in parts]
+    return _last_sold(pd.concat(last)).set_index(Interactions.STOCK_CODE)[Interactions.UNIT_PRICE]
+
+
+def _last_sold(known: pd.DataFrame) -> pd.DataFrame:
+    """Stock code, instant and highest price of each product's last sale."""
     newest = known.groupby(Interactions.STOCK_CODE)[Interactions.PURCHASED_AT].transform("max")
     last = known[known[Interactions.PURCHASED_AT] == newest]
-    return last.groupby(Interactions.STOCK_CODE)[Interactions.UNIT_PRICE].max()
+    return last.groupby([Interactions.STOCK_CODE, Interactions.PURCHASED_AT]).max().reset_index()

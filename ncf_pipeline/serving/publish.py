@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncf_pipeline.columns import FOR_YOU, SIMILAR, Catalogue, Interactions, Lists
+from ncf_pipeline.columns import FOR_YOU, SIMILAR, Catalogue, Lists, Products
 from ncf_pipeline.errors import (
     ArtifactError,
     ChangedMeanwhileError,
@@ -39,7 +39,7 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import AnySnapshot, Snapshot, read_or_open, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication, sales
 from ncf_pipeline.serving.announcing import announce
@@ -225,11 +225,13 @@ def publish_draft(settings: Settings, parts: Sequence[str]) -> int | None:
                 _end(settings, draft)
             return None
         model_version = registry.model_version(settings, draft.version)
-        snapshot = read_snapshot(settings, draft.snapshot_id)
+        snapshot = read_or_open(settings, draft.snapshot_id)
         return publish_lists(settings, model_version, snapshot, top_n=draft.shown, erased=erased, draft=draft)
 
 
-def _serving(settings: Settings, champion: ModelVersion | None, snapshot: Snapshot, requested_by: str) -> ModelVersion:
+def _serving(
+    settings: Settings, champion: ModelVersion | None, snapshot: AnySnapshot, requested_by: str
+) -> ModelVersion:
     """The version whose lists are published; version 0 moves on to the snapshot."""
     if champion is None or champion.recommender == registry.BASELINES:
         return registry.serve_version_0(
@@ -238,10 +240,10 @@ def _serving(settings: Settings, champion: ModelVersion | None, snapshot: Snapsh
     return champion
 
 
-def _newest_purchases(settings: Settings) -> Snapshot | None:
+def _newest_purchases(settings: Settings) -> AnySnapshot | None:
     """A snapshot of all purchases; None if a shop that has never published anything has none."""
     try:
-        return read_snapshot(settings, take_snapshot(settings, None))
+        return read_or_open(settings, take_snapshot(settings, None))
     except InputError as error:
         if registry.publications(settings):
             raise
@@ -252,7 +254,7 @@ def _newest_purchases(settings: Settings) -> Snapshot | None:
 def publish_lists(
     settings: Settings,
     model_version: ModelVersion,
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     *,
     top_n: int,
     erased: Erased,
@@ -299,7 +301,7 @@ def publish_lists(
 def draft_of(
     settings: Settings,
     model_version: ModelVersion,
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     *,
     top_n: int,
     erased: Erased,
@@ -334,10 +336,11 @@ def draft_of(
     top_n += settings.spare
     plan = None
     if only_changed:
+        snapshot = snapshot if isinstance(snapshot, Snapshot) else read_snapshot(settings, snapshot.snapshot_id)
         plan = plan_refresh(settings, model_version, snapshot, basis, top_n=top_n, model=model)
         logger.info("%s", plan)
     scored = plan.scored if plan is not None and plan.since is not None else None
-    customers = len(scored) if scored is not None else snapshot.interactions[Interactions.CUSTOMER_ID].nunique()
+    customers = len(scored) if scored is not None else snapshot.customers
     draft = open_draft(
         settings,
         version=model_version.version,
@@ -358,8 +361,8 @@ def draft_of(
     return Scoring(settings, draft, snapshot=snapshot, model=model)
 
 
-def _rules(settings: Settings, snapshot: Snapshot, today: date) -> Rules:
-    rules = rules_for(settings, read_rule_tables(settings, today), snapshot.interactions, snapshot.cutoff)
+def _rules(settings: Settings, snapshot: AnySnapshot, today: date) -> Rules:
+    rules = rules_for(settings, read_rule_tables(settings, today), snapshot.parts(), snapshot.cutoff)
     now = hidden_now(settings)
     return replace(rules, at_once=now.everywhere, at_once_in=now.by_country)
 
@@ -367,7 +370,7 @@ def _rules(settings: Settings, snapshot: Snapshot, today: date) -> Rules:
 def _make_lists(
     settings: Settings,
     model_version: ModelVersion,
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     *,
     top_n: int,
     erased: Erased,
@@ -418,9 +421,9 @@ def _make_lists(
     )
 
 
-def _names_removed_products(settings: Settings, opened: Publication, snapshot: Snapshot, today: date) -> bool:
+def _names_removed_products(settings: Settings, opened: Publication, snapshot: AnySnapshot, today: date) -> bool:
     """Whether a publication names products that were not sold, and are not in the catalogue any more."""
-    in_shop = set(snapshot.interactions[Interactions.STOCK_CODE])
+    in_shop = set(snapshot.products[Products.STOCK_CODE])
     catalogue = catalogue_of(settings, today)
     if catalogue is not None:
         in_shop.update(catalogue[Catalogue.STOCK_CODE])
@@ -570,13 +573,13 @@ def _refuse_if_erased_since(settings: Settings, erased: Erased) -> None:
 
 
 def _check(
-    settings: Settings, opened: Publication, snapshot: Snapshot, *, draft: Draft, control: Collection[str]
+    settings: Settings, opened: Publication, snapshot: AnySnapshot, *, draft: Draft, control: Collection[str]
 ) -> None:
     name = publication.name_of(opened.number)
     verdict = check_lists(
         settings,
         _but_categories(opened.url),
-        snapshot.interactions,
+        snapshot.parts(),
         opened.as_of,
         top_n=draft.top_n,
         full=draft.shown,

@@ -30,7 +30,7 @@ from ncf_pipeline.privacy import Erased, kept_out, refuse_if_erased_since
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.arrays import are_there, map_arrays, remove_arrays, write_arrays
 from ncf_pipeline.registry.manifests import KnownManifests
-from ncf_pipeline.registry.snapshots import Snapshot, read_snapshot
+from ncf_pipeline.registry.snapshots import AnySnapshot, read_or_open
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.drafts import Basis, Draft, name_of, outdated, read_draft, shard_of
@@ -41,6 +41,7 @@ from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_e
 
 if TYPE_CHECKING:  # what scores imports torch: nothing here does that before it is needed
     from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
+    from ncf_pipeline.model.lists.sales import Sales
     from ncf_pipeline.model.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Scoring:
         settings: Settings,
         draft: Draft,
         *,
-        snapshot: Snapshot | None = None,
+        snapshot: AnySnapshot | None = None,
         model: "TrainedModel | None" = None,
         maker: "ListMaker | None" = None,
     ) -> None:
@@ -160,14 +161,15 @@ class Scoring:
         from ncf_pipeline.model.lists.shared import Parts
 
         draft, basis = self.draft, self.draft.basis
+        fallbacks, categories = self._fallbacks, self._categories  # as long as the memory is empty
         self._maker.make_shared(with_reasons=basis.reasons, with_due=basis.due)
         if self._others is not None:  # made only now, as it may take over what has just been made
             self._others.make_shared(with_reasons=basis.reasons, with_due=basis.due)
         parts = Parts(self._outside)
         facts = {
             "makers": parts.of((self._maker, self._others)),
-            "fallbacks": self._fallbacks.to_dict(orient="list"),
-            "categories": self._categories.to_dict(orient="list"),
+            "fallbacks": fallbacks.to_dict(orient="list"),
+            "categories": categories.to_dict(orient="list"),
         }
         write_arrays(draft.shared, parts.arrays, facts, personal=parts.personal)
         try:
@@ -276,8 +278,14 @@ class Scoring:
         return {"rules": self.draft.basis.rules, **models, **networks, **chances}
 
     @cached_property
-    def _snapshot(self) -> Snapshot:
-        return read_snapshot(self._settings, self.draft.snapshot_id)
+    def _snapshot(self) -> AnySnapshot:
+        return read_or_open(self._settings, self.draft.snapshot_id)
+
+    @cached_property
+    def _sales(self) -> "Sales":
+        from ncf_pipeline.model.lists.sales import sales_of_parts
+
+        return sales_of_parts(self._snapshot.parts, self.draft.as_of)
 
     @cached_property
     def _model(self) -> "TrainedModel | None":
@@ -334,7 +342,7 @@ class Scoring:
         from ncf_pipeline.model.lists.fallbacks import fallback_lists
 
         draft = self.draft
-        return fallback_lists(self._snapshot.interactions, draft.as_of, draft.top_n, draft.basis.rules)
+        return fallback_lists(self._sales, draft.as_of, draft.top_n, draft.basis.rules)
 
     @cached_property
     def _categories(self) -> pd.DataFrame:
@@ -346,7 +354,7 @@ class Scoring:
         from ncf_pipeline.model.lists.categories import category_lists
 
         draft = self.draft
-        return category_lists(self._snapshot.interactions, draft.as_of, categories, draft.basis.rules)
+        return category_lists(self._sales, draft.as_of, categories, draft.basis.rules)
 
 
 @dataclass(frozen=True)
@@ -545,7 +553,7 @@ def model_of(settings: Settings, model_version: ModelVersion) -> "TrainedModel |
 def maker_of(
     settings: Settings,
     model: "TrainedModel | None",
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     basis: Basis,
     *,
     with_catalogue: bool = True,
@@ -567,7 +575,7 @@ def maker_of(
     earlier = _lists_of(settings, basis.shown) if basis.shown is not None else None
     return ListMaker(
         model,
-        snapshot.interactions,
+        snapshot.parts(),
         snapshot.cutoff,
         basis.rules,
         looks=snapshot.looks,

@@ -50,7 +50,15 @@ from ncf_pipeline.quality.snapshots import check_snapshot
 from ncf_pipeline.registry import artifacts
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
-from ncf_pipeline.registry.snapshots import Snapshot, newest_cutoff, open_snapshot, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import (
+    AnySnapshot,
+    Snapshot,
+    newest_cutoff,
+    open_snapshot,
+    read_or_open,
+    read_snapshot,
+    take_snapshot,
+)
 from ncf_pipeline.registry.versions import ModelVersion
 from ncf_pipeline.serving.merchandising import style_of
 from ncf_pipeline.serving.publish import (
@@ -511,14 +519,14 @@ def publish(settings: Settings, version: int, parts: Sequence[str] = ()) -> int:
         return publish_lists(settings, entry, data, top_n=_top_n(entry), erased=erased)
 
 
-def _purchases(settings: Settings, entry: ModelVersion) -> Snapshot:
+def _purchases(settings: Settings, entry: ModelVersion) -> AnySnapshot:
     """The version's own snapshot; the newest purchases if later lists have been live."""
-    data = read_snapshot(settings, entry.snapshot_id)
+    data = read_or_open(settings, entry.snapshot_id)
     newest = max((earlier.as_of for earlier in registry.publications(settings)), default=data.cutoff)
     if newest <= data.cutoff:
         return data
     logger.info("Lists as of %s have been live, so %s scores the newest purchases.", newest, entry.name)
-    return read_snapshot(settings, take_snapshot(settings, None))
+    return read_or_open(settings, take_snapshot(settings, None))
 
 
 def _top_n(entry: ModelVersion) -> int:

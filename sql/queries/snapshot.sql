@@ -4,6 +4,7 @@ select
     url,
     batches,
     lines,
+    customers,
     pruned_at
 from ml.snapshot
 where snapshot_id = %(snapshot_id)s

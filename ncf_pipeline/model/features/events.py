@@ -1,6 +1,6 @@
 """Interactions as arrays: an event for each product on each invoice, in order of time, with integer ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -96,21 +96,98 @@ class Events:
         return pd.Index(codes, dtype=object)
 
 
-def encode(interactions: pd.DataFrame, until: datetime, looks: pd.DataFrame | None = None) -> Events:
+def encode(
+    interactions: pd.DataFrame | Iterable[pd.DataFrame], until: datetime, looks: pd.DataFrame | None = None
+) -> Events:
     """Makes events of the interactions before an instant. Nothing later reaches the result, not even an id.
 
     Args:
-        interactions: columns of `columns.Interactions`, rows in any order.
+        interactions: columns of `columns.Interactions`, rows in any order. Of a large shop its parts, one after the
+            other, of which memory holds one: all lines of a customer are in one part, and so are all lines of guests
+            on an invoice. The events are the same.
         until: first instant excluded, for purchases, for returns and for looks.
         looks: columns of `columns.Looks`, rows in any order; None for a model that reads none.
     """
+    parts = [interactions] if isinstance(interactions, pd.DataFrame) else interactions
+    encoded = [_encoded(part, until) for part in parts]
+    customers = np.array(sorted({each for part in encoded for each in part.customers}, key=rank), np.object_)
+    products, product_of = _merged([part.products for part in encoded])
+    countries, country_of = _merged([part.countries for part in encoded])
+    # Of invoices only the order is needed: their numbers would take more room than all else of an event.
+    _, invoice_of = _merged([part.invoices for part in encoded])
+    place = {customer: index for index, customer in enumerate(customers)}
+    customer_of = [np.array([*(place[each] for each in part.customers), -1], np.int64) for part in encoded]
+    described, descriptions, described_since = _descriptions([part.described for part in encoded], products)
+
+    def column(name: str, kind: type, indices: Sequence[IntArray] | None = None) -> npt.NDArray[Any]:
+        """A column of all events, part by part; what the parts hold of it is given up."""
+        whole: npt.NDArray[Any] = np.empty(sum(len(part.columns[name]) for part in encoded), kind)
+        begin = 0
+        for number, part in enumerate(encoded):
+            values = part.columns.pop(name)
+            whole[begin : begin + len(values)] = values if indices is None else indices[number][values]
+            begin += len(values)
+        return whole
+
+    customer, product = column("customer", np.int64, customer_of), column("product", np.int64, product_of)
+    invoice, time = column("invoice", np.int64, invoice_of), column("time", np.int64)
+    order = np.lexsort((customer, product, invoice, time))
+    customer, product, invoice, time = customer[order], product[order], invoice[order], time[order]
+    country = column("country", np.int64, country_of)[order]
+    moves = _moves(customer, country)
+    resident_in = country[moves]
+    del country
+    return Events(
+        customers=customers,
+        products=products,
+        customer=customer,
+        product=product,
+        invoice=pd.factorize(invoice)[0].astype(np.int64),
+        time=time,
+        returned=column("returned", np.int64)[order],
+        quantity=column("quantity", np.float64)[order],
+        price=column("price", np.float64)[order],
+        countries=tuple(str(name) for name in countries),
+        resident=customer[moves],
+        resident_in=resident_in,
+        resident_since=time[moves],
+        described=described,
+        descriptions=descriptions,
+        described_since=described_since,
+        looks=encode_looks(looks, until, customers, products),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The E events of a part, in any order.
+
+    Attributes:
+        customers: (C,) ids.
+        products: (P,) stock codes, ascending.
+        invoices: (V,) numbers of invoices in UTF-8, ascending.
+        countries: (N,) names, ascending.
+        columns: (E,) each: `customer`, an index into `customers`, -1 for a guest; `product`, `invoice` and `country`,
+            likewise; `time`, `returned`, `quantity` and `price`, as in `Events`.
+        described: a row for each product and each of its descriptions, with the first sale under it.
+    """
+
+    customers: list[str]
+    products: npt.NDArray[np.str_]
+    invoices: npt.NDArray[np.bytes_]
+    countries: npt.NDArray[np.str_]
+    columns: dict[str, npt.NDArray[Any]]
+    described: pd.DataFrame
+
+
+def _encoded(interactions: pd.DataFrame, until: datetime) -> _Part:
     columns = Interactions
     known = interactions[interactions[columns.PURCHASED_AT] < until]
     limit = microseconds(until)
     # From here on numbers instead of texts: the texts of tens of millions of lines would fill the memory.
-    customer, ids = _customer_codes(known[columns.CUSTOMER_ID])
+    customer, distinct = pd.factorize(known[columns.CUSTOMER_ID])
     product, products = _codes(known[columns.STOCK_CODE])
-    invoice, _ = _codes(known[columns.INVOICE_NO])
+    invoice, invoices = _codes(known[columns.INVOICE_NO])
     country_of_line, countries = _codes(known[columns.COUNTRY].fillna(""))
     order = np.lexsort((customer, product, invoice))
     customer, product, invoice = customer[order], product[order], invoice[order]
@@ -123,38 +200,35 @@ def encode(interactions: pd.DataFrame, until: datetime, looks: pd.DataFrame | No
         combined: npt.NDArray[Any] = combine.reduceat(lines[order], begin) if len(begin) else lines[:0]
         return combined
 
-    time = of_events(np.minimum, _microseconds(known[columns.PURCHASED_AT]))
     returned_at = known[columns.RETURNED_AT]
     returned = np.where(returned_at.isna(), NEVER, _microseconds(returned_at))
-    returned = of_events(np.maximum, np.where(returned < limit, returned, NEVER))
-    quantity = of_events(np.add, known[columns.QUANTITY].to_numpy(np.float64))
-    price = of_events(np.add, known[columns.UNIT_PRICE].to_numpy(np.float64)) / np.diff(begin, append=len(order))
-    country_of_event = of_events(np.maximum, country_of_line)
-    described, descriptions, described_since = _descriptions(known, products)
-    del known, order, country_of_line
-    customer, product, invoice = customer[begin], product[begin], invoice[begin]
-    order = np.lexsort((product, invoice, time))
-    customer = customer[order]
-    moves = _moves(customer, country_of_event[order])
-    return Events(
-        customers=ids,
+    described = known.dropna(subset=[columns.DESCRIPTION]).groupby([columns.STOCK_CODE, columns.DESCRIPTION])
+    return _Part(
+        customers=distinct.tolist(),
         products=products,
-        customer=customer,
-        product=product[order],
-        invoice=pd.factorize(invoice[order])[0].astype(np.int64),
-        time=time[order],
-        returned=returned[order],
-        quantity=quantity[order],
-        price=price[order],
-        countries=tuple(str(name) for name in countries),
-        resident=customer[moves],
-        resident_in=country_of_event[order[moves]],
-        resident_since=time[order[moves]],
-        described=described,
-        descriptions=descriptions,
-        described_since=described_since,
-        looks=encode_looks(looks, until, ids, products),
+        invoices=np.char.encode(invoices, "utf-8"),  # in the same order
+        countries=countries,
+        columns={
+            "customer": customer[begin].astype(np.int32),
+            "product": product[begin].astype(np.int32),
+            "invoice": invoice[begin].astype(np.int32),
+            "country": of_events(np.maximum, country_of_line).astype(np.int32),
+            "time": of_events(np.minimum, _microseconds(known[columns.PURCHASED_AT])),
+            "returned": of_events(np.maximum, np.where(returned < limit, returned, NEVER)),
+            "quantity": of_events(np.add, known[columns.QUANTITY].to_numpy(np.float64)),
+            "price": of_events(np.add, known[columns.UNIT_PRICE].to_numpy(np.float64))
+            / np.diff(begin, append=len(order)),
+        },
+        described=described[columns.PURCHASED_AT].min().reset_index(),
     )
+
+
+def _merged(names: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], list[IntArray]]:
+    """The distinct names of all parts, ascending, and for each part the index of each of its names among these."""
+    if not names:
+        return np.zeros(0, np.str_), []
+    distinct, index = np.unique(np.concatenate(names), return_inverse=True)
+    return distinct, np.split(index.astype(np.int64), np.cumsum([len(each) for each in names])[:-1])
 
 
 def _moves(customer: IntArray, country: IntArray) -> IntArray:
@@ -177,11 +251,15 @@ def _moves(customer: IntArray, country: IntArray) -> IntArray:
     return np.sort(order[differs])
 
 
-def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[IntArray, tuple[str, ...], IntArray]:
+def _descriptions(
+    parts: Sequence[pd.DataFrame], products: npt.NDArray[np.str_]
+) -> tuple[IntArray, tuple[str, ...], IntArray]:
     """`described`, `descriptions` and `described_since` of `Events`."""
     columns = Interactions
+    if not parts:
+        return np.zeros(0, np.int64), (), np.zeros(0, np.int64)
     first = (
-        known.dropna(subset=[columns.DESCRIPTION])
+        pd.concat(parts)
         .groupby([columns.STOCK_CODE, columns.DESCRIPTION], sort=True)[columns.PURCHASED_AT]
         .min()
         .reset_index()
@@ -191,17 +269,6 @@ def _descriptions(known: pd.DataFrame, products: npt.NDArray[np.str_]) -> tuple[
         tuple(str(description) for description in first[columns.DESCRIPTION]),
         _microseconds(first[columns.PURCHASED_AT]),
     )
-
-
-def _customer_codes(customer_ids: pd.Series) -> tuple[IntArray, npt.NDArray[np.object_]]:
-    """Returns each id's index into the distinct ids, -1 for a guest, and these, ascending."""
-    places, distinct = pd.factorize(customer_ids)
-    # Not an array of NumPy's own strings: each would take the room of the longest.
-    ids: list[str] = distinct.tolist()
-    order = sorted(range(len(ids)), key=lambda place: rank(ids[place]))
-    index_of = np.full(len(ids) + 1, -1)  # the last is for -1, the place of a guest
-    index_of[order] = np.arange(len(ids))
-    return index_of[places], np.array([ids[place] for place in order], np.object_)
 
 
 def _codes(texts: pd.Series) -> tuple[IntArray, npt.NDArray[np.str_]]:

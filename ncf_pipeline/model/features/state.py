@@ -17,6 +17,9 @@ Mask = npt.NDArray[np.bool_]
 HALF_LIVES = (30.0, 90.0)
 """Days: in the two columns of decayed counts, a purchase of that age counts half."""
 
+EVENTS_AT_ONCE = 2_000_000
+"""Events whose pairs are counted at once, about: what that takes is ten times what is kept of them."""
+
 YEAR = 365.0
 """Days: what never happened counts as so long ago."""
 
@@ -72,18 +75,28 @@ class ShopState:
         events: from `encode`; events and returns from `at` on are ignored.
         at: microseconds since 1970; first instant excluded.
         recipe: its `horizon_days` define what is recent.
+        customers: customer_index of those whose histories are wanted; None: of all. Nobody else has pairs.
     """
 
-    def __init__(self, events: Events, at: int, recipe: Recipe) -> None:
+    def __init__(self, events: Events, at: int, recipe: Recipe, customers: IntArray | None = None) -> None:
         self.events, self.at, self.recipe = events, at, recipe
         before = events.time < at
         self.alive = before & (events.returned >= at)  # (E,) bought and not returned
-        self.seen_mask = before & (events.customer >= 0)  # (E,) bought by a customer, returned or not
+        self.seen_mask = before & self._is_of(customers)  # (E,) bought by a customer, returned or not
         self.shape = (len(events.customers), len(events.products))
         self.country = self._countries()
         self._count_invoices()
         self.pairs = self._count_pairs()
         self.known_products = np.bincount(events.product[self.alive], minlength=self.shape[1]) > 0
+
+    def _is_of(self, customers: IntArray | None) -> Mask:
+        """(E,) which events are of some customers, or of any customer."""
+        events = self.events
+        if customers is None:
+            return events.customer >= 0
+        wanted = np.zeros(len(events.customers) + 1, np.bool_)  # the last is for -1, a guest
+        wanted[customers] = True
+        return wanted[events.customer]
 
     def _countries(self) -> IntArray:
         """(C,) index into `events.countries`: the country of each customer's last invoice; 0 without an invoice."""
@@ -114,9 +127,33 @@ class ShopState:
         self.known_customers = np.flatnonzero(self.invoices > 0)
 
     def _count_pairs(self) -> Pairs:
-        """The history of each customer, product by product."""
-        events = self.events
+        """The history of each customer, product by product; of a large shop some customers at a time."""
         rows = np.flatnonzero(self.seen_mask)
+        if len(rows) <= EVENTS_AT_ONCE:
+            blocks = [rows]
+        else:
+            rows = rows[np.argsort(self.events.customer[rows], kind="stable")]  # a customer's stay in order of time
+            owner = self.events.customer[rows]
+            wanted = np.arange(EVENTS_AT_ONCE, len(rows), EVENTS_AT_ONCE)
+            blocks = np.split(rows, np.unique(np.searchsorted(owner, owner[wanted])))
+            del owner
+        counted = [self._pairs_of(block) for block in blocks]
+        del rows, blocks
+        owners = np.concatenate([columns.pop("owner") for columns in counted])
+        start = np.searchsorted(owners, np.arange(self.shape[0] + 1))
+        del owners
+        names = list(counted[0])
+        return Pairs(
+            start=start, **{name: np.concatenate([columns.pop(name) for columns in counted]) for name in names}
+        )
+
+    def _pairs_of(self, rows: IntArray) -> dict[str, npt.NDArray[Any]]:
+        """The columns of `Pairs` and the `owner` of each pair, from all events of some customers.
+
+        Args:
+            rows: of the events, each customer's in order of time.
+        """
+        events = self.events
         code = events.customer[rows] * self.shape[1] + events.product[rows]
         pair_code, pair = np.unique(code, return_inverse=True)
         owner, product = np.divmod(pair_code, self.shape[1])
@@ -131,20 +168,20 @@ class ShopState:
         first[pair_kept[::-1]], last[pair_kept] = time[::-1], time
         first_ordinal[pair_kept[::-1]], last_ordinal[pair_kept] = ordinal[::-1], ordinal
         invoices = self.invoices[owner]
-        return Pairs(
-            start=np.searchsorted(owner, np.arange(self.shape[0] + 1)),
-            product=product,
-            times=np.bincount(pair_kept, minlength=count).astype(float),
-            decayed=np.stack(
+        return {
+            "owner": owner,
+            "product": product,
+            "times": np.bincount(pair_kept, minlength=count).astype(float),
+            "decayed": np.stack(
                 [np.bincount(pair_kept, 2.0 ** (-age / half_life), minlength=count) for half_life in HALF_LIVES],
                 axis=1,
             ),
-            first=first,
-            last=last,
-            invoices_since_first=invoices - first_ordinal,
-            invoices_since_last=invoices - 1 - last_ordinal,
-            pieces=np.bincount(pair_kept, events.quantity[rows][kept], minlength=count).astype(float),
-        )
+            "first": first,
+            "last": last,
+            "invoices_since_first": invoices - first_ordinal,
+            "invoices_since_last": invoices - 1 - last_ordinal,
+            "pieces": np.bincount(pair_kept, events.quantity[rows][kept], minlength=count).astype(float),
+        }
 
     def ever_bought(self, customer: IntArray, product: IntArray) -> Mask:
         """Whether customers bought products before the instant, returned or not.

@@ -236,18 +236,24 @@ class Taste:
         """Of the past horizons; without any, none of n = 0 customers."""
         state, recipe, events = self.state, self.recipe, self.state.events
         products = state.shape[1]
+        horizon = recipe.horizon_days * DAY
+        begins = [state.at - window * horizon for window in range(1, recipe.follower_windows + 1)]
+        everybody = [self._buyers_of(begin, begin + horizon) for begin in begins]
+        count = sum(map(len, everybody))
+        kept = np.arange(count)
+        if count > recipe.follower_pool:
+            kept = np.linspace(0, count - 1, recipe.follower_pool).astype(np.int64)
+        ends = np.searchsorted(kept, np.cumsum([0, *map(len, everybody)]))
         histories, followed = [sp.csr_array(np.zeros((0, products), np.float32))], []
-        for window in range(1, recipe.follower_windows + 1):
-            begin = state.at - window * recipe.horizon_days * DAY
-            earlier = ShopState(events, begin, recipe)
-            inside = state.alive & (events.customer >= 0) & (events.time >= begin)
-            inside &= events.time < begin + recipe.horizon_days * DAY
-            pair = np.unique(events.customer[inside] * products + events.product[inside])
-            pair = pair[np.isin(pair // products, earlier.known_customers)]
-            if len(pair) == 0:
+        for window, (begin, buyers) in enumerate(zip(begins, everybody, strict=True)):
+            who = buyers[kept[ends[window] : ends[window + 1]] - sum(map(len, everybody[:window]))]
+            if not len(who):
                 continue
-            who, row = np.unique(pair // products, return_inverse=True)
-            product = pair % products
+            earlier = ShopState(events, begin, recipe, who)
+            inside = self._is_bought(begin, begin + horizon)
+            inside &= np.isin(events.customer, who)
+            pair = np.unique(events.customer[inside] * products + events.product[inside])
+            row, product = np.searchsorted(who, pair // products), pair % products
             new = ~earlier.ever_bought(who[row], product)
             shape = (len(who), products)
             followed.append(sp.hstack([_shares(row[new], product[new], shape), _shares(row, product, shape)]))
@@ -256,9 +262,6 @@ class Taste:
         after = sp.csr_array(
             sp.vstack([sp.csr_array(np.zeros((0, 2 * products), np.float32)), *followed], format="csr")
         )
-        if before.shape[0] > recipe.follower_pool:
-            kept = np.linspace(0, before.shape[0] - 1, recipe.follower_pool).astype(np.int64)
-            before, after = before[kept], after[kept]
         kernel = torch.from_numpy((before @ before.T).toarray())  # (n, n)
         kernel.diagonal().add_(recipe.follower_ridge)
         bought = np.unique(after.indices[after.indices >= products]) - products  # (U,) what is new is among them
@@ -290,6 +293,20 @@ class Taste:
             mean_new=mean_new,
             mean_every=mean_every,
         )
+
+    def _buyers_of(self, begin: int, end: int) -> IntArray:
+        """The customer_index, ascending, of those who bought something in `[begin, end)` and were known before."""
+        state, nobody = self.state, np.zeros(0, np.int64)
+        known = ShopState(state.events, begin, self.recipe, nobody).known_customers
+        bought = np.zeros(state.shape[0], np.bool_)
+        bought[state.events.customer[self._is_bought(begin, end)]] = True
+        return known[bought[known]]
+
+    def _is_bought(self, begin: int, end: int) -> Mask:
+        """(E,) which events customers have bought in `[begin, end)`, and not returned by now."""
+        state, events = self.state, self.state.events
+        bought: Mask = state.alive & (events.customer >= 0) & (events.time >= begin) & (events.time < end)
+        return bought
 
     def _follower_weights(self, customers: IntArray) -> Float32:
         """(B, n) how much each follower counts for customers with their histories.

@@ -70,7 +70,7 @@ class ListMaker:
     def __init__(
         self,
         model: TrainedModel | None,
-        interactions: pd.DataFrame,
+        interactions: pd.DataFrame | Iterable[pd.DataFrame],
         as_of: datetime,
         rules: Rules | None = None,
         *,
@@ -84,7 +84,8 @@ class ListMaker:
 
         Args:
             model: from `train`; None for version 0, see `baseline_scorer`.
-            interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+            interactions: columns of `columns.Interactions`, or parts of them, as for `encode`; purchases and returns at
+                or after `as_of` are ignored.
             as_of: first instant excluded.
             rules: of a merchandiser; no rules if None.
             looks: columns of `columns.Looks`; those at or after `as_of` are ignored. Only a model that reads them needs

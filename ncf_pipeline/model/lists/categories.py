@@ -10,12 +10,13 @@ from ncf_pipeline.columns import BEST_SELLERS, OTHERS, Lists, category_levels
 from ncf_pipeline.model.families import family_of
 from ncf_pipeline.model.lists.fallbacks import best_sellers_of
 from ncf_pipeline.model.lists.rules import Rules
+from ncf_pipeline.model.lists.sales import Sales
 
 _NO_RULES = Rules()
 
 
 def category_lists(
-    interactions: pd.DataFrame, as_of: datetime, categories: Mapping[str, str], rules: Rules = _NO_RULES
+    interactions: pd.DataFrame | Sales, as_of: datetime, categories: Mapping[str, str], rules: Rules = _NO_RULES
 ) -> pd.DataFrame:
     """Makes `best_sellers` and `others` for each category and each level above it.
 
@@ -24,7 +25,8 @@ def category_lists(
     to everybody in place of a list: in some countries only, pinned without a sale, or one variant too many.
 
     Args:
-        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored. Or the
+            sales among them.
         as_of: first instant excluded.
         categories: by stock code.
         rules: of a merchandiser.

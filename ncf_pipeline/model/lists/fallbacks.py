@@ -4,23 +4,25 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from ncf_pipeline.columns import EVERYWHERE, FOR_YOU, NEW_ARRIVALS, Interactions, Lists
-from ncf_pipeline.evaluation.baselines import RECENT_DAYS, popularity_ranking
-from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.columns import EVERYWHERE, FOR_YOU, NEW_ARRIVALS, Lists
 from ncf_pipeline.model.lists.reasons import NEW_DAYS
 from ncf_pipeline.model.lists.rules import Rules
+from ncf_pipeline.model.lists.sales import Sales, sales_of
 
 _NO_RULES = Rules()
 
 
-def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rules: Rules = _NO_RULES) -> pd.DataFrame:
+def fallback_lists(
+    interactions: pd.DataFrame | Sales, as_of: datetime, top_n: int, rules: Rules = _NO_RULES
+) -> pd.DataFrame:
     """Makes `for_you` (recent best sellers) and `new_arrivals` for each country and for the whole shop.
 
     The whole shop's list fills up that of a country with too few products. A purchase without a country counts for the
     whole shop only.
 
     Args:
-        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored. Or the
+            sales among them.
         as_of: first instant excluded.
         top_n: length of a list.
         rules: of a merchandiser.
@@ -28,50 +30,39 @@ def fallback_lists(interactions: pd.DataFrame, as_of: datetime, top_n: int, rule
     Returns:
         Columns of `columns.Lists`; the keys are countries, and `*` for the whole shop.
     """
-    known = interactions_as_of(interactions, as_of)
-    recent, new = _since(known, as_of), _of_new_products(known, as_of)
-    best_everywhere = _then(popularity_ranking(recent), popularity_ranking(known))
-    new_everywhere = popularity_ranking(new)
-    best_in, new_in = _rankings_by_country(recent), _rankings_by_country(new)
+    sales = interactions if isinstance(interactions, Sales) else sales_of(interactions, as_of)
+    best_everywhere = best_sellers_of(sales, as_of)
+    new_everywhere = _new_arrivals(EVERYWHERE, sales)
     rows: list[tuple[str, str, str, list[str]]] = []
-    for country in [EVERYWHERE, *sorted(known[Interactions.COUNTRY].dropna().unique())]:
-        best, arrived = best_everywhere, new_everywhere
+    for country in [EVERYWHERE, *sales.countries()]:
+        best, new = best_everywhere, new_everywhere
         if country != EVERYWHERE:
-            best, arrived = _then(best_in.get(country, []), best), _then(new_in.get(country, []), arrived)
+            best = _then(sales.ranking(country, recent=True), best)
+            new = _then(_new_arrivals(country, sales), new)
         place = None if country == EVERYWHERE else country
-        for name, codes in ((FOR_YOU, best), (NEW_ARRIVALS, arrived)):
+        for name, codes in ((FOR_YOU, best), (NEW_ARRIVALS, new)):
             shown = (code for code in codes if rules.shows(code, place))
             rows.append(("fallback", country, name, rules.arranged(shown, top_n, list_name=name, country=place)))
     return pd.DataFrame(rows, columns=list(Lists.ALL))
 
 
-def best_sellers_of(interactions: pd.DataFrame, as_of: datetime) -> list[str]:
+def best_sellers_of(interactions: pd.DataFrame | Sales, as_of: datetime) -> list[str]:
     """Every product that was sold: the best sellers of the last `RECENT_DAYS`, then those of all time.
 
     Args:
-        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored.
+        interactions: columns of `columns.Interactions`; purchases and returns at or after `as_of` are ignored. Or the
+            sales among them.
         as_of: first instant excluded.
     """
-    known = interactions_as_of(interactions, as_of)
-    return _then(popularity_ranking(_since(known, as_of)), popularity_ranking(known))
+    sales = interactions if isinstance(interactions, Sales) else sales_of(interactions, as_of)
+    return _then(sales.ranking(recent=True), sales.ranking())
 
 
-def _of_new_products(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """The interactions of products that were first sold, in any country, in the last `NEW_DAYS`."""
-    first_sold = known.groupby(Interactions.STOCK_CODE, observed=True)[Interactions.PURCHASED_AT].min()
-    new = first_sold.index[first_sold >= as_of - timedelta(days=NEW_DAYS)]
-    return known[known[Interactions.STOCK_CODE].isin(new)]
-
-
-def _rankings_by_country(interactions: pd.DataFrame) -> dict[str, list[str]]:
-    """What was sold in each country, by popularity there, ties by stock code."""
-    by_country = interactions.groupby(Interactions.COUNTRY, observed=True, sort=False)
-    return {str(country): popularity_ranking(here) for country, here in by_country}
-
-
-def _since(known: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """The interactions of the last `RECENT_DAYS`."""
-    return known[known[Interactions.PURCHASED_AT] >= as_of - timedelta(days=RECENT_DAYS)]
+def _new_arrivals(country: str, sales: Sales) -> list[str]:
+    """Products first sold, in any country, in the last `NEW_DAYS`: by popularity here, ties by stock code."""
+    since = sales.as_of - timedelta(days=NEW_DAYS)
+    new = set(sales.first_sold.index[sales.first_sold >= since])
+    return [code for code in sales.ranking(country) if code in new]
 
 
 def _then(first: list[str], rest: list[str]) -> list[str]:

@@ -13,13 +13,15 @@ from typer.testing import CliRunner
 from ncf_pipeline import synthetic
 from ncf_pipeline.cli import app
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.experiments import records as experiments
+from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.ingest.stages import ingest
 from ncf_pipeline.live.performance import live_performance, message
 from ncf_pipeline.model.recipe import Recipe
 from ncf_pipeline.model.training import train
-from ncf_pipeline.registry import live_periods
+from ncf_pipeline.registry import live_periods, snapshot_files
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import newest_cutoff, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import newest_cutoff, open_snapshot, read_snapshot, take_snapshot
 from ncf_pipeline.registry.versions import Publication
 from ncf_pipeline.serving.publish import refresh
 from ncf_pipeline.serving.rollback import rollback
@@ -127,6 +129,29 @@ def test_each_week_the_lists_that_were_live_are_scored_on_what_was_bought_since(
     assert last["expected"]["for_you"] == pytest.approx(rows[0].precision_at_k)
     assert last["certainty"]["psi"] is not None
     is_shown(settings, shop.version, rows[0], monkeypatch)
+
+
+def test_a_snapshot_in_parts_measures_what_one_part_measures(settings, shop, monkeypatch):
+    design = Design("spring", "Lists sell more.", "holdout", 0.3, "salt", starts_at=newest_cutoff(settings))
+    shop.week()
+    refresh(settings)
+    experiments.start(settings, design, by="test")
+    refresh(settings)
+    shop.week()
+    measured = []
+    for lines_of_a_part in (10**6, 200):
+        monkeypatch.setattr(snapshot_files, "LINES_OF_A_PART", lines_of_a_part)
+        snapshot = open_snapshot(settings, take_snapshot(settings))
+        report = live_performance(settings, snapshot.snapshot_id)
+        with transaction(settings) as connection, connection.cursor() as cursor:
+            cursor.execute("select * from ml.live_performance order by period, bought_from, question, place")
+            rows = [row[:-1] for row in cursor.fetchall()]  # without when it was measured
+            measured.append((len(list(snapshot.parts())), report.figures, report.findings, rows))
+            cursor.execute("delete from ml.live_performance; delete from ml.drift_report")
+    (of_one, *whole), (of_several, *parts) = measured
+    assert of_one == 1 < of_several
+    assert parts == whole
+    assert whole[0]["slices"] > 1
 
 
 def test_after_a_rollback_the_restored_lists_are_scored_on_later_purchases(settings, shop, promoted):

@@ -17,10 +17,10 @@ from ncf_pipeline.experiments import records as experiments
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.model.lists.assemble import ListMaker
 from ncf_pipeline.model.lists.fallbacks import fallback_lists
-from ncf_pipeline.registry import live_periods
+from ncf_pipeline.registry import live_periods, snapshot_files
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.arrays import write_arrays
-from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import Snapshot, SnapshotInParts, read_or_open, read_snapshot, take_snapshot
 from ncf_pipeline.serving import publish, scoring
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publish import prepare, publish_parts, refresh
@@ -73,7 +73,7 @@ def in_tasks(settings, count, monkeypatch):
     """Publishes as Airflow's tasks do; those that score read no purchases, and make nothing that all share."""
     made = prepare(in_shards(settings, count))
     with monkeypatch.context() as once:
-        once.setattr(scoring, "read_snapshot", None)
+        once.setattr(scoring, "read_or_open", None)
         once.setattr(scoring, "maker_of", None)
         for part in made:
             assert score_shards(settings, [part])
@@ -136,6 +136,26 @@ def test_tasks_may_score_in_any_order_and_twice(shop, serve, store):
 
 
 @pytest.mark.parametrize("model", ["a model", "version 0"])
+def test_a_snapshot_in_parts_makes_the_lists_that_it_makes_in_one(shop, serve, store, monkeypatch, model):
+    if model == "a model":
+        serve("a")
+    with transaction(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("update retail.list_limit set min_price = 1.0")
+        cursor.execute("insert into retail.product_category select stock_code, 'Cups' from retail.product")
+    settings = shop.model_copy(update={"order": "value", "chances": True, "due": True})
+    expected = refresh(settings)
+    published = in_redis(shop, store, expected)
+    monkeypatch.setattr(snapshot_files, "LINES_OF_A_PART", 100)
+    assert isinstance(read_or_open(shop, take_snapshot(shop, None)), SnapshotInParts)
+    with monkeypatch.context() as by_parts:
+        by_parts.setattr(Snapshot, "parts", None)  # the whole is never read
+        numbers = [in_tasks(settings, 3, monkeypatch), refresh(settings)]
+    for number in numbers:
+        pd.testing.assert_frame_equal(kept(shop, number), kept(shop, expected))
+        assert in_redis(shop, store, number) == published
+
+
+@pytest.mark.parametrize("model", ["a model", "version 0"])
 def test_what_all_customers_share_is_made_once_and_mapped_by_each_shard(shop, serve, store, monkeypatch, model):
     if model == "a model":
         serve("a")
@@ -163,7 +183,7 @@ def test_shards_map_it_from_an_object_store(shop, serve, bucket, monkeypatch):
     settings = shop.model_copy(update={"artifacts_url": bucket, "cache": shop.home / "copies"})
     made = prepare(in_shards(settings, 2))
     with monkeypatch.context() as once:
-        once.setattr(scoring, "read_snapshot", None)
+        once.setattr(scoring, "read_or_open", None)
         for part in made:
             assert score_shards(settings, [part])
     (url,) = {part.rpartition("/")[0] for part in made}

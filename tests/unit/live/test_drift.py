@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import timedelta
 from math import exp, log
 
+import numpy as np
 import pandas as pd
 import pytest
 from ledger import interactions, january
@@ -16,6 +17,7 @@ from ncf_pipeline.live.drift import (
     GroupChange,
     LivePrecision,
     Mix,
+    MixCount,
     Sales,
     Shift,
     findings,
@@ -276,6 +278,36 @@ def test_sales_by_hand():
     assert found.countries == ()
     short = mix(ledger, learned_until=january(8), start=january(8), end=january(12), days=7).sales
     assert short.lines_a_day is None
+
+
+def test_parts_by_customer_have_the_mix_of_the_whole():
+    random = np.random.default_rng(2)
+    lines = 4000
+    frame = pd.DataFrame(
+        {
+            Interactions.CUSTOMER_ID: pd.Series(random.integers(100, 400, lines).astype(str)).where(
+                random.random(lines) > 0.2
+            ),
+            Interactions.STOCK_CODE: (random.random(lines) ** 3 * 80).astype(int).astype(str),
+            Interactions.INVOICE_NO: np.arange(lines).astype(str),
+            Interactions.PURCHASED_AT: january(1) + pd.to_timedelta(random.integers(0, 150, lines), unit="D"),
+            Interactions.UNIT_PRICE: random.integers(1, 9, lines) / 4,
+            Interactions.COUNTRY: random.choice(["Spain", "France", "Malta"], lines),
+            Interactions.DESCRIPTION: random.choice(["RED MUG", "BLUE BAG", "GREEN CUP", None], lines),
+        }
+    )
+    order = [Interactions.PURCHASED_AT, Interactions.INVOICE_NO]
+    frame = frame.sort_values(order, ignore_index=True)
+    window = {"learned_until": january(100), "start": january(120), "end": january(140), "days": 28}
+    counting = MixCount(**window, in_order=lambda rows: rows.sort_values(order, ignore_index=True))
+    part = frame[Interactions.CUSTOMER_ID].fillna(frame[Interactions.INVOICE_NO]).map(lambda key: sum(key.encode()) % 4)
+    for number in range(5):  # the last is empty
+        counting.add(frame[part == number])
+    found = mix(frame, **window)
+    assert counting.mix() == found
+    assert found.sales.lowest_group is not None
+    assert found.sales.countries
+    assert found.countries.psi is not None
 
 
 SHOP_DAYS = 200

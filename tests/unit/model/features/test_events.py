@@ -1,8 +1,11 @@
+from dataclasses import fields
 from datetime import timedelta
 
-from shop_with_tastes import START, frame
+import numpy as np
+import pandas as pd
+from shop_with_tastes import START, frame, make_shop
 
-from ncf_pipeline.model.features.events import DAY, NEVER, encode, microseconds, rows_of
+from ncf_pipeline.model.features.events import DAY, NEVER, Events, encode, microseconds, rows_of
 
 
 def test_lines_of_one_invoice_with_the_same_product_are_one_event():
@@ -72,3 +75,30 @@ def test_an_empty_shop_encodes_to_nothing():
 def test_unknown_values_have_row_zero():
     assert list(rows_of(["A", "C"], ["C", "B", "A"])) == [2, 0, 1]
     assert list(rows_of(["5", "9"], ["9", "4"])) == [2, 0]
+
+
+def test_parts_by_customer_make_the_events_of_the_whole():
+    whole = make_shop(customers=25, days=90)
+    random = np.random.default_rng(3)
+    country = random.choice(["Spain", "Österreich", None], len(whole))
+    returned = whole["purchased_at"] + pd.to_timedelta(random.integers(0, 40, len(whole)), unit="D")
+    whole = whole.assign(
+        country=pd.Series(country, dtype="str"),
+        quantity=random.random(len(whole)),
+        unit_price=random.random(len(whole)),
+        returned_at=returned.where(random.random(len(whole)) < 0.1),
+        # one invoice has lines of many customers and of guests
+        invoice_no=whole["invoice_no"].where(random.random(len(whole)) > 0.05, "É7"),
+        description=whole["description"].where(random.random(len(whole)) > 0.1),
+    )
+    whole = pd.concat([whole, whole.iloc[::7]], ignore_index=True).sort_values("purchased_at", kind="stable")
+    part = whole["customer_id"].fillna(whole["invoice_no"]).map(lambda key: sum(key.encode()) % 4)
+    for days in (0, 50, 200):
+        until = START + timedelta(days=days)
+        expected = encode(whole, until)
+        made = encode((whole[part == number] for number in range(5)), until)  # the last is empty
+        for field in fields(Events):
+            one, other = getattr(expected, field.name), getattr(made, field.name)
+            if field.name != "looks":
+                np.testing.assert_array_equal(one, other, err_msg=field.name)
+                assert getattr(one, "dtype", None) == getattr(other, "dtype", None), field.name

@@ -1,5 +1,6 @@
 """Candidates and their scores, against the definitions written out as dense tables."""
 
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import numpy as np
@@ -8,10 +9,11 @@ from ledgers import interactions_of
 from shop_with_tastes import START
 
 from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features import state as state_module
 from ncf_pipeline.model.features import taste as taste_module
 from ncf_pipeline.model.features.copurchase import cosine_neighbours
 from ncf_pipeline.model.features.events import DAY, encode, microseconds
-from ncf_pipeline.model.features.state import ShopState, unit_rows
+from ncf_pipeline.model.features.state import Pairs, ShopState, unit_rows
 from ncf_pipeline.model.features.taste import Taste
 from ncf_pipeline.model.recipe import Recipe
 
@@ -158,3 +160,23 @@ def test_the_nearest_products_are_those_of_the_whole_table(seed):
         best = sorted(np.flatnonzero(row), key=lambda other: (-round(row[other], 5), other))[:5]
         assert nearest[[product]].indices.tolist() == sorted(best)
         assert nearest[[product]].data == pytest.approx(row[sorted(best)])
+
+
+@pytest.mark.parametrize("pool", [4, 1000])
+def test_followers_are_those_of_whole_states_of_the_shop(pool):
+    """Though histories are made of those customers alone who are among them."""
+    state = a_state(1, replace(DENSE, follower_pool=pool))
+    before, _ = histories_and_purchases(state)
+    kept = np.linspace(0, len(before) - 1, pool).astype(int) if len(before) > pool else slice(None)
+    np.testing.assert_array_equal(Taste(state)._followers.before.toarray().T, before[kept])
+
+
+def test_histories_that_are_counted_some_customers_at_a_time_are_the_same(monkeypatch):
+    whole = a_state(2, DENSE)
+    for most in (1, 40, 300):
+        monkeypatch.setattr(state_module, "EVENTS_AT_ONCE", most)
+        parts = ShopState(whole.events, whole.at, DENSE)
+        for field in fields(Pairs):
+            one, other = getattr(whole.pairs, field.name), getattr(parts.pairs, field.name)
+            np.testing.assert_array_equal(one, other, err_msg=field.name)
+            assert one.dtype == other.dtype
