@@ -73,7 +73,7 @@ class ContextMaker:
         purchases = purchases_of(state)
         of_products = product_table(state, purchases)
         # Half as wide, because features are float16 in the end.
-        self.pair_table = pair_table(state, purchases).astype(np.float16)
+        self.pair_table = pair_table(state, purchases)
         self.never_bought = never_bought(state).astype(np.float16)
         self.product_table = of_products.astype(np.float16)
         self.customer_table = customer_table(state).astype(np.float16)

@@ -1,5 +1,6 @@
 """Product-to-product weights from who bought what: dense for a small catalogue, sparse for a large one."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -16,6 +17,9 @@ Weights: TypeAlias = "npt.NDArray[np.float32] | sp.csr_array"
 
 MIN_BUYERS = 3
 """A product with fewer buyers has no dense co-purchase weights."""
+
+ENTRIES_AT_ONCE = 4_000_000
+"""Entries of a table that are counted at once, about."""
 
 SHRINKAGE = 10.0
 """With so many buyers in common, a similarity counts half; with more of them, closer to whole."""
@@ -97,9 +101,9 @@ def cosine_neighbours(
     """
     if bought.shape[1] == 0:  # a shop without any purchase
         return sp.csr_array(np.zeros((0, 0), np.float32))
-    table = sp.csr_array(bought.astype(np.float32))
+    table = sp.csr_array(bought.astype(np.float32, copy=False))
     transposed = sp.csr_array(table.T.tocsr())
-    norm = np.maximum(np.asarray(transposed.multiply(transposed).sum(axis=1)).ravel(), 1e-9).astype(np.float32)
+    norm = np.maximum(_squares_of_rows(transposed), 1e-9).astype(np.float32)
     population = max(float(np.square(_largest_of_rows(table)).sum()), 1.0)
     return nearest_columns(
         table,
@@ -147,7 +151,10 @@ def nearest_columns(
     products = table.shape[1]
     # A bound on the neighbours of each product: the other entries of its rows, and at most all products.
     size = np.diff(table.indptr)  # (N,)
-    entries = np.bincount(table.indices, np.repeat(size, size), minlength=products).astype(np.int64)  # (P,)
+    entries = np.zeros(products)  # (P,) whole numbers, so their order does not matter
+    for rows, of_rows in _rows_at_once(table):
+        entries += np.bincount(table.indices[of_rows], np.repeat(size[rows], size[rows]), minlength=products)
+    entries = entries.astype(np.int64)
     out_start = np.concatenate([[0], np.cumsum(np.minimum(np.minimum(entries, products), count))]).astype(np.int64)
     columns, values = np.empty(out_start[-1], np.int32), np.empty(out_start[-1], np.float32)
     found = np.zeros(products, np.int64)
@@ -169,6 +176,22 @@ def nearest_columns(
     near, likeness = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
     kernels.packed(out_start, found, columns, values, start, near, likeness)
     return sp.csr_array((likeness, near, start), shape=(products, products))
+
+
+def _rows_at_once(table: sp.csr_array) -> Iterator[tuple[slice, slice]]:
+    """Rows with about `ENTRIES_AT_ONCE` entries, and those entries: to count them takes several copies."""
+    bounds = np.searchsorted(table.indptr, np.arange(ENTRIES_AT_ONCE, table.nnz, ENTRIES_AT_ONCE))
+    for begin, end in pairwise(np.unique([0, *bounds, table.shape[0]]).tolist()):
+        yield slice(begin, end), slice(int(table.indptr[begin]), int(table.indptr[end]))
+
+
+def _squares_of_rows(table: sp.csr_array) -> npt.NDArray[np.float32]:
+    """(N,) the sum of squares of each row."""
+    sums = np.zeros(table.shape[0], np.float32)
+    for rows, _ in _rows_at_once(table):
+        part = table[rows]
+        sums[rows] = np.asarray(part.multiply(part).sum(axis=1)).ravel()
+    return sums
 
 
 def _largest_of_rows(table: sp.csr_array) -> npt.NDArray[np.float32]:

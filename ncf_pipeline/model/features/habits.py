@@ -9,7 +9,7 @@ A pair is a customer and a product that the customer bought. Returned purchases 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Purchases:
         until_next: (K,) days until the pair's next purchase; from the last one, until the instant.
         usual_gap: (P,) days between two purchases of a product by the same customer. Five gaps of the whole shop are
             added to each product's own.
+        last_price: (P,) price of each product's last sale, in the shop's currency; 1 for one that was never sold.
     """
 
     row: IntArray
@@ -42,6 +43,21 @@ class Purchases:
     age: FloatArray
     until_next: FloatArray
     usual_gap: FloatArray
+    last_price: FloatArray
+
+    def part(self, pairs: slice) -> "Purchases":
+        """The purchases of some pairs, which are numbered from the first of them."""
+        begin, end = np.searchsorted(self.pair, (pairs.start, pairs.stop))
+        inside = slice(int(begin), int(end))
+        return replace(
+            self,
+            row=self.row[inside],
+            pair=self.pair[inside] - pairs.start,
+            number=self.number[inside],
+            is_last=self.is_last[inside],
+            age=self.age[inside],
+            until_next=self.until_next[inside],
+        )
 
 
 def purchases_of(state: ShopState) -> Purchases:
@@ -72,6 +88,7 @@ def purchases_of(state: ShopState) -> Purchases:
         age=age,
         until_next=until_next,
         usual_gap=(np.bincount(product, gap, minlength=products) + 5 * overall) / (gaps + 5),
+        last_price=_last_price(state),
     )
 
 
@@ -145,12 +162,11 @@ def _price_change(state: ShopState, purchases: Purchases) -> FloatArray:
     last = purchases.is_last
     paid = np.ones(len(state.pairs.product))
     paid[purchases.pair[last]] = state.events.price[purchases.row[last]]
-    change: FloatArray = np.log((last_price(state)[state.pairs.product] + 0.1) / (paid + 0.1))
+    change: FloatArray = np.log((purchases.last_price[state.pairs.product] + 0.1) / (paid + 0.1))
     return change.clip(-4, 4)
 
 
-def last_price(state: ShopState) -> FloatArray:
-    """(P,) price of each product's last sale, in the shop's currency; 1 for a product that was never sold."""
+def _last_price(state: ShopState) -> FloatArray:
     price = np.ones(state.shape[1])
     price[state.events.product[state.alive]] = state.events.price[state.alive]  # in order of time: the last one stays
     return price

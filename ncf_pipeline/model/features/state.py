@@ -1,6 +1,7 @@
 """What the shop knew at an instant: who had bought what, when, and on how many invoices. Pure."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -128,17 +129,9 @@ class ShopState:
 
     def _count_pairs(self) -> Pairs:
         """The history of each customer, product by product; of a large shop some customers at a time."""
-        rows = np.flatnonzero(self.seen_mask)
-        if len(rows) <= EVENTS_AT_ONCE:
-            blocks = [rows]
-        else:
-            rows = rows[np.argsort(self.events.customer[rows], kind="stable")]  # a customer's stay in order of time
-            owner = self.events.customer[rows]
-            wanted = np.arange(EVENTS_AT_ONCE, len(rows), EVENTS_AT_ONCE)
-            blocks = np.split(rows, np.unique(np.searchsorted(owner, owner[wanted])))
-            del owner
+        blocks = customers_at_once(self.events.customer, np.flatnonzero(self.seen_mask))
         counted = [self._pairs_of(block) for block in blocks]
-        del rows, blocks
+        del blocks
         owners = np.concatenate([columns.pop("owner") for columns in counted])
         start = np.searchsorted(owners, np.arange(self.shape[0] + 1))
         del owners
@@ -182,6 +175,17 @@ class ShopState:
             "invoices_since_last": invoices - 1 - last_ordinal,
             "pieces": np.bincount(pair_kept, events.quantity[rows][kept], minlength=count).astype(float),
         }
+
+    def part(self, begin: int, end: int) -> "ShopState":
+        """This state, in which only customers `begin` to `end` have pairs."""
+        pairs, part = self.pairs, copy.copy(self)
+        for name, value in vars(ShopState).items():
+            if isinstance(value, cached_property):
+                vars(part).pop(name, None)
+        inside = slice(int(pairs.start[begin]), int(pairs.start[end]))
+        columns = {each.name: getattr(pairs, each.name)[inside] for each in fields(Pairs) if each.name != "start"}
+        part.pairs = Pairs(start=np.clip(pairs.start, inside.start, inside.stop) - inside.start, **columns)
+        return part
 
     def ever_bought(self, customer: IntArray, product: IntArray) -> Mask:
         """Whether customers bought products before the instant, returned or not.
@@ -320,6 +324,24 @@ class ShopState:
         ever = np.bincount(self.events.product[self.alive], minlength=self.shape[1])
         order = np.lexsort((np.arange(self.shape[1]), -ever, -recent))
         return order[self.known_products[order]]
+
+
+def customers_at_once(customer: IntArray, rows: IntArray) -> list[IntArray]:
+    """Rows of some customers at a time, all of one customer's together: in one block, or of `EVENTS_AT_ONCE` each.
+
+    Args:
+        customer: (E,) customer_index of each event.
+        rows: of the events, in order of time.
+
+    Returns:
+        The rows of each block, each customer's in order of time; later blocks have later customers.
+    """
+    if len(rows) <= EVENTS_AT_ONCE:
+        return [rows]
+    rows = rows[np.argsort(customer[rows], kind="stable")]
+    owner = customer[rows]
+    wanted = np.arange(EVENTS_AT_ONCE, len(rows), EVENTS_AT_ONCE)
+    return np.split(rows, np.unique(np.searchsorted(owner, owner[wanted])))
 
 
 def rank_in_group(group: IntArray, *keys: npt.NDArray[Any]) -> IntArray:

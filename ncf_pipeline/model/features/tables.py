@@ -6,7 +6,7 @@ Counts and days are log(1 + x) and rates are square roots, so that all features 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,16 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features.events import DAY, IntArray
-from ncf_pipeline.model.features.habits import Purchases, customer_habits, last_price, pair_habits, product_habits
+from ncf_pipeline.model.features.habits import Purchases, customer_habits, pair_habits, product_habits
 from ncf_pipeline.model.features.looks import LOOKS
 from ncf_pipeline.model.features.state import YEAR, Column, ShopState, rank_in_group
 from ncf_pipeline.model.recipe import Recipe
 
 Float32 = npt.NDArray[np.float32]
 Float16 = npt.NDArray[np.float16]
+
+PAIRS_AT_ONCE = 2_000_000
+"""Rows of `state.pairs` whose features are made at once, about."""
 
 PAIR = (
     "times_bought",
@@ -223,12 +226,22 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Block]) -> FeatureRows:
     return FeatureRows(*blocks.values())
 
 
-def pair_table(state: ShopState, purchases: Purchases) -> Float32:
-    """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought."""
-    columns = chain(_pair_columns(state), pair_habits(state, purchases))
-    table = filled_table(PAIR, len(state.pairs.product), columns)
-    returned = state.pairs.times == 0
-    table[returned] = never_bought(state)[state.owner[returned]]
+def pair_table(state: ShopState, purchases: Purchases) -> Float16:
+    """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought.
+
+    Made for some customers at a time: in float64, the columns take ten times what is kept of them.
+    """
+    start, pairs = state.pairs.start, len(state.pairs.product)
+    table = np.empty((pairs, len(PAIR)), np.float16)
+    instead = never_bought(state)
+    bounds = np.searchsorted(start, np.arange(PAIRS_AT_ONCE, pairs, PAIRS_AT_ONCE))
+    for begin, end in pairwise(np.unique([0, *bounds, state.shape[0]]).tolist()):
+        part, rows = state.part(begin, end), slice(int(start[begin]), int(start[end]))
+        columns = chain(_pair_columns(part), pair_habits(part, purchases.part(rows)))
+        values = filled_table(PAIR, rows.stop - rows.start, columns)
+        returned = part.pairs.times == 0
+        values[returned] = instead[part.owner[returned]]
+        table[rows] = values.astype(np.float16)
     return table
 
 
@@ -299,7 +312,7 @@ def product_table(state: ShopState, purchases: Purchases) -> Float32:
             ("sales_90", np.log1p(sales[90])),
             ("trend", np.log((sales[28] / 4 + 0.5) / (sales[90] * 7 / 90 + 0.5))),
             ("sales_14_trend", np.log((sales[14] / 2 + 0.5) / (sales[28] / 4 + 0.5))),
-            ("log_price", np.log1p(last_price(state))),
+            ("log_price", np.log1p(purchases.last_price)),
             ("product_age", np.log1p((state.at - first) / DAY)),
             ("days_since_sold", np.log1p(np.minimum((state.at - last) / DAY, YEAR))),
             ("guest_share", guests / total),

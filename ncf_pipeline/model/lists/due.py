@@ -11,14 +11,14 @@ to that of the shop. All groups count in usual gaps, so a product of each month 
 other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.events import DAY, Events, FloatArray, IntArray
-from ncf_pipeline.model.features.state import rank_in_group
+from ncf_pipeline.model.features.state import customers_at_once, rank_in_group
 
 STEP_DAYS = 7
 """Days between landmarks."""
@@ -89,6 +89,8 @@ class Rhythm:
         self.days = _days(events, at)
         self.product_gap = _product_gaps(self.days, len(events.products))
         self.medians = self._medians(len(events.customers))
+        nothing = np.zeros(0, np.int64)
+        self.days = replace(self.days, customer=nothing, following=nothing)  # which nobody reads any more
 
     def days_until_due(self, customer: IntArray, product: IntArray) -> FloatArray:
         """Days from now until half of such customers have bought again.
@@ -245,8 +247,24 @@ def _grouped(label: IntArray) -> list[tuple[int, IntArray]]:
 
 
 def _days(events: Events, at: int) -> _Days:
+    """The days and visits of all customers; of a large shop some customers at a time."""
     alive = (events.time < at) & (events.returned >= at) & (events.customer >= 0)
-    customer, product, day = events.customer[alive], events.product[alive], events.time[alive] // DAY
+    blocks = customers_at_once(events.customer, np.flatnonzero(alive))
+    columns, visits = zip(*(_days_of(events, rows) for rows in blocks), strict=True)
+    customer, product, day, place, first, following = map(np.concatenate, zip(*columns, strict=True))
+    visitor, visit = map(np.concatenate, zip(*visits, strict=True))
+    start, visit_start = (np.searchsorted(owner, np.arange(len(events.customers) + 1)) for owner in (customer, visitor))
+    return _Days(customer, product, day, place, first, following, start, visit, visit_start)
+
+
+def _days_of(events: Events, rows: IntArray) -> tuple[tuple[IntArray, ...], tuple[IntArray, IntArray]]:
+    """The first six columns of `_Days`, and the customer and the day of each visit, from all events of some customers.
+
+    Args:
+        events: all.
+        rows: of the events, without returned ones.
+    """
+    customer, product, day = events.customer[rows], events.product[rows], events.time[rows] // DAY
     order = np.lexsort((day, product, customer))
     customer, product, day = customer[order], product[order], day[order]
     same_pair = np.zeros(len(order), np.bool_)
@@ -260,9 +278,8 @@ def _days(events: Events, at: int) -> _Days:
     following[:-1][same_pair[1:]] = day[1:][same_pair[1:]]
     span = int(day.max(initial=0)) + 1
     visitor, visit = np.divmod(np.unique(customer * span + day), span)
-    start, visit_start = (np.searchsorted(owner, np.arange(len(events.customers) + 1)) for owner in (customer, visitor))
     place = np.arange(len(day)) - begin[of_pair]
-    return _Days(customer, product, day, place, day[begin][of_pair], following, start, visit, visit_start)
+    return (customer, product, day, place, day[begin][of_pair], following), (visitor, visit)
 
 
 def _product_gaps(days: _Days, products: int) -> FloatArray:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from ncf_pipeline.model.features import copurchase
 from ncf_pipeline.model.features.copurchase import (
     copurchase_weights,
     cosine_neighbours,
@@ -57,6 +58,18 @@ def test_neighbours_are_those_of_a_full_sort_with_ties_by_column(count):
         best = [column for column in np.lexsort((np.arange(150), -of_one))[:count] if of_one[column] > 0]
         assert np.flatnonzero(kept).tolist() == sorted(best), one
         np.testing.assert_array_equal(kept[best], of_one[best])
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 100])
+def test_entries_are_counted_a_part_at_a_time(monkeypatch, at_once):
+    random = np.random.default_rng(1)
+    bought = sp.csr_array((random.random((60, 40)) < 0.1) * random.random((60, 1)).astype(np.float32))
+    whole = cosine_neighbours(bought, 5)
+    monkeypatch.setattr(copurchase, "ENTRIES_AT_ONCE", at_once)
+    part = cosine_neighbours(bought, 5)
+    assert whole.nnz > 50
+    for name in ("indptr", "indices", "data"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name))
 
 
 def test_strongest_breaks_ties_by_column():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from shop_with_tastes import START, frame
 
+from ncf_pipeline.columns import Interactions
 from ncf_pipeline.model.features import contexts as contexts_module
 from ncf_pipeline.model.features import tables as tables_module
 from ncf_pipeline.model.features.contexts import ContextMaker
@@ -239,6 +240,23 @@ def test_no_table_of_features_has_an_empty_place(shop):
     table = pair_table(state, purchases_of(state))
     assert table.shape == (len(state.pairs.product), len(PAIR))
     assert np.isfinite(table).all()
+
+
+def test_pairs_of_some_customers_at_a_time_have_the_same_features(shop, monkeypatch):
+    at = START + timedelta(days=60)
+    returned = shop.assign(**{Interactions.RETURNED_AT: shop[Interactions.PURCHASED_AT].where(shop.index % 5 == 0)})
+    state = ShopState(encode(returned, at), microseconds(at), Recipe())
+    state.owner, state.rate  # noqa: B018 - cached properties of the whole
+    whole = pair_table(state, purchases_of(state))
+    assert 0 < (state.pairs.times == 0).sum() < len(whole)
+    for most in (1, 7, 100):
+        monkeypatch.setattr(tables_module, "PAIRS_AT_ONCE", most)
+        assert np.array_equal(pair_table(state, purchases_of(state)), whole)
+
+
+def test_a_shop_without_purchases_has_no_pairs(shop):
+    state = ShopState(encode(shop, START), microseconds(START), Recipe())
+    assert pair_table(state, purchases_of(state)).shape == (0, len(PAIR))
 
 
 def test_every_element_has_a_rank_in_its_group():

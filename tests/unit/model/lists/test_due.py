@@ -8,6 +8,7 @@ from shop_with_tastes import START, frame, make_shop
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.evaluation.reliability import share_interval
+from ncf_pipeline.model.features import state
 from ncf_pipeline.model.features.events import encode, microseconds
 from ncf_pipeline.model.lists.due import Rhythm, median_of
 
@@ -114,6 +115,20 @@ def test_half_have_bought_again_by_the_day_on_holdouts_of_the_planted_shop(plant
     assert inside.sum() > 400
     assert low - 0.03 < 0.5 < high + 0.03
     assert high - low < 0.15
+
+
+def test_customers_at_a_time_teach_the_same(planted, monkeypatch):
+    until = START + timedelta(days=250)
+    events, at = encode(planted[0], until), microseconds(until)
+    whole = Rhythm(events, at)
+    customer, product = np.divmod(np.arange(len(events.customers) * len(events.products)), len(events.products))
+    for most in (1, 1000):
+        monkeypatch.setattr(state, "EVENTS_AT_ONCE", most)
+        rhythm = Rhythm(events, at)
+        for name in ("product", "day", "place", "first", "start", "visit", "visit_start"):
+            assert np.array_equal(getattr(rhythm.days, name), getattr(whole.days, name))
+        assert np.array_equal(rhythm.medians, whole.medians, equal_nan=True)
+        assert rhythm.due_on(customer, product) == whole.due_on(customer, product)
 
 
 def test_planted_rhythms_are_found(planted):
