@@ -125,14 +125,19 @@ def land(settings: Settings, source: str, events: Sequence[Event], counts: Count
     counts.known += len(usable) + released - added - sum(done.values())
 
 
-def remove_old(settings: Settings) -> None:
+def remove_old(settings: Settings, now: datetime) -> None:
     """Removes events that are older than `NCF_EVENTS_DAYS`, and what has been in quarantine for 30 days.
+
+    Args:
+        settings: of the database.
+        now: the present instant, with a zone.
 
     Raises:
         DatabaseError: Postgres cannot be reached or refused.
     """
     with transaction(settings) as connection:
-        execute(connection, "remove_old_events", days=settings.events_days, quarantine_days=QUARANTINE_DAYS)
+        days = {"days": settings.events_days, "quarantine_days": QUARANTINE_DAYS}
+        execute(connection, "remove_old_events", now=now, **days)
 
 
 def quarantined(settings: Settings) -> list[Waiting]:

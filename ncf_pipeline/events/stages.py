@@ -52,7 +52,7 @@ def take(settings: Settings, *, now: datetime | None = None) -> Counts:
         for page in stream.pages(settings, waiting.last) if waiting.last is not None else ():
             events = [checker.event(entry, fields, at=stream.added_at(entry)) for entry, fields in page]
             land(settings, STREAM, events, counts)
-        remove_old(settings)
+        remove_old(settings, checker.now)
     logger.info("%s", counts)
     return counts
 
@@ -92,7 +92,7 @@ def load(
                     if on_progress is not None:
                         on_progress(counts)
                 check_unchanged(source)
-        remove_old(settings)
+        remove_old(settings, checker.now)
     logger.info("%s", counts)
     return counts
 
