@@ -109,7 +109,8 @@ def test_lists_that_were_kept_as_parquet_are_published_as_they_were(settings, st
 def test_reasons_are_beside_their_list_and_nowhere_else(settings, store):
     lists = make_lists()
     lists[Lists.REASONS] = [
-        '[["new"],["new"]]' if name in ("for_you", "similar") else None for name in lists["list_name"]
+        '[["new"],["new"]]' if name in ("for_you", "similar", "bought_together") else None
+        for name in lists["list_name"]
     ]
     publication.publish(settings, [lists], meta=META)
     prefix = f"{settings.key_prefix}:p000001"
@@ -119,7 +120,7 @@ def test_reasons_are_beside_their_list_and_nowhere_else(settings, store):
         "discover": '["a","0"]',
         "buy_again": '["a","0"]',
     }
-    assert set(store.hkeys(f"{prefix}:product:85123A")) == {"bought_together", "similar"}
+    assert set(store.hkeys(f"{prefix}:product:85123A")) == {"bought_together", "similar", "similar_reasons"}
 
 
 def test_an_empty_list_is_a_list(settings, store):
