@@ -132,4 +132,5 @@ def test_memory_for_the_next_lists_is_counted_without_what_is_no_longer_publishe
     off = room.left_out(shop)
     assert off == {b"for_you_chances", b"buy_again_due"}
     both = shop.model_copy(update={"chances": True, "due": True, "reasons": False})
-    assert room.left_out(both) == {b"for_you_reasons", b"discover_reasons", b"buy_again_reasons"}
+    of_lists = {f"{name}_reasons".encode() for name in ("for_you", "discover", "buy_again", "similar")}
+    assert room.left_out(both) == of_lists
