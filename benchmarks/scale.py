@@ -138,38 +138,46 @@ def measure(
     """Measures seconds and MB of one size."""
     from ncf_pipeline.model.lists.assemble import ListMaker
     from ncf_pipeline.model.lists.rules import Rules
+
+    if processes is not None:
+        return in_shards((customers, products, lines), epochs, train_on, processes, score or customers)
+    interactions, model, figures = trained((customers, products, lines), epochs, train_on)
+    rules = Rules()
+    maker = timed(figures, "state", lambda: ListMaker(model, interactions, CUTOFF, rules))
+    # The first batch computes what all customers share.
+    timed(figures, "first", lambda: list(maker.customers(10, shard=(0, maker.known))))
+    shards = 1 if score is None else max(1, maker.known // score)
+    rows = timed(figures, "score", lambda: sum(len(lists) for lists in maker.customers(10, shard=(0, shards))))
+    figures["scored"] = rows // 3
+    timed(figures, "product_lists", lambda: maker.products(10))
+    return figures
+
+
+def timed(figures: Figures, name: str, function: Callable[[], Result]) -> Result:
+    """Adds what a step takes to the figures; returns what it made."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    figures[f"{name}_s"] = round(time.perf_counter() - wall, 1)
+    figures[f"{name}_cpu_s"] = round(time.process_time() - cpu, 1)
+    figures[f"{name}_mb"] = _peak_mb()
+    return result
+
+
+def trained(size: Size, epochs: int | None, train_on: int | None) -> tuple[pd.DataFrame, Any, Figures]:
+    """Makes a shop up, and trains on it, or on so many of its customers."""
     from ncf_pipeline.model.recipe import Recipe
     from ncf_pipeline.model.training import train
 
-    figures: Figures = {"customers": customers, "products": products, "lines": lines}
+    customers, products, lines = size
     interactions = make_interactions(customers, products, lines)
-    figures["data_mb"] = _resident_mb()
-
-    def timed(name: str, function: Callable[[], Result]) -> Result:
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = function()
-        figures[f"{name}_s"] = round(time.perf_counter() - wall, 1)
-        figures[f"{name}_cpu_s"] = round(time.process_time() - cpu, 1)
-        figures[f"{name}_mb"] = _peak_mb()
-        return result
-
+    figures: Figures = {"customers": customers, "products": products, "lines": lines, "data_mb": _resident_mb()}
     sample = interactions
     if train_on is not None:
         sample = interactions[interactions["customer_id"].isin([str(10_000 + number) for number in range(train_on)])]
-    model = timed("train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
+    model = timed(figures, "train", lambda: train(sample, CUTOFF, Recipe(), device="cpu", epochs=epochs))
     figures["epochs"] = len(model.history)
     _reset_peak()
-    if processes is not None:
-        return figures | in_shards(model, interactions, processes, score or customers)
-    rules = Rules()
-    maker = timed("state", lambda: ListMaker(model, interactions, CUTOFF, rules))
-    # The first batch computes what all customers share.
-    timed("first", lambda: list(maker.customers(10, shard=(0, maker.known))))
-    shards = 1 if score is None else max(1, maker.known // score)
-    rows = timed("score", lambda: sum(len(lists) for lists in maker.customers(10, shard=(0, shards))))
-    figures["scored"] = rows // 3
-    timed("product_lists", lambda: maker.products(10))
-    return figures
+    return interactions, model, figures
 
 
 def outside_of(model: Any, rules: Any) -> dict[str, object]:
@@ -177,14 +185,26 @@ def outside_of(model: Any, rules: Any) -> dict[str, object]:
     return {"rules": rules, "model": model, "network of model": model.network, "chances of model": model.chances}
 
 
-def in_shards(model: Any, interactions: pd.DataFrame, processes: int, score: int) -> Figures:
-    """Makes what all customers share as `prepare` does, and scores about so many customers, each process its shard."""
+def keep_shop(folder: str, size: Size, epochs: int | None, train_on: int | None) -> Figures:
+    """Keeps a made-up shop and its model in a folder."""
     from ncf_pipeline.registry.artifacts import save_model
 
+    interactions, model, figures = trained(size, epochs, train_on)
+    save_model(model, f"file://{folder}/model", lineage={}, card="")
+    write_parts(interactions, folder)
+    return figures
+
+
+def in_shards(size: Size, epochs: int | None, train_on: int | None, processes: int, score: int) -> Figures:
+    """Makes what all customers share as `prepare` does, and scores about so many customers, each process its shard.
+
+    Each step is a process of its own, so that it has all memory and its peak is its own.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model, f"file://{folder}/model", lineage={}, card="")
-        write_parts(interactions, folder)
-        made = of_process("--prepare", folder)
+        options = {"--epochs": epochs, "--train-on": train_on}
+        given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+        made = of_process("--keep-shop", folder, "--only", ",".join(map(str, size)), *given)
+        made |= of_process("--prepare", folder)
         shards = processes * max(1, made["known"] // score)
         wall = time.perf_counter()
         running = [
@@ -418,6 +438,7 @@ def main() -> None:
     parser.add_argument("--score", type=int, help="score about this many customers")
     parser.add_argument("--processes", type=int, help="score in so many processes that map what customers share")
     parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
+    parser.add_argument("--keep-shop", help="make the shop and its model up, keep them in this folder, and print JSON")
     parser.add_argument("--prepare", help="make what all customers share from the parts in this folder, and print JSON")
     parser.add_argument("--map", help="score a shard of what `--processes` has kept in this folder, and print JSON")
     parser.add_argument("--shard", help="i,n: shard i of n, from 0")
@@ -434,6 +455,9 @@ def main() -> None:
         return
     customers, products, lines = (int(part) for part in options.only.split(","))
     size = (customers, products, lines)
+    if options.keep_shop is not None:
+        print(json.dumps(keep_shop(options.keep_shop, size, options.epochs, options.train_on)))
+        return
     how = {name: getattr(options, name) for name in ("epochs", "train_on", "score", "processes")}
     if options.here:
         print(json.dumps(measure(*size, **how)))
