@@ -29,23 +29,6 @@ _ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
 _WATCHER_PASSWORD = "airflow_watcher"  # noqa: S105 - a file's name
 _PASSWORDS_FOR_AIRFLOW = "airflow_passwords.json"
 _PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
-_IMPORTED_ONCE = (
-    "great_expectations.core",
-    "numba",
-    "openpyxl",
-    "pyarrow.parquet",
-    "redis",
-    "safetensors.torch",
-    "scipy.special",
-    "airflow.executors.local_executor",
-    "airflow.sdk.execution_time.supervisor",
-    "airflow.sdk.execution_time.task_runner",
-)
-"""Libraries that one process imports, from which all tasks are forked: otherwise each would import them for itself.
-
-Not the package, so that the next task runs what is installed; nor polars, which starts threads when it is imported, and
-they would be missing after a fork. Great Expectations comes before Airflow, whose log would get its many remarks.
-"""
 
 
 def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> dict[str, str]:
@@ -89,10 +72,6 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         # A DAG file that changes is read at once in any case. Reading all others every 30 seconds, as is the default,
         # takes time from the tasks that run meanwhile.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-        # Great Expectations reads it when it is imported.
-        "GX_ANALYTICS_ENABLED": "false",
-        "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
-        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(_IMPORTED_ONCE),
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW_CONN_RETAIL_DB": settings.database(),
         "AIRFLOW_CONN_LIST_STORE": settings.list_store(),

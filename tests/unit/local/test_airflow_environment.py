@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -48,14 +47,6 @@ def test_the_dags_are_those_of_the_package(tmp_path):
 
 def test_dag_files_that_do_not_change_are_seldom_read_again(tmp_path):
     assert float(environment(tmp_path)["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"]) >= 300
-
-
-def test_what_tasks_import_is_there_and_the_package_itself_is_imported_anew(tmp_path):
-    variables = environment(tmp_path)
-    imported = variables["AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"].split(",")
-    assert variables["AIRFLOW__SCHEDULER__MP_START_METHOD"] == "forkserver"
-    assert [name for name in imported if importlib.util.find_spec(name) is None] == []
-    assert not any(name.startswith("ncf_pipeline") for name in imported)
 
 
 def test_the_environment_changes_only_with_the_settings(tmp_path):
