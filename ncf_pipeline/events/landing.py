@@ -136,8 +136,7 @@ def remove_old(settings: Settings, now: datetime) -> None:
         DatabaseError: Postgres cannot be reached or refused.
     """
     with transaction(settings) as connection:
-        days = {"days": settings.events_days, "quarantine_days": QUARANTINE_DAYS}
-        execute(connection, "remove_old_events", now=now, **days)
+        execute(connection, "remove_old_events", now=now, days=settings.events_days, quarantine_days=QUARANTINE_DAYS)
 
 
 def quarantined(settings: Settings) -> list[Waiting]:

@@ -920,9 +920,8 @@ def compare_and_roll_back(hand, dags):
 
 
 def start_an_experiment(hand, dags):
-    with hand.page.expect_response("**/experiments-plan?*"):  # until it is planned, Enter in the form does nothing
-        hand.click(hand("link", "Experiments"))
-    hand.page.locator("#start button:enabled").wait_for()
+    hand.click(hand("link", "Experiments"))
+    hand.page.locator("#start button[aria-disabled=false]").wait_for()  # it is planned: until then nothing is started
     hand.click(hand.page.locator("#name"))
     hand.type("spring")
     hand.press("Tab")
