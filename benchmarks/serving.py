@@ -3,9 +3,10 @@
 It publishes lists of a million customers and a hundred thousand products to an embedded Redis, twice, reads them, rolls
 back, and reads while the next publication is written; then the same in shops with a tenth and a hundredth of the
 customers or the products. All readers alternate each second between the client and a plain GET of the same bytes, so
-that other load on the machine slows both equally. 16 clients read the same over HTTP, in turns with the client;
-`--only-http` measures that alone, in a smaller shop, and writes that section of the page. `--only-bytes` does so for
-what a customer takes in Redis, by the settings, on each server that is here; `--server` names further ones.
+that other load on the machine slows both equally. 16 clients read the same over HTTP, and 1 and 16 by the function of
+Redis, in turns with the client; `--only-other-ways` measures that alone, in a smaller shop, and writes those sections
+of the page. `--only-bytes` does so for what a customer takes in Redis, by the settings, on each server that is here;
+`--server` names further ones.
 """
 
 import argparse
@@ -58,8 +59,9 @@ PHASE, PHASES = 1.0, 20  # seconds of a phase; number of phases, half of them of
 META = {"model_version": "v1", "cutoff": "2011-12-09T12:51:00", "top_n": TOP_N}
 
 KEY = "a-key-for-the-benchmark"
-HTTP_CUSTOMERS, HTTP_PRODUCTS = 20_000, 5_000  # of the section about HTTP alone
+OTHER_CUSTOMERS, OTHER_PRODUCTS = 20_000, 5_000  # of the sections about other ways to read alone
 OVER_HTTP = "## Over HTTP"
+IN_ONE_COMMAND = "## In one command"
 
 IN_REDIS = "## What a customer takes in Redis"
 BYTES_CUSTOMERS, BYTES_PRODUCTS = 100_000, 100_000
@@ -206,14 +208,14 @@ def reader(
     ready: Semaphore,
     begin: "Synchronized[float]",
     answers: "Queue[Any]",
-    api: int | None,
+    against: str,
 ) -> None:
-    """One client process: the client in even seconds, a plain GET (or the API) in odd ones."""
+    """One client process: the client in even seconds, another way in odd ones."""
     order = np.random.default_rng(seed).permutation(chosen).tolist()
     shop = Storefront(url, prefix=prefix, reasons=False, raise_errors=True, timeout=5)
     kinds: tuple[Callable[[int], Any], ...] = (
         lambda key: shop.for_customer(key, country="United Kingdom"),
-        plainly(url) if api is None else over_http(api),
+        other_way(url, prefix, against),
     )
     for ask in kinds:
         ask(order[0])
@@ -234,11 +236,26 @@ def reader(
     answers.put(figures)
 
 
-def plainly(url: str) -> Callable[[int], Any]:
-    """Reads the same bytes by a plain GET, with the same options as the client's."""
+def other_way(url: str, prefix: str, against: str) -> Callable[[int], Any]:
+    """What the client is compared to, with the same options as the client's.
+
+    Args:
+        url: of the list store.
+        prefix: of its keys.
+        against: `plain`: a GET of the same bytes; `function`: one FCALL_RO; or the port of the API.
+    """
+    if against.isdigit():
+        return over_http(int(against))
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     plain = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5, retry=retry)
-    return lambda key: plain.get(f"plain:{key}")
+    if against == "plain":
+        return lambda key: plain.get(f"plain:{key}")
+    asked = ("ncf_lists", 1, f"{prefix}:current", "list", FOR_YOU, "country", "United Kingdom", "customer")
+
+    def ask(key: int) -> Any:
+        return json.loads(plain.fcall_ro(*asked, str(key)))["lists"][FOR_YOU]  # type: ignore[no-untyped-call]
+
+    return ask
 
 
 def over_http(port: int) -> Callable[[int], bytes]:
@@ -270,18 +287,29 @@ def read_over_http(settings: Settings, chosen: Sequence[int], processes: int) ->
         server.start()
         port = listener.getsockname()[1]
         try:
-            return read(settings.list_store(), settings.key_prefix, chosen, processes, api=port)
+            return read(settings.list_store(), settings.key_prefix, chosen, processes, str(port))
         finally:
             server.terminate()
             server.join()
 
 
-def read(url: str, prefix: str, chosen: Sequence[int], processes: int, *, api: int | None = None) -> Figures:
-    """Reads a second, and latencies, of the client and of a plain GET (or the API), with this many processes."""
+def read_in_one_command(settings: Settings, store: redis.Redis, chosen: Sequence[int], products: int) -> Figures:
+    """The same as `read`, of the client and of the function, by hidden products and processes."""
+    figures: Figures = {}
+    for hidden in (0, HIDDEN):
+        hide(store, settings, products, hidden)
+        for processes in (1, 16):
+            figures[hidden, processes] = read(settings.list_store(), settings.key_prefix, chosen, processes, "function")
+    hide(store, settings, products, 0)
+    return figures
+
+
+def read(url: str, prefix: str, chosen: Sequence[int], processes: int, against: str = "plain") -> Figures:
+    """Reads a second, and latencies, of the client and of another way, with this many processes."""
     context = multiprocessing.get_context("spawn")
     ready, begin, answers = context.Semaphore(0), context.Value("d", 0.0), context.Queue()
     started = [
-        context.Process(target=reader, args=(url, prefix, chosen, seed, ready, begin, answers, api), daemon=True)
+        context.Process(target=reader, args=(url, prefix, chosen, seed, ready, begin, answers, against), daemon=True)
         for seed in range(processes)
     ]
     for process in started:
@@ -300,7 +328,7 @@ def read(url: str, prefix: str, chosen: Sequence[int], processes: int, *, api: i
         for phase in range(PHASES)
     ]
     figures_by_kind: Figures = {}
-    for name, of_kind in (("client", phases[0::2]), ("plain" if api is None else "http", phases[1::2])):
+    for name, of_kind in (("client", phases[0::2]), ("other", phases[1::2])):
         took = np.concatenate([took for took, _ in of_kind])
         figures_by_kind[name] = {
             "rate": len(took) / len(of_kind) / PHASE,
@@ -371,6 +399,7 @@ def measure(customers: int, products: int) -> Figures:
         hide(store, settings, products, 0)
         print(figures["reads"], file=sys.stderr, flush=True)
         figures["http"] = read_over_http(settings, chosen, 16)
+        figures["function"] = read_in_one_command(settings, store, chosen, products)
     return figures
 
 
@@ -444,12 +473,16 @@ def servers_here(others: Sequence[str]) -> list[Path]:
     return [Path(path) for path in (*LIST_SERVERS.values(), *others) if path is not None]
 
 
-def measure_http() -> Figures:
-    """The figures over HTTP alone, in a small shop: how many customers there are does not change them."""
+def measure_other_ways() -> Figures:
+    """The figures over HTTP and in one command, in a small shop: how many customers there are does not change them."""
     with embedded() as (settings, store):
-        publish(settings, store, HTTP_CUSTOMERS, HTTP_PRODUCTS)
-        chosen = np.random.default_rng(3).permutation(HTTP_CUSTOMERS).tolist()
-        return {"load": os.getloadavg()[0], "http": read_over_http(settings, chosen, 16)}
+        publish(settings, store, OTHER_CUSTOMERS, OTHER_PRODUCTS)
+        chosen = np.random.default_rng(3).permutation(OTHER_CUSTOMERS).tolist()
+        return {
+            "load": os.getloadavg()[0],
+            "http": read_over_http(settings, chosen, 16),
+            "function": read_in_one_command(settings, store, chosen, OTHER_PRODUCTS),
+        }
 
 
 def report_bytes(customers: int, by_server: Figures) -> list[str]:
@@ -481,7 +514,7 @@ def report_http(customers: int, f: Figures) -> list[str]:
     """The section about the API."""
     rows = [
         f"| {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} |"
-        for name, of in (("`for_customer`, from Redis", f["http"]["client"]), ("the API", f["http"]["http"]))
+        for name, of in (("`for_customer`, from Redis", f["http"]["client"]), ("the API", f["http"]["other"]))
     ]
     return [
         OVER_HTTP,
@@ -494,6 +527,29 @@ def report_http(customers: int, f: Figures) -> list[str]:
         "| 16 clients read | reads a second | p50 ms | p99 ms |",
         "| --- | --- | --- | --- |",
         *rows,
+        "",
+    ]
+
+
+def report_one_command(f: Figures) -> list[str]:
+    """The section about the function of Redis."""
+    rows = [
+        f"| {hidden:,} | {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} "
+        f"| {1 / reads['ratio']:.2f} |"
+        for (hidden, processes), reads in f["function"].items()
+        for name, of in (("`for_customer`", reads["client"]), ("`FCALL_RO ncf_lists`", reads["other"]))
+    ]
+    return [
+        IN_ONE_COMMAND,
+        "",
+        "The same in turns with [the function of Redis](storefront.md#one-command), by the same library. The client "
+        "holds what is live and hidden for a second; the function asks for it each time, inside Redis, which does one "
+        "thing at a time. The last column is the function's share of the client's reads.",
+        "",
+        "| hidden products | client processes | | reads a second | p50 ms | p99 ms | share of the client |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
     ]
 
 
@@ -522,13 +578,13 @@ def report_sizes(sizes: Sequence[tuple[int, int]], figures: Sequence[Figures]) -
 
 
 def report(customers: int, products: int, f: Figures) -> list[str]:
-    """The lines of docs/serving.md before the sections on sizes and on HTTP."""
+    """The lines of docs/serving.md before the sections on memory, sizes and other ways."""
     one = f["first"]
     rows = [
         f"| {written} | {hidden:,} | {processes} | {name} | {of['rate']:,.0f} | {of['p50']:.2f} | {of['p99']:.2f} "
         f"| {of['cpu']:.0f} | {reads['ratio']:.2f} |"
         for (written, hidden, processes), reads in f["reads"].items()
-        for name, of in (("`for_customer`", reads["client"]), ("plain `GET`", reads["plain"]))
+        for name, of in (("`for_customer`", reads["client"]), ("plain `GET`", reads["other"]))
     ]
     seen, done = f["rollback"]
     return [
@@ -577,16 +633,17 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--print", action="store_true", help="print the page instead of writing it")
-    parser.add_argument("--only-http", action="store_true", help="measure the API alone, and renew its section")
+    parser.add_argument("--only-other-ways", action="store_true", help="measure the API and the function alone")
     parser.add_argument("--only-bytes", action="store_true", help="measure memory by settings, and renew its section")
     parser.add_argument("--bytes-customers", type=int, default=BYTES_CUSTOMERS)
     parser.add_argument("--server", action="append", default=[], help="a program of another Redis or Valkey to measure")
     options = parser.parse_args()
     path = Path(__file__).parent.parent / "docs" / "serving.md"
     servers = servers_here(options.server)
-    if options.only_http:
+    if options.only_other_ways:
         before = path.read_text().partition(f"\n{OVER_HTTP}\n")[0].rstrip()
-        lines = [before, "", *report_http(HTTP_CUSTOMERS, measure_http())]
+        others = measure_other_ways()
+        lines = [before, "", *report_http(OTHER_CUSTOMERS, others), *report_one_command(others)]
     elif options.only_bytes:
         first, is_there, rest = path.read_text().partition(f"\n{IN_REDIS}\n")
         if is_there:
@@ -605,15 +662,16 @@ def main() -> None:
             (full[0], full[1] // 10),
         ]
         found = measure(*full)
-        others = [measure_size(*size) for size in sizes]
+        by_size = [measure_size(*size) for size in sizes]
         whole = {**found, "reads": found["reads"]["yes", min(HIDDEN, full[1] // 10), 16]}
         lines = [
             *report(*full, found),
             *report_bytes(options.bytes_customers, measure_bytes(servers, options.bytes_customers)),
-            *report_sizes([*sizes, full], [*others, whole]),
+            *report_sizes([*sizes, full], [*by_size, whole]),
             *report_http(full[0], found),
+            *report_one_command(found),
         ]
-    page = "\n".join(lines) + "\n"
+    page = "\n".join(lines).rstrip() + "\n"
     if not options.print:
         path.write_text(page)
     print(page)

@@ -29,7 +29,7 @@ from ncf_pipeline.errors import ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.experiments.results import UNDILUTED
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.serving import exposure, health
+from ncf_pipeline.serving import exposure, health, publication
 from ncf_pipeline.serving.announcing import announce, waiting
 from ncf_pipeline.serving.catalogue import tell_waiting_stock
 from ncf_pipeline.serving.hiding import copy_to_readers
@@ -217,8 +217,12 @@ def _look_at_redis(settings: Settings, live: Live, now: datetime, broken: dict[K
 
 
 def _hide(settings: Settings) -> None:
-    """Tells readers again what is hidden or sold out, in case Redis was away when it changed, or lost its memory."""
+    """Tells readers again what is hidden or sold out, in case Redis was away when it changed, or lost its memory.
+
+    If it did, it lost its functions, too.
+    """
     try:
+        publication.load_functions(settings)
         copy_to_readers(settings)
         tell_waiting_stock(settings)
     except ListStoreError as error:

@@ -18,6 +18,7 @@ again, and `ncf:current` is set last, after everything was read back. `publishin
 killed, or if two run at once.
 """
 
+from ncf_pipeline.serving.publication.functions import load_functions
 from ncf_pipeline.serving.publication.presence import Presence
 from ncf_pipeline.serving.publication.publishing import (
     Published,
@@ -41,6 +42,7 @@ __all__ = [
     "flip",
     "hold",
     "live_publication",
+    "load_functions",
     "memory",
     "name_of",
     "newest_number",

@@ -29,6 +29,7 @@ import pandas as pd
 
 from ncf_pipeline.errors import GoneError, ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication import contents, room
+from ncf_pipeline.serving.publication.functions import load_into
 from ncf_pipeline.serving.publication.presence import GroupsOf, Presence, look_for_keys
 from ncf_pipeline.serving.publication.store import (
     FAULTS,
@@ -106,6 +107,7 @@ def publish(
         _extend_the_live_one(store)
         _remove_old(store, settings.keep_publications)  # now too, because the new one needs the memory
         _refuse_without_room(settings, store, meta)
+        load_into(store)
         name = name_of(next_number(store) if number is None else _checked(store, number))
         mine = writing(uuid.uuid4().hex)
         with _sign_of_life(store, name):

@@ -74,7 +74,7 @@ def test_a_python_example_runs(published, example):
 
 
 def test_the_redis_cli_examples_print_what_is_shown(published):
-    (session,) = blocks("console")
+    session = "".join(blocks("console"))
     examples = re.findall(r"\$ redis-cli (.*)\n((?:[^$].*\n)+)", session)
     assert len(examples) == session.count("$ ")
     program = shutil.which("redis-cli")
@@ -94,14 +94,14 @@ def test_the_php_example_finds_the_list(published):
     php = shutil.which("php")
     if php is None or "redis" not in subprocess.run([php, "-m"], capture_output=True, text=True).stdout.split():
         pytest.skip("no php with the redis extension here")
-    (example,) = blocks("php")
-    assert '"127.0.0.1", 6379' in example
     port = redis.connection.parse_url(published)["port"]
-    program = (
-        example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + "echo json_encode([$stockCodes, $ofCategory]);"
-    )
-    ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(ran.stdout) == [["23084", "22423", "22086"], ["22423", "85099B"]]
+    shown = []
+    for example, variables in zip(blocks("php"), ("[$stockCodes, $ofCategory]", "[$stockCodes]"), strict=True):
+        assert '"127.0.0.1", 6379' in example
+        program = example.replace('"127.0.0.1", 6379', f'"127.0.0.1", {port}') + f"echo json_encode({variables});"
+        ran = subprocess.run([php, "-r", program], capture_output=True, text=True, check=True, timeout=60)
+        shown.append(json.loads(ran.stdout))
+    assert shown == [[["23084", "22423", "22086"], ["22423", "85099B"]], [["23084", "22423", "22086"]]]
 
 
 def test_the_node_example_finds_lists(published, tmp_path):
@@ -112,13 +112,19 @@ def test_the_node_example_finds_lists(published, tmp_path):
         subprocess.run(command, capture_output=True, check=True, timeout=60)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip("npm cannot install redis here")
-    (example,) = blocks("js")
-    assert URL in example
-    # The process ends when the connection does.
-    (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
-    ran = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
-    shown = [re.findall(r"'(\w+)'", codes) for codes in re.findall(r"\[[^]]*\]", ran.stdout)]
-    assert shown == [["23084", "22423", "22086"], ["22423"], ["22423", "85099B"], ["22423", "85099B", "22804"]]
+    shown = []
+    for example in blocks("js"):
+        assert URL in example
+        # The process ends when the connection does.
+        (tmp_path / "example.mjs").write_text(example.replace(URL, published) + "\nawait redis.close();\n")
+        ran = subprocess.run(
+            ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        )
+        shown.append([re.findall(r"'(\w+)'", codes) for codes in re.findall(r"\[[^]]*\]", ran.stdout)])
+    assert shown == [
+        [["23084", "22423", "22086"], ["22423"], ["22423", "85099B"], ["22423", "85099B", "22804"]],
+        [["23084", "22423"]],
+    ]
 
 
 def test_the_curl_examples_print_what_is_shown(settings, published, tmp_path):
