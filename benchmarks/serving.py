@@ -253,7 +253,7 @@ def other_way(url: str, prefix: str, against: str) -> Callable[[int], Any]:
     asked = ("ncf_lists", 1, f"{prefix}:current", "list", FOR_YOU, "country", "United Kingdom", "customer")
 
     def ask(key: int) -> Any:
-        return json.loads(plain.fcall_ro(*asked, str(key)))["lists"][FOR_YOU]  # type: ignore[no-untyped-call]
+        return json.loads(plain.fcall_ro(*asked, str(key)))["lists"][FOR_YOU]
 
     return ask
 
@@ -293,9 +293,11 @@ def read_over_http(settings: Settings, chosen: Sequence[int], processes: int) ->
             server.join()
 
 
-def read_in_one_command(settings: Settings, store: redis.Redis, chosen: Sequence[int], products: int) -> Figures:
+def read_in_one_command(
+    settings: Settings, store: redis.Redis, chosen: Sequence[int], products: int
+) -> dict[tuple[int, int], Figures]:
     """The same as `read`, of the client and of the function, by hidden products and processes."""
-    figures: Figures = {}
+    figures: dict[tuple[int, int], Figures] = {}
     for hidden in (0, HIDDEN):
         hide(store, settings, products, hidden)
         for processes in (1, 16):
