@@ -22,11 +22,24 @@ from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.registry.manifests import KnownManifests
 from ncf_pipeline.registry.snapshots import read_snapshot, take_snapshot
 from ncf_pipeline.settings import Settings
+from ncf_pipeline.storage import connections
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.migrations import ROLES, apply_roles
 from ncf_pipeline.training.decision import thresholds
 
 AS_OF = datetime(2011, 12, 9)
+
+
+@pytest.fixture(autouse=True)
+def _connections_wait():
+    """Has a test's transactions use each other's connections, reset as for pages.
+
+    A publication opens sixty, for each of which Postgres starts a process and reads its catalogue: a third of what a
+    test costs. Folders and modules whose tests are about connections have a fixture of this name that does nothing.
+    """
+    with connections.kept_connections():
+        yield
+    connections._waiting.forget()
 
 
 @pytest.fixture

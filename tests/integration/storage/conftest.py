@@ -11,6 +11,11 @@ from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage import migrations
 
 
+@pytest.fixture(autouse=True)
+def _connections_wait():
+    """Here none does: these tests are about connections, roles and faults, and copy databases that nobody uses."""
+
+
 @pytest.fixture(scope="session")
 def migrated_to(servers):
     """Makes an empty database with the schema of the first `count` migrations; returns its name.
