@@ -29,6 +29,8 @@ _ADMIN_PASSWORD = "airflow_admin"  # noqa: S105 - a file's name
 _WATCHER_PASSWORD = "airflow_watcher"  # noqa: S105 - a file's name
 _PASSWORDS_FOR_AIRFLOW = "airflow_passwords.json"
 _PARALLELISM = 4  # tasks at once; each waiting worker process takes some 30 MB
+_EXECUTOR = "ncf_pipeline.airflow.executor.ReadyExecutor"
+_FORKED_FROM = "ncf_pipeline.local.task_libraries"
 
 
 def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> dict[str, str]:
@@ -49,7 +51,7 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(resource("dags").resolve()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTOR": _EXECUTOR,
         "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
         "AIRFLOW__CORE__FERNET_KEY": _fernet_key(home),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{loopback.__module__}.{loopback.__name__}",
@@ -72,6 +74,9 @@ def airflow_environment(settings: Settings, *, port: int, metadata_url: str) -> 
         # A DAG file that changes is read at once in any case. Reading all others every 30 seconds, as is the default,
         # takes time from the tasks that run meanwhile.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+        # Tasks are forked from a process that has imported their libraries.
+        "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": _FORKED_FROM,
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW_CONN_RETAIL_DB": settings.database(),
         "AIRFLOW_CONN_LIST_STORE": settings.list_store(),

@@ -1,27 +1,24 @@
 """The suites of rules in `expectations/`, checked by Great Expectations on a table in Postgres or on a data frame.
 
-This module and `query_rule` alone import great_expectations, this one only inside functions: the import takes two
-seconds and 150 MB.
+This module, `library` and `query_rule` alone import great_expectations, the first two only inside functions: the import
+takes two seconds and 150 MB.
 """
 
 import hashlib
-import importlib
 import json
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.errors import DatabaseUnavailableError, NcfError, QualityError, SettingsError, UncheckedError
 from ncf_pipeline.privacy import masked
+from ncf_pipeline.quality.library import great_expectations
 from ncf_pipeline.storage.database import rehearsed
 from ncf_pipeline.storage.faults import may_pass, passing_cause
 from ncf_pipeline.storage.resources import resource
@@ -421,47 +418,10 @@ def _outcomes(
 
 
 def _great_expectations() -> Any:
-    # The library reads it at import. Nothing about the shop's data is sent anywhere.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    # Before the import, which logs two hundred lines.
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    with _imported_when_used("scipy.stats", "altair"):
-        import great_expectations
-        from great_expectations.data_context.types import base
+    library = great_expectations()
+    from ncf_pipeline.quality import query_rule  # noqa: F401 — the library keeps each type of rule that is imported
 
-        from ncf_pipeline.quality import query_rule  # noqa: F401 — the library keeps each type of rule that is imported
-
-    # This module sets a level of its own when it is imported, and then logs temporary folders.
-    logging.getLogger(base.__name__).setLevel(logging.ERROR)
-    return great_expectations
-
-
-@contextmanager
-def _imported_when_used(*names: str) -> Iterator[None]:
-    """Leaves out these modules of the imports in the block: they are imported when something in them is used.
-
-    The library imports them for kinds of rules that no suite has: half of the time and a third of the memory.
-    """
-    left_out = {name: _import_when_used(name) for name in names if name not in sys.modules}
-    sys.modules.update(left_out)
-    try:
-        yield
-    finally:
-        for name, module in left_out.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-
-
-def _import_when_used(name: str) -> ModuleType:
-    module = ModuleType(name)
-
-    def attribute(wanted: str) -> Any:
-        if sys.modules.get(name) is module:
-            del sys.modules[name]
-        return getattr(importlib.import_module(name), wanted)
-
-    module.__getattr__ = attribute  # type: ignore[method-assign]  # of a module, called for what it does not have
-    return module
+    return library
 
 
 def _connection_string(database_url: str) -> str:

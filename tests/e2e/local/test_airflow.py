@@ -148,6 +148,11 @@ def test_up_again_changes_nothing(running):
     assert (pids(running), said) == (before, [])
 
 
+def test_the_scheduler_has_started_what_tasks_are_forked_from(running):
+    children = psutil.Process(pids(running)["airflow-scheduler"]).children()
+    assert [child for child in children if "ncf_pipeline.local.task_libraries" in " ".join(child.cmdline())]
+
+
 def test_up_restarts_only_killed_processes_and_stops_their_children(running):
     before = pids(running)
     scheduler = psutil.Process(before["airflow-scheduler"])

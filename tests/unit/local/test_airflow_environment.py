@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_the_dags_are_those_of_the_package(tmp_path):
 
 def test_dag_files_that_do_not_change_are_seldom_read_again(tmp_path):
     assert float(environment(tmp_path)["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"]) >= 300
+
+
+def test_tasks_are_forked_from_a_process_that_has_imported_their_libraries(tmp_path):
+    variables = environment(tmp_path)
+    assert variables["AIRFLOW__SCHEDULER__MP_START_METHOD"] == "forkserver"
+    preloaded = variables["AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"]
+    module, _, executor = variables["AIRFLOW__CORE__EXECUTOR"].rpartition(".")
+    for name in (preloaded, module):
+        assert importlib.util.find_spec(name) is not None
+    assert executor == "ReadyExecutor"
 
 
 def test_the_environment_changes_only_with_the_settings(tmp_path):
