@@ -4,11 +4,12 @@ The publication's file is read once for each publication, and only counts are ke
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ncf_pipeline.columns import FOR_YOU, LISTS_OF, Lists
@@ -77,40 +78,55 @@ def shown_places(settings: Settings, number: int) -> int:
 @lru_cache(maxsize=2)
 def _of(settings: Settings, number: int, version: int, url: str, customers: int) -> Counted:
     places = shown_places(settings, number)
-    lists: dict[str, Counter[str]] = {name: Counter() for name in LISTS_OF["customer"]}
-    beside: dict[str, Counter[str]] = {name: Counter() for name in LISTS_OF["product"]}
-    visitors: dict[str, defaultdict[str, list[str]]] = {name: defaultdict(list) for name in LISTS_OF["fallback"]}
-    for_you: dict[str, list[str]] = {}
-    for row in _rows(number, url):
-        name, codes = row[Lists.LIST_NAME], row[Lists.STOCK_CODES][:places]
-        if row[Lists.AUDIENCE] == "customer" and name in settings.published_lists:
-            lists[name].update(codes)
-            if name == FOR_YOU:
-                for_you[row[Lists.KEY]] = codes
-        elif row[Lists.AUDIENCE] == "product" and name in beside:
-            beside[name].update(codes)
-        elif row[Lists.AUDIENCE] == "fallback" and name in visitors:
-            for code in codes:
-                visitors[name][code].append(row[Lists.KEY])
-    people: Counter[str] = Counter()
-    by_country: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    if customers <= MOST_FOR_COUNTRIES:
-        for row in read_rows(settings, "customer_countries", customers=list(for_you)):
-            country = row.country or "unknown"
-            people[country] += 1
-            by_country[country].update(for_you[row.customer_id])
+    found = _lists(number, url, places)
+
+    def of_list(audience: str, name: str) -> pa.Table:
+        return found.filter((pc.field(Lists.AUDIENCE) == audience) & (pc.field(Lists.LIST_NAME) == name))
+
+    published = {name: of_list("customer", name) for name in settings.published_lists}
+    visitors: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name in LISTS_OF["fallback"]:
+        where: defaultdict[str, list[str]] = defaultdict(list)
+        for row in of_list("fallback", name).to_pylist():
+            for code in row[Lists.STOCK_CODES]:
+                where[code].append(row[Lists.KEY])
+        visitors[name] = {code: tuple(sorted(keys)) for code, keys in where.items()}
+    for_you = published[FOR_YOU]
+    people, by_country = _by_country(settings, for_you) if customers <= MOST_FOR_COUNTRIES else (Counter(), {})
     return Counted(
-        number, version, len(for_you), customers, lists, beside,
-        {name: {code: tuple(sorted(where)) for code, where in found.items()} for name, found in visitors.items()},
-        people, dict(by_country),
+        number, version, len(for_you), customers,
+        {name: _counter(published[name]) if name in published else Counter() for name in LISTS_OF["customer"]},
+        {name: _counter(of_list("product", name)) for name in LISTS_OF["product"]},
+        visitors, people, by_country,
     )  # fmt: skip
 
 
-def _rows(number: int, url: str) -> Iterator[dict[str, Any]]:
-    """The lists of up to `SAMPLE` customers, from evenly chosen parts of the file, and all others."""
+def _counter(lists: pa.Table) -> Counter[str]:
+    """How many lists show each product, in the order in which lists name them first."""
+    counts = pc.value_counts(pc.list_flatten(lists[Lists.STOCK_CODES]))
+    return Counter(dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
+
+
+def _by_country(settings: Settings, for_you: pa.Table) -> tuple[Counter[str], dict[str, Counter[str]]]:
+    """The customers of each country, and how many of them are shown each product."""
+    keys = for_you[Lists.KEY].to_pylist()
+    rows = read_rows(settings, "customer_countries", customers=keys)
+    country_of = {row.customer_id: row.country or "unknown" for row in rows}
+    people = Counter(country_of.values())
+    countries = pa.array([country_of.get(key) for key in keys], pa.string())
+    by_country = {country: _counter(for_you.filter(pc.equal(countries, country))) for country in people}
+    return people, by_country
+
+
+def _lists(number: int, url: str, places: int) -> pa.Table:
+    """The lists, without what is spare, of up to `SAMPLE` customers from evenly chosen parts of the file, and others.
+
+    A part counts whole, so there may be some more customers.
+    """
     try:
         with open_file(url) as file:
             parts = pq.ParquetFile(file)
+            read = [_shown(parts.schema_arrow.empty_table(), places)]
             count = parts.num_row_groups
             step = max(1, count // 16)
             found = 0
@@ -118,14 +134,21 @@ def _rows(number: int, url: str) -> Iterator[dict[str, Any]]:
                 is_enough = found >= SAMPLE
                 if is_enough and _has_only_customers(parts, group):
                     continue
-                for row in parts.read_row_group(group, columns=_READ).to_pylist():
-                    if row[Lists.AUDIENCE] != "customer":
-                        yield row
-                    elif not is_enough:
-                        found += row[Lists.LIST_NAME] == FOR_YOU
-                        yield row
+                lists = parts.read_row_group(group, columns=_READ)
+                of_customers = pc.field(Lists.AUDIENCE) == "customer"
+                if is_enough:
+                    lists = lists.filter(~of_customers)
+                found += len(lists.filter(of_customers & (pc.field(Lists.LIST_NAME) == FOR_YOU)))
+                read.append(_shown(lists, places))
     except store_errors() as error:
         raise store_error(f"The lists of p{number:06d} cannot be read", error) from error
+    return pa.concat_tables(read)
+
+
+def _shown(lists: pa.Table, places: int) -> pa.Table:
+    """Lists without what is spare."""
+    codes = pc.list_slice(lists[Lists.STOCK_CODES], 0, places)
+    return lists.set_column(lists.schema.get_field_index(Lists.STOCK_CODES), Lists.STOCK_CODES, codes).select(_READ)
 
 
 def _has_only_customers(parts: pq.ParquetFile, group: int) -> bool:
