@@ -1,25 +1,35 @@
 """Airflow as the page `now` sees it: its DAGs and runs, read and switched in the API server, which has its database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ncf_pipeline.errors import ServiceError
-from ncf_pipeline.pages.recommender.work import Dag, Run
+from ncf_pipeline.pages.recommender.work import Dag, Made, Run
 
 _UNFINISHED = (DagRunState.QUEUED, DagRunState.RUNNING)
 _ASSETS = "when invoices have changed"
+
+_MADE_BY: Mapping[Made, Sequence[tuple[str, str]]] = {
+    "batch": (("ingest_invoices", "land"), ("correct_quarantine", "release")),
+    "publication": (("refresh_lists", "publish"), ("retrain_recommender", "publish")),
+}
+"""DAGs and tasks that return the number of what they made."""
+
+_MOST_RUNS = 2_000
+"""Newest runs that are searched for what made something."""
 
 
 class AirflowWork:
@@ -61,6 +71,28 @@ class AirflowWork:
                     raise ServiceError(f"Airflow does not know {dag_id}.")
                 dags[dag_id].is_paused = not on
                 session.add(Log("unpause" if on else "pause", owner=by, owner_display_name=by, dag_id=dag_id))
+
+    def runs_that_made(self, what: Made, numbers: Collection[int]) -> Mapping[int, tuple[str, str]]:
+        """Returns the DAG and the run that made each of these, by what its task returned.
+
+        A command's has none; neither has what was made before the newest 2,000 runs, or by a run that was removed.
+        """
+        returned = (
+            select(XComModel.dag_id, XComModel.run_id, XComModel.value)
+            .where(
+                tuple_(XComModel.dag_id, XComModel.task_id).in_(_MADE_BY[what]),
+                XComModel.key == XCOM_RETURN_KEY,
+            )
+            .order_by(XComModel.dag_run_id.desc())
+            .limit(_MOST_RUNS)
+        )
+        made: dict[int, tuple[str, str]] = {}
+        with _session() as session:
+            for row in session.execute(returned):
+                number = XComModel.deserialize_value(row)
+                if isinstance(number, int) and number in numbers:
+                    made.setdefault(number, (row.dag_id, row.run_id))
+        return made
 
     def address(self, dag_id: str, run_id: str | None = None) -> str:
         """Returns where Airflow's UI shows a DAG, or one of its runs."""

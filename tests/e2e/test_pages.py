@@ -5,7 +5,7 @@ import json
 import re
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -727,11 +727,15 @@ def listed(connections):
 def test_everybody_does_in_a_browser_what_they_may_and_is_refused_the_rest(
     airflow, known, by_view, connections, broken_lines, two_versions, listed, browser, who
 ):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
     from web_server import serving
 
-    from ncf_pipeline.serving.rules import changes
+    from ncf_pipeline.experiments import records
+    from ncf_pipeline.serving.rules import changes, previews
 
-    looks_up = settles = decides = who == "admin"
+    looks_up = settles = decides = experiments = who == "admin"
+    changes_rules = switches = who != "viewer"
     with serving(airflow) as address:
         page = browser.new_context().new_page()
 
@@ -801,20 +805,88 @@ def test_everybody_does_in_a_browser_what_they_may_and_is_refused_the_rest(
             assert refused("versions-serve", version="1", instead_of="2", reason="umbrellas")
 
         page.goto(f"{root}rules?product=85126A")
-        if who == "viewer":
-            assert "You may look, and not change anything." in page.inner_text("main")
-            assert refused("rules-save", rule="hidden", stock_code="85126A")
-        else:
+        if changes_rules:
+            page.get_by_text("Leave it out").first.click()
+            page.get_by_role("button", name="See first what it changes").first.click()
+            page.wait_for_url("**/recommender/rules-preview-1*")
+            assert "It waits for a worker of Airflow." in page.inner_text("[role=status]")
+            page.get_by_role("button", name="Throw away").click()
+            page.get_by_text("No rule was changed.").wait_for()
+            page.goto(f"{root}rules?product=85126A")
             page.get_by_text("Leave it out").first.click()
             page.get_by_role("button", name="Leave it out").click()
             page.wait_for_url("**/recommender/rules?product=85126A&saved=*")
-        assert [change.actor for change in changes.history(connections)] == ([who] if who != "viewer" else [])
+        else:
+            assert "You may look, and not change anything." in page.inner_text("main")
+            assert refused("rules-save", rule="hidden", stock_code="85126A")
+            assert refused("rules-save", rule="hidden", stock_code="85126A", then="preview")
+            assert previews.open_previews(connections) == []
+        assert [change.actor for change in changes.history(connections)] == ([who] if changes_rules else [])
+
+        page.goto(f"{root}experiments")
+        if experiments:
+            page.locator("#start button[aria-disabled=false]").wait_for()
+            page.fill("#name", "spring")
+            page.fill("#hypothesis", "They sell more.")
+            page.get_by_role("button", name="Start what is planned above").click()
+            page.wait_for_url("**/recommender/experiment-spring?did=started*")
+            page.fill("#reason", "enough")
+            page.get_by_role("button", name="Stop spring").click()
+            page.wait_for_url("**/recommender/experiment-spring?did=stopped*")
+        else:
+            assert "You may look and plan, and not start." in page.inner_text("section:has(#starting)")
+            assert refused("experiments-start", share=5, weeks=12, effect=5, name="spring", hypothesis="More.")
+        assert [entry.ended_by for entry in records.experiments(connections)] == ([who] if experiments else [])
+
+        page.goto(f"{root}now")
+        if switches:
+            for does, done in (("on", "on"), ("off", "off. Nobody is told if the lists are old or gone")):
+                page.locator("#watch_freshness").get_by_role("button", name=f"Switch {does}").click()
+                page.wait_for_url(f"**/recommender/now?did=switched-{does}*")
+                assert f"watch_freshness is switched {done}." in page.inner_text("[role=status]")
+        else:
+            assert page.locator("form").count() == 0
+            assert refused("now-switch", dag="watch_freshness", to="on")
+
+        page.goto(f"{root}trends")
+        page.get_by_role("link", name="The numbers of Lines loaded a day").click()
+        assert page.get_by_role("link", name="batch 1", exact=True).count() == 1
+        page.goto(f"{root}trends-none")
+        assert "There is no trend none." in page.inner_text("main")
         page.context.close()
+    with create_session() as session:
+        session.query(DagRun).filter(DagRun.triggering_user_name == who).delete()
+
+
+def test_trends_lead_to_the_run_that_loaded_and_to_the_one_that_published(visit, dags, known, connections):
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    connections.inbox_path.mkdir(parents=True, exist_ok=True)
+    lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
+    lines += [f"5363{n},85{n}A,HOLDER,6,2010-12-{n} 08:26:00,2.55,178{n},France" for n in range(10, 30)]
+    (connections.inbox_path / "days.csv").write_text("\n".join(lines))
+    runs = {trend: dags[dag_id].test() for trend, dag_id in (("loaded", "ingest_invoices"), ("age", "refresh_lists"))}
+    assert {str(run.state) for run in runs.values()} == {"success"}
+    client = visit("viewer")
+    for trend, run in runs.items():
+        link = f'/dags/{run.dag_id}/runs/{quote(run.run_id, safe="")}" target="_top">its run'
+        assert link in client.get(f"/recommender/trends-{trend}").text
+        assert f",{run.run_id}" in client.get(f"/recommender/trends-{trend}.csv").text
+    assert f"/dags/refresh_lists/runs/{quote(runs['age'].run_id, safe='')}" in client.get("/recommender/trends").text
+    with create_session() as session:  # Airflow removes old runs, and what they returned
+        session.query(DagRun).filter(DagRun.run_id.in_([run.run_id for run in runs.values()])).delete()
+    for trend in runs:
+        page = client.get(f"/recommender/trends-{trend}")
+        assert (page.status_code, "its run" in page.text) == (200, False)
 
 
 def test_nobody_sees_any_of_them_and_comes_back_to_each_after_the_login(visit):
     client = visit()
-    for path in ("products?product=85126A", "customer", "quarantine", "quarantine-line-1", "versions?a=1&b=2", "rules"):
+    for path in (
+        "products?product=85126A", "customer", "quarantine", "quarantine-line-1", "versions?a=1&b=2", "rules",
+        "rules-preview-1", "bundles", "experiments", "experiment-spring", "now", "trends", "trends-precision",
+    ):  # fmt: skip
         led = client.get(f"/recommender/{path}")
         assert led.status_code == 303
         assert led.headers["location"] == f"/recommender/login?{urlencode({'next': f'/recommender/{path}'})}"

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, Response
@@ -20,7 +20,7 @@ from ncf_pipeline.pages.headers import headers, policy
 from ncf_pipeline.pages.locales import count, percent
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
 from ncf_pipeline.pages.recommender.exposure import exposure
-from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Show
+from ncf_pipeline.pages.recommender.work import RETRAIN, Desk, Made, Show
 from ncf_pipeline.serving.sales import DAYS, lines_by_day
 from ncf_pipeline.serving.spreadsheets import unrun
 from ncf_pipeline.settings import Settings
@@ -46,7 +46,8 @@ class Point:
         high: upper end.
         what: where its link leads to, in words; empty without one.
         link: relative to the pages; None without one.
-        run: id of the run in Airflow that made it; None if it was none.
+        run: id of the run of the retrain that made it; None if none did.
+        made: the batch or the publication that it is about, whose run Airflow knows; None if it is about neither.
     """
 
     at: str
@@ -57,6 +58,7 @@ class Point:
     what: str = ""
     link: str | None = None
     run: str | None = None
+    made: tuple[Made, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _live(settings: Settings) -> list[Point]:
                 points.append(
                     Point(
                         f"{row.bought_until:%Y-%m-%d}", place, found["live"], found.get("low"), found.get("high"),
-                        f"p{row.number:06d} of v{row.version}", f"models/v{row.version}",
+                        *_lists(row),
                     )
                 )  # fmt: skip
     return points
@@ -118,8 +120,7 @@ def _live(settings: Settings) -> list[Point]:
 def _ages(settings: Settings) -> list[Point]:
     return [
         Point(
-            f"{row.began_at.astimezone(UTC):%Y-%m-%d %H:%M}", 0, row.hours, None, None,
-            f"p{row.number:06d} of v{row.version}", f"models/v{row.version}",
+            f"{row.began_at.astimezone(UTC):%Y-%m-%d %H:%M}", 0, row.hours, None, None, *_lists(row)
         )
         for row in read_rows(settings, "trend_ages", count=MOST)
     ]  # fmt: skip
@@ -148,10 +149,31 @@ def _run(run_key: str) -> str | None:
     return run_key if "__" in run_key else None
 
 
-def _batch(batch_id: int | None) -> tuple[str, str | None]:
+def _lists(row: Any) -> tuple[str, str, None, tuple[Made, int]]:
+    return f"p{row.number:06d} of v{row.version}", f"models/v{row.version}", None, ("publication", row.number)
+
+
+def _batch(batch_id: int | None) -> tuple[str, str | None, None, tuple[Made, int] | None]:
     if batch_id is None:
-        return "", None
-    return f"batch {batch_id}", f"data-docs/invoices/batch-{batch_id:06d}.html"
+        return "", None, None, None
+    return f"batch {batch_id}", f"data-docs/invoices/batch-{batch_id:06d}.html", None, ("batch", batch_id)
+
+
+def _runs(desk: Desk | None, points: Iterable[Point]) -> dict[Point, tuple[str, str]]:
+    """The DAG and the run that made each point; without those that no run made, or of which Airflow cannot say it."""
+    if desk is None:
+        return {}
+    points = list(points)
+    found = {each: (RETRAIN, each.run) for each in points if each.run}
+    for what in get_args(Made):
+        about = {each: each.made[1] for each in points if each.made is not None and each.made[0] == what}
+        try:
+            runs = desk.orchestrator.runs_that_made(what, set(about.values())) if about else {}
+        except NcfError as error:
+            logger.warning("%s", error)
+            continue
+        found |= {each: runs[number] for each, number in about.items() if number in runs}
+    return found
 
 
 def _share(value: float) -> str:
@@ -202,6 +224,7 @@ def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequ
         show: renders a template.
     """
     router = APIRouter(dependencies=list(seen_by))
+    address = desk.orchestrator.address if desk is not None else None
 
     @router.get("/trends")
     def page(request: Request) -> HTMLResponse:
@@ -214,7 +237,9 @@ def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequ
         except NcfError as failure:
             logger.warning("%s", failure)
             error = settings.without_secrets(str(failure))
+        made = [Point("", 0, 0, made=("publication", shown.number))] if shown is not None else []
         found: dict[str, Any] = {"trends": drawn, "exposure": shown, "exposure_error": error}
+        found |= {"runs": _runs(desk, made).values(), "address": address}
         is_away = error is not None and all(each["error"] for each in drawn)
         return show(request, "trends", status=503 if is_away else 200, is_away=is_away, **found, at=datetime.now(UTC))
 
@@ -233,9 +258,19 @@ def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequ
         """A trend's points as CSV."""
         trend = _trend(name)
         head = ("at", "series", "value", "low", "high", "made by", "run")
+        points = trend.read(settings_of())
+        runs = _runs(desk, points)
         rows = [
-            (each.at, trend.series[each.series], each.value, each.low, each.high, each.what, each.run)
-            for each in trend.read(settings_of())
+            (
+                each.at,
+                trend.series[each.series],
+                each.value,
+                each.low,
+                each.high,
+                each.what,
+                runs.get(each, ("", each.run))[1],
+            )
+            for each in points
         ]
         return _csv(name, head, rows)
 
@@ -244,10 +279,7 @@ def routes(settings_of: Callable[[], Settings], desk: Desk | None, seen_by: Sequ
         """A trend's points as a table, each with a link to what made it."""
         trend = _trend(name)
         points = trend.read(settings_of())[::-1]
-        run_of = {
-            each.run: desk.orchestrator.address(RETRAIN, each.run) for each in points if each.run and desk is not None
-        }
-        return show(request, "trend", trend=trend, points=points, run_of=run_of)
+        return show(request, "trend", trend=trend, points=points, run_of=_runs(desk, points), address=address)
 
     return router
 

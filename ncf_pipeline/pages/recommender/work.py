@@ -3,7 +3,7 @@
 Whoever mounts the page lends it a `Desk`: it knows the DAGs, and starts and switches them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,9 @@ from ncf_pipeline.pages.forms import check_token, form_token, of_this_site
 
 Action = Literal["start", "switch"]
 """What somebody does with a DAG: starts a run, or switches its schedule on or off."""
+
+Made = Literal["batch", "publication"]
+"""What a run made that has a number of its own."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,9 @@ class Orchestrator(Protocol):
 
     def switch(self, dag_ids: Sequence[str], *, on: bool, by: str) -> None:
         """Switches the schedules of DAGs on or off, all or none, and notes each in the audit log."""
+
+    def runs_that_made(self, what: Made, numbers: Collection[int]) -> Mapping[int, tuple[str, str]]:
+        """Returns the DAG and the run that made each of these; a command's, and that of a removed run, is left out."""
 
     def address(self, dag_id: str, run_id: str | None = None) -> str:
         """Returns where a person sees the DAG, or one of its runs."""

@@ -47,6 +47,9 @@ class Runs:
             for number, each in enumerate(known)
         }
 
+    def runs_that_made(self, what, numbers):
+        return {number: ("refresh_lists", f"{what} {number}") for number in numbers}
+
     def address(self, dag_id, run_id=None):
         return f"/dags/{dag_id}"
 
