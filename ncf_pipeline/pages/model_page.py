@@ -34,7 +34,7 @@ def page(summary: RetrainSummary, figures: Sequence[tuple[str, bytes]]) -> str:
         about=VERSION_0_WORDS if summary.model.recommender == BASELINES else None,
         everyone=[table for table in tables if table.is_of_everyone],
         cohorts=[table for table in tables if not table.is_of_everyone],
-        figures=[(caption, _as_image(svg)) for caption, svg in figures],
+        figures=[(caption.replace("`", ""), _as_image(svg)) for caption, svg in figures],  # Markdown, for cards
     )
 
 

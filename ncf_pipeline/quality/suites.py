@@ -43,12 +43,14 @@ class Rule:
         severity: critical refuses the row or the batch; warning and info are only reported.
         breaks: whether a single row breaks it, or only the batch as a whole.
         sentence: what it requires, in words.
+        column: the one that it is about; None if it is about more than one.
     """
 
     rule_id: str
     severity: Severity
     breaks: Literal["row", "batch"]
     sentence: str
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def rules_of(suite: str) -> dict[str, Rule]:
         meta = written.get("meta", {})
         try:
             rule = Rule(
-                rule_id=meta["id"], severity=written["severity"], breaks=meta["breaks"], sentence=meta["sentence"]
+                rule_id=meta["id"],
+                severity=written["severity"],
+                breaks=meta["breaks"],
+                sentence=meta["sentence"],
+                column=written.get("kwargs", {}).get("column"),
             )
         except KeyError as error:
             raise QualityError(f"expectations/{suite}.json: {written.get('type')} has no {error}. Add it.") from error

@@ -4,7 +4,7 @@ Every function here that takes settings raises DatabaseError if Postgres cannot 
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -138,12 +138,12 @@ class Product:
             "limits": {"max_per_family": self.max_per_family, "min_price": self.min_price},
         }
 
-    def limits_in_words(self, today: date) -> list[str]:
+    def limits_in_words(self, today: date, money: Callable[[float], str] = "{:.2f}".format) -> list[str]:
         """The limits on all lists that concern it, and its rules' exceptions, in sentences."""
         told = []
         if self.is_excluded:
             told.append("Its code stands for no product (retail.excluded_stock_code), so no list shows it.")
-        if (too_cheap := below_limit(self.price, self.min_price)) is not None:
+        if (too_cheap := below_limit(self.price, self.min_price, money)) is not None:
             told.append(too_cheap)
         if self.max_per_family is not None and self.family:
             others = "variant" if self.max_per_family == 1 else "variants"
@@ -153,15 +153,19 @@ class Product:
         return told
 
 
-def below_limit(price: float | None, lowest: float | None) -> str | None:
+def below_limit(
+    price: float | None, lowest: float | None, money: Callable[[float], str] = "{:.2f}".format
+) -> str | None:
     """Says that a product costs less than what lists show; None if it does not, or there is no limit or price.
+
+    `money` writes an amount in the shop's currency.
 
     >>> below_limit(0.42, 0.5), below_limit(0.5, 0.5), below_limit(None, 0.5)
     ('It costs 0.42, and lists show nothing below 0.50.', None, None)
     """
     if price is None or lowest is None or price >= lowest:
         return None
-    return f"It costs {price:.2f}, and lists show nothing below {lowest:.2f}."
+    return f"It costs {money(price)}, and lists show nothing below {money(lowest)}."
 
 
 def search(settings: Settings, text: str, *, after: str = "", most: int = FOUND) -> Found:

@@ -374,7 +374,7 @@ class _Question:
         if only is not None and self._country not in only:
             theirs = self._country or "a country that is not known"
             return f"A rule shows it only in {', '.join(only)}, and they are in {theirs}{self._change(' (', ')')}."
-        return below_limit(self._product.price, self._lowest)
+        return below_limit(self._product.price, self._lowest, lambda amount: f"{amount:.2f} {settings.currency}")
 
     def _change(self, before: str = ", ", after: str = "") -> str:
         newest = changes.history(self._settings, stock_code=self._code, most=1)

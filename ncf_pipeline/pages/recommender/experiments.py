@@ -35,6 +35,7 @@ from ncf_pipeline.experiments.sentences import percent, plan_in_words
 from ncf_pipeline.experiments.stages import Past
 from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
 from ncf_pipeline.pages.headers import headers, policy
+from ncf_pipeline.pages.locales import count
 from ncf_pipeline.pages.recommender.charts import Chart, signed_chart, thinned
 from ncf_pipeline.pages.recommender.rules import REFRESH, Show, refresh
 from ncf_pipeline.registry import versions as registry
@@ -140,7 +141,8 @@ class Plans:
             about = int(read_rows(settings, "invoice_lines_about")[0].lines)
             if about > MOST_LINES:
                 raise UnreadError(
-                    f"The shop has about {about:,} invoice lines, too many to read while you wait. The command says it."
+                    f"The shop has about {count(about)} invoice lines, too many to read while you wait. The command "
+                    "says it."
                 )
             self._made.clear()
             self._past = Past.of(settings)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from ncf_pipeline.ingest.customer_ids import is_possible, spelled
 from ncf_pipeline.ingest.readers.cells import MAX_CUSTOMER
 from ncf_pipeline.pages import purchases
 from ncf_pipeline.pages.forms import of_this_site
+from ncf_pipeline.pages.locales import day
 from ncf_pipeline.pages.money import money
 from ncf_pipeline.pages.purchases import Product
 from ncf_pipeline.pages.recommender.charts import Chart, Series, Value, chart, thinned
@@ -126,6 +128,36 @@ def routes(
     return router
 
 
+@dataclass(frozen=True)
+class Sold:
+    """What a product sold, for a page that is about something else.
+
+    Attributes:
+        words: its price when it was last sold, and when that was; that it never was.
+        chart: its takings by week; None if it sold nothing in these weeks.
+    """
+
+    words: str
+    chart: Chart | None
+
+
+def sold(settings: Settings, stock_code: str) -> Sold | None:
+    """What a product sold; None if the shop has no such product, or no description of it.
+
+    Raises:
+        DatabaseError: Postgres does not answer.
+    """
+    try:
+        product = products.product(settings, stock_code)
+    except InputError:
+        return None
+    drawn = _charts(product.weeks, settings.currency)
+    words = "never sold"
+    if product.price is not None and product.sold_at is not None:
+        words = f"{money(product.price, settings.currency)} when it was last sold, on {day(product.sold_at)}"
+    return Sold(words, drawn[0][2] if drawn else None)
+
+
 def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
     """What the page of a product shows.
 
@@ -152,7 +184,7 @@ def contents(settings: Settings, stock_code: str) -> dict[str, Any]:
         "weeks": [(week, money(week.takings, settings.currency)) for week in reversed(product.weeks)],
         "ranked": RANKED,
         "rules": [_rule(rule, product.stock_code, today) for rule in product.rules],
-        "limits": product.limits_in_words(today),
+        "limits": product.limits_in_words(today, lambda amount: money(amount, settings.currency)),
         "shown": shown,
         "shown_error": shown_error,
         "countries": shown.countries[:_MOST_COUNTRIES] if shown else (),

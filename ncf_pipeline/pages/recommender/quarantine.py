@@ -360,7 +360,9 @@ def _contents(
 
 
 def _cells(line: QuarantinedLine, entered: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    """The cells of a line, as its form shows them."""
+    """The cells of a line, as its form shows them, with a mark on those that its rules are about."""
+    rules = quality.rules_of("invoices")
+    broken = {rules[rule_id].column for rule_id in line.rule_ids if rule_id in rules}
     return [
         {
             "column": column,
@@ -368,6 +370,7 @@ def _cells(line: QuarantinedLine, entered: Mapping[str, str] | None) -> list[dic
             "original": line.original.get(column),
             "entered": (entered or {}).get(column, _text(line, column)),
             "is_unreadable": column in line.unreadable,
+            "is_broken": column in broken,
             "corrected": (line.corrected or {}).get(column),
         }
         for column in InvoiceLines.ALL

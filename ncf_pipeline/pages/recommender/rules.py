@@ -14,7 +14,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from ncf_pipeline.columns import FOR_YOU
 from ncf_pipeline.errors import ChangedMeanwhileError, DatabaseError, InputError, ListStoreError, NcfError
 from ncf_pipeline.pages.forms import Access, form_token, of_this_site, sender
+from ncf_pipeline.pages.locales import count, percent
 from ncf_pipeline.pages.purchases import Product
+from ncf_pipeline.pages.recommender.products import sold
 from ncf_pipeline.pages.shelves import Item, item
 from ncf_pipeline.serving import hiding, products
 from ncf_pipeline.serving.appearances import MOST_FOR_COUNTRIES
@@ -47,7 +49,7 @@ RULES = "Recommender rules"
 SHOWN, FOUND, PAST = 40, 20, 10
 """Most rules on a page, products that a search finds, and changes."""
 
-_TOLD = 20
+_TOLD, _NAMED = 20, 20
 _FIELDS = (*files.COLUMNS, "reason", "how", "max_per_family", "min_price")
 _MANY_WORDS = 8
 _SECONDS = 300
@@ -421,6 +423,7 @@ def refresh(access: Access, request: Request, after: str) -> str:
 def _of_preview(settings: Settings, asked: Preview) -> dict[str, Any]:
     """What the page of a preview shows."""
     result = asked.result
+    described = {rule.stock_code for rule in asked.change.put[:_NAMED]}
     codes = {code for each in result.examples for code in (*each.before, *each.after)} if result else set()
     codes |= {str(each.whose) for each in result.examples if each.audience == "product"} if result else set()
     stored = {rule.key: str(rule) for rule in changes.rules(settings)} if asked.change.remove else {}
@@ -429,7 +432,11 @@ def _of_preview(settings: Settings, asked: Preview) -> dict[str, Any]:
         "change": asked.change,
         "removed": [stored.get(key, key) for key in asked.change.remove],
         "result": result,
-        "names": _items(settings, codes),
+        "names": _items(settings, codes | described),
+        "described": described,
+        "currency": settings.currency,
+        "count": count,
+        "percent": percent,
     }
 
 
@@ -493,6 +500,7 @@ def _contents(
         "code": code,
         "item": named.get(code),
         "is_known": code not in shop.unknown_products,
+        "sold": sold(settings, code) if code else None,
         "of_product": [_shown(rule, named, today) for rule in about_product],
         "rules": [_shown(rule, named, today) for rule in listed],
         "count": len(rules),
@@ -502,6 +510,7 @@ def _contents(
         "more_findings": max(0, len(findings) - _TOLD),
         "countries": countries,
         "limits": changes.limits(settings),
+        "currency": settings.currency,
         "history": changes.history(settings, before=before, stock_code=code or None, most=PAST),
         "past": PAST,
         "previews": [] if code else previews.open_previews(settings),
@@ -557,8 +566,8 @@ def _reached(settings: Settings, hidden: HiddenProduct) -> str:
     if not number:
         return f"No customer{there} was shown it in for_you."
     return (
-        f"{number:,} of {among:,} customers{there} were shown it in for_you: the next product of their list takes its "
-        "place."
+        f"{count(number)} of {count(among)} customers{there} were shown it in for_you: the next product of their list "
+        "takes its place."
     )
 
 

@@ -111,29 +111,38 @@ class Result:
             return None
         return 1 - self.expected_after / self.expected_before
 
-    def sentences(self) -> list[str]:
-        """In words."""
+    def sentences(
+        self, count: Callable[[float], str] = "{:,}".format, percent: Callable[[float, int], str] = "{:.{}%}".format
+    ) -> list[str]:
+        """In words.
+
+        Args:
+            count: writes a number of things.
+            percent: writes a share in percent, with so many decimal places.
+        """
         told = []
         if self.scored < self.customers:
             share = self.customers_changed / max(self.scored, 1)
             told.append(
-                f"Of a sample of {self.scored:,} customers, {self.customers_changed:,} would have other lists "
-                f"({share:.1%}); of all {self.customers:,}, that is about {round(share * self.customers):,}."
+                f"Of a sample of {count(self.scored)} customers, {count(self.customers_changed)} would have other "
+                f"lists ({percent(share, 1)}); of all {count(self.customers)}, that is about "
+                f"{count(round(share * self.customers))}."
             )
         else:
-            told.append(f"{self.customers_changed:,} of {self.customers:,} customers would have other lists.")
-        told.append(f"{self.products_changed:,} of {self.products:,} products would have other lists.")
-        told.append(f"Visitors of {self.countries_changed:,} of {self.countries:,} countries would see other lists.")
-        told.append(self._loss_in_words())
+            told.append(f"{count(self.customers_changed)} of {count(self.customers)} customers would have other lists.")
+        told.append(f"{count(self.products_changed)} of {count(self.products)} products would have other lists.")
+        visited = f"{count(self.countries_changed)} of {count(self.countries)} countries"
+        told.append(f"Visitors of {visited} would see other lists.")
+        told.append(self._loss_in_words(percent))
         return told
 
-    def _loss_in_words(self) -> str:
+    def _loss_in_words(self, percent: Callable[[float, int], str]) -> str:
         if self.lost is None:
             return "How many purchases that costs is not known: what serves states no chances."
         if abs(self.lost) < 0.00005:
             return "The expected purchases from for_you stay the same."
         kind = "lost" if self.lost > 0 else "gained"
-        share = f"{abs(self.lost):.2%}"
+        share = percent(abs(self.lost), 2)
         return f"{share} of the expected purchases from for_you would be {kind}, by the chances of each product."
 
     def as_dict(self) -> dict[str, Any]:

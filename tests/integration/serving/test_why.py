@@ -159,7 +159,7 @@ def test_each_kind_of_rule_is_named_with_its_end_and_who_made_it(shop, published
     assert words(shop, elsewhere).startswith(
         "A rule shows it only in EIRE, Spain, and they are in France (change 2 by "
     )
-    assert words(shop, cheap) == "It costs 0.10, and lists show nothing below 0.50."
+    assert words(shop, cheap) == "It costs 0.10 GBP, and lists show nothing below 0.50 GBP."
     assert words(shop, excluded) == "Its code stands for no product (retail.excluded_stock_code)."
     assert {causes(shop, code)[FOR_YOU] for code in (hidden, elsewhere, cheap, excluded)} == {"rule"}
     changes.undo(shop, 1, actor="anna")

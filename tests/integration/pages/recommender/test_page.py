@@ -115,7 +115,7 @@ def test_a_report_that_does_not_exist_is_not_found(ask, path):
 
 
 def test_an_experiment_without_a_report_says_so(ask):
-    assert "Not measured yet" in words(ask().get("experiment-winter"))
+    assert "It ended before it was measured." in words(ask().get("experiment-winter"))
 
 
 def test_each_decision_has_its_reasons_and_a_link_to_its_model(ask):

@@ -188,7 +188,7 @@ def test_rules_that_touch_it_are_named(ask, shop, stocked):
         assert "hidden at once from customers of EIRE, by anna: “recalled”" in words
         assert "pinned to place 2 of for_you for everyone from 2011-12-05" in words
         assert "hidden “soon again”" in words
-        assert "It costs 10.00, and lists show nothing below 20.00." in words
+        assert "It costs £10.00, and lists show nothing below £20.00." in words
         assert "A list shows at most 1 variant of its family." in words
     finally:
         changes.undo(shop, made, actor="anna")

@@ -130,6 +130,8 @@ def test_a_corrected_cell_goes_through_the_stages_and_the_record_says_who_and_wh
     assert "Invoice 536365 is stored with 1 line, and without this one." in words(line)
     sent = dict(re.findall(r'<input id="([a-z_]+)" name="[a-z_]+" maxlength="2000"[^>]* value="([^"]*)"', line.text))
     assert sent["quantity"] == "0"
+    assert "Quantity (breaks a rule)" in words(line)
+    assert re.findall(r'<input id="([a-z_]+)"[^>]*aria-invalid', line.text) == ["quantity"]
     done = client.post("quarantine-release", data=form(line="1", **sent | {"quantity": "4"}, reason="a typing mistake"))
     assert done.url.path == "/recommender/quarantine-request-1"
     assert "Released. It is loaded with batch 2." in words(done)

@@ -81,6 +81,17 @@ def test_a_product_is_found_by_code_and_by_words_of_its_name(ask):
     assert "No product has this code" in words(nothing)
 
 
+def test_the_forms_stand_beside_what_the_product_sold(ask):
+    page = ask().get("rules?product=23001")
+    assert "£2.25 when it was last sold, on 11 Nov 2011" in words(page)
+    assert page.text.count('role="img" aria-label="Takings by week. 26 weeks from') == 1
+    assert 'href="products?product=23001"' in page.text
+    never = ask().get("rules?product=85123A")
+    assert "never sold" in words(never)
+    assert "Takings by week" not in never.text
+    assert "never sold ·" not in words(ask().get("rules?product=99999"))
+
+
 def test_each_rule_is_saved_by_its_form_with_who_and_why(ask, shop, today):
     client = ask()
     saved = client.post(
@@ -395,6 +406,18 @@ def test_a_preview_is_computed_by_a_run_and_shown_when_it_is_ready(desk, shop, s
     assert "Spaceboy lunch box 23001 goes" in said
     assert "again.js" not in ready.text
     assert len(ready.content) < 60_000
+
+
+def test_a_preview_is_written_by_the_shops_locale_and_in_its_currency(ask, shop, monkeypatch):
+    german = shop.model_copy(update={"locale": "de_DE", "currency": "EUR"})
+    number = previews.ask(shop, Change(limits=Limits(None, 1234.5)), asked_by="ben", reason=None, seen=0)
+    monkeypatch.setattr(previews, "compute", lambda *_: RESULT)
+    previews.make(shop, number)
+    said = words(ask(german).get(f"rules-preview-{number}")).replace("\xa0", " ")
+    assert "lowest price 1.234,50 €" in said
+    assert "Of a sample of 1.000 customers, 278 would have other lists (27,8 %); of all 20.000, that is" in said
+    assert "0,50 % of the expected purchases" in said
+    assert "Lowest price of one piece (in EUR; empty: no limit)" in words(ask(german).get("rules"))
 
 
 def test_removing_and_undoing_are_seen_first_too(desk, shop, starts):
