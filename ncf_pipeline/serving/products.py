@@ -70,6 +70,15 @@ class Week:
 
 
 @dataclass(frozen=True)
+class Sales:
+    """What a product sold: as in `Product`, without places."""
+
+    price: float | None
+    sold_at: datetime | None
+    weeks: tuple[Week, ...]
+
+
+@dataclass(frozen=True)
 class Shown:
     """How often the live lists show a product.
 
@@ -200,10 +209,7 @@ def product(settings: Settings, stock_code: str) -> Product:
             raise InputError(f"The shop has no product {_short(code)}.")
         family = family_of(code)
         members = query_rows(connection, "product_family", family=family, most=_FAMILY)
-        (newest,) = query_rows(connection, "newest_sales")
-        until = newest.as_of or (rows[0].sold_at + timedelta(microseconds=1) if rows[0].sold_at else None)
-        since = first_week(until) if until else None
-        sold = query_rows(connection, "product_weeks", stock_code=code, since=since, until=until) if until else []
+        newest, since, until, sold = _sold(connection, code, rows[0].sold_at)
         hidden = query_records(connection, HiddenProduct, "hidden_products")
         limits = query_rows(connection, "list_limits")  # one row; without it there is no limit
     weeks: tuple[Week, ...] = ()
@@ -217,6 +223,17 @@ def product(settings: Settings, stock_code: str) -> Product:
         tuple(each for each in hidden if each.stock_code == code),
         limits[0].max_per_family if limits else None, limits[0].min_price if limits else None,
     )  # fmt: skip
+
+
+def sales(settings: Settings, stock_code: str) -> Sales | None:
+    """What a product sold, without its place among others; None if the shop has no such product."""
+    code = canonical(stock_code.replace("\x00", ""))
+    with transaction(settings) as connection:
+        rows = query_rows(connection, "product_facts", stock_code=code)
+        if not rows:
+            return None
+        _, since, _, sold = _sold(connection, code, rows[0].sold_at)
+    return Sales(rows[0].price, rows[0].sold_at, _weeks(sold, {}, code, since) if since is not None else ())
 
 
 def shown(settings: Settings, stock_code: str) -> Shown | None:
@@ -240,6 +257,17 @@ def shown(settings: Settings, stock_code: str) -> Shown | None:
         {name: where.get(stock_code, ()) for name, where in found.visitors.items()},
         tuple(sorted(by_country, key=lambda each: (-each[1], each[0]))),
     )  # fmt: skip
+
+
+def _sold(
+    connection: Any, code: str, sold_at: datetime | None
+) -> tuple[Any, datetime | None, datetime | None, list[Any]]:
+    """The newest load that lists know, the first and the last instant of the weeks, and what the product sold."""
+    (newest,) = query_rows(connection, "newest_sales")
+    until = newest.as_of or (sold_at + timedelta(microseconds=1) if sold_at else None)
+    since = first_week(until) if until else None
+    sold = query_rows(connection, "product_weeks", stock_code=code, since=since, until=until) if until else []
+    return newest, since, until, list(sold)
 
 
 def _page(settings: Settings, text: str, after: str, most: int) -> list[Named]:

@@ -147,14 +147,13 @@ def sold(settings: Settings, stock_code: str) -> Sold | None:
     Raises:
         DatabaseError: Postgres does not answer.
     """
-    try:
-        product = products.product(settings, stock_code)
-    except InputError:
+    found = products.sales(settings, stock_code)
+    if found is None:
         return None
-    drawn = _charts(product.weeks, settings.currency)
+    drawn = _charts(found.weeks, settings.currency)
     words = "never sold"
-    if product.price is not None and product.sold_at is not None:
-        words = f"{money(product.price, settings.currency)} when it was last sold, on {day(product.sold_at)}"
+    if found.price is not None and found.sold_at is not None:
+        words = f"{money(found.price, settings.currency)} when it was last sold, on {day(found.sold_at)}"
     return Sold(words, drawn[0][2] if drawn else None)
 
 
