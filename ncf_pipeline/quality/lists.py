@@ -1,31 +1,30 @@
 """The rules of `expectations/top_n_lists.json`, checked on lists before a shopper sees them.
 
 Whether a list breaks a rule depends on other data: its customer's purchases, the products that are sold, the excluded
-stock codes, all other lists. So lists and purchases are copied into Postgres, a frame at a time. There each list is one
-row of a few flags, and the rules are aggregates of these rows. Postgres spills to disk what does not fit into memory; a
-data frame of a million customers, with every product in every list, would need tens of gigabytes, or rules that see
-only a part. The tables are unlogged, and hold rows only during a check, of one publication at a time. A server that
-crashed empties them, and a check whose lock was lost may meet another one's rows. So each check proves at its end that
-it saw its own rows and no others.
+stock codes, all other lists. `list_flags` makes a row of a few flags of each list, and nothing else is copied into
+Postgres. There the rules are aggregates of these rows. The tables are unlogged, and hold rows only during a check, of
+one publication at a time. A server that crashed empties them, and a check whose lock was lost may meet another one's
+rows. So each check proves at its end that it saw its own rows and no others.
 
 `serving/publication` checks that the list store holds what was written.
 """
 
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 
-from ncf_pipeline.columns import EVERYWHERE, LISTS_OF, Interactions, Lists
-from ncf_pipeline.errors import DatabaseUnavailableError, InputError
-from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.columns import Lists
+from ncf_pipeline.errors import DatabaseUnavailableError
 from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.list_flags import Given, Pin, Purchases, flags_of, listed_products, products_on_lists
 from ncf_pipeline.quality.suites import Verdict
 from ncf_pipeline.settings import Settings
-from ncf_pipeline.storage.database import Connection, query_rows, transaction
+from ncf_pipeline.storage.database import Connection, query_records, query_rows, transaction
 from ncf_pipeline.storage.locks import Lock
 from ncf_pipeline.storage.resources import query
 
@@ -34,16 +33,6 @@ __all__ = ["SUITE", "check_lists"]
 SUITE = "top_n_lists"
 _LOCK = Lock(0x6C697374, "checks lists")  # "list": one publication is checked at a time
 _ROWS_AT_ONCE = 100_000
-_LINES_AT_ONCE = 1_000_000
-_PRICED = (Interactions.STOCK_CODE, Interactions.UNIT_PRICE, Interactions.PURCHASED_AT)
-_USED = (
-    Interactions.CUSTOMER_ID,
-    Interactions.STOCK_CODE,
-    Interactions.COUNTRY,
-    Interactions.UNIT_PRICE,
-    Interactions.PURCHASED_AT,
-    Interactions.RETURNED_AT,
-)
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class _Filled:
 
 def check_lists(
     settings: Settings,
-    lists: Iterable[pd.DataFrame],
+    lists: Iterable[pa.Table | pd.DataFrame],
     interactions: pd.DataFrame | Iterable[pd.DataFrame],
     as_of: datetime,
     *,
@@ -77,7 +66,7 @@ def check_lists(
 
     Args:
         settings: whose database.
-        lists: frames with the columns of `columns.Lists`; read one by one.
+        lists: tables of Arrow, or frames, with the columns of `columns.Lists`; read one by one.
         interactions: columns of `columns.Interactions`, from which the lists were made; or parts of them, all lines of
             a customer in one. They are passed because the database may hold newer invoices, which the lists cannot
             know.
@@ -100,7 +89,8 @@ def check_lists(
     """
     with _LOCK.held(settings):  # `_refuse_if_lost` proves that it was not lost
         try:
-            filled = _fill(settings, lists, interactions, as_of, today, control, hidden)
+            parts = [interactions] if isinstance(interactions, pd.DataFrame) else interactions
+            filled = _fill(settings, lists, parts, as_of, today, control, hidden)
             verdict = quality.check_table(
                 settings.database(),
                 "checked_list",
@@ -117,50 +107,39 @@ def check_lists(
 
 def _fill(
     settings: Settings,
-    lists: Iterable[pd.DataFrame],
-    interactions: pd.DataFrame | Iterable[pd.DataFrame],
+    lists: Iterable[pa.Table | pd.DataFrame],
+    interactions: Iterable[pd.DataFrame],
     as_of: datetime,
     today: date,
     control: Collection[str],
     hidden: Collection[str],
 ) -> _Filled:
     """Fills `ml.checked_list` and `ml.checked_product`."""
-    countries, prices = {EVERYWHERE}, list[pl.DataFrame]()
+    given = Given(lists, control)
     with transaction(settings) as connection, connection.cursor() as cursor:
         _empty(connection)
-        cursor.execute(query("create_given_lists"))
-        for frame in lists:
-            _copy(connection, "given_list", _as_text(frame))
-        for part in [interactions] if isinstance(interactions, pd.DataFrame) else interactions:
-            for begin in range(0, len(part), _LINES_AT_ONCE):
-                known = interactions_as_of(part.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
-                prices.append(_newest_price(pl.from_pandas(known[[*_PRICED]])))
-                countries.update(known[Interactions.COUNTRY].dropna().unique())
-            for pairs, customers in _pairs(part, as_of):
-                _copy(connection, "given_pair", pairs)
-                _copy(connection, "given_customer_country", customers)
-        products = _newest_price(pl.concat(prices)).drop(Interactions.PURCHASED_AT) if prices else pl.DataFrame()
-        _copy(connection, "given_product", products)
-        _copy(connection, "given_control", pl.DataFrame({"key": sorted(control)}))
-        _copy(connection, "given_country", pl.DataFrame({"country": sorted(countries)}))
+        pins = query_records(connection, Pin, "pins_in_force", today=today)
+        purchases = Purchases(interactions, as_of, given, {pin.stock_code for pin in pins})
+        cursor.execute(query("create_listed_products"))
+        _copy(connection, "listed_product", listed_products(given, purchases, pins))
         # Postgres does not do this by itself for temporary tables, and without it plans their joins blindly.
-        cursor.execute(
-            "analyze given_list, given_pair, given_customer_country, given_product, given_country, given_control"
+        cursor.execute("analyze listed_product")
+        flags = flags_of(
+            given,
+            purchases,
+            query_rows(connection, "listed_products", today=today),
+            pins,
+            control=control,
+            hidden=hidden,
+            most_of_family=query_rows(connection, "list_limits")[0].max_per_family,
         )
-        cursor.execute(query("fill_checked_products"), {"today": today})
-        cursor.execute(
-            query("fill_checked_lists"),
-            {
-                "today": today,
-                "hidden": sorted(hidden),
-                **{f"{audience}_lists": list(names) for audience, names in LISTS_OF.items()},
-            },
-        )
+        _copy(connection, f"ml.checked_list ({', '.join(flags.columns)})", flags)
+        _copy(connection, "ml.checked_product (stock_code, customers)", products_on_lists(given, purchases, pins))
         cursor.execute("analyze ml.checked_list, ml.checked_product")
         cursor.execute("select pg_current_xact_id()::xid::text")
         (mine,) = cursor.fetchone() or ("",)
         (found,) = query_rows(connection, "rows_to_check", transaction=mine)
-    return _Filled(products.height, found.there, mine)
+    return _Filled(len(purchases.prices), found.there, mine)
 
 
 def _refuse_if_lost(settings: Settings, filled: _Filled) -> None:
@@ -187,63 +166,7 @@ def _copy(connection: Connection, table: str, frame: pl.DataFrame) -> None:
     with connection.cursor() as cursor:
         for rows in frame.iter_slices(_ROWS_AT_ONCE):
             content = io.BytesIO()
-            rows.write_csv(content, include_header=False, quote_style="always")
+            # Texts are quoted, and none is missing; so what is missing differs from an empty text.
+            rows.write_csv(content, include_header=False, quote_style="non_numeric")
             content.seek(0)
             cursor.copy_expert(f"copy {table} from stdin with (format csv)", content)
-
-
-def _as_text(lists: pd.DataFrame) -> pl.DataFrame:
-    """The lists, with the stock codes as an array in Postgres' notation."""
-    names = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME)
-    try:
-        arrays = [_array(stock_codes) for stock_codes in lists[Lists.STOCK_CODES]]
-    except TypeError as error:
-        raise InputError("A row of the lists has no list of stock codes. The previous lists stay live.") from error
-    columns = {name: lists[name].astype(str).tolist() for name in names}
-    return pl.DataFrame({**columns, Lists.STOCK_CODES: arrays})
-
-
-def _array(stock_codes: Iterable[str]) -> str:
-    quoted = (str(code).replace("\\", "\\\\").replace('"', '\\"') for code in stock_codes)
-    return "{" + ",".join(f'"{code}"' for code in quoted) + "}"
-
-
-def _newest_price(sales: pl.DataFrame) -> pl.DataFrame:
-    """One row for each product: its highest price at its newest sale."""
-    newest = pl.col(Interactions.PURCHASED_AT) == pl.col(Interactions.PURCHASED_AT).max()
-    return (
-        sales.group_by(Interactions.STOCK_CODE)
-        .agg(pl.col(Interactions.UNIT_PRICE).filter(newest).max(), pl.col(Interactions.PURCHASED_AT).max())
-        .sort(Interactions.STOCK_CODE)
-    )
-
-
-def _pairs(interactions: pd.DataFrame, as_of: datetime) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Pairs of customer and product, and the customers' countries; for a part of the customers at a time.
-
-    The lines of all customers together would be as large as the interactions.
-
-    Yields:
-        One row for each customer and product, `is_kept` if a purchase of it is not returned by `as_of`; and one row
-        for each customer and country: the country of their newest invoice, or several if these are of one instant.
-    """
-    parts = len(interactions) // _LINES_AT_ONCE + 1
-    customer, _ = pd.factorize(interactions[Interactions.CUSTOMER_ID])  # -1 for a guest
-    for part in range(parts):
-        mine = interactions.loc[(customer >= 0) & (customer % parts == part), list(_USED)]
-        lines = pl.from_pandas(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
-        pairs = (
-            lines.lazy()
-            .with_columns(is_kept=(pl.col(Interactions.RETURNED_AT) >= as_of).fill_null(value=True))
-            .group_by(Interactions.CUSTOMER_ID, Interactions.STOCK_CODE)
-            .agg(pl.col("is_kept").any())
-            .collect()
-        )
-        purchased_at = pl.col(Interactions.PURCHASED_AT)
-        customers = (
-            lines.filter(purchased_at == purchased_at.max().over(Interactions.CUSTOMER_ID))
-            .select(Interactions.CUSTOMER_ID, Interactions.COUNTRY)
-            .drop_nulls()
-            .unique()
-        )
-        yield pairs, customers

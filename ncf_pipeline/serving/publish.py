@@ -428,8 +428,9 @@ def _names_removed_products(settings: Settings, opened: Publication, snapshot: A
     if catalogue is not None:
         in_shop.update(catalogue[Catalogue.STOCK_CODE])
     for lists in _but_categories(opened.url):
-        named = {code for codes in lists[Lists.STOCK_CODES] for code in codes}
-        if not in_shop.issuperset(named.union(lists.loc[lists[Lists.AUDIENCE] == "product", Lists.KEY])):
+        named = pc.unique(pc.list_flatten(lists[Lists.STOCK_CODES])).to_pylist()
+        of_products = lists.filter(pc.field(Lists.AUDIENCE) == "product")
+        if not in_shop.issuperset([*named, *of_products[Lists.KEY].to_pylist()]):
             return True
     return False
 
@@ -493,9 +494,8 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
         ArtifactError: its lists are no longer kept.
         ListStoreError: Redis refused. The previous lists stay live.
     """
-    longest = max(
-        (len(codes) for lists in _but_categories(earlier.url) for codes in lists[Lists.STOCK_CODES]), default=0
-    )
+    lengths = (pc.max(pc.list_value_length(lists[Lists.STOCK_CODES])).as_py() for lists in _but_categories(earlier.url))
+    longest = max((length for length in lengths if length is not None), default=0)
     shown = min(longest, settings.top_n)  # the rest is spare
     opened = _open(
         settings,
@@ -561,10 +561,10 @@ def _open(
     return opened
 
 
-def _but_categories(url: str) -> Iterator[pd.DataFrame]:
+def _but_categories(url: str) -> Iterator[pa.Table]:
     """The kept lists without those of categories, which hold all their products, and are as long as these are many."""
-    for lists in kept_lists(url):
-        yield lists[lists[Lists.AUDIENCE] != "category"]
+    for batch in batches(url, (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, Lists.STOCK_CODES)):
+        yield pa.table(batch).filter(pc.field(Lists.AUDIENCE) != "category")
 
 
 def _refuse_if_erased_since(settings: Settings, erased: Erased) -> None:
