@@ -15,6 +15,8 @@ from compose_spec import PyCompose
 from ncf_pipeline.local.ports import free_port
 from ncf_pipeline.local.redis import start_redis, stop_redis
 from ncf_pipeline.serving.dismissals import customers_by_product
+from ncf_pipeline.serving.publication.functions import load_into
+from ncf_pipeline.serving.publication.store import Store
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storefront import Storefront
 
@@ -167,6 +169,16 @@ def test_the_broker_and_the_lists_cannot_reach_each_other(users):
             ):
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     client.execute_command(*command.split())
+
+
+def test_publishers_load_the_functions_that_read_lists_and_celery_cannot_replace_them(users):
+    with users("lists") as lists, users("broker") as broker, users("dismisser") as dismisser:
+        assert load_into(Store(lists, "ncf", 60, keys_expire=True, customer_lists=()))
+        for command in ("FUNCTION FLUSH", "FUNCTION DELETE ncf", "FUNCTION LOAD REPLACE x", "FUNCTION RESTORE x"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                broker.execute_command(*command.split())
+        asked = ("ncf_lists", 1, "ncf:current", "list", "for_you", "customer", "1")
+        assert b'"source":"none"' in dismisser.fcall_ro(*asked)
 
 
 def test_the_api_reads_lists_and_writes_what_is_hidden_or_dismissed_and_nothing_else(users):
