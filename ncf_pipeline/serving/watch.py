@@ -222,9 +222,9 @@ def _hide(settings: Settings) -> None:
     If it did, it lost its functions, too.
     """
     try:
-        publication.load_functions(settings)
         copy_to_readers(settings)
         tell_waiting_stock(settings)
+        publication.load_functions(settings)
     except ListStoreError as error:
         logger.warning("%s", error)
 
