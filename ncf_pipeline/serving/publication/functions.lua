@@ -8,40 +8,41 @@
 local CUSTOMER_LISTS = { for_you = true, discover = true, buy_again = true }
 local PRODUCT_LISTS = { bought_together = true, similar = true }
 local MOST_IN_BASKET = 50
+-- Redis serves nobody else meanwhile: what a visitor sends must not keep it for long.
+local MOST_OPTIONS = 1000
+local LONGEST_VALUE = 2000
+local MOST_SHOWN = 2 ^ 31
 local BASKET_EASE = 1
 local OWN_WEIGHT = 2
 
--- A key of another type, or a command that this user may not run, costs a list its reply, and no page its lists.
+-- The reply of Redis; nil if the key is of another type, which costs a list its reply, and no page its lists.
 local function reply_to(...)
   local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then return nil end
-  return reply
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not reply.err:find('^-?WRONGTYPE') then error(reply, 0) end
 end
+
+-- The same for what is hidden: a user who may not ask for it gets lists all the same.
+local function reply_if_allowed(...)
+  local reply = redis.pcall(...)
+  return (type(reply) ~= 'table' or not reply.err) and reply or nil
+end
+
+-- The bytes of a character that is not ASCII: table 3-7 of the Unicode Standard.
+local SEQUENCES = {
+  '[\194-\223][\128-\191]',
+  '\224[\160-\191][\128-\191]',
+  '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]',
+  '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]',
+  '\244[\128-\143][\128-\191][\128-\191]',
+}
 
 local function is_utf8(text)
   if not text:find('[\128-\255]') then return true end
-  local at, length = 1, #text
-  while at <= length do
-    local first, more, least = text:byte(at), 0, 0
-    if first >= 0xF0 and first <= 0xF4 then
-      more, least = 3, 0x10000
-    elseif first >= 0xE0 and first < 0xF0 then
-      more, least = 2, 0x800
-    elseif first >= 0xC2 and first < 0xE0 then
-      more, least = 1, 0x80
-    elseif first >= 0x80 then
-      return false
-    end
-    local point = more == 0 and first or first % (2 ^ (6 - more))
-    for place = at + 1, at + more do
-      local byte = text:byte(place)
-      if not byte or byte < 0x80 or byte >= 0xC0 then return false end
-      point = point * 64 + byte % 64
-    end
-    if point < least or point > 0x10FFFF or (point >= 0xD800 and point < 0xE000) then return false end
-    at = at + more + 1
-  end
-  return true
+  for _, sequence in ipairs(SEQUENCES) do text = text:gsub(sequence, ' ') end
+  return not text:find('[\128-\255]')
 end
 
 -- The JSON array in a value of Redis; nil if it is none.
@@ -96,14 +97,18 @@ local function refuse(why) error({ err = 'ERR ncf: ' .. why }, 0) end
 
 local function number_from_one(name, text)
   local number = text:match('^%d+$') and tonumber(text)
-  if not number or number < 1 or number > 2 ^ 31 then refuse(name .. ' begins at 1, not at ' .. text) end
-  return number
+  if not number or number < 1 then refuse(name .. ' begins at 1, not at ' .. text) end
+  return math.min(number, MOST_SHOWN)
 end
 
 -- What a call asks for: options and their values, in any order.
 local function asked(keys, arguments, known)
   if #keys ~= 1 or not keys[1]:find(':current$') then
     refuse('the one key is the pointer to the live lists, such as ncf:current')
+  end
+  if #arguments > 2 * MOST_OPTIONS then refuse('a call has up to ' .. MOST_OPTIONS .. ' options') end
+  for _, argument in ipairs(arguments) do
+    if #argument > LONGEST_VALUE then refuse('a value has up to ' .. LONGEST_VALUE .. ' bytes') end
   end
   if #arguments % 2 == 1 then refuse('each option has one value, and ' .. arguments[#arguments] .. ' has none') end
   local ask = { prefix = keys[1]:sub(1, -9), exclude = {}, list = {}, product = {}, page = 1 }
@@ -114,11 +119,13 @@ local function asked(keys, arguments, known)
     if name == 'exclude' then
       ask.exclude[value:upper()] = true
     elseif name == 'product' then
-      table.insert(ask.product, value:upper())
+      table.insert(ask.product, (value:match('^%s*(.-)%s*$'):upper()))
     elseif name == 'list' then
       table.insert(ask.list, value)
     elseif name == 'count' or name == 'page' then
       ask[name] = number_from_one(name, value)
+    elseif name == 'country' and value == '' then
+      ask[name] = nil
     else
       ask[name] = value
     end
@@ -128,14 +135,14 @@ end
 
 -- The publication that is live, and what every list of the call needs to know; nil if nothing is.
 local function live(ask)
-  local name = redis.call('get', ask.prefix .. ':current')
+  local name = reply_to('get', ask.prefix .. ':current')
   if not name or not name:match('^p%d+$') or #name > 19 then return nil end
   ask.name, ask.start, ask.fallbacks = name, ask.prefix .. ':' .. name .. ':', {}
   if not ask.count then
-    local shown = tonumber(reply_to('hget', ask.start .. 'meta', 'top_n') or '')
-    ask.shown = shown and shown >= 1 and is_whole(shown) and shown or nil
+    local shown = tonumber((reply_to('hget', ask.start .. 'meta', 'top_n') or ''):match('^%d+$'))
+    ask.shown = shown and shown >= 1 and shown or nil
   end
-  local time = reply_to('time')
+  local time = reply_if_allowed('time')
   ask.now = time and tonumber(time[1]) or 0
   ask.ending = { ask.prefix .. ':hidden' }
   if ask.country then table.insert(ask.ending, ask.prefix .. ':hidden:' .. ask.country) end
@@ -150,11 +157,11 @@ local function gone(ask, codes)
   for begin = 1, #codes, 1000 do -- Lua passes some thousand arguments at once
     local some = { unpack(codes, begin, math.min(begin + 999, #codes)) }
     for _, key in ipairs(ask.ending) do
-      for place, ends in ipairs(reply_to('zmscore', key, unpack(some)) or {}) do
+      for place, ends in ipairs(reply_if_allowed('zmscore', key, unpack(some)) or {}) do
         if ends and (tonumber(ends) or math.huge) > ask.now then out[begin + place - 1] = true end
       end
     end
-    for place, is_out in ipairs(reply_to('smismember', ask.prefix .. ':sold_out', unpack(some)) or {}) do
+    for place, is_out in ipairs(reply_if_allowed('smismember', ask.prefix .. ':sold_out', unpack(some)) or {}) do
       if is_out == 1 then out[begin + place - 1] = true end
     end
   end
@@ -255,7 +262,7 @@ local function basket(keys, arguments)
   local inside, newest = {}, {}
   for place = #ask.product, 1, -1 do -- the last put in first
     local code = ask.product[place]
-    if not inside[code] then
+    if code ~= '' and not inside[code] then
       inside[code], ask.exclude[code] = true, true
       if #newest < MOST_IN_BASKET then table.insert(newest, code) end
     end

@@ -22,9 +22,10 @@ from ncf_pipeline.storefront import Reason, Recommendation, Storefront
 CODES = ["22423", "85123A", "23084", "É:1", 'A"B', "A/B", "10002", "POST", "𝔘", "21733", "9", "B\\C"]
 CUSTOMERS = ["1", "14646", "ann@example.com", "José", "nobody"]
 PRODUCTS = ["22423", "85123A", "É:1", "UNKNOWN"]
-COUNTRIES = ["EIRE", "Curaçao: 100%", "Atlantis", "*"]
+COUNTRIES = ["EIRE", "Curaçao: 100%", "Atlantis", "*", ""]
 SHELVES = ["for_you", "discover", "buy_again", "bought_together", "similar", "new_arrivals"]
 NO_LIST = ["null", "{}", '{"a":1}', "[7]", '[["22423"]]', '["x"', '[""]', "", '["\\ud800"]', '["22423"]x', b'["\xff"]']
+NO_LIST += [b'["\xc0\x80"]', b'["\xe0\x9f\xbf"]', b'["\xed\xa0\x80"]', b'["\xf4\x90\x80\x80"]', b'["\xf0\x9d\x94"]']
 NO_REASONS = ["[]", '[["new"]]', "[7,8]", "{}", '[["new",1.5],["new"],["new"]]', '[["\\ud800"],["new"],["new"]]']
 REASONS = [["new"], ["bought", 3], ["goes_with", "É:1"], ["taste", None], ["later", 1, 2]]
 
@@ -88,6 +89,8 @@ def spoil(rng, client, start):
     for customer in rng.sample(CUSTOMERS, 2):
         client.hset(f"{start}customer:{customer}", rng.choice(SHELVES[:3]), rng.choice(NO_LIST))
         client.hset(f"{start}customer:{customer}", f"{rng.choice(SHELVES[:3])}_reasons", rng.choice(NO_REASONS))
+    if rng.random() < 0.3:
+        client.hset(f"{start}meta", "top_n", rng.choice(["0x3", "3.0", " 3", "-1", "0", "9" * 30]))
     if rng.random() < 0.3:
         for key in (f"{start}product:22423", f"{start}fallback:EIRE"):
             client.delete(key)
@@ -220,6 +223,9 @@ def test_before_the_first_publication_lists_are_empty(shop):
         assert json.loads(reply) == {"name": "basket", **empty}
         client.set(pointer, "soon")
         assert json.loads(client.fcall_ro("ncf_basket", 1, pointer))["source"] == "none"
+        client.delete(pointer)
+        client.rpush(pointer, "p000001")  # of another type
+        assert json.loads(client.fcall_ro("ncf_basket", 1, pointer)) == {"name": "basket", **empty}
 
 
 @pytest.mark.parametrize(
@@ -237,6 +243,8 @@ def test_before_the_first_publication_lists_are_empty(shop):
         ("ncf_lists", ["list", "for_you", "customer"], "ncf: each option has one value, and customer has none"),
         ("ncf_lists", ["list", "for_you", "customer", b"\xff"], "ncf: the value of customer is not UTF-8"),
         ("ncf_basket", ["list", "for_you"], "ncf: there is no option list"),
+        ("ncf_basket", ["product", "x" * 2001], "ncf: a value has up to 2000 bytes"),
+        ("ncf_basket", ["product", "x"] * 1001, "ncf: a call has up to 1000 options"),
     ],
 )
 def test_a_wrong_question_is_refused_with_one_line(settings, function, arguments, why):
@@ -280,6 +288,30 @@ def test_a_reader_needs_few_permissions_and_cannot_leave_the_prefix(settings, pu
             client.execute_command("ACL", "DELUSER", "reads", "elsewhere", "blind")
 
 
+def test_who_may_not_read_lists_is_refused_and_not_shown_best_sellers(settings, publish):
+    publish()
+    with connect(settings) as client:
+        rights = f"on >secret ~{settings.key_prefix}:* +fcall_ro +get +hget +time +zmscore +smismember"
+        client.execute_command("ACL", "SETUSER", "reads", *rights.split())
+        try:
+            address = settings.list_store().replace("default:test@", "reads:secret@")
+            arguments = ("ncf_lists", 1, f"{settings.key_prefix}:current", "list", "for_you", "customer", "14646")
+            with redis.Redis.from_url(address) as reader, pytest.raises(ResponseError, match=r"ACL|can't run this"):
+                reader.fcall_ro(*arguments)
+        finally:
+            client.execute_command("ACL", "DELUSER", "reads")
+
+
+def test_values_of_the_longest_kind_and_many_options_are_answered_at_once(settings, publish):
+    publish()
+    arguments = ["list", "for_you", "count", "9" * 400, "customer", "é" * 1000, *["exclude", "é" * 1000] * 997]
+    with connect(settings) as client:
+        before = time.perf_counter()
+        reply = client.fcall_ro("ncf_lists", 1, f"{settings.key_prefix}:current", *arguments)
+        assert time.perf_counter() - before < 5  # then Redis refuses whatever anybody asks; it is 20 ms on an idle core
+    assert json.loads(reply)["lists"]["for_you"]["source"] == "everywhere"
+
+
 def test_they_are_loaded_with_a_publication_and_again_by_the_watch(settings, publish):
     with connect(settings) as client:
         client.function_flush()
@@ -316,6 +348,20 @@ def test_whoever_may_not_load_them_publishes_all_the_same(settings):
             assert client.function_list("ncf") == []
         finally:
             client.execute_command("ACL", "DELUSER", "publisher")
+
+
+def test_whoever_may_load_them_and_not_list_them_loads_them(settings):
+    user = ["on", ">secret", f"~{settings.key_prefix}:*", "+@all", "-function", "+function|load"]
+    with connect(settings) as client:
+        client.function_flush()
+        client.execute_command("ACL", "SETUSER", "loader", *user)
+        try:
+            address = settings.list_store().replace("default:test@", "loader:secret@")
+            shop = settings.model_copy(update={"redis_url": type(settings.redis_url)(address)})
+            assert publication.load_functions(shop) is True
+            assert client.fcall_ro("ncf_basket", 1, f"{settings.key_prefix}:current")
+        finally:
+            client.execute_command("ACL", "DELUSER", "loader")
 
 
 def test_functions_of_the_same_name_that_somebody_else_loaded_are_left_alone(settings, publish, caplog):
