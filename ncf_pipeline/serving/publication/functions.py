@@ -46,7 +46,8 @@ def load_into(store: Store) -> bool:
         return False
     except ResponseError as error:
         if not str(error).lower().startswith("unknown command"):  # Redis before 7.0 has none
-            logger.warning("Functions were not loaded into Redis: %s. Storefronts read lists without them.", error)
+            why = str(error).rstrip(".")
+            logger.warning("Functions were not loaded into Redis: %s. Storefronts read lists without them.", why)
         return False
     return True
 

@@ -375,7 +375,7 @@ def test_functions_of_the_same_name_that_somebody_else_loaded_are_left_alone(set
         finally:
             client.function_flush()
     (line,) = [each.message for each in caplog.records if "Functions were not loaded" in each.message]
-    assert "ncf_lists already exists" in line
+    assert "ncf_lists already exists. Storefronts read" in line
 
 
 def test_a_server_without_functions_publishes_all_the_same(settings, tmp_path, monkeypatch, caplog):
