@@ -2,12 +2,12 @@
 
 The flags come from other data: the customer's purchases, the products that are sold, the merchandiser's rules. Stock
 codes are numbers here, all lists are one array of them, and what holds for a product is looked up in that array.
-Purchases are read a part at a time. So time and memory follow the places on lists, of four bytes each, and Postgres is
-asked about products only.
+Purchases are read a part at a time, and what needs more for a place than its four bytes looks at some lists at a time.
+So time and memory follow the places on lists, and Postgres is asked about products only.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -24,6 +24,8 @@ from ncf_pipeline.errors import InputError
 from ncf_pipeline.evaluation.splits import interactions_as_of
 
 _LINES_AT_ONCE = 1_000_000
+_PLACES_AT_ONCE = 1_000_000  # a join or a count takes some 200 bytes for each
+_LISTS_AT_ONCE = 50_000
 _NAMES = (Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME)
 _BY_PRODUCT = {
     "has_unsold": "is_unsold",
@@ -122,13 +124,23 @@ class Given:
         self._ends = self.rows["length"].cast(pl.Int64).cum_sum().to_numpy()
         self.customers = counts
 
-    def showing(self, numbers: Iterable[int]) -> pl.DataFrame:
-        """Which lists show some products: `row` and `code`, each pair once."""
+    def some_lists(self) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]]]:
+        """The rows and the numbers of their products, an entry for each product of each list; some lists at a time."""
+        begin, first = 0, 0
+        while begin < len(self._ends):
+            end = max(int(np.searchsorted(self._ends, first + _PLACES_AT_ONCE, side="right")), begin + 1)
+            lengths = np.diff(self._ends[begin:end], prepend=first)
+            last = int(self._ends[end - 1])
+            yield np.repeat(np.arange(begin, end, dtype=np.uint32), lengths), self._codes[first:last]
+            begin, first = end, last
+
+    def showing(self, numbers: Iterable[int]) -> Iterator[pl.DataFrame]:
+        """Which lists show some products: `row` and `code`, each pair once; some lists at a time."""
         wanted = np.zeros(len(self.numbers.of), np.bool_)
         wanted[list(numbers)] = True
-        places = np.flatnonzero(wanted[self._codes])
-        rows = np.searchsorted(self._ends, places, side="right").astype(np.uint32)
-        return pl.DataFrame({"row": rows, "code": self._codes[places]}).unique()
+        for rows, codes in self.some_lists():
+            there = wanted[codes]
+            yield pl.DataFrame({"row": rows[there], "code": codes[there]}).unique()
 
     def places_of(self, rows: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]]:
         """The rows of some lists and the numbers of their products: an entry for each product of each list."""
@@ -172,13 +184,13 @@ class Purchases:
         for part in parts:
             for begin in range(0, len(part), _LINES_AT_ONCE):
                 known = interactions_as_of(part.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
-                prices.append(_newest_prices(pl.from_pandas(known[[*_NO_PRICES.columns]])))
+                prices.append(_newest_prices(_lines_of(known[[*_NO_PRICES.columns]])))
                 self.everywhere.update(known[Interactions.COUNTRY].dropna().unique())
             customer, _ = pd.factorize(part[Interactions.CUSTOMER_ID])  # -1 for a guest
             some = len(part) // _LINES_AT_ONCE + 1
             for number in range(some):
                 mine = part.loc[(customer >= 0) & (customer % some == number), list(_USED)]
-                lines = pl.from_pandas(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+                lines = _lines_of(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
                 pairs = _pairs(lines, as_of)
                 customers.append(_histories(pairs))
                 countries.append(_newest_countries(lines))
@@ -211,6 +223,7 @@ _NO_PRICES = pl.DataFrame(
 )
 _NO_CUSTOMERS = pl.DataFrame(schema={Interactions.CUSTOMER_ID: pl.String, "is_active": pl.Boolean, "history": pl.Int64})
 _NO_COUNTRIES = pl.DataFrame(schema={Interactions.CUSTOMER_ID: pl.String, Interactions.COUNTRY: pl.String})
+_NO_SHOWN = pl.DataFrame(schema={"row": pl.UInt32, "code": pl.Int32})
 _NO_BUYERS = pl.DataFrame(schema={Interactions.CUSTOMER_ID: pl.String, "code": pl.Int32})
 
 
@@ -330,7 +343,7 @@ def products_on_lists(given: Given, purchases: Purchases, pins: Collection[Pin])
             orient="row",
         )
         own = given.rows.filter(pl.col("digest").is_not_null()).select("row", Lists.KEY)
-        shown = given.showing(of_pins["code"]).join(own, on="row")
+        shown = pl.concat([_NO_SHOWN, *given.showing(of_pins["code"])]).join(own, on="row")
         shown = shown.join(purchases.countries, left_on=Lists.KEY, right_on=Interactions.CUSTOMER_ID, how="left")
         everywhere = pl.col("pinned_in").is_null() | (pl.col("pinned_in") == pl.col(Interactions.COUNTRY))
         by_pin = shown.join(of_pins, on="code").filter(everywhere)
@@ -357,12 +370,25 @@ def _table_of(frame: pa.Table | pd.DataFrame) -> pl.DataFrame:
             texts = {name: frame[name].astype(str).tolist() for name in _NAMES}
             codes = [[str(code) for code in each] for each in frame[Lists.STOCK_CODES]]
             table = pl.DataFrame({**texts, Lists.STOCK_CODES: codes})
-    except TypeError:
+        types = {**dict.fromkeys(_NAMES, pl.String), Lists.STOCK_CODES: pl.List(pl.String)}
+        table = table.cast(types)  # type: ignore[arg-type]
+    except (TypeError, pl.exceptions.InvalidOperationError):
         table = None
-    if table is None or table[Lists.STOCK_CODES].null_count():
+    if table is None or table[Lists.STOCK_CODES].null_count() or _has_missing(table[Lists.STOCK_CODES]):
         raise InputError("A row of the lists has no list of stock codes. The previous lists stay live.")
-    types = {**dict.fromkeys(_NAMES, pl.String), Lists.STOCK_CODES: pl.List(pl.String)}
-    return table.cast(types)  # type: ignore[arg-type]
+    return table
+
+
+def _has_missing(lists: pl.Series) -> bool:
+    """Whether a list has a stock code that is missing."""
+    return bool(lists.explode(empty_as_null=False).null_count())
+
+
+def _lines_of(part: pd.DataFrame) -> pl.DataFrame:
+    """Lines as a table of one type each, whatever the frame has: categories, or a column in which all is missing."""
+    texts = {Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.COUNTRY}
+    lines = pl.from_pandas(part)
+    return lines.with_columns(pl.col(*texts.intersection(lines.columns)).cast(pl.String))
 
 
 def _number_of(text: pl.Expr) -> pl.Expr:
@@ -416,12 +442,14 @@ def _newest_countries(lines: pl.DataFrame) -> pl.DataFrame:
 def _bought(given: Given, pairs: pl.DataFrame) -> npt.NDArray[np.uint32]:
     """The rows of the `discover` lists of a part's customers that show what they bought."""
     customers = pairs.select(Interactions.CUSTOMER_ID).unique().with_row_index("number")
-    mine = given.discovered.join(customers, on=Interactions.CUSTOMER_ID)
-    rows, codes = given.places_of(mine["row"].to_numpy())
-    lengths = given.rows["length"].to_numpy()[mine["row"].to_numpy()]
-    shown = pl.DataFrame({"number": np.repeat(mine["number"].to_numpy(), lengths), "code": codes, "row": rows})
     bought = pairs.join(customers, on=Interactions.CUSTOMER_ID).select("number", "code")
-    return shown.join(bought, on=["number", "code"], how="semi")["row"].unique().to_numpy()
+    found = [np.empty(0, np.uint32)]
+    for mine in given.discovered.join(customers, on=Interactions.CUSTOMER_ID).iter_slices(_LISTS_AT_ONCE):
+        rows, codes = given.places_of(mine["row"].to_numpy())
+        lengths = given.rows["length"].to_numpy()[mine["row"].to_numpy()]
+        shown = pl.DataFrame({"number": np.repeat(mine["number"].to_numpy(), lengths), "code": codes, "row": rows})
+        found.append(shown.join(bought, on=["number", "code"], how="semi")["row"].unique().to_numpy())
+    return np.concatenate(found)
 
 
 def _expected(
@@ -458,8 +486,11 @@ def _of(rows: pl.DataFrame, audience: Audience, name: str) -> pl.DataFrame:
 
 def _rows_with(given: Given, numbers: list[int]) -> Flags:
     """Whether each list shows one of some products."""
-    found = given.showing(numbers)["row"].to_numpy() if numbers else np.empty(0, np.uint32)
-    return _is_one_of(found, len(given.rows))
+    flags = np.zeros(len(given.rows), np.bool_)
+    if numbers:
+        for shown in given.showing(numbers):
+            flags[shown["row"].to_numpy()] = True
+    return flags
 
 
 def _is_one_of(rows: npt.NDArray[np.uint32], count: int) -> Flags:
@@ -481,14 +512,16 @@ def _places(given: Given, purchases: Purchases) -> pl.DataFrame:
 
 def _foreign(given: Given, facts: list[Any], places: pl.DataFrame) -> Flags:
     """Whether each list shows a product that is not for its country."""
+    flags = np.zeros(len(given.rows), np.bool_)
     pairs = [(number, country) for number, fact in enumerate(facts) for country in fact.countries or ()]
     if not pairs:
-        return np.zeros(len(given.rows), np.bool_)
+        return flags
     schema = {"code": pl.Int32, Interactions.COUNTRY: pl.String}
     allowed = pl.DataFrame(pairs, schema=schema, orient="row")
-    shown = given.showing(allowed["code"].unique())
-    fitting = shown.join(places, on="row").join(allowed, on=["code", Interactions.COUNTRY], how="semi")
-    return _is_one_of(shown.join(fitting, on=["row", "code"], how="anti")["row"].to_numpy(), len(given.rows))
+    for shown in given.showing(allowed["code"].unique()):
+        fitting = shown.join(places, on="row").join(allowed, on=["code", Interactions.COUNTRY], how="semi")
+        flags[shown.join(fitting, on=["row", "code"], how="anti")["row"].to_numpy()] = True
+    return flags
 
 
 def _plain_pins(
@@ -515,7 +548,7 @@ def _without_pins(given: Given, purchases: Purchases, pins: list[Pin], places: p
     if not pins:
         return lacks
     numbers = {pin.stock_code: given.numbers.of[pin.stock_code] for pin in pins}
-    showing = _by_code(given.showing(numbers.values()))
+    showing = _by_code(pl.concat([_NO_SHOWN, *given.showing(numbers.values())]))
     bought = _by_code(purchases.buyers.join(given.discovered, on=Interactions.CUSTOMER_ID).select("row", "code"))
     named = {name: (given.rows[Lists.LIST_NAME] == name).to_numpy() for name in {pin.list_name for pin in pins}}
     countries = {country: number for number, country in enumerate(sorted(purchases.everywhere))}
@@ -545,12 +578,14 @@ def _by_code(rows: pl.DataFrame) -> dict[int, npt.NDArray[np.uint32]]:
 def _members(given: Given, facts: list[Any]) -> pl.Series:
     """How many products of one family each list has at most; missing for an empty list."""
     families, _ = pd.factorize(np.array([fact.family for fact in facts], object))
-    rows, codes = given.places_of(np.arange(len(given.rows), dtype=np.uint32))
-    counted = (
-        pl.DataFrame({"row": rows, "family": families[codes]})
-        .group_by("row", "family")
-        .agg(pl.len().cast(pl.Int64).alias("members"))
-        .group_by("row")
-        .agg(pl.col("members").max())
-    )
-    return given.rows.select("row").join(counted, on="row", how="left", maintain_order="left")["members"]
+    counted = [pl.DataFrame(schema={"row": pl.UInt32, "members": pl.Int64})]
+    for rows, codes in given.some_lists():
+        counted.append(
+            pl.DataFrame({"row": rows, "family": families[codes]})
+            .group_by("row", "family")
+            .agg(pl.len().cast(pl.Int64).alias("members"))
+            .group_by("row")
+            .agg(pl.col("members").max())
+        )
+    every = given.rows.select("row")
+    return every.join(pl.concat(counted), on="row", how="left", maintain_order="left")["members"]

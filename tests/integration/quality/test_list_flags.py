@@ -10,13 +10,14 @@ from flags_by_sql import fill
 from psycopg2.extras import execute_values
 
 from ncf_pipeline.columns import LISTS_OF, Lists
+from ncf_pipeline.quality import list_flags
 from ncf_pipeline.quality import lists as list_quality
 from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.storage.database import transaction
 
 AS_OF, TODAY = datetime(2011, 12, 9), date(2026, 7, 1)
-CODES = ["22000", "22001", "22002A", "22003", "9A", "9B", "9C", "É:1", 'A"B', "X,1", "POST", "M\\", "NULL"]
-CUSTOMERS = ["1", "2", "3", "4", "5", "6", "7", "ann@example.com", 'é"\n', "NULL"]
+CODES = ["22000", "22001", "22002A", "22003", "9A", "9B", "9C", "É:1", 'A"B', "X,1", "POST", "M\\", "NULL", "\\."]
+CUSTOMERS = ["1", "2", "3", "4", "5", "6", "7", "ann@example.com", 'é"\n', "NULL", "\\.", "a\n\\.\nb", "", "a\rb"]
 COUNTRIES = ["France", "EIRE", "Curaçao: 100%"]
 PINNED = ["for_you", "discover", "new_arrivals"]
 COLUMNS = (
@@ -112,11 +113,24 @@ def rows_to_check(settings):
     return lists, products
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_they_are_those_that_sql_finds(settings, monkeypatch, seed):
+ODD_SHOPS = ["in small pieces", "of guests", "without countries", "of categories"]
+
+
+@pytest.mark.parametrize(
+    ("shop", "seed"),
+    [("usual", seed) for seed in range(12)] + [(shop, seed) for shop in ODD_SHOPS for seed in range(4)],
+)
+def test_they_are_those_that_sql_finds(settings, monkeypatch, shop, seed):
     rng = random.Random(seed)
     interactions, lists = some_purchases(rng), some_lists(rng)
     control, hidden = rng.sample(CUSTOMERS, 2), rng.sample(CODES, 2)
+    if shop == "in small pieces":
+        for name, at_once in (("_LINES_AT_ONCE", 5), ("_PLACES_AT_ONCE", 7), ("_LISTS_AT_ONCE", 2)):
+            monkeypatch.setattr(list_flags, name, at_once)
+    elif shop == "of guests":
+        interactions["customer_id"] = None  # not even of a type
+    elif shop == "without countries":
+        interactions["country"] = float("nan")
     with transaction(settings) as connection:
         make_rules(rng, connection)
         fill(connection, lists, interactions, AS_OF, TODAY, control, hidden)
@@ -124,7 +138,11 @@ def test_they_are_those_that_sql_finds(settings, monkeypatch, seed):
     found = []
     monkeypatch.setattr(list_quality.quality, "check_table", lambda *_, **__: found.append(rows_to_check(settings)))
     monkeypatch.setattr(list_quality, "_refuse_if_lost", lambda *_: None)
+    if shop == "of categories":
+        interactions = interactions.astype(dict.fromkeys(["customer_id", "stock_code", "country"], "category"))
     frames = [lists.iloc[:40], pa.Table.from_pandas(lists.iloc[40:], preserve_index=False)]
-    parts = [part for _, part in interactions.groupby(interactions["customer_id"].fillna("").str.len() % 2)]
+    lengths = interactions["customer_id"].astype("str").fillna("").str.len()
+    parts = [part for _, part in interactions.groupby(lengths % 2)]
+    parts.insert(1, interactions.iloc[:0])
     check_lists(settings, frames, parts, AS_OF, top_n=5, today=TODAY, control=control, hidden=hidden)
     assert found == [expected]

@@ -5,6 +5,7 @@ import threading
 from datetime import date, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import redis
 from psycopg2.extras import execute_values
@@ -13,6 +14,7 @@ from ncf_pipeline.columns import LISTS_OF, Lists
 from ncf_pipeline.errors import DatabaseUnavailableError, InputError, QualityError
 from ncf_pipeline.quality import lists as list_quality
 from ncf_pipeline.quality import suites as quality
+from ncf_pipeline.quality.list_flags import Given
 from ncf_pipeline.quality.lists import SUITE, check_lists
 from ncf_pipeline.registry import versions as registry
 from ncf_pipeline.serving.publish import refresh
@@ -281,6 +283,13 @@ def test_two_publications_at_once_are_checked_one_after_the_other(settings, prod
 def test_a_row_without_a_list_is_named(settings, products):
     with pytest.raises(InputError, match="no list of stock codes"):
         checked(settings, put(None)(good_lists()), purchases())
+
+
+@pytest.mark.parametrize("spoilt", [pa.array([["A"], ["B", None]]), pa.array([["A"], None]), pa.array(["A", "B"])])
+def test_a_row_without_a_list_in_a_file_is_named(spoilt):
+    rows = {"audience": ["customer"] * 2, "key": ["1", "2"], "list_name": ["for_you"] * 2, "stock_codes": spoilt}
+    with pytest.raises(InputError, match="no list of stock codes"):
+        Given([pa.table(rows)], control=())
 
 
 def test_a_rule_that_cannot_be_checked_is_named_with_the_message_of_the_database(settings, products, monkeypatch):
