@@ -10,7 +10,7 @@ local PRODUCT_LISTS = { bought_together = true, similar = true }
 local MOST_IN_BASKET = 50
 -- Redis serves nobody else meanwhile: what a visitor sends must not keep it for long.
 local MOST_OPTIONS = 1000
-local LONGEST_VALUE = 2000
+local LONGEST_VALUE = 1024 -- of UTF-8; a customer's id has up to 254 characters
 local MOST_SHOWN = 2 ^ 31
 local BASKET_EASE = 1
 local OWN_WEIGHT = 2
@@ -101,6 +101,12 @@ local function number_from_one(name, text)
   return math.min(number, MOST_SHOWN)
 end
 
+-- A stock code in the spelling of the lists, if its letters are a to z.
+local function code_of(text)
+  local first = text:find('%S')
+  return first and text:match('^.*%S', first):upper() or ''
+end
+
 -- What a call asks for: options and their values, in any order.
 local function asked(keys, arguments, known)
   if #keys ~= 1 or not keys[1]:find(':current$') then
@@ -119,7 +125,7 @@ local function asked(keys, arguments, known)
     if name == 'exclude' then
       ask.exclude[value:upper()] = true
     elseif name == 'product' then
-      table.insert(ask.product, (value:match('^%s*(.-)%s*$'):upper()))
+      table.insert(ask.product, code_of(value))
     elseif name == 'list' then
       table.insert(ask.list, value)
     elseif name == 'count' or name == 'page' then
