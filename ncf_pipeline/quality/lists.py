@@ -115,26 +115,25 @@ def _fill(
     hidden: Collection[str],
 ) -> _Filled:
     """Fills `ml.checked_list` and `ml.checked_product`."""
+    # No transaction is open while something is computed: many a Postgres ends one that is idle for a minute.
     given = Given(lists, control)
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        _empty(connection)
+    with transaction(settings) as connection:
         pins = query_records(connection, Pin, "pins_in_force", today=today)
-        purchases = Purchases(interactions, as_of, given, {pin.stock_code for pin in pins})
+    purchases = Purchases(interactions, as_of, given, {pin.stock_code for pin in pins})
+    listed = listed_products(given, purchases, pins)
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(query("create_listed_products"))
-        _copy(connection, "listed_product", listed_products(given, purchases, pins))
+        _copy(connection, "listed_product", listed)
         # Postgres does not do this by itself for temporary tables, and without it plans their joins blindly.
         cursor.execute("analyze listed_product")
-        flags = flags_of(
-            given,
-            purchases,
-            query_rows(connection, "listed_products", today=today),
-            pins,
-            control=control,
-            hidden=hidden,
-            most_of_family=query_rows(connection, "list_limits")[0].max_per_family,
-        )
+        products = query_rows(connection, "listed_products", today=today)
+        most_of_family = query_rows(connection, "list_limits")[0].max_per_family
+    flags = flags_of(given, purchases, products, pins, control=control, hidden=hidden, most_of_family=most_of_family)
+    counted = products_on_lists(given, purchases, pins)
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        _empty(connection)
         _copy(connection, f"ml.checked_list ({', '.join(flags.columns)})", flags)
-        _copy(connection, "ml.checked_product (stock_code, customers)", products_on_lists(given, purchases, pins))
+        _copy(connection, "ml.checked_product (stock_code, customers)", counted)
         cursor.execute("analyze ml.checked_list, ml.checked_product")
         cursor.execute("select pg_current_xact_id()::xid::text")
         (mine,) = cursor.fetchone() or ("",)

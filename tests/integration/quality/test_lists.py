@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from datetime import date, datetime, timedelta
 
 import pandas as pd
@@ -290,6 +291,17 @@ def test_a_row_without_a_list_in_a_file_is_named(spoilt):
     rows = {"audience": ["customer"] * 2, "key": ["1", "2"], "list_name": ["for_you"] * 2, "stock_codes": spoilt}
     with pytest.raises(InputError, match="no list of stock codes"):
         Given([pa.table(rows)], control=())
+
+
+def test_purchases_may_be_read_for_longer_than_a_transaction_may_be_idle(settings, products):
+    impatient = f"{settings.database_url.get_secret_value()}?options=-c%20idle_in_transaction_session_timeout%3D300"
+
+    def slowly():
+        time.sleep(0.6)
+        yield purchases()
+
+    shop = settings.model_copy(update={"database_url": type(settings.database_url)(impatient)})
+    assert checked(shop, good_lists(), slowly()).worst is None
 
 
 def test_a_rule_that_cannot_be_checked_is_named_with_the_message_of_the_database(settings, products, monkeypatch):
