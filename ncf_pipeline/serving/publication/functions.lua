@@ -143,7 +143,7 @@ end
 local function live(ask)
   local name = reply_to('get', ask.prefix .. ':current')
   if not name or not name:match('^p%d+$') or #name > 19 then return nil end
-  ask.name, ask.start, ask.fallbacks = name, ask.prefix .. ':' .. name .. ':', {}
+  ask.name, ask.start = name, ask.prefix .. ':' .. name .. ':'
   if not ask.count then
     local shown = tonumber((reply_to('hget', ask.start .. 'meta', 'top_n') or ''):match('^%d+$'))
     ask.shown = shown and shown >= 1 and shown or nil
