@@ -97,7 +97,7 @@ class Given:
 
     def __init__(self, lists: Iterable[pa.Table | pd.DataFrame], control: Collection[str]) -> None:
         self.numbers = _Numbers()
-        self._control = pl.Series(sorted(control), dtype=pl.String)
+        in_control = pl.Series(sorted(control), dtype=pl.String)
         rows, codes, counts = [_NO_ROWS], [np.empty(0, np.int32)], Counter[int]()
         for frame in lists:
             table = _table_of(frame)
@@ -105,7 +105,7 @@ class Given:
             is_own = (
                 (pl.col(Lists.AUDIENCE) == "customer")
                 & (pl.col(Lists.LIST_NAME) == FOR_YOU)
-                & ~pl.col(Lists.KEY).is_in(self._control.implode())
+                & ~pl.col(Lists.KEY).is_in(in_control.implode())
             )
             made = table.select(
                 *_NAMES,
@@ -233,11 +233,12 @@ def listed_products(given: Given, purchases: Purchases, pins: Collection[Pin]) -
     Each gets a number.
 
     Returns:
-        Stock codes, whether each was sold, whether a list shows it, or a pin asks for that, and the price of its newest
-        sale.
+        Stock codes, whether each was sold, whether a pin asks for it, whether one does or a list shows it, and the
+        price of its newest sale.
     """
     keys = given.rows.filter(pl.col(Lists.AUDIENCE) == "product")[Lists.KEY]
-    shown = set(given.numbers.of).union(pin.stock_code for pin in pins)
+    pinned = {pin.stock_code for pin in pins}
+    shown = pinned.union(given.numbers.of)
     for codes in (keys, purchases.prices[Interactions.STOCK_CODE], pl.Series(sorted(shown), dtype=pl.String)):
         given.numbers.add(codes)
     return (
@@ -248,6 +249,7 @@ def listed_products(given: Given, purchases: Purchases, pins: Collection[Pin]) -
         .select(
             Interactions.STOCK_CODE,
             pl.col("is_sold").fill_null(value=False),
+            pl.col(Interactions.STOCK_CODE).is_in(sorted(pinned)).alias("is_pinned"),
             pl.col(Interactions.STOCK_CODE).is_in(sorted(shown)).alias("is_shown"),
             Interactions.UNIT_PRICE,
         )
@@ -291,7 +293,8 @@ def flags_of(
         flag: _rows_with(given, [number for number, fact in enumerate(facts) if getattr(fact, name)])
         for flag, name in _BY_PRODUCT.items()
     }
-    flags["has_bought"] = _is_one_of(np.concatenate(purchases.has_bought), len(rows))
+    flags["has_bought"] = np.zeros(len(rows), np.bool_)
+    flags["has_bought"][np.concatenate(purchases.has_bought)] = True
     places = _places(given, purchases)
     flags["has_foreign"] = _foreign(given, facts, places)
     plain = _plain_pins(pins, by_code, hidden, most_of_family)
@@ -490,12 +493,6 @@ def _rows_with(given: Given, numbers: list[int]) -> Flags:
     if numbers:
         for shown in given.showing(numbers):
             flags[shown["row"].to_numpy()] = True
-    return flags
-
-
-def _is_one_of(rows: npt.NDArray[np.uint32], count: int) -> Flags:
-    flags = np.zeros(count, np.bool_)
-    flags[rows] = True
     return flags
 
 

@@ -5,14 +5,6 @@ with unlisted as (
     where coalesce(shown_again_on > %(today)s, true)
 ),
 
-pinned as (
-    select distinct upper(btrim(stock_code)) as stock_code
-    from retail.pinned_product
-    where
-        %(today)s >= starts_on
-        and coalesce(%(today)s < ends_on, true)
-),
-
 restricted as (
     select
         upper(btrim(stock_code)) as stock_code,
@@ -29,7 +21,7 @@ select
     not listed_product.is_sold
     and (
         described_product.stock_code is null
-        or (pinned.stock_code is null and catalogue.stock_code is null)
+        or (not listed_product.is_pinned and catalogue.stock_code is null)
     ) as is_unsold,
     listed_product.is_shown and retail.is_excluded_stock_code(listed_product.stock_code) as is_excluded,
     described_product.stock_code is null as is_undescribed,
@@ -40,7 +32,6 @@ select
 from listed_product
 left join retail.described_product on listed_product.stock_code = described_product.stock_code
 left join unlisted on listed_product.stock_code = unlisted.stock_code
-left join pinned on listed_product.stock_code = pinned.stock_code
 left join retail.catalogue on listed_product.stock_code = catalogue.stock_code
 left join restricted on listed_product.stock_code = restricted.stock_code
 left join retail.list_limit as limits on true
