@@ -40,7 +40,7 @@ class Families:
         last = np.zeros(len(code), np.int64)
         np.maximum.at(last, place, state.pairs.last[kept])
         # The last place of each is for families that the customer never bought.
-        self._code = code  # ascending
+        self._code = np.append(code, -1)  # ascending but for the last
         self._times = np.append(np.bincount(place, state.pairs.times[kept], minlength=len(code)), 0.0)
         self._days = np.append(np.minimum((state.at - last) / DAY, YEAR), YEAR)
 
@@ -57,9 +57,8 @@ class Families:
             own: (R,) purchases of the product itself, without returned ones.
         """
         wanted = customer * self._families + self.family[product]
-        place = np.searchsorted(self._code, wanted)
-        met = np.append(self._code, -1)[place] == wanted
-        place = np.where(met, place, len(self._code))
+        place = np.searchsorted(self._code[:-1], wanted)
+        place = np.where(self._code[place] == wanted, place, -1)
         yield "family_times", np.log1p(np.maximum(self._times[place] - own, 0))
         yield "days_since_family", np.log1p(self._days[place])
         yield "family_size", np.log1p(np.maximum(self.size[product] - 1.0, 0))

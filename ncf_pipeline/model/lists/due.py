@@ -89,6 +89,7 @@ class Rhythm:
         self.days = _days(events, at)
         self.product_gap = _product_gaps(self.days, len(events.products))
         self.medians = self._medians(len(events.customers))
+        self.first_day = int(self.days.day.min(initial=self.today))
         nothing = np.zeros(0, np.int64)
         self.days = replace(self.days, customer=nothing, following=nothing)  # which nobody reads any more
 
@@ -111,7 +112,7 @@ class Rhythm:
             group, gap = self._groups(last, np.full(len(last), self.today), customer[known])
             until[known] = np.ceil(self.medians[group] * gap)
             # A median in gaps of others may be longer than anybody was watched.
-            until[until > self.today - days.day.min()] = np.nan
+            until[until > self.today - self.first_day] = np.nan
         return until
 
     def due_on(self, customer: IntArray, product: IntArray) -> list[str | None]:
