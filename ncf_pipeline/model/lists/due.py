@@ -103,7 +103,6 @@ class Rhythm:
         Returns:
             (n,) NaN if the customer never bought the product, or if there is no such day.
         """
-        days = self.days
         until = np.full(len(customer), np.nan)
         row = self._last_rows(customer, product)
         known = row >= 0

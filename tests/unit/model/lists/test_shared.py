@@ -1,6 +1,7 @@
 """What all customers share, taken apart and put together: lists are the same to the last bit."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,20 @@ def test_what_is_of_another_package_is_refused_by_name():
 def test_it_makes_nothing_but_objects_of_classes_of_the_package(module, name):
     with pytest.raises(ValueError, match=name):
         put_together({"class": [module, name], "number": 0, "attributes": {}}, {}, {})
+
+
+def test_the_lists_of_one_customer_take_no_more_memory_in_a_large_shop(model):  # noqa: F811
+    some = replace(model, chances=CHANCES, recipe=replace(model.recipe, follower_pool=100, neighbour_pool=100))
+    peaks = []
+    for customers in (400, 2000):
+        maker = ListMaker(some, make_shop(customers=customers), CUTOFF)
+        maker.make_shared(with_due=True)
+        lists = next(maker.customers(6, shard=(0, maker.known)))
+        one = maker.state.events.index_of(lists[Lists.KEY].unique())
+        for _ in range(2):  # the first one makes indexes, once
+            tracemalloc.start()
+            list(maker.scorer.candidates(one)), maker.reasons(lists), maker.due(lists)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    _, few, _, many = peaks
+    assert many < 1.3 * few, "something was made that has a row for each customer or each purchase"
