@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -67,7 +66,6 @@ from ncf_pipeline.serving.scoring import (
     Scoring,
     batches,
     experiment_of,
-    kept_lists,
     model_of,
     shown_last_week,
     whole,
@@ -291,7 +289,7 @@ def publish_lists(
     opened, made = _make_lists(
         settings, model_version, snapshot, top_n=top_n, erased=erased, draft=draft, only_changed=only_changed
     )
-    lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, kept_lists(opened.url)))
+    lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, batches(opened.url)))
     with _dropped_on_error(settings, made, is_retried=made is draft), _names_nobody_erased(settings, erased, opened):
         number = _make_live(settings, opened, lists, model_version, top_n=made.shown)
     _end(settings, made, publication=number)
@@ -507,7 +505,7 @@ def republish(settings: Settings, earlier: Publication, *, erased: Erased) -> in
     )
     live_periods.record_certainty(settings, opened.number, live_periods.certainty(settings, earlier.number))
     model_version = registry.model_version(settings, earlier.version)
-    lists = _unless_erased(settings, erased, kept_lists(opened.url))
+    lists = _unless_erased(settings, erased, batches(opened.url))
     with _names_nobody_erased(settings, erased, opened):
         return _make_live(settings, opened, lists, model_version, top_n=shown)
 
@@ -596,7 +594,7 @@ def _check(
     logger.info("%s: all lists were checked against %d rules.", name, verdict.rules)
 
 
-def _while_champion(settings: Settings, version: int, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _while_champion(settings: Settings, version: int, lists: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The lists, unless another version serves when the first is read.
 
     At that moment the list store already knows that they are being written. A later rollback calls them off; an
@@ -621,7 +619,7 @@ def refuse_unless_champion(settings: Settings, version: int) -> None:
         raise SupersededError(f"The lists of v{version} were not published: {now} now.")
 
 
-def _unless_erased(settings: Settings, erased: Erased, lists: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _unless_erased(settings: Settings, erased: Erased, lists: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The lists, unless a customer was erased before the first is read.
 
     At that moment the list store already knows that they are being written: a later erasure calls them off.
@@ -648,7 +646,7 @@ def _names_nobody_erased(settings: Settings, erased: Erased, opened: Publication
 
 
 def _make_live(
-    settings: Settings, opened: Publication, lists: Iterable[pd.DataFrame], model_version: ModelVersion, *, top_n: int
+    settings: Settings, opened: Publication, lists: Iterable[pa.RecordBatch], model_version: ModelVersion, *, top_n: int
 ) -> int:
     record_what_serves(settings)
     copy_to_readers(settings)

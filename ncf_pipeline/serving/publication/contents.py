@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import redis
 
 from ncf_pipeline.columns import (
@@ -47,10 +48,19 @@ _BESIDE = {
 }
 """Optional columns: by list, the field that stands beside it in the hash of a customer, or of a product."""
 
+_TYPES = {
+    **dict.fromkeys((Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, *_BESIDE), pl.String()),
+    Lists.STOCK_CODES: pl.List(pl.String()),
+}
+_RUN = pl.struct(Lists.AUDIENCE, Lists.KEY).rle_id().alias("run")
+_FIELDS = "fields"
+_NOT_ALLOWED = "{audience} {key} has a list {list_name}, which it must not have, or has it twice."
+
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
+AnyLists: TypeAlias = pa.RecordBatch | pd.DataFrame
 Fields = dict[Any, str]  # redis-py accepts several types of keys
 Hash = tuple[str, Fields]  # the key without `ncf:p000042:`, and its fields
 
@@ -70,14 +80,14 @@ class Contents:
     digests: list[bytes] = field(default_factory=list)
 
 
-def write(store: Store, name: str, lists: Iterable[pd.DataFrame], before_each: Callable[[], None]) -> Contents:
+def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Callable[[], None]) -> Contents:
     """Writes all lists under a publication's name.
 
     Args:
         store: where to write.
         name: of the publication.
-        lists: frames with the columns of `columns.Lists`, with or without the optional ones; the rows of one key are
-            next to each other.
+        lists: batches of Arrow, or frames, with the columns of `columns.Lists`, with or without the optional ones; the
+            rows of one key are next to each other.
         before_each: called before each chunk is written; it raises to stop.
 
     Returns:
@@ -238,31 +248,59 @@ def index(store: Store, name: str) -> Iterator[list[str]]:
     return (read_index(store, name, number) for number in chunk_numbers(store, name))
 
 
-def _hashes(lists: Iterable[pd.DataFrame], of_customers: Container[str]) -> Iterator[Hash]:
+def _hashes(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator[Hash]:
     """One (key, fields) for each key, also if its rows are in two frames; of customers, the lists that are named."""
-    current: tuple[str, str] | None = None
-    fields: Fields = {}
-    for frame in lists:
-        columns = (frame[name] for name in Lists.ALL)
-        beside = (frame[name] if name in frame else repeat(None, len(frame)) for name in _BESIDE)
-        for audience, key, list_name, stock_codes, *texts in zip(*columns, *beside, strict=True):
-            if current != (audience, key):
-                if current is not None and fields:
-                    yield f"{current[0]}:{current[1]}", fields
-                current, fields = (audience, key), {}
-            if audience == "customer" and list_name in LISTS_OF["customer"] and list_name not in of_customers:
-                continue
-            if list_name not in LISTS_OF.get(audience, ()) or list_name in fields:
-                raise InputError(f"{audience} {key} has a list {list_name}, which it must not have, or has it twice.")
-            try:
-                fields[list_name] = _encode(list(stock_codes))
-            except TypeError as error:
-                raise InputError(f"{audience} {key}: {list_name} is not a list of stock codes.") from error
-            for names, text in zip(_BESIDE.values(), texts, strict=True):
-                if isinstance(text, str) and audience in ("customer", "product") and list_name in names:
-                    fields[names[list_name]] = text
-    if current is not None and fields:
-        yield f"{current[0]}:{current[1]}", fields
+    left = None
+    for each in lists:
+        rows = _with_fields(_table_of(each), of_customers)
+        rows = rows if left is None else pl.concat([left, rows])
+        may_go_on = rows.select(_RUN == _RUN.last()).to_series()  # the last key, in the next frame
+        left = rows.filter(may_go_on)
+        yield from _of_keys(rows.filter(~may_go_on))
+    if left is not None:
+        yield from _of_keys(left)
+
+
+def _of_keys(rows: pl.DataFrame) -> Iterator[Hash]:
+    keys = rows.group_by(_RUN, maintain_order=True).agg(pl.first(Lists.AUDIENCE, Lists.KEY), pl.col(_FIELDS).explode())
+    for audience, key, texts in keys.select(Lists.AUDIENCE, Lists.KEY, _FIELDS).iter_rows():
+        names = texts[::2]
+        fields: Fields = dict(zip(names, texts[1::2], strict=True))
+        if len(fields) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise InputError(_NOT_ALLOWED.format(audience=audience, key=key, list_name=twice))
+        yield f"{audience}:{key}", fields
+
+
+def _with_fields(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFrame:
+    """The audience and the key of each list that is published, and its fields, each with its text after it."""
+    audience, name = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME)
+    left_out = [each for each in LISTS_OF["customer"] if each not in of_customers]
+    table = table.filter(~((audience == "customer") & name.is_in(left_out)))
+    allowed = pl.any_horizontal((audience == each) & name.is_in(names) for each, names in LISTS_OF.items())
+    for row in table.filter(~allowed)[:1].iter_rows(named=True):
+        raise InputError(_NOT_ALLOWED.format_map(row))
+    for row in table.filter(pl.col(Lists.STOCK_CODES).is_null())[:1].iter_rows(named=True):
+        raise InputError("{audience} {key}: {list_name} is not a list of stock codes.".format_map(row))
+    listed = pl.struct(Lists.STOCK_CODES).struct.json_encode()
+    texts = [name, listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}")]
+    for column, fields in _BESIDE.items():
+        is_there = pl.col(column).is_not_null() & audience.is_in(["customer", "product"]) & name.is_in(list(fields))
+        beside = name.replace_strict(fields, default=None, return_dtype=pl.String), pl.col(column)
+        texts += [pl.when(is_there).then(text) for text in beside]
+    return table.select(audience, Lists.KEY, pl.concat_list(texts).list.drop_nulls().alias(_FIELDS))
+
+
+def _table_of(lists: AnyLists) -> pl.DataFrame:
+    """The columns of `_TYPES`; optional ones that are not there are empty."""
+    there = lists.columns if isinstance(lists, pd.DataFrame) else lists.schema.names
+    names = [name for name in _TYPES if name in there]
+    try:
+        known = pl.from_pandas(lists[names]) if isinstance(lists, pd.DataFrame) else pl.from_arrow(lists.select(names))
+        table = pl.DataFrame(known).with_columns(pl.lit(None).alias(name) for name in _TYPES if name not in there)
+        return table.select(pl.col(name).cast(kind) for name, kind in _TYPES.items())
+    except (TypeError, ValueError, pl.exceptions.InvalidOperationError) as error:
+        raise InputError(f"A row of the lists has no list of stock codes: {error}.") from error
 
 
 def _chunks(hashes: Iterable[Hash]) -> Iterator[list[Hash]]:

@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
-
 from ncf_pipeline.errors import GoneError, ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication import contents, room
 from ncf_pipeline.serving.publication.functions import load_into
@@ -82,14 +80,14 @@ class Published:
 
 
 def publish(
-    settings: Settings, lists: Iterable[pd.DataFrame], *, number: int | None = None, meta: Mapping[str, Any]
+    settings: Settings, lists: Iterable[contents.AnyLists], *, number: int | None = None, meta: Mapping[str, Any]
 ) -> Published:
     """Writes all lists under a new number, checks them by reading them back, and makes them live.
 
     Args:
         settings: where to write, how long keys live, how many publications stay.
-        lists: frames with the columns of `columns.Lists`; the rows of one key are next to each other. They are read one
-            by one, so millions of customers need no more memory than one frame.
+        lists: batches of Arrow, or frames, with the columns of `columns.Lists`; the rows of one key are next to each
+            other. They are read one by one, so millions of customers need no more memory than one of them.
         number: of the publication, higher than that of the live one; None takes the next number.
         meta: fields of `ncf:pNNNNNN:meta`. `customers` and `products` are counted here; `published_at` is now if it is
             missing.

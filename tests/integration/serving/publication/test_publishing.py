@@ -1,6 +1,7 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import redis
 from published import META, make_lists
@@ -106,6 +107,31 @@ def test_lists_that_were_kept_as_parquet_are_published_as_they_were(settings, st
     assert json.loads(store.hget(f"{settings.key_prefix}:p000001:customer:14646", "for_you")) == ["a", "0"]
 
 
+def test_batches_of_arrow_and_frames_are_published_alike(settings, store):
+    lists = make_lists(customers=3)
+    lists[Lists.REASONS] = [None, *(f'[["bought",{row}],["new"]]' for row in range(1, len(lists)))]
+    (batch,) = pa.Table.from_pandas(lists, preserve_index=False).to_batches()
+    cut_within_a_key = [batch[:4], batch[4:5], batch[5:5], batch[5:]]
+    publication.publish(settings, [lists], number=1, meta=META)
+    publication.publish(settings, cut_within_a_key, number=2, meta=META)
+    keys = [key.partition(":p000001:")[2] for key in store.keys(f"{settings.key_prefix}:p000001:[cpf]*")]
+    assert len(keys) == 9
+    for key in keys:
+        one, two = (store.hgetall(f"{settings.key_prefix}:p00000{number}:{key}") for number in (1, 2))
+        assert list(one.items()) == list(two.items()), key
+
+
+def test_a_list_is_the_json_that_python_writes_whatever_is_in_a_stock_code(settings, store):
+    """An array of all lists at once writes it: no release of the library may write another."""
+    basic = [chr(number) for number in range(0x3000)]
+    codes = [*basic, "\u2028", "\ufeff", "\uffff", "\U0001f600", "", '\\"', "a,b", "]}"]
+    lists = make_lists()
+    lists.at[0, Lists.STOCK_CODES] = codes
+    publication.publish(settings, [lists], meta=META)
+    published = store.hget(f"{settings.key_prefix}:p000001:customer:14646", "for_you")
+    assert published == json.dumps(codes, separators=(",", ":"), ensure_ascii=False)
+
+
 def test_reasons_are_beside_their_list_and_nowhere_else(settings, store):
     lists = make_lists()
     lists[Lists.REASONS] = [
@@ -147,6 +173,8 @@ def altered(**columns):
         (altered(list_name="similar"), "customer 14646 has a list similar"),
         (altered(audience="visitor"), "visitor 14646 has a list"),
         (altered(stock_codes=None), "customer 14646: for_you is not a list of stock codes"),
+        (altered(stock_codes=7), "no list of stock codes"),
+        (make_lists().assign(stock_codes="a"), "no list of stock codes"),
     ],
 )
 def test_lists_that_cannot_be_a_publication_are_refused_and_leave_nothing(settings, keys, publish, lists, said):
