@@ -9,7 +9,7 @@ told, everybody is scored.
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,12 +20,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncf_pipeline.columns import Catalogue, Interactions, Lists, Looks
+from ncf_pipeline.columns import Catalogue, Interactions, Lists, Looks, Products
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.experiments import records as experiment_registry
 from ncf_pipeline.model.lists.rules import Rules
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import Snapshot, read_looks_of_snapshot, read_snapshot_by_parts
+from ncf_pipeline.registry.snapshots import AnySnapshot, read_looks_of_snapshot, read_snapshot_by_parts
 from ncf_pipeline.registry.versions import ModelVersion, Publication
 from ncf_pipeline.serving.drafts import Basis
 from ncf_pipeline.serving.merchandising import catalogue_of
@@ -131,7 +131,7 @@ class _Last:
 def plan_refresh(
     settings: Settings,
     model_version: ModelVersion,
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     basis: Basis,
     *,
     top_n: int,
@@ -156,7 +156,7 @@ def plan_refresh(
     hidden = newly_hidden(last.basis.rules, basis.rules)
     if hidden is None:
         return Plan(None, "a merchandiser's rules have changed otherwise than by products that are hidden")
-    sold = set(snapshot.interactions[Interactions.STOCK_CODE]) | {pin.stock_code for pin in basis.rules.pins}
+    sold = {*snapshot.products[Products.STOCK_CODE], *(pin.stock_code for pin in basis.rules.pins)}
     if basis.new_places and (catalogue := catalogue_of(settings, basis.today)) is not None:
         sold.update(catalogue.loc[catalogue[Catalogue.IS_OFFERED], Catalogue.STOCK_CODE])
     try:
@@ -169,9 +169,9 @@ def plan_refresh(
     except ArtifactError as error:
         return Plan(None, f"what {name_of(last.publication.number)} was made from cannot be read ({error})")
     model = model if model is not None else model_of(settings, model_version)
-    maker = maker_of(settings, model, snapshot, basis)
+    now: dict[str, int] = {}
+    maker = maker_of(settings, model, snapshot, basis, parts=_digested(snapshot, now))
     known = list(maker.countries())
-    now = digests(snapshot.interactions, snapshot.cutoff)
     recipe = maker.state.recipe
     looked = set[str]()
     if recipe.reads_looks or basis.experiment is not None:  # an experiment's challenger may read looks
@@ -249,6 +249,13 @@ def digests(interactions: pd.DataFrame, as_of: datetime) -> dict[str, int]:
     return dict(sums.iter_rows())
 
 
+def _digested(snapshot: AnySnapshot, found: dict[str, int]) -> Iterator[pd.DataFrame]:
+    """The parts of a snapshot; the digests of their customers are put into `found` meanwhile."""
+    for part in snapshot.parts():
+        found |= digests(part, snapshot.cutoff)
+        yield part
+
+
 def who_looked(before: pd.DataFrame, now: pd.DataFrame, since: datetime) -> set[str]:
     """The customers of whom something else is known that they viewed, put into a basket or wished.
 
@@ -306,7 +313,7 @@ class _Listed(NamedTuple):
 
 
 def _comparable(
-    settings: Settings, model_version: ModelVersion, snapshot: Snapshot, basis: Basis, top_n: int
+    settings: Settings, model_version: ModelVersion, snapshot: AnySnapshot, basis: Basis, top_n: int
 ) -> _Last | str:
     """The last publication, if lists can be taken from it; otherwise why not."""
     publications = registry.publications(settings)
@@ -351,14 +358,15 @@ def _listed(published: Publication, hidden: set[str], sold: set[str]) -> dict[st
         may_be_shown = pc.is_in(listed, value_set=pa.array(sorted(sold - hidden), pa.string()))
         shows_hidden = np.zeros(len(lists), np.bool_)
         shows_hidden[codes.value_parent_indices().filter(pc.invert(may_be_shown)).to_numpy()] = True
-        rows = zip(
-            lists[Lists.KEY].to_pylist(),
-            lists[Lists.AS_OF].to_pylist(),
-            pc.is_valid(lists[Lists.GROUP]).to_pylist(),
-            shows_hidden.tolist(),
-            strict=True,
-        )
-        for key, as_of, in_share, shows in rows:
+        columns = {
+            "key": lists[Lists.KEY],
+            "as_of": lists[Lists.AS_OF],
+            "in_share": pc.is_valid(lists[Lists.GROUP]),
+            "shows_hidden": shows_hidden,
+        }
+        of_key = pl.first("as_of", "in_share"), pl.any("shows_hidden")
+        rows = pl.DataFrame(pl.from_arrow(pa.table(columns))).group_by("key", maintain_order=True).agg(*of_key)
+        for key, as_of, in_share, shows in rows.iter_rows():
             if (known := found.get(key)) is None:
                 found[key] = _Listed(as_of or published.as_of, in_share, shows)
             elif shows and not known.shows_hidden:

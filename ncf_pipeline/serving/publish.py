@@ -38,7 +38,7 @@ from ncf_pipeline.quality import suites as quality
 from ncf_pipeline.quality.lists import check_lists
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
-from ncf_pipeline.registry.snapshots import AnySnapshot, Snapshot, read_or_open, read_snapshot, take_snapshot
+from ncf_pipeline.registry.snapshots import AnySnapshot, read_or_open, take_snapshot
 from ncf_pipeline.registry.versions import ModelVersion, Publication, recommenders
 from ncf_pipeline.serving import publication, sales
 from ncf_pipeline.serving.announcing import announce
@@ -162,13 +162,18 @@ def prepare(settings: Settings, *, requested_by: str = "refresh") -> list[str]:
 def shared_parts(settings: Settings, scoring: Scoring, erased: Erased) -> list[str]:
     """Keeps what the shards of a draft share, unless the only one makes it for itself; returns the parts' URLs.
 
+    The only shard of those for whom something changed is scored here, where what they share has just been made:
+    writing that down, and mapping it again, would take longer. `score_shards` finds its part.
+
     Raises:
         ErasedMeanwhileError: a customer was erased since. The draft is dropped.
         ArtifactError: the artifact store refused. The draft is dropped.
     """
     draft = scoring.draft
-    if draft.shards > 1 or scoring.is_begun:
-        with _dropped_on_error(settings, draft):
+    with _dropped_on_error(settings, draft):
+        if draft.shards == 1 and draft.since is not None:
+            scoring.write(0, erased)
+        elif draft.shards > 1 or scoring.is_begun:
             scoring.keep(erased)
     return draft.parts()
 
@@ -334,7 +339,6 @@ def draft_of(
     top_n += settings.spare
     plan = None
     if only_changed:
-        snapshot = snapshot if isinstance(snapshot, Snapshot) else read_snapshot(settings, snapshot.snapshot_id)
         plan = plan_refresh(settings, model_version, snapshot, basis, top_n=top_n, model=model)
         logger.info("%s", plan)
     scored = plan.scored if plan is not None and plan.since is not None else None

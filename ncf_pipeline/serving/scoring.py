@@ -37,7 +37,7 @@ from ncf_pipeline.serving.drafts import Basis, Draft, name_of, outdated, read_dr
 from ncf_pipeline.serving.merchandising import catalogue_of, categories_of
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import new_file, open_file, remove_file, store_error, store_errors
+from ncf_pipeline.storage.files import file_exists, new_file, open_file, remove_file, store_error, store_errors
 
 if TYPE_CHECKING:  # what scores imports torch: nothing here does that before it is needed
     from ncf_pipeline.model.lists.assemble import Earlier, ListMaker
@@ -77,7 +77,7 @@ _SECTIONS, _CERTAINTY = b"sections", b"certainty"
 
 
 def score_shards(settings: Settings, parts: Sequence[str]) -> bool:
-    """Scores shards of one draft, one after the other. A second try makes the same parts, in the first one's place.
+    """Scores shards of one draft, one after the other. A part that is there stays; a second try makes the others.
 
     Args:
         settings: of this run.
@@ -100,7 +100,8 @@ def score_shards(settings: Settings, parts: Sequence[str]) -> bool:
             return False
         scoring = Scoring(settings, draft)
         for part in parts:
-            scoring.write(shard_of(part)[1], erased)
+            if not file_exists(part):  # it takes its name when it is whole
+                scoring.write(shard_of(part)[1], erased)
     return True
 
 
@@ -556,6 +557,7 @@ def maker_of(
     snapshot: AnySnapshot,
     basis: Basis,
     *,
+    parts: Iterable[pd.DataFrame] | None = None,
     with_catalogue: bool = True,
 ) -> "ListMaker":
     """Makes the lists of a draft with this basis.
@@ -565,6 +567,7 @@ def maker_of(
         model: that scores; None for version 0.
         snapshot: the purchases that the lists know.
         basis: what they depend on besides.
+        parts: of the snapshot, if they are not to be read here.
         with_catalogue: whether to read it; if not, lists are made as without one.
 
     Raises:
@@ -575,7 +578,7 @@ def maker_of(
     earlier = _lists_of(settings, basis.shown) if basis.shown is not None else None
     return ListMaker(
         model,
-        snapshot.parts(),
+        parts if parts is not None else snapshot.parts(),
         snapshot.cutoff,
         basis.rules,
         looks=snapshot.looks,

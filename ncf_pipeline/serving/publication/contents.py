@@ -254,7 +254,7 @@ def _hashes(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator
     for each in lists:
         rows = _with_fields(_table_of(each), of_customers)
         rows = rows if left is None else pl.concat([left, rows])
-        may_go_on = rows.select(_RUN == _RUN.last()).to_series()  # the last key, in the next frame
+        may_go_on = rows.select(_RUN.eq(_RUN.last())).to_series()  # the last key, in the next frame
         left = rows.filter(may_go_on)
         yield from _of_keys(rows.filter(~may_go_on))
     if left is not None:

@@ -1,6 +1,6 @@
 """A refresh that scores only customers for whom something changed."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -11,15 +11,17 @@ from weekly_versions import BATCH, TODAY, WEEK
 from ncf_pipeline.columns import Lists
 from ncf_pipeline.erasure import forget as erasing
 from ncf_pipeline.erasure.forget import forget
+from ncf_pipeline.errors import ErasedMeanwhileError
 from ncf_pipeline.experiments import records as experiments
 from ncf_pipeline.experiments.design import Design
 from ncf_pipeline.registry import live_periods
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.serving import scoring
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publish import prepare, publish_parts, refresh
 from ncf_pipeline.serving.scoring import score_shards, share_of
 from ncf_pipeline.storage.database import transaction
-from ncf_pipeline.storage.files import list_files
+from ncf_pipeline.storage.files import list_files, remove_file
 
 DAY = timedelta(days=1)
 
@@ -66,6 +68,10 @@ def counts(settings, number):
     with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("select refreshed from ml.publication where number = %s", (number,))
         return cursor.fetchone()[0]
+
+
+def in_drafts(settings):
+    return sorted(path.partition("/")[2] for path in list_files(f"{settings.artifacts}/drafts"))
 
 
 def test_who_bought_and_who_is_new_are_scored_and_the_others_keep_their_lists(shop, changed, store):
@@ -171,12 +177,58 @@ def test_an_erased_customer_is_in_no_file_and_their_neighbours_keep_their_lists(
     buy(shop, "14605", TODAY)
     made = prepare(changed)
     assert score_shards(changed, made)
-    assert erasing.search(shop, "14605")["artifacts: drafts"] == 3  # the part, who is scored, and what the shards share
+    assert erasing.search(shop, "14605")["artifacts: drafts"] == 2  # the part, and who is scored
     forget(shop, "14605", requested_by="test")
     number = publish_parts(changed, made)
     assert "14605" not in set(kept(shop, number)[Lists.KEY])
     assert {place: count for place, count in erasing.search(shop, "14605").items() if count} == {}
     assert counts(shop, number)["taken_over"] == 39
+
+
+def test_those_of_one_shard_are_scored_where_it_was_seen_who_they_are(shop, changed, monkeypatch):
+    buy(shop, "14605", TODAY)
+    made = prepare(changed)
+    assert in_drafts(shop) == ["chosen.parquet", "part-0001-of-0001.parquet"]
+    first = pq.read_table(made[0].removeprefix("file://"))
+    with monkeypatch.context() as later:
+        later.setattr(scoring, "maker_of", None)  # nothing is made again
+        assert score_shards(changed, made)
+    remove_file(made[0])
+    assert score_shards(changed, made)  # a part that is gone is
+    assert pq.read_table(made[0].removeprefix("file://")).equals(first)
+    assert scored(shop, publish_parts(changed, made)) == {"14605"}
+
+
+def test_a_prepare_that_is_killed_while_it_scores_leaves_no_part_and_the_next_begins_anew(shop, changed, monkeypatch):
+    buy(shop, "14605", TODAY)
+    make = scoring.Scoring._lists
+
+    def killed(self, shard):
+        yield next(make(self, shard))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(scoring.Scoring, "_lists", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(changed)
+    assert in_drafts(shop) == ["chosen.parquet"]
+    made = prepare(changed)
+    assert score_shards(changed, made)
+    assert scored(shop, publish_parts(changed, made)) == {"14605"}
+    prune(shop, now=datetime.now(UTC) + 8 * DAY)
+    assert in_drafts(shop) == []
+
+
+def test_an_erasure_while_prepare_scores_leaves_nothing_that_names_a_customer(shop, changed, monkeypatch):
+    buy(shop, "14605", TODAY)
+
+    def erased_meanwhile(*_):
+        raise ErasedMeanwhileError("A customer was erased meanwhile.")
+
+    monkeypatch.setattr(scoring, "refuse_if_erased_since", erased_meanwhile)
+    with pytest.raises(ErasedMeanwhileError):
+        prepare(changed)
+    assert in_drafts(shop) == []
 
 
 def test_tasks_publish_what_one_process_does(shop, changed):

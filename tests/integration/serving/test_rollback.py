@@ -136,9 +136,7 @@ def test_a_refresh_that_was_already_writing_is_called_off(shop, serve, live, mon
 
     def write_meanwhile(*arguments, **options):
         entry = registry.model_version(shop, second)
-        lists = publish_stage._while_champion(
-            shop, second, publish_stage.batches(registry.publications(shop)[0].url)
-        )
+        lists = publish_stage._while_champion(shop, second, publish_stage.batches(registry.publications(shop)[0].url))
         head = next(lists)  # it has read the registry
 
         def rest():
