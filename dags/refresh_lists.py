@@ -7,7 +7,7 @@ first lists. The tasks are skipped only while the shop has no purchases.
 | task | does | a retry |
 | --- | --- | --- |
 | `prepare` | reads the purchases, and pins what the lists depend on | begins anew |
-| `score`, for each shard | writes the lists of a part of the customers to a file; one that is there stays | makes the same |
+| `score`, for each shard | writes a file with the lists of some customers, unless it is there | makes the same |
 | `publish` | joins the files, checks the lists, makes them live | takes the same files |
 
 If somebody was erased, another version was made to serve or rules changed meanwhile, `publish` makes all lists again by

@@ -10,6 +10,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -99,22 +100,26 @@ def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Calla
     contents = Contents()
     everywhere = f"fallback:{EVERYWHERE}"
     hashed = array("q")  # 8 bytes for each key, to find keys that occur twice
-    for number, chunk in enumerate(_chunks(_hashes(lists, store.customer_lists))):
-        before_each()
-        _write_index(store, name, number, [suffix for suffix, _ in chunk])
-        if store.keys_expire:
-            store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
-        pipeline = store.client.pipeline(transaction=False)
-        for suffix, fields in chunk:
-            key = store.key(name, suffix)
-            pipeline.hset(key, mapping=fields)
+    with ThreadPoolExecutor(1) as writer:  # Redis stores a chunk while the next one is made
+        sent = writer.submit(list)
+        for number, chunk in enumerate(_chunks(_hashes(lists, store.customer_lists))):
+            before_each()
+            _write_index(store, name, number, [suffix for suffix, _ in chunk])
             if store.keys_expire:
-                pipeline.expire(key, store.seconds_to_live)
-            contents.keys[suffix.partition(":")[0]] += 1
-            hashed.append(hash(suffix))
-        pipeline.execute()
-        contents.fields.append(sum(len(fields) for _, fields in chunk))
-        contents.digests.append(_digest(chunk))
+                store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
+            pipeline = store.client.pipeline(transaction=False)
+            for suffix, fields in chunk:
+                key = store.key(name, suffix)
+                pipeline.hset(key, mapping=fields)
+                if store.keys_expire:
+                    pipeline.expire(key, store.seconds_to_live)
+                contents.keys[suffix.partition(":")[0]] += 1
+                hashed.append(hash(suffix))
+            sent.result()
+            sent = writer.submit(pipeline.execute)
+            contents.fields.append(sum(len(fields) for _, fields in chunk))
+            contents.digests.append(_digest(chunk))
+        sent.result()
     if hash(everywhere) not in hashed:
         raise InputError(f"The lists have no {everywhere}: unknown visitors would see nothing. Add it.")
     if len(np.unique(np.frombuffer(hashed, np.int64))) < len(hashed):
