@@ -14,8 +14,9 @@ from ncf_pipeline.erasure.forget import forget
 from ncf_pipeline.errors import ErasedMeanwhileError
 from ncf_pipeline.experiments import records as experiments
 from ncf_pipeline.experiments.design import Design
-from ncf_pipeline.registry import live_periods
+from ncf_pipeline.registry import live_periods, snapshot_files
 from ncf_pipeline.registry import versions as registry
+from ncf_pipeline.registry.snapshots import Snapshot
 from ncf_pipeline.serving import scoring
 from ncf_pipeline.serving.prune import prune
 from ncf_pipeline.serving.publish import prepare, publish_parts, refresh
@@ -103,6 +104,15 @@ def test_without_a_change_nobody_is_scored_and_nothing_differs(shop, changed):
     assert of_customers(kept(shop, number)) == of_customers(kept(shop, 2))
     others = [kept(shop, n).query("audience != 'customer'").reset_index(drop=True) for n in (2, number)]
     pd.testing.assert_frame_equal(*others)
+
+
+def test_of_a_snapshot_in_parts_one_is_in_memory_at_a_time(shop, changed, monkeypatch):
+    monkeypatch.setattr(snapshot_files, "LINES_OF_A_PART", 100)
+    monkeypatch.setattr(Snapshot, "parts", None)  # the whole is never read
+    buy(shop, "14605", TODAY)
+    number = refresh(changed)
+    assert scored(shop, number) == {"14605"}
+    assert counts(shop, number)["taken_over"] == 39
 
 
 def test_a_sample_that_differs_too_much_lets_everybody_be_scored(shop, changed):
