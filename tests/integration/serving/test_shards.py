@@ -114,10 +114,11 @@ def test_an_experiments_share_is_in_shards_too(shop, serve, store, more, monkeyp
     settings = shop.model_copy(update={"chances": True, "due": True})
     whole, sharded = (refresh(in_shards(settings, count)) for count in (1, 3))
     pd.testing.assert_frame_equal(kept(shop, whole), kept(shop, sharded))
-    assert in_redis(shop, store, whole) == in_redis(shop, store, sharded)
+    published = in_redis(shop, store, whole)  # which the third publication removes, if it takes long
+    assert published == in_redis(shop, store, sharded)
     mapped = in_tasks(settings, 3, monkeypatch)
     pd.testing.assert_frame_equal(kept(shop, whole), kept(shop, mapped))
-    assert in_redis(shop, store, whole) == in_redis(shop, store, mapped)
+    assert published == in_redis(shop, store, mapped)
     groups = kept(shop, whole)[Lists.GROUP]
     assert groups.notna().any()
     assert groups.isna().any()
