@@ -10,7 +10,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -101,7 +101,7 @@ def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Calla
     everywhere = f"fallback:{EVERYWHERE}"
     hashed = array("q")  # 8 bytes for each key, to find keys that occur twice
     with ThreadPoolExecutor(1) as writer:  # Redis stores a chunk while the next one is made
-        sent = writer.submit(list)
+        sent: Future[list[Any]] = writer.submit(list)
         for number, chunk in enumerate(_chunks(_hashes(lists, store.customer_lists))):
             before_each()
             _write_index(store, name, number, [suffix for suffix, _ in chunk])
