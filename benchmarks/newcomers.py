@@ -80,7 +80,7 @@ def worth(interactions: pd.DataFrame, cut: datetime, categories: pd.Series, seed
     for customer, code in window[[Interactions.CUSTOMER_ID, Interactions.STOCK_CODE]].drop_duplicates().to_numpy():
         if code in place_of:
             truth[row_of[customer], place_of[code]] = True
-    own = (state.decayed[state.events.index_of(customers)] @ alike.led_to).toarray()
+    own = (state.decayed(state.events.index_of(customers)) @ alike.led_to).toarray()
     random = np.random.default_rng(seed).random(own.shape)
     scores = {OWN: own, SAME: np.broadcast_to(own.mean(axis=0), own.shape), ANY: random}
     hits = {}

@@ -86,7 +86,7 @@ def _customers(model: TrainedModel, state: ShopState) -> Iterator[tuple[list[str
         customers = state.known_customers[begin : begin + CUSTOMERS_AT_ONCE]
         ids = events.customers[customers].tolist()
         rows = torch.from_numpy(rows_of(model.customers, ids))
-        vectors = customer_vectors(model.network, rows, product_rows, unit_rows(state.decayed[customers]))
+        vectors = customer_vectors(model.network, rows, product_rows, unit_rows(state.decayed(customers)))
         yield ids, vectors.numpy()
 
 

@@ -6,12 +6,13 @@ query of last month and tonight's lists.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ncf_pipeline.model.features.events import IntArray
 from ncf_pipeline.model.features.families import Families
-from ncf_pipeline.model.features.habits import SEGMENTS, purchases_of, segments
+from ncf_pipeline.model.features.habits import SEGMENTS, repeats_of, segments
 from ncf_pipeline.model.features.looks import LOOKS
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.features.tables import (
@@ -22,6 +23,7 @@ from ncf_pipeline.model.features.tables import (
     TASTE,
     Block,
     FeatureRows,
+    Float16,
     as_float16,
     customer_table,
     feature_names,
@@ -70,10 +72,9 @@ class ContextMaker:
 
     def __init__(self, state: ShopState) -> None:
         self.state, self.taste = state, Taste(state)
-        purchases = purchases_of(state)
-        of_products = product_table(state, purchases)
+        self.repeats = repeats_of(state)
+        of_products = product_table(state, self.repeats)
         # Half as wide, because features are float16 in the end.
-        self.pair_table = pair_table(state, purchases)
         self.never_bought = never_bought(state).astype(np.float16)
         self.product_table = of_products.astype(np.float16)
         self.customer_table = customer_table(state).astype(np.float16)
@@ -85,6 +86,11 @@ class ContextMaker:
         self.log_price = of_products[:, PRODUCT.index("log_price")]
         self.usual_price = usual_price(state, self.log_price)
         self.first_sold, _ = first_and_last_sale(state)
+
+    @cached_property
+    def pair_table(self) -> Float16:
+        """(N, len(PAIR)) of all customers. The largest of all tables: made after what others need for themselves."""
+        return pair_table(self.state, self.repeats)
 
     def contexts(self, customers: IntArray) -> Iterator[Contexts]:
         """Candidates with features, in chunks of customers that bound the memory.
@@ -116,7 +122,7 @@ class ContextMaker:
             ("new_since_visit", self.first_sold[product] > state.last_visit[who]),
             ("country_share", self.country_table[self.country_row[state.country[who]], product]),
             ("segment_share", self.segment_table[self.segment_row[self.segment[who]], product]),
-            *self.families.columns(who, product, times),
+            *self.families.columns(customers, owner, product, times),
         )
         bought_before = np.flatnonzero(seen)
         row_of_pair = len(bought_before) + owner  # a customer's products that were never bought have the same features

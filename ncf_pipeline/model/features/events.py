@@ -15,12 +15,14 @@ from ncf_pipeline.id_order import rank
 from ncf_pipeline.model.descriptions import numbered_words
 from ncf_pipeline.model.features.looks import DAY, Looks, encode_looks, no_looks
 
-__all__ = ["DAY", "NEVER", "Events", "FloatArray", "IntArray", "encode", "microseconds", "rows_of"]
+__all__ = ["DAY", "Events", "FloatArray", "Int32Array", "IntArray", "encode", "microseconds", "pair_codes", "rows_of"]
 
 IntArray = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
+"""For what there is of every event: half the memory. Products of such numbers may need 64 bits: see `pair_codes`."""
 FloatArray = npt.NDArray[np.float64]
 
-NEVER = np.iinfo(np.int64).max  # later than every instant
+_NEVER = np.iinfo(np.int64).max  # later than every instant
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Events:
         product: (E,) product_index into `products`.
         invoice: (E,) number of the invoice, in order of time, from 0.
         time: (E,) microseconds since 1970 on the shop's clock.
-        returned: (E,) microseconds; the instant from which it counts as returned, or `NEVER`.
+        returned: (R,) row of each event that was returned, ascending.
+        returned_at: (R,) microseconds; the instant from which it counts as returned.
         quantity: (E,) pieces.
         price: (E,) mean unit price, in the shop's currency.
         countries: names, ascending.
@@ -52,16 +55,17 @@ class Events:
 
     customers: npt.NDArray[np.object_]
     products: npt.NDArray[np.str_]
-    customer: IntArray
-    product: IntArray
-    invoice: IntArray
+    customer: Int32Array
+    product: Int32Array
+    invoice: Int32Array
     time: IntArray
-    returned: IntArray
+    returned: Int32Array
+    returned_at: IntArray
     quantity: FloatArray
     price: FloatArray
     countries: tuple[str, ...]
-    resident: IntArray
-    resident_in: IntArray
+    resident: Int32Array
+    resident_in: Int32Array
     resident_since: IntArray
     described: IntArray
     descriptions: tuple[str, ...]
@@ -70,6 +74,12 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def alive(self, at: int) -> npt.NDArray[np.bool_]:
+        """(E,) which events were bought before an instant, in microseconds, and not returned by then."""
+        alive: npt.NDArray[np.bool_] = self.time < at
+        alive[self.returned[self.returned_at < at]] = False
+        return alive
 
     def index_of(self, customers: Sequence[str]) -> IntArray:
         """(n,) the customer_index of each id; -1 for an id that is not in `customers`."""
@@ -116,10 +126,10 @@ def encode(
     # Of invoices only the order is needed: their numbers would take more room than all else of an event.
     _, invoice_of = _merged([part.invoices for part in encoded])
     place = {customer: index for index, customer in enumerate(customers)}
-    customer_of = [np.array([*(place[each] for each in part.customers), -1], np.int64) for part in encoded]
+    customer_of = [np.array([*(place[each] for each in part.customers), -1], np.int32) for part in encoded]
     described, descriptions, described_since = _descriptions([part.described for part in encoded], products)
 
-    def column(name: str, kind: type, indices: Sequence[IntArray] | None = None) -> npt.NDArray[Any]:
+    def column(name: str, kind: type, indices: Sequence[Int32Array] | None = None) -> npt.NDArray[Any]:
         """A column of all events, part by part; what the parts hold of it is given up."""
         whole: npt.NDArray[Any] = np.empty(sum(len(part.columns[name]) for part in encoded), kind)
         begin = 0
@@ -129,22 +139,26 @@ def encode(
             begin += len(values)
         return whole
 
-    customer, product = column("customer", np.int64, customer_of), column("product", np.int64, product_of)
-    invoice, time = column("invoice", np.int64, invoice_of), column("time", np.int64)
+    customer, product = column("customer", np.int32, customer_of), column("product", np.int32, product_of)
+    invoice, time = column("invoice", np.int32, invoice_of), column("time", np.int64)
     order = np.lexsort((customer, product, invoice, time))
     customer, product, invoice, time = customer[order], product[order], invoice[order], time[order]
-    country = column("country", np.int64, country_of)[order]
+    country = column("country", np.int32, country_of)[order]
     moves = _moves(customer, country)
     resident_in = country[moves]
     del country
+    returned_at = column("returned", np.int64)[order]
+    returned = np.flatnonzero(returned_at < _NEVER)
+    returned_at = returned_at[returned]
     return Events(
         customers=customers,
         products=products,
         customer=customer,
         product=product,
-        invoice=pd.factorize(invoice)[0].astype(np.int64),
+        invoice=pd.factorize(invoice)[0].astype(np.int32),
         time=time,
-        returned=column("returned", np.int64)[order],
+        returned=returned.astype(np.int32),
+        returned_at=returned_at,
         quantity=column("quantity", np.float64)[order],
         price=column("price", np.float64)[order],
         countries=tuple(str(name) for name in countries),
@@ -168,7 +182,7 @@ class _Part:
         invoices: (V,) numbers of invoices in UTF-8, ascending.
         countries: (N,) names, ascending.
         columns: (E,) each: `customer`, an index into `customers`, -1 for a guest; `product`, `invoice` and `country`,
-            likewise; `time`, `returned`, `quantity` and `price`, as in `Events`.
+            likewise; `time`, `quantity` and `price`, as in `Events`; `returned`, microseconds, `_NEVER` if it was not.
         described: a row for each product and each of its descriptions, with the first sale under it.
     """
 
@@ -201,7 +215,7 @@ def _encoded(interactions: pd.DataFrame, until: datetime) -> _Part:
         return combined
 
     returned_at = known[columns.RETURNED_AT]
-    returned = np.where(returned_at.isna(), NEVER, _microseconds(returned_at))
+    returned = np.where(returned_at.isna(), _NEVER, _microseconds(returned_at))
     described = known.dropna(subset=[columns.DESCRIPTION]).groupby([columns.STOCK_CODE, columns.DESCRIPTION])
     return _Part(
         customers=distinct.tolist(),
@@ -214,7 +228,7 @@ def _encoded(interactions: pd.DataFrame, until: datetime) -> _Part:
             "invoice": invoice[begin].astype(np.int32),
             "country": of_events(np.maximum, country_of_line).astype(np.int32),
             "time": of_events(np.minimum, _microseconds(known[columns.PURCHASED_AT])),
-            "returned": of_events(np.maximum, np.where(returned < limit, returned, NEVER)),
+            "returned": of_events(np.maximum, np.where(returned < limit, returned, _NEVER)),
             "quantity": of_events(np.add, known[columns.QUANTITY].to_numpy(np.float64)),
             "price": of_events(np.add, known[columns.UNIT_PRICE].to_numpy(np.float64))
             / np.diff(begin, append=len(order)),
@@ -223,15 +237,15 @@ def _encoded(interactions: pd.DataFrame, until: datetime) -> _Part:
     )
 
 
-def _merged(names: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], list[IntArray]]:
+def _merged(names: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], list[Int32Array]]:
     """The distinct names of all parts, ascending, and for each part the index of each of its names among these."""
     if not names:
         return np.zeros(0, np.str_), []
     distinct, index = np.unique(np.concatenate(names), return_inverse=True)
-    return distinct, np.split(index.astype(np.int64), np.cumsum([len(each) for each in names])[:-1])
+    return distinct, np.split(index.astype(np.int32), np.cumsum([len(each) for each in names])[:-1])
 
 
-def _moves(customer: IntArray, country: IntArray) -> IntArray:
+def _moves(customer: Int32Array, country: Int32Array) -> IntArray:
     """Events at which a customer's country is new: the first one, and each with another country than the one before.
 
     Args:
@@ -289,6 +303,21 @@ def microseconds(at: datetime) -> int:
     True
     """
     return int(np.datetime64(at, "us").astype(np.int64))
+
+
+def pair_codes(customer: npt.NDArray[Any], product: npt.NDArray[Any], products: int) -> IntArray:
+    """(n,) a number for each customer and product, ascending by customer, then by product.
+
+    Args:
+        customer: (n,) customer_index, of any type: the numbers have 64 bits.
+        product: (n,) product_index.
+        products: how many there are.
+
+    >>> pair_codes(np.array([3_000_000], np.int32), np.array([7], np.int32), 1_000_000).tolist()
+    [3000000000007]
+    """
+    codes: IntArray = customer.astype(np.int64) * products + product
+    return codes
 
 
 def rows_of(vocabulary: Sequence[object], values: Sequence[object]) -> IntArray:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ncf_pipeline.model.families import families_of
-from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
-from ncf_pipeline.model.features.state import YEAR, Column, ShopState
+from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray, pair_codes
+from ncf_pipeline.model.features.state import YEAR, Column, ShopState, slices
 
 
 class Families:
@@ -30,21 +30,13 @@ class Families:
     def __init__(self, state: ShopState) -> None:
         known = np.flatnonzero(state.known_products)  # what is sold later says nothing yet
         of_known = families_of(state.events.products[known].tolist())
+        self._state = state
         self._families = families = int(of_known.max(initial=-1)) + 2  # the last one is of all that is sold later
         self.family: IntArray = np.full(state.shape[1], families - 1)
         self.family[known] = of_known
         self.size: IntArray = np.bincount(of_known, minlength=families)[self.family]
-        kept = state.pairs.times > 0
-        code = state.owner[kept] * families + self.family[state.pairs.product[kept]]
-        code, place = np.unique(code, return_inverse=True)
-        last = np.zeros(len(code), np.int64)
-        np.maximum.at(last, place, state.pairs.last[kept])
-        # The last place of each is for families that the customer never bought.
-        self._code = np.append(code, -1)  # ascending but for the last
-        self._times = np.append(np.bincount(place, state.pairs.times[kept], minlength=len(code)), 0.0)
-        self._days = np.append(np.minimum((state.at - last) / DAY, YEAR), YEAR)
 
-    def columns(self, customer: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
+    def columns(self, customers: IntArray, owner: IntArray, product: IntArray, own: FloatArray) -> Iterator[Column]:
         """(R,) each, for candidates.
 
         - `family_times`: log(1 + purchases of other products of the family).
@@ -52,13 +44,26 @@ class Families:
         - `family_size`: log(1 + other products of the family).
 
         Args:
-            customer: (R,) customer_index of each.
+            customers: (B,) customer_index of the customers.
+            owner: (R,) the place of each candidate's customer among them.
             product: (R,) product_index.
             own: (R,) purchases of the product itself, without returned ones.
         """
-        wanted = customer * self._families + self.family[product]
-        place = np.searchsorted(self._code[:-1], wanted)
-        place = np.where(self._code[place] == wanted, place, -1)
-        yield "family_times", np.log1p(np.maximum(self._times[place] - own, 0))
-        yield "days_since_family", np.log1p(self._days[place])
+        pairs = self._state.pairs
+        pair, of_pair = slices(pairs.start[customers], pairs.start[customers + 1])
+        kept = pairs.times[pair] > 0
+        pair, of_pair = pair[kept], of_pair[kept]
+        code, group = np.unique(
+            pair_codes(of_pair, self.family[pairs.product[pair]], self._families), return_inverse=True
+        )
+        last = np.zeros(len(code), np.int64)
+        np.maximum.at(last, group, pairs.last[pair])
+        # The last place of each is for families that the customer never bought.
+        times = np.append(np.bincount(group, pairs.times[pair], minlength=len(code)), 0.0)
+        days = np.append(np.minimum((self._state.at - last) / DAY, YEAR), YEAR)
+        wanted = pair_codes(owner, self.family[product], self._families)
+        place = np.searchsorted(code, wanted)
+        place = np.where(np.append(code, -1)[place] == wanted, place, -1)
+        yield "family_times", np.log1p(np.maximum(times[place] - own, 0))
+        yield "days_since_family", np.log1p(days[place])
         yield "family_size", np.log1p(np.maximum(self.size[product] - 1.0, 0))

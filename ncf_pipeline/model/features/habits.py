@@ -9,11 +9,11 @@ A pair is a customer and a product that the customer bought. Returned purchases 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
+from ncf_pipeline.model.features.events import DAY, FloatArray, Int32Array, IntArray
 from ncf_pipeline.model.features.state import YEAR, Column, Mask, ShopState
 
 SEGMENTS = 9
@@ -22,78 +22,103 @@ SEGMENTS = 9
 
 @dataclass(frozen=True)
 class Purchases:
-    """The K purchases of known customers before an instant, pair by pair, each in order of time.
+    """The K purchases of some customers before an instant, pair by pair, each in order of time, and their N pairs.
 
     Attributes:
         row: (K,) row of the events.
-        pair: (K,) row of `state.pairs`.
+        pair: (K,) number of the pair, from 0 for these customers' first one in `state.pairs`.
         number: (K,) place among the purchases of its pair, from 0.
-        is_last: (K,) whether it is the pair's last one.
+        is_first, is_last: (K,) whether it is the pair's first one, and its last one.
         age: (K,) days before the instant.
         until_next: (K,) days until the pair's next purchase; from the last one, until the instant.
-        usual_gap: (P,) days between two purchases of a product by the same customer. Five gaps of the whole shop are
-            added to each product's own.
-        last_price: (P,) price of each product's last sale, in the shop's currency; 1 for one that was never sold.
+        first: (N,) microseconds; the pair's first purchase, 0 if there is none.
+        pieces: (N,) total quantity of the pair's purchases.
     """
 
-    row: IntArray
+    row: Int32Array
     pair: IntArray
     number: IntArray
+    is_first: Mask
     is_last: Mask
     age: FloatArray
     until_next: FloatArray
-    usual_gap: FloatArray
-    last_price: FloatArray
-
-    def part(self, pairs: slice) -> "Purchases":
-        """The purchases of some pairs, which are numbered from the first of them."""
-        begin, end = np.searchsorted(self.pair, (pairs.start, pairs.stop))
-        inside = slice(int(begin), int(end))
-        return replace(
-            self,
-            row=self.row[inside],
-            pair=self.pair[inside] - pairs.start,
-            number=self.number[inside],
-            is_last=self.is_last[inside],
-            age=self.age[inside],
-            until_next=self.until_next[inside],
-        )
+    first: IntArray
+    pieces: FloatArray
 
 
-def purchases_of(state: ShopState) -> Purchases:
-    """The purchases before the state's instant, and each product's usual gap."""
-    events, products = state.events, state.shape[1]
-    row = np.flatnonzero(state.alive & (events.customer >= 0))
-    code = events.customer[row] * products + events.product[row]
-    order = np.argsort(code, kind="stable")
-    row, code = row[order], code[order]
+def purchases_of(state: ShopState, begin: int, end: int) -> Purchases:
+    """The purchases of customers `begin` to `end` before the state's instant."""
+    row, pair = state.purchases(begin, end)
+    pairs = int(state.pairs.start[end] - state.pairs.start[begin])
+    time = state.events.time[row]
     is_first = np.ones(len(row), np.bool_)
-    is_first[1:] = code[1:] != code[:-1]
+    is_first[1:] = pair[1:] != pair[:-1]
     is_last = np.ones(len(row), np.bool_)
     is_last[:-1] = is_first[1:]
-    begin = np.flatnonzero(is_first)
-    pair_bought = np.cumsum(is_first) - 1  # the place among pairs that are not returned in full
-    age = (state.at - events.time[row]) / DAY
+    age = (state.at - time) / DAY
     until_next = age.copy()
     until_next[:-1] -= np.where(is_last[:-1], 0.0, age[1:])
-    product = events.product[row[~is_last]]
-    gap = until_next[~is_last]
-    overall = gap.sum() / len(gap) if len(gap) else YEAR / 4
-    gaps = np.bincount(product, minlength=products)
+    first = np.zeros(pairs, np.int64)
+    first[pair[is_first]] = time[is_first]
     return Purchases(
         row=row,
-        pair=np.flatnonzero(state.pairs.times > 0)[pair_bought],
-        number=np.arange(len(row)) - begin[pair_bought],
+        pair=pair,
+        number=np.arange(len(row)) - np.flatnonzero(is_first)[np.cumsum(is_first) - 1],
+        is_first=is_first,
         is_last=is_last,
         age=age,
         until_next=until_next,
-        usual_gap=(np.bincount(product, gap, minlength=products) + 5 * overall) / (gaps + 5),
-        last_price=_last_price(state),
+        first=first,
+        pieces=np.bincount(pair, state.events.quantity[row], minlength=pairs).astype(float),
     )
 
 
-def pair_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
-    """(N,) for each row of `state.pairs`. Pairs that are returned in full have values without a meaning.
+@dataclass(frozen=True)
+class Repeats:
+    """What the purchases of all known customers before an instant say about each of P products.
+
+    Attributes:
+        usual_gap: (P,) days between two purchases of a product by the same customer. Five gaps of the whole shop are
+            added to each product's own.
+        last_price: (P,) price of each product's last sale, in the shop's currency; 1 for one that was never sold.
+        over: (P,) purchases that are at least 28 days old; and
+        repeated: (P,) those of them that the same customer repeated within 28 days.
+        recent: (P,) purchases of the last 28 days; and
+        recent_first: (P,) those of them that are their pair's first.
+    """
+
+    usual_gap: FloatArray
+    last_price: FloatArray
+    over: IntArray
+    repeated: IntArray
+    recent: IntArray
+    recent_first: IntArray
+
+
+def repeats_of(state: ShopState) -> Repeats:
+    """Counts what is repeated, for some customers at a time."""
+    products = state.shape[1]
+    counts = np.zeros((4, products), np.int64)
+    gaps, of_products = [np.zeros(0)], [np.zeros(0, np.int32)]
+    for part in state.parts():
+        purchases = purchases_of(state, *part)
+        product, age, inner = state.events.product[purchases.row], purchases.age, ~purchases.is_last
+        gaps.append(purchases.until_next[inner])
+        of_products.append(product[inner])
+        over, recent = age >= 28, age <= 28  # the 28 days after it are over
+        chosen = (over, over & inner & (purchases.until_next <= 28), recent, recent & purchases.is_first)
+        counts += [np.bincount(product[each], minlength=products) for each in chosen]
+    gap, product = np.concatenate(gaps), np.concatenate(of_products)
+    overall = gap.sum() / len(gap) if len(gap) else YEAR / 4
+    gaps_of = np.bincount(product, minlength=products)
+    usual_gap = (np.bincount(product, gap, minlength=products) + 5 * overall) / (gaps_of + 5)
+    return Repeats(usual_gap, _last_price(state), *counts)
+
+
+def pair_habits(state: ShopState, purchases: Purchases, repeats: Repeats) -> Iterator[Column]:
+    """(N,) for each row of `state.pairs`, which are those of the purchases.
+
+    Pairs that are returned in full have values without a meaning.
 
     - `due`: log(days since the last purchase / expected gap), both plus three days. The expected gap is the mean of the
       customer's own and of two usual gaps of the product. Above 0 the purchase is due.
@@ -103,9 +128,9 @@ def pair_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
     """
     pairs, count = state.pairs, len(state.pairs.product)
     gaps = np.maximum(pairs.times - 1, 0)
-    between = (pairs.last - pairs.first) / DAY
+    between = (pairs.last - purchases.first) / DAY
     since = np.where(pairs.times > 0, (state.at - pairs.last) / DAY, YEAR)
-    usual = purchases.usual_gap[pairs.product]
+    usual = repeats.usual_gap[pairs.product]
     expected = (between + 2 * usual) / (gaps + 2)
     quantity, relative = _last_quantity(state, purchases)
     inner = ~purchases.is_last
@@ -119,7 +144,7 @@ def pair_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
     yield from _last_invoices(state, purchases)
     yield "last_quantity", np.log1p(quantity)
     yield "last_quantity_relative", np.log(relative).clip(-4, 4)
-    yield "price_change", _price_change(state, purchases)
+    yield "price_change", _price_change(state, purchases, repeats)
 
 
 def _against(days: FloatArray, expected: FloatArray) -> FloatArray:
@@ -133,7 +158,7 @@ def _last_quantity(state: ShopState, purchases: Purchases) -> tuple[FloatArray, 
     last, pairs = purchases.is_last, state.pairs
     quantity = np.ones(len(pairs.product))
     quantity[purchases.pair[last]] = state.events.quantity[purchases.row[last]]
-    mean = np.where(pairs.times > 0, pairs.pieces, 1.0) / np.maximum(pairs.times, 1)
+    mean = np.where(pairs.times > 0, purchases.pieces, 1.0) / np.maximum(pairs.times, 1)
     return quantity, quantity / mean
 
 
@@ -157,12 +182,12 @@ def _last_invoices(state: ShopState, purchases: Purchases) -> Iterator[Column]:
         yield f"times_{days}", np.log1p(np.bincount(pair[purchases.age <= days], minlength=count))
 
 
-def _price_change(state: ShopState, purchases: Purchases) -> FloatArray:
+def _price_change(state: ShopState, purchases: Purchases, repeats: Repeats) -> FloatArray:
     """(N,) log(price of the product's last sale / price that the customer last paid)."""
     last = purchases.is_last
     paid = np.ones(len(state.pairs.product))
     paid[purchases.pair[last]] = state.events.price[purchases.row[last]]
-    change: FloatArray = np.log((purchases.last_price[state.pairs.product] + 0.1) / (paid + 0.1))
+    change: FloatArray = np.log((repeats.last_price[state.pairs.product] + 0.1) / (paid + 0.1))
     return change.clip(-4, 4)
 
 
@@ -172,25 +197,19 @@ def _last_price(state: ShopState) -> FloatArray:
     return price
 
 
-def product_habits(state: ShopState, purchases: Purchases) -> Iterator[Column]:
+def product_habits(state: ShopState, repeats: Repeats) -> Iterator[Column]:
     """(P,) each.
 
-    - `usual_gap`: log(1 + days), see `Purchases`.
+    - `usual_gap`: log(1 + days), see `Repeats`.
     - `rebuy_28`: square root of the share of purchases that the same customer repeats within 28 days, of those that are
       older; ten of the whole shop are added.
     - `first_time_share`: share of first purchases among those of known customers within 28 days; ten are added, half
       of them first ones.
     """
-    products, (product, age) = state.shape[1], (state.events.product[purchases.row], purchases.age)
-    over = age >= 28  # the 28 days after it are over
-    again = over & ~purchases.is_last & (purchases.until_next <= 28)
-    rate = again.sum() / max(over.sum(), 1)
-    repeated = np.bincount(product[again], minlength=products) + 10 * rate
-    recent = age <= 28
-    first = np.bincount(product[recent & (purchases.number == 0)], minlength=products)
-    yield "usual_gap", np.log1p(purchases.usual_gap)
-    yield "rebuy_28", np.sqrt(repeated / (np.bincount(product[over], minlength=products) + 10))
-    yield "first_time_share", (first + 5) / (np.bincount(product[recent], minlength=products) + 10)
+    rate = repeats.repeated.sum() / max(repeats.over.sum(), 1)
+    yield "usual_gap", np.log1p(repeats.usual_gap)
+    yield "rebuy_28", np.sqrt((repeats.repeated + 10 * rate) / (repeats.over + 10))
+    yield "first_time_share", (repeats.recent_first + 5) / (repeats.recent + 10)
     yield from _product_lines(state)
 
 
@@ -235,9 +254,9 @@ def customer_habits(state: ShopState) -> Iterator[Column]:
     last_gap = np.full(customers, YEAR)
     last_gap[returning] = gap  # in order of time: the last one stays
     pairs = state.pairs
-    in_last = (pairs.times > 0) & (pairs.invoices_since_last == 0)
-    size = np.bincount(state.owner[in_last], minlength=customers)
-    new = np.bincount(state.owner[in_last & (pairs.times == 1)], minlength=customers)
+    owner, in_last = state.owner, pairs.in_last_basket
+    size = np.bincount(owner[in_last], minlength=customers)
+    new = np.bincount(owner[in_last & (pairs.times == 1)], minlength=customers)
     yield "visit_due", _against((state.at - state.last_visit) / DAY, mean)
     yield "last_gap", np.log1p(last_gap)
     yield "last_basket_size", np.log1p(size)

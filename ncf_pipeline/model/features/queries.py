@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.contexts import ContextMaker, Contexts
-from ncf_pipeline.model.features.events import DAY, Events, IntArray
+from ncf_pipeline.model.features.events import DAY, Events, IntArray, pair_codes
 from ncf_pipeline.model.features.state import Mask, ShopState, unit_rows
 from ncf_pipeline.model.recipe import Recipe
 
@@ -104,7 +104,7 @@ def count_queries(events: Events, until: int, recipe: Recipe) -> int:
 def _answers(events: Events, at: int, days: int) -> Mask:
     """Which events answer queries of an instant: bought in the horizon by somebody known, and not returned in it."""
     end = at + days * DAY
-    answers: Mask = (events.time >= at) & (events.time < end) & (events.returned >= end) & (events.customer >= 0)
+    answers: Mask = events.alive(end) & (events.time >= at) & (events.customer >= 0)
     return answers
 
 
@@ -133,7 +133,7 @@ def chunks_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | 
     state = ShopState(events, at, recipe)
     answers = _answers(events, at, days)
     _, products = state.shape
-    bought = np.unique(events.customer[answers] * products + events.product[answers])
+    bought = np.unique(pair_codes(events.customer[answers], events.product[answers], products))
     customers = np.intersect1d(np.unique(bought // products), state.known_customers)
     if among is not None:
         customers = customers[among[customers]]
@@ -143,6 +143,6 @@ def chunks_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | 
             at=at,
             end=end,
             contexts=contexts,
-            history=unit_rows(state.decayed[contexts.customer]),
+            history=unit_rows(state.decayed(contexts.customer)),
             positive=np.isin(owner * products + contexts.product, bought, assume_unique=True),
         )

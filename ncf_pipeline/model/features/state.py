@@ -1,25 +1,30 @@
 """What the shop knew at an instant: who had bought what, when, and on how many invoices. Pure."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ncf_pipeline.model.features.events import DAY, Events, FloatArray, IntArray
+from ncf_pipeline.model import kernels
+from ncf_pipeline.model.features.events import DAY, Events, FloatArray, Int32Array, IntArray
 from ncf_pipeline.model.features.looks import Interest
 from ncf_pipeline.model.recipe import Recipe
 
 Mask = npt.NDArray[np.bool_]
 
-HALF_LIVES = (30.0, 90.0)
-"""Days: in the two columns of decayed counts, a purchase of that age counts half."""
+Float32 = npt.NDArray[np.float32]
 
-EVENTS_AT_ONCE = 2_000_000
-"""Events whose pairs are counted at once, about: what that takes is ten times what is kept of them."""
+HALF_LIVES = (30.0, 90.0)
+"""Days: in the two decayed counts, a purchase of that age counts half."""
+
+EVENTS_AT_ONCE = 1_000_000
+"""Events from which something is made at once, about: what that takes is many times what is kept of them."""
 
 YEAR = 365.0
 """Days: what never happened counts as so long ago."""
@@ -47,26 +52,27 @@ class Visits:
 class Pairs:
     """Customers' histories at an instant: N rows, one for each (customer, product), in that order.
 
+    There are tens of millions in a large shop. So here is only what lists need; `tables.pair_table` has the rest.
+
     Attributes:
         start: (C + 1,) the rows of customer c are start[c] to start[c + 1].
         product: (N,) product_index of the events.
         times: (N,) invoices with the product, without returned ones; 0 if all are returned.
-        decayed: (N, 2) the same invoices, each counted 2^(-age / half-life), for both `HALF_LIVES`.
-        first, last: (N,) microseconds; the first and the last of these invoices, 0 if there is none.
-        invoices_since_first: (N,) the customer's invoices from the first on, that one included.
-        invoices_since_last: (N,) the customer's invoices after the last.
-        pieces: (N,) total quantity on these invoices.
+        decayed: (N,) the same invoices, each counted 2^(-age / half-life), with the second of `HALF_LIVES`.
+        last: (N,) microseconds; the last of these invoices, 0 if there is none.
+        in_last_basket: (N,) whether it is on the customer's last invoice.
+        rate: (N,) `decayed` over the customer's decayed invoices.
+        unit_rate: (N,) `rate`, scaled so that each customer's row has length 1.
     """
 
     start: IntArray
-    product: IntArray
-    times: FloatArray
+    product: Int32Array
+    times: Int32Array
     decayed: FloatArray
-    first: IntArray
     last: IntArray
-    invoices_since_first: FloatArray
-    invoices_since_last: FloatArray
-    pieces: FloatArray
+    in_last_basket: Mask
+    rate: Float32
+    unit_rate: Float32
 
 
 class ShopState:
@@ -81,23 +87,13 @@ class ShopState:
 
     def __init__(self, events: Events, at: int, recipe: Recipe, customers: IntArray | None = None) -> None:
         self.events, self.at, self.recipe = events, at, recipe
-        before = events.time < at
-        self.alive = before & (events.returned >= at)  # (E,) bought and not returned
-        self.seen_mask = before & self._is_of(customers)  # (E,) bought by a customer, returned or not
+        self.alive = events.alive(at)  # (E,) bought and not returned
         self.shape = (len(events.customers), len(events.products))
         self.country = self._countries()
         self._count_invoices()
+        self._by_pair, self._by_pair_start = self._in_order_of_pairs(customers)
         self.pairs = self._count_pairs()
         self.known_products = np.bincount(events.product[self.alive], minlength=self.shape[1]) > 0
-
-    def _is_of(self, customers: IntArray | None) -> Mask:
-        """(E,) which events are of some customers, or of any customer."""
-        events = self.events
-        if customers is None:
-            return events.customer >= 0
-        wanted = np.zeros(len(events.customers) + 1, np.bool_)  # the last is for -1, a guest
-        wanted[customers] = True
-        return wanted[events.customer]
 
     def _countries(self) -> IntArray:
         """(C,) index into `events.countries`: the country of each customer's last invoice; 0 without an invoice."""
@@ -111,12 +107,16 @@ class ShopState:
         """The number of invoices of each customer, and the place of each invoice among them."""
         events = self.events
         rows = np.flatnonzero(self.alive & (events.customer >= 0))
-        invoice, first = np.unique(events.invoice[rows], return_index=True)  # in order of time
-        self.visits = Visits(invoice, events.customer[rows[first]], events.time[rows[first]])
+        first = np.full(int(events.invoice.max(initial=-1)) + 1, -1, np.int64)
+        first[events.invoice[rows][::-1]] = rows[::-1]  # the last that is assigned stays: the invoice's first event
+        del rows
+        invoice = np.flatnonzero(first >= 0)  # in order of time
+        first = first[invoice]
+        self.visits = Visits(invoice, events.customer[first].astype(np.int64), events.time[first])
         owner, when = self.visits.customer, self.visits.time
         customers = self.shape[0]
         self.invoices = np.bincount(owner, minlength=customers).astype(float)
-        self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int64)
+        self.ordinal_of_invoice = np.zeros(int(events.invoice.max(initial=-1)) + 1, np.int32)
         self.ordinal_of_invoice[invoice] = rank_in_group(owner)
         self.first_visit, self.last_visit = np.zeros(customers, np.int64), np.zeros(customers, np.int64)
         self.first_visit[owner[::-1]] = when[::-1]
@@ -127,53 +127,88 @@ class ShopState:
         )
         self.known_customers = np.flatnonzero(self.invoices > 0)
 
+    def _in_order_of_pairs(self, customers: IntArray | None) -> tuple[Int32Array, IntArray]:
+        """Rows of the events of some customers before the instant, by customer, product and time, returned or not.
+
+        Returns:
+            (n,) rows, and (C + 1,) where those of each customer begin.
+        """
+        events, (count, products) = self.events, self.shape
+        wanted = np.zeros(count + 1, np.bool_)  # the last is for -1, a guest
+        wanted[slice(-1) if customers is None else customers] = True
+        rows = np.flatnonzero(wanted[events.customer] & (events.time < self.at)).astype(np.int32)
+        rows = rows[order_of_groups(events.product[rows], products)]
+        rows = rows[order_of_groups(events.customer[rows], count)]
+        return rows, np.concatenate([[0], np.cumsum(np.bincount(events.customer[rows], minlength=count))])
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """The first and the last customer, excluded, of each part of the customers: `EVENTS_AT_ONCE` events, about."""
+        start = self._by_pair_start
+        bounds = np.searchsorted(start, np.arange(EVENTS_AT_ONCE, start[-1], EVENTS_AT_ONCE))
+        edges = np.unique([0, *bounds])
+        yield from pairwise([*edges[edges < max(self.shape[0], 1)].tolist(), self.shape[0]])
+
+    def purchases(self, begin: int, end: int) -> tuple[Int32Array, IntArray]:
+        """The purchases of customers `begin` to `end`, without returned ones, by pair, each pair's in order of time.
+
+        Returns:
+            (K,) each: the row of the events; and the row of `pairs`, from 0 for the first pair of these customers.
+        """
+        rows, is_first = self._events_of(begin, end)
+        pair, kept = np.cumsum(is_first) - 1, self.alive[rows]
+        return rows[kept], pair[kept]
+
+    def rows_of(self, customers: IntArray) -> Int32Array:
+        """(K,) rows of the events: the purchases of these customers, in the order of `purchases`."""
+        start = self._by_pair_start
+        rows = self._by_pair[slices(start[customers], start[customers + 1])[0]]
+        return rows[self.alive[rows]]
+
+    def _events_of(self, begin: int, end: int) -> tuple[Int32Array, Mask]:
+        """(n,) each: the events of customers `begin` to `end`, by pair and time, and whether each is its pair's first.
+
+        What was returned counts as well.
+        """
+        start = self._by_pair_start[begin : end + 1]
+        rows = self._by_pair[start[0] : start[-1]]
+        is_first = np.ones(len(rows) + 1, np.bool_)  # the last is where further customers would begin
+        is_first[1:-1] = np.diff(self.events.product[rows]) != 0
+        is_first[start - start[0]] = True
+        return rows, is_first[:-1]
+
     def _count_pairs(self) -> Pairs:
         """The history of each customer, product by product; of a large shop some customers at a time."""
-        blocks = customers_at_once(self.events.customer, np.flatnonzero(self.seen_mask))
-        counted = [self._pairs_of(block) for block in blocks]
-        del blocks
-        owners = np.concatenate([columns.pop("owner") for columns in counted])
-        start = np.searchsorted(owners, np.arange(self.shape[0] + 1))
-        del owners
+        counted = [self._pairs_of(*part) for part in self.parts()]
+        size = np.concatenate([columns.pop("size") for columns in counted])
         names = list(counted[0])
         return Pairs(
-            start=start, **{name: np.concatenate([columns.pop(name) for columns in counted]) for name in names}
+            start=np.concatenate([[0], np.cumsum(size)]),
+            **{name: np.concatenate([columns.pop(name) for columns in counted]) for name in names},
         )
 
-    def _pairs_of(self, rows: IntArray) -> dict[str, npt.NDArray[Any]]:
-        """The columns of `Pairs` and the `owner` of each pair, from all events of some customers.
-
-        Args:
-            rows: of the events, each customer's in order of time.
-        """
-        events = self.events
-        code = events.customer[rows] * self.shape[1] + events.product[rows]
-        pair_code, pair = np.unique(code, return_inverse=True)
-        owner, product = np.divmod(pair_code, self.shape[1])
-        kept = self.alive[rows]
-        time, pair_kept = events.time[rows][kept], pair[kept]
-        ordinal = self.ordinal_of_invoice[events.invoice[rows][kept]]
-        age = (self.at - time) / DAY
-        count = len(pair_code)
-        first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        first_ordinal, last_ordinal = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        # Events are in order of time. If several are assigned to one place, the last one stays.
-        first[pair_kept[::-1]], last[pair_kept] = time[::-1], time
-        first_ordinal[pair_kept[::-1]], last_ordinal[pair_kept] = ordinal[::-1], ordinal
-        invoices = self.invoices[owner]
+    def _pairs_of(self, begin: int, end: int) -> dict[str, npt.NDArray[Any]]:
+        """The columns of `Pairs` of customers `begin` to `end`, and the `size` of each one's history."""
+        events, (rows, is_first) = self.events, self._events_of(begin, end)
+        owner, product = events.customer[rows[is_first]], events.product[rows[is_first]]
+        count = len(product)
+        pair, kept = np.cumsum(is_first) - 1, self.alive[rows]
+        rows, pair = rows[kept], pair[kept]
+        time, ordinal = events.time[rows], self.ordinal_of_invoice[events.invoice[rows]]
+        last, last_ordinal = np.zeros(count, np.int64), np.full(count, -1, np.int64)
+        last[pair], last_ordinal[pair] = time, ordinal  # in order of time: the last one stays
+        decayed = np.bincount(pair, 2.0 ** (-((self.at - time) / DAY) / HALF_LIVES[1]), minlength=count)
+        rate = (decayed / np.maximum(self.decayed_invoices[owner, 1], 1e-9)).astype(np.float32)
+        squares = np.bincount(owner - begin, np.square(rate), minlength=end - begin)
+        length = np.maximum(np.sqrt(squares), 1e-12).astype(np.float32)
         return {
-            "owner": owner,
+            "size": np.bincount(owner - begin, minlength=end - begin),
             "product": product,
-            "times": np.bincount(pair_kept, minlength=count).astype(float),
-            "decayed": np.stack(
-                [np.bincount(pair_kept, 2.0 ** (-age / half_life), minlength=count) for half_life in HALF_LIVES],
-                axis=1,
-            ),
-            "first": first,
+            "times": np.bincount(pair, minlength=count).astype(np.int32),
+            "decayed": decayed,
             "last": last,
-            "invoices_since_first": invoices - first_ordinal,
-            "invoices_since_last": invoices - 1 - last_ordinal,
-            "pieces": np.bincount(pair_kept, events.quantity[rows][kept], minlength=count).astype(float),
+            "in_last_basket": (last_ordinal >= 0) & (last_ordinal == self.invoices[owner] - 1),
+            "rate": rate,
+            "unit_rate": np.asarray(rate / length[owner - begin], np.float32),
         }
 
     def part(self, begin: int, end: int) -> "ShopState":
@@ -197,7 +232,7 @@ class ShopState:
         Returns:
             (N,) for each pair.
         """
-        known: Mask = self._pair_of(customer, product) >= 0
+        known: Mask = self.pair_of(customer, product) >= 0
         return known
 
     def last_bought(self, customer: IntArray, product: IntArray) -> IntArray:
@@ -210,27 +245,26 @@ class ShopState:
         Returns:
             (N,) microseconds; 0 for what a customer never bought, or returned in full.
         """
-        pair = self._pair_of(customer, product)
+        pair = self.pair_of(customer, product)
         last = np.zeros(len(pair), np.int64)
         last[pair >= 0] = self.pairs.last[pair[pair >= 0]]
         return last
 
-    def _pair_of(self, customer: IntArray, product: IntArray) -> IntArray:
+    def pair_of(self, customer: IntArray, product: IntArray) -> IntArray:
         """(N,) the row of each customer and product in `pairs`; -1 if the customer never bought it."""
-        code = self.owner * self.shape[1] + self.pairs.product  # ascending
-        if not len(code):
-            return np.full(len(customer), -1, np.int64)
-        wanted = customer * self.shape[1] + product
-        place = np.minimum(np.searchsorted(code, wanted), len(code) - 1)
-        return np.where(code[place] == wanted, place, -1)
+        pairs, pair = self.pairs, np.empty(len(customer), np.int64)
+        kernels.last_places(customer, product, pairs.start, pairs.product, pair)
+        found = pair >= 0
+        found[found] = pairs.product[pair[found]] == product[found]
+        return np.where(found, pair, -1)
 
-    def products_seen_by(self, customer: int) -> IntArray:
+    def products_seen_by(self, customer: int) -> Int32Array:
         """The product_index of each product that a customer (by customer_index) ever bought, returned or not."""
         return self.pairs.product[self.pairs.start[customer] : self.pairs.start[customer + 1]]
 
-    @cached_property
+    @property
     def owner(self) -> IntArray:
-        """(N,) the customer_index of each pair."""
+        """(N,) the customer_index of each pair; made anew each time, as it would take much room."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.pairs.start))
 
     @cached_property
@@ -240,58 +274,48 @@ class ShopState:
         return bought
 
     @cached_property
-    def rate(self) -> npt.NDArray[np.float32]:
-        """(N,) decayed count over the customer's decayed invoices (half-life 90 days)."""
-        rate = self.pairs.decayed[:, 1] / np.maximum(self.decayed_invoices[self.owner, 1], 1e-9)
-        return np.asarray(rate, np.float32)
-
-    @cached_property
-    def unit_rate(self) -> npt.NDArray[np.float32]:
-        """(N,) `rate`, scaled so that each customer's row has length 1."""
-        squares = np.bincount(self.owner, np.square(self.rate), minlength=self.shape[0])
-        length = np.maximum(np.sqrt(squares), 1e-12).astype(np.float32)
-        return np.asarray(self.rate / length[self.owner], np.float32)
-
-    @cached_property
     def is_recent(self) -> Mask:
         """(N,) whether it was bought within the last `horizon_days`."""
         since = self.at - self.recipe.horizon_days * DAY
         recent: Mask = self.is_bought & (self.pairs.last >= since)
         return recent
 
-    @cached_property
-    def in_last_basket(self) -> Mask:
-        """(N,) whether it is on the customer's last invoice."""
-        last: Mask = self.is_bought & (self.pairs.invoices_since_last == 0)
-        return last
+    def history(self, values: npt.NDArray[Any], customers: IntArray | None = None) -> sp.csr_array:
+        """What customers bought, as a table. Zeros are left out.
 
-    def _history(self, values: npt.NDArray[Any]) -> sp.csr_array:
-        """(C, P) with these values of pairs; zeros are left out, and so are returned pairs."""
+        Args:
+            values: (N,) of the pairs.
+            customers: (B,) customer_index of each row; None: all customers.
+
+        Returns:
+            (B, P), or (C, P).
+        """
         pairs = self.pairs
-        # A copy, because eliminate_zeros works in place.
-        table = sp.csr_array((values.astype(np.float32), pairs.product, pairs.start), shape=self.shape, copy=True)
-        table.eliminate_zeros()
-        return table
+        start, product = pairs.start, pairs.product
+        if customers is not None:
+            pair, _ = slices(start[customers], start[customers + 1])
+            values, product = values[pair], product[pair]
+            start = np.concatenate([[0], np.cumsum(start[customers + 1] - start[customers])])
+        kept = np.flatnonzero(values)
+        table = (values[kept].astype(np.float32), product[kept], np.searchsorted(kept, start))
+        return sp.csr_array(table, shape=(len(start) - 1, self.shape[1]))
 
-    @cached_property
-    def bought(self) -> sp.csr_array:
-        """(C, P) 1 if the customer bought the product."""
-        return self._history(self.is_bought)
+    def bought(self, customers: IntArray | None = None) -> sp.csr_array:
+        """(B, P) 1 if the customer bought the product: see `history`."""
+        return self.history(self.is_bought, customers)
 
-    @cached_property
-    def decayed(self) -> sp.csr_array:
-        """(C, P) decayed count over the customer's decayed invoices (half-life 90 days)."""
-        return self._history(self.rate)
+    def decayed(self, customers: IntArray | None = None) -> sp.csr_array:
+        """(B, P) decayed count over the customer's decayed invoices (half-life 90 days): see `history`."""
+        return self.history(self.pairs.rate, customers)
 
     @cached_property
     def recent(self) -> sp.csr_array:
         """(C, P) 1 if the customer bought the product within the last `horizon_days`."""
-        return self._history(self.is_recent)
+        return self.history(self.is_recent)
 
-    @cached_property
-    def last_basket(self) -> sp.csr_array:
-        """(C, P) 1 if the product is on the customer's last invoice."""
-        return self._history(self.in_last_basket)
+    def last_basket(self, customers: IntArray | None = None) -> sp.csr_array:
+        """(B, P) 1 if the product is on the customer's last invoice: see `history`."""
+        return self.history(self.pairs.in_last_basket, customers)
 
     @cached_property
     def baskets(self) -> sp.csr_array:
@@ -326,25 +350,30 @@ class ShopState:
         return order[self.known_products[order]]
 
 
-def customers_at_once(customer: IntArray, rows: IntArray) -> list[IntArray]:
-    """Rows of some customers at a time, all of one customer's together: in one block, or of `EVENTS_AT_ONCE` each.
+def order_of_groups(group: Int32Array, groups: int) -> Int32Array:
+    """What `np.argsort` returns, stable, in linear time: for many elements, and numbers of groups from 0 to `groups`.
 
-    Args:
-        customer: (E,) customer_index of each event.
-        rows: of the events, in order of time.
-
-    Returns:
-        The rows of each block, each customer's in order of time; later blocks have later customers.
+    >>> order_of_groups(np.array([2, 0, 2, 1], np.int32), 3).tolist()
+    [1, 3, 0, 2]
     """
-    if len(rows) <= EVENTS_AT_ONCE:
-        return [rows]
-    rows = rows[np.argsort(customer[rows], kind="stable")]
-    owner = customer[rows]
-    wanted = np.arange(EVENTS_AT_ONCE, len(rows), EVENTS_AT_ONCE)
-    return np.split(rows, np.unique(np.searchsorted(owner, owner[wanted])))
+    each = np.arange(len(group) + 1, dtype=np.int32)
+    table = sp.csr_array((np.zeros(len(group), np.int8), group, each), shape=(len(group), groups))
+    return np.asarray(table.tocsc().indices, np.int32)
 
 
-def rank_in_group(group: IntArray, *keys: npt.NDArray[Any]) -> IntArray:
+def slices(start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:
+    """All indices of several slices, and the slice of each.
+
+    >>> [part.tolist() for part in slices(np.array([4, 0]), np.array([6, 3]))]
+    [[4, 5, 0, 1, 2], [0, 0, 1, 1, 1]]
+    """
+    length = stop - start
+    slice_of = np.repeat(np.arange(len(start)), length)
+    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return start[slice_of] + offset, slice_of
+
+
+def rank_in_group(group: npt.NDArray[np.integer[Any]], *keys: npt.NDArray[Any]) -> IntArray:
     """The rank of each element in its group, from 0.
 
     Args:

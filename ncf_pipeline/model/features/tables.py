@@ -6,7 +6,7 @@ Counts and days are log(1 + x) and rates are square roots, so that all features 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,16 +15,19 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features.events import DAY, IntArray
-from ncf_pipeline.model.features.habits import Purchases, customer_habits, pair_habits, product_habits
+from ncf_pipeline.model.features.habits import (
+    Purchases,
+    Repeats,
+    customer_habits,
+    pair_habits,
+    product_habits,
+    purchases_of,
+)
 from ncf_pipeline.model.features.looks import LOOKS
-from ncf_pipeline.model.features.state import YEAR, Column, ShopState, rank_in_group
+from ncf_pipeline.model.features.state import HALF_LIVES, YEAR, Column, Float32, ShopState, rank_in_group
 from ncf_pipeline.model.recipe import Recipe
 
-Float32 = npt.NDArray[np.float32]
 Float16 = npt.NDArray[np.float16]
-
-PAIRS_AT_ONCE = 2_000_000
-"""Rows of `state.pairs` whose features are made at once, about."""
 
 PAIR = (
     "times_bought",
@@ -226,51 +229,57 @@ def feature_rows(blocks: Mapping[tuple[str, ...], Block]) -> FeatureRows:
     return FeatureRows(*blocks.values())
 
 
-def pair_table(state: ShopState, purchases: Purchases) -> Float16:
+def pair_table(state: ShopState, repeats: Repeats) -> Float16:
     """(N, len(PAIR)): all rows of `state.pairs`. A pair that is returned in full is as if never bought.
 
     Made for some customers at a time: in float64, the columns take ten times what is kept of them.
     """
-    start, pairs = state.pairs.start, len(state.pairs.product)
-    table = np.empty((pairs, len(PAIR)), np.float16)
+    start = state.pairs.start
+    table = np.empty((len(state.pairs.product), len(PAIR)), np.float16)
     instead = never_bought(state)
-    bounds = np.searchsorted(start, np.arange(PAIRS_AT_ONCE, pairs, PAIRS_AT_ONCE))
-    for begin, end in pairwise(np.unique([0, *bounds, state.shape[0]]).tolist()):
-        part, rows = state.part(begin, end), slice(int(start[begin]), int(start[end]))
-        columns = chain(_pair_columns(part), pair_habits(part, purchases.part(rows)))
-        values = filled_table(PAIR, rows.stop - rows.start, columns)
+    for begin, end in state.parts():
+        part, purchases = state.part(begin, end), purchases_of(state, begin, end)
+        columns = chain(_pair_columns(part, purchases), pair_habits(part, purchases, repeats))
+        values = filled_table(PAIR, len(part.pairs.product), columns)
         returned = part.pairs.times == 0
         values[returned] = instead[part.owner[returned]]
-        table[rows] = values.astype(np.float16)
+        table[start[begin] : start[end]] = values.astype(np.float16)
     return table
 
 
-def _pair_columns(state: ShopState) -> Iterator[Column]:
-    pairs, owner = state.pairs, state.owner
+def _pair_columns(state: ShopState, purchases: Purchases) -> Iterator[Column]:
+    pairs, owner, events = state.pairs, state.owner, state.events
     invoices, decayed_invoices = np.maximum(state.invoices[owner], 1), state.decayed_invoices[owner]
-    since, first = (state.at - pairs.last) / DAY, (state.at - pairs.first) / DAY
+    since, first = (state.at - pairs.last) / DAY, (state.at - purchases.first) / DAY
+    decayed_30 = np.bincount(purchases.pair, 2.0 ** (-purchases.age / HALF_LIVES[0]), minlength=len(owner))
+    ordinal = state.ordinal_of_invoice[events.invoice[purchases.row]]
+    first_ordinal, last_ordinal = np.zeros(len(owner), np.int64), np.zeros(len(owner), np.int64)
+    first_ordinal[purchases.pair[purchases.is_first]] = ordinal[purchases.is_first]
+    last_ordinal[purchases.pair[purchases.is_last]] = ordinal[purchases.is_last]
+    # The customer's invoices from the first of the pair on, that one included, and after the last of the pair.
+    since_first, since_last = state.invoices[owner] - first_ordinal, state.invoices[owner] - 1 - last_ordinal
     most = np.zeros(state.shape[0])
-    np.maximum.at(most, owner, pairs.decayed[:, 1])
-    rank = rank_in_group(owner, -pairs.decayed[:, 1], -pairs.last, pairs.product)
+    np.maximum.at(most, owner, pairs.decayed)
+    rank = rank_in_group(owner, -pairs.decayed, -pairs.last, pairs.product)
     size = np.diff(pairs.start)[owner]
     # Mean days between purchases. After a single one it is unknown: the days since then, at least 30.
-    between = (pairs.last - pairs.first) / DAY / np.maximum(pairs.times - 1, 1)
+    between = (pairs.last - purchases.first) / DAY / np.maximum(pairs.times - 1, 1)
     gap = np.where(pairs.times > 1, between, np.maximum(first, 30))
     yield "times_bought", np.log1p(pairs.times)
     yield "rate", np.sqrt(pairs.times / invoices)
-    yield "rate_since_first", np.sqrt(pairs.times / np.maximum(pairs.invoices_since_first, 1))
-    yield "decayed_30", np.log1p(pairs.decayed[:, 0])
-    yield "decayed_90", np.log1p(pairs.decayed[:, 1])
-    yield "decayed_rate_90", np.sqrt(pairs.decayed[:, 1] / np.maximum(decayed_invoices[:, 1], 1e-9))
-    yield "decayed_rate_30", np.sqrt(pairs.decayed[:, 0] / np.maximum(decayed_invoices[:, 0], 1e-9))
+    yield "rate_since_first", np.sqrt(pairs.times / np.maximum(since_first, 1))
+    yield "decayed_30", np.log1p(decayed_30)
+    yield "decayed_90", np.log1p(pairs.decayed)
+    yield "decayed_rate_90", np.sqrt(pairs.decayed / np.maximum(decayed_invoices[:, 1], 1e-9))
+    yield "decayed_rate_30", np.sqrt(decayed_30 / np.maximum(decayed_invoices[:, 0], 1e-9))
     yield "days_since_bought", np.log1p(since)
-    yield "invoices_since_bought", np.log1p(np.maximum(pairs.invoices_since_last, 0))
-    yield "in_last_invoice", pairs.invoices_since_last == 0
-    yield "share_of_most_bought", pairs.decayed[:, 1] / np.maximum(most[owner], 1e-9)
+    yield "invoices_since_bought", np.log1p(np.maximum(since_last, 0))
+    yield "in_last_invoice", pairs.in_last_basket
+    yield "share_of_most_bought", pairs.decayed / np.maximum(most[owner], 1e-9)
     yield "rank_in_history", np.log1p(rank) / np.log1p(np.maximum(size, 2))
     yield "days_since_first_bought", np.log1p(first)
     yield "gap_ratio", np.log((since + 3) / (np.maximum(gap, 0) + 3)).clip(-4, 4)
-    yield "pieces", np.log1p(pairs.pieces)
+    yield "pieces", np.log1p(purchases.pieces)
     yield "bought_before", np.ones(len(rank))
 
 
@@ -286,7 +295,7 @@ def never_bought(state: ShopState) -> Float32:
     return table
 
 
-def product_table(state: ShopState, purchases: Purchases) -> Float32:
+def product_table(state: ShopState, repeats: Repeats) -> Float32:
     """(P, len(PRODUCT)): all products. Sales count invoices, those of guests included."""
     events, alive, (_, products) = state.events, state.alive, state.shape
     product, age = events.product[alive], (state.at - events.time[alive]) / DAY
@@ -312,11 +321,11 @@ def product_table(state: ShopState, purchases: Purchases) -> Float32:
             ("sales_90", np.log1p(sales[90])),
             ("trend", np.log((sales[28] / 4 + 0.5) / (sales[90] * 7 / 90 + 0.5))),
             ("sales_14_trend", np.log((sales[14] / 2 + 0.5) / (sales[28] / 4 + 0.5))),
-            ("log_price", np.log1p(purchases.last_price)),
+            ("log_price", np.log1p(repeats.last_price)),
             ("product_age", np.log1p((state.at - first) / DAY)),
             ("days_since_sold", np.log1p(np.minimum((state.at - last) / DAY, YEAR))),
             ("guest_share", guests / total),
-            *product_habits(state, purchases),
+            *product_habits(state, repeats),
         ),
     )
 
@@ -386,6 +395,6 @@ def group_table(state: ShopState, group: IntArray, groups: int, rows: int) -> tu
 
 def usual_price(state: ShopState, log_price: Float32) -> Float32:
     """(C,) mean log price of the products that a customer bought; `log_price` is (P,)."""
-    count = np.maximum(np.diff(state.bought.indptr), 1)
-    mean: Float32 = ((state.bought @ log_price) / count).astype(np.float32)
+    bought = state.bought()
+    mean: Float32 = ((bought @ log_price) / np.maximum(np.diff(bought.indptr), 1)).astype(np.float32)
     return mean

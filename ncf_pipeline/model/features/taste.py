@@ -18,9 +18,8 @@ import torch
 
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import Weights, copurchase_weights, scores_from, sparse_parts
-from ncf_pipeline.model.features.events import DAY, IntArray
-from ncf_pipeline.model.features.state import Column, Mask, ShopState, rank_in_group, unit_rows
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.events import DAY, IntArray, pair_codes
+from ncf_pipeline.model.features.state import Column, Float32, Mask, ShopState, rank_in_group, slices, unit_rows
 from ncf_pipeline.model.features.words import alike, word_table
 
 CANDIDATE_SCORES = 4
@@ -151,7 +150,7 @@ class Taste:
         followed = np.empty((len(customers), len(followers.products)), np.float32)
         kernels.followed_new(*followers.new, followers.mean_new, np.ascontiguousarray(weights.T), followed)
         kernels.candidates(
-            customers, pairs.start, pairs.product, state.is_bought, state.rate, state.unit_rate, state.in_last_basket,
+            customers, pairs.start, pairs.product, state.is_bought, pairs.rate, pairs.unit_rate, pairs.in_last_basket,
             own, own_start,
             self._is_dense, self._copurchases(customers), *self._sparse_weights,
             *self._pool, recipe.similar_customers,
@@ -198,14 +197,14 @@ class Taste:
         state, by_customers, by_baskets = self.state, self.by_customers, self.by_baskets
         if not (isinstance(by_customers, np.ndarray) and isinstance(by_baskets, np.ndarray)):
             return np.zeros((kernels.BASKET_DECAYED + 1, 0, 0), np.float32)
-        bought, decayed, last = (table[customers] for table in (state.bought, state.decayed, state.last_basket))
+        bought, decayed, last = (table(customers) for table in (state.bought, state.decayed, state.last_basket))
         of_customers = [scores_from(history, by_customers) for history in (bought, decayed, last)]
         return np.stack([*of_customers, *(scores_from(history, by_baskets) for history in (last, decayed))])
 
     @cached_property
     def by_customers(self) -> Weights:
         """(P, P) co-purchase weights from customers' whole histories."""
-        return copurchase_weights(self.state.bought[self.state.known_customers], self.recipe)
+        return copurchase_weights(self.state.bought(), self.recipe)
 
     @cached_property
     def by_baskets(self) -> Weights:
@@ -223,13 +222,13 @@ class Taste:
         state, known = self.state, self.state.known_customers
         newest = known[np.argsort(-state.last_visit[known], kind="stable")]
         pool = np.sort(newest[: self.recipe.neighbour_pool])
-        by_product = sparse_parts(sp.csr_array(unit_rows(state.decayed[pool]).T.tocsr()))
+        by_product = sparse_parts(sp.csr_array(unit_rows(state.decayed(pool)).T.tocsr()))
         pair, owner = slices(state.pairs.start[pool], state.pairs.start[pool + 1])
         bought = state.is_bought[pair]
         pair, owner = pair[bought], owner[bought]
         start = np.searchsorted(owner, np.arange(len(pool) + 1))
-        product = state.pairs.product[pair].astype(np.int32)
-        return pool, *by_product, start, product, state.rate[pair], state.is_recent[pair].astype(np.float32)
+        product, rate = state.pairs.product[pair], state.pairs.rate[pair]
+        return pool, *by_product, start, product, rate, state.is_recent[pair].astype(np.float32)
 
     @cached_property
     def _followers(self) -> _Followers:
@@ -252,12 +251,12 @@ class Taste:
             earlier = ShopState(events, begin, recipe, who)
             inside = self._is_bought(begin, begin + horizon)
             inside &= np.isin(events.customer, who)
-            pair = np.unique(events.customer[inside] * products + events.product[inside])
+            pair = np.unique(pair_codes(events.customer[inside], events.product[inside], products))
             row, product = np.searchsorted(who, pair // products), pair % products
             new = ~earlier.ever_bought(who[row], product)
             shape = (len(who), products)
             followed.append(sp.hstack([_shares(row[new], product[new], shape), _shares(row, product, shape)]))
-            histories.append(unit_rows(earlier.decayed[who]))
+            histories.append(unit_rows(earlier.decayed(who)))
         before = sp.csr_array(sp.vstack(histories, format="csr"))  # (n, P)
         after = sp.csr_array(
             sp.vstack([sp.csr_array(np.zeros((0, 2 * products), np.float32)), *followed], format="csr")
@@ -296,11 +295,11 @@ class Taste:
 
     def _buyers_of(self, begin: int, end: int) -> IntArray:
         """The customer_index, ascending, of those who bought something in `[begin, end)` and were known before."""
-        state, nobody = self.state, np.zeros(0, np.int64)
-        known = ShopState(state.events, begin, self.recipe, nobody).known_customers
-        bought = np.zeros(state.shape[0], np.bool_)
-        bought[state.events.customer[self._is_bought(begin, end)]] = True
-        return known[bought[known]]
+        events, customers = self.state.events, self.state.shape[0] + 1  # the last is for -1, a guest
+        known, bought = np.zeros(customers, np.bool_), np.zeros(customers, np.bool_)
+        known[events.customer[events.alive(begin)]] = True
+        bought[events.customer[self._is_bought(begin, end)]] = True
+        return np.flatnonzero((known & bought)[:-1])
 
     def _is_bought(self, begin: int, end: int) -> Mask:
         """(E,) which events customers have bought in `[begin, end)`, and not returned by now."""
@@ -321,7 +320,7 @@ class Taste:
         is_short = cost * SHORT_BELOW < len(followers.inverse)
         weights = np.zeros((len(customers), len(followers.inverse)), np.float32)
         kernels.follower_weights(
-            customers, state.pairs.start, state.pairs.product, state.is_bought, state.unit_rate,
+            customers, state.pairs.start, state.pairs.product, state.is_bought, state.pairs.unit_rate,
             *sparse_parts(followers.before), followers.ready, followers.ready_place, followers.inverse, is_short,
             weights,
         )  # fmt: skip
@@ -331,22 +330,10 @@ class Taste:
             part = long[begin : begin + LONG_AT_ONCE]
             likeness = torch.zeros((LONG_AT_ONCE, len(inverse)))
             likeness[: len(part)] = torch.from_numpy(
-                (unit_rows(state.decayed[customers[part]]) @ followers.before).toarray()
+                (unit_rows(state.decayed(customers[part])) @ followers.before).toarray()
             )
             weights[part] = (likeness @ inverse).numpy()[: len(part)]
         return weights
-
-
-def slices(start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray]:
-    """All indices of several slices, and the slice of each.
-
-    >>> [part.tolist() for part in slices(np.array([4, 0]), np.array([6, 3]))]
-    [[4, 5, 0, 1, 2], [0, 0, 1, 1, 1]]
-    """
-    length = stop - start
-    slice_of = np.repeat(np.arange(len(start)), length)
-    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    return start[slice_of] + offset, slice_of
 
 
 def _shares(row: IntArray, product: IntArray, shape: tuple[int, int]) -> sp.csr_array:

@@ -181,7 +181,7 @@ def _newcomers(state: ShopState, codes: Sequence[str], known: pd.DataFrame) -> I
         codes: (R,) of all rows.
         known: (R,) what the catalogue says of them.
     """
-    buyers = np.bincount(state.bought.indices, minlength=len(codes))
+    buyers = np.bincount(state.bought().indices, minlength=len(codes))
     offered = known[Catalogue.IS_OFFERED].eq(other=True).to_numpy(np.bool_)
     rows = np.flatnonzero(offered & (buyers < FEW_BUYERS))
     launched = pd.to_datetime(known[Catalogue.LAUNCHED_ON].iloc[rows]).fillna(pd.Timestamp(0))

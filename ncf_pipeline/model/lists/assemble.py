@@ -29,7 +29,7 @@ from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.id_order import in_order
 from ncf_pipeline.model import kernels
 from ncf_pipeline.model.features.copurchase import cosine_neighbours, strongest
-from ncf_pipeline.model.features.events import IntArray, encode, microseconds
+from ncf_pipeline.model.features.events import Int32Array, IntArray, encode, microseconds
 from ncf_pipeline.model.features.looks import looks_for
 from ncf_pipeline.model.features.state import Mask, ShopState
 from ncf_pipeline.model.lists.alike import Alike
@@ -262,7 +262,7 @@ class ListMaker:
         of_customer, of_newcomer = np.intersect1d(
             self.state.products_seen_by(customer), led_by.indices[part], assume_unique=True, return_indices=True
         )[1:]
-        weight = pairs.decayed[begin + of_customer, 1] * led_by.data[part][of_newcomer]
+        weight = pairs.decayed[begin + of_customer] * led_by.data[part][of_newcomer]
         if not len(weight) or weight.max() <= 0:  # none, or all were returned
             return None
         return as_json((ALIKE, self.codes[pairs.product[begin + of_customer[weight.argmax()]]]))
@@ -293,7 +293,7 @@ class ListMaker:
     @cached_property
     def rhythm(self) -> Rhythm:
         """What the shop's customers teach about when they buy again."""
-        return Rhythm(self.state.events, self.state.at)
+        return Rhythm(self.state)
 
     @cached_property
     def alike(self) -> Alike | None:
@@ -439,7 +439,7 @@ class ListMaker:
         """The newcomers that are most like what each customer buys, best first; None if there are no places for any."""
         if not self.new_places or self.alike is None or not self.alike.newcomers:
             return None
-        found = strongest(sp.csr_array(self.state.decayed[customers] @ self.alike.led_to), NEWCOMERS)
+        found = strongest(sp.csr_array(self.state.decayed(customers) @ self.alike.led_to), NEWCOMERS)
         return [[self.alike.newcomers[at] for at in _stored_order(found, row)] for row in range(len(customers))]
 
     def _places_of(
@@ -582,7 +582,7 @@ def product_lists(
     return ListMaker(model, interactions, as_of, looks=looks).products(top_n)
 
 
-def _rest(ranking: IntArray, shown: Mask, never: IntArray) -> Iterator[int]:
+def _rest(ranking: IntArray, shown: Mask, never: IntArray | Int32Array) -> Iterator[int]:
     """Products that fill up a short list, best first. A generator: a full list takes none."""
     taken = set(never.tolist())
     yield from (index for index in ranking.tolist() if shown[index] and index not in taken)

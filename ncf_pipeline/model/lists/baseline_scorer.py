@@ -67,7 +67,7 @@ class BaselineScorer:
         owner = np.concatenate([own_owner, np.repeat(np.arange(len(customers)), np.diff(new.indptr))])
         product = np.concatenate([own, new.indices])
         bought = np.arange(len(product)) < len(own)
-        habit = pairs.times[pair[kept]] + pairs.decayed[pair[kept], 1]
+        habit = pairs.times[pair[kept]] + pairs.decayed[pair[kept]]
         strength = np.concatenate([habit * self._lately[own], new.data])
         order = np.lexsort((product, self._place[product], -strength, ~bought, owner))  # own products come first
         score = np.empty(len(order))
@@ -85,7 +85,7 @@ class BaselineScorer:
 
     def _new(self, customers: IntArray, seen_by: Mask) -> sp.csr_array:
         """(B, P) the strongest products that the customers never bought, at most `DISCOVER_CANDIDATES` of each."""
-        table = sp.csr_array(self.state.decayed[customers] @ self._speaks_for)
+        table = sp.csr_array(self.state.decayed(customers) @ self._speaks_for)
         row = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
         table.data = np.where(seen_by[row, table.indices], 0.0, table.data * self._lately[table.indices])
         return strongest(table, DISCOVER_CANDIDATES)

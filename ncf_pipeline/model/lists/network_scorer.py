@@ -52,7 +52,7 @@ class NetworkScorer:
 
     def _scored(self, maker: ContextMaker, customers: IntArray) -> Candidates:
         contexts = maker.of(customers)
-        history = unit_rows(self.state.decayed[contexts.customer])
+        history = unit_rows(self.state.decayed(contexts.customer))
         scores: npt.NDArray[np.floating[Any]] = self.network.of(contexts, history)
         if self.model.trees is not None:
             scores = with_trees(scores, self.model.trees, contexts, self.model.recipe)

@@ -157,4 +157,4 @@ class Reasons:
     @cached_property
     def buyer_neighbours(self) -> sp.csr_array:
         """(P, P) row p: the products with whose buyers p is popular, by shrunk cosine over customers."""
-        return cosine_neighbours(self.state.bought, NEIGHBOURS, min_common=MIN_BUYERS, min_lift=MIN_LIFT)
+        return cosine_neighbours(self.state.bought(), NEIGHBOURS, min_common=MIN_BUYERS, min_lift=MIN_LIFT)

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from ncf_pipeline.model.features import events, state
-from ncf_pipeline.model.lists import alike, assemble, due, network_scorer, reasons, value
+from ncf_pipeline.model.lists import alike, assemble, network_scorer, reasons, value
 
 Array = npt.NDArray[Any]
 Structure = dict[str, Any]
@@ -27,17 +27,15 @@ _PACKAGE = "ncf_pipeline.model."
 
 _LEFT_OUT: dict[type, frozenset[str]] = {
     events.Events: frozenset(
-        {"_index", "_product_index", "customer", "product", "invoice", "time", "returned", "quantity", "price"}
+        {"_index", "_product_index", "customer", "product", "invoice", "time", "quantity", "price"}
         | {"resident", "resident_in", "resident_since", "described", "descriptions", "described_since"}
-        | {"looks"}
+        | {"returned", "returned_at", "looks"}
     ),
-    state.ShopState: frozenset({"alive", "seen_mask", "visits", "ordinal_of_invoice"}),
+    state.ShopState: frozenset({"alive", "visits", "ordinal_of_invoice", "_by_pair", "_by_pair_start"}),
     assemble.ListMaker: frozenset({"codes", "_catalogue"}),
     alike.Alike: frozenset({"place_of"}),
     network_scorer.NetworkScorer: frozenset({"network"}),
-    state.Pairs: frozenset({"first", "invoices_since_first", "invoices_since_last", "pieces"}),
     reasons.Reasons: frozenset({"codes"}),
-    due._Days: frozenset({"customer", "following"}),  # noqa: SLF001 - what is left of it once the medians are known
     value.ExpectedSpend: frozenset({"_rows", "_residual"}),
 }
 """Attributes that nobody reads once the tables are made, or that are made again: indexes, `codes` and `network`. They

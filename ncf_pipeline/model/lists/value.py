@@ -1,6 +1,7 @@
 """An order by expected revenue: the chance of a purchase times what the customer would spend on it. Pure."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,17 +43,12 @@ class ExpectedSpend:
         return _shrunk(self.state.events.customer[self._rows], self._residual, self.state.shape[0], _OF_CUSTOMER)
 
     @cached_property
-    def _pair(self) -> IntArray:
-        """(N,) code of each pair, ascending."""
-        return self.state.owner * self.state.shape[1] + self.state.pairs.product
-
-    @cached_property
     def _of_pair(self) -> FloatArray:
         """(N,) for the rows of `state.pairs`."""
         events = self.state.events
         customer, product = events.customer[self._rows], events.product[self._rows]
-        pair = np.searchsorted(self._pair, customer * self.state.shape[1] + product)
-        return _shrunk(pair, self._residual - self._of_customer[customer], len(self._pair), _OF_PAIR)
+        pair = self.state.pair_of(customer.astype(np.int64), product.astype(np.int64))
+        return _shrunk(pair, self._residual - self._of_customer[customer], len(self.state.pairs.product), _OF_PAIR)
 
     def log_of(self, customer: IntArray, product: IntArray) -> FloatArray:
         """The logarithm of the expected spend, in the shop's currency.
@@ -65,10 +61,8 @@ class ExpectedSpend:
             (R,).
         """
         spend: FloatArray = np.log(self._price[product]) + self._of_product[product] + self._of_customer[customer]
-        if len(self._pair):
-            wanted = customer * self.state.shape[1] + product
-            place = np.minimum(np.searchsorted(self._pair, wanted), len(self._pair) - 1)
-            spend += np.where(self._pair[place] == wanted, self._of_pair[place], 0.0)
+        pair = self.state.pair_of(customer, product)
+        spend[pair >= 0] += self._of_pair[pair[pair >= 0]]
         return spend
 
 
@@ -89,7 +83,7 @@ def log_chance(scores: ScoreArray, *, is_certain: bool) -> npt.NDArray[np.float6
     return values if is_certain else -np.log1p(-values)
 
 
-def _shrunk(group: IntArray, values: FloatArray, groups: int, strength: float) -> FloatArray:
+def _shrunk(group: npt.NDArray[np.integer[Any]], values: FloatArray, groups: int, strength: float) -> FloatArray:
     """(groups,) the mean of each group, as if it had `strength` more values of 0."""
     total = np.bincount(group, values, minlength=groups)
     mean: FloatArray = total / (np.bincount(group, minlength=groups) + strength)

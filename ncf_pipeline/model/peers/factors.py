@@ -9,8 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32, ShopState
 from ncf_pipeline.model.peers.ranking import SEED, library, ranked_lists, state_at
 
 BPR_FACTORS = 64
@@ -61,7 +60,7 @@ def _by_factors(
     """Scores are inner products of factors. With a single thread, the same seed makes the same lists."""
     # Threads of the linear algebra library would slow down those of `implicit`.
     with library("threadpoolctl").threadpool_limits(1, "blas"):
-        model.fit(sp.csr_matrix(state.bought), show_progress=False)
+        model.fit(sp.csr_matrix(state.bought()), show_progress=False)
     of_customers, of_products = np.asarray(model.user_factors), np.asarray(model.item_factors)
 
     def scores(index: IntArray) -> Float32:

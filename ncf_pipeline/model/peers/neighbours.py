@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ncf_pipeline.model.features import copurchase
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32
 from ncf_pipeline.model.peers.ranking import library, ranked_lists, state_at
 
 NEIGHBOURS = 20
@@ -32,11 +32,11 @@ def item_knn(
     with warnings.catch_warnings():
         # It warns about a conversion that its own normalisation needs.
         warnings.simplefilter("ignore", library("implicit.utils").ParameterWarning)
-        model.fit(sp.csr_matrix(state.bought), show_progress=False)
+        model.fit(sp.csr_matrix(state.bought()), show_progress=False)
     weights = sp.csr_array(model.similarity, dtype=np.float32)
 
     def scores(index: IntArray) -> Float32:
-        return copurchase.scores_from(state.bought[index], weights)
+        return copurchase.scores_from(state.bought(index), weights)
 
     return ranked_lists(state, scores, interactions, as_of, top_n, customers)
 
@@ -49,13 +49,13 @@ def ease(
     Its matrix is dense. In a catalogue above the recipe's `max_dense_products`, it only knows those with most buyers.
     """
     state = state_at(interactions, as_of)
-    buyers = np.asarray(state.bought.sum(axis=0)).ravel()
+    buyers = np.asarray(state.bought().sum(axis=0)).ravel()
     kept = np.sort(np.argsort(-buyers, kind="stable")[: state.recipe.max_dense_products])
-    weights = copurchase.ease(state.bought[state.known_customers][:, kept], ridge)
+    weights = copurchase.ease(state.bought(state.known_customers)[:, kept], ridge)
 
     def scores(index: IntArray) -> Float32:
         table = np.zeros((len(index), state.shape[1]), np.float32)
-        table[:, kept] = copurchase.scores_from(state.bought[index][:, kept], weights)
+        table[:, kept] = copurchase.scores_from(state.bought(index)[:, kept], weights)
         return table
 
     return ranked_lists(state, scores, interactions, as_of, top_n, customers)

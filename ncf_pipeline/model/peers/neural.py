@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32, ShopState
 from ncf_pipeline.model.peers.ranking import SEED, Scorer, ranked_lists, state_at
 
 DIM = 32

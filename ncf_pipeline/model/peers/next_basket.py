@@ -13,8 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ncf_pipeline.model.features.events import DAY, FloatArray, IntArray
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32, ShopState
 from ncf_pipeline.model.peers.ranking import ranked_lists, state_at
 
 
@@ -134,11 +133,11 @@ def up_cf(
     last = np.minimum(state.invoices, recent)
     inside = state.invoices[customer] - ordinal <= recent
     popularity = _table(state, rows[inside], 1 / last[customer[inside]])[state.known_customers]  # (n, P)
-    pool = state.bought[state.known_customers]
+    pool = state.bought(state.known_customers)
     size = np.maximum(np.asarray(pool.sum(axis=1)).ravel(), 1.0)
 
     def scores(index: IntArray, locality: float) -> Float32:
-        mine = state.bought[index]
+        mine = state.bought(index)
         of_mine = np.maximum(np.asarray(mine.sum(axis=1)).ravel(), 1.0)
         cosine = (mine @ pool.T).toarray() / (of_mine[:, None] ** asymmetry * size ** (1 - asymmetry))
         table: Float32 = (popularity.T @ (cosine**locality).T).T.astype(np.float32)

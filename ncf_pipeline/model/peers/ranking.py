@@ -14,8 +14,7 @@ from ncf_pipeline.evaluation.baselines import recent_best_sellers
 from ncf_pipeline.model import libraries
 from ncf_pipeline.model.features.contexts import Contexts
 from ncf_pipeline.model.features.events import Events, IntArray, encode, microseconds
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32, ShopState
 from ncf_pipeline.model.recipe import Recipe
 
 SEED = 0

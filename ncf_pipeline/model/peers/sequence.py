@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ncf_pipeline.model.features.events import IntArray
-from ncf_pipeline.model.features.state import ShopState
-from ncf_pipeline.model.features.tables import Float32
+from ncf_pipeline.model.features.state import Float32, ShopState
 from ncf_pipeline.model.peers.ranking import SEED, Scorer, ranked_lists, state_at
 
 DIM = 64
@@ -143,7 +142,7 @@ class _Histories:
         place = np.arange(sizes.max())
         inside = place < sizes[:, None]
         table = np.where(inside, self._ordered[np.where(inside, begin[:, None] + place, 0)], 0)
-        return torch.from_numpy(table), torch.from_numpy(sizes)
+        return torch.from_numpy(table.astype(np.int64)), torch.from_numpy(sizes)
 
 
 def _trained(histories: _Histories, random: np.random.Generator, products: int, epochs: int, dropout: float) -> SASRec:

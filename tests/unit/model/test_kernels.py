@@ -45,7 +45,7 @@ def test_the_nearest_of_rows_are_those_of_a_sort(most):
 def test_the_last_place_in_a_group_is_that_of_a_search(seed):
     random = np.random.default_rng(seed)
     start = np.array([0, 0, 5, 6, 40])
-    values = np.concatenate([np.sort(random.integers(20, size=size)) for size in np.diff(start)])
+    values = np.concatenate([np.sort(random.integers(20, size=size)) for size in np.diff(start)]).astype(np.int32)
     group, value = random.integers(4, size=200), random.integers(-2, 22, size=200)
     places = np.empty(200, np.int64)
     kernels.last_places(group, value, start, values, places)

@@ -50,7 +50,7 @@ def scorer(state, network):
 
 
 def history_of(state, contexts):
-    return unit_rows(state.decayed[contexts.customer])
+    return unit_rows(state.decayed(contexts.customer))
 
 
 @torch.no_grad()

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 from shop_with_tastes import START, frame, make_shop
 
-from ncf_pipeline.model.features.events import DAY, NEVER, Events, encode, microseconds, rows_of
+from ncf_pipeline.model.features.events import DAY, Events, encode, microseconds, pair_codes, rows_of
+from ncf_pipeline.model.features.state import Pairs, ShopState
+from ncf_pipeline.model.recipe import Recipe
 
 
 def test_lines_of_one_invoice_with_the_same_product_are_one_event():
@@ -24,7 +26,27 @@ def test_nothing_from_the_cutoff_on_is_encoded_not_even_an_id():
 def test_a_return_counts_only_once_it_has_happened():
     rows = frame([(7, "A", "1", 0, 3), (7, "B", "1", 0, 9)])
     events = encode(rows, START + timedelta(days=9))
-    assert list(events.returned) == [microseconds(START + timedelta(days=3)), NEVER]
+    third = microseconds(START + timedelta(days=3))
+    assert list(events.returned) == [0]
+    assert list(events.returned_at) == [third]
+    assert list(events.alive(third)) == [True, True]
+    assert list(events.alive(third + 1)) == [False, True]
+
+
+def test_no_column_of_events_or_pairs_is_wider_than_it_must_be(shop):
+    """A large shop has tens of millions of each: with 64 bits for all of them, they would fill half of the memory."""
+    events = encode(shop, START + timedelta(days=60))
+    pairs = ShopState(events, microseconds(START + timedelta(days=60)), Recipe()).pairs
+    columns = (events.customer, events.product, events.invoice, events.time, events.quantity, events.price)
+    assert sum(column.nbytes for column in columns) == 36 * len(events)
+    every = [getattr(pairs, each.name) for each in fields(Pairs) if each.name != "start"]
+    assert sum(column.nbytes for column in every) == 33 * len(pairs.product)
+
+
+def test_a_number_of_a_customer_and_a_product_has_64_bits():
+    """Customers times products are more than 32 bits have."""
+    customer, product = np.array([70_000], np.int32), np.array([5], np.int32)
+    assert pair_codes(customer, product, 70_000).tolist() == [70_000 * 70_000 + 5]
 
 
 def test_guests_have_no_customer():

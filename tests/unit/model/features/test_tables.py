@@ -1,3 +1,4 @@
+from dataclasses import astuple
 from datetime import timedelta
 
 import numpy as np
@@ -6,10 +7,11 @@ from shop_with_tastes import START, frame
 
 from ncf_pipeline.columns import Interactions
 from ncf_pipeline.model.features import contexts as contexts_module
+from ncf_pipeline.model.features import state as state_module
 from ncf_pipeline.model.features import tables as tables_module
 from ncf_pipeline.model.features.contexts import ContextMaker
 from ncf_pipeline.model.features.events import encode, microseconds
-from ncf_pipeline.model.features.habits import purchases_of
+from ncf_pipeline.model.features.habits import repeats_of
 from ncf_pipeline.model.features.state import ShopState, rank_in_group
 from ncf_pipeline.model.features.tables import (
     CROSS,
@@ -159,7 +161,7 @@ def test_every_feature_is_finite(shop):
     state = ShopState(encode(shop, START + timedelta(days=60)), microseconds(START + timedelta(days=60)), Recipe())
     for contexts in ContextMaker(state).contexts(state.known_customers):
         assert np.isfinite(contexts.features).all()
-    products = product_table(state, purchases_of(state))
+    products = product_table(state, repeats_of(state))
     assert np.isfinite(products).all()
     assert products.shape[1] == len(PRODUCT)
     assert customer_table(state).shape[1] == len(CUSTOMER)
@@ -237,7 +239,7 @@ def test_rows_of_features_are_joined_only_in_the_order_of_their_names():
 def test_no_table_of_features_has_an_empty_place(shop):
     at = START + timedelta(days=60)
     state = ShopState(encode(shop, at), microseconds(at), Recipe())
-    table = pair_table(state, purchases_of(state))
+    table = pair_table(state, repeats_of(state))
     assert table.shape == (len(state.pairs.product), len(PAIR))
     assert np.isfinite(table).all()
 
@@ -246,17 +248,20 @@ def test_pairs_of_some_customers_at_a_time_have_the_same_features(shop, monkeypa
     at = START + timedelta(days=60)
     returned = shop.assign(**{Interactions.RETURNED_AT: shop[Interactions.PURCHASED_AT].where(shop.index % 5 == 0)})
     state = ShopState(encode(returned, at), microseconds(at), Recipe())
-    state.owner, state.rate  # noqa: B018 - cached properties of the whole
-    whole = pair_table(state, purchases_of(state))
+    state.is_bought  # noqa: B018 - a cached property of the whole
+    whole = pair_table(state, repeats_of(state))
     assert 0 < (state.pairs.times == 0).sum() < len(whole)
     for most in (1, 7, 100):
-        monkeypatch.setattr(tables_module, "PAIRS_AT_ONCE", most)
-        assert np.array_equal(pair_table(state, purchases_of(state)), whole)
+        monkeypatch.setattr(state_module, "EVENTS_AT_ONCE", most)
+        some = ShopState(state.events, state.at, state.recipe)
+        for one, other in zip(astuple(repeats_of(some)), astuple(repeats_of(state)), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert np.array_equal(pair_table(some, repeats_of(some)), whole)
 
 
 def test_a_shop_without_purchases_has_no_pairs(shop):
     state = ShopState(encode(shop, START), microseconds(START), Recipe())
-    assert pair_table(state, purchases_of(state)).shape == (0, len(PAIR))
+    assert pair_table(state, repeats_of(state)).shape == (0, len(PAIR))
 
 
 def test_every_element_has_a_rank_in_its_group():

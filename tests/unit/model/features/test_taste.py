@@ -42,8 +42,8 @@ def dense(weights):
 def scores_of(taste):
     """By definition: (SOURCES, C, P)."""
     state, recipe = taste.state, taste.recipe
-    bought, decayed, last = (table.toarray() for table in (state.bought, state.decayed, state.last_basket))
-    unit = unit_rows(state.decayed).toarray()
+    bought, decayed, last = (table().toarray() for table in (state.bought, state.decayed, state.last_basket))
+    unit = unit_rows(state.decayed()).toarray()
     by_customers, by_baskets, words = dense(taste.by_customers), dense(taste.by_baskets), taste.by_words.toarray()
     scores = np.zeros((kernels.SOURCES, *state.shape))
     scores[kernels.COPURCHASE], scores[kernels.COPURCHASE_DECAYED] = bought @ by_customers, decayed @ by_customers
@@ -72,7 +72,7 @@ def histories_and_purchases(state):
     for window in range(1, state.recipe.follower_windows + 1):
         begin = state.at - window * horizon
         earlier = ShopState(state.events, begin, state.recipe)
-        unit, events = unit_rows(earlier.decayed).toarray(), state.events
+        unit, events = unit_rows(earlier.decayed()).toarray(), state.events
         inside = state.alive & (events.customer >= 0) & (events.time >= begin) & (events.time < begin + horizon)
         for customer in np.intersect1d(events.customer[inside], earlier.known_customers):
             products = np.unique(events.product[inside & (events.customer == customer)])
@@ -147,7 +147,7 @@ def test_short_and_long_histories_have_the_same_weights_of_followers(monkeypatch
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_nearest_products_are_those_of_the_whole_table(seed):
-    bought = a_state(seed, DENSE).bought
+    bought = a_state(seed, DENSE).bought()
     table = bought.toarray()
     common, buyers = table.T @ table, table.sum(axis=0)
     lift = common * len(table) / np.maximum(np.outer(buyers, buyers), 1e-9)

@@ -10,7 +10,13 @@ from ncf_pipeline.columns import Interactions
 from ncf_pipeline.evaluation.reliability import share_interval
 from ncf_pipeline.model.features import state
 from ncf_pipeline.model.features.events import encode, microseconds
+from ncf_pipeline.model.features.state import ShopState
 from ncf_pipeline.model.lists.due import Rhythm, median_of
+from ncf_pipeline.model.recipe import Recipe
+
+
+def rhythm_of(events, at):
+    return Rhythm(ShopState(events, microseconds(at), Recipe()))
 
 
 def asked(shop, day, keys):
@@ -19,7 +25,7 @@ def asked(shop, day, keys):
     events = encode(shop, at)
     customer = events.index_of([str(customer) for customer, _ in keys])
     product = np.searchsorted(events.products, [code for _, code in keys])
-    return Rhythm(events, microseconds(at)).days_until_due(customer, product)
+    return rhythm_of(events, at).days_until_due(customer, product)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_nothing_is_due_that_was_never_bought_or_was_returned_and_nothing_in_a_s
     assert np.isnan(asked(frame([(1, "A", "I1", 0)]), 1, [(1, "A")])).all()
     assert np.isnan(asked(frame([(1, "A", f"I{day}", day) for day in range(0, 90, 10)]), 91, [(1, "A")])).all()
     guests = encode(frame([(None, "A", "I1", 0)]), START + timedelta(days=1))
-    assert len(Rhythm(guests, microseconds(START + timedelta(days=1))).days_until_due(*[np.zeros(0, int)] * 2)) == 0
+    assert len(rhythm_of(guests, START + timedelta(days=1)).days_until_due(*[np.zeros(0, int)] * 2)) == 0
 
 
 def test_later_purchases_and_returns_change_nothing():
@@ -119,14 +125,14 @@ def test_half_have_bought_again_by_the_day_on_holdouts_of_the_planted_shop(plant
 
 def test_customers_at_a_time_teach_the_same(planted, monkeypatch):
     until = START + timedelta(days=250)
-    events, at = encode(planted[0], until), microseconds(until)
-    whole = Rhythm(events, at)
+    events = encode(planted[0], until)
+    whole = rhythm_of(events, until)
     customer, product = np.divmod(np.arange(len(events.customers) * len(events.products)), len(events.products))
     for most in (1, 1000):
         monkeypatch.setattr(state, "EVENTS_AT_ONCE", most)
-        rhythm = Rhythm(events, at)
-        for name in ("product", "day", "place", "first", "start", "visit", "visit_start"):
-            assert np.array_equal(getattr(rhythm.days, name), getattr(whole.days, name))
+        rhythm = rhythm_of(events, until)
+        for name in ("days", "first", "visits", "first_visit", "last_visit", "product_gap", "first_day"):
+            assert np.array_equal(getattr(rhythm, name), getattr(whole, name)), name
         assert np.array_equal(rhythm.medians, whole.medians, equal_nan=True)
         assert rhythm.due_on(customer, product) == whole.due_on(customer, product)
 

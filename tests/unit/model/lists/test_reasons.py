@@ -92,7 +92,13 @@ def test_facts_of_pairs_are_those_of_dense_tables(seed):
     tables = [part for table in (baskets, buyers) for part in sparse_parts(sp.csr_array(table))]
     found = np.empty(300), np.empty(300, np.int64), np.empty(300, np.int64)
     kernels.facts_of_pairs(
-        customer, product, start, product_of, times[owner, product_of].astype(float), *tables, *found
+        customer,
+        product,
+        start,
+        product_of.astype(np.int32),
+        times[owner, product_of].astype(np.int32),
+        *tables,
+        *found,
     )
     for who, what, count, goes_with, popular_with in zip(customer, product, *found, strict=True):
         assert count == times[who, what]
