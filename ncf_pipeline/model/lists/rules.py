@@ -9,12 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ncf_pipeline.model.families import family_of
-from ncf_pipeline.model.features.state import Mask
 from ncf_pipeline.model.lists.variety import Reranking
+
+if TYPE_CHECKING:  # it imports compiled loops, and who publishes needs none
+    from ncf_pipeline.model.features.state import Mask
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Rules:
             return False
         return stock_code not in self.only_in or country in self.only_in[stock_code]
 
-    def shown(self, stock_codes: Iterable[str], country: str | None) -> Mask:
+    def shown(self, stock_codes: Iterable[str], country: str | None) -> "Mask":
         """`shows` of many products. Pass the same stock codes each time: the result is kept for each country.
 
         Args:
@@ -183,7 +186,7 @@ class Rules:
         return frozenset(pin.beside for pin in self.pins if pin.beside is not None)
 
     @cached_property
-    def _masks(self) -> dict[str | None, Mask]:
+    def _masks(self) -> "dict[str | None, Mask]":
         return {}
 
     @cached_property

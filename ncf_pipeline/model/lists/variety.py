@@ -13,6 +13,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,9 @@ import pandas as pd
 from ncf_pipeline.columns import DISCOVER, FOR_YOU, Lists
 from ncf_pipeline.model.families import families_of
 from ncf_pipeline.model.features.events import microseconds
-from ncf_pipeline.model.features.state import ShopState
+
+if TYPE_CHECKING:  # it imports compiled loops, and who publishes needs none
+    from ncf_pipeline.model.features.state import ShopState
 
 VARIED_LISTS = (FOR_YOU, DISCOVER)
 """Not `buy_again`, which is there to repeat, and not lists of products, whose variants shoppers look for."""
@@ -139,7 +142,7 @@ class ShownBefore:
         places: how many places are the first.
     """
 
-    def __init__(self, lists: Iterable[pd.DataFrame], as_of: datetime, state: ShopState, places: int) -> None:
+    def __init__(self, lists: Iterable[pd.DataFrame], as_of: datetime, state: "ShopState", places: int) -> None:
         self.state, self.since = state, microseconds(as_of)
         self._product = np.full((state.shape[0], len(VARIED_LISTS), places), -1, np.int32)
         products = pd.Index(state.events.products.tolist(), dtype=object)
