@@ -144,5 +144,5 @@ def chunks_at(events: Events, at: int, days: int, recipe: Recipe, among: Mask | 
             end=end,
             contexts=contexts,
             history=unit_rows(state.decayed(contexts.customer)),
-            positive=np.isin(owner * products + contexts.product, bought, assume_unique=True),
+            positive=np.isin(pair_codes(owner, contexts.product, products), bought, assume_unique=True),
         )
