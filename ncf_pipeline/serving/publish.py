@@ -296,7 +296,9 @@ def publish_lists(
     )
     lists = _while_champion(settings, model_version.version, _unless_erased(settings, erased, batches(opened.url)))
     with _dropped_on_error(settings, made, is_retried=made is draft), _names_nobody_erased(settings, erased, opened):
-        number = _make_live(settings, opened, lists, model_version, top_n=made.shown)
+        since = _since(settings, made)
+        before = (since.number, batches(since.url)) if since is not None else None
+        number = _make_live(settings, opened, lists, model_version, top_n=made.shown, before=before)
     _end(settings, made, publication=number)
     return number
 
@@ -439,10 +441,7 @@ def _names_removed_products(settings: Settings, opened: Publication, snapshot: A
 
 def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Publication, Collection[str]]:
     """Joins a draft's parts under a new number; also returns who gets best sellers as a control group."""
-    since = None
-    if draft.since is not None:
-        since = next(entry for entry in registry.publications(settings) if entry.number == draft.since)
-    joined = Joined(draft, experiment_of(settings, draft), since)
+    joined = Joined(draft, experiment_of(settings, draft), _since(settings, draft))
     opened = _open(
         settings,
         without_dismissed(joined.tables(), dismissed(settings)),
@@ -455,6 +454,11 @@ def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Pu
     if draft.refreshed is not None:
         registry.record_refreshed(settings, opened.number, draft.refreshed)
     return opened, joined.control
+
+
+def _since(settings: Settings, draft: Draft) -> Publication | None:
+    """The publication from which lists are taken; None if everybody is scored."""
+    return next((entry for entry in registry.publications(settings) if entry.number == draft.since), None)
 
 
 @contextmanager
@@ -650,7 +654,13 @@ def _names_nobody_erased(settings: Settings, erased: Erased, opened: Publication
 
 
 def _make_live(
-    settings: Settings, opened: Publication, lists: Iterable[pa.RecordBatch], model_version: ModelVersion, *, top_n: int
+    settings: Settings,
+    opened: Publication,
+    lists: Iterable[pa.RecordBatch],
+    model_version: ModelVersion,
+    *,
+    top_n: int,
+    before: tuple[int, Iterable[pa.RecordBatch]] | None = None,
 ) -> int:
     record_what_serves(settings)
     copy_to_readers(settings)
@@ -668,6 +678,7 @@ def _make_live(
             "products": live.products,
             "recommenders": json.dumps(recommenders(model_version.recommender), separators=(",", ":")),
         },
+        before=before,
     )
     registry.record_publication(settings, live)
     logger.info(

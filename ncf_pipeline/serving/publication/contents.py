@@ -2,24 +2,29 @@
 
 Each thousand is entered in the publication's index before it is written. So everything that a killed publisher left
 can be found without scanning Redis, which may hold much more than lists.
+
+Keys that hold the same as in the publication before are copied inside Redis: after a day on which few customers bought,
+that is most of them.
 """
 
 import json
+import logging
 import random
 import zlib
-from array import array
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import redis
+from redis.client import Pipeline
 
 from ncf_pipeline.columns import (
     BUY_AGAIN,
@@ -34,6 +39,8 @@ from ncf_pipeline.columns import (
 )
 from ncf_pipeline.errors import InputError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication.store import Store
+
+logger = logging.getLogger(__name__)
 
 KEYS_AT_ONCE = 1000
 COMPARED_CHUNKS = 50
@@ -54,16 +61,28 @@ _TYPES = {
     Lists.STOCK_CODES: pl.List(pl.String()),
 }
 _RUN = pl.struct(Lists.AUDIENCE, Lists.KEY).rle_id().alias("run")
-_FIELDS = "fields"
+_SUFFIX, _FIELDS, _DIGEST = "suffix", "fields", "digest"
 _NOT_ALLOWED = "{audience} {key} has a list {list_name}, which it must not have, or has it twice."
 
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
+# Copies each key under the one after it, and returns how many fields each copy has: none if there was nothing to copy.
+_COPY = """
+local fields = {}
+for place = 1, #KEYS, 2 do
+    local copy = KEYS[place + 1]
+    redis.call('copy', KEYS[place], copy)
+    if ARGV[1] == '' then redis.call('persist', copy) else redis.call('expire', copy, ARGV[1]) end
+    local count = redis.pcall('hlen', copy)
+    fields[#fields + 1] = type(count) == 'number' and count or 0
+end
+return fields
+"""
+
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 AnyLists: TypeAlias = pa.RecordBatch | pd.DataFrame
-Fields = dict[Any, str]  # redis-py accepts several types of keys
-Hash = tuple[str, Fields]  # the key without `ncf:p000042:`, and its fields
+Digests: TypeAlias = npt.NDArray[np.uint64]
 
 
 @dataclass
@@ -73,15 +92,61 @@ class Contents:
     Attributes:
         keys: number of keys by audience.
         fields: for each chunk, the number of fields in all its keys.
-        digests: for each chunk, a digest of all its keys and fields.
+        digests: for each chunk, a digest of each key with its fields.
+        copied: how many keys were copied from the publication before.
     """
 
     keys: Counter[str] = field(default_factory=Counter)
     fields: list[int] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
+    digests: list[Digests] = field(default_factory=list)
+    copied: int = 0
 
 
-def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Callable[[], None]) -> Contents:
+@dataclass(frozen=True)
+class Earlier:
+    """A publication that the list store holds, from which keys are copied that would be the same.
+
+    Attributes:
+        name: of the publication.
+        digests: of its keys with their fields, ascending.
+    """
+
+    name: str
+    digests: Digests
+
+    def has(self, digests: Digests) -> npt.NDArray[np.bool_]:
+        """Which of these keys it has, with the same fields."""
+        place = np.searchsorted(self.digests, digests)
+        there = place < len(self.digests)
+        there[there] = self.digests[place[there]] == digests[there]
+        return there
+
+
+def earlier(store: Store, name: str, lists: Iterable[AnyLists]) -> Earlier | None:
+    """What can be copied from a publication; None if the list store does not copy keys.
+
+    Args:
+        store: which holds it.
+        name: of the publication.
+        lists: that it was written from, as for `write`.
+
+    Raises:
+        InputError: the lists cannot be a publication.
+    """
+    if isinstance(store.client, redis.RedisCluster):  # the copy may belong to another node
+        return None
+    try:
+        store.client.eval(_COPY, 2, store.key(name, "nothing"), store.key(name, "copy"), "1")
+    except redis.ResponseError as error:
+        logger.info("All keys are written, as Redis does not copy them: %s", error)
+        return None
+    digests = [keys[_DIGEST].to_numpy() for keys in _keys(lists, store.customer_lists)]
+    return Earlier(name, np.sort(np.concatenate(digests)) if digests else np.zeros(0, np.uint64))
+
+
+def write(
+    store: Store, name: str, lists: Iterable[AnyLists], before_each: Callable[[], None], before: Earlier | None = None
+) -> Contents:
     """Writes all lists under a publication's name.
 
     Args:
@@ -90,6 +155,7 @@ def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Calla
         lists: batches of Arrow, or frames, with the columns of `columns.Lists`, with or without the optional ones; the
             rows of one key are next to each other.
         before_each: called before each chunk is written; it raises to stop.
+        before: from which keys are copied if they would be the same; None writes all.
 
     Returns:
         Counts and digests, for `check`.
@@ -98,36 +164,39 @@ def write(store: Store, name: str, lists: Iterable[AnyLists], before_each: Calla
         InputError: the lists cannot be a publication.
     """
     contents = Contents()
-    everywhere = f"fallback:{EVERYWHERE}"
-    hashed = array("q")  # 8 bytes for each key, to find keys that occur twice
+    found, has_everywhere, is_proven = list[Digests](), False, False
     with ThreadPoolExecutor(1) as writer:  # Redis stores a chunk while the next one is made
-        sent: Future[list[Any]] = writer.submit(list)
-        for number, chunk in enumerate(_chunks(_hashes(lists, store.customer_lists))):
+        sent: Future[int] = writer.submit(int)
+        for number, chunk in enumerate(_chunks(_keys(lists, store.customer_lists))):
             before_each()
-            _write_index(store, name, number, [suffix for suffix, _ in chunk])
+            _write_index(store, name, number, chunk[_SUFFIX].to_list())
             if store.keys_expire:
                 store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
-            pipeline = store.client.pipeline(transaction=False)
-            for suffix, fields in chunk:
-                key = store.key(name, suffix)
-                pipeline.hset(key, mapping=fields)
-                if store.keys_expire:
-                    pipeline.expire(key, store.seconds_to_live)
-                contents.keys[suffix.partition(":")[0]] += 1
-                hashed.append(hash(suffix))
-            sent.result()
-            sent = writer.submit(pipeline.execute)
-            contents.fields.append(sum(len(fields) for _, fields in chunk))
-            contents.digests.append(_digest(chunk))
-        sent.result()
-    if hash(everywhere) not in hashed:
-        raise InputError(f"The lists have no {everywhere}: unknown visitors would see nothing. Add it.")
-    if len(np.unique(np.frombuffer(hashed, np.int64))) < len(hashed):
+            digests = chunk[_DIGEST].to_numpy()
+            is_same = before.has(digests) if before is not None else np.zeros(len(chunk), bool)
+            if before is not None and not is_proven and is_same.any():
+                is_proven = _is_held(store, before.name, chunk.filter(is_same))
+                if not is_proven:
+                    logger.info("All keys are written: %s does not hold what it was made from.", before.name)
+                    before, is_same = None, np.zeros_like(is_same)
+            queued = _queued(store, name, chunk.filter(~is_same))
+            contents.copied += sent.result()
+            same = chunk.filter(is_same)
+            sent = writer.submit(_store, store, name, queued, same, before)
+            found.append(chunk[_SUFFIX].hash().to_numpy())
+            has_everywhere |= bool((chunk[_SUFFIX] == f"fallback:{EVERYWHERE}").any())
+            contents.keys.update(dict(chunk[Lists.AUDIENCE].value_counts().iter_rows()))
+            contents.fields.append(int(chunk[_FIELDS].list.len().sum()) // 2)
+            contents.digests.append(digests)
+        contents.copied += sent.result()
+    if not has_everywhere:
+        raise InputError(f"The lists have no fallback:{EVERYWHERE}: unknown visitors would see nothing. Add it.")
+    if len(np.unique(np.concatenate(found))) < sum(map(len, found)):
         raise InputError("The lists have rows of one key in two places. Put them next to each other.")
     return contents
 
 
-def write_meta(store: Store, name: str, meta: Fields) -> None:
+def write_meta(store: Store, name: str, meta: dict[str, str]) -> None:
     """Writes the hash with a publication's meta.
 
     Args:
@@ -169,11 +238,7 @@ def check(store: Store, name: str, contents: Contents) -> None:
                 "The previous lists stay live."
             )
         if number in compared:
-            chunk = [
-                (suffix, {part.decode(): text.decode() for part, text in reply.items()})
-                for suffix, reply in zip(suffixes, replies, strict=True)
-            ]
-            same = _digest(chunk) == contents.digests[number]
+            same = np.array_equal(_digests_of(suffixes, replies), contents.digests[number])
         else:
             same = sum(replies) == contents.fields[number]
         if not same:
@@ -253,32 +318,98 @@ def index(store: Store, name: str) -> Iterator[list[str]]:
     return (read_index(store, name, number) for number in chunk_numbers(store, name))
 
 
-def _hashes(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator[Hash]:
-    """One (key, fields) for each key, also if its rows are in two frames; of customers, the lists that are named."""
+def _queued(store: Store, name: str, keys: pl.DataFrame) -> Pipeline:
+    """The commands that write some keys.
+
+    Raises:
+        InputError: a key has a list twice.
+    """
+    pipeline = store.client.pipeline(transaction=False)
+    for suffix, texts in keys.select(_SUFFIX, _FIELDS).iter_rows():
+        names = texts[::2]
+        fields = dict(zip(names, texts[1::2], strict=True))
+        if len(fields) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            audience, _, key = suffix.partition(":")
+            raise InputError(_NOT_ALLOWED.format(audience=audience, key=key, list_name=twice))
+        key = store.key(name, suffix)
+        pipeline.hset(key, mapping=fields)
+        if store.keys_expire:
+            pipeline.expire(key, store.seconds_to_live)
+    return pipeline
+
+
+def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before: Earlier | None) -> int:
+    """Writes what is queued, and copies the keys that are the same as before; returns how many were copied."""
+    queued.execute()
+    if before is None or same.is_empty():
+        return 0
+    suffixes = same[_SUFFIX].to_list()
+    keys = [store.key(of, suffix) for suffix in suffixes for of in (before.name, name)]
+    lasts = store.seconds_to_live if store.keys_expire else ""
+    fields: Any = store.client.eval(_COPY, len(keys), *keys, str(lasts))
+    is_whole = np.array(fields) == same[_FIELDS].list.len().to_numpy() // 2
+    if not is_whole.all():  # somebody removed the key, or some of it
+        for suffix in same.filter(~is_whole)[_SUFFIX]:
+            store.client.unlink(store.key(name, suffix))
+        _queued(store, name, same.filter(~is_whole)).execute()
+    return int(is_whole.sum())
+
+
+def _is_held(store: Store, name: str, keys: pl.DataFrame) -> bool:
+    """Whether a publication holds these keys, byte by byte."""
+    pipeline = store.client.pipeline(transaction=False)
+    suffixes = keys[_SUFFIX].to_list()
+    for suffix in suffixes:
+        pipeline.hgetall(store.key(name, suffix))
+    held = _digests_of(suffixes, pipeline.execute(raise_on_error=False))
+    return np.array_equal(held, keys[_DIGEST].to_numpy())
+
+
+def _keys(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator[pl.DataFrame]:
+    """The keys of lists, those of each frame that are complete; of customers, the lists that are named.
+
+    Returns:
+        A row for each key, also if its rows are in two frames: its audience, its name without `ncf:p000042:`, its
+        fields, each with its text after it, and a digest of all that.
+    """
     left = None
     for each in lists:
         rows = _with_fields(_table_of(each), of_customers)
         rows = rows if left is None else pl.concat([left, rows])
         may_go_on = rows.select(_RUN.eq(_RUN.last())).to_series()  # the last key, in the next frame
         left = rows.filter(may_go_on)
-        yield from _of_keys(rows.filter(~may_go_on))
+        yield _joined(rows.filter(~may_go_on))
     if left is not None:
-        yield from _of_keys(left)
+        yield _joined(left)
 
 
-def _of_keys(rows: pl.DataFrame) -> Iterator[Hash]:
-    keys = rows.group_by(_RUN, maintain_order=True).agg(pl.first(Lists.AUDIENCE, Lists.KEY), pl.col(_FIELDS).explode())
-    for audience, key, texts in keys.select(Lists.AUDIENCE, Lists.KEY, _FIELDS).iter_rows():
-        names = texts[::2]
-        fields: Fields = dict(zip(names, texts[1::2], strict=True))
-        if len(fields) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise InputError(_NOT_ALLOWED.format(audience=audience, key=key, list_name=twice))
-        yield f"{audience}:{key}", fields
+def _joined(rows: pl.DataFrame) -> pl.DataFrame:
+    keys = rows.group_by(_RUN, maintain_order=True)
+    return keys.agg(pl.first(Lists.AUDIENCE, _SUFFIX), pl.col(_FIELDS).explode(), pl.sum(_DIGEST)).drop("run")
+
+
+def _digest(suffix: pl.Expr, name: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """Of one field of a key. Those of its fields are added, in any order: 60 bits each, so that no sum is too large."""
+    return pl.struct(suffix.alias("suffix"), name.alias("name"), text.alias("text")).hash() // 2**4
+
+
+def _digests_of(suffixes: Sequence[str], replies: Sequence[Any]) -> Digests:
+    """Digests of keys as Redis has them: see `_joined`."""
+    number: list[int] = []
+    texts: list[tuple[str, str, str]] = []
+    for place, (suffix, reply) in enumerate(zip(suffixes, replies, strict=True)):
+        fields = reply.items() if isinstance(reply, dict) else ()  # an error, if the key is of another type
+        number += [place] * len(fields)
+        texts += [(suffix, part.decode(errors="replace"), text.decode(errors="replace")) for part, text in fields]
+    found = pl.DataFrame(texts, dict.fromkeys((_SUFFIX, "name", "text"), pl.String()), orient="row")
+    digests = np.zeros(len(suffixes), np.uint64)
+    np.add.at(digests, number, found.select(_digest(*map(pl.col, found.columns))).to_series().to_numpy())
+    return digests
 
 
 def _with_fields(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFrame:
-    """The audience and the key of each list that is published, and its fields, each with its text after it."""
+    """The lists that are published, each with its key, its fields, each with its text after it, and their digest."""
     audience, name = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME)
     left_out = [each for each in LISTS_OF["customer"] if each not in of_customers]
     table = table.filter(~((audience == "customer") & name.is_in(left_out)))
@@ -288,12 +419,20 @@ def _with_fields(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFr
     for row in table.filter(pl.col(Lists.STOCK_CODES).is_null())[:1].iter_rows(named=True):
         raise InputError("{audience} {key}: {list_name} is not a list of stock codes.".format_map(row))
     listed = pl.struct(Lists.STOCK_CODES).struct.json_encode()
-    texts = [name, listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}")]
+    texts = [(name, listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}"))]
     for column, fields in _BESIDE.items():
         is_there = pl.col(column).is_not_null() & audience.is_in(["customer", "product"]) & name.is_in(list(fields))
-        beside = name.replace_strict(fields, default=None, return_dtype=pl.String), pl.col(column)
-        texts += [pl.when(is_there).then(text) for text in beside]
-    return table.select(audience, Lists.KEY, pl.concat_list(texts).list.drop_nulls().alias(_FIELDS))
+        beside = name.replace_strict(fields, default=None, return_dtype=pl.String)
+        texts.append((pl.when(is_there).then(beside), pl.when(is_there).then(pl.col(column))))
+    suffix = pl.concat_str(audience, pl.lit(":"), pl.col(Lists.KEY))
+    digests = (pl.when(text.is_not_null()).then(_digest(suffix, part, text)) for part, text in texts)
+    return table.select(
+        audience,
+        Lists.KEY,
+        suffix.alias(_SUFFIX),
+        pl.concat_list(*chain.from_iterable(texts)).list.drop_nulls().alias(_FIELDS),
+        pl.sum_horizontal(digests).alias(_DIGEST),
+    )
 
 
 def _table_of(lists: AnyLists) -> pl.DataFrame:
@@ -308,20 +447,15 @@ def _table_of(lists: AnyLists) -> pl.DataFrame:
         raise InputError(f"A row of the lists has no list of stock codes: {error}.") from error
 
 
-def _chunks(hashes: Iterable[Hash]) -> Iterator[list[Hash]]:
-    chunk: list[Hash] = []
-    for entry in hashes:
-        chunk.append(entry)
-        if len(chunk) == KEYS_AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _digest(chunk: Iterable[Hash]) -> bytes:
-    parts = (f"{suffix}\0{name}\0{fields[name]}" for suffix, fields in chunk for name in sorted(fields))
-    return blake2b("\0".join(parts).encode(), digest_size=16).digest()
+def _chunks(keys: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    left = None
+    for each in keys:
+        rows = each if left is None else pl.concat([left, each])
+        whole = len(rows) // KEYS_AT_ONCE * KEYS_AT_ONCE
+        yield from rows[:whole].iter_slices(KEYS_AT_ONCE)
+        left = rows[whole:]
+    if left is not None and len(left):
+        yield left
 
 
 def _write_index(store: Store, name: str, number: int, suffixes: list[str]) -> None:

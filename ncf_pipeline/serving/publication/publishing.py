@@ -80,7 +80,12 @@ class Published:
 
 
 def publish(
-    settings: Settings, lists: Iterable[contents.AnyLists], *, number: int | None = None, meta: Mapping[str, Any]
+    settings: Settings,
+    lists: Iterable[contents.AnyLists],
+    *,
+    number: int | None = None,
+    meta: Mapping[str, Any],
+    before: tuple[int, Iterable[contents.AnyLists]] | None = None,
 ) -> Published:
     """Writes all lists under a new number, checks them by reading them back, and makes them live.
 
@@ -91,6 +96,8 @@ def publish(
         number: of the publication, higher than that of the live one; None takes the next number.
         meta: fields of `ncf:pNNNNNN:meta`. `customers` and `products` are counted here; `published_at` is now if it is
             missing.
+        before: number and lists of an earlier publication. Keys that would be the same are copied from it, if the list
+            store holds it.
 
     Returns:
         The number, the keys written and the seconds taken.
@@ -111,7 +118,8 @@ def publish(
         with _sign_of_life(store, name):
             _open(store, name, mine)
             try:
-                written = contents.write(store, name, lists, lambda: _refuse_unless_mine(store, name, mine))
+                copied = _earlier(store, before) if before is not None else None
+                written = contents.write(store, name, lists, lambda: _refuse_unless_mine(store, name, mine), copied)
                 counted = {"customers": written.keys["customer"], "products": written.keys["product"]}
                 at = datetime.now(UTC).isoformat(timespec="seconds")
                 fields = {"published_at": at, **meta, **counted}
@@ -122,7 +130,16 @@ def publish(
                 _drop(store, name, mine)
                 raise
         _remove_old(store, settings.keep_publications)
+    if written.copied:
+        logger.info("%s: %d of %d keys were copied, as before.", name, written.copied, written.keys.total())
     return Published(number_of(name), dict(written.keys), time.monotonic() - started)
+
+
+def _earlier(store: Store, before: tuple[int, Iterable[contents.AnyLists]]) -> contents.Earlier | None:
+    """What can be copied from an earlier publication; None if the list store does not hold it, or does not copy."""
+    number, lists = before
+    name = name_of(number)
+    return contents.earlier(store, name, lists) if whole_since(states(store).get(name)) is not None else None
 
 
 def _refuse_without_room(settings: Settings, store: Store, meta: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """A refresh that scores only customers for whom something changed."""
 
+import json
+import logging
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -23,6 +25,7 @@ from ncf_pipeline.serving.publish import prepare, publish_parts, refresh
 from ncf_pipeline.serving.scoring import score_shards, share_of
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import list_files, remove_file
+from ncf_pipeline.storefront import Storefront
 
 DAY = timedelta(days=1)
 
@@ -95,6 +98,20 @@ def test_who_bought_and_who_is_new_are_scored_and_the_others_keep_their_lists(sh
     assert int(store.hget(f"{shop.key_prefix}:{live}:meta", "customers")) == 41
     assert live_periods.certainty(shop, number) is None
     assert list_files(f"{shop.artifacts}/drafts") == {}
+
+
+def test_keys_that_stay_the_same_are_copied_in_redis_and_all_hold_what_the_file_says(shop, changed, store, caplog):
+    caplog.set_level(logging.INFO)
+    buy(shop, "14605", TODAY)
+    with Storefront(shop.list_store(), prefix=shop.key_prefix) as reader:
+        dismissed = reader.for_customer("14610").stock_codes[0]
+        assert reader.dismiss("14610", dismissed)
+    number = refresh(changed)
+    (message,) = [each.getMessage() for each in caplog.records if "copied" in each.getMessage()]
+    assert int(message.split()[1]) >= 38  # all customers but two, and perhaps products
+    for (customer, name), (codes, _) in of_customers(kept(shop, number)).items():
+        assert json.loads(store.hget(f"{shop.key_prefix}:p{number:06d}:customer:{customer}", name)) == codes
+        assert customer != "14610" or dismissed not in codes
 
 
 def test_without_a_change_nobody_is_scored_and_nothing_differs(shop, changed):
