@@ -302,15 +302,6 @@ class Batches:
             return tensor.pin_memory().to(self.placement.device, non_blocking=True)
 
 
-def prefetched(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items. A thread makes the next one while the caller uses this one."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
-
-
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Applies a function to each item, in as many threads as torch has, and yields the results in order.
 

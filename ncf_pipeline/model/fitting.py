@@ -13,11 +13,12 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches, TrainingBatch, prefetched
+from ncf_pipeline.model.batches import Batches, TrainingBatch
 from ncf_pipeline.model.features.copurchase import Weights, low_rank
 from ncf_pipeline.model.features.events import DAY, FloatArray
 from ncf_pipeline.model.network import DISCOVER_HEAD, FOR_YOU_HEAD, Batch, PurchaseNCF, listwise_loss
 from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.threads import prefetched
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ncf_pipeline.columns import DISCOVER, EVERYWHERE, FOR_YOU, LISTS_OF, SIMILAR, Audience, Interactions, Lists
 from ncf_pipeline.errors import InputError
-from ncf_pipeline.evaluation.splits import interactions_as_of
+from ncf_pipeline.threads import in_order
 
 _LINES_AT_ONCE = 1_000_000
 _PLACES_AT_ONCE = 1_000_000  # a join or a count takes some 200 bytes for each
@@ -177,27 +177,31 @@ class Purchases:
     """
 
     def __init__(self, parts: Iterable[pd.DataFrame], as_of: datetime, given: Given, pinned: Collection[str]) -> None:
-        self.everywhere = {EVERYWHERE}
-        self.has_bought = [np.empty(0, np.uint32)]
         customers, countries, prices, buyers = [_NO_CUSTOMERS], [_NO_COUNTRIES], [_NO_PRICES], [_NO_BUYERS]
+        places, bought = [_NO_COUNTRIES.select(Interactions.COUNTRY)], [_NO_SHOWN.select("row")]
         numbers = given.numbers.as_table()
-        for part in parts:
-            for begin in range(0, len(part), _LINES_AT_ONCE):
-                known = interactions_as_of(part.iloc[begin : begin + _LINES_AT_ONCE][list(_USED)], as_of)
-                prices.append(_newest_prices(_lines_of(known[[*_NO_PRICES.columns]])))
-                self.everywhere.update(known[Interactions.COUNTRY].dropna().unique())
-            customer, _ = pd.factorize(part[Interactions.CUSTOMER_ID])  # -1 for a guest
-            some = len(part) // _LINES_AT_ONCE + 1
-            for number in range(some):
-                mine = part.loc[(customer >= 0) & (customer % some == number), list(_USED)]
-                lines = _lines_of(mine).filter(pl.col(Interactions.PURCHASED_AT) < as_of)
-                pairs = _pairs(lines, as_of)
-                customers.append(_histories(pairs))
-                countries.append(_newest_countries(lines))
-                pairs = pairs.join(numbers, on=Interactions.STOCK_CODE)
-                self.has_bought.append(_bought(given, pairs))
-                of_pins = pl.col(Interactions.STOCK_CODE).is_in(list(pinned))
-                buyers.append(pairs.filter(of_pins).select(_NO_BUYERS.columns))
+        of_pins = pl.col(Interactions.STOCK_CODE).is_in(list(pinned))
+
+        def asked(lines: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+            lines = lines.filter(pl.col(Interactions.PURCHASED_AT) < as_of)
+            returned = (pl.col(Interactions.RETURNED_AT) < as_of).fill_null(value=False)
+            known, of_customers = lines.filter(~returned), lines.drop_nulls(Interactions.CUSTOMER_ID)
+            pairs = _pairs(of_customers, as_of)
+            of_codes = pairs.join(numbers, on=Interactions.STOCK_CODE)
+            return (
+                _newest_prices(known.select(_NO_PRICES.columns)),
+                known.select(pl.col(Interactions.COUNTRY).drop_nulls().unique()),
+                _histories(pairs),
+                _newest_countries(of_customers),
+                _bought(given, of_codes),
+                of_codes.filter(of_pins).select(_NO_BUYERS.columns),
+            )
+
+        for some in in_order(asked, _by_customer(parts)):
+            for found, answer in zip((prices, places, customers, countries, bought, buyers), some, strict=True):
+                found.append(answer)
+        self.everywhere = {EVERYWHERE, *pl.concat(places)[Interactions.COUNTRY]}
+        self.has_bought = pl.concat(bought)["row"].to_numpy()
         self.customers = pl.concat(customers)
         self.countries = pl.concat(countries)
         self.buyers = pl.concat(buyers)
@@ -294,7 +298,7 @@ def flags_of(
         for flag, name in _BY_PRODUCT.items()
     }
     flags["has_bought"] = np.zeros(len(rows), np.bool_)
-    flags["has_bought"][np.concatenate(purchases.has_bought)] = True
+    flags["has_bought"][purchases.has_bought] = True
     places = _places(given, purchases)
     flags["has_foreign"] = _foreign(given, facts, places)
     plain = _plain_pins(pins, by_code, hidden, most_of_family)
@@ -387,6 +391,15 @@ def _has_missing(lists: pl.Series) -> bool:
     return bool(lists.explode(empty_as_null=False).null_count())
 
 
+def _by_customer(parts: Iterable[pd.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Some lines of a part at a time: all of a customer at once."""
+    for part in parts:
+        customer, _ = pd.factorize(part[Interactions.CUSTOMER_ID])  # -1 for a guest
+        some = len(part) // _LINES_AT_ONCE + 1
+        for number in range(some):
+            yield _lines_of(part.loc[customer % some == number, list(_USED)])
+
+
 def _lines_of(part: pd.DataFrame) -> pl.DataFrame:
     """Lines as a table of one type each, whatever the frame has: categories, or a column in which all is missing."""
     texts = {Interactions.CUSTOMER_ID, Interactions.STOCK_CODE, Interactions.COUNTRY}
@@ -442,17 +455,17 @@ def _newest_countries(lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _bought(given: Given, pairs: pl.DataFrame) -> npt.NDArray[np.uint32]:
+def _bought(given: Given, pairs: pl.DataFrame) -> pl.DataFrame:
     """The rows of the `discover` lists of a part's customers that show what they bought."""
     customers = pairs.select(Interactions.CUSTOMER_ID).unique().with_row_index("number")
     bought = pairs.join(customers, on=Interactions.CUSTOMER_ID).select("number", "code")
-    found = [np.empty(0, np.uint32)]
+    found = [_NO_SHOWN.select("row")]
     for mine in given.discovered.join(customers, on=Interactions.CUSTOMER_ID).iter_slices(_LISTS_AT_ONCE):
         rows, codes = given.places_of(mine["row"].to_numpy())
         lengths = given.rows["length"].to_numpy()[mine["row"].to_numpy()]
         shown = pl.DataFrame({"number": np.repeat(mine["number"].to_numpy(), lengths), "code": codes, "row": rows})
-        found.append(shown.join(bought, on=["number", "code"], how="semi")["row"].unique().to_numpy())
-    return np.concatenate(found)
+        found.append(shown.join(bought, on=["number", "code"], how="semi").select("row").unique())
+    return pl.concat(found)
 
 
 def _expected(

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from ncf_pipeline import threads
 from ncf_pipeline.columns import Interactions, Looks, Products
 from ncf_pipeline.errors import ArtifactError
 from ncf_pipeline.storage.files import list_files, new_file, open_file, remove_file, store_error, store_errors
@@ -147,14 +148,15 @@ class Gathering:
             return Content([only], products, self.lines, customers_of(only), content_sha256(only, products))
         for bucket in self._buckets:
             bucket.close()
-        paths, hashes, customers = list[Path](), list[str](), 0
-        for part in range(number := parts_for(self.lines)):
-            frame = in_order(pl.concat([self._read_bucket(bucket) for bucket in range(part, BUCKETS, number)]))
-            hashes.append(sha256_of_part(frame))
-            customers += customers_of(frame)
-            paths.append(self._folder / name_of(part, number))
-            frame.write_parquet(paths[-1])
-        return Content(paths, products, self.lines, customers, sha256_of_parts(hashes, products))
+        number = parts_for(self.lines)
+        parts = (self._read_part(part, number) for part in range(number))
+        written = list(threads.in_order(_written, parts))
+        paths, hashes, customers = zip(*written, strict=True)
+        return Content(paths, products, self.lines, sum(customers), sha256_of_parts(hashes, products))
+
+    def _read_part(self, part: int, number: int) -> tuple[Path, pl.DataFrame]:
+        frame = pl.concat([self._read_bucket(bucket) for bucket in range(part, BUCKETS, number)])
+        return self._folder / name_of(part, number), frame
 
     def _spill(self, frame: pl.DataFrame) -> None:
         if not self._buckets:
@@ -174,6 +176,13 @@ class Gathering:
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"bucket-{bucket:02d}.arrow"
+
+
+def _written(part: tuple[Path, pl.DataFrame]) -> tuple[Path, str, int]:
+    """Writes a part's file; returns its path, its SHA-256 and its number of customers."""
+    path, frame = part[0], in_order(part[1])
+    frame.write_parquet(path)
+    return path, sha256_of_part(frame), customers_of(frame)
 
 
 def parts_for(lines: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -48,6 +49,7 @@ from ncf_pipeline.storage.database import Connection, execute, fetch, query_rows
 from ncf_pipeline.storage.files import filesystem_of, list_files, new_file, store_error, store_errors
 from ncf_pipeline.storage.resources import query
 from ncf_pipeline.storage.scratch import scratch_folder
+from ncf_pipeline.threads import prefetched
 
 _AGAIN = "Erase the customer again, or prune again."
 _FOLDER = re.compile(r"s\d+(-e\d+)?")
@@ -127,7 +129,9 @@ class SnapshotInParts:
         return _as_pandas(read_looks(self.url))
 
     def parts(self) -> Iterator[pd.DataFrame]:
-        """Reads the interactions. The content is checked at the end: what was made of the parts counts only then.
+        """Reads the interactions, the next part while one is in use.
+
+        The content is checked at the end of the first time: what was made of the parts counts only then.
 
         Yields:
             Columns of `columns.Interactions`, by time within a part. All lines of a customer are in one part.
@@ -135,15 +139,23 @@ class SnapshotInParts:
         Raises:
             ArtifactError: the files are gone or damaged, or the store cannot be reached.
         """
+        return prefetched(self._parts())
+
+    def _parts(self) -> Iterator[pd.DataFrame]:
         products, parts, hashes = read_products(self.url), parts_of(self.url), list[str]()
         for part in parts:
             frame = read_part(part)
-            hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
-            interactions = _as_pandas(frame)
-            del frame  # whoever reads has the only copy
-            yield interactions
-        sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
-        _check(self, sha256_with_looks(sha256, read_looks(self.url)))
+            if not self._is_checked.is_set():
+                hashes.append(content_sha256(frame, products) if len(parts) == 1 else sha256_of_part(frame))
+            yield _as_pandas(frame)
+        if len(hashes) == len(parts):
+            sha256 = hashes[0] if len(parts) == 1 else sha256_of_parts(hashes, products)
+            _check(self, sha256_with_looks(sha256, read_looks(self.url)))
+            self._is_checked.set()
+
+    @cached_property
+    def _is_checked(self) -> Event:
+        return Event()
 
 
 AnySnapshot: TypeAlias = Snapshot | SnapshotInParts

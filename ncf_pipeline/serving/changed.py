@@ -10,6 +10,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,7 @@ from ncf_pipeline.serving.publication import name_of
 from ncf_pipeline.serving.scoring import GONE, batches, maker_of, model_of, share_of, whole
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import read_rows
+from ncf_pipeline.threads import prefetched
 
 if TYPE_CHECKING:  # what scores imports torch, and a refresh that scores everybody does that elsewhere
     from ncf_pipeline.model.lists.assemble import ListMaker
@@ -159,19 +161,17 @@ def plan_refresh(
     sold = {*snapshot.products[Products.STOCK_CODE], *(pin.stock_code for pin in basis.rules.pins)}
     if basis.new_places and (catalogue := catalogue_of(settings, basis.today)) is not None:
         sold.update(catalogue.loc[catalogue[Catalogue.IS_OFFERED], Catalogue.STOCK_CODE])
-    try:
-        before: dict[str, int] = {}
-        # Part by part, so that memory does not hold all lines twice. All lines of a customer are in one part.
-        for part in read_snapshot_by_parts(settings, last.snapshot_id):
-            before |= digests(part, last.publication.as_of)
-        looks_before = read_looks_of_snapshot(settings, last.snapshot_id)
-        theirs = _listed(last.publication, hidden, sold)
-    except ArtifactError as error:
-        return Plan(None, f"what {name_of(last.publication.number)} was made from cannot be read ({error})")
     model = model if model is not None else model_of(settings, model_version)
     now: dict[str, int] = {}
-    maker = maker_of(settings, model, snapshot, basis, parts=_digested(snapshot, now))
-    known = list(maker.countries())
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(_known_then, settings, last, hidden, sold)
+        maker = maker_of(settings, model, snapshot, basis, parts=prefetched(_digested(snapshot, now)))
+        known = list(maker.countries())
+        try:
+            before, looks_before, theirs = reading.result()
+        except ArtifactError as error:
+            because = f"what {name_of(last.publication.number)} was made from cannot be read ({error})"
+            return Plan(None, because, maker=maker, model=model)
     recipe = maker.state.recipe
     looked = set[str]()
     if recipe.reads_looks or basis.experiment is not None:  # an experiment's challenger may read looks
@@ -334,6 +334,21 @@ def _comparable(
     if made.top_n != top_n or alike != basis:
         return f"{name} was made with other settings, or something else was shown the week before"
     return _Last(last, earlier, made.snapshot_id)
+
+
+def _known_then(
+    settings: Settings, last: _Last, hidden: set[str], sold: set[str]
+) -> tuple[dict[str, int], pd.DataFrame, dict[str, _Listed]]:
+    """`digests` of the purchases that the last lists know, the looks that they know, and what counts of these lists.
+
+    Raises:
+        ArtifactError: something of that is no longer kept, or damaged.
+    """
+    known: dict[str, int] = {}
+    # Part by part, so that memory does not hold all lines twice. All lines of a customer are in one part.
+    for part in read_snapshot_by_parts(settings, last.snapshot_id):
+        known |= digests(part, last.publication.as_of)
+    return known, read_looks_of_snapshot(settings, last.snapshot_id), _listed(last.publication, hidden, sold)
 
 
 def _listed(published: Publication, hidden: set[str], sold: set[str]) -> dict[str, _Listed]:

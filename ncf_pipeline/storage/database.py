@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -289,7 +290,8 @@ def stream(
 ) -> None:
     """Copies the rows of a statement out of Postgres, in their order, a table at a time: made for millions of rows.
 
-    The memory does not grow with the number of rows, here; the server may need its disk to sort them.
+    The memory does not grow with the number of rows, here; the server may need its disk to sort them. A table is taken
+    in by another thread while Postgres copies out the next one.
 
     Args:
         connection: of the open transaction.
@@ -298,17 +300,19 @@ def stream(
         take: is called with each table, of about `_BYTES_AT_ONCE` of text; with none if there is no row.
         parameters: the statement's placeholders.
     """
-    rows = _Rows(schema, take)
-    buffer = io.BufferedWriter(rows, _BYTES_AT_ONCE)
-    try:
-        with connection.cursor() as cursor:
-            # The server's own settings might write timestamps in another way.
-            cursor.execute("set local datestyle to 'ISO'")
-            bound = cursor.mogrify(statement, parameters).decode()
-            cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, force_quote *)", buffer)
-        buffer.flush()
-    finally:
-        rows.close()  # a buffer writes what it holds when it goes, after an error too
+    with ThreadPoolExecutor(1) as thread:
+        rows = _Rows(schema, take, thread)
+        buffer = io.BufferedWriter(rows, _BYTES_AT_ONCE)
+        try:
+            with connection.cursor() as cursor:
+                # The server's own settings might write timestamps in another way.
+                cursor.execute("set local datestyle to 'ISO'")
+                bound = cursor.mogrify(statement, parameters).decode()
+                cursor.copy_expert(f"copy ({bound}) to stdout with (format csv, force_quote *)", buffer)
+            buffer.flush()
+            rows.wait()
+        finally:
+            rows.close()  # a buffer writes what it holds when it goes, after an error too
 
 
 _BYTES_AT_ONCE = 1 << 25
@@ -320,8 +324,9 @@ class _Rows(io.RawIOBase):
     So millions of rows cost no calls of Python's each.
     """
 
-    def __init__(self, schema: pl.Schema, take: Callable[[pl.DataFrame], object]) -> None:
-        self._schema, self._take = schema, take
+    def __init__(self, schema: pl.Schema, take: Callable[[pl.DataFrame], object], thread: Executor) -> None:
+        self._schema, self._take, self._thread = schema, take, thread
+        self._taken: Future[None] = thread.submit(lambda: None)
         self._moments = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
         self._content = io.BytesIO()
 
@@ -333,11 +338,16 @@ class _Rows(io.RawIOBase):
         content = self._content.getvalue()
         # All fields are in quotes, and quotes in them are doubled: after an odd number of them, a row goes on.
         if content.endswith(b"\n") and content.count(b'"') % 2 == 0:
-            self._take_in()
+            self.wait()
+            self._taken = self._thread.submit(self._take_in, self._content)
+            self._content = io.BytesIO()
         return size
 
-    def _take_in(self) -> None:
-        content, self._content = self._content, io.BytesIO()
+    def wait(self) -> None:
+        """Until all rows that were passed on are taken in; raises what went wrong with that."""
+        self._taken.result()
+
+    def _take_in(self, content: io.BytesIO) -> None:
         content.seek(0)
         text = {**self._schema, **dict.fromkeys(self._moments, pl.String())}
         frame = pl.read_csv(content, schema=text, has_header=False)

@@ -26,6 +26,7 @@ from ncf_pipeline.model.features.habits import (
 from ncf_pipeline.model.features.looks import LOOKS
 from ncf_pipeline.model.features.state import HALF_LIVES, YEAR, Column, Float32, ShopState, rank_in_group
 from ncf_pipeline.model.recipe import Recipe
+from ncf_pipeline.threads import in_order
 
 Float16 = npt.NDArray[np.float16]
 
@@ -237,13 +238,18 @@ def pair_table(state: ShopState, repeats: Repeats) -> Float16:
     start = state.pairs.start
     table = np.empty((len(state.pairs.product), len(PAIR)), np.float16)
     instead = never_bought(state)
-    for begin, end in state.parts():
-        part, purchases = state.part(begin, end), purchases_of(state, begin, end)
+
+    def made(customers: tuple[int, int]) -> Float16:
+        part, purchases = state.part(*customers), purchases_of(state, *customers)
         columns = chain(_pair_columns(part, purchases), pair_habits(part, purchases, repeats))
         values = filled_table(PAIR, len(part.pairs.product), columns)
         returned = part.pairs.times == 0
         values[returned] = instead[part.owner[returned]]
-        table[start[begin] : start[end]] = values.astype(np.float16)
+        return values.astype(np.float16)
+
+    parts = list(state.parts())
+    for (begin, end), values in zip(parts, in_order(made, parts), strict=True):
+        table[start[begin] : start[end]] = values
     return table
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import polars as pl
 
 from ncf_pipeline.columns import EVERYWHERE, Interactions
 from ncf_pipeline.evaluation.baselines import RECENT_DAYS
@@ -139,11 +140,13 @@ def _nothing() -> pd.DataFrame:
 
 
 def _invoices(known: pd.DataFrame, by_country: bool) -> pd.Series:
-    country, code, invoice = Interactions.COUNTRY, Interactions.STOCK_CODE, Interactions.INVOICE_NO
-    places = known[known[country].notna() & (known[country] != EVERYWHERE)] if by_country else known.iloc[:0]
-    everywhere = known.assign(**{country: pd.Series(EVERYWHERE, index=known.index, dtype="str")})
-    pairs = pd.concat([lines[[country, code, invoice]].drop_duplicates() for lines in (places, everywhere)])
-    return pairs.groupby([country, code], observed=True).size()
+    country, code = pl.col(Interactions.COUNTRY), pl.col(Interactions.STOCK_CODE)
+    lines = pl.from_pandas(known[[Interactions.COUNTRY, Interactions.STOCK_CODE, Interactions.INVOICE_NO]])
+    invoices = pl.col(Interactions.INVOICE_NO).n_unique().alias("invoices")
+    everywhere = lines.group_by(pl.lit(EVERYWHERE).alias(Interactions.COUNTRY), code).agg(invoices)
+    places = lines.filter(country != EVERYWHERE) if by_country else lines.clear()
+    counted = pl.concat([places.group_by(country, code).agg(invoices), everywhere]).to_pandas()
+    return counted.set_index([Interactions.COUNTRY, Interactions.STOCK_CODE])["invoices"].sort_index()
 
 
 def _first_sold(known: pd.DataFrame) -> pd.Series:

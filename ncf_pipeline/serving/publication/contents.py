@@ -196,7 +196,7 @@ def write(
     return contents
 
 
-def write_meta(store: Store, name: str, meta: dict[str, str]) -> None:
+def write_meta(store: Store, name: str, meta: dict[Any, str]) -> None:
     """Writes the hash with a publication's meta.
 
     Args:

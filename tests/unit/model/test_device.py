@@ -9,7 +9,7 @@ import torch
 from shop_with_tastes import CUTOFF
 
 from ncf_pipeline.errors import TrainingError
-from ncf_pipeline.model.batches import Batches, prefetched, spread
+from ncf_pipeline.model.batches import Batches, spread
 from ncf_pipeline.model.device import POLICIES, Policy, place
 from ncf_pipeline.model.training import train
 
@@ -113,20 +113,6 @@ def test_what_fails_in_a_thread_is_raised():
     assert [next(spread_out) for _ in range(3)] == [1 / 3, 1 / 2, 1]
     with pytest.raises(ZeroDivisionError):
         next(spread_out)
-
-
-def test_prefetched_items_are_the_same_in_the_same_order():
-    assert list(prefetched(iter(range(1, 6)))) == [1, 2, 3, 4, 5]
-    assert list(prefetched(iter([]))) == []
-
-    def breaks():
-        yield 1
-        raise ValueError("made badly")
-
-    made = prefetched(breaks())
-    assert next(made) == 1
-    with pytest.raises(ValueError, match="made badly"):
-        next(made)
 
 
 @pytest.mark.gpu
