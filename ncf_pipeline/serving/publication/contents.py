@@ -39,10 +39,14 @@ from ncf_pipeline.columns import (
 )
 from ncf_pipeline.errors import InputError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication.store import Store
+from ncf_pipeline.threads import prefetched
 
 logger = logging.getLogger(__name__)
 
 KEYS_AT_ONCE = 1000
+COPIED_AT_ONCE = 200
+"""Keys that a script copies or counts: Redis answers nobody else meanwhile, for about a millisecond."""
+
 COMPARED_CHUNKS = 50
 """Chunks that are compared byte by byte after writing: a random sample, or all if there are no more."""
 
@@ -61,7 +65,7 @@ _TYPES = {
     Lists.STOCK_CODES: pl.List(pl.String()),
 }
 _RUN = pl.struct(Lists.AUDIENCE, Lists.KEY).rle_id().alias("run")
-_SUFFIX, _FIELDS, _DIGEST = "suffix", "fields", "digest"
+_SUFFIX, _NAMES, _TEXTS, _DIGEST = "suffix", "names", "texts", "digest"
 _NOT_ALLOWED = "{audience} {key} has a list {list_name}, which it must not have, or has it twice."
 
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
@@ -76,6 +80,11 @@ for place = 1, #KEYS, 2 do
     local count = redis.pcall('hlen', copy)
     fields[#fields + 1] = type(count) == 'number' and count or 0
 end
+return fields
+"""
+_COUNT_FIELDS = """
+local fields = {}
+for place, key in ipairs(KEYS) do fields[place] = redis.call('hlen', key) end
 return fields
 """
 
@@ -167,7 +176,7 @@ def write(
     found, has_everywhere, is_proven = list[Digests](), False, False
     with ThreadPoolExecutor(1) as writer:  # Redis stores a chunk while the next one is made
         sent: Future[int] = writer.submit(int)
-        for number, chunk in enumerate(_chunks(_keys(lists, store.customer_lists))):
+        for number, chunk in enumerate(prefetched(_chunks(_keys(lists, store.customer_lists)))):
             before_each()
             _write_index(store, name, number, chunk[_SUFFIX].to_list())
             if store.keys_expire:
@@ -186,7 +195,7 @@ def write(
             found.append(chunk[_SUFFIX].hash().to_numpy())
             has_everywhere |= bool((chunk[_SUFFIX] == f"fallback:{EVERYWHERE}").any())
             contents.keys.update(dict(chunk[Lists.AUDIENCE].value_counts().iter_rows()))
-            contents.fields.append(int(chunk[_FIELDS].list.len().sum()) // 2)
+            contents.fields.append(int(chunk[_NAMES].list.len().sum()))
             contents.digests.append(digests)
         contents.copied += sent.result()
     if not has_everywhere:
@@ -225,12 +234,8 @@ def check(store: Store, name: str, contents: Contents) -> None:
     compared = set(random.sample(range(count), min(count, COMPARED_CHUNKS)))
     for number in range(count):
         suffixes = read_index(store, name, number)
-        pipeline = store.client.pipeline(transaction=False)
-        for suffix in suffixes:
-            key = store.key(name, suffix)
-            # Both only queue a command. The type checker sees two types of result.
-            _ = pipeline.hgetall(key) if number in compared else pipeline.hlen(key)
-        replies: list[Any] = pipeline.execute()
+        keys = [store.key(name, suffix) for suffix in suffixes]
+        replies: list[Any] = _read_hashes(store, keys) if number in compared else _count_fields(store, keys)
         lost = next((suffix for suffix, reply in zip(suffixes, replies, strict=True) if not reply), None)
         if lost is not None or not suffixes:
             raise ListStoreUnavailableError(
@@ -246,6 +251,28 @@ def check(store: Store, name: str, contents: Contents) -> None:
                 f"{name} was not made live: keys from {suffixes[0]} to {suffixes[-1]} were not read back as they were "
                 "written. The previous lists stay live."
             )
+
+
+def _read_hashes(store: Store, keys: Iterable[str], *, raise_on_error: bool = True) -> list[Any]:
+    pipeline = store.client.pipeline(transaction=False)
+    for key in keys:
+        pipeline.hgetall(key)
+    return pipeline.execute(raise_on_error)
+
+
+def _count_fields(store: Store, keys: Sequence[str]) -> list[int]:
+    pipeline = store.client.pipeline(transaction=False)
+    if isinstance(store.client, redis.RedisCluster):  # each key may be on another node
+        for key in keys:
+            pipeline.hlen(key)
+        return pipeline.execute()
+    for some in _some_at_once(keys, COPIED_AT_ONCE):
+        pipeline.eval(_COUNT_FIELDS, len(some), *some)
+    return list(chain.from_iterable(pipeline.execute()))
+
+
+def _some_at_once(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (keys[begin : begin + size] for begin in range(0, len(keys), size))
 
 
 def missing(store: Store, name: str) -> int:
@@ -325,9 +352,8 @@ def _queued(store: Store, name: str, keys: pl.DataFrame) -> Pipeline:
         InputError: a key has a list twice.
     """
     pipeline = store.client.pipeline(transaction=False)
-    for suffix, texts in keys.select(_SUFFIX, _FIELDS).iter_rows():
-        names = texts[::2]
-        fields = dict(zip(names, texts[1::2], strict=True))
+    for suffix, names, texts in keys.select(_SUFFIX, _NAMES, _TEXTS).iter_rows():
+        fields = dict(zip(names, texts, strict=True))
         if len(fields) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
             audience, _, key = suffix.partition(":")
@@ -346,9 +372,12 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
         return 0
     suffixes = same[_SUFFIX].to_list()
     keys = [store.key(of, suffix) for suffix in suffixes for of in (before.name, name)]
-    lasts = store.seconds_to_live if store.keys_expire else ""
-    fields: Any = store.client.eval(_COPY, len(keys), *keys, str(lasts))
-    is_whole = np.array(fields) == same[_FIELDS].list.len().to_numpy() // 2
+    lasts = str(store.seconds_to_live) if store.keys_expire else ""
+    copying = store.client.pipeline(transaction=False)
+    for some in _some_at_once(keys, 2 * COPIED_AT_ONCE):
+        copying.eval(_COPY, len(some), *some, lasts)
+    fields = list(chain.from_iterable(copying.execute()))
+    is_whole = np.array(fields) == same[_NAMES].list.len().to_numpy()
     if not is_whole.all():  # somebody removed the key, or some of it
         for suffix in same.filter(~is_whole)[_SUFFIX]:
             store.client.unlink(store.key(name, suffix))
@@ -358,35 +387,50 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
 
 def _is_held(store: Store, name: str, keys: pl.DataFrame) -> bool:
     """Whether a publication holds these keys, byte by byte."""
-    pipeline = store.client.pipeline(transaction=False)
     suffixes = keys[_SUFFIX].to_list()
-    for suffix in suffixes:
-        pipeline.hgetall(store.key(name, suffix))
-    held = _digests_of(suffixes, pipeline.execute(raise_on_error=False))
-    return np.array_equal(held, keys[_DIGEST].to_numpy())
+    replies = _read_hashes(store, [store.key(name, suffix) for suffix in suffixes], raise_on_error=False)
+    return np.array_equal(_digests_of(suffixes, replies), keys[_DIGEST].to_numpy())
 
 
 def _keys(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator[pl.DataFrame]:
     """The keys of lists, those of each frame that are complete; of customers, the lists that are named.
 
     Returns:
-        A row for each key, also if its rows are in two frames: its audience, its name without `ncf:p000042:`, its
-        fields, each with its text after it, and a digest of all that.
+        A row for each key, also if its rows are in two frames: its audience, its name without `ncf:p000042:`, the names
+        of its fields, their texts, and a digest of all that.
     """
     left = None
     for each in lists:
-        rows = _with_fields(_table_of(each), of_customers)
+        rows = _published(_table_of(each), of_customers)
         rows = rows if left is None else pl.concat([left, rows])
         may_go_on = rows.select(_RUN.eq(_RUN.last())).to_series()  # the last key, in the next frame
         left = rows.filter(may_go_on)
-        yield _joined(rows.filter(~may_go_on))
+        yield _by_key(rows.filter(~may_go_on))
     if left is not None:
-        yield _joined(left)
+        yield _by_key(left)
 
 
-def _joined(rows: pl.DataFrame) -> pl.DataFrame:
-    keys = rows.group_by(_RUN, maintain_order=True)
-    return keys.agg(pl.first(Lists.AUDIENCE, _SUFFIX), pl.col(_FIELDS).explode(), pl.sum(_DIGEST)).drop("run")
+def _by_key(rows: pl.DataFrame) -> pl.DataFrame:
+    audience, name, suffix = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME), pl.col(_SUFFIX)
+    table = rows.lazy().with_columns(_RUN, pl.concat_str(audience, pl.lit(":"), pl.col(Lists.KEY)).alias(_SUFFIX))
+    listed = pl.struct(Lists.STOCK_CODES).struct.json_encode()
+    listed = listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}")
+    fields = [table.select("run", audience, suffix, name.alias(_NAMES), listed.alias(_TEXTS))]
+    for column, names in _BESIDE.items():
+        is_there = pl.col(column).is_not_null() & audience.is_in(["customer", "product"]) & name.is_in(list(names))
+        beside = name.replace_strict(names, default=None, return_dtype=pl.String)
+        fields.append(
+            table.filter(is_there).select("run", audience, suffix, beside.alias(_NAMES), pl.col(column).alias(_TEXTS))
+        )
+    return (
+        pl.concat(fields)
+        .with_columns(_digest(suffix, pl.col(_NAMES), pl.col(_TEXTS)).alias(_DIGEST))
+        .group_by("run")
+        .agg(pl.first(Lists.AUDIENCE, _SUFFIX), pl.col(_NAMES, _TEXTS), pl.sum(_DIGEST))
+        .sort("run")
+        .drop("run")
+        .collect()
+    )
 
 
 def _digest(suffix: pl.Expr, name: pl.Expr, text: pl.Expr) -> pl.Expr:
@@ -408,8 +452,8 @@ def _digests_of(suffixes: Sequence[str], replies: Sequence[Any]) -> Digests:
     return digests
 
 
-def _with_fields(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFrame:
-    """The lists that are published, each with its key, its fields, each with its text after it, and their digest."""
+def _published(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFrame:
+    """The lists that are published."""
     audience, name = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME)
     left_out = [each for each in LISTS_OF["customer"] if each not in of_customers]
     table = table.filter(~((audience == "customer") & name.is_in(left_out)))
@@ -418,21 +462,7 @@ def _with_fields(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFr
         raise InputError(_NOT_ALLOWED.format_map(row))
     for row in table.filter(pl.col(Lists.STOCK_CODES).is_null())[:1].iter_rows(named=True):
         raise InputError("{audience} {key}: {list_name} is not a list of stock codes.".format_map(row))
-    listed = pl.struct(Lists.STOCK_CODES).struct.json_encode()
-    texts = [(name, listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}"))]
-    for column, fields in _BESIDE.items():
-        is_there = pl.col(column).is_not_null() & audience.is_in(["customer", "product"]) & name.is_in(list(fields))
-        beside = name.replace_strict(fields, default=None, return_dtype=pl.String)
-        texts.append((pl.when(is_there).then(beside), pl.when(is_there).then(pl.col(column))))
-    suffix = pl.concat_str(audience, pl.lit(":"), pl.col(Lists.KEY))
-    digests = (pl.when(text.is_not_null()).then(_digest(suffix, part, text)) for part, text in texts)
-    return table.select(
-        audience,
-        Lists.KEY,
-        suffix.alias(_SUFFIX),
-        pl.concat_list(*chain.from_iterable(texts)).list.drop_nulls().alias(_FIELDS),
-        pl.sum_horizontal(digests).alias(_DIGEST),
-    )
+    return table
 
 
 def _table_of(lists: AnyLists) -> pl.DataFrame:
