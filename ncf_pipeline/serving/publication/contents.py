@@ -12,32 +12,32 @@ import logging
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import polars as pl
-import pyarrow as pa
 import redis
 from redis.client import Pipeline
 
-from ncf_pipeline.columns import (
-    BUY_AGAIN,
-    EVERYWHERE,
-    FOR_YOU,
-    LISTS_OF,
-    REASONED_LISTS,
-    Lists,
-    chances_of,
-    due_of,
-    reasons_of,
-)
+from ncf_pipeline.columns import EVERYWHERE, Lists
 from ncf_pipeline.errors import InputError, ListStoreUnavailableError
+from ncf_pipeline.serving.publication.keys import (
+    DIGEST,
+    NAMES,
+    NOT_ALLOWED,
+    SUFFIX,
+    TEXTS,
+    AnyLists,
+    Digests,
+    chunks,
+    digests_of,
+    keys_of,
+)
 from ncf_pipeline.serving.publication.store import Store
 from ncf_pipeline.threads import prefetched
 
@@ -52,21 +52,6 @@ COMPARED_CHUNKS = 50
 
 LOOKED_FOR_CHUNKS = 20
 """Chunks whose keys must exist before a publication is live again: a random sample, or all if there are no more."""
-
-_BESIDE = {
-    Lists.REASONS: {name: reasons_of(name) for name in REASONED_LISTS},
-    Lists.CHANCES: {FOR_YOU: chances_of(FOR_YOU)},
-    Lists.DUE: {BUY_AGAIN: due_of(BUY_AGAIN)},
-}
-"""Optional columns: by list, the field that stands beside it in the hash of a customer, or of a product."""
-
-_TYPES = {
-    **dict.fromkeys((Lists.AUDIENCE, Lists.KEY, Lists.LIST_NAME, *_BESIDE), pl.String()),
-    Lists.STOCK_CODES: pl.List(pl.String()),
-}
-_RUN = pl.struct(Lists.AUDIENCE, Lists.KEY).rle_id().alias("run")
-_SUFFIX, _NAMES, _TEXTS, _DIGEST = "suffix", "names", "texts", "digest"
-_NOT_ALLOWED = "{audience} {key} has a list {list_name}, which it must not have, or has it twice."
 
 _LATER = 86_400  # seconds by which the index outlives the keys that it lists
 
@@ -89,9 +74,6 @@ return fields
 """
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
-AnyLists: TypeAlias = pa.RecordBatch | pd.DataFrame
-Digests: TypeAlias = npt.NDArray[np.uint64]
 
 
 @dataclass
@@ -149,7 +131,7 @@ def earlier(store: Store, name: str, lists: Iterable[AnyLists]) -> Earlier | Non
     except redis.ResponseError as error:
         logger.info("All keys are written, as Redis does not copy them: %s", error)
         return None
-    digests = [keys[_DIGEST].to_numpy() for keys in _keys(lists, store.customer_lists)]
+    digests = [keys[DIGEST].to_numpy() for keys in keys_of(lists, store.customer_lists)]
     return Earlier(name, np.sort(np.concatenate(digests)) if digests else np.zeros(0, np.uint64))
 
 
@@ -176,12 +158,12 @@ def write(
     found, has_everywhere, is_proven = list[Digests](), False, False
     with ThreadPoolExecutor(1) as writer:  # Redis stores a chunk while the next one is made
         sent: Future[int] = writer.submit(int)
-        for number, chunk in enumerate(prefetched(_chunks(_keys(lists, store.customer_lists)))):
+        for number, chunk in enumerate(prefetched(chunks(keys_of(lists, store.customer_lists), KEYS_AT_ONCE))):
             before_each()
-            _write_index(store, name, number, chunk[_SUFFIX].to_list())
+            _write_index(store, name, number, chunk[SUFFIX].to_list())
             if store.keys_expire:
                 store.client.expire(store.key(name, "index"), store.seconds_to_live + _LATER)
-            digests = chunk[_DIGEST].to_numpy()
+            digests = chunk[DIGEST].to_numpy()
             is_same = before.has(digests) if before is not None else np.zeros(len(chunk), bool)
             if before is not None and not is_proven and is_same.any():
                 is_proven = _is_held(store, before.name, chunk.filter(is_same))
@@ -192,10 +174,10 @@ def write(
             contents.copied += sent.result()
             same = chunk.filter(is_same)
             sent = writer.submit(_store, store, name, queued, same, before)
-            found.append(chunk[_SUFFIX].hash().to_numpy())
-            has_everywhere |= bool((chunk[_SUFFIX] == f"fallback:{EVERYWHERE}").any())
+            found.append(chunk[SUFFIX].hash().to_numpy())
+            has_everywhere |= bool((chunk[SUFFIX] == f"fallback:{EVERYWHERE}").any())
             contents.keys.update(dict(chunk[Lists.AUDIENCE].value_counts().iter_rows()))
-            contents.fields.append(int(chunk[_NAMES].list.len().sum()))
+            contents.fields.append(int(chunk[NAMES].list.len().sum()))
             contents.digests.append(digests)
         contents.copied += sent.result()
     if not has_everywhere:
@@ -243,7 +225,7 @@ def check(store: Store, name: str, contents: Contents) -> None:
                 "The previous lists stay live."
             )
         if number in compared:
-            same = np.array_equal(_digests_of(suffixes, replies), contents.digests[number])
+            same = np.array_equal(digests_of(suffixes, replies), contents.digests[number])
         else:
             same = sum(replies) == contents.fields[number]
         if not same:
@@ -352,12 +334,12 @@ def _queued(store: Store, name: str, keys: pl.DataFrame) -> Pipeline:
         InputError: a key has a list twice.
     """
     pipeline = store.client.pipeline(transaction=False)
-    for suffix, names, texts in keys.select(_SUFFIX, _NAMES, _TEXTS).iter_rows():
+    for suffix, names, texts in keys.select(SUFFIX, NAMES, TEXTS).iter_rows():
         fields = dict(zip(names, texts, strict=True))
         if len(fields) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
             audience, _, key = suffix.partition(":")
-            raise InputError(_NOT_ALLOWED.format(audience=audience, key=key, list_name=twice))
+            raise InputError(NOT_ALLOWED.format(audience=audience, key=key, list_name=twice))
         key = store.key(name, suffix)
         pipeline.hset(key, mapping=fields)
         if store.keys_expire:
@@ -370,16 +352,16 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
     queued.execute()
     if before is None or same.is_empty():
         return 0
-    suffixes = same[_SUFFIX].to_list()
+    suffixes = same[SUFFIX].to_list()
     keys = [store.key(of, suffix) for suffix in suffixes for of in (before.name, name)]
     lasts = str(store.seconds_to_live) if store.keys_expire else ""
     copying = store.client.pipeline(transaction=False)
     for some in _some_at_once(keys, 2 * COPIED_AT_ONCE):
         copying.eval(_COPY, len(some), *some, lasts)
     fields = list(chain.from_iterable(copying.execute()))
-    is_whole = np.array(fields) == same[_NAMES].list.len().to_numpy()
+    is_whole = np.array(fields) == same[NAMES].list.len().to_numpy()
     if not is_whole.all():  # somebody removed the key, or some of it
-        for suffix in same.filter(~is_whole)[_SUFFIX]:
+        for suffix in same.filter(~is_whole)[SUFFIX]:
             store.client.unlink(store.key(name, suffix))
         _queued(store, name, same.filter(~is_whole)).execute()
     return int(is_whole.sum())
@@ -387,105 +369,9 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
 
 def _is_held(store: Store, name: str, keys: pl.DataFrame) -> bool:
     """Whether a publication holds these keys, byte by byte."""
-    suffixes = keys[_SUFFIX].to_list()
+    suffixes = keys[SUFFIX].to_list()
     replies = _read_hashes(store, [store.key(name, suffix) for suffix in suffixes], raise_on_error=False)
-    return np.array_equal(_digests_of(suffixes, replies), keys[_DIGEST].to_numpy())
-
-
-def _keys(lists: Iterable[AnyLists], of_customers: Container[str]) -> Iterator[pl.DataFrame]:
-    """The keys of lists, those of each frame that are complete; of customers, the lists that are named.
-
-    Returns:
-        A row for each key, also if its rows are in two frames: its audience, its name without `ncf:p000042:`, the names
-        of its fields, their texts, and a digest of all that.
-    """
-    left = None
-    for each in lists:
-        rows = _published(_table_of(each), of_customers)
-        rows = rows if left is None else pl.concat([left, rows])
-        may_go_on = rows.select(_RUN.eq(_RUN.last())).to_series()  # the last key, in the next frame
-        left = rows.filter(may_go_on)
-        yield _by_key(rows.filter(~may_go_on))
-    if left is not None:
-        yield _by_key(left)
-
-
-def _by_key(rows: pl.DataFrame) -> pl.DataFrame:
-    audience, name, suffix = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME), pl.col(_SUFFIX)
-    table = rows.lazy().with_columns(_RUN, pl.concat_str(audience, pl.lit(":"), pl.col(Lists.KEY)).alias(_SUFFIX))
-    listed = pl.struct(Lists.STOCK_CODES).struct.json_encode()
-    listed = listed.str.strip_prefix(f'{{"{Lists.STOCK_CODES}":').str.strip_suffix("}")
-    fields = [table.select("run", audience, suffix, name.alias(_NAMES), listed.alias(_TEXTS))]
-    for column, names in _BESIDE.items():
-        is_there = pl.col(column).is_not_null() & audience.is_in(["customer", "product"]) & name.is_in(list(names))
-        beside = name.replace_strict(names, default=None, return_dtype=pl.String)
-        fields.append(
-            table.filter(is_there).select("run", audience, suffix, beside.alias(_NAMES), pl.col(column).alias(_TEXTS))
-        )
-    return (
-        pl.concat(fields)
-        .with_columns(_digest(suffix, pl.col(_NAMES), pl.col(_TEXTS)).alias(_DIGEST))
-        .group_by("run")
-        .agg(pl.first(Lists.AUDIENCE, _SUFFIX), pl.col(_NAMES, _TEXTS), pl.sum(_DIGEST))
-        .sort("run")
-        .drop("run")
-        .collect()
-    )
-
-
-def _digest(suffix: pl.Expr, name: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """Of one field of a key. Those of its fields are added, in any order: 60 bits each, so that no sum is too large."""
-    return pl.struct(suffix.alias("suffix"), name.alias("name"), text.alias("text")).hash() // 2**4
-
-
-def _digests_of(suffixes: Sequence[str], replies: Sequence[Any]) -> Digests:
-    """Digests of keys as Redis has them: see `_joined`."""
-    number: list[int] = []
-    texts: list[tuple[str, str, str]] = []
-    for place, (suffix, reply) in enumerate(zip(suffixes, replies, strict=True)):
-        fields = reply.items() if isinstance(reply, dict) else ()  # an error, if the key is of another type
-        number += [place] * len(fields)
-        texts += [(suffix, part.decode(errors="replace"), text.decode(errors="replace")) for part, text in fields]
-    found = pl.DataFrame(texts, dict.fromkeys((_SUFFIX, "name", "text"), pl.String()), orient="row")
-    digests = np.zeros(len(suffixes), np.uint64)
-    np.add.at(digests, number, found.select(_digest(*map(pl.col, found.columns))).to_series().to_numpy())
-    return digests
-
-
-def _published(table: pl.DataFrame, of_customers: Container[str]) -> pl.DataFrame:
-    """The lists that are published."""
-    audience, name = pl.col(Lists.AUDIENCE), pl.col(Lists.LIST_NAME)
-    left_out = [each for each in LISTS_OF["customer"] if each not in of_customers]
-    table = table.filter(~((audience == "customer") & name.is_in(left_out)))
-    allowed = pl.any_horizontal((audience == each) & name.is_in(names) for each, names in LISTS_OF.items())
-    for row in table.filter(~allowed)[:1].iter_rows(named=True):
-        raise InputError(_NOT_ALLOWED.format_map(row))
-    for row in table.filter(pl.col(Lists.STOCK_CODES).is_null())[:1].iter_rows(named=True):
-        raise InputError("{audience} {key}: {list_name} is not a list of stock codes.".format_map(row))
-    return table
-
-
-def _table_of(lists: AnyLists) -> pl.DataFrame:
-    """The columns of `_TYPES`; optional ones that are not there are empty."""
-    there = lists.columns if isinstance(lists, pd.DataFrame) else lists.schema.names
-    names = [name for name in _TYPES if name in there]
-    try:
-        known = pl.from_pandas(lists[names]) if isinstance(lists, pd.DataFrame) else pl.from_arrow(lists.select(names))
-        table = pl.DataFrame(known).with_columns(pl.lit(None).alias(name) for name in _TYPES if name not in there)
-        return table.select(pl.col(name).cast(kind) for name, kind in _TYPES.items())
-    except (TypeError, ValueError, pl.exceptions.InvalidOperationError) as error:
-        raise InputError(f"A row of the lists has no list of stock codes: {error}.") from error
-
-
-def _chunks(keys: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    left = None
-    for each in keys:
-        rows = each if left is None else pl.concat([left, each])
-        whole = len(rows) // KEYS_AT_ONCE * KEYS_AT_ONCE
-        yield from rows[:whole].iter_slices(KEYS_AT_ONCE)
-        left = rows[whole:]
-    if left is not None and len(left):
-        yield left
+    return np.array_equal(digests_of(suffixes, replies), keys[DIGEST].to_numpy())
 
 
 def _write_index(store: Store, name: str, number: int, suffixes: list[str]) -> None:

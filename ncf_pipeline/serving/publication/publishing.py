@@ -28,6 +28,7 @@ from typing import Any
 from ncf_pipeline.errors import GoneError, ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication import contents, room
 from ncf_pipeline.serving.publication.functions import load_into
+from ncf_pipeline.serving.publication.keys import AnyLists
 from ncf_pipeline.serving.publication.presence import GroupsOf, Presence, look_for_keys
 from ncf_pipeline.serving.publication.store import (
     FAULTS,
@@ -81,11 +82,11 @@ class Published:
 
 def publish(
     settings: Settings,
-    lists: Iterable[contents.AnyLists],
+    lists: Iterable[AnyLists],
     *,
     number: int | None = None,
     meta: Mapping[str, Any],
-    before: tuple[int, Iterable[contents.AnyLists]] | None = None,
+    before: tuple[int, Iterable[AnyLists]] | None = None,
 ) -> Published:
     """Writes all lists under a new number, checks them by reading them back, and makes them live.
 
@@ -135,7 +136,7 @@ def publish(
     return Published(number_of(name), dict(written.keys), time.monotonic() - started)
 
 
-def _earlier(store: Store, before: tuple[int, Iterable[contents.AnyLists]]) -> contents.Earlier | None:
+def _earlier(store: Store, before: tuple[int, Iterable[AnyLists]]) -> contents.Earlier | None:
     """What can be copied from an earlier publication; None if the list store does not hold it, or does not copy."""
     number, lists = before
     name = name_of(number)
