@@ -74,6 +74,7 @@ from ncf_pipeline.serving.scoring import (
 from ncf_pipeline.settings import Settings
 from ncf_pipeline.storage.database import transaction
 from ncf_pipeline.storage.files import new_file, remove_file
+from ncf_pipeline.threads import prefetched
 
 if TYPE_CHECKING:  # what scores imports torch, which `prepare` and `publish_parts` seldom need
     from ncf_pipeline.model.trained import TrainedModel
@@ -544,7 +545,7 @@ def _open(
     counts = Counter[str]()
     try:
         with new_file(url, advice="The previous lists stay live.") as file, pq.ParquetWriter(file, SCHEMA) as writer:
-            for table in tables:
+            for table in prefetched(tables):
                 writer.write_table(table)
                 # Each customer and each product has exactly one of these lists.
                 first = table.filter(pc.field(Lists.LIST_NAME).isin([FOR_YOU, SIMILAR]))

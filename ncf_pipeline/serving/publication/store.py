@@ -1,7 +1,7 @@
 """The list store: its keys, and the few steps that must be atomic.
 
-No command here touches two keys, so the keys may be on different nodes of a Redis Cluster. Each atomic step (the change of a
-state, the move of the pointer) is a script on one key.
+No command here touches two keys, so the keys may be on different nodes of a Redis Cluster. Each atomic step (the change
+of a state, the move of the pointer) is a script on one key.
 """
 
 from collections.abc import Iterator
