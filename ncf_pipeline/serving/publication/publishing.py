@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ncf_pipeline.errors import GoneError, ListStoreError, ListStoreUnavailableError
+from ncf_pipeline.errors import ArtifactError, GoneError, InputError, ListStoreError, ListStoreUnavailableError
 from ncf_pipeline.serving.publication import contents, room
 from ncf_pipeline.serving.publication.functions import load_into
 from ncf_pipeline.serving.publication.keys import AnyLists
@@ -98,7 +98,7 @@ def publish(
         meta: fields of `ncf:pNNNNNN:meta`. `customers` and `products` are counted here; `published_at` is now if it is
             missing.
         before: number and lists of an earlier publication. Keys that would be the same are copied from it, if the list
-            store holds it.
+            store holds it and the lists can still be read.
 
     Returns:
         The number, the keys written and the seconds taken.
@@ -137,10 +137,16 @@ def publish(
 
 
 def _earlier(store: Store, before: tuple[int, Iterable[AnyLists]]) -> contents.Earlier | None:
-    """What can be copied from an earlier publication; None if the list store does not hold it, or does not copy."""
+    """What can be copied from an earlier publication; None if it is not held or not read, or if no key is copied."""
     number, lists = before
     name = name_of(number)
-    return contents.earlier(store, name, lists) if whole_since(states(store).get(name)) is not None else None
+    if whole_since(states(store).get(name)) is None:
+        return None
+    try:
+        return contents.earlier(store, name, lists)
+    except (ArtifactError, InputError) as error:  # what is published now has been read from another file
+        logger.info("All keys are written, as what %s was made from cannot be read: %s", name, error)
+        return None
 
 
 def _refuse_without_room(settings: Settings, store: Store, meta: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from published import META, make_lists
 from pydantic import SecretStr
 
 from ncf_pipeline.columns import Lists
+from ncf_pipeline.errors import ArtifactError, InputError
 from ncf_pipeline.serving import publication
 from ncf_pipeline.serving.publication import contents
 
@@ -119,6 +120,21 @@ def test_a_publication_that_is_not_held_is_not_copied_from(settings, store, writ
     assert written([before], [before], number=7)[2] == 0
     store.delete(f"{settings.key_prefix}:current", f"{settings.key_prefix}:publications")
     assert written([before], [before], number=1)[2] == 0
+
+
+@pytest.mark.parametrize("error", [ArtifactError("It was pruned."), InputError("It has another list.")])
+def test_if_the_earlier_lists_cannot_be_read_all_keys_are_written(settings, written, caplog, error):
+    """`prune` may remove their file when the new lists have been joined."""
+    lists = make_lists(customers=CUSTOMERS)
+    publication.publish(settings, [lists], meta=META)
+
+    def breaks():
+        yield lists[:50]
+        raise error
+
+    _, _, copied = written([lists], breaks())
+    assert copied == 0
+    assert f"All keys are written, as what p000001 was made from cannot be read: {error}" in caplog.text
 
 
 def test_who_may_not_copy_writes_all_keys(settings, store, written, caplog):
