@@ -141,7 +141,8 @@ def _nothing() -> pd.DataFrame:
 
 def _invoices(known: pd.DataFrame, by_country: bool) -> pd.Series:
     country, code = pl.col(Interactions.COUNTRY), pl.col(Interactions.STOCK_CODE)
-    lines = pl.from_pandas(known[[Interactions.COUNTRY, Interactions.STOCK_CODE, Interactions.INVOICE_NO]])
+    used = [Interactions.COUNTRY, Interactions.STOCK_CODE, Interactions.INVOICE_NO]
+    lines = pl.from_pandas(known[used]).cast(pl.String)  # also of categories, or of a column in which all is missing
     invoices = pl.col(Interactions.INVOICE_NO).n_unique().alias("invoices")
     everywhere = lines.group_by(pl.lit(EVERYWHERE).alias(Interactions.COUNTRY), code).agg(invoices)
     places = lines.filter(country != EVERYWHERE) if by_country else lines.clear()

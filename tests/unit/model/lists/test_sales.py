@@ -60,6 +60,16 @@ def test_parts_say_what_the_whole_says_even_if_an_invoice_is_in_several():
     pd.testing.assert_frame_equal(fallback_lists(made, CUTOFF, 20), fallback_lists(whole, CUTOFF, 20))
 
 
+def test_columns_may_be_categories_and_all_countries_may_be_missing():
+    whole = make_shop(customers=25)
+    whole = whole.assign(country=pd.Series(np.resize(["Spain", "France", None], len(whole)), dtype="str"))
+    categories = whole.astype(dict.fromkeys(["country", "stock_code", "invoice_no"], "category"))
+    pd.testing.assert_frame_equal(sales_of(categories, CUTOFF).counts, sales_of(whole, CUTOFF).counts)
+    nowhere = sales_of(whole.assign(country=np.nan), CUTOFF)
+    assert nowhere.countries() == []
+    assert nowhere.ranking() == sales_of(whole, CUTOFF).ranking()
+
+
 def test_a_shop_without_a_sale_has_no_ranking():
     sales = sales_of(make_shop(customers=3), datetime(2000, 1, 1))
     assert (sales.countries(), sales.ranking(), len(sales.first_sold)) == ([], [], 0)
