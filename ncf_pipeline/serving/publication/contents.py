@@ -127,7 +127,7 @@ def earlier(store: Store, name: str, lists: Iterable[AnyLists]) -> Earlier | Non
     if isinstance(store.client, redis.RedisCluster):  # the copy may belong to another node
         return None
     try:
-        store.client.eval(_COPY, 2, store.key(name, "nothing"), store.key(name, "copy"), "1")
+        store.client.eval(_COPY, 2, store.key(name, "nothing"), store.key(name, "copy"), _time_to_live(store))
     except redis.ResponseError as error:
         logger.info("All keys are written, as Redis does not copy them: %s", error)
         return None
@@ -354,10 +354,9 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
         return 0
     suffixes = same[SUFFIX].to_list()
     keys = [store.key(of, suffix) for suffix in suffixes for of in (before.name, name)]
-    lasts = str(store.seconds_to_live) if store.keys_expire else ""
     copying = store.client.pipeline(transaction=False)
     for some in _some_at_once(keys, 2 * COPIED_AT_ONCE):
-        copying.eval(_COPY, len(some), *some, lasts)
+        copying.eval(_COPY, len(some), *some, _time_to_live(store))
     fields = list(chain.from_iterable(copying.execute()))
     is_whole = np.array(fields) == same[NAMES].list.len().to_numpy()
     if not is_whole.all():  # somebody removed the key, or some of it
@@ -365,6 +364,11 @@ def _store(store: Store, name: str, queued: Pipeline, same: pl.DataFrame, before
             store.client.unlink(store.key(name, suffix))
         _queued(store, name, same.filter(~is_whole)).execute()
     return int(is_whole.sum())
+
+
+def _time_to_live(store: Store) -> str:
+    """How many seconds `_COPY` lets a copy live; no text if it has no end."""
+    return str(store.seconds_to_live) if store.keys_expire else ""
 
 
 def _is_held(store: Store, name: str, keys: pl.DataFrame) -> bool:

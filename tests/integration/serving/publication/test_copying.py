@@ -137,14 +137,16 @@ def test_if_the_earlier_lists_cannot_be_read_all_keys_are_written(settings, writ
     assert f"All keys are written, as what p000001 was made from cannot be read: {error}" in caplog.text
 
 
-def test_who_may_not_copy_writes_all_keys(settings, store, written, caplog):
+@pytest.mark.parametrize(("command", "keys_expire"), [("copy", True), ("persist", False)])
+def test_who_may_not_copy_writes_all_keys(settings, store, written, caplog, command, keys_expire):
     before = make_lists(customers=CUSTOMERS)
     publication.publish(settings, [before], meta=META)
-    store.execute_command("acl", "setuser", "writer", "on", ">secret", "~*", "+@all", "-copy")
+    store.execute_command("acl", "setuser", "writer", "on", ">secret", "~*", "+@all", f"-{command}")
     try:
         url = urlsplit(settings.list_store())
         theirs = SecretStr(url._replace(netloc=f"writer:secret@{url.hostname}:{url.port}").geturl())
-        _, _, copied = written([before], [before], with_settings=settings.model_copy(update={"redis_url": theirs}))
+        of_writer = settings.model_copy(update={"redis_url": theirs, "keys_expire": keys_expire})
+        _, _, copied = written([before], [before], with_settings=of_writer)
     finally:
         store.execute_command("acl", "deluser", "writer")
     assert copied == 0
