@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -244,13 +245,14 @@ def _read_hashes(store: Store, keys: Iterable[str], *, raise_on_error: bool = Tr
 
 def _count_fields(store: Store, keys: Sequence[str]) -> list[int]:
     pipeline = store.client.pipeline(transaction=False)
-    if isinstance(store.client, redis.RedisCluster):  # each key may be on another node
-        for key in keys:
-            pipeline.hlen(key)
-        return pipeline.execute()
-    for some in _some_at_once(keys, COPIED_AT_ONCE):
-        pipeline.eval(_COUNT_FIELDS, len(some), *some)
-    return list(chain.from_iterable(pipeline.execute()))
+    if not isinstance(store.client, redis.RedisCluster):
+        for some in _some_at_once(keys, COPIED_AT_ONCE):
+            pipeline.eval(_COUNT_FIELDS, len(some), *some)
+        with suppress(redis.ResponseError):  # the proxy of a cluster may refuse scripts on keys of several nodes
+            return list(chain.from_iterable(pipeline.execute()))
+    for key in keys:
+        pipeline.hlen(key)
+    return pipeline.execute()
 
 
 def _some_at_once(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -103,6 +103,27 @@ def url_of(port, user="default:test"):
     return f"redis://{user}@{LOOPBACK}:{port}"
 
 
+@pytest.fixture(params=LIST_SERVERS)
+def only_node(request, tmp_path, stopped_with_us):
+    """The port of a cluster's only node. Like the proxy of a hosted cluster, it knows all keys, but divides them."""
+    program = list_server(request.param)
+    while not is_free((port := free_port()) + BUS):
+        continue
+    (tmp_path / "redis.conf").write_text(CONFIGURATION.format(host=LOOPBACK, port=port, folder=tmp_path))
+    with (tmp_path / "log").open("w") as log:
+        node = subprocess.Popen([program, tmp_path / "redis.conf"], stdout=log, stderr=log, start_new_session=True)
+    guard = stopped_with_us(node.pid)
+    try:
+        wait_until(lambda: answers(port))
+        ask(port, "CLUSTER", "ADDSLOTS", *range(SLOTS))
+        wait_until(lambda: "cluster_state:ok" in ask(port, "CLUSTER", "INFO"))
+        yield port
+    finally:
+        for process in (node, guard):
+            process.kill()
+            process.wait()
+
+
 @pytest.fixture
 def shop(nodes):
     for port in nodes:
@@ -145,6 +166,13 @@ def test_lists_are_spread_over_the_nodes_and_read_from_any_of_them(shop, nodes):
                 "buy_again": "customer",
             }
             assert reader.meta()["customers"] == "300"
+
+
+def test_lists_are_published_where_no_script_may_read_two_keys_and_nothing_says_so(only_node, monkeypatch):
+    monkeypatch.setattr(contents, "COMPARED_CHUNKS", 0)  # of all other chunks, fields are counted
+    shop, lists = Settings(redis_url=url_of(only_node)), [make_lists(customers=20)]
+    publication.publish(shop, lists, meta=META)
+    assert publication.publish(shop, lists, meta=META, before=(1, lists)).keys["customer"] == 20
 
 
 def test_the_async_client_reads_the_same(shop, nodes):
