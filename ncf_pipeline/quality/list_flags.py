@@ -392,12 +392,13 @@ def _has_missing(lists: pl.Series) -> bool:
 
 
 def _by_customer(parts: Iterable[pd.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Some lines of a part at a time: all of a customer at once."""
+    """Some lines of a part at a time: all of a customer at once, and of guests as many."""
     for part in parts:
         customer, _ = pd.factorize(part[Interactions.CUSTOMER_ID])  # -1 for a guest
         some = len(part) // _LINES_AT_ONCE + 1
+        group = np.where(customer >= 0, customer, np.arange(len(part))) % some
         for number in range(some):
-            yield _lines_of(part.loc[customer % some == number, list(_USED)])
+            yield _lines_of(part.loc[group == number, list(_USED)])
 
 
 def _lines_of(part: pd.DataFrame) -> pl.DataFrame:

@@ -146,3 +146,13 @@ def test_they_are_those_that_sql_finds(settings, monkeypatch, shop, seed):
     parts.insert(1, interactions.iloc[:0])
     check_lists(settings, frames, parts, AS_OF, top_n=5, today=TODAY, control=control, hidden=hidden)
     assert found == [expected]
+
+
+def test_lines_of_guests_are_read_some_at_a_time_too(monkeypatch):
+    monkeypatch.setattr(list_flags, "_LINES_AT_ONCE", 20)
+    interactions = pd.concat([some_purchases(random.Random(seed)) for seed in range(5)], ignore_index=True)
+    guests = interactions.assign(customer_id=pd.Series([None] * len(interactions), dtype="str"))
+    some = [len(lines) for lines in list_flags._by_customer([interactions, guests])]
+    assert sum(some) == 2 * len(interactions)
+    of_guests = some[len(interactions) // 20 + 1 :]
+    assert max(of_guests) <= 20
