@@ -210,6 +210,10 @@ def _take(settings: Settings, cutoff: datetime) -> str:
             # All queries see the same state of the shop, even if an ingest commits meanwhile.
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             erased = known_erased(connection, settings)
+            with connection.cursor() as cursor:
+                # Everything is read, and just after a large load the statistics may still be those of a small shop:
+                # then a loop within a loop took more than eight minutes for half a million lines.
+                cursor.execute("set local enable_nestloop to off")
             stream(connection, query("interactions"), INTERACTIONS, gathering.add, cutoff=cutoff)
             described = fetch(connection, query("snapshot_products"), PRODUCTS)
             looks = fetch(connection, query("looks"), LOOKS, cutoff=cutoff, timezone=settings.shop_timezone)

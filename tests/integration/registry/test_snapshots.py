@@ -354,3 +354,27 @@ def _file_of(settings, number):
 def _write(path, content):
     path.write_bytes(content)
     return path
+
+
+def test_a_snapshot_just_after_a_large_load_needs_no_statistics(settings):
+    """Postgres may refresh them while a load is not committed yet: then the table seems to be empty for a minute."""
+    sold(settings, (0, ANNE, CUP, 6), (1, ANNE, CUP, -2), (2, BERT, JAR, 1, 0.0))
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("alter table retail.invoice_line set (autovacuum_enabled = false)")
+        cursor.execute("select current_database()")
+        cursor.execute(f"alter database {cursor.fetchone()[0]} set statement_timeout to '30s'")
+    with transaction(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into retail.invoice_line
+            select case when day %% 5 = 4 then 'C' else '' end || to_char(number, 'FM000000'), 1, 'P' || number %% 500,
+                'A GOOD THING', case when day %% 5 = 4 then -1 else 3 end, %s + day * interval '1 day', 1.0,
+                (1 + number %% 997)::text, 'France', 1
+            from (select number, number / 1000 as day from generate_series(1, 60000) as number) as lines
+            """,
+            (at(0),),
+        )
+        with transaction(settings) as other, other.cursor() as others:
+            others.execute("analyze retail.invoice_line")
+    interactions = read_snapshot(settings, take_snapshot(settings, None)).interactions
+    assert len(interactions) > 48_000
