@@ -459,7 +459,9 @@ def _keep_lists(settings: Settings, draft: Draft, *, erased: Erased) -> tuple[Pu
 
 def _since(settings: Settings, draft: Draft) -> Publication | None:
     """The publication from which lists are taken; None if everybody is scored."""
-    return next((entry for entry in registry.publications(settings) if entry.number == draft.since), None)
+    if draft.since is None:
+        return None
+    return next(entry for entry in registry.publications(settings) if entry.number == draft.since)
 
 
 @contextmanager
